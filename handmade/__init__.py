@@ -1,0 +1,130 @@
+"""A multi-layer perceptron by hand: NumPy, every backward pass a formula, no autodiff.
+
+In the order of the lecture: the perceptron, activations, losses, layers, the network and backpropagation, optimizers,
+training, and the check of every gradient by differences.
+
+Notation, here and everywhere
+-----------------------------
+N, I, O, K   samples in the batch, inputs, outputs, classes
+X, Y, y      inputs (N, I), dense targets (N, O), class indices (N,)
+W, b         weights (O, I) and bias (O,) of a Dense layer, laid out as in torch.nn.Linear
+A, H         pre-activation A = X Wt + b, activation H = f(A), both (N, O)
+dX           the gradient of the loss with respect to X: the shape of X, always
+theta        all parameters, and ``gradient`` their gradient, as one vector (P,) each: W0, b0, W1, b1, ...
+
+Examples
+--------
+>>> import numpy as np, handmade as hm
+>>> network = hm.MLP([3, 4, 2], activation="sigmoid", rng=0)
+>>> network.neuron_count, network.weight_count, network.parameter_count
+(6, 20, 26)
+>>> loss, gradient = network.loss_and_gradient(np.ones((1, 3)), [0], loss="cross_entropy")
+>>> network.theta -= 0.1 * gradient
+>>> network.loss_and_gradient(np.ones((1, 3)), [0])[0] < loss
+True
+"""
+
+from . import activations, data, information, initializers, losses, metrics, optimizers, schedules
+from .chain_rule import Trace, trace
+from .composites import Concatenate, Parallel, Residual
+from .data import load_csv, load_digits, load_idx, load_npz, train_test_split
+from .gradients import GradientCheck, check_gradient
+from .layers import Activation, Dense, Dropout, Layer
+from .network import MLP, Network, Sequential
+from .normalization import BatchNorm, LayerNorm
+from .optimizers import (
+    L1,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    Chain,
+    ClipGradNorm,
+    ClipGradValue,
+    MaxNorm,
+    Momentum1986,
+    RMSprop,
+    clip_grad_norm_,
+    clip_grad_value_,
+)
+from .perceptron import Perceptron, delta_rule
+from .schedules import (
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    ExponentialLR,
+    LinearLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    StepLR,
+)
+from .training import EarlyStopping, History, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # the perceptron
+    "Perceptron",
+    "delta_rule",
+    # formulas, each with its backward
+    "activations",
+    "losses",
+    "information",
+    # layers
+    "Layer",
+    "Dense",
+    "Activation",
+    "Dropout",
+    "BatchNorm",
+    "LayerNorm",
+    "Sequential",
+    "Residual",
+    "Parallel",
+    "Concatenate",
+    "initializers",
+    # the network and backpropagation
+    "Network",
+    "MLP",
+    # optimizers, and steps to chain with them
+    "optimizers",
+    "SGD",
+    "Momentum1986",
+    "Adagrad",
+    "RMSprop",
+    "Adam",
+    "AdamW",
+    "Chain",
+    "L1",
+    "ClipGradNorm",
+    "ClipGradValue",
+    "MaxNorm",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    # learning rates over time
+    "schedules",
+    "StepLR",
+    "ExponentialLR",
+    "LinearLR",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "OneCycleLR",
+    "SequentialLR",
+    "ReduceLROnPlateau",
+    # training
+    "fit",
+    "EarlyStopping",
+    "History",
+    "metrics",
+    # gradients checked and explained
+    "check_gradient",
+    "GradientCheck",
+    "trace",
+    "Trace",
+    # data
+    "data",
+    "load_digits",
+    "load_idx",
+    "load_csv",
+    "load_npz",
+    "train_test_split",
+]

@@ -1,0 +1,85 @@
+"""The checks that several doors share."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def floating(A, name: str = "A") -> Array:
+    """Give ``A`` as a floating-point array, or say why that is impossible.
+
+    Integers become float64; float32, float64 and complex128 stay as they are.
+
+    Raises
+    ------
+    TypeError
+        If ``A`` holds booleans, text or Python objects.
+
+    Examples
+    --------
+    >>> floating([1, 2])
+    array([1., 2.])
+    """
+    if type(A) is np.ndarray and A.dtype.kind in "fc":
+        return A
+    A = np.asarray(A)
+    if A.dtype.kind in "fc":
+        return A
+    if A.dtype.kind in "iu":
+        return A.astype(np.float64)
+    raise TypeError(f"{name}: expected an array of numbers, got dtype {A.dtype}; convert it with {name}.astype(float)")
+
+
+def check_finite(A: Array, name: str) -> None:
+    """Refuse NaN and infinity, quoting the first.
+
+    The sum of squares is one quick pass that no NaN and no infinity survives; where it overflows on finite values,
+    the entries decide.
+
+    Raises
+    ------
+    ValueError
+        If an entry is not finite.
+
+    Examples
+    --------
+    >>> check_finite(np.array([[1.0, np.nan]]), "X")
+    Traceback (most recent call last):
+        ...
+    ValueError: X: expected finite numbers, got nan at index (0, 1)
+    """
+    flat = A.reshape(-1)
+    if math.isfinite(flat.dot(flat)):
+        return
+    wrong = np.argwhere(~np.isfinite(A))
+    if len(wrong):
+        index = tuple(wrong[0].tolist())
+        raise ValueError(f"{name}: expected finite numbers, got {A[index]} at index {index}")
+
+
+def check_count(value, name: str, least: int = 1) -> int:
+    """Give ``value`` as an int of at least ``least``.
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+    ValueError
+        If it is smaller.
+
+    Examples
+    --------
+    >>> check_count(0, "out_features")
+    Traceback (most recent call last):
+        ...
+    ValueError: out_features: expected an integer of at least 1, got 0
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: expected an integer of at least {least}, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name}: expected an integer of at least {least}, got {value}")
+    return int(value)

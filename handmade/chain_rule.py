@@ -1,0 +1,262 @@
+"""The chain rule of one sample, with numbers: every factor named and valued, and what is re-used (Systems 8 and 9).
+
+For a chain of Dense layers and elementwise activations, numbered as on the slides: layer l computes
+``a_l = w_l f_(l-1) + b_l`` and ``f_l = activation(a_l)``, with f_0 = x. Capital W_l where a layer has more than one
+weight; the factors are then vectors and matrices, and the order of the product is that of the shapes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from .layers import Activation, Dense, Dropout
+from .losses import Loss, loss_and_backward
+from .network import Network, check_finite_targets
+
+__all__ = ["Factor", "Product", "Trace", "trace"]
+
+Array = np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Factor:
+    """One factor of a chain rule: its name, e.g. ``df2/da2``, and its value."""
+
+    name: str
+    value: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A derivative as the product of its factors.
+
+    Attributes
+    ----------
+    name : str
+        ``dL/dw2``, say.
+    shared : tuple of Factor
+        The prefix that a layer above, or the weight beside this bias, has computed already.
+    prefix : ndarray
+        Its value: one number per unit.
+    factors : tuple of Factor
+        What it is multiplied by here.
+    value : ndarray
+        The product, in the shape of the parameter.
+    """
+
+    name: str
+    shared: tuple[Factor, ...]
+    prefix: Array
+    factors: tuple[Factor, ...]
+    value: Array
+
+    def formula(self) -> str:
+        """The names, the re-used prefix in brackets.
+
+        Examples
+        --------
+        >>> one = np.ones(1)
+        >>> Product("dL/db1", (Factor("dL/df1", one),), one, (Factor("da1/db1", one),), one).formula()
+        '[dL/df1] * da1/db1'
+        """
+        return _times([factor.name for factor in self.shared], [factor.name for factor in self.factors])
+
+    def __str__(self) -> str:
+        lines = [f"  {self.name} = {self.formula()}"]
+        if all(array.size == 1 for array in (self.value, *(factor.value for factor in self.factors))):
+            numbers = [_number(factor.value) for factor in self.factors]
+            indent = " " * len(f"  {self.name}")
+            lines.append(f"{indent} = {_times([_number(self.prefix)] if self.shared else [], numbers)}")
+            lines.append(f"{indent} = {_number(self.value)}")
+        else:
+            if self.shared:
+                lines.append(_named("    [re-used]", self.prefix))
+            lines += [_named(f"    {factor.name}", factor.value) for factor in self.factors]
+            lines.append(_named(f"    {self.name}", self.value))
+        return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """What `trace` found; printed, it can be followed with pen and paper.
+
+    Attributes
+    ----------
+    forward : list of (str, ndarray)
+        Every quantity of the forward pass: the formula that gives it, and its value.
+    loss_formula : str
+        How the loss is computed.
+    loss : float
+        The loss of the sample.
+    products : list of Product
+        The derivative by every weight and bias, the last layer first.
+    """
+
+    forward: list[tuple[str, Array]]
+    loss_formula: str
+    loss: float
+    products: list[Product]
+
+    def __getitem__(self, name: str) -> Array:
+        """The derivative of this name, e.g. ``dL/dw2``.
+
+        Raises
+        ------
+        KeyError
+            If there is none, naming those that there are.
+        """
+        values = {product.name: product.value for product in self.products}
+        if name not in values:
+            raise KeyError(f"expected one of {', '.join(values)}; got {name!r}")
+        return values[name]
+
+    def __str__(self) -> str:
+        forward = [_named(f"  {formula}", value) for formula, value in self.forward]
+        loss = f"  {self.loss_formula} = {self.loss:.7g}"
+        return "\n".join(["forward", *forward, loss, "", "backward", *map(str, self.products)])
+
+    __repr__ = __str__
+
+
+def trace(network: Network, x, y, loss: Loss = "half_squared_error") -> Trace:
+    """The forward pass and the chain rule of one sample, factor by factor.
+
+    Parameters
+    ----------
+    network : Network
+        Dense layers, each followed by at most one elementwise activation; dropout is left out, as in prediction.
+    x : array_like, shape (I,)
+        The sample; a number where I is 1.
+    y : array_like
+        Its target, as the loss takes it for one sample.
+    loss : str, callable, functools.partial or (callable, callable)
+        See `handmade.losses.find_loss`.
+
+    Returns
+    -------
+    Trace
+        Prints as text.
+
+    Raises
+    ------
+    ValueError
+        If the network holds other layers, or x or y do not fit.
+
+    Examples
+    --------
+    The smallest perceptron with a sigmoid, w = 2, x = 0.5, y = 1:
+
+    >>> from handmade.network import MLP
+    >>> network = MLP([1, 1], activation=["sigmoid"], bias=False)
+    >>> network.theta[:] = 2.0
+    >>> print(trace(network, 0.5, 1.0))
+    forward
+      x = 0.5
+      a1 = w1 x = 1
+      f1 = sigmoid(a1) = 0.7310586
+      L = half_squared_error(f1, y) = 0.03616474
+    <BLANKLINE>
+    backward
+      dL/dw1 = dL/df1 * df1/da1 * da1/dw1
+             = -0.2689414 * 0.1966119 * 0.5
+             = -0.02643855
+    """
+    pairs = _pairs(network)
+    x, y = np.atleast_1d(np.asarray(x)), check_finite_targets(y)
+    f = network.check_input(x[np.newaxis] if x.ndim == 1 else x)
+    if len(f) > 1:
+        raise ValueError(f"x: expected one sample, got {len(f)}")
+    forward: list[tuple[str, Array]] = [("x", f)]
+    inputs, slopes = [], []
+    for n, (dense, activation) in enumerate(pairs, 1):
+        inputs.append(f)
+        bias = f" + b{n}" if "bias" in dense.parameters else ""
+        A = dense.predict(f)
+        forward.append((f"a{n} = {_weight(dense)}{n} {_output(pairs, n - 1)}{bias}", A))
+        f = A if activation is None else activation.predict(A)
+        slopes.append(None if activation is None else _slope(activation, A, f))
+        if activation is not None:
+            forward.append((f"f{n} = {activation.f.__name__}(a{n})", f))
+    if y.size not in (1, f.size):
+        raise ValueError(f"y: expected one class index or {f.size} target values, got shape {y.shape}")
+    target = y.reshape(f.shape if y.size == f.size else 1)
+    value, dH = loss_and_backward(loss, f, target)
+    name = getattr(loss, "__name__", loss) if isinstance(loss, str) or callable(loss) else "loss"
+    formula = f"L = {name}({_output(pairs, len(pairs))}, y)"
+    return Trace(forward, formula, float(value), _products(pairs, inputs, slopes, dH))
+
+
+def _pairs(network: Network) -> list[tuple[Dense, Activation | None]]:
+    """Each Dense layer with the activation on top of it."""
+    pairs: list[tuple[Dense, Activation | None]] = []
+    for layer in network.layers:
+        if isinstance(layer, Dense):
+            pairs.append((layer, None))
+        elif isinstance(layer, Activation) and pairs and pairs[-1][1] is None and _is_elementwise(layer):
+            pairs[-1] = pairs[-1][0], layer
+        elif not isinstance(layer, Dropout):
+            raise ValueError(f"trace: expected Dense layers, each with one elementwise activation or none, got {layer!r}")
+    return pairs
+
+
+def _is_elementwise(layer: Activation) -> bool:
+    """An activation works entry by entry if moving one input moves one output."""
+    return np.array_equal(layer.predict(np.array([[0.0, 1.0]]))[:, :1], layer.predict(np.array([[0.0, 2.0]]))[:, :1])
+
+
+def _slope(activation: Activation, A: Array, H: Array) -> Array:
+    """df/da, entry by entry: the activation's own backward for an upstream gradient of one."""
+    return activation.f_backward(np.ones_like(A), H if activation.keeps_H else A, **activation.options)
+
+
+def _products(pairs, inputs: list[Array], slopes: list[Array | None], dH: Array) -> list[Product]:
+    """From the loss down: multiply the prefix by one factor after another, and branch off to each parameter."""
+    products: list[Product] = []
+    new = (Factor(f"dL/d{_output(pairs, len(pairs))}", dH[0]),)
+    shared: tuple[Factor, ...] = ()
+    start = prefix = dH[0]
+    for n in range(len(pairs), 0, -1):
+        dense, below = pairs[n - 1][0], inputs[n - 1][0]
+        if slopes[n - 1] is not None:
+            new += (Factor(f"df{n}/da{n}", slopes[n - 1][0]),)
+            prefix = prefix * slopes[n - 1][0]
+        w = _weight(dense)
+        last = Factor(f"da{n}/d{w}{n}", below)
+        products.append(Product(f"dL/d{w}{n}", shared, start, (*new, last), np.outer(prefix, below)))
+        shared, start = shared + new, prefix
+        if "bias" in dense.parameters:
+            one = Factor(f"da{n}/db{n}", np.ones(1))
+            products.append(Product(f"dL/db{n}", shared, start, (one,), prefix))
+        new = (Factor(f"da{n}/d{_output(pairs, n - 1)}", dense.W),)
+        prefix = prefix @ dense.W
+    return products
+
+
+def _weight(dense: Dense) -> str:
+    return "w" if dense.W.size == 1 else "W"
+
+
+def _output(pairs, n: int) -> str:
+    """What leaves layer n: f where it has an activation, a where it is linear, x below the first."""
+    return "x" if n == 0 else f"a{n}" if pairs[n - 1][1] is None else f"f{n}"
+
+
+def _times(shared: list[str], new: list[str]) -> str:
+    return " * ".join([f"[{' * '.join(shared)}]"] * bool(shared) + new)
+
+
+def _number(value: Array) -> str:
+    return f"{value.item():.7g}"
+
+
+def _named(name: str, value: Array) -> str:
+    """``name = value``: a number, a row, or, below each other, the rows of a matrix."""
+    rows = np.atleast_2d(value)
+    texts = ["  ".join(f"{entry:>10.7g}" for entry in row) for row in rows]
+    if value.size == 1:
+        return f"{name} = {_number(value)}"
+    if len(texts) == 1:
+        return f"{name} = ({texts[0].strip()})"
+    return "\n".join([f"{name} ="] + [f"        {text}" for text in texts])

@@ -1,0 +1,376 @@
+"""8. Gradients checked: the slope of a function measured by differences, beside the one that backpropagation claims.
+
+"Small change in parameter dw1 -> output will change by df/dw1 dw1" (System 6): change one entry of theta by h and
+by -h, see what the loss does, divide by 2h. It knows nothing of chain rules, and so has nothing to get wrong.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from .losses import Loss, find_loss, loss_and_backward
+from .network import Network, check_finite_targets
+from .progress import progress_bar
+
+__all__ = ["BlockCheck", "EntryCheck", "GradientCheck", "check_gradient"]
+
+Array = np.ndarray
+Function = Callable[[Array], float]
+
+@dataclasses.dataclass(frozen=True)
+class EntryCheck:
+    """One entry of the gradient, claimed and measured.
+
+    Attributes
+    ----------
+    index : int
+        Where in theta.
+    name : str
+        Where in the network, e.g. ``0.weight[2, 1]``.
+    claimed, measured : float
+        The two numbers; measured by central differences.
+    left, right : float
+        The slopes on either side, which differ at a kink.
+    verdict : str
+        ``"right"``, ``"wrong"``, or ``"undecidable"``: at a kink the loss has no single slope to compare with.
+    """
+
+    index: int
+    name: str
+    claimed: float
+    measured: float
+    left: float = math.nan
+    right: float = math.nan
+    verdict: str = "right"
+
+    @property
+    def relative_error(self) -> float:
+        """|claimed - measured| by the larger of the two."""
+        return abs(self.claimed - self.measured) / max(abs(self.claimed), abs(self.measured), 1e-300)
+
+    def __str__(self) -> str:
+        line = f"{self.name}: claimed {self.claimed:.10g}, measured {self.measured:.10g}"
+        if self.verdict == "undecidable":
+            return f"{line}; the slopes on its two sides are {self.left:.6g} and {self.right:.6g}"
+        return f"{line}, relative error {self.relative_error:.1e}"
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockCheck:
+    """One parameter of the network: how far its claimed gradient is from the measured one.
+
+    Attributes
+    ----------
+    name : str
+        As in a state_dict.
+    size, checked : int
+        How many entries it has, and how many were measured and decided.
+    relative_error : float
+        ||claimed - measured|| / max(||claimed||, ||measured||) over those entries.
+    tolerance : float
+        What it may be: the accuracy of the differences and of the gradient's own dtype.
+    """
+
+    name: str
+    size: int
+    checked: int
+    relative_error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        return self.relative_error <= self.tolerance
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientCheck:
+    """The verdict of `check_gradient`; true where it passed, and printed as a table.
+
+    Attributes
+    ----------
+    blocks : list of BlockCheck
+        One per parameter.
+    worst : EntryCheck
+        The entry with the largest difference, measured against what may be expected of it.
+    wrong, undecidable : list of EntryCheck
+        Entries that are wrong, and entries at a kink.
+    total : BlockCheck
+        All parameters as one.
+    """
+
+    total: BlockCheck
+    blocks: list[BlockCheck]
+    worst: EntryCheck
+    wrong: list[EntryCheck]
+    undecidable: list[EntryCheck]
+
+    @property
+    def passed(self) -> bool:
+        return not self.wrong and all(block.passed for block in self.blocks)
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __str__(self) -> str:
+        width = max(len("parameter"), *(len(block.name) for block in self.blocks))
+        lines = [f"{'parameter':<{width}}  {'checked':>13}  relative error  tolerance"]
+        for b in self.blocks:
+            verdict = "pass" if b.passed else "FAIL"
+            count = f"{b.checked}/{b.size}"
+            lines.append(f"{b.name:<{width}}  {count:>13}  {b.relative_error:>14.1e}  {b.tolerance:>9.1e}  {verdict}")
+        lines.append(f"worst entry: {self.worst}")
+        for entry in self.undecidable[:3]:
+            lines.append(f"undecidable: {entry}")
+        if len(self.undecidable) > 3:
+            lines.append(f"undecidable: {len(self.undecidable) - 3} more")
+        checked, wrong = sum(b.checked for b in self.blocks), len(self.wrong)
+        failed = sum(not b.passed for b in self.blocks)
+        told = f"{wrong} of {checked} entries wrong, {failed} of {len(self.blocks)} parameters fail"
+        lines.append(f"PASS: {checked} entries agree" if self.passed else f"FAIL: {told}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def check_gradient(
+    target: Network | Function,
+    *arguments,
+    loss: Loss = "cross_entropy",
+    sample_weight=None,
+    training: bool = True,
+    entries: int | None = None,
+    rng=None,
+    progress: bool = False,
+) -> GradientCheck:
+    """Compare a gradient with central differences, entry by entry.
+
+    Two ways to call it: ``check_gradient(network, X, y, loss=...)`` checks a network's own backward pass, and
+    ``check_gradient(f, theta, gradient)`` any gradient of any function of a vector.
+
+    Each entry is measured by central differences at two steps, which gives an estimate free of the error in h^2
+    (Richardson 1911), and an idea of how good it is. An entry that disagrees is called wrong only if that cannot be
+    the fault of the differences; else the step is made smaller. Where no step decides, the point is a kink (of a
+    ReLU, a hinge), and the entry undecidable.
+
+    Nothing of the network changes: the check works on copies. Dropout masks are drawn once and kept. A float32
+    network is measured in float64, so its gradient is judged by its own rounding alone.
+
+    Parameters
+    ----------
+    target : Network or callable
+        What to check; a function takes theta and returns a number.
+    *arguments
+        X and y for a network; theta and the claimed gradient (an array, or a function of theta) for a function.
+    loss, sample_weight, training
+        As in `Network.loss_and_gradient`; for networks.
+    entries : int, optional
+        How many entries to measure, drawn at random from every parameter alike. All, up to 2,000, unless given.
+    rng : optional
+        Anything numpy.random.default_rng takes; draws the entries.
+    progress : bool
+        Whether to show progress.
+
+    Returns
+    -------
+    GradientCheck
+        True or false, and a table in print.
+
+    Raises
+    ------
+    ValueError
+        If the claimed gradient has another shape than theta or is not finite, or two calls of the function differ.
+    TypeError
+        If the function returns something other than a number.
+
+    Examples
+    --------
+    >>> import handmade as hm
+    >>> X, y = hm.data.xor()
+    >>> bool(hm.check_gradient(hm.MLP([2, 3, 2], activation="tanh", rng=0), X, y))
+    True
+
+    A gradient that is wrong by a twentieth of one per cent, in one entry:
+
+    >>> f = lambda theta: float(theta @ theta)
+    >>> print(hm.check_gradient(f, np.array([1.0, 2.0]), np.array([2.0, 4.002])))
+    parameter        checked  relative error  tolerance
+    theta                2/2         4.5e-04    1.0e-08  FAIL
+    worst entry: theta[1]: claimed 4.002, measured 4, relative error 5.0e-04
+    FAIL: 1 of 2 entries wrong, 1 of 1 parameters fail
+    """
+    if isinstance(target, Network):
+        f, theta, claimed, names = _of_network(target, *arguments, loss, sample_weight, training)
+        precision = np.finfo(target.dtype).eps
+    else:
+        f, theta, claimed = target, *_vector_and_gradient(*arguments)
+        names, precision = {"theta": np.arange(theta.size).reshape(theta.shape)}, np.finfo(np.float64).eps
+    base = _number(f(theta.copy()))
+    if (again := _number(f(theta.copy()))) != base:
+        told = f"two calls gave {base!r} and {again!r}, {abs(again - base):.1e} apart"
+        raise ValueError(f"the function is not deterministic: {told}; give its random numbers a fixed seed")
+
+    check = _Differences(f, theta, claimed, base, precision)
+    rng = np.random.default_rng(rng)
+    chosen = {name: _choose(block.reshape(-1), theta.size, entries, rng) for name, block in names.items()}
+    total = sum(map(len, chosen.values()))
+    blocks, all_entries, done = [], [], 0
+    with progress_bar("entries", total, progress) as report:
+        for name, block in names.items():
+            checked = []
+            for i in chosen[name]:
+                position = ", ".join(map(str, np.argwhere(block == i)[0])) if block.ndim else ""
+                checked.append(check.entry(int(i), f"{name}[{position}]"))
+                report(done := done + 1, name)
+            blocks.append(check.block(name, block.size, checked))
+            all_entries += checked
+    return GradientCheck(
+        check.block("all", theta.size, all_entries),
+        blocks,
+        worst=max(all_entries, key=check.excess),
+        wrong=[e for e in all_entries if e.verdict == "wrong"],
+        undecidable=[e for e in all_entries if e.verdict == "undecidable"],
+    )
+
+
+def _choose(block: Array, total: int, entries: int | None, rng) -> Array:
+    """Which entries of a block to measure: its share of them, and at least one."""
+    entries = min(total, 2000) if entries is None else entries
+    count = min(len(block), math.ceil(entries * len(block) / total))
+    return np.sort(rng.choice(block, count, replace=False))
+
+
+def _number(value) -> float:
+    if isinstance(value, bool) or np.ndim(value) or not np.isrealobj(value):
+        raise TypeError(f"the function: expected it to return one real number, got {value!r}")
+    return float(value)
+
+
+def _vector_and_gradient(theta, gradient) -> tuple[Array, Array]:
+    theta = np.array(theta, dtype=np.float64)
+    claimed = np.array(gradient(theta.copy()) if callable(gradient) else gradient, dtype=np.float64)
+    if claimed.shape != theta.shape:
+        raise ValueError(f"gradient: expected the shape of theta {theta.shape}, got {claimed.shape}")
+    if theta.size == 0 or not np.isfinite(claimed).all():
+        raise ValueError("gradient: expected at least one entry, all of them finite")
+    return theta, claimed
+
+
+def _of_network(network: Network, X, y, loss: Loss, sample_weight, training: bool):
+    """The loss as a function of theta in float64, and the gradient that the network claims."""
+    X, y = network.check_input(X), check_finite_targets(y)
+    worker = copy.deepcopy(network)
+    _, claimed = worker.backpropagate(X, y, loss, sample_weight, training)
+    witness = network.astype(np.float64)
+    X = X.astype(np.float64)
+    f = find_loss(loss)[0]
+    generators = [leaf.rng for _, leaf in witness.leaves() if hasattr(leaf, "rng")]
+    states = [generator.bit_generator.state for generator in generators]
+
+    def value(theta: Array) -> float:
+        for generator, state in zip(generators, states, strict=True):
+            generator.bit_generator.state = state  # the same dropout masks every time
+        witness.theta[:] = theta
+        H = witness.forward(X, training)
+        return f(H, y) if sample_weight is None else loss_and_backward(loss, H, y, sample_weight)[0]
+
+    theta = witness.theta.copy()
+    return value, theta, claimed.astype(np.float64), network.blocks(np.arange(theta.size))
+
+
+class _Differences:
+    """Differences of f around theta, and what may be expected of them.
+
+    With a step h the central difference D(h) is off by h^2 f'''/6 (truncation) and by eps |f| / h (rounding). The
+    combination (4 D(h/2) - D(h)) / 3 is rid of the first but for terms in h^4, so h can be large enough, eps^(1/5),
+    to make the second small: about 1e-12 in all.
+    """
+
+    ROUNDINGS = 32  # how many eps |f| an evaluation of f may be off: the length of its chain of operations
+    TRUNCATION = 1e-8  # relative: h^4 = 3e-13, with room for a fifth derivative 3 10^4 times the first
+    STEPS = np.finfo(np.float64).eps ** 0.2 * 10.0 ** -np.arange(5)  # relative, from the best down to 7e-8
+    DOUBT = 10  # what looks like a kink or curvature may distort the estimate by so many times its own size
+
+    def __init__(self, f: Function, theta: Array, claimed: Array, base: float, precision: float) -> None:
+        self.f, self.theta, self.claimed, self.base = f, theta, claimed, base
+        # The smallest normal number keeps a loss of exactly zero from promising exact differences.
+        self.rounding = self.ROUNDINGS * np.finfo(np.float64).eps * max(abs(base), np.finfo(np.float64).tiny)
+        # A gradient entry is a sum over samples and paths, each rounded: no better than its dtype allows.
+        self.relative = max(self.TRUNCATION, self.ROUNDINGS * precision)
+        self.absolute = self.ROUNDINGS * precision * float(np.abs(claimed).max())
+
+    def entry(self, i: int, name: str) -> EntryCheck:
+        """Measure one entry, at smaller and smaller steps until one decides."""
+        for step in self.STEPS:
+            entry, doubt = self._measure(i, name, step)
+            excess = abs(entry.claimed - entry.measured) - self.allowed(entry, step)
+            if excess <= 0:
+                return entry
+            if excess > self.DOUBT * doubt:
+                return dataclasses.replace(entry, verdict="wrong")
+        return dataclasses.replace(entry, verdict="undecidable")
+
+    def _measure(self, i: int, name: str, step: float) -> tuple[EntryCheck, float]:
+        """The entry as measured with this step, and how much the two steps that it takes disagree.
+
+        A smooth function has D(h) = D(h/2) and slopes on the two sides that close in proportion to h, but for
+        higher orders. A kink anywhere within the step violates one of the two by at least a tenth of its jump.
+        """
+        left, right = self._slopes(i, step)
+        near_left, near_right = self._slopes(i, step / 2)
+        wide, narrow = (left + right) / 2, (near_left + near_right) / 2
+        doubt = abs(wide - narrow) + abs(2 * (near_right - near_left) - (right - left))
+        measured = (4 * narrow - wide) / 3
+        claimed = float(self.claimed.flat[i])
+        return EntryCheck(i, name, claimed, measured, near_left, near_right), doubt
+
+    def _slopes(self, i: int, step: float) -> tuple[float, float]:
+        """The one-sided differences below and above."""
+        x, h = float(self.theta.flat[i]), self._scale(i) * step
+        below, above = x - h, x + h  # as rounded: divide by the distance that was really gone
+        return (self.base - self._at(i, below)) / (x - below), (self._at(i, above) - self.base) / (above - x)
+
+    def _at(self, i: int, value: float) -> float:
+        moved = self.theta.copy()
+        moved.flat[i] = value
+        return _number(self.f(moved))
+
+    def _scale(self, i: int) -> float:
+        return max(1.0, abs(float(self.theta.flat[i])))
+
+    def allowed(self, entry: EntryCheck, step: float) -> float:
+        """How far claimed and measured may be apart where both are right."""
+        size = max(abs(entry.claimed), abs(entry.measured))
+        return self.relative * size + self.absolute + self.rounding / (self._scale(entry.index) * step)
+
+    def excess(self, entry: EntryCheck) -> float:
+        """The difference in terms of what is allowed at the best step; an undecidable entry has none."""
+        if entry.verdict == "undecidable":
+            return -1.0
+        return abs(entry.claimed - entry.measured) / self.allowed(entry, self.STEPS[0])
+
+    def block(self, name: str, size: int, entries: list[EntryCheck]) -> BlockCheck:
+        decided = _decided(entries)
+        norm = max(_norms(decided), np.finfo(float).tiny)
+        # Independent errors add up as the root of their number; a kink near by takes a smaller, noisier step.
+        noise = (self.rounding / self.STEPS[0] + self.absolute) * math.sqrt(max(len(decided), 1))
+        return BlockCheck(name, size, len(decided), _relative_error(entries), self.relative + noise / norm)
+
+
+def _decided(entries: list[EntryCheck]) -> list[EntryCheck]:
+    return [entry for entry in entries if entry.verdict != "undecidable"]
+
+
+def _norms(entries: list[EntryCheck]) -> float:
+    """The larger of ||claimed|| and ||measured||."""
+    return max(math.hypot(*(e.claimed for e in entries)), math.hypot(*(e.measured for e in entries)))
+
+
+def _relative_error(entries: list[EntryCheck]) -> float:
+    decided = _decided(entries)
+    difference = math.hypot(*(e.claimed - e.measured for e in decided))
+    return difference / (_norms(decided) or 1.0)

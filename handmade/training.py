@@ -1,0 +1,376 @@
+"""7. Training: the loop around forward, loss, backward, update (System 11).
+
+`fit` is a function: it walks over the data in batches, lets the network compute the gradient and the optimizer take
+the step, and writes down in a `History` how it went. ``batch_size=1`` is the lecture's loop over single samples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from ._validation import check_count, check_finite
+from .losses import Loss, find_loss
+from .metrics import accuracy, r2_score, top_k_accuracy
+from .network import Network, check_finite_targets
+from .optimizers import Adam
+from .progress import progress_bar
+from .schedules import ReduceLROnPlateau
+
+__all__ = ["EarlyStopping", "History", "fit"]
+
+Array = np.ndarray
+METRICS = {metric.__name__: metric for metric in (accuracy, top_k_accuracy, r2_score)}
+BLOCK = 1024  # rows that are checked or judged at a time
+Metric = str | Callable[[Array, Array], float]
+
+
+@dataclasses.dataclass
+class History:
+    """What happened in each epoch: one entry per epoch that was finished.
+
+    Attributes
+    ----------
+    loss : list of float
+        The training loss: the mean over the epoch's batches, each taken before its own update.
+    validation_loss : list of float
+        The loss on the validation data after the epoch; empty without validation data.
+    metrics : dict of str to list of float
+        Each metric after the epoch, on the validation data if there are any, else on the training data.
+    lr : list of float
+        The learning rate of the epoch's last step.
+    seconds : list of float
+        How long the epoch took, validation included.
+    stopped : str
+        Why training ended: ``"all epochs"``, ``"early stopping"`` or ``"interrupted"``.
+
+    Examples
+    --------
+    >>> history = History(loss=[0.5, 0.25], validation_loss=[0.5, 0.75], metrics={"accuracy": [0.75, 0.5]})
+    >>> len(history), history.best_epoch
+    (2, 0)
+    >>> print(history)
+    2 epochs (all epochs): loss 0.25  validation 0.75  accuracy 0.5; best epoch 0
+    """
+
+    loss: list[float] = dataclasses.field(default_factory=list)
+    validation_loss: list[float] = dataclasses.field(default_factory=list)
+    metrics: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    lr: list[float] = dataclasses.field(default_factory=list)
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    stopped: str = "all epochs"
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Counted from 0: where the validation loss was lowest; None without validation data."""
+        return int(np.argmin(self.validation_loss)) if self.validation_loss else None
+
+    def latest(self) -> str:
+        """The last epoch in one line."""
+        parts = [f"loss {self.loss[-1]:.4g}"]
+        parts += [f"validation {value:.4g}" for value in self.validation_loss[-1:]]
+        parts += [f"{name} {values[-1]:.4g}" for name, values in self.metrics.items()]
+        return "  ".join(parts)
+
+    def __str__(self) -> str:
+        best = "" if self.best_epoch is None else f"; best epoch {self.best_epoch}"
+        return f"{len(self)} epochs ({self.stopped})" + (f": {self.latest()}{best}" if self.loss else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlyStopping:
+    """Stop when the validation loss has not fallen for ``patience`` epochs.
+
+    Attributes
+    ----------
+    patience : int
+        How many epochs without an improvement are allowed.
+    min_delta : float
+        By how much the loss has to fall to count as an improvement.
+    restore_best : bool
+        Whether the network goes back to its best epoch at the end.
+    """
+
+    patience: int = 10
+    min_delta: float = 0.0
+    restore_best: bool = True
+
+    def __post_init__(self) -> None:
+        check_count(self.patience, "patience")
+        if not self.min_delta >= 0:
+            raise ValueError(f"min_delta: expected a number of at least 0, got {self.min_delta!r}")
+
+
+def fit(
+    network: Network,
+    X,
+    y,
+    *,
+    loss: Loss = "cross_entropy",
+    optimizer=None,
+    epochs: int = 10,
+    batch_size: int | None = 32,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    validation: float | tuple | None = None,
+    early_stopping: int | EarlyStopping | None = None,
+    metrics: Sequence[Metric] = (),
+    schedule=None,
+    schedule_every: str = "epoch",
+    sample_weight=None,
+    class_weight: Mapping[int, float] | Sequence[float] | None = None,
+    rng=None,
+    progress: bool = True,
+    callback: Callable[[Network, History], None] | None = None,
+) -> History:
+    """Train a network by stochastic gradient descent on minibatches.
+
+    All data are checked before the first step; Ctrl-C ends training and returns what has been learnt so far.
+
+    Parameters
+    ----------
+    network : Network
+        Trained in place.
+    X : array_like, shape (N, I)
+        Inputs. A numpy.memmap may be larger than memory: its rows are read batch by batch.
+    y : array_like
+        Targets, as the loss takes them; one per row of X.
+    loss : str, callable, functools.partial or (callable, callable)
+        See `handmade.losses.find_loss`.
+    optimizer : optional
+        Anything with ``step(theta, gradient)``; Adam() unless given. It keeps its state: a second call goes on.
+    epochs : int
+        How often to go through the data.
+    batch_size : int or None
+        Samples per step: 1 is the lecture's SGD, None takes all (full batch).
+    shuffle : bool
+        Whether each epoch takes the samples in a new order.
+    drop_last : bool
+        Whether to leave out the last batch of an epoch where it is smaller than the others.
+    validation : float or (X, y), optional
+        Data to validate on, or which fraction of X and y to set aside for it, drawn at random.
+    early_stopping : int or EarlyStopping, optional
+        Stop on the validation loss; a number is the patience.
+    metrics : sequence of str or callable
+        Names of `handmade.metrics`, or functions ``(output, y) -> float``.
+    schedule : optional
+        A learning-rate schedule; stepped, with the validation loss where it is a ReduceLROnPlateau.
+    schedule_every : {"epoch", "batch"}
+        When.
+    sample_weight : array_like, shape (N,), optional
+        How much each sample counts; see `handmade.losses.loss_and_backward`.
+    class_weight : mapping or sequence, optional
+        How much each class counts: multiplies the weights of its samples. ``y`` must be class indices.
+    rng : optional
+        Anything numpy.random.default_rng takes: the validation split, then the orders. Same seed, same bits.
+    progress : bool
+        A progress bar in a terminal (with rich), plain lines elsewhere; False is silent.
+    callback : callable, optional
+        Called as ``callback(network, history)`` after each epoch.
+
+    Returns
+    -------
+    History
+        What happened.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If data or options do not fit; nothing has changed then.
+    FloatingPointError
+        If the loss is no longer finite; the network is as it was before that epoch.
+
+    Examples
+    --------
+    >>> import handmade as hm
+    >>> X, y = hm.data.xor()
+    >>> network = hm.MLP([2, 8, 2], activation="tanh", rng=0)
+    >>> history = hm.fit(network, X, y, optimizer=hm.Adam(lr=0.1), epochs=100, batch_size=None, progress=False)
+    >>> network.predict(X).argmax(axis=1)
+    array([0, 1, 1, 0])
+    """
+    rng = np.random.default_rng(rng)
+    optimizer = Adam() if optimizer is None else optimizer
+    check_count(epochs, "epochs")
+    if schedule_every not in ("epoch", "batch"):
+        raise ValueError(f"schedule_every: expected 'epoch' or 'batch', got {schedule_every!r}")
+    X, y = _check_data(network, X, y, loss)
+    weight = _weights(y, sample_weight, class_weight)
+    training, judged, validates = _split(network, X, y, loss, validation, rng)
+    batch_size = min(len(training), check_count(len(training) if batch_size is None else batch_size, "batch_size"))
+    if weight is not None:
+        weight = weight / weight[training].mean()
+    stopper = _Stopper(network, early_stopping, validates)
+    functions = dict(map(_find_metric, metrics))
+    after_step = schedule.step if schedule is not None and schedule_every == "batch" else lambda: None
+    history = History(metrics={name: [] for name in functions})
+
+    def run_epoch() -> None:
+        started = time.perf_counter()
+        order = rng.permutation(training) if shuffle else training
+        batches = _batches(network, X, y, weight, order, batch_size, drop_last)
+        training_loss = _descend(network, batches, loss, optimizer, after_step)
+        output, target = _outputs(network, *judged)
+        history.loss.append(training_loss)
+        if validates:
+            history.validation_loss.append(float(find_loss(loss)[0](output, target)))
+        for name, function in functions.items():
+            history.metrics[name].append(float(function(output, target)))
+        history.lr.append(float(getattr(optimizer, "lr", math.nan)))
+        history.seconds.append(time.perf_counter() - started)
+
+    with progress_bar("epoch", epochs, progress) as report:
+        try:
+            for epoch in range(epochs):
+                run_epoch()
+                if schedule is not None and schedule_every == "epoch":
+                    _step(schedule, history)
+                report(epoch + 1, history.latest())
+                if callback is not None:
+                    callback(network, history)
+                if stopper.after(history):
+                    history.stopped = "early stopping"
+                    break
+        except KeyboardInterrupt:
+            history.stopped = "interrupted"
+    stopper.restore_best()
+    return history
+
+
+def _check_data(network: Network, X, y, loss: Loss) -> tuple[Array, Array]:
+    """X and y as arrays, every row seen by the network's door and every target by the loss."""
+    X = X if isinstance(X, np.ndarray) else np.asarray(X)
+    y = np.asarray(y)
+    if X.ndim != 2 or y.ndim == 0 or len(X) != len(y):
+        raise ValueError(f"y: expected one target per row of X {X.shape}, got shape {y.shape}")
+    f, f_backward = find_loss(loss)
+    width = network.predict(X[:1]).shape[1]
+    for start in range(0, len(X), BLOCK):
+        rows = slice(start, start + BLOCK)
+        network.check_input(X[rows])
+        trial = np.zeros((len(X[rows]), width), network.dtype)
+        check_finite_targets(y[rows])
+        f(trial, y[rows])
+    f_backward(trial, y[rows])
+    return X, y
+
+
+def _weights(y: Array, sample_weight, class_weight) -> Array | None:
+    """One weight per sample, or None where all count the same."""
+    if sample_weight is None and class_weight is None:
+        return None
+    weight = np.ones(len(y)) if sample_weight is None else np.array(sample_weight, dtype=float)
+    if class_weight is not None:
+        if y.ndim != 1 or y.dtype.kind not in "iu":
+            raise TypeError(f"class_weight: expected targets that are class indices, got {y.dtype} of shape {y.shape}")
+        classes = np.unique(y).tolist()
+        pairs = class_weight if isinstance(class_weight, Mapping) else dict(enumerate(class_weight))
+        missing = [c for c in classes if c not in pairs]
+        if missing:
+            raise ValueError(f"class_weight: expected a weight for each class {classes}, missing {missing}")
+        for c in classes:
+            weight[y == c] *= pairs[c]
+    if weight.shape != (len(y),):
+        raise ValueError(f"sample_weight: expected one weight per sample, shape {(len(y),)}, got {weight.shape}")
+    check_finite(weight, "sample_weight")
+    if weight.min() < 0 or weight.max() == 0:
+        raise ValueError("sample_weight: expected weights of at least 0, and one above")
+    return weight
+
+
+def _split(network: Network, X: Array, y: Array, loss: Loss, validation, rng):
+    """The rows to train on; the data to judge by, as (X, y, rows); and whether those were held out."""
+    everything = np.arange(len(X))
+    if validation is None:
+        return everything, (X, y, everything), False
+    if isinstance(validation, tuple) and len(validation) == 2:
+        X_held, y_held = _check_data(network, *validation, loss)
+        return everything, (X_held, y_held, np.arange(len(X_held))), True
+    if not (isinstance(validation, float) and 0 < validation < 1):
+        raise ValueError(f"validation: expected a fraction between 0 and 1, or (X, y), got {validation!r}")
+    count = math.ceil(validation * len(X))
+    if count == len(X):
+        raise ValueError(f"validation: expected a fraction that leaves samples to train on, got all {len(X)}")
+    rows = rng.permutation(len(X))
+    return np.sort(rows[count:]), (X, y, np.sort(rows[:count])), True
+
+
+def _batches(network: Network, X: Array, y: Array, weight: Array | None, order: Array, size: int, drop_last: bool):
+    """The samples in this order, ``size`` at a time."""
+    for start in range(0, len(order) - (size - 1 if drop_last else 0), size):
+        rows = order[start : start + size]
+        batch = np.asarray(X[rows]).astype(network.dtype, copy=False)
+        yield batch, y[rows], None if weight is None else weight[rows]
+
+
+def _descend(network: Network, batches, loss: Loss, optimizer, after_step: Callable[[], None]) -> float:
+    """One epoch: for each batch forward, loss, backward, update. Returns the mean loss."""
+    total = seen = 0
+    before = network.state_dict()
+    for X, y, weight in batches:
+        value, gradient = network.backpropagate(X, y, loss, weight)
+        if not math.isfinite(value):
+            network.load_state_dict(before)
+            raise FloatingPointError(
+                f"the loss became {value}: expected a finite number; lower the learning rate, scale the inputs, or "
+                f"clip the gradient. The network is as it was before this epoch"
+            )
+        optimizer.step(network.theta, gradient)
+        after_step()
+        total += value * len(X)
+        seen += len(X)
+    return total / seen
+
+
+def _outputs(network: Network, X: Array, y: Array, rows: Array) -> tuple[Array, Array]:
+    """What the network says of these rows, read a block at a time, and what it should say."""
+    blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
+    return np.concatenate([network.predict(X[block]) for block in blocks]), y[rows]
+
+
+def _step(schedule, history: History) -> None:
+    if isinstance(schedule, ReduceLROnPlateau):
+        schedule.step((history.validation_loss or history.loss)[-1])
+    else:
+        schedule.step()
+
+
+def _find_metric(metric: Metric) -> tuple[str, Callable[[Array, Array], float]]:
+    if callable(metric):
+        return getattr(metric, "__name__", repr(metric)), metric
+    if metric not in METRICS:
+        raise ValueError(f"metrics: expected functions, or names among {', '.join(METRICS)}; got {metric!r}")
+    return metric, METRICS[metric]
+
+
+class _Stopper:
+    """Watches the validation loss, and keeps the network's best state."""
+
+    def __init__(self, network: Network, rule: int | EarlyStopping | None, validates: bool) -> None:
+        if rule is not None and not isinstance(rule, EarlyStopping):
+            rule = EarlyStopping(patience=rule)
+        if rule and not validates:
+            raise ValueError("early_stopping: expected validation data to stop on; pass validation=0.1 or (X, y)")
+        self.network, self.rule = network, rule
+        self.lowest, self.since, self.best = math.inf, 0, None
+
+    def after(self, history: History) -> bool:
+        """Whether to stop after this epoch."""
+        if self.rule is None:
+            return False
+        self.since += 1
+        if history.validation_loss[-1] < self.lowest - self.rule.min_delta:
+            self.lowest, self.since = history.validation_loss[-1], 0
+            self.best = self.network.state_dict() if self.rule.restore_best else None
+        return self.since >= self.rule.patience
+
+    def restore_best(self) -> None:
+        if self.best is not None:
+            self.network.load_state_dict(self.best)

@@ -1,0 +1,120 @@
+"""``python -m reference``: verify handmade against PyTorch and against differences, case by case."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from handmade.progress import progress_bar
+
+from .cases import Case, all_cases
+from .verify import Row, verify
+
+FIGURES = {
+    "loss": "loss - torch",
+    "autograd": "gradient - autograd",
+    "differences": "gradient - differences",
+    "steps": "after 100 steps - torch",
+}
+QUICK = 6  # --quick takes every sixth case
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the cases, print the table, and return the exit status: 0 if all pass, 1 if any fails, 2 if none is asked.
+
+    Examples
+    --------
+    >>> main(["--case", "no such case"])
+    2
+    """
+    options = _parser().parse_args(arguments)
+    cases = [case for case in all_cases() if options.case in case.name]
+    if not cases:
+        example = all_cases()[0].name
+        print(f"no case is named like {options.case!r}; a name is, for example, {example!r}", file=sys.stderr)
+        return 2
+    cases = cases[::QUICK] if options.quick else cases
+    torch.set_num_threads(1)  # these networks are small: a second thread waits longer than it works
+    started = time.perf_counter()
+    rows, interrupted = _run(cases, options.seed)
+    _print(rows)
+    failed = [row for row in rows if not row.passed]
+    figures = [figure for row in rows for figure in row.figures.values()]
+    print(
+        f"{len(rows)} of {len(cases)} cases, {len(figures)} figures: {len(rows) - len(failed)} cases passed, "
+        f"{len(failed)} failed; {time.perf_counter() - started:.0f} s; Python {platform.python_version()}, "
+        f"NumPy {np.__version__}, torch {torch.__version__}, seed {options.seed}"
+    )
+    for row in failed:
+        print(f"FAILED: {row.case.name}")
+    if options.json:
+        options.json.write_text(json.dumps([_record(row) for row in rows], indent=1))
+    return 1 if failed or interrupted else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m reference", description=main.__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help=f"only every {QUICK}th case")
+    parser.add_argument("--case", default="", metavar="PATTERN", help="only cases whose name contains PATTERN")
+    parser.add_argument("--json", type=_writable, metavar="FILE", help="write every figure to FILE")
+    parser.add_argument("--seed", type=int, default=0, help="draws weights and data (default 0)")
+    return parser
+
+
+def _writable(name: str) -> Path:
+    path = Path(name)
+    if not path.parent.is_dir() or path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file in a folder that exists, got {name!r}")
+    return path
+
+
+def _run(cases: list[Case], seed: int) -> tuple[list[Row], bool]:
+    """The rows of all cases; of those that were finished, where Ctrl-C came first."""
+    rows: list[Row] = []
+    with progress_bar("case", len(cases)) as report:
+        try:
+            for case in cases:
+                rows.append(verify(case, seed))
+                report(len(rows), case.name)
+        except KeyboardInterrupt:
+            return rows, True
+    return rows, False
+
+
+def _print(rows: list[Row]) -> None:
+    """One table: each figure with its tolerance."""
+    table = Table("case", "neurons", "weights", "parameters", "torch", *FIGURES.values(), "", box=None, padding=(0, 1))
+    for row in rows:
+        cells = [f"{row.figures[name].value:.1e} / {row.figures[name].tolerance:.1e}" for name in FIGURES]
+        counts = map(str, [*row.counts, row.torch_count])
+        table.add_row(row.case.name, *counts, *cells, "pass" if row.passed else "FAIL")
+    # Outside a terminal rich would fold the table to 80 columns.
+    Console(width=None if sys.stdout.isatty() else 220, highlight=False).print(table)
+
+
+def _record(row: Row) -> dict:
+    figures = {name: {"value": f.value, "tolerance": f.tolerance} for name, f in row.figures.items()}
+    neurons, weights, parameters = row.counts
+    return {
+        "case": row.case.name,
+        "neurons": neurons,
+        "weights": weights,
+        "parameters": parameters,
+        "torch_parameters": row.torch_count,
+        "figures": figures,
+        "wrong_entries": row.wrong,
+        "passed": row.passed,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

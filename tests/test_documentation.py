@@ -1,0 +1,76 @@
+"""What the documents say is true: their examples run, and the names and files they mention exist."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import handmade as hm
+import reference
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+MODULES = [
+    f"{package.__name__}.{module.name}"
+    for package in (hm, reference)
+    for module in pkgutil.iter_modules(package.__path__)
+]
+
+
+@pytest.mark.parametrize("name", ["handmade", *MODULES])
+def test_examples_in_docstrings(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_examples_in_the_readme():
+    outcome = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert outcome.attempted > 20
+    assert outcome.failed == 0
+
+
+def test_the_lecture_table_names_what_exists():
+    table = [line for line in README.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert len(table) == 15, "one row per system of the lecture"
+    for row in table:
+        names, files = re.findall(r"`hm\.([\w.]+)`", row), re.findall(r"`(tests/\w+\.py)`", row)
+        assert names and files, row
+        for name in names:
+            found = hm
+            for part in name.split("."):
+                found = getattr(found, part)
+        for file in files:
+            assert (ROOT / file).is_file(), file
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_the_two_lines_are_exactly_two():
+    assert len(re.findall(r"^python3 -m venv .*$", README, re.MULTILINE)) == 2
+
+
+def test_every_public_name_is_documented_and_exists():
+    for name in hm.__all__:
+        assert getattr(hm, name).__doc__, name
+
+
+def test_importing_handmade_loads_numpy_alone():
+    # In an interpreter of its own: this one has loaded everything already.
+    code = (
+        "import sys, numpy; before = set(sys.modules); import handmade; "
+        "print(*{m.partition('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names), "
+        "'numpy.random' in sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert loaded.stdout.split() == ["handmade", "False"]  # numpy.random costs time, and only some need it

@@ -1,0 +1,533 @@
+"""Optimizers against torch.optim, step by step, and the promises of the flat-vector machinery around them."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import itertools
+import math
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+from handmade import optimizers
+from handmade.optimizers import (
+    BLOCK,
+    L1,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    Chain,
+    ClipGradNorm,
+    ClipGradValue,
+    MaxNorm,
+    Momentum1986,
+    RMSprop,
+    clip_grad_norm_,
+    clip_grad_value_,
+)
+
+SIZE = 257
+
+
+def tolerance(steps, dtype=np.float64):
+    """The error of theta that rounding can explain, relative to its norm: 1.8e-13 after 100 steps in float64.
+
+    A step is at most 16 operations on an element, each off by at most half an eps of a number not larger than
+    theta; at worst the errors of all steps add up.
+    """
+    return float(steps * 16 * np.finfo(dtype).eps / 2)
+
+
+def combinations(**options):
+    """All dicts that take one of the values listed for each option."""
+    return [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
+
+
+def legal_sgd(options):
+    return not options["nesterov"] or (options["momentum"] > 0 and options["dampening"] == 0)
+
+
+TABLE = [
+    *[
+        (SGD, torch.optim.SGD, {"lr": 0.01, **options})
+        for options in combinations(
+            momentum=[0.0, 0.9],
+            dampening=[0.0, 0.3],
+            weight_decay=[0.0, 0.1],
+            nesterov=[False, True],
+            maximize=[False, True],
+        )
+        if legal_sgd(options)
+    ],
+    *[
+        (Adagrad, torch.optim.Adagrad, {"lr": 0.05, **options})
+        for options in combinations(
+            lr_decay=[0.0, 0.1], weight_decay=[0.0, 0.1], initial_accumulator_value=[0.0, 0.5]
+        )
+    ],
+    *[
+        (RMSprop, torch.optim.RMSprop, {"alpha": 0.9, **options})
+        for options in combinations(weight_decay=[0.0, 0.1], momentum=[0.0, 0.9], centered=[False, True])
+    ],
+    *[
+        (ours, theirs, {"lr": 0.01, **options})
+        for ours, theirs in [(Adam, torch.optim.Adam), (AdamW, torch.optim.AdamW)]
+        for options in combinations(
+            betas=[(0.9, 0.999), (0.0, 0.5)], weight_decay=[0.0, 0.1], amsgrad=[False, True]
+        )
+    ],
+    *[(ours, getattr(torch.optim, ours.__name__), {"eps": 0.1}) for ours in [Adagrad, RMSprop, Adam, AdamW]],
+    *[(ours, getattr(torch.optim, ours.__name__), {}) for ours in [SGD, Adagrad, RMSprop, Adam, AdamW]],
+    (Momentum1986, torch.optim.SGD, {"lr": 0.01, "momentum": 0.9}),
+]
+
+# One optimizer of each class, with every option that adds a state array.
+MAKERS = [
+    lambda: SGD(lr=0.01, momentum=0.9, dampening=0.3, weight_decay=0.1, maximize=True),
+    lambda: SGD(lr=0.01, momentum=0.9, nesterov=True),
+    lambda: Momentum1986(lr=0.01, momentum=0.9),
+    lambda: Adagrad(lr=0.05, lr_decay=0.1, weight_decay=0.1, initial_accumulator_value=0.5),
+    lambda: RMSprop(weight_decay=0.1, momentum=0.9, centered=True),
+    lambda: Adam(weight_decay=0.1, amsgrad=True),
+    lambda: AdamW(),
+    lambda: Chain(L1(0.1), ClipGradNorm(1.0), ClipGradValue(0.5), RMSprop(momentum=0.9)),
+]
+
+
+def make_id(maker):
+    return repr(maker())
+
+
+def start(size, dtype=np.float64):
+    """Parameters to begin with, of both signs and of magnitudes from 0.01 to 10."""
+    rng = np.random.default_rng(1)
+    return (rng.choice([-1, 1], size) * 10 ** rng.uniform(-2, 1, size)).astype(dtype)
+
+
+def gradient_at(t, theta):
+    """A gradient that changes its sign and size with t, and depends on theta, so that errors breed errors."""
+    index = np.arange(theta.size)
+    noise = np.sin(index * (t + 1.5)) * np.exp(3 * np.cos(index))
+    return (noise + 0.5 * theta).astype(theta.dtype)
+
+
+def descend(optimizer, theta, steps, begin=0):
+    for t in range(begin, begin + steps):
+        optimizer.step(theta, gradient_at(t, theta))
+    return theta
+
+
+def memory_of(optimizer):
+    """A copy of all that an optimizer remembers, to compare."""
+    return copy.deepcopy(optimizer.state_dict())
+
+
+def assert_same_state(state, other):
+    assert state.keys() == other.keys()
+    for key, value in state.items():
+        if key == "members":
+            for part, other_part in zip(value, other[key], strict=True):
+                assert_same_state(part, other_part)
+        else:
+            np.testing.assert_array_equal(value, other[key])
+
+
+def assert_near(actual, expected, tolerance):
+    assert actual.shape == expected.shape and actual.dtype == expected.dtype
+    assert np.linalg.norm(actual - expected) <= tolerance * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(("dtype", "steps"), [(np.float64, 100), (np.float32, 20)])
+@pytest.mark.parametrize(("ours", "theirs", "options"), TABLE)
+def test_torch_gives_the_same_numbers(ours, theirs, options, dtype, steps):
+    optimizer, theta = ours(**options), start(SIZE, dtype)
+    parameter = torch.nn.Parameter(torch.from_numpy(theta.copy()))
+    torch_optimizer = theirs([parameter], **options)
+    for t in range(steps):
+        assert optimizer.step(theta, gradient_at(t, theta)) is None
+        parameter.grad = torch.from_numpy(gradient_at(t, parameter.detach().numpy()))
+        torch_optimizer.step()
+    assert_near(theta, parameter.detach().numpy(), tolerance(steps, dtype))
+    state = torch_optimizer.state[parameter]
+    for name in set(state) & set(vars(optimizer)):
+        assert_near(getattr(optimizer, name), state[name].numpy(), tolerance(steps, dtype))
+
+
+@pytest.mark.parametrize("ours", [SGD, Adagrad, RMSprop, Adam, AdamW])
+def test_parameters_have_torchs_names_order_and_defaults(ours):
+    theirs = inspect.signature(getattr(torch.optim, ours.__name__)).parameters
+    for name, parameter in inspect.signature(ours).parameters.items():
+        assert (name, parameter.default, parameter.kind) == (name, theirs[name].default, theirs[name].kind)
+    shared = [name for name in theirs if name in inspect.signature(ours).parameters]
+    assert shared == list(inspect.signature(ours).parameters)
+
+
+def test_momentum_of_1986_keeps_the_learning_rate_inside_the_velocity():
+    rates = [0.1, 0.01, 0.5, 0.0, 0.02]
+    optimizer, theta = Momentum1986(lr=rates[0], momentum=0.9), start(SIZE)
+    sgd, sgd_theta = SGD(lr=rates[0], momentum=0.9), start(SIZE)
+    expected, change = start(SIZE), 0.0
+    for t, lr in enumerate(rates):
+        optimizer.lr = sgd.lr = lr
+        change = -lr * gradient_at(t, expected) + 0.9 * change  # equation 9, as printed
+        expected = expected + change
+        optimizer.step(theta, gradient_at(t, theta))
+        sgd.step(sgd_theta, gradient_at(t, sgd_theta))
+    assert_near(theta, expected, tolerance(len(rates)))
+    assert np.linalg.norm(sgd_theta - expected) > 0.1 * np.linalg.norm(expected)
+
+
+def test_momentum_that_is_switched_on_later_starts_as_in_torch():
+    optimizer, theta = SGD(lr=0.01), start(SIZE)
+    parameter = torch.nn.Parameter(torch.from_numpy(theta.copy()))
+    torch_optimizer = torch.optim.SGD([parameter], lr=0.01)
+    gradient = gradient_at(0, theta)
+    parameter.grad = torch.from_numpy(gradient)
+    for momentum in [0.0, 0.9, 0.9, 0.0, 0.5]:
+        optimizer.momentum = torch_optimizer.param_groups[0]["momentum"] = momentum
+        optimizer.step(theta, gradient)
+        torch_optimizer.step()
+    assert_near(theta, parameter.detach().numpy(), tolerance(steps=5))
+
+
+# --- Blocks, memory, copies
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
+@pytest.mark.parametrize("maker", MAKERS, ids=make_id)
+def test_blocks_do_not_show_in_the_result(maker, size, monkeypatch):
+    theta = descend(maker(), start(size, np.float32), steps=2)
+    monkeypatch.setattr(optimizers, "BLOCK", 10 * BLOCK)
+    np.testing.assert_array_equal(theta, descend(maker(), start(size, np.float32), steps=2))
+
+
+@pytest.mark.parametrize("maker", MAKERS[:-1], ids=make_id)
+def test_the_gradient_is_not_touched(maker):
+    optimizer, theta = maker(), start(SIZE)
+    gradient = gradient_at(0, theta)
+    expected = gradient.copy()
+    gradient.flags.writeable = False
+    optimizer.step(theta, gradient)
+    optimizer.step(theta, gradient)
+    np.testing.assert_array_equal(gradient, expected)
+
+
+@pytest.mark.parametrize("maker", MAKERS[:-1], ids=make_id)
+def test_nothing_of_the_vectors_size_is_allocated_after_the_first_step(maker):
+    optimizer, theta = maker(), start(2 * BLOCK + 1)
+    gradient = gradient_at(0, theta)
+    optimizer.step(theta, gradient)
+    tracemalloc.start()
+    for _ in range(3):
+        optimizer.step(theta, gradient)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < BLOCK  # bytes: an eighth of one float64 block
+
+
+def test_state_arrays_are_public_and_made_at_the_first_step():
+    optimizer, theta = RMSprop(momentum=0.9), start(SIZE, np.float32)
+    assert optimizer.t == 0 and optimizer.square_avg is None and optimizer.momentum_buffer is None
+    optimizer.step(theta, gradient_at(0, theta))
+    for array in (optimizer.square_avg, optimizer.momentum_buffer):
+        assert array.shape == theta.shape and array.dtype == np.float32 and np.any(array)
+    assert optimizer.t == 1 and optimizer.grad_avg is None
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_made_together_with_its_vectors_goes_on_like_the_original(duplicate):
+    optimizer, theta = Adam(), start(BLOCK + 1)
+    gradient = gradient_at(0, theta)
+    optimizer.step(theta, gradient)
+    other, other_theta, other_gradient = duplicate((optimizer, theta, gradient))
+    for _ in range(2):
+        optimizer.step(theta, gradient)
+        other.step(other_theta, other_gradient)
+    np.testing.assert_array_equal(theta, other_theta)
+    np.testing.assert_array_equal(optimizer.exp_avg, other.exp_avg)
+
+
+# --- Saving
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=make_id)
+def test_training_resumes_to_the_bit(maker):
+    optimizer, theta = maker(), start(SIZE)
+    descend(optimizer, theta, steps=5)
+    state, resumed_theta = optimizer.state_dict(), theta.copy()
+    descend(optimizer, theta, steps=5, begin=5)
+
+    resumed = maker()
+    descend(resumed, start(SIZE), steps=1)
+    resumed.lr = 123.0
+    resumed.load_state_dict(state)
+    descend(resumed, resumed_theta, steps=5, begin=5)
+    np.testing.assert_array_equal(resumed_theta, theta)
+    assert_same_state(resumed.state_dict(), optimizer.state_dict())
+
+
+def test_a_state_dict_is_a_copy_in_both_directions():
+    optimizer, theta = Adam(), start(SIZE)
+    descend(optimizer, theta, steps=1)
+    state = optimizer.state_dict()
+    before = copy.deepcopy(state)
+    other = Adam()
+    other.load_state_dict(state)
+    descend(optimizer, theta, steps=1)
+    descend(other, theta, steps=1)
+    assert_same_state(state, before)
+
+
+def adam_state(**changes):
+    optimizer = Adam()
+    descend(optimizer, start(SIZE), steps=1)
+    return optimizer.state_dict() | changes
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "words"),
+    [
+        ([1.0], TypeError, "expected a dict, got list"),
+        (SGD().state_dict(), ValueError, "expected class 'Adam', got 'SGD'"),
+        (adam_state(color=1), ValueError, "expected the keys .*exp_avg_sq.* got .*color"),
+        ({"class": "Adam", "lr": 0.1}, ValueError, "expected the keys"),
+        (adam_state(members=[{}]), ValueError, "expected 0 members, got 1"),
+        (adam_state(lr=-1.0), ValueError, "lr: expected a finite number >= 0, got -1.0"),
+        (adam_state(t=-1), ValueError, "t: expected an integer of at least 0, got -1"),
+        (adam_state(exp_avg=[1.0]), TypeError, "exp_avg: expected a NumPy array, got list"),
+        (adam_state(exp_avg=np.zeros(3)), ValueError, "arrays of one shape and dtype"),
+        (adam_state(exp_avg=np.zeros((SIZE, 1))), ValueError, r"exp_avg: expected 1 dimension\(s\)"),
+    ],
+)
+def test_a_state_dict_that_does_not_fit_changes_nothing(state, error, words):
+    optimizer = Adam(lr=0.5)
+    descend(optimizer, start(SIZE), steps=2)
+    before = memory_of(optimizer)
+    with pytest.raises(error, match=words):
+        optimizer.load_state_dict(state)
+    assert_same_state(optimizer.state_dict(), before)
+
+
+def test_a_chain_loads_all_of_its_members_or_none():
+    chain = Chain(L1(0.1), SGD(lr=0.5))
+    before = chain.state_dict()
+    broken = Chain(L1(0.2), SGD(lr=0.25)).state_dict()
+    broken["members"][1]["momentum"] = math.nan
+    with pytest.raises(ValueError, match="momentum: expected a finite number >= 0, got nan"):
+        chain.load_state_dict(broken)
+    assert_same_state(chain.state_dict(), before)
+
+
+def test_the_vector_belongs_to_the_optimizer_after_loading_too():
+    optimizer = Adam()
+    optimizer.load_state_dict(adam_state())
+    with pytest.raises(ValueError, match=rf"expected shape \({SIZE},\) .* got \(3,\).*make a new optimizer"):
+        optimizer.step(np.ones(3), np.ones(3))
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=make_id)
+def test_the_repr_makes_the_same_optimizer_again(maker):
+    assert_same_state(eval(repr(maker())).state_dict(), maker().state_dict())
+
+
+# --- Bad input
+
+
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+OVERLAPPING = np.ones(SIZE + 1)
+
+
+@pytest.mark.parametrize(
+    ("theta", "gradient", "error", "words"),
+    [
+        ([1.0], np.ones(1), TypeError, "theta: expected a NumPy array, got list"),
+        (np.ones(SIZE), None, TypeError, "gradient: expected a NumPy array, got NoneType"),
+        (np.ones(SIZE, "i8"), np.ones(SIZE), TypeError, "theta: expected float32 or float64, got int64"),
+        (np.ones(SIZE), np.ones(SIZE, "c16"), TypeError, "gradient: expected float32 or .* got complex128"),
+        (np.ones(SIZE), np.ones(SIZE, "f4"), ValueError, "gradient: .*float64 as theta has, got .*float32"),
+        (np.ones(SIZE), np.ones(SIZE + 1), ValueError, r"gradient: expected shape \(257,\).*got \(258,\)"),
+        (np.ones((SIZE, 1)), np.ones((SIZE, 1)), ValueError, r"theta: expected 1 dimension.*\(257, 1\)"),
+        (np.ones(2 * SIZE)[::2], np.ones(SIZE), ValueError, r"theta: expected a contiguous vector.*\(16,\)"),
+        (read_only(np.ones(SIZE)), np.ones(SIZE), ValueError, "theta: .*read-only"),
+        (OVERLAPPING[1:], OVERLAPPING[:-1], ValueError, "gradient: .*overlap with theta"),
+        (np.ones(3), np.ones(3), ValueError, r"expected shape \(257,\).*got \(3,\).*make a new optimizer"),
+        (np.ones(SIZE, "f4"), np.ones(SIZE, "f4"), ValueError, "float64 .*float32; make a new optimizer"),
+    ],
+)
+@pytest.mark.parametrize("maker", MAKERS, ids=make_id)
+def test_a_failed_step_changes_nothing(maker, theta, gradient, error, words):
+    optimizer = maker()
+    descend(optimizer, start(SIZE), steps=2)
+    before, vectors = memory_of(optimizer), copy.deepcopy((theta, gradient))
+    with pytest.raises(error, match=words):
+        optimizer.step(theta, gradient)
+    assert_same_state(optimizer.state_dict(), before)
+    np.testing.assert_array_equal(theta, vectors[0])
+    np.testing.assert_array_equal(gradient, vectors[1])
+
+
+def test_vectors_made_read_only_between_steps_are_noticed():
+    optimizer, theta, gradient = Chain(L1(0.1), Adam()), np.ones(SIZE), np.ones(SIZE)
+    optimizer.step(theta, gradient)
+    for vector, name in [(gradient, "gradient"), (theta, "theta")]:
+        before = memory_of(optimizer)
+        vector.flags.writeable = False
+        with pytest.raises(ValueError, match=f"{name}: .*read-only"):
+            optimizer.step(theta, gradient)
+        assert_same_state(optimizer.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: SGD(lr=-0.1), ValueError, "lr: expected a finite number >= 0, got -0.1"),
+        (lambda: SGD(lr=math.nan), ValueError, "lr: .* got nan"),
+        (lambda: SGD(lr=math.inf), ValueError, "lr: .* got inf"),
+        (lambda: SGD(lr="0.1"), TypeError, "lr: .* got '0.1' of type str"),
+        (lambda: SGD(momentum=-1), ValueError, "momentum: .* got -1"),
+        (lambda: SGD(dampening=math.nan), ValueError, "dampening: .* got nan"),
+        (lambda: SGD(0.1, 0.9, 0.0, True), TypeError, "weight_decay: .* got True of type bool"),
+        (lambda: SGD(nesterov=1, momentum=0.9), TypeError, "nesterov: expected True or False, got 1"),
+        (lambda: SGD(nesterov=True), ValueError, "nesterov: expected momentum > 0 .* got momentum=0.0"),
+        (lambda: SGD(nesterov=True, momentum=0.9, dampening=0.1), ValueError, "dampening=0.1"),
+        (lambda: Momentum1986(momentum=-0.1), ValueError, "momentum: .* got -0.1"),
+        (lambda: Adagrad(lr_decay=-1), ValueError, "lr_decay: .* got -1"),
+        (lambda: Adagrad(initial_accumulator_value=-1), ValueError, "initial_accumulator_value: .* got -1"),
+        (lambda: RMSprop(alpha=1.5), ValueError, r"alpha: expected a number in \[0, 1\], got 1.5"),
+        (lambda: RMSprop(centered=None), TypeError, "centered: expected True or False, got None"),
+        (lambda: Adam(betas=(0.9, 1.0)), ValueError, r"betas\[1\]: expected a number in \[0, 1\), got 1.0"),
+        (lambda: Adam(betas=(math.nan, 0.9)), ValueError, r"betas\[0\]: .* got nan"),
+        (lambda: Adam(betas=0.9), TypeError, "betas: expected two numbers .* got 0.9"),
+        (lambda: Adam(eps=-1e-8), ValueError, "eps: .* got -1e-08"),
+        (lambda: AdamW(weight_decay=-1), ValueError, "weight_decay: .* got -1"),
+        (lambda: L1(math.inf), ValueError, "l1: .* got inf"),
+        (lambda: ClipGradNorm(-1.0), ValueError, "max_norm: expected a number >= 0, got -1.0"),
+        (lambda: ClipGradNorm(1.0, norm_type=0), ValueError, "norm_type: expected a number > 0, got 0"),
+        (lambda: ClipGradValue(math.nan), ValueError, "clip_value: .* got nan"),
+        (lambda: MaxNorm([np.ones((2, 2))], 0.0), ValueError, "max_norm: expected a finite number > 0"),
+        (lambda: MaxNorm([np.ones(4)], 1.0), ValueError, r"weights\[0\]: expected 2 dimension.*\(4,\)"),
+        (lambda: Chain(L1(0.1)), ValueError, r"expected one optimizer.* got \[\]"),
+        (lambda: Chain(SGD(), Adam()), ValueError, "expected one optimizer.* got .*SGD.*Adam"),
+        (lambda: Chain(SGD), TypeError, r"steps\[0\]: expected a Step.* got <class"),
+        (lambda: clip_grad_norm_(np.ones(2), math.nan), ValueError, "max_norm: .* got nan"),
+        (lambda: clip_grad_norm_([1.0], 1.0), TypeError, "gradient: expected a NumPy array, got list"),
+        (lambda: clip_grad_value_(np.ones((2, 2)), 1.0), ValueError, "gradient: expected 1 dimension"),
+        (lambda: clip_grad_value_(read_only(np.ones(2)), 1.0), ValueError, "gradient: .*read-only"),
+    ],
+)
+def test_bad_hyperparameters_are_named(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+# --- Steps before and after an optimizer
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("norm_type", [0.5, 1.0, 2.0, 3.0, math.inf])
+@pytest.mark.parametrize("max_norm", [0.0, 0.5, 1e9, math.inf])
+def test_clip_grad_norm_gives_torchs_numbers(max_norm, norm_type, dtype):
+    gradient = gradient_at(0, start(SIZE, dtype))
+    parameter = torch.nn.Parameter(torch.zeros(SIZE))
+    parameter.data = parameter.data.to(getattr(torch, np.dtype(dtype).name))
+    parameter.grad = torch.from_numpy(gradient.copy())
+    expected_norm = torch.nn.utils.clip_grad_norm_([parameter], max_norm, norm_type).item()
+    norm = clip_grad_norm_(gradient, max_norm, norm_type)
+    # A sum of SIZE terms of one sign is off by at most SIZE eps; for the order 0.5 the norm is its square.
+    rtol = float(2 * SIZE * np.finfo(dtype).eps)
+    assert norm == pytest.approx(expected_norm, rel=rtol)
+    np.testing.assert_allclose(gradient, parameter.grad.numpy(), rtol=rtol)
+
+
+@pytest.mark.parametrize(("dtype", "large"), [(np.float64, 1e200), (np.float32, 1e30)])
+@pytest.mark.parametrize("norm_type", [2.0, 3.0])
+def test_the_norm_does_not_overflow_where_its_squares_would(norm_type, dtype, large):
+    gradient = np.array([3 * large, 4 * large, 0], dtype)
+    norm = clip_grad_norm_(gradient, 1.0, norm_type)
+    expected = (3**norm_type + 4**norm_type) ** (1 / norm_type)
+    rtol = float(8 * np.finfo(dtype).eps)  # a division, two powers, a sum, a root, two products
+    assert norm / large == pytest.approx(expected, rel=rtol)
+    np.testing.assert_allclose(gradient, np.array([3, 4, 0]) / expected, rtol=rtol)
+
+
+def test_a_nan_in_the_gradient_is_passed_on_as_in_torch():
+    gradient = np.array([1.0, np.nan])
+    assert math.isnan(clip_grad_norm_(gradient, 1.0))
+    assert np.isnan(gradient).all()
+
+
+def test_clip_grad_value_gives_torchs_numbers():
+    gradient = gradient_at(0, start(SIZE))
+    parameter = torch.nn.Parameter(torch.zeros(SIZE, dtype=torch.float64))
+    parameter.grad = torch.from_numpy(gradient.copy())
+    torch.nn.utils.clip_grad_value_([parameter], 0.25)
+    assert clip_grad_value_(gradient, 0.25) is None
+    np.testing.assert_array_equal(gradient, parameter.grad.numpy())
+    assert 0 < np.count_nonzero(abs(gradient) == 0.25) < SIZE
+
+
+def test_l1_adds_the_gradient_of_the_absolute_values():
+    theta = start(SIZE)
+    theta[3] = 0.0
+    gradient, before = gradient_at(0, theta), theta.copy()
+    expected = gradient + 0.25 * np.sign(theta)
+    L1(0.25).step(theta, gradient)
+    np.testing.assert_array_equal(gradient, expected)
+    np.testing.assert_array_equal(theta, before)
+
+
+def test_max_norm_shortens_the_rows_that_are_too_long_and_only_those():
+    theta = start(3 * 4 + 5 + 2 * 3)
+    first, second = theta[:12].reshape(3, 4), theta[17:].reshape(2, 3)
+    first[0], second[1] = 0.0, [0.3, 0.4, 0.0]
+    before, gradient = theta.copy(), gradient_at(0, theta)
+    MaxNorm([first, second], 0.5).step(theta, gradient)
+    np.testing.assert_array_equal(theta[12:17], before[12:17])
+    for weight, old in [(first, before[:12].reshape(3, 4)), (second, before[17:].reshape(2, 3))]:
+        for row, old_row in zip(weight, old, strict=True):
+            norm = np.linalg.norm(old_row)
+            if norm <= 0.5:
+                np.testing.assert_array_equal(row, old_row)
+            else:
+                np.testing.assert_allclose(row, old_row / norm * 0.5, rtol=8 * np.finfo(float).eps)
+
+
+def test_max_norm_wants_views_into_theta():
+    theta, gradient = np.ones(4), np.ones(4)
+    sgd = SGD(momentum=0.9)
+    chain = Chain(ClipGradValue(0.5), sgd, MaxNorm([np.ones((2, 2))], 1.0))
+    with pytest.raises(ValueError, match=r"weights\[0\]: expected a view into theta"):
+        chain.step(theta, gradient)
+    np.testing.assert_array_equal([theta, gradient], np.ones((2, 4)))
+    assert sgd.t == 0 and sgd.momentum_buffer is None
+
+
+def test_a_chain_is_its_steps_in_order():
+    theta, other = start(12), start(12)
+    chain = Chain(L1(0.1), ClipGradNorm(1.0), SGD(lr=0.1, momentum=0.9), MaxNorm([theta.reshape(3, 4)], 2.0))
+    steps = L1(0.1), ClipGradNorm(1.0), SGD(lr=0.1, momentum=0.9), MaxNorm([other.reshape(3, 4)], 2.0)
+    for t in range(5):
+        gradient = gradient_at(t, theta)
+        other_gradient = gradient.copy()
+        chain.step(theta, gradient)
+        for step in steps:
+            step.step(other, other_gradient)
+        np.testing.assert_array_equal(theta, other)
+
+
+def test_a_chain_has_the_learning_rate_of_its_optimizer():
+    adam = Adam(lr=0.5)
+    chain = Chain(L1(0.1), adam)
+    chain.lr = 0.25
+    chain.betas = (0.5, 0.5)
+    assert (adam.lr, chain.lr, adam.betas, chain.betas) == (0.25, 0.25, (0.5, 0.5), (0.5, 0.5))
+    assert not hasattr(chain, "momentum")

@@ -1,0 +1,403 @@
+"""The perceptron against the rule of the slide taken one sample at a time; the delta rule against torch."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handmade.perceptron import Perceptron, delta_rule
+
+GATES = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+
+
+def naive(X, y, *, bias, max_epochs, w=None, b=0.0):
+    """Slide System 1, word for word: the oracle."""
+    w = np.zeros(X.shape[1]) if w is None else w.copy()
+    mistakes_per_epoch = []
+    while len(mistakes_per_epoch) < max_epochs and mistakes_per_epoch[-1:] != [0]:
+        mistakes_per_epoch.append(0)
+        for n in range(len(X)):
+            x, label = np.array(X[n], dtype=np.float64), int(y[n])
+            s = w @ x + b
+            yhat = 1 if s >= 0 else -1
+            if yhat != label:
+                w += label * x
+                if bias:
+                    b += label
+                mistakes_per_epoch[-1] += 1
+    return w, b, mistakes_per_epoch
+
+
+def assert_same(unit, expected):
+    w, b, mistakes_per_epoch = expected
+    assert unit.mistakes_per_epoch == mistakes_per_epoch
+    assert unit.w.tobytes() == w.tobytes()
+    assert (unit.b, unit.w.dtype, type(unit.b)) == (b, np.float64, float)
+
+
+def separable(rng, shape, flipped=0.0):
+    """Points on both sides of a plane through zero, each 1/2 or more away, some with the wrong label."""
+    direction = rng.normal(size=shape[1])
+    direction /= np.linalg.norm(direction)
+    X = rng.normal(size=shape)
+    y = np.where(X @ direction >= 0, 1, -1)
+    X += np.outer(y, direction) / 2
+    return X, np.where(rng.random(shape[0]) < flipped, -y, y)
+
+
+# Multiples of 0.1 give scores that are zero but for rounding, where the order of summation decides the sign.
+TENTHS = st.integers(-3, 3).map(lambda k: k / 10)
+NUMBERS = {
+    "tenths": (TENTHS, np.float64),
+    "tenths32": (TENTHS, np.float32),
+    "reals": (st.floats(-100, 100), np.float64),
+    "reals32": (st.floats(-100, 100, width=32), np.float32),
+    "half": (st.floats(-100, 100, width=16), np.float16),
+    "signed": (st.integers(-128, 127), np.int8),
+    "unsigned": (st.integers(0, 255), np.uint8),
+    "bits": (st.booleans(), np.bool_),
+}
+LAYOUTS = {
+    "rows": lambda X: X,
+    "columns": np.asfortranarray,
+    "reversed": lambda X: X[::-1, ::-1],
+    "every other": lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+    "big-endian": lambda X: X.astype(X.dtype.newbyteorder(">")),
+}
+
+
+@st.composite
+def problems(draw):
+    """A few distinct rows, the zero row among them, many times over; labels of a plane or at random."""
+    numbers, dtype = NUMBERS[draw(st.sampled_from(sorted(NUMBERS)))]
+    inputs = draw(st.integers(1, 9))
+    row = st.lists(numbers, min_size=inputs, max_size=inputs)
+    distinct = np.array([*draw(st.lists(row, min_size=1, max_size=12)), [0] * inputs], dtype=dtype)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    X = distinct[rng.integers(len(distinct), size=draw(st.integers(1, 150)))]
+    y = np.where(X.astype(np.float64) @ rng.normal(size=inputs) + rng.normal() >= 0, 1, -1)
+    y = np.where(rng.random(len(y)) < draw(st.sampled_from([0.0, 0.02, 0.5])), -y, y)
+    return LAYOUTS[draw(st.sampled_from(sorted(LAYOUTS)))](X), y
+
+
+@settings(deadline=None, max_examples=200)
+@given(problems(), st.booleans(), st.integers(1, 5))
+def test_perceptron_is_the_naive_loop_bit_for_bit(problem, bias, max_epochs):
+    X, y = problem
+    unit = Perceptron(bias=bias).fit(X, y, max_epochs=max_epochs)
+    assert_same(unit, naive(X, y, bias=bias, max_epochs=max_epochs))
+    again = naive(X, y, bias=bias, max_epochs=2, w=unit.w, b=unit.b)
+    before = unit.mistakes_per_epoch.copy()
+    assert_same(unit.fit(X, y, max_epochs=2), (*again[:2], before + again[2]))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("shape", "flipped"),
+    [
+        ((4000, 50), 0.0),
+        ((4000, 50), 0.001),
+        ((4000, 50), 0.5),
+        ((70_000, 2), 0.0),  # more samples than the largest block holds
+        ((9, 12_000), 0.0),  # OpenBLAS splits a dot product of this length between its threads
+    ],
+)
+def test_perceptron_is_the_naive_loop_on_large_data(shape, flipped, dtype):
+    X, y = separable(np.random.default_rng(7), shape, flipped)
+    X = X.astype(dtype)
+    assert_same(Perceptron().fit(X, y, max_epochs=3), naive(X, y, bias=True, max_epochs=3))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_the_layout_in_memory_changes_no_bit(layout):
+    rng = np.random.default_rng(8)
+    X, y = layout(rng.integers(-3, 4, size=(400, 20)) / 10), rng.choice([-1, 1], size=400)
+    assert_same(Perceptron().fit(X, y, max_epochs=3), naive(X, y, bias=True, max_epochs=3))
+
+
+@settings(deadline=None, max_examples=50)
+@given(problems())
+def test_a_converged_perceptron_predicts_its_training_labels(problem):
+    X, y = problem
+    unit = Perceptron().fit(X, y, max_epochs=30)
+    answers = unit.predict(X)
+    assert answers.dtype == np.int64
+    assert set(answers.tolist()) <= {-1, 1}
+    assert np.array_equal(answers, y) or not unit.converged
+    scores = [unit.w @ np.array(x, dtype=np.float64) + unit.b for x in X]
+    assert unit.decision_function(X).tobytes() == np.array(scores).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("y", "w", "b", "mistakes_per_epoch"),
+    [
+        ([-1, 1, 1, 1], [1, 1], -1, [2, 2, 1, 0]),  # or, worked by hand in the docstring
+        ([-1, -1, -1, 1], [2, 1], -3, [2, 3, 3, 2, 1, 0]),  # and
+        ([1, 1, 1, 1], [0, 0], 0, [0]),  # sign(0) = +1: nothing to learn
+        ([-1, -1, -1, -1], [0, 0], -1, [1, 0]),
+    ],
+)
+def test_gates_worked_by_hand(y, w, b, mistakes_per_epoch):
+    unit = Perceptron().fit(GATES, y)
+    assert_same(unit, (np.array(w, dtype=np.float64), b, mistakes_per_epoch))
+    assert (unit.mistakes, unit.epochs) == (sum(mistakes_per_epoch), len(mistakes_per_epoch))
+    assert unit.converged
+    assert unit.predict(GATES).tolist() == y
+
+
+def test_exclusive_or_never_converges():
+    unit = Perceptron().fit(GATES, [-1, 1, 1, -1], max_epochs=100)
+    assert (unit.converged, unit.epochs) == (False, 100)
+    assert min(unit.mistakes_per_epoch) > 0
+    assert not np.array_equal(unit.predict(GATES), [-1, 1, 1, -1])
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_novikoff_bounds_the_mistakes(seed, bias):
+    # Integers keep every sum exact, so that the theorem holds for the machine's numbers as they are:
+    # mistakes <= (R / gamma)^2 with gamma = m / |v|, hence mistakes * m^2 <= R^2 |v|^2.
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-9, 10, size=(rng.integers(1, 60), 3))
+    X[0] = [1, 0, 0]
+    v = np.array([20, *rng.integers(-5, 6, size=3)])  # the first row, at least, is not on the plane
+    widened = np.column_stack([X, np.full(len(X), int(bias))])
+    margins = widened @ v
+    X, widened, margins = X[margins != 0], widened[margins != 0], margins[margins != 0]
+    unit = Perceptron(bias=bias).fit(X, np.sign(margins), max_epochs=10**6)
+    assert unit.converged
+    longest = (widened * widened).sum(axis=1).max()
+    assert unit.mistakes * np.abs(margins).min() ** 2 <= longest * (v @ v)
+
+
+def test_bias_is_the_weight_of_an_input_that_is_always_one():
+    rng = np.random.default_rng(0)
+    X = rng.integers(-5, 6, size=(300, 4))  # integers: sums are exact in any order
+    y = rng.choice([-1, 1], size=300)
+    unit = Perceptron().fit(X, y, max_epochs=4)
+    widened = Perceptron(bias=False).fit(np.column_stack([X, np.ones(300)]), y, max_epochs=4)
+    assert widened.w.tolist() == [*unit.w.tolist(), unit.b]
+    assert widened.mistakes_per_epoch == unit.mistakes_per_epoch
+    assert widened.b == 0.0
+
+
+def test_epochs_in_several_calls_are_epochs_in_one():
+    X, y = separable(np.random.default_rng(1), (500, 10), flipped=0.1)
+    steps = Perceptron().fit(X, y, max_epochs=1)
+    first, copy = steps.w, steps.w.copy()
+    for _ in range(4):
+        steps.fit(X, y, max_epochs=1)
+    assert np.array_equal(first, copy)  # weights once handed out do not move
+    whole = Perceptron().fit(X, y, max_epochs=5)
+    assert_same(steps, (whole.w, whole.b, whole.mistakes_per_epoch))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int8])
+def test_a_memory_map_is_never_copied_whole(tmp_path, dtype):
+    X = np.memmap(tmp_path / "X", dtype=dtype, mode="w+", shape=(40_000, 100))
+    rng = np.random.default_rng(2)
+    X[:] = rng.integers(-9, 10, size=X.shape, dtype=np.int8)
+    y = rng.choice([-1, 1], size=len(X))
+    X[:, 0] = 100 * y  # so clear that the blocks grow as long as they may
+    tracemalloc.start()
+    unit = Perceptron().fit(X, y, max_epochs=1)
+    unit.predict(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Up to eight vectors over the samples and four blocks of 1 MiB, 7 MB in all; X as float64 is 32 MB.
+    assert peak < 8 * y.nbytes + 4 * 2**20
+    assert_same(unit, naive(np.array(X), y, bias=True, max_epochs=1))
+
+
+def test_arguments_may_be_read_only_and_stay_as_they_are():
+    X, y = separable(np.random.default_rng(3), (50, 3))
+    X.setflags(write=False)
+    y.setflags(write=False)
+    unit = Perceptron().fit(X, y)
+    start = np.ones(3)
+    start.setflags(write=False)
+    delta_rule(X, y, eta=0.1, w=start)
+    assert unit.predict(X[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("unit", "text"),
+    [
+        (Perceptron(), "Perceptron(bias=True): not trained"),
+        (
+            Perceptron(bias=False).fit([[1.0]], [-1]),
+            "Perceptron(inputs=1, bias=False): converged; epochs: 2, mistakes: 1",
+        ),
+        (
+            Perceptron().fit(GATES, [-1, 1, 1, -1], max_epochs=100),
+            # By hand: 3 mistakes, 3, and then 4 in every epoch, from w = (-1, 0), b = 0 round to the same.
+            "Perceptron(inputs=2, bias=True): gave up; epochs: 100, mistakes: 398, in the last epoch: 4;"
+            " the data may not be linearly separable, or need more epochs",
+        ),
+    ],
+)
+def test_repr_tells_the_state(unit, text):
+    assert repr(unit) == text
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "words"),
+    [
+        ({"y": [0, 1, 1, 1]}, ValueError, r"\+1 and -1, got \[0.0, 1.0\]; .*np.where\(y == 1, 1, -1\)"),
+        ({"y": [-1, 1, 2, 3]}, ValueError, r"labels \+1 and -1, got \[-1.0, 1.0, 2.0, 3.0\]"),
+        ({"y": [-1, 1, 1]}, ValueError, r"y: expected shape \(4,\), one number per sample, got \(3,\)"),
+        ({"y": [[-1], [1], [1], [1]]}, ValueError, r"y: expected shape \(4,\), .* got \(4, 1\)"),
+        ({"y": ["a", "b", "a", "b"]}, TypeError, "y: expected real numbers, got dtype <U1"),
+        ({"y": [-1, 1, np.nan, 1]}, ValueError, "y: expected finite numbers .* nan"),
+        ({"X": GATES[0]}, ValueError, r"X: expected shape \(N, 2\), one row per sample .* got \(2,\)"),
+        ({"X": GATES[None]}, ValueError, r"X: expected shape \(N, 2\), .* got \(1, 4, 2\)"),
+        ({"X": GATES[:, :1]}, ValueError, r"X: expected shape \(N, 2\), .* got \(4, 1\)"),
+        ({"X": GATES[:0], "y": []}, ValueError, r"one sample and one input, got shape \(0, 2\)"),
+        ({"X": GATES[:, :0]}, ValueError, r"one sample and one input, got shape \(4, 0\)"),
+        ({"X": GATES * [1, np.nan]}, ValueError, r"X: expected finite numbers of at most 1e\+100 in size"),
+        ({"X": GATES * [1, 1e101]}, ValueError, r"got numbers from 0.0 to 1e\+101; clean or scale"),
+        ({"X": np.where(GATES, -np.inf, 1)}, ValueError, r"got numbers from -inf to 1.0"),
+        ({"X": GATES.astype(complex)}, TypeError, "X: expected real numbers, got dtype complex128"),
+        ({"X": GATES.astype(object)}, TypeError, "X: expected real numbers, got dtype object"),
+        ({"max_epochs": 0}, ValueError, "max_epochs: .*at least 1, got 0"),
+        ({"max_epochs": 1.5}, TypeError, r"max_epochs: expected an integer.* got 1.5"),
+    ],
+)
+def test_a_failed_fit_explains_itself_and_changes_nothing(changed, error, words):
+    unit = Perceptron().fit(GATES, [-1, -1, -1, 1], max_epochs=2)
+    before = (unit.w.copy(), unit.b, unit.mistakes_per_epoch.copy())
+    with pytest.raises(error, match=words):
+        unit.fit(**({"X": GATES, "y": [-1, 1, 1, 1]} | changed))
+    assert_same(unit, before)
+
+
+def test_a_late_bad_value_is_found():
+    X = np.zeros((30_000, 10))  # three blocks of the check
+    X[-1, -1] = np.nan
+    with pytest.raises(ValueError, match="X: expected finite numbers"):
+        Perceptron().fit(X, np.ones(30_000))
+
+
+def test_other_bad_calls_of_the_perceptron():
+    with pytest.raises(TypeError, match=r"bias: expected True or False, got 0\.5"):
+        Perceptron(bias=0.5)
+    with pytest.raises(RuntimeError, match=r"no weights yet: call fit\(X, y\) first"):
+        Perceptron().predict(GATES)
+    unit = Perceptron().fit(GATES, [-1, 1, 1, 1])
+    with pytest.raises(ValueError, match=r"X: expected shape \(N, 2\), .*column per weight, got \(4, 1\)"):
+        unit.predict(GATES[:, :1])
+    with pytest.raises(ValueError, match="X: expected finite numbers"):
+        unit.decision_function([[np.inf, 0.0]])
+
+
+def test_the_slides_line_with_a_sign_unit_moves_twice_as_far():
+    # y - yhat is 2 y where sign(<w, x>) is wrong and 0 where it is right, so w + (y - yhat) x = w + 2 y x.
+    # From w = 0 all weights are then doubled; the signs, and so the mistakes, stay. Doubling does not round.
+    X, y = separable(np.random.default_rng(4), (200, 6), flipped=0.1)
+    w, mistakes = np.zeros(6), 0
+    for x, label in zip(X, y, strict=True):
+        yhat = 1 if w @ x >= 0 else -1
+        w = w + (label - yhat) * x
+        mistakes += yhat != label
+    unit = Perceptron(bias=False).fit(X, y, max_epochs=1)
+    assert unit.mistakes == mistakes > 0
+    assert np.array_equal(w, 2 * unit.w)
+
+
+def test_delta_rule_worked_by_hand():
+    # yhat = 0, error 4: w = (0, 0) + 1/8 * 4 * (1, 2) = (1/2, 1).
+    # yhat = 1/2 * 2 + 1 * -1 = 0, error -2: w = (1/2, 1) + 1/8 * -2 * (2, -1) = (0, 5/4).
+    # The second epoch: yhat = 5/2, error 3/2: w = (0, 5/4) + 1/8 * 3/2 * (1, 2) = (3/16, 13/8).
+    # yhat = 3/8 - 13/8 = -5/4, error -3/4: w = (3/16, 13/8) - 3/32 * (2, -1) = (0, 55/32).
+    X, y = [[1, 2], [2, -1]], [4, -2]
+    path = delta_rule(X, y, eta=0.125, epochs=2, return_path=True)
+    assert path.tolist() == [[0, 0], [1 / 2, 1], [0, 5 / 4], [3 / 16, 13 / 8], [0, 55 / 32]]
+    assert delta_rule(X, y, eta=0.125, epochs=2).tolist() == path[-1].tolist()
+    assert delta_rule(X, y, eta=0.125, w=path[2]).tolist() == path[-1].tolist()
+
+
+def test_delta_rule_is_the_two_bp_lines():
+    rng = np.random.default_rng(5)
+    X, y = rng.integers(-4, 5, size=(8, 2)), rng.integers(-4, 5, size=8)
+    eta = 2.0**-3  # three bits more per step: eight steps stay within the 53 of float64, and nothing rounds
+    w1 = w2 = 0.0
+    for (x1, x2), target in zip(X.tolist(), y.tolist(), strict=True):
+        yhat = w1 * x1 + w2 * x2
+        dw1 = -(target - yhat) * x1
+        dw2 = -(target - yhat) * x2
+        w1 = w1 - eta * dw1
+        w2 = w2 - eta * dw2
+    assert delta_rule(X, y, eta=eta).tolist() == [w1, w2]
+
+
+def test_delta_rule_is_gradient_descent_on_the_half_squared_error():
+    rng = np.random.default_rng(6)
+    X, y, start = rng.normal(size=(30, 5)), rng.normal(size=30), rng.normal(size=5)
+    longest = np.linalg.norm(X, axis=1).max()
+    eta = 1 / longest**2
+    path = delta_rule(X, y, eta=eta, w=start, epochs=2, return_path=True)
+
+    w = torch.tensor(start)
+    torch_path = [start]
+    for x, target in zip(torch.tensor(np.tile(X, (2, 1))), torch.tensor(np.tile(y, 2)), strict=True):
+        w.requires_grad_()
+        (gradient,) = torch.autograd.grad(0.5 * (target - w @ x) ** 2, w)
+        w = w.detach() - eta * gradient
+        torch_path.append(w.numpy())
+
+    # A step rounds I products, their sum, and four operations more, each by eps relative to at most
+    # |w| + eta (|y| + |w| |x|) |x|. For eta |x|^2 <= 2 a step lengthens no earlier error, so that over the
+    # steps errors only add, on either side.
+    size = np.linalg.norm(path, axis=1).max()
+    step = size + eta * (np.abs(y).max() + size * longest) * longest
+    operations = 2 * 5 + 4
+    tolerance = 2 * len(path) * operations * np.finfo(np.float64).eps * step
+    np.testing.assert_allclose(path, torch_path, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8, np.uint8, np.bool_])
+def test_delta_rule_computes_in_float64(dtype):
+    X, y = GATES.astype(dtype), GATES[:, 0].astype(dtype)
+    w = delta_rule(X, y, eta=0.1, w=np.ones(2, dtype))
+    assert w.dtype == np.float64
+    assert w.tolist() == delta_rule(GATES * 1.0, GATES[:, 0] * 1.0, eta=0.1, w=[1.0, 1.0]).tolist()
+
+
+def test_delta_rule_at_the_edge_of_stability():
+    # The error is multiplied by 1 - eta x^2: by 0, -1 and -2 for eta = 1, 2 and 3 at x = 1. Doubled 1,024
+    # times, it exceeds the largest float64.
+    assert delta_rule([[1]], [1], eta=1, epochs=3, return_path=True).tolist() == [[0], [1], [1], [1]]
+    assert delta_rule([[1]], [1], eta=2, epochs=3, return_path=True).tolist() == [[0], [2], [0], [2]]
+    assert np.isfinite(delta_rule([[1]], [1], eta=3, epochs=1023)).all()
+    with pytest.raises(ValueError, match=r"in epoch 1024: eta = 3 is .* 2 / max \|\|x\|\|\^2 = 2$"):
+        delta_rule([[0], [1]], [0, 1], eta=3, epochs=2000)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "words"),
+    [
+        ({"eta": 0}, ValueError, "eta: expected a number above 0 .* got 0"),
+        ({"eta": -0.5}, ValueError, "eta: .* got -0.5"),
+        ({"eta": float("nan")}, ValueError, "eta: .* got nan"),
+        ({"eta": float("inf")}, ValueError, "eta: .* got inf"),
+        ({"eta": "0.1"}, TypeError, "eta: expected a number, got '0.1'"),
+        ({"epochs": 0}, ValueError, "epochs: .*at least 1, got 0"),
+        ({"epochs": 2.0}, TypeError, "epochs: expected an integer.* got 2.0"),
+        ({"w": [1.0]}, ValueError, r"w: expected shape \(2,\), one number per input, got \(1,\)"),
+        ({"w": [np.nan, 1.0]}, ValueError, "w: expected finite numbers"),
+        ({"y": [1, 2]}, ValueError, r"y: expected shape \(4,\), .* got \(2,\)"),
+        ({"y": [0, 1, np.inf, 1]}, ValueError, "y: expected finite numbers"),
+        ({"X": [1, 2, 3, 4]}, ValueError, r"X: expected shape \(N, I\), .* got \(4,\)"),
+        ({"X": []}, ValueError, r"X: expected at least one sample and one input, got shape \(0,\)"),
+        ({"X": [["1", "2"]]}, TypeError, "X: expected real numbers, got dtype <U1"),
+    ],
+)
+def test_delta_rule_explains_bad_arguments(changed, error, words):
+    arguments = {"X": GATES, "y": [0.0, 1.0, 1.0, 2.0], "eta": 0.1} | changed
+    with pytest.raises(error, match=words):
+        delta_rule(**arguments)

@@ -1,0 +1,364 @@
+"""Learning rate schedules against torch.optim.lr_scheduler, number by number."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from handmade import optimizers, schedules
+from handmade.optimizers import L1, SGD, Adagrad, Adam, Chain
+from handmade.schedules import (
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    ExponentialLR,
+    LinearLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    StepLR,
+)
+
+STEPS = 300
+RTOL = STEPS * 10 * np.finfo(float).eps / 2  # torch goes from step to step, with at most 10 roundings in each
+
+TABLE = [
+    ("StepLR", {"step_size": 30}),
+    ("StepLR", {"step_size": 7, "gamma": 0.9}),
+    ("ExponentialLR", {"gamma": 0.97}),
+    ("ExponentialLR", {"gamma": 1.0}),
+    ("LinearLR", {}),
+    ("LinearLR", {"start_factor": 0.01, "total_iters": 100}),
+    ("LinearLR", {"start_factor": 1.0, "end_factor": 0.1, "total_iters": 77}),
+    ("LinearLR", {"start_factor": 0.5, "end_factor": 0.0, "total_iters": 50}),
+    ("CosineAnnealingLR", {"T_max": 1}),
+    ("CosineAnnealingLR", {"T_max": 7, "eta_min": 0.01}),
+    ("CosineAnnealingLR", {"T_max": 50}),
+    ("CosineAnnealingLR", {"T_max": 100, "eta_min": 0.001}),
+    ("CosineAnnealingLR", {"T_max": 300}),
+    ("CosineAnnealingLR", {"T_max": 33, "eta_min": 0.2}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 1}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 10, "eta_min": 0.001}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 10, "T_mult": 2}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 1, "T_mult": 3}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 300}),
+    ("OneCycleLR", {"max_lr": 0.5, "epochs": 30, "steps_per_epoch": 10}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 300, "anneal_strategy": "linear"}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 300, "three_phase": True}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 400, "three_phase": True, "anneal_strategy": "linear"}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 300, "pct_start": 0.0}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 301, "pct_start": 1.0}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 300, "pct_start": 0.7, "three_phase": True}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 300, "cycle_momentum": False}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 300, "base_momentum": 0.5, "max_momentum": 0.99}),
+    ("OneCycleLR", {"max_lr": 0.5, "total_steps": 300, "div_factor": 10.0, "final_div_factor": 100.0}),
+]
+
+WARM_UP = ("LinearLR", {"start_factor": 0.1, "total_iters": 20})
+SEQUENCES = [
+    ([WARM_UP, ("CosineAnnealingLR", {"T_max": 280})], [20]),
+    ([WARM_UP, ("CosineAnnealingLR", {"T_max": 50, "eta_min": 0.001})], [10]),
+    ([WARM_UP, ("StepLR", {"step_size": 10, "gamma": 0.5})], [20]),
+    ([WARM_UP, ("CosineAnnealingWarmRestarts", {"T_0": 10, "T_mult": 2})], [1]),
+    ([("StepLR", {"step_size": 10}), ("ExponentialLR", {"gamma": 0.98}), WARM_UP], [20, 100]),
+    ([WARM_UP], []),
+]
+
+
+class Twins:
+    """The same optimizer here and in torch."""
+
+    def __init__(self, name, **options):
+        self.ours = getattr(optimizers, name)(**options)
+        self.parameter = torch.nn.Parameter(torch.linspace(-1, 1, 5, dtype=torch.float64))
+        self.theta = self.parameter.detach().numpy().copy()
+        self.theirs = getattr(torch.optim, name)([self.parameter], **options)
+
+    def follow(self, schedule, torch_schedule, train=lambda t: None):
+        """Step both schedules, and demand the same learning rate and momentum before and after each step."""
+        ours, theirs = [self.numbers(vars(self.ours))], [self.numbers(self.theirs.param_groups[0])]
+        for t in range(STEPS):
+            train(t)
+            self.theirs.step()  # torch warns where a schedule goes first
+            schedule.step()
+            torch_schedule.step()
+            ours.append(self.numbers(vars(self.ours)))
+            theirs.append(self.numbers(self.theirs.param_groups[0]))
+        np.testing.assert_allclose(ours, theirs, rtol=RTOL)
+
+    @staticmethod
+    def numbers(options):
+        """The learning rate and the momentum, whatever it is called."""
+        return options["lr"], options["betas"][0] if "betas" in options else options["momentum"]
+
+    def train(self, t):
+        """Step our optimizer, and leave torch's its gradient."""
+        self.ours.step(self.theta, self.gradient_at(t, self.theta))
+        self.parameter.grad = torch.from_numpy(self.gradient_at(t, self.parameter.detach().numpy()))
+
+    @staticmethod
+    def gradient_at(t, theta):
+        return np.sin(np.arange(theta.size) * (t + 1.5)) + theta - 1
+
+
+@pytest.mark.parametrize("optimizer", [("SGD", {"momentum": 0.9}), ("Adam", {})], ids=["SGD", "Adam"])
+@pytest.mark.parametrize(("name", "options"), TABLE)
+def test_torch_gives_the_same_numbers(name, options, optimizer):
+    twins = Twins(optimizer[0], lr=0.1, **optimizer[1])
+    schedule = getattr(schedules, name)(twins.ours, **options)
+    torch_schedule = getattr(torch.optim.lr_scheduler, name)(twins.theirs, **options)
+    twins.follow(schedule, torch_schedule)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name", "options"),
+    [
+        (("SGD", {"momentum": 0.9}), "OneCycleLR", {"max_lr": 0.1, "total_steps": 300}),
+        (("Adam", {}), "OneCycleLR", {"max_lr": 0.01, "total_steps": 300}),
+        (("RMSprop", {}), "CosineAnnealingLR", {"T_max": 100}),
+    ],
+)
+def test_training_under_a_schedule_gives_torchs_parameters(optimizer, name, options):
+    twins = Twins(optimizer[0], lr=0.01, **optimizer[1])
+    schedule = getattr(schedules, name)(twins.ours, **options)
+    torch_schedule = getattr(torch.optim.lr_scheduler, name)(twins.theirs, **options)
+    twins.follow(schedule, torch_schedule, twins.train)
+    expected = twins.parameter.detach().numpy()
+    # At each step 16 operations of the optimizer on an element, and what the learning rate is off by.
+    rtol = STEPS * 16 * np.finfo(float).eps / 2 + RTOL
+    assert np.linalg.norm(twins.theta - expected) <= rtol * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(("parts", "milestones"), SEQUENCES)
+def test_a_sequence_gives_torchs_numbers(parts, milestones):
+    twins = Twins("SGD", lr=0.1)
+    ours = [getattr(schedules, name)(twins.ours, **options) for name, options in parts]
+    theirs = [getattr(torch.optim.lr_scheduler, name)(twins.theirs, **options) for name, options in parts]
+    twins.follow(
+        SequentialLR(twins.ours, ours, milestones),
+        torch.optim.lr_scheduler.SequentialLR(twins.theirs, theirs, milestones),
+    )
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"patience": 0, "factor": 0.5},
+        {"patience": 2, "cooldown": 3, "threshold": 0.05, "min_lr": 0.02},
+        {"eps": 0.01},
+    ],
+)
+def test_reducing_on_a_plateau_gives_torchs_numbers(options, threshold_mode, mode):
+    optimizer = SGD(lr=0.1)
+    torch_optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    options = {"patience": 5, "mode": mode, "threshold_mode": threshold_mode, **options}
+    schedule = ReduceLROnPlateau(optimizer, **options)
+    torch_schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(torch_optimizer, **options)
+    rates = set()
+    for t in range(STEPS):
+        metric = math.nan if t == 50 else math.exp(-t / 20) + 0.3 * math.sin(t)
+        schedule.step(metric)
+        torch_schedule.step(metric)
+        assert optimizer.lr == torch_optimizer.param_groups[0]["lr"]
+        assert schedule.best == torch_schedule.best
+        assert schedule.num_bad_epochs == torch_schedule.num_bad_epochs
+        rates.add(optimizer.lr)
+    assert len(rates) > 1
+
+
+ALL = [
+    (StepLR, {"step_size": 3}),
+    (ExponentialLR, {"gamma": 0.9}),
+    (LinearLR, {}),
+    (CosineAnnealingLR, {"T_max": 5}),
+    (CosineAnnealingWarmRestarts, {"T_0": 5}),
+    (OneCycleLR, {"max_lr": 1.0, "total_steps": 20}),
+]
+
+
+@pytest.mark.parametrize("ours", [*(schedule for schedule, _ in ALL), ReduceLROnPlateau, SequentialLR])
+def test_parameters_have_torchs_names_order_and_defaults(ours):
+    theirs = inspect.signature(getattr(torch.optim.lr_scheduler, ours.__name__)).parameters
+    expected = {name: parameter.default for name, parameter in theirs.items() if name != "last_epoch"}
+    actual = {name: parameter.default for name, parameter in inspect.signature(ours).parameters.items()}
+    assert list(actual.items()) == list(expected.items())
+
+
+@pytest.mark.parametrize(("schedule", "options"), ALL)
+def test_lr_at_is_what_step_sets_and_changes_nothing(schedule, options):
+    optimizer = SGD(lr=0.1, momentum=0.9)
+    schedule = schedule(optimizer, **options)
+    planned = [schedule.lr_at(t) for t in range(20)]
+    assert schedule.t == 0 and optimizer.lr == planned[0]
+    for t in range(1, 20):
+        schedule.step()
+        assert (schedule.t, optimizer.lr) == (t, planned[t])
+
+
+def test_warm_restarts_take_parts_of_a_step():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=3, T_mult=2)
+    ours = CosineAnnealingWarmRestarts(SGD(lr=0.1), T_0=3, T_mult=2)
+    for t in np.arange(0, 20, 0.25):
+        theirs.step(float(t))
+        assert ours.lr_at(float(t)) == pytest.approx(optimizer.param_groups[0]["lr"], rel=RTOL, abs=0)
+
+
+def test_one_cycle_ends_with_an_error_that_changes_nothing():
+    optimizer = SGD(momentum=0.9)
+    schedule = OneCycleLR(optimizer, max_lr=1.0, total_steps=10)
+    for _ in range(10):
+        schedule.step()
+    before = copy.deepcopy((vars(optimizer), schedule.t))
+    with pytest.raises(ValueError, match="t: expected at most 10 = total_steps, got 11"):
+        schedule.step()
+    assert (vars(optimizer), schedule.t) == before
+
+
+def test_one_cycle_whose_way_up_takes_no_step_starts_at_the_top():
+    # torch divides by zero here: the way up ends where it starts, at 0.1 * 10 - 1 = 0.
+    schedule = OneCycleLR(SGD(momentum=0.9), max_lr=1.0, total_steps=10, pct_start=0.1)
+    assert (schedule.lr_at(0), schedule.momentum_at(0)) == (1.0, 0.85)
+    assert schedule.lr_at(9) == pytest.approx(1 / 25 / 1e4, rel=RTOL)
+
+
+def test_a_schedule_takes_a_chain_for_its_optimizer():
+    sgd, adam = SGD(momentum=0.5), Adam()
+    for optimizer in (sgd, adam):
+        OneCycleLR(Chain(L1(0.1), optimizer), max_lr=1.0, total_steps=10)
+    assert (sgd.lr, sgd.momentum) == pytest.approx((1 / 25, 0.95))
+    assert (adam.lr, *adam.betas) == pytest.approx((1 / 25, 0.95, 0.999))
+
+
+def test_anything_with_an_lr_has_schedules():
+    optimizer = types.SimpleNamespace(lr=1.0)
+    ExponentialLR(optimizer, gamma=0.5).step()
+    assert optimizer.lr == 0.5
+
+
+# --- Saving
+
+
+def sequence(optimizer):
+    parts = [LinearLR(optimizer), ExponentialLR(optimizer, gamma=0.9)]
+    return SequentialLR(optimizer, parts, milestones=[4])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(lambda optimizer, s=schedule, o=options: s(optimizer, **o) for schedule, options in ALL),
+        sequence,
+    ],
+)
+def test_a_schedule_resumes_where_it_was(make):
+    optimizer, other = SGD(lr=0.1, momentum=0.5), SGD(lr=0.7, momentum=0.1)
+    schedule, resumed = make(optimizer), make(other)
+    for _ in range(7):
+        schedule.step()
+    resumed.load_state_dict(schedule.state_dict())
+    for _ in range(7):
+        assert other.lr == optimizer.lr
+        assert (other.momentum == optimizer.momentum) == isinstance(schedule, OneCycleLR)
+        schedule.step()
+        resumed.step()
+
+
+def test_a_plateau_resumes_where_it_was():
+    optimizer = SGD(lr=0.1)
+    schedule = ReduceLROnPlateau(optimizer, patience=3, cooldown=2)
+    for metric in [3.0, 2.0, 2.5, 2.5]:
+        schedule.step(metric)
+    other = SGD(lr=0.1)
+    resumed = ReduceLROnPlateau(other)
+    resumed.load_state_dict(schedule.state_dict())
+    for metric in [2.5] * 12:
+        schedule.step(metric)
+        resumed.step(metric)
+        assert other.lr == optimizer.lr
+    assert optimizer.lr < 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"t": 21}, ValueError, "t: expected at most 20 = total_steps, got 21"),
+        ({"t": 1.5}, TypeError, "t: expected an integer of at least 0, got 1.5"),
+        ({"max_lr": math.nan}, ValueError, "max_lr: .* got nan"),
+        ({"base_lr": "1"}, TypeError, "base_lr: .* got '1'"),
+        ({"class": "StepLR"}, ValueError, "expected class 'OneCycleLR', got 'StepLR'"),
+        ({"gamma": 0.1}, ValueError, "expected the keys"),
+    ],
+)
+def test_a_state_dict_that_does_not_fit_changes_nothing(change, error, words):
+    optimizer = SGD(momentum=0.9)
+    schedule = OneCycleLR(optimizer, max_lr=1.0, total_steps=20)
+    schedule.step()
+    before = schedule.state_dict(), optimizer.state_dict()
+    with pytest.raises(error, match=words):
+        schedule.load_state_dict(schedule.state_dict() | change)
+    assert (schedule.state_dict(), optimizer.state_dict()) == before
+
+
+# --- Bad input
+
+OTHER = StepLR(SGD(), 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda o: StepLR(None, 3), TypeError, "optimizer: .* attribute lr, got None"),
+        (lambda o: StepLR(types.SimpleNamespace(lr="1"), 3), TypeError, r"optimizer\.lr: .* got '1'"),
+        (lambda o: StepLR(o, 0), ValueError, "step_size: expected an integer of at least 1, got 0"),
+        (lambda o: StepLR(o, 2.5), TypeError, "step_size: .* got 2.5"),
+        (lambda o: StepLR(o, 2, gamma=-1), ValueError, "gamma: .* got -1"),
+        (lambda o: ExponentialLR(o, math.nan), ValueError, "gamma: .* got nan"),
+        (lambda o: LinearLR(o, start_factor=0), ValueError, r"start_factor: .*\(0, 1\], got 0"),
+        (lambda o: LinearLR(o, end_factor=1.5), ValueError, r"end_factor: .*\[0, 1\], got 1.5"),
+        (lambda o: LinearLR(o, total_iters=0), ValueError, "total_iters: .* got 0"),
+        (lambda o: CosineAnnealingLR(o, 0), ValueError, "T_max: .* got 0"),
+        (lambda o: CosineAnnealingLR(o, 5, eta_min=-1), ValueError, "eta_min: .* got -1"),
+        (lambda o: CosineAnnealingWarmRestarts(o, 0), ValueError, "T_0: .* got 0"),
+        (lambda o: CosineAnnealingWarmRestarts(o, 5, 1.5), TypeError, "T_mult: .* got 1.5"),
+        (lambda o: OneCycleLR(o, 1.0), ValueError, "total_steps: expected it, or both epochs and"),
+        (lambda o: OneCycleLR(o, 1.0, epochs=3), ValueError, "total_steps: expected it, or both epochs"),
+        (lambda o: OneCycleLR(o, 1.0, None, 3, steps_per_epoch=0), ValueError, "steps_per_epoch: .* got 0"),
+        (lambda o: OneCycleLR(o, -1.0, 10), ValueError, "max_lr: .* got -1.0"),
+        (lambda o: OneCycleLR(o, 1.0, 10, pct_start=30), ValueError, "pct_start: .* got 30"),
+        (lambda o: OneCycleLR(o, 1.0, 10, anneal_strategy="x"), ValueError, "'cos', 'linear'.* got 'x'"),
+        (lambda o: OneCycleLR(o, 1.0, 10, max_momentum=1.0), ValueError, "max_momentum: .* got 1.0"),
+        (lambda o: OneCycleLR(o, 1.0, 10, div_factor=0), ValueError, "div_factor: .* got 0"),
+        (lambda o: OneCycleLR(Adagrad(), 1.0, 10), ValueError, "got Adagrad.*pass cycle_momentum=False"),
+        (lambda o: SequentialLR(o, [], []), ValueError, "milestones: expected one less than schedulers.* 0"),
+        (lambda o: SequentialLR(o, [StepLR(o, 1)], [5]), ValueError, r"milestones: .* are 1, got \[5\]"),
+        (lambda o: SequentialLR(o, [OTHER], []), ValueError, r"schedulers\[0\]: .*same optimizer"),
+        (lambda o: SequentialLR(o, [ReduceLROnPlateau(o)], []), TypeError, r"schedulers\[0\]: .*ReduceLROn"),
+        (lambda o: SequentialLR(o, [OneCycleLR(o, 1.0, 9)], []), TypeError, r"schedulers\[0\]: .*OneCycleLR"),
+        (lambda o: SequentialLR(o, [StepLR(o, 1)] * 3, [5, 5]), ValueError, r"increasing.*\[5, 5\]"),
+        (lambda o: SequentialLR(o, [StepLR(o, 1)] * 2, [0]), ValueError, r"milestones\[0\]: .* got 0"),
+        (lambda o: ReduceLROnPlateau(o, mode="auto"), ValueError, "mode: .*'min', 'max'.* got 'auto'"),
+        (lambda o: ReduceLROnPlateau(o, threshold_mode="x"), ValueError, "threshold_mode: .* got 'x'"),
+        (lambda o: ReduceLROnPlateau(o, factor=1.0), ValueError, "factor: .* got 1.0"),
+        (lambda o: ReduceLROnPlateau(o, patience=-1), ValueError, "patience: .* got -1"),
+        (lambda o: ReduceLROnPlateau(o, threshold=-1), ValueError, "threshold: .* got -1"),
+    ],
+)
+def test_bad_arguments_are_named(make, error, words):
+    with pytest.raises(error, match=words):
+        make(SGD(momentum=0.9))
+
+
+def test_a_refused_schedule_leaves_the_optimizer_alone():
+    optimizer = SGD(lr=0.1, momentum=0.5)
+    with pytest.raises(ValueError, match="div_factor"):
+        OneCycleLR(optimizer, max_lr=1.0, total_steps=10, div_factor=-1)
+    assert (optimizer.lr, optimizer.momentum) == (0.1, 0.5)
