@@ -26,27 +26,14 @@ True
 
 from . import activations, data, information, initializers, losses, metrics, optimizers, schedules
 from .chain_rule import Trace, trace
+from .clipping import L1, Chain, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
 from .composites import Concatenate, Parallel, Residual
 from .data import load_csv, load_digits, load_idx, load_npz, train_test_split
 from .gradients import GradientCheck, check_gradient
 from .layers import Activation, Dense, Dropout, Layer
 from .network import MLP, Network, Sequential
 from .normalization import BatchNorm, LayerNorm
-from .optimizers import (
-    L1,
-    SGD,
-    Adagrad,
-    Adam,
-    AdamW,
-    Chain,
-    ClipGradNorm,
-    ClipGradValue,
-    MaxNorm,
-    Momentum1986,
-    RMSprop,
-    clip_grad_norm_,
-    clip_grad_value_,
-)
+from .optimizers import SGD, Adagrad, Adam, AdamW, Momentum1986, RMSprop
 from .perceptron import Perceptron, delta_rule
 from .schedules import (
     CosineAnnealingLR,

@@ -197,7 +197,7 @@ def _pairs(network: Network) -> list[tuple[Dense, Activation | None]]:
         elif isinstance(layer, Activation) and pairs and pairs[-1][1] is None and _is_elementwise(layer):
             pairs[-1] = pairs[-1][0], layer
         elif not isinstance(layer, Dropout):
-            raise ValueError(f"trace: expected Dense layers, each with one elementwise activation or none, got {layer!r}")
+            raise ValueError(f"trace: expected Dense layers, each with at most one elementwise function, got {layer!r}")
     return pairs
 
 

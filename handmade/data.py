@@ -254,9 +254,7 @@ def load_idx(path: FilePath) -> np.ndarray:
 def _check_size(path: FilePath, what: str, expected: int, content: bytes) -> None:
     if len(content) != expected:
         state = "is cut short" if len(content) < expected else "has surplus bytes"
-        raise ValueError(
-            f"{path}: expected {expected} bytes for {what}, found {len(content)}: the file {state}"
-        )
+        raise ValueError(f"{path}: expected {expected} bytes for {what}, found {len(content)}: the file {state}")
 
 
 def save_idx(path: FilePath, array: npt.ArrayLike) -> None:
@@ -426,9 +424,7 @@ def _read_table(
         for value, cell, number in zip(values, row, range(1, n_columns + 1), strict=True):
             if value is None or not abs(value) <= largest:
                 found = reprlib.repr(cell) if cell.strip() else "an empty cell"
-                raise ValueError(
-                    f"{place}, column {number} of {n_columns}: expected a finite number, found {found}"
-                )
+                raise ValueError(f"{place}, column {number} of {n_columns}: expected a finite number, found {found}")
         numbers.append(values)
     return np.array(numbers)
 
@@ -625,7 +621,7 @@ def symmetry(bits: int = 6) -> Pair:
            [0., 1., 0., 0., 1., 0.]])
     """
     X = _binary_vectors(bits)
-    return X, np.all(X == X[:, ::-1], axis=1).astype(np.int64)
+    return X, np.all(X[:, ::-1] == X, axis=1).astype(np.int64)
 
 
 def _binary_vectors(bits: int) -> np.ndarray:
@@ -640,9 +636,7 @@ def _binary_vectors(bits: int) -> np.ndarray:
 # K does not divide the number of samples the first classes have one sample more.
 
 
-def spirals(
-    n_samples: int, classes: int = 2, *, noise: float = 0.0, turns: float = 1.0, rng: Seed = None
-) -> Pair:
+def spirals(n_samples: int, classes: int = 2, *, noise: float = 0.0, turns: float = 1.0, rng: Seed = None) -> Pair:
     """Return points on interleaved spirals around the origin, one spiral per class.
 
     The i-th of the m points of class k, i from 1 to m, has radius r = i / m and angle
@@ -735,9 +729,7 @@ def moons(n_samples: int, *, noise: float = 0.0, rng: Seed = None) -> Pair:
     return X + _gaussian(noise, X.shape, rng), y
 
 
-def blobs(
-    n_samples: int, centers: int | npt.ArrayLike = 3, *, cluster_std: float = 1.0, rng: Seed = None
-) -> Pair:
+def blobs(n_samples: int, centers: int | npt.ArrayLike = 3, *, cluster_std: float = 1.0, rng: Seed = None) -> Pair:
     """Return points scattered around centres by a Gaussian, one class per centre.
 
     Parameters
@@ -796,7 +788,7 @@ def _gaussian(std: float, shape: tuple[int, ...], rng: Seed) -> np.ndarray:
     return np.random.default_rng(rng).normal(0.0, std, shape)
 
 
-def _check_integer(name: str, value: int, lowest: int, highest: float = math.inf) -> None:
+def _check_integer(name: str, value: object, lowest: int, highest: float = math.inf) -> None:
     if not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected an int, got {value!r}")
     if not lowest <= value <= highest:

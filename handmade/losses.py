@@ -327,7 +327,7 @@ def _margins(input, target, p: int, margin: float, weight):
     if p not in (1, 2):
         raise ValueError(f"p: expected 1 or 2, got {p!r}")
     Z, lead = _class_rows(input)
-    labels = _labels(target, lead, Z.shape[1])
+    labels, _ = _labels(np.asarray(target), lead, Z.shape[1])
     rows = np.arange(len(Z))
     M = np.maximum(margin - Z[rows, labels][:, np.newaxis] + Z, 0)
     M[rows, labels] = 0
@@ -587,9 +587,8 @@ def _class_rows(input) -> tuple[Array, tuple[int, ...]]:
     return Z.reshape(-1, Z.shape[-1]), Z.shape[:-1]
 
 
-def _labels(target, lead: tuple[int, ...], K: int, ignore_index: int | None = None) -> Array:
-    """Class indices, one per row, in range; what is to be ignored passes."""
-    target = np.asarray(target)
+def _labels(target: Array, lead: tuple[int, ...], K: int, ignore_index: int | None = None):
+    """Class indices, one per row; and which of them count, as 0 and 1, where some are to be ignored."""
     if target.dtype.kind not in "iu":
         raise TypeError(
             f"target: expected integer class indices of shape {lead}, got dtype {target.dtype} of shape "
@@ -598,11 +597,23 @@ def _labels(target, lead: tuple[int, ...], K: int, ignore_index: int | None = No
     if target.shape != lead:
         raise ValueError(f"target: expected class indices of shape {lead}, got shape {target.shape}")
     labels = target.reshape(-1)
-    if not (labels.min() >= 0 and labels.max() < K):
-        wrong = labels[((labels < 0) | (labels >= K)) & (labels != ignore_index)]
-        if wrong.size:
-            raise ValueError(f"target: expected class indices from 0 to {K - 1}, got {wrong[0]}")
-    return labels
+    # One pass for both ends of the range: as an unsigned number, a negative one is enormous.
+    in_range = labels.astype(np.uint64).max() < K
+    if in_range and (ignore_index is None or not 0 <= ignore_index < K):
+        return labels, None
+    counts = labels != ignore_index
+    wrong = labels[counts & ((labels < 0) | (labels >= K))]
+    if wrong.size:
+        raise ValueError(f"target: expected class indices from 0 to {K - 1}, got {wrong[0]}")
+    return np.where(counts, labels, 0), counts
+
+
+def _probability_rows(target: Array, Z: Array, shape: tuple[int, ...]) -> Array:
+    """Probabilities of the input's shape, as (rows, K)."""
+    if target.shape != shape:
+        raise ValueError(f"target: expected class indices, or probabilities of shape {shape}, got {target.shape}")
+    T = _numbers(target, "target", Z.real)
+    return (np.moveaxis(T, 1, -1) if T.ndim > 2 else T).reshape(Z.shape)
 
 
 def _class_weights(weight, Z: Array) -> Array:
@@ -612,49 +623,72 @@ def _class_weights(weight, Z: Array) -> Array:
     return weight
 
 
-def _cross_entropy_parts(input, target, weight=None, ignore_index: int = -100, label_smoothing: float = 0.0):
-    """The logits' parts, and the matrix T of the weight that each -log p carries.
-
-    Every kind of target is such a matrix: a class index is one-hot, smoothing adds e / K, a class weight scales a
-    column, an ignored sample is a row of zeros. ``count`` is what a mean divides by: the weights of the samples'
-    own classes for indices, the number of samples for probabilities.
-    """
+def _cross_entropy(
+    input, target, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+):
+    """Both halves of the loss, from one softmax: what `cross_entropy` and what `cross_entropy_backward` return."""
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {label_smoothing!r}")
     Z, lead = _class_rows(input)
     N, K = Z.shape
-    if np.shape(target) == np.shape(input):
-        T = _numbers(np.moveaxis(target, 1, -1) if Z.ndim < np.ndim(target) else target, "target", Z.real).reshape(N, K)
-        rows, count = 1, N
+    weight = None if weight is None else _class_weights(weight, Z)
+    target = np.asarray(target)
+    if target.ndim > len(lead):  # probabilities
+        T, count = _probability_rows(target, Z, np.shape(input)), N
+        smoothed = (1 - label_smoothing) * T + label_smoothing / K if label_smoothing else T
+        terms, dZ = _against_distribution(Z, smoothed if weight is None else smoothed * weight)
     else:
-        labels = _labels(target, lead, K, ignore_index)
-        T = np.zeros((N, K), Z.real.dtype)
-        counts = labels != ignore_index
-        T[np.arange(N), np.where(counts, labels, 0)] = counts
-        rows = counts[:, np.newaxis].astype(T.dtype)
-        count = float(rows.sum() if weight is None else (T * _class_weights(weight, Z)).sum())
-        count = count or 1.0  # a batch of which all is ignored costs nothing
-    if label_smoothing:
-        T = (1 - label_smoothing) * T + rows * (label_smoothing / K)
-    if weight is not None:
-        T = T * _class_weights(weight, Z)
-    return log_sum_parts(Z), T, count, lead
+        labels, counts = _labels(target, lead, K, ignore_index)
+        if weight is not None:
+            counts = weight[labels] if counts is None else weight[labels] * counts
+        count = N if counts is None else float(counts.sum()) or 1.0  # of nothing, the mean is 0
+        if label_smoothing:
+            T = np.full((N, K), label_smoothing / K, Z.real.dtype)
+            T[np.arange(N), labels] += 1 - label_smoothing
+            ignored = 1 if counts is None else (counts != 0)[:, np.newaxis]
+            terms, dZ = _against_distribution(Z, T * ignored if weight is None else T * weight * ignored)
+        else:
+            terms, dZ = _against_index(Z, labels)
+            if counts is not None:
+                terms, dZ = terms * counts, dZ * counts[:, np.newaxis]
+    dZ = dZ.reshape(*lead, K)
+    dZ = dZ if len(lead) < 2 else np.moveaxis(dZ, -1, 1)
+    return _reduce(terms.reshape(lead), reduction, count), _reduce_backward(dZ, reduction, count)
 
 
-def _cross_entropy_value(parts, T: Array, count, lead, reduction: str):
-    D, _, others, _ = parts
-    return _reduce((T * (np.log1p(others) - D)).sum(axis=1).reshape(lead), reduction, count)
+def _against_index(Z: Array, labels: Array) -> tuple[Array, Array]:
+    """-log p_t of each row, and its derivatives p_c, and p_t - 1 for the target's own.
+
+    The terms of the softmax are summed without the target's. That sum is what a confident, right answer has left to
+    lose: log(1 + rest), and p_t - 1 = -rest / total, both exact where p_t itself rounds to 1.
+    """
+    N, K = Z.shape
+    flat = np.arange(0, N * K, K)
+    flat += labels
+    D = Z - Z.max(axis=1, keepdims=True)
+    E = np.exp(D)
+    own = E.take(flat)
+    E.put(flat, 0)
+    rest = E.sum(axis=1)
+    terms = np.log1p(rest + (own - 1)) - D.take(flat)  # own is 1, and own - 1 exactly 0, where the target leads
+    E.put(flat, -rest)
+    E /= (rest + own)[:, np.newaxis]
+    return terms, E
 
 
-def _cross_entropy_gradient(parts, T: Array, count, lead, reduction: str) -> Array:
-    _, E, others, largest = parts
+def _against_distribution(Z: Array, T: Array) -> tuple[Array, Array]:
+    """-sum_c t_c log p_c of each row, and its derivatives p_c sum(t) - t_c, for any weights T of the classes.
+
+    The derivative is summed as p_c (sum(t) - t_c) - t_c (1 - p_c), with 1 - p_c taken from the *other* terms of the
+    softmax for the largest: small and exact where p_c - t_c would be rounding noise.
+    """
+    D, E, others, largest = log_sum_parts(Z)
+    terms = (T * (np.log1p(others) - D)).sum(axis=1)
     total = 1 + others
     P = E / total
     complement = 1 - P
     complement.put(largest, others / total)
-    dZ = P * (T.sum(axis=1, keepdims=True) - T) - T * complement
-    dZ = np.moveaxis(dZ.reshape(*lead, -1), -1, min(len(lead), 1))
-    return _reduce_backward(dZ, reduction, count)
+    return terms, P * (T.sum(axis=1, keepdims=True) - T) - T * complement
 
 
 def cross_entropy(
@@ -706,9 +740,7 @@ def cross_entropy(
     >>> float(cross_entropy([[50.0, 0.0]], [0]))
     1.9287498479639178e-22
     """
-    return _cross_entropy_value(
-        *_cross_entropy_parts(input, target, weight, ignore_index, label_smoothing), reduction
-    )
+    return _cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)[0]
 
 
 def cross_entropy_backward(
@@ -716,17 +748,14 @@ def cross_entropy_backward(
 ) -> Array:
     """p - t by the logits, for one-hot t; p_c sum(t) - t_c in general.
 
-    It is summed as p_c (sum(t) - t_c) - t_c (1 - p_c), with 1 - p_c taken from the *other* terms of the softmax: so
-    the gradient of a confident, right answer is small and exact, where p - 1 would be rounding noise.
+    The gradient of a confident, right answer is small and exact, where p - 1 would be rounding noise.
 
     Examples
     --------
     >>> cross_entropy_backward([[50.0, 0.0]], [0])
     array([[-1.92874985e-22,  1.92874985e-22]])
     """
-    return _cross_entropy_gradient(
-        *_cross_entropy_parts(input, target, weight, ignore_index, label_smoothing), reduction
-    )
+    return _cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)[1]
 
 
 # ---- a loss by name, and both of its numbers at once ---------------------------------------------------------------
@@ -829,15 +858,14 @@ def loss_and_backward(loss: Loss, input: Array, target, sample_weight: Array | N
            [0.]]))
     """
     f, f_backward = find_loss(loss)
-    options = {"reduction": "mean"} | getattr(f, "keywords", {})
-    reduction = options.pop("reduction")
+    options = getattr(f, "keywords", {})
+    reduction = options.get("reduction", "mean")
     if reduction == "none":
         raise ValueError("loss: expected one number to differentiate; reduction='none' gives many")
     if sample_weight is not None:
         return _weighted_by_sample(f, f_backward, input, target, sample_weight, reduction)
     if getattr(f, "func", f) is cross_entropy:  # one softmax serves both
-        parts = _cross_entropy_parts(input, target, **options)
-        return _cross_entropy_value(*parts, reduction), _cross_entropy_gradient(*parts, reduction)
+        return _cross_entropy(input, target, **options)
     return f(input, target), f_backward(input, target)
 
 

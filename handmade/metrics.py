@@ -88,9 +88,7 @@ def top_k_accuracy(output: npt.ArrayLike, y: npt.ArrayLike, k: int = 5) -> float
     """
     output = np.asarray(output)
     if output.ndim != 2 or output.shape[1] < 2 or not 1 <= k <= output.shape[1]:
-        raise ValueError(
-            f"expected output of shape (N, K) and 1 <= k <= K, K >= 2; got {output.shape} and k={k}"
-        )
+        raise ValueError(f"expected output of shape (N, K) and 1 <= k <= K, K >= 2; got {output.shape} and k={k}")
     _, true, _ = _predicted_and_true(output, y)
     score = np.take_along_axis(output, true[:, None], axis=1)
     before = np.arange(output.shape[1]) < true[:, None]
@@ -171,9 +169,7 @@ def r2_score(output: npt.ArrayLike, y: npt.ArrayLike) -> float:
     output, y = (_numeric(name, array).astype(np.float64) for name, array in (("output", output), ("y", y)))
     output, y = (array[:, None] if array.ndim == 1 else array for array in (output, y))
     if output.shape != y.shape or y.ndim != 2 or len(y) < 2 or y.size == 0:
-        raise ValueError(
-            f"expected output and y of one shape (N,) or (N, O), N >= 2, got {output.shape} and {y.shape}"
-        )
+        raise ValueError(f"expected output and y of one shape (N,) or (N, O), N >= 2, got {output.shape} and {y.shape}")
     if not (np.isfinite(output).all() and np.isfinite(y).all()):
         raise ValueError("expected finite numbers, got NaN or infinity in output or y")
     # Compared exactly: the mean of equal numbers may be rounded, and leave a variance that is not there.
@@ -224,7 +220,7 @@ def _labels(name: str, array: np.ndarray) -> np.ndarray:
     if labels.ndim == 2 and labels.shape[1] > 1:
         if np.any((labels != 0) & (labels != 1)) or np.any(labels.sum(axis=1) != 1):
             raise ValueError(f"{name}: expected one-hot rows, a single 1 and else 0, in shape {labels.shape}")
-        return labels.argmax(axis=1)
+        labels = labels.argmax(axis=1)
     labels = labels.reshape(-1)
     # Up to 2**53 float64 holds every whole number.
     wrong = labels[~((np.abs(labels) <= 2**53) & (labels == np.rint(labels)))]

@@ -1,7 +1,7 @@
 """5. The network: layers one after the other, and backpropagation, which is the same walk the other way.
 
-The page of the lecture is `Sequential.forward`, `Sequential.backward` and `Network.loss_and_gradient`. Everything else here
-keeps the books: one vector theta of all parameters, one vector of their gradient, and who owns which slice.
+The page of the lecture is `Sequential.forward`, `Sequential.backward` and `Network.loss_and_gradient`. Everything
+else here keeps the books: one vector theta of all parameters, one of their gradient, and who owns which slice.
 """
 
 from __future__ import annotations
@@ -296,11 +296,12 @@ class Network(Sequential):
 
     def _cut(self, vector: Array) -> list[Array]:
         """One view of the vector per parameter, in its shape."""
-        shapes = [getattr(layer, attribute).shape for _, layer, attribute in self._parameters()]
-        ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-        return [
-            part.reshape(shape) for part, shape in zip(np.split(vector, ends[:-1]) if shapes else [], shapes, strict=True)
-        ]
+        views, start = [], 0
+        for _, layer, attribute in self._parameters():
+            parameter = getattr(layer, attribute)
+            views.append(vector[start : start + parameter.size].reshape(parameter.shape))
+            start += parameter.size
+        return views
 
     def blocks(self, vector: Array) -> dict[str, Array]:
         """A vector as long as theta, cut into the network's parameters.
@@ -437,8 +438,9 @@ class Network(Sequential):
             width = layer.out_features(width) if width else None
             learnt = sum(getattr(leaf, a).size for _, leaf in layer.leaves() for a in leaf.parameters.values())
             rows.append((repr(layer), str(width or "any"), str(learnt)))
-        longest = max(len(name) for name, _, _ in rows + [("layer", "", "")])
-        lines = [f"{a:<{longest}}  {b:>7}  {c:>10}" for a, b, c in [("layer", "output", "parameters"), *rows]]
+        rows.insert(0, ("layer", "output", "parameters"))
+        longest = max(len(name) for name, _, _ in rows)
+        lines = [f"{a:<{longest}}  {b:>7}  {c:>10}" for a, b, c in rows]
         counts = f"{self.neuron_count} neurons, {self.weight_count} weights, {self.parameter_count} parameters"
         return "\n".join([*lines, f"{counts}, {self.dtype}"])
 

@@ -18,8 +18,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
+from ._resumable import Resumable, below_one, flag, nonnegative, number, positive, up_to_one
 from ._validation import check_count
-from .optimizers import Resumable, below_one, flag, nonnegative, number, positive, up_to_one
 
 above_zero_up_to_one = number("a number in (0, 1]", lambda x: 0 < x <= 1)
 any_number = number("a number", lambda x: True)

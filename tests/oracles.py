@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 
 
@@ -51,3 +52,30 @@ def assert_pulls_back(forward, backward, X: np.ndarray, rng: np.random.Generator
     measured = slope_along(lambda moved: float(np.sum(forward(moved) * dH)), X, V)
     size = np.abs(dX * V).sum() + np.abs(forward(X) * dH).sum()
     assert abs(np.sum(dX * V) - measured) <= 1e-9 * size
+
+
+def complex_gradient(f, X: np.ndarray) -> np.ndarray:
+    """The gradient of an analytic scalar function by complex steps, Im f(X + i h e_j) / h for every entry j.
+
+    There is no difference to cancel, so h can be so small that h^2 vanishes: exact but for the roundings of f.
+    """
+    h = 1e-20
+    gradient = np.zeros(X.shape)
+    for j in np.ndindex(X.shape):
+        moved = X.astype(complex)
+        moved[j] += h * 1j
+        gradient[j] = np.imag(f(moved)) / h
+    return gradient
+
+
+def exact_errors(actual: np.ndarray, exact: list) -> np.ndarray:
+    """|actual - exact| for mpmath numbers, entry by entry, without rounding the exact ones first."""
+    errors = [abs(mpmath.mpf(float(a)) - e) for a, e in zip(actual.ravel(), exact, strict=True)]
+    return np.array([float(error) for error in errors])
+
+
+def read_only(array) -> np.ndarray:
+    """A copy that raises where something writes into it."""
+    array = np.array(array)
+    array.flags.writeable = False
+    return array

@@ -103,6 +103,14 @@ def test_a_split_holds_every_sample_once_with_its_target(test_size, expected, st
     np.testing.assert_array_equal(together[np.argsort(together[:, 0])], X)
 
 
+def test_a_split_takes_images_and_rows_of_targets():
+    X, y = np.arange(24).reshape(4, 2, 3), np.arange(8).reshape(4, 2)
+    X_train, X_test, y_train, y_test = train_test_split(X, y, 2, rng=0)
+    assert X_train.shape == X_test.shape == (2, 2, 3)
+    for images, rows in ((X_train, y_train), (X_test, y_test)):
+        np.testing.assert_array_equal(images[:, 0, 0] // 3, rows[:, 0])
+
+
 def test_a_split_is_in_random_order_and_repeats_with_its_seed():
     X = np.arange(1000)
     for stratify in (False, True):
@@ -130,9 +138,7 @@ def test_a_stratified_split_gives_each_class_its_share(test_size):
 
 def test_a_stratified_split_chooses_within_a_class_at_random():
     y = np.repeat([0, 1], 4)
-    seen = {
-        tuple(sorted(train_test_split(np.arange(8), y, 2, stratify=True, rng=seed)[1])) for seed in range(200)
-    }
+    seen = {tuple(sorted(train_test_split(np.arange(8), y, 2, stratify=True, rng=seed)[1])) for seed in range(200)}
     assert seen == {(a, b) for a in range(4) for b in range(4, 8)}
 
 
@@ -201,9 +207,7 @@ def test_gzip_is_told_from_the_content_and_written_by_the_name(tmp_path):
     plain, packed, renamed = tmp_path / "plain", tmp_path / "packed.gz", tmp_path / "renamed"
     save_idx(plain, array)
     save_idx(str(packed), array)
-    assert (
-        packed.read_bytes()[:2] == b"\x1f\x8b" and gzip.decompress(packed.read_bytes()) == plain.read_bytes()
-    )
+    assert packed.read_bytes()[:2] == b"\x1f\x8b" and gzip.decompress(packed.read_bytes()) == plain.read_bytes()
     packed_once = packed.read_bytes()
     renamed.write_bytes(packed_once)
     plain_named_gz = tmp_path / "plain.gz"
@@ -300,15 +304,23 @@ def test_csv_is_read_to_the_last_bit(tmp_path, text, options):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize(
-    ("target", "column"), [(-1, 2), (0, 0), (1, 1), (-3, 0), ("a", 0), ("b", 1), ("c", 2)]
-)
+@pytest.mark.parametrize(("target", "column"), [(-1, 2), (0, 0), (1, 1), (-3, 0), ("a", 0), ("b", 1), ("c", 2)])
 def test_csv_splits_off_the_target_column(tmp_path, target, column, dtype):
     path = written(tmp_path, "a, b ,c\n0.1,2,1e-30\n-3,4.5,6\n")
     table = np.array([[0.1, 2.0, 1e-30], [-3.0, 4.5, 6.0]], dtype=dtype)
     X, y = load_csv(path, target, dtype=dtype)
     np.testing.assert_array_equal(X, table[:, [i for i in range(3) if i != column]], strict=True)
     np.testing.assert_array_equal(y, table[:, column], strict=True)
+
+
+def test_csv_reads_a_clean_table_all_at_once(tmp_path, monkeypatch):
+    def cell_by_cell(cell):
+        pytest.fail(f"took the slow way for {cell!r}")
+
+    monkeypatch.setattr(data, "_number", cell_by_cell)
+    path = written(tmp_path, f'a;b\n\n"0.1";2\n3;{np.finfo(np.float64).max}\n')
+    X, _ = load_csv(path, None, delimiter=";", header=True)
+    np.testing.assert_array_equal(X, [[0.1, 2.0], [3.0, np.finfo(np.float64).max]])
 
 
 @pytest.mark.parametrize(
@@ -319,6 +331,7 @@ def test_csv_splits_off_the_target_column(tmp_path, target, column, dtype):
         (["9007199254740992"], np.array([2**53])),
         (["16777217"], np.array([2**24 + 1])),
         (["0", "1.5"], np.array([0.0, 1.5], dtype=np.float32)),
+        (["18014398509481984"], np.array([2.0**54], dtype=np.float32)),
         (["1e30"], np.array([1e30], dtype=np.float32)),
     ],
 )
@@ -568,6 +581,10 @@ def test_spirals_follow_their_formula():
         np.testing.assert_allclose(radius[y == k], steps, rtol=4 * EPS)
         off = turn[y == k] - (1.5 * steps + k / 3)
         np.testing.assert_allclose(off - np.rint(off), 0.0, atol=16 * EPS)
+
+
+def test_a_moon_of_two_points_is_its_two_ends():
+    np.testing.assert_allclose(moons(4)[0], [[1, 0], [0, 0.5], [-1, 0], [2, 0.5]], atol=EPS)
 
 
 def test_moons_lie_on_their_half_circles():

@@ -62,9 +62,7 @@ def test_confusion_matrix_has_true_rows_and_predicted_columns(output, y, correct
         with pytest.raises(ValueError, match="y: expected labels 0 to 1, got -1"):
             confusion_matrix(output, y)
     else:
-        np.testing.assert_array_equal(
-            confusion_matrix(output, y), np.array(matrix, dtype=np.int64), strict=True
-        )
+        np.testing.assert_array_equal(confusion_matrix(output, y), np.array(matrix, dtype=np.int64), strict=True)
 
 
 def test_the_printed_zero_one_loss_is_the_accuracy():
@@ -74,9 +72,7 @@ def test_the_printed_zero_one_loss_is_the_accuracy():
 
 
 def test_confusion_matrix_takes_a_number_of_classes():
-    np.testing.assert_array_equal(
-        confusion_matrix([0, 1], [1, 1], n_classes=3), [[0, 0, 0], [1, 1, 0], [0, 0, 0]]
-    )
+    np.testing.assert_array_equal(confusion_matrix([0, 1], [1, 1], n_classes=3), [[0, 0, 0], [1, 1, 0], [0, 0, 0]])
     for output, y, message in [
         ([0, 2], [0, 1], "output: expected labels 0 to 1, got 2"),
         ([0, 1], [0, 3], "y: expected labels 0 to 1, got 3"),
@@ -125,17 +121,13 @@ def test_top_k_looks_at_five_unless_told():
     assert top_k_accuracy(scores, np.arange(7)) == 5 / 7
 
 
-@pytest.mark.parametrize(
-    ("output", "k"), [([[1.0, 2.0]], 0), ([[1.0, 2.0]], 3), ([1.0, 2.0], 1), ([[1.0], [2.0]], 1)]
-)
+@pytest.mark.parametrize(("output", "k"), [([[1.0, 2.0]], 0), ([[1.0, 2.0]], 3), ([1.0, 2.0], 1), ([[1.0], [2.0]], 1)])
 def test_top_k_needs_scores_and_a_k_among_them(output, k):
     with pytest.raises(ValueError, match=rf"1 <= k <= K, K >= 2; got \(.*\) and k={k}"):
         top_k_accuracy(output, [0] * len(output), k)
 
 
-@pytest.mark.parametrize(
-    "metric", [accuracy, confusion_matrix, lambda output, y: top_k_accuracy(output, y, 1)]
-)
+@pytest.mark.parametrize("metric", [accuracy, confusion_matrix, lambda output, y: top_k_accuracy(output, y, 1)])
 @pytest.mark.parametrize(
     ("output", "y", "error", "message"),
     [

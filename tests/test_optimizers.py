@@ -13,23 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from handmade import optimizers
-from handmade.optimizers import (
-    BLOCK,
-    L1,
-    SGD,
-    Adagrad,
-    Adam,
-    AdamW,
-    Chain,
-    ClipGradNorm,
-    ClipGradValue,
-    MaxNorm,
-    Momentum1986,
-    RMSprop,
-    clip_grad_norm_,
-    clip_grad_value_,
-)
+from handmade import _steps
+from handmade._steps import BLOCK
+from handmade.clipping import L1, Chain, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
+from handmade.optimizers import SGD, Adagrad, Adam, AdamW, Momentum1986, RMSprop
 
 SIZE = 257
 
@@ -202,7 +189,7 @@ def test_momentum_that_is_switched_on_later_starts_as_in_torch():
 @pytest.mark.parametrize("maker", MAKERS, ids=make_id)
 def test_blocks_do_not_show_in_the_result(maker, size, monkeypatch):
     theta = descend(maker(), start(size, np.float32), steps=2)
-    monkeypatch.setattr(optimizers, "BLOCK", 10 * BLOCK)
+    monkeypatch.setattr(_steps, "BLOCK", 10 * BLOCK)
     np.testing.assert_array_equal(theta, descend(maker(), start(size, np.float32), steps=2))
 
 

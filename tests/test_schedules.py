@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from handmade import optimizers, schedules
-from handmade.optimizers import L1, SGD, Adagrad, Adam, Chain
+from handmade.clipping import L1, Chain
+from handmade.optimizers import SGD, Adagrad, Adam
 from handmade.schedules import (
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,

@@ -1,0 +1,246 @@
+"""What comes before and after an optimizer: penalties, clipping, bounded norms; and the chain of them all.
+
+`Chain(L1(1e-4), ClipGradNorm(1.0), SGD(lr=0.1))` has the `step(theta, gradient)` of an optimizer, and is one. `L1`,
+`ClipGradNorm` and `ClipGradValue` change gradient in place; `MaxNorm` changes theta after the optimizer has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ._resumable import Resumable, nonnegative, nonnegative_or_infinite, positive, positive_or_infinite
+from ._steps import Elementwise, Step, check_array
+
+__all__ = ["L1", "Chain", "ClipGradNorm", "ClipGradValue", "MaxNorm", "clip_grad_norm_", "clip_grad_value_"]
+
+
+def clip_grad_norm_(gradient: npt.NDArray, max_norm: float, norm_type: float = 2.0) -> float:
+    """Scale gradient in place by min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ does.
+
+    Parameters
+    ----------
+    gradient : ndarray, shape (P,)
+        Changed in place.
+    max_norm : float
+        The norm that is allowed; infinity only measures.
+    norm_type : float
+        Order of the norm, greater than 0; infinity means the largest magnitude.
+
+    Returns
+    -------
+    float
+        The norm before clipping. It is finite also where the squares of the elements overflow.
+
+    Examples
+    --------
+    >>> gradient = np.array([3.0, 4.0])
+    >>> clip_grad_norm_(gradient, max_norm=1.0)
+    5.0
+    >>> gradient.round(6)
+    array([0.6, 0.8])
+    """
+    check_array(gradient, "gradient", 1, writeable=True)
+    max_norm = nonnegative_or_infinite(max_norm, "max_norm")
+    norm_type = positive_or_infinite(norm_type, "norm_type")
+    with np.errstate(over="ignore"):
+        norm = float(np.linalg.norm(gradient, norm_type))
+    if norm == math.inf and np.isfinite(gradient).all():
+        largest = float(np.linalg.norm(gradient, math.inf))
+        norm = largest * float(np.linalg.norm(gradient / largest, norm_type))
+    scale = max_norm / (norm + 1e-6)
+    if not scale >= 1:  # so that a NaN is passed on, as in torch
+        gradient *= scale
+    return norm
+
+
+def clip_grad_value_(gradient: npt.NDArray, clip_value: float) -> None:
+    """Limit each element to [-clip_value, clip_value] in place, as torch.nn.utils.clip_grad_value_ does.
+
+    Parameters
+    ----------
+    gradient : ndarray, shape (P,)
+        Changed in place.
+    clip_value : float
+        The magnitude that is allowed.
+
+    Examples
+    --------
+    >>> gradient = np.array([0.5, -4.0])
+    >>> clip_grad_value_(gradient, 1.0)
+    >>> gradient
+    array([ 0.5, -1. ])
+    """
+    check_array(gradient, "gradient", 1, writeable=True)
+    clip_value = nonnegative_or_infinite(clip_value, "clip_value")
+    np.clip(gradient, -clip_value, clip_value, out=gradient)
+
+
+@dataclass(eq=False)
+class ClipGradNorm(Step):
+    """`clip_grad_norm_` as a step: changes gradient in place, leaves theta alone."""
+
+    max_norm: float
+    norm_type: float = 2.0
+    changes_gradient = True
+
+    def _validate(self) -> None:
+        self._require(nonnegative_or_infinite, "max_norm")
+        self._require(positive_or_infinite, "norm_type")
+
+    def apply(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
+        clip_grad_norm_(gradient, self.max_norm, self.norm_type)
+
+
+@dataclass(eq=False)
+class ClipGradValue(Step):
+    """`clip_grad_value_` as a step: changes gradient in place, leaves theta alone."""
+
+    clip_value: float
+    changes_gradient = True
+
+    def _validate(self) -> None:
+        self._require(nonnegative_or_infinite, "clip_value")
+
+    def apply(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
+        clip_grad_value_(gradient, self.clip_value)
+
+
+@dataclass(eq=False)
+class L1(Elementwise):
+    """Adds l1 * sign(theta), the gradient of l1 |theta|_1, to gradient in place; leaves theta alone.
+
+    Examples
+    --------
+    >>> theta, gradient = np.array([2.0, 0.0, -3.0]), np.zeros(3)
+    >>> L1(0.5).step(theta, gradient)
+    >>> gradient
+    array([ 0.5,  0. , -0.5])
+    """
+
+    l1: float
+    changes_gradient = True
+
+    def _validate(self) -> None:
+        self._require(nonnegative, "l1")
+
+    def _update(self, theta, gradient, a, b):
+        np.sign(theta, out=a)
+        a *= self.l1
+        gradient += a
+
+
+@dataclass(eq=False)
+class MaxNorm(Step):
+    """Shortens each unit's incoming weights to max_norm where their 2-norm exceeds it.
+
+    Srivastava et al. 2014. Changes theta and leaves gradient alone; belongs after the optimizer.
+
+    Parameters
+    ----------
+    weights : list of ndarray, each of shape (O, I)
+        Views into theta, a row for each unit.
+    max_norm : float
+        The largest norm of a row.
+
+    Examples
+    --------
+    >>> theta, gradient = np.array([3.0, 4.0, 0.3, 0.4]), np.zeros(4)
+    >>> MaxNorm([theta.reshape(2, 2)], max_norm=1.0).step(theta, gradient)
+    >>> theta
+    array([0.6, 0.8, 0.3, 0.4])
+    """
+
+    weights: list[npt.NDArray] = dataclasses.field(repr=False)
+    max_norm: float
+
+    def _validate(self) -> None:
+        self._require(positive, "max_norm")
+        for i, weight in enumerate(self.weights):
+            check_array(weight, f"weights[{i}]", 2, writeable=True)
+
+    def _saved(self) -> list[str]:
+        return ["max_norm"]
+
+    def check(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
+        super().check(theta, gradient)
+        for i, weight in enumerate(self.weights):
+            if not np.may_share_memory(weight, theta):
+                raise ValueError(f"weights[{i}]: expected a view into theta, got an array of its own memory")
+
+    def apply(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
+        for weight in self.weights:
+            norm = np.sqrt(np.einsum("oi,oi->o", weight, weight))
+            weight *= (self.max_norm / np.maximum(norm, self.max_norm))[:, None]
+
+
+def of_the_optimizer(name: str) -> property:
+    """Make a property of `Chain` that reads and sets the attribute `name` of its optimizer."""
+    return property(
+        lambda chain: getattr(chain.optimizer, name),
+        lambda chain, value: setattr(chain.optimizer, name, value),
+        doc=f"`{name}` of the chain's optimizer, to read and to set.",
+    )
+
+
+class Chain(Step):
+    """Several steps as one, in order: on an error none of them has happened.
+
+    Parameters
+    ----------
+    *steps : Step
+        One of them an optimizer, that is, with an `lr`. `L1`, `ClipGradNorm` and `ClipGradValue` go before it
+        and change gradient in place; `MaxNorm` goes after it.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+    optimizer : Step
+        The one with an `lr`. Its lr, momentum and betas are the chain's, to read and to set, so that a
+        schedule takes a chain for an optimizer.
+
+    Examples
+    --------
+    >>> from handmade.optimizers import SGD
+    >>> chain = Chain(ClipGradValue(1.0), SGD(lr=0.5))
+    >>> theta, gradient = np.array([1.0, 2.0]), np.array([0.5, -4.0])
+    >>> chain.step(theta, gradient)
+    >>> theta
+    array([0.75, 2.5 ])
+    >>> chain.lr
+    0.5
+    """
+
+    lr, momentum, betas = map(of_the_optimizer, ("lr", "momentum", "betas"))
+
+    def __init__(self, *steps: Step) -> None:
+        for i, step in enumerate(steps):
+            if not isinstance(step, Step):
+                raise TypeError(f"steps[{i}]: expected a Step such as L1(1e-4) or SGD(), got {step!r}")
+        optimizers = [step for step in steps if hasattr(step, "lr")]
+        if len(optimizers) != 1:
+            raise ValueError(f"steps: expected one optimizer, a step with a learning rate, got {optimizers}")
+        self.steps = steps
+        self.optimizer = optimizers[0]
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(map(repr, self.steps))})"
+
+    def _saved(self) -> list[str]:
+        return []
+
+    def _members(self) -> Sequence[Resumable]:
+        return self.steps
+
+    def check(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
+        for step in self.steps:
+            step.check(theta, gradient)
+
+    def apply(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
+        for step in self.steps:
+            step.apply(theta, gradient)

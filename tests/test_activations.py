@@ -1,0 +1,431 @@
+"""Activations against torch, against 50 digits in the tails, and against the complex step."""
+
+from __future__ import annotations
+
+import inspect
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from oracles import assert_pulls_back, complex_gradient, exact_errors, read_only
+
+from handmade import activations
+from handmade.activations import ACTIVATIONS, log_softmax_backward, log_sum_parts, softmax, softmax_backward
+
+FLOATS = (np.float64, np.float32)
+
+# name, options, the same in torch. A threshold of 20, torch's default, would be off by e^-20 where it takes over.
+ELEMENTWISE = [
+    ("identity", {}, torch.Tensor.clone),
+    ("sigmoid", {}, torch.sigmoid),
+    ("tanh", {}, torch.tanh),
+    ("relu", {}, F.relu),
+    ("leaky_relu", {}, F.leaky_relu),
+    ("leaky_relu", {"negative_slope": 0.3}, lambda A: F.leaky_relu(A, 0.3)),
+    ("leaky_relu", {"negative_slope": -0.5}, lambda A: F.leaky_relu(A, -0.5)),
+    ("elu", {}, F.elu),
+    ("elu", {"alpha": 1.7}, lambda A: F.elu(A, 1.7)),
+    ("gelu", {}, F.gelu),
+    ("gelu", {"approximate": "tanh"}, lambda A: F.gelu(A, approximate="tanh")),
+    ("silu", {}, F.silu),
+    ("softplus", {}, lambda A: F.softplus(A, threshold=40)),
+    ("softplus", {"beta": 2.5}, lambda A: F.softplus(A, 2.5, threshold=40)),
+]
+ALONG_CLASSES = [
+    (name, {"dim": dim}, lambda A, dim=dim, name=name: getattr(torch, name)(A, dim))
+    for name in ("softmax", "log_softmax")
+    for dim in (0, 1, -1)
+]
+
+
+def table(cases):
+    names = [" ".join([case[0], *(f"{k}={v}" for k, v in case[1].items())]) for case in cases]
+    return pytest.mark.parametrize(("name", "options", "twin"), cases, ids=names)
+
+
+def backward(name, dH, A, options, out=None):
+    """f_backward with the one array that it asks for."""
+    f, f_backward = ACTIVATIONS[name]
+    kept = f(A, **options) if "H" in inspect.signature(f_backward).parameters else A
+    return f_backward(dH, kept, **options, out=out)
+
+
+def by_torch(twin, A, dH):
+    """The value, and dA for this dH, by autograd."""
+    tensor = torch.tensor(A, requires_grad=True)
+    H = twin(tensor)
+    H.backward(torch.tensor(dH))
+    return H.detach().numpy(), tensor.grad.numpy()
+
+
+def points(dtype):
+    """Random numbers, both tails, the kinks, and what is tiny."""
+    random = np.random.default_rng(0).normal(scale=3, size=200)
+    extremes = np.array([1e4, 1e3, 100.0, 20.0, 1e-8, 1e-30])
+    return np.concatenate([random, extremes, -extremes, [0.0, -0.0]]).astype(dtype)
+
+
+# ---- against torch --------------------------------------------------------------------------------------------------
+
+
+@table(ELEMENTWISE)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_agrees_with_torch(name, options, twin, dtype):
+    """Up to 16 roundings of numbers as large as |a|, or 1; of slopes, as large as 1 + |a| where a multiplies 1 - s.
+
+    That product is torch's: 1 - s is off by half an eps until it is zero, from |a| = 37 on.
+    """
+    A = points(dtype)
+    dH = np.random.default_rng(1).normal(size=A.shape).astype(dtype)
+    H, dA = ACTIVATIONS[name][0](A, **options), backward(name, dH, A, options)
+    expected_H, expected_dA = by_torch(twin, A, dH)
+    eps = np.finfo(dtype).eps
+    assert H.dtype == dA.dtype == dtype
+    assert np.all(np.abs(H - expected_H) <= 8 * eps * np.maximum(1, np.abs(A)))
+    assert np.all(np.abs(dA - expected_dA) <= 8 * eps * np.abs(dH) * (1 + np.minimum(np.abs(A), 37)))
+
+
+@table(ALONG_CLASSES)
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 4), (1, 1), (5, 1)])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e3, 1e4])
+def test_along_classes_agrees_with_torch(name, options, twin, dtype, shape, scale):
+    """Up to 16 roundings of probabilities, of logits, and of sums over at most 5 gradients."""
+    rng = np.random.default_rng(0)
+    A = (scale * rng.normal(size=shape)).astype(dtype)
+    dH = rng.normal(size=shape).astype(dtype)
+    H, dA = ACTIVATIONS[name][0](A, **options), backward(name, dH, A, options)
+    expected_H, expected_dA = by_torch(twin, A, dH)
+    eps = np.finfo(dtype).eps
+    assert H.dtype == dA.dtype == dtype
+    # The exponential turns the rounding of a - max into as large a relative error of p.
+    logits = 1 + np.abs(expected_H if name == "log_softmax" else np.log(np.maximum(expected_H, 1e-30)))
+    assert np.all(np.abs(H - expected_H) <= 8 * eps * logits)
+    assert np.all(np.abs(dA - expected_dA) <= 8 * eps * np.abs(dH).sum() * logits.max(where=logits < 100, initial=1))
+
+
+# ---- every one of them, whatever it computes ------------------------------------------------------------------------
+
+ALL = ELEMENTWISE + ALONG_CLASSES
+
+
+def test_every_pair_keeps_the_contract():
+    assert [f for pair in ACTIVATIONS.values() for f in pair] == [getattr(activations, n) for n in activations.__all__]
+    for name, (f, f_backward) in ACTIVATIONS.items():
+        assert (f.__name__, f_backward.__name__) == (name, f"{name}_backward")
+        first, *options, last = inspect.signature(f).parameters.values()
+        upstream, needed, *same_options, same_last = inspect.signature(f_backward).parameters.values()
+        assert (first.name, last.name, upstream.name, same_last.name) == ("A", "out", "dH", "out")
+        assert needed.name in ("A", "H")
+        assert options == same_options
+
+
+@table(ALL)
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("view", [np.s_[:], np.s_[::-2, ::3], np.s_[1:2]], ids=["contiguous", "strided", "row"])
+def test_writes_to_out_and_nowhere_else(name, options, twin, dtype, view):
+    rng = np.random.default_rng(2)
+    A = read_only(rng.normal(scale=3, size=(8, 7)).astype(dtype))[view]
+    dH = read_only(rng.normal(size=(8, 7)).astype(dtype))[view]
+    f = ACTIVATIONS[name][0]
+    H, dA = f(A, **options), backward(name, dH, A, options)
+    for expected, call in [
+        (H, lambda out: f(A, **options, out=out)),
+        (dA, lambda out: backward(name, dH, A, options, out=out)),
+    ]:
+        out = np.full(A.shape, np.nan, dtype)
+        assert call(out) is out
+        np.testing.assert_array_equal(out, expected, strict=True)
+
+
+@table(ALL)
+def test_layout_does_not_matter(name, options, twin):
+    A, dH = np.random.default_rng(3).normal(size=(2, 5, 6))
+    f = ACTIVATIONS[name][0]
+    for layout in (np.asfortranarray, lambda M: np.repeat(M, 2, axis=1)[:, ::2]):
+        np.testing.assert_array_equal(f(layout(A), **options), f(A, **options))
+        np.testing.assert_array_equal(backward(name, layout(dH), layout(A), options), backward(name, dH, A, options))
+
+
+@table(ALL)
+def test_takes_integers_and_lists(name, options, twin):
+    A = [[-3, 0, 2], [1, 1, -1]]
+    f = ACTIVATIONS[name][0]
+    expected = f(np.array(A, float), **options)
+    assert expected.dtype == np.float64
+    for given_A in (A, np.array(A), np.array(A, np.int8)):
+        np.testing.assert_array_equal(f(given_A, **options), expected, strict=True)
+
+
+@table(ELEMENTWISE)
+@pytest.mark.parametrize("a", [0.5, -2, np.float32(1.5), np.array(0.25)], ids=["float", "int", "float32", "0-d"])
+def test_takes_one_number(name, options, twin, a):
+    row = np.array([a])
+    H, expected = ACTIVATIONS[name][0](a, **options), ACTIVATIONS[name][0](row, **options)
+    assert (np.shape(H), H.dtype, H) == ((), expected.dtype, expected[0])
+    ones = np.ones_like(expected)
+    assert backward(name, ones[0], a, options) == backward(name, ones, row, options)[0]
+
+
+@table(ELEMENTWISE)
+def test_takes_an_empty_batch(name, options, twin):
+    A = np.zeros((0, 3))
+    assert ACTIVATIONS[name][0](A, **options).shape == backward(name, A, A, options).shape == (0, 3)
+
+
+@table(ALL)
+@pytest.mark.parametrize(
+    ("wrong", "dtype"), [([[True, False]], "bool"), ([["1", "2"]], "<U1"), ([[1, None]], "object")], ids=str
+)
+def test_refuses_what_is_no_number(name, options, twin, wrong, dtype):
+    with pytest.raises(TypeError, match=f"A: expected an array of numbers, got dtype {dtype}; convert it with A.ast"):
+        ACTIVATIONS[name][0](wrong, **options)
+
+
+@table(ALL)
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_an_option_does_not_change_the_dtype(name, options, twin, kind):
+    """Options come from np.linspace as often as from the keyboard: a NumPy number must not promote float32."""
+    options = {k: kind(v) if isinstance(v, float) else v for k, v in options.items()}
+    A = np.linspace(-2, 2, 8, dtype=np.float32).reshape(2, 4)
+    assert ACTIVATIONS[name][0](A, **options).dtype == np.float32
+    assert backward(name, np.ones_like(A), A, options).dtype == np.float32
+
+
+@pytest.mark.parametrize("call", [activations.gelu, lambda A, **o: activations.gelu_backward(A, A, **o)])
+def test_gelu_names_its_two_forms(call):
+    with pytest.raises(ValueError, match="approximate: expected 'none' or 'tanh', got 'sigmoid'"):
+        call(np.ones(2), approximate="sigmoid")
+
+
+@table(ALL)
+def test_backward_is_linear_in_the_upstream_gradient(name, options, twin):
+    """f_backward(2 U - 3 V) is 2 f_backward(U) - 3 f_backward(V), up to the roundings of sums over 4 products."""
+    rng = np.random.default_rng(4)
+    A, U, V = rng.normal(size=(3, 4, 4))
+    combined = backward(name, 2 * U - 3 * V, A, options)
+    separate = 2 * backward(name, U, A, options) - 3 * backward(name, V, A, options)
+    np.testing.assert_allclose(combined, separate, rtol=0, atol=8 * np.finfo(float).eps * np.abs([U, V]).sum())
+
+
+@table([case for case in ALL if case[0] not in ("relu", "leaky_relu")])
+def test_backward_is_the_slope(name, options, twin):
+    """The twins are a third opinion: relu and its relatives have a kink, which the complex step below avoids."""
+    A = np.random.default_rng(5).normal(size=(3, 4))
+    A[np.abs(A) < 0.05] = 0.5  # further from the kink of the second derivative of elu than the step is long
+    assert_pulls_back(
+        lambda X: ACTIVATIONS[name][0](X, **options),
+        lambda dH: backward(name, dH, A, options),
+        A,
+        np.random.default_rng(6),
+    )
+
+
+@table(ALL)
+@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
+def test_the_complex_step_gives_the_backward(name, options, twin, scale):
+    """To 1e-14 of the slope, 45 eps: as many as the 26 terms of gelu's series and their derivatives round.
+
+    Near the roots of the slopes of silu and gelu, and in differences of probabilities, it is 1e-14 of the terms.
+    """
+    rng = np.random.default_rng(7)
+    A, dH = scale * rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
+    measured = complex_gradient(lambda Z: (ACTIVATIONS[name][0](Z, **options) * dH).sum(), A)
+    terms = np.abs(dH).sum() if "softmax" in name else np.abs(dH) * (name in ("silu", "gelu"))
+    claimed = backward(name, dH, A, options)
+    assert np.all(np.abs(measured - claimed) <= 1e-14 * (np.abs(claimed) + terms))
+
+
+# ---- the tails ------------------------------------------------------------------------------------------------------
+
+# name, options -> value at -max and max in terms of a, then the slopes there
+LIMITS = [
+    ("identity", {}, lambda a: (-a, a), (1, 1)),
+    ("sigmoid", {}, lambda a: (0, 1), (0, 0)),
+    ("tanh", {}, lambda a: (-1, 1), (0, 0)),
+    ("relu", {}, lambda a: (0, a), (0, 1)),
+    ("leaky_relu", {}, lambda a: (a * a.dtype.type(-0.01), a), (0.01, 1)),
+    ("leaky_relu", {"negative_slope": 1.0}, lambda a: (-a, a), (1, 1)),
+    ("elu", {"alpha": 2.0}, lambda a: (-2, a), (0, 1)),
+    ("gelu", {}, lambda a: (0, a), (0, 1)),
+    ("gelu", {"approximate": "tanh"}, lambda a: (0, a), (0, 1)),
+    ("silu", {}, lambda a: (0, a), (0, 1)),
+    ("softplus", {}, lambda a: (0, a), (0, 1)),
+    ("softplus", {"beta": 2.0}, lambda a: (0, a), (0, 1)),
+]
+
+
+@table([(name, options, (values, slopes)) for name, options, values, slopes in LIMITS])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_ends_of_the_range_are_quiet(name, options, twin, dtype):
+    """The largest finite numbers give the limits, without a warning (every warning is an error here)."""
+    values, slopes = twin
+    largest = np.finfo(dtype).max
+    A = np.array([-largest, largest], dtype)
+    np.testing.assert_array_equal(ACTIVATIONS[name][0](A, **options), np.array(values(largest), dtype))
+    np.testing.assert_array_equal(backward(name, np.ones_like(A), A, options), np.array(slopes, dtype))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_softmax_of_the_ends_of_the_range_is_quiet(dtype):
+    largest = np.finfo(dtype).max
+    A = np.array([[largest, -largest], [-largest, -largest], [largest, largest], [0, largest]], dtype)
+    np.testing.assert_array_equal(softmax(A), np.array([[1, 0], [0.5, 0.5], [0.5, 0.5], [0, 1]], dtype), strict=True)
+    logarithms = activations.log_softmax(A)
+    assert logarithms.dtype == dtype
+    np.testing.assert_array_equal(logarithms[[0, 3], [0, 1]], 0)
+    assert np.all(logarithms[[0, 3], [1, 0]] <= -largest)
+
+
+def s(a):
+    return 1 / (1 + mpmath.exp(-a))
+
+
+def u(a):
+    return mpmath.sqrt(8 / mpmath.pi) * (a + mpmath.mpf("0.044715") * a**3)
+
+
+def u_slope(a):
+    return mpmath.sqrt(8 / mpmath.pi) * (1 + 3 * mpmath.mpf("0.044715") * a**2)
+
+
+# What each formula may be off by, as a multiple of eps relative to the exact value (to ``terms`` where it is a
+# difference): the error of each exp, log1p, tanh or expm1, and half an eps for each sum, product and quotient that
+# follows. A slope of a sum that cancels has no relative accuracy at its root, only one in its terms.
+# name, options; exact, roundings(a, e), terms or None. First the values, then the slopes.
+ACCURACY = [
+    ("sigmoid", {}, s, lambda a, e: e + 1.5, None),
+    ("tanh", {}, mpmath.tanh, lambda a, e: e, None),
+    ("elu", {}, lambda a: a if a > 0 else mpmath.expm1(a), lambda a, e: e, None),
+    ("softplus", {}, lambda a: mpmath.log1p(mpmath.exp(a)), lambda a, e: 2 * e + 1, None),
+    ("silu", {}, lambda a: a * s(a), lambda a, e: e + 2, None),
+    # exp(-a^2/2): half an eps of a^2 is a^2/4 of the exponential; 10 for the series in Horner's form and the rest
+    ("gelu", {}, lambda a: a * mpmath.ncdf(a), lambda a, e: e + a * a / 4 + 10, None),
+    # exp(-2u): 2u comes with 6 roundings, the constants included, and its size multiplies them
+    ("gelu", {"approximate": "tanh"}, lambda a: a * s(u(a)), lambda a, e: e + 3 * u(abs(a)) + 2, None),
+]
+SLOPE_ACCURACY = [
+    ("sigmoid", {}, lambda a: s(a) * s(-a), lambda a, e: e + 2, None),
+    ("tanh", {}, lambda a: mpmath.sech(a) ** 2, lambda a, e: 2 * e + 2.5, None),
+    ("elu", {}, lambda a: 1 if a > 0 else mpmath.exp(a), lambda a, e: e, None),
+    ("softplus", {}, s, lambda a, e: e + 1.5, None),
+    (
+        "silu",
+        {},
+        lambda a: s(a) * (1 + a * s(-a)),
+        lambda a, e: 2 * e + 4.5,
+        lambda a: s(a) * (1 + abs(a) * s(-a)),
+    ),
+    (
+        "gelu",
+        {},
+        lambda a: mpmath.ncdf(a) + a * mpmath.npdf(a),
+        lambda a, e: e + a * a / 4 + 10,
+        lambda a: mpmath.ncdf(a) + abs(a) * mpmath.npdf(a),
+    ),
+    (
+        "gelu",
+        {"approximate": "tanh"},
+        lambda a: s(u(a)) + a * s(u(a)) * s(-u(a)) * u_slope(a),
+        lambda a, e: e + 3 * u(abs(a)) + 6,
+        lambda a: s(u(a)) + abs(a) * s(u(a)) * s(-u(a)) * u_slope(a),
+    ),
+]
+# The elementary functions: below 1 ulp in float64; in float32 NumPy's exponential is off by up to 2.13e-7, 1.8 eps
+# (measured over all numbers, as its source says: loops_exponent_log.dispatch.c.src).
+ELEMENTARY = {np.float64: 1, np.float32: 2}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    ("slope", "name", "options", "exact", "roundings", "terms"),
+    [(False, *row) for row in ACCURACY] + [(True, *row) for row in SLOPE_ACCURACY],
+    ids=[" ".join([r[0], *r[1].values(), k]) for k, t in (("value", ACCURACY), ("slope", SLOPE_ACCURACY)) for r in t],
+)
+def test_tails_are_exact(slope, name, options, exact, roundings, terms, dtype):
+    """|a| from 1e-8 to 1e3 (to 10 for gelu), both signs, against 50 digits: within a few ulp, and no digit lost."""
+    rng = np.random.default_rng(8)
+    size = np.concatenate([10 ** rng.uniform(-8, 1, 100), 10 ** rng.uniform(0, 1 if name == "gelu" else 3, 100)])
+    A = np.concatenate([size, -size]).astype(dtype)
+    ones = np.ones_like(A)
+    H = backward(name, ones, A, options) if slope else ACTIVATIONS[name][0](A, **options)
+    with mpmath.workdps(50):
+        exact_A = [mpmath.mpf(float(a)) for a in A]
+        expected = [mpmath.mpf(exact(a)) for a in exact_A]
+        scale = [float(abs(e)) for e in expected] if terms is None else [float(terms(a)) for a in exact_A]
+        errors = exact_errors(H, expected)
+    allowed = [float(roundings(float(a), ELEMENTARY[dtype])) for a in A] * np.array(scale) * np.finfo(dtype).eps
+    # Below the normal numbers a rounding is as large as the smallest number, and silu multiplies it by a.
+    allowed += float(np.finfo(dtype).smallest_subnormal) * 2 * np.maximum(1, np.abs(A.astype(float)))
+    worst = np.argmax(errors - allowed)
+    assert np.all(errors <= allowed), f"a = {A[worst]}: off by {errors[worst]:.3g}, allowed {allowed[worst]:.3g}"
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
+def test_log_softmax_is_exact(dtype, scale):
+    """Also where p is nearly one: log p is then minus the sum of the other terms, each exact to its own size.
+
+    The rounding of a - max, half an eps of it, becomes as large a relative error of the exponential; the terms that
+    count least have the most of it. After that: exp, log1p, and a sum of 4 terms.
+    """
+    A = (scale * np.random.default_rng(9).normal(size=(50, 5))).astype(dtype)
+    with mpmath.workdps(50 + int(scale)):
+        rows = [[mpmath.mpf(float(a)) for a in row] for row in A]
+        logarithms = [mpmath.log1p(mpmath.fsum(mpmath.exp(a - max(row)) for a in sorted(row)[:-1])) for row in rows]
+        expected = [a - max(row) - log for row, log in zip(rows, logarithms, strict=True) for a in row]
+        errors = exact_errors(activations.log_softmax(A), expected)
+        scale = np.array([float(abs(e)) for e in expected])
+    second = np.repeat(A.max(axis=1) - np.sort(A, axis=1)[:, -2], 5).astype(float)
+    allowed = np.finfo(dtype).eps * (second / 2 + 2 * ELEMENTARY[dtype] + 4) * scale
+    allowed += 4 * float(np.finfo(dtype).smallest_subnormal)
+    assert np.all(errors <= allowed)
+
+
+# ---- softmax --------------------------------------------------------------------------------------------------------
+
+LOGITS = arrays(np.float64, array_shapes(min_dims=1, max_dims=3, max_side=5), elements=st.floats(-1e4, 1e4))
+
+
+@settings(max_examples=60, deadline=None)
+@given(LOGITS, st.floats(-1e4, 1e4), st.data())
+def test_softmax_sums_to_one_and_ignores_a_shift(A, shift, data):
+    dim = data.draw(st.integers(-A.ndim, A.ndim - 1))
+    P = softmax(A, dim=dim)
+    eps = np.finfo(float).eps
+    assert np.all((P >= 0) & (P <= 1))
+    np.testing.assert_allclose(P.sum(axis=dim), 1, rtol=0, atol=A.shape[dim] * eps)
+    # a + shift is rounded: that changes logits of 2e4 by up to eps/2 of it, and p by as much in relation to itself.
+    np.testing.assert_allclose(softmax(A + shift, dim=dim), P, rtol=0, atol=4 * eps * 2e4)
+    np.testing.assert_allclose(np.exp(activations.log_softmax(A, dim=dim)), P, rtol=0, atol=8 * eps)
+
+
+@pytest.mark.parametrize("shift", [-1024.0, 0.5, 2.0**40])
+def test_a_shift_without_rounding_changes_no_bit(shift):
+    A = np.random.default_rng(10).integers(-8, 8, size=(6, 4)) / 8
+    for f in (softmax, activations.log_softmax):
+        np.testing.assert_array_equal(f(A + shift), f(A))
+
+
+def test_jacobians_are_those_of_the_definition():
+    """Row by row: diag(p) - p p^T of the softmax, I - 1 p^T of its logarithm. Four roundings of numbers up to one."""
+    a = np.array([0.3, -1.2, 2.0, 0.0])
+    p = np.exp(a) / np.exp(a).sum()
+    P, upstream = np.tile(softmax(a), (4, 1)), np.eye(4)
+    atol = 4 * np.finfo(float).eps
+    np.testing.assert_allclose(softmax_backward(upstream, P), np.diag(p) - np.outer(p, p), rtol=0, atol=atol)
+    np.testing.assert_allclose(log_softmax_backward(upstream, np.log(P)), np.eye(4) - p, rtol=0, atol=atol)
+
+
+def test_log_sum_parts_keeps_the_largest_term_apart():
+    Z = np.array([[0.0, -800.0, -50.0], [3.0, 3.0, 3.0]])
+    D, E, others, largest = log_sum_parts(read_only(Z))
+    np.testing.assert_array_equal(D, [[0, -800, -50], [0, 0, 0]])
+    np.testing.assert_array_equal(E, np.exp(D))
+    np.testing.assert_array_equal(others, [[np.exp(-50)], [2]])
+    np.testing.assert_array_equal(largest, [0, 3])

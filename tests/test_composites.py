@@ -1,0 +1,201 @@
+"""Residual, Concatenate and Parallel: what they compute, which layers they equal, and the networks of 1986."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oracles import assert_close
+
+from handmade.activations import sigmoid
+from handmade.composites import Concatenate, Parallel, Residual
+from handmade.layers import Activation, Dense, Dropout
+from handmade.network import Network, Sequential
+from handmade.normalization import BatchNorm, LayerNorm
+from reference.twin import twin
+
+
+def dense(W):
+    """A layer with these weights and no bias."""
+    W = np.array(W, float)
+    layer = Dense(*W.shape[::-1], bias=False)
+    layer.W = W
+    return layer
+
+
+def numbers(*shape):
+    return np.random.default_rng(0).uniform(-1, 1, shape)
+
+
+# --- By hand
+
+
+@pytest.mark.parametrize(
+    ("layer", "H", "dX"),
+    [
+        (Residual([dense([[0, 2], [3, 0]])]), [[5, 5]], [[31, 12]]),
+        (Residual([dense([[0, 2]]), dense([[1], [1]])]), [[5, 6]], [[1, 32]]),
+        (Concatenate([dense([[1, 1]])]), [[1, 2, 3]], [[101, 110]]),
+        (Concatenate([dense([[2, 0], [0, 3]])]), [[1, 2, 2, 6]], [[201, 3010]]),
+        (Parallel([dense([[2]])], [dense([[3]])]), [[2, 6]], [[2, 30]]),
+        (Parallel([dense([[2], [4]])], [dense([[3]])]), [[2, 4, 6]], [[42, 300]]),
+        (Residual([Residual([dense([[0, 2], [3, 0]])])]), [[6, 7]], [[32, 22]]),
+    ],
+)
+def test_by_hand(layer, H, dX):
+    X, dH = np.array([[1.0, 2.0]]), 10.0 ** np.arange(len(H[0]))[np.newaxis, :]
+    assert layer.forward(X).tolist() == layer.predict(X).tolist() == H
+    assert layer.backward(dH).tolist() == dX
+
+
+# --- Each composite of Dense layers is a Dense layer with other weights
+
+I, O = 3, 2
+
+
+def identity_beside(W):
+    return np.vstack([np.eye(I), W])
+
+
+EQUAL = {
+    "residual": (lambda W: Residual([dense(W)]), (I, I), lambda W: np.eye(I) + W, lambda dV: dV),
+    "concatenate": (lambda W: Concatenate([dense(W)]), (O, I), identity_beside, lambda dV: dV[I:]),
+    "parallel": (
+        lambda W: Parallel([dense(W[:1, :1])], [dense(W[1:, 1:])]),
+        (O, I),
+        lambda W: np.block([[W[:1, :1], np.zeros((1, 2))], [np.zeros((1, 1)), W[1:, 1:]]]),
+        lambda dV: np.concatenate([dV[:1, :1].reshape(-1), dV[1:, 1:].reshape(-1)]),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", EQUAL)
+def test_a_composite_of_linear_layers_is_one_dense_layer(kind):
+    build, shape, weights, gradient_of = EQUAL[kind]
+    W, X = numbers(*shape), numbers(7, I)
+    network, plain = Network([build(W)]), Network([dense(weights(W))])
+    H, expected = network.forward(X), plain.forward(X)
+    # Sums of at most 7 products of numbers of at most 2, on two sides.
+    assert_close(H, expected, operations=2 * 8, scale=14)
+    dH = np.cos(H)
+    assert_close(network.backward(dH), plain.backward(dH), operations=2 * 8, scale=14)
+    expected = gradient_of(plain.layers[0].dW).reshape(-1)
+    assert_close(network.gradient, expected, operations=2 * 8, scale=14)
+
+
+# --- 1986
+
+
+def test_xor_with_one_hidden_unit_and_direct_connections():
+    """Figure 2 of chapter 8, PDP volume 1: the hidden unit is on for (0, 0) only, and inhibits the output."""
+    hidden, output = Dense(2, 1), Dense(3, 1)
+    network = Network([Concatenate([hidden, Activation("sigmoid")]), output, Activation("sigmoid")])
+    hidden.W, hidden.b = [[-6.4, -6.4]], [2.2]
+    output.W, output.b = [[-4.2, -4.2, -9.4]], [6.3]
+    X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    assert ((network.predict(X) > 0.5).ravel() == [False, True, True, False]).all()
+    h = sigmoid(2.2 - 6.4 * X.sum(axis=1))
+    assert (h > 0.5).tolist() == [True, False, False, False]
+    # A dozen roundings of numbers of at most 9.4; the slope of the last sigmoid is at most 1 / 4.
+    assert_close(
+        network.predict(X)[:, 0], sigmoid(6.3 - 4.2 * X.sum(axis=1) - 9.4 * h), operations=12, scale=9.4 / 4
+    )
+    assert (network.neuron_count, network.weight_count, network.parameter_count) == (2, 5, 7)
+
+
+def test_the_family_tree_network_has_the_size_of_the_papers():
+    """24 persons and 12 relations, 6 units each; 12; 6; 24 persons."""
+
+    def s():
+        return Activation("sigmoid")
+
+    encoders = Parallel([Dense(24, 6), s()], [Dense(12, 6), s()])
+    network = Network([encoders, Dense(12, 12), s(), Dense(12, 6), s(), Dense(6, 24), s()])
+    weights = 24 * 6 + 12 * 6 + 12 * 12 + 12 * 6 + 6 * 24
+    units = 6 + 6 + 12 + 6 + 24
+    counts = network.neuron_count, network.weight_count, network.parameter_count
+    assert counts == (units, weights, weights + units) == (54, 576, 630)
+    assert (network.in_features, network.out_features(36)) == (36, 24)
+    assert sum(parameter.numel() for parameter in twin(network).parameters()) == 630
+    # What is said of a person does not depend on which relation is asked for, before the two meet.
+    X = np.zeros((2, 36))
+    X[:, 3] = 1
+    X[[0, 1], [24 + 1, 24 + 5]] = 1
+    first, second = encoders.predict(X)
+    assert (first[:6] == second[:6]).all() and (first[6:] != second[6:]).all()
+
+
+# --- Sizes, names, errors
+
+
+def nested():
+    inner = Concatenate([Dense(2, 3), Activation("tanh")])
+    return Parallel([inner, Dense(5, 2)], [Residual([LayerNorm(4), Dense(4, 4, bias=False)]), BatchNorm(4)])
+
+
+def test_a_nested_composite_counts_and_names_what_is_in_it():
+    network = Network([nested()])
+    assert (network.in_features, network.out_features(6)) == (6, 6)
+    assert (network.neuron_count, network.weight_count) == (3 + 2 + 4, 6 + 10 + 16)
+    assert network.parameter_count == (6 + 3) + (10 + 2) + (4 + 4) + 16 + (4 + 4)
+    prefixes = dict.fromkeys(name.rsplit(".", 1)[0] for name in network.state_dict())
+    assert list(prefixes) == ["0.0.0.0", "0.0.1", "0.1.0.0", "0.1.0.1", "0.1.1"]
+    assert repr(network.layers[0]) == (
+        "Parallel([Concatenate(Dense(2, 3), Activation('tanh')), Dense(5, 2)], "
+        "[Residual(LayerNorm(4), Dense(4, 4, bias=False)), BatchNorm(4)])"
+    )
+
+
+@pytest.mark.parametrize("layers", [[Activation("tanh")], [Dropout(0.5, rng=0), Activation("relu")]])
+def test_a_block_that_takes_any_width_takes_any_width(layers):
+    for width in (1, 4):
+        assert Residual(layers).out_features(width) == width
+        assert Concatenate(layers).out_features(width) == 2 * width
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "words"),
+    [
+        (lambda: Residual([Dense(2, 3)]), ValueError, "Residual.*ends as wide as it starts, 2, got 3"),
+        (
+            lambda: Network([Dense(3, 2), Residual([Activation("tanh"), Dense(2, 3)])]),
+            ValueError,
+            "Residual.*2, got 3",
+        ),
+        (lambda: Parallel(), ValueError, "Parallel.*at least one group.*none"),
+        (lambda: Parallel([Dense(2, 1)], [Activation("relu")]), ValueError, "know their input width.*'relu'"),
+        (lambda: Parallel([Dense(2, 1)], []), ValueError, "at least one layer"),
+        (lambda: Parallel([Dense(2, 1), "relu"]), TypeError, "expected layers.*'relu'"),
+        (lambda: Parallel(Dense(2, 1)), TypeError, "expected .*layers.*Dense"),
+        (
+            lambda: Network([Parallel([Dense(2, 1)], [Dense(3, 1)]), Dense(3, 1)]),
+            ValueError,
+            r"Dense\(3, 1\).*3.*got 2",
+        ),
+        (
+            lambda: Network([Dense(2, 4), Parallel([Dense(2, 1)], [Dense(3, 1)])]),
+            ValueError,
+            "Parallel.*5.*got 4",
+        ),
+        *[
+            (lambda c=c, layers=layers: c(layers), error, f"{c.__name__}.*{words}")
+            for c in (Residual, Concatenate, Sequential)
+            for layers, error, words in (
+                ([], ValueError, "at least one layer"),
+                ([None], TypeError, "expected layers.*None"),
+                ([Dense], TypeError, "expected layers.*Dense"),
+                (Dense(2, 2), TypeError, r"layers.*Dense\(2, 2\)"),
+            )
+        ],
+        *[
+            (
+                lambda c=c: c([Dense(2, 3), Activation("tanh"), Dense(2, 2)]),
+                ValueError,
+                r"Dense\(2, 2\).*2 inputs, got 3",
+            )
+            for c in (Residual, Concatenate, Sequential)
+        ],
+    ],
+)
+def test_a_composite_refuses(build, error, words):
+    with pytest.raises(error, match=words):
+        build()

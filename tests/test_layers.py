@@ -1,0 +1,486 @@
+"""The contract of every layer and composite, in one table; then Dense, Activation, Dropout and Memory alone.
+
+Numbers have magnitudes from 0.5 to 1.5: around one, and away from the kinks at zero, so that differences apply
+to ReLU too.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from oracles import assert_close, assert_pulls_back
+
+from handmade import activations
+from handmade.composites import Concatenate, Parallel, Residual
+from handmade.layers import Activation, Dense, Dropout, Layer, Memory
+from handmade.network import Network, Sequential
+from handmade.normalization import BatchNorm, LayerNorm
+from reference.twin import twin
+
+ACTIVATIONS = [
+    *[(name, {}) for name in activations.ACTIVATIONS],
+    ("leaky_relu", {"negative_slope": 0.3}),
+    ("elu", {"alpha": 0.7}),
+    ("gelu", {"approximate": "tanh"}),
+    ("softplus", {"beta": 2.0}),
+]
+
+# Every kind of layer, for inputs of width I; Parallel takes two more.
+KINDS = {
+    "dense": lambda I: Dense(I, 4, rng=0),
+    "dense, no bias": lambda I: Dense(I, 4, bias=False, rng=0),
+    "dropout": lambda I: Dropout(0.5, rng=0),
+    "batch": lambda I: BatchNorm(I, eps=0.1, momentum=0.3),
+    "layer": lambda I: LayerNorm(I, eps=0.1),
+    "sequential": lambda I: Sequential([Dense(I, 2, rng=0), Activation("tanh"), Dense(2, 3, rng=1)]),
+    "residual": lambda I: Residual([Dense(I, 2, rng=0), Activation("tanh"), Dense(2, I, rng=1)]),
+    "concatenate": lambda I: Concatenate([Dense(I, 2, rng=0), Activation("sigmoid")]),
+    "parallel": lambda I: Parallel([Dense(I, 2, rng=0), Activation("tanh")], [Dense(2, 3, rng=1)]),
+    "residual of nothing learnt": lambda I: Residual([Activation("tanh"), Dropout(0.5, rng=0)]),
+    "nested": lambda I: Concatenate(
+        [
+            Dense(I, 3, rng=0),
+            Concatenate([LayerNorm(3, eps=0.1), Residual([Dense(3, 3, rng=1), Activation("silu")])]),
+            Parallel([Dense(4, 2, rng=2)], [Activation("tanh"), Residual([Dense(2, 2, rng=3)])]),
+        ]
+    ),
+    "nested, batch": lambda I: Residual(
+        [Dense(I, 2, rng=0), BatchNorm(2, eps=0.1), Concatenate([Dropout(0.5, rng=0)]), Dense(4, I, rng=1)]
+    ),
+    **{
+        " ".join(map(str, [name, *options.values()])): lambda I, name=name, options=options: Activation(
+            name, **options
+        )
+        for name, options in ACTIVATIONS
+    },
+}
+
+
+def build(kind, width=3, dtype=np.float64):
+    """A network of this one layer, with parameters and statistics that are not those of the start."""
+    network = Network([KINDS[kind](width)], dtype=dtype)
+    network.theta[:] = numbers(network.theta.shape, seed=1)
+    for seed in range(2):
+        network.forward(inputs_of(network, 4, width, seed=2 + seed), training=True)
+    return network
+
+
+def numbers(shape, seed=0, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return (rng.choice([-1, 1], shape) * rng.uniform(0.5, 1.5, shape)).astype(dtype)
+
+
+def inputs_of(network, samples, width=3, seed=0):
+    return numbers((samples, network.in_features or width), seed, network.dtype)
+
+
+def contains(network, kind):
+    return any(isinstance(leaf, kind) for _, leaf in network.leaves())
+
+
+def with_frozen_masks(network):
+    """A forward pass that drops the same values every time."""
+    generators = [leaf.rng for _, leaf in network.leaves() if isinstance(leaf, Dropout)]
+    states = [generator.bit_generator.state for generator in generators]
+
+    def forward(X, training):
+        for generator, state in zip(generators, states, strict=True):
+            generator.bit_generator.state = state
+        return network.forward(X, training)
+
+    return forward
+
+
+def passes(network, X, training, seed=5):
+    """What comes out of a forward and a backward pass: copies of H, dX and the gradient."""
+    H = network.forward(X, training).copy()
+    dX = network.backward(numbers(H.shape, seed, H.dtype)).copy()
+    return H, dX, network.gradient.copy()
+
+
+def assert_same(actual, expected):
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+BATCHED = {kind for kind in KINDS if contains(Network([KINDS[kind](3)]), BatchNorm)}
+DROPPING = {kind for kind in KINDS if contains(Network([KINDS[kind](3)]), Dropout)}
+LEARNING = [kind for kind in KINDS if Network([KINDS[kind](3)]).theta.size]
+# A batch of one has no variance to train with.
+SHAPES = [
+    (kind, training, samples, width)
+    for kind, training, (samples, width) in itertools.product(
+        KINDS, [False, True], [(5, 3), (1, 3), (5, 1), (1, 1)]
+    )
+    if not (training and samples == 1 and kind in BATCHED)
+]
+
+each_kind = pytest.mark.parametrize("kind", KINDS)
+in_both_modes = pytest.mark.parametrize("training", [False, True])
+in_both_dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+
+
+# --- The contract
+
+
+@pytest.mark.parametrize(("kind", "training", "samples", "width"), SHAPES)
+def test_backward_pulls_a_random_cotangent_back(kind, training, samples, width):
+    network, rng = build(kind, width), np.random.default_rng(6)
+    X, forward = inputs_of(network, samples, width), with_frozen_masks(network)
+    assert_pulls_back(lambda X: forward(X, training), network.backward, X, rng)
+    gradients = network.blocks(network.gradient)
+    for name, parameter in network.blocks(network.theta).items():
+
+        def moved(value, parameter=parameter):
+            parameter[...] = value
+            return forward(X, training)
+
+        def gradient(dH, name=name):
+            network.backward(dH)
+            return gradients[name]
+
+        assert_pulls_back(moved, gradient, parameter.copy(), rng)
+
+
+# The table's layers are at most 8 steps deep, a step adds up at most 7 numbers around one, and both sides
+# round.
+ROUNDINGS = 2 * 8 * 7
+
+
+@in_both_dtypes
+@pytest.mark.parametrize(
+    ("kind", "training"),
+    [(k, t) for k, t in itertools.product(KINDS, [False, True]) if not (t and k in DROPPING)],
+)
+def test_torch_gives_the_same_numbers(kind, training, dtype):
+    network = build(kind, dtype=dtype)
+    module = twin(network).train(training)
+    X = inputs_of(network, 7)
+    H, dX, gradient = passes(network, X, training)
+    torch_X = torch.tensor(X, requires_grad=True)
+    torch_H = module(torch_X)
+    torch_H.backward(torch.tensor(numbers(H.shape, seed=5, dtype=dtype)))
+    gradients = [parameter.grad.reshape(-1).numpy() for parameter in module.parameters()]
+    torch_gradient = np.concatenate([np.empty(0, dtype), *gradients])
+    for actual, expected in (H, torch_H.detach()), (dX, torch_X.grad), (gradient, torch_gradient):
+        expected = np.asarray(expected)
+        assert actual.dtype == expected.dtype == dtype
+        assert_close(actual, expected, operations=ROUNDINGS, scale=np.abs(expected).max(initial=1.0))
+
+
+@each_kind
+@in_both_modes
+def test_gradients_are_replaced_and_not_accumulated(kind, training):
+    network = build(kind)
+    X = inputs_of(network, 5)
+    expected = passes(build(kind), X, training)
+    network.gradient[:] = np.nan
+    H = network.forward(X, training)
+    for _ in range(2):
+        dX = network.backward(numbers(H.shape, seed=5))
+        assert_same((H, dX, network.gradient), expected)
+
+
+@each_kind
+@in_both_modes
+def test_what_goes_in_is_not_changed(kind, training):
+    network = build(kind)
+    X = inputs_of(network, 5)
+    dH = numbers(network.forward(X, training).shape)
+    X.flags.writeable = dH.flags.writeable = False
+    network.forward(X, training)
+    network.backward(dH)
+    network.predict(X)
+    assert_same((X, dH), (inputs_of(network, 5), numbers(dH.shape)))
+
+
+@each_kind
+@in_both_modes
+def test_predict_between_forward_and_backward_disturbs_nothing(kind, training):
+    network = build(kind)
+    other = copy.deepcopy(network)
+    X = inputs_of(network, 5)
+    expected = passes(other, X, training)
+    H = network.forward(X, training)
+    state, before = network.state_dict(), H.copy()
+    for samples in (5, 9, 2, 1):
+        network.predict(inputs_of(network, samples, seed=samples))
+    assert_same(network.state_dict().values(), state.values())
+    dX = network.backward(numbers(H.shape, seed=5))
+    assert_same((H, before, dX, network.gradient), (expected[0], *expected))
+
+
+@each_kind
+@in_both_modes
+def test_batches_of_all_sizes_give_what_a_fresh_layer_gives(kind, training):
+    network = build(kind)
+    for samples in (7, 3, 7, 2, 9, 7):
+        fresh = copy.deepcopy(network)
+        X = inputs_of(network, samples, seed=samples)
+        assert_same(passes(network, X, training), passes(fresh, X, training))
+        assert_same(network.state_dict().values(), fresh.state_dict().values())
+
+
+@each_kind
+@in_both_dtypes
+@pytest.mark.parametrize("samples", [1, 2, 7, 300])
+def test_predict_is_forward_while_evaluating(kind, dtype, samples):
+    network = build(kind, dtype=dtype)
+    X = inputs_of(network, samples)
+    H, P = network.forward(X, training=False), network.predict(X)
+    if contains(network, BatchNorm | LayerNorm):
+        # gamma / sqrt(var + eps) is one factor there and two here: 4 roundings on either side, of the product
+        # of |X - mean| and |gamma| / sqrt(var + 0.1), at most 3 and 5. In the nested kinds at most two Dense
+        # layers follow: four weights of at most 1.5 each, which multiply the error by 6.
+        assert_close(P, H, operations=8, scale=3 * 5 * (1 if kind in ("batch", "layer") else 6**2))
+    else:
+        assert_same([P], [H])
+
+
+@pytest.mark.parametrize("kind", LEARNING)
+@in_both_modes
+def test_without_dX_the_gradients_are_the_same(kind, training):
+    network = build(kind)
+    other, X = copy.deepcopy(network), inputs_of(network, 5)
+    _, dX, gradient = passes(network, X, training)
+    dH = numbers(other.forward(X, training).shape, seed=5)
+    assert other.backward(dH, need_dX=False) is None
+    assert_same([other.gradient], [gradient])
+    assert np.any(dX)
+
+
+@each_kind
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_a_copy_of_a_layer_is_the_same_and_independent(kind, duplicate):
+    network = build(kind)
+    X = inputs_of(network, 5)
+    [layer] = network.layers
+    layer.forward(X)
+    clone = Network([duplicate(layer)], dtype=network.dtype)
+    assert_same([clone.theta, clone.predict(X)], [network.theta, network.predict(X)])
+    assert_same(passes(clone, X, training=True), passes(network, X, training=True))
+    before = network.predict(X)
+    clone.theta += 1
+    passes(clone, inputs_of(network, 5, seed=3), training=True)
+    assert_same([network.predict(X)], [before])
+
+
+@each_kind
+def test_the_width_that_comes_out_is_the_width_that_was_said(kind):
+    network = build(kind)
+    X = inputs_of(network, 2)
+    assert network.out_features(X.shape[1]) == network.predict(X).shape[1] == network.forward(X).shape[1]
+    if network.in_features:
+        with pytest.raises(
+            ValueError, match=f"expected .*{network.in_features}.* got {network.in_features + 1}"
+        ):
+            network.layers[0].out_features(network.in_features + 1)
+
+
+# --- Layer
+
+
+@pytest.mark.parametrize("method", ["forward", "backward", "predict"])
+def test_a_layer_that_lacks_a_pass_says_which(method):
+    class Half(Layer):
+        pass
+
+    with pytest.raises(NotImplementedError, match=f"Half defines no {method}"):
+        getattr(Half(), method)(np.ones((1, 1)))
+
+
+# --- Dense
+
+
+def test_dense_by_hand():
+    layer = Dense(2, 3)
+    layer.W, layer.b = [[1, 2], [3, 4], [5, 6]], [10, 20, 30]
+    X = np.array([[1.0, -1.0], [2.0, 0.0]])
+    assert layer.forward(X).tolist() == [[9, 19, 29], [12, 26, 40]]
+    assert layer.backward(np.array([[1.0, 0, 0], [0, 1, -1]])).tolist() == [[1, 2], [-2, -2]]
+    assert layer.dW.tolist() == [[1, -1], [2, 0], [-2, 0]]
+    assert layer.db.tolist() == [1, 1, -1]
+    assert (layer.neuron_count, layer.weight_count) == (3, 6)
+
+
+def test_dense_without_bias_has_none():
+    layer = Dense(2, 3, bias=False)
+    assert layer.parameters == {"weight": "W"}
+    assert not hasattr(layer, "b") and not hasattr(layer, "db")
+
+
+@pytest.mark.parametrize(
+    "name, shape", [("W", (3, 4)), ("W", (5, 3)), ("W", (3,)), ("W", (1, 3)), ("b", (3,)), ("b", (1,))]
+)
+def test_assigning_a_wrong_shape_is_an_error_and_changes_nothing(name, shape):
+    layer = Dense(3, 4, rng=0)
+    before = getattr(layer, name).copy()
+    with pytest.raises(ValueError, match="shape"):
+        setattr(layer, name, np.ones(shape))
+    assert_same([getattr(layer, name)], [before])
+
+
+def test_one_seed_gives_one_layer_in_both_dtypes():
+    one, same, other = Dense(3, 4, rng=0), Dense(3, 4, rng=np.random.default_rng(0)), Dense(3, 4, rng=1)
+    single = Dense(3, 4, rng=0, dtype=np.float32)
+    assert_same([same.W, same.b], [one.W, one.b])
+    assert_same([single.W, single.b], [one.W.astype(np.float32), one.b.astype(np.float32)])
+    assert not np.any(other.W == one.W)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "words"),
+    [
+        ((0, 1), {}, ValueError, "in_features.*at least 1.*0"),
+        ((1, -2), {}, ValueError, "out_features.*at least 1.*-2"),
+        ((2.0, 1), {}, TypeError, "in_features.*integer.*2.0"),
+        ((1, True), {}, TypeError, "out_features.*integer.*True"),
+        (("3", 1), {}, TypeError, "in_features.*integer.*'3'"),
+        ((1, 1), {"weight_init": "he"}, ValueError, "initializer.*kaiming_normal.*'he'"),
+        ((1, 1), {"bias_init": 0.0}, TypeError, "initializer.*name or a function.*0.0"),
+        ((1, 2), {"weight_init": lambda shape, I, O, rng: np.ones(3)}, ValueError, r"W.*\(2, 1\).*\(3,\)"),
+        ((1, 2), {"bias_init": lambda shape, I, O, rng: 0.0}, ValueError, r"b.*\(2,\).*\(\)"),
+    ],
+)
+def test_dense_refuses(arguments, options, error, words):
+    with pytest.raises(error, match=words):
+        Dense(*arguments, **options)
+
+
+# --- Activation
+
+
+def square(A, out=None):
+    return np.multiply(A, A, out=out)
+
+
+def double_times(dH, A, out=None):
+    return np.multiply(dH, 2 * A, out=out)
+
+
+def double_root_times(dH, H, out=None):
+    return np.multiply(dH, 2 * np.sqrt(H), out=out)
+
+
+@pytest.mark.parametrize("backward", [double_times, double_root_times])
+def test_an_activation_of_your_own_is_given_what_its_backward_names(backward):
+    layer = Activation((square, backward))
+    assert layer.forward(np.array([[3.0]])) == layer.predict(np.array([[3.0]])) == 9
+    assert layer.backward(np.array([[10.0]])) == 60
+    assert repr(layer) == "Activation('square')"
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "error", "words"),
+    [
+        ("swish", {}, ValueError, "sigmoid, tanh, relu.*'swish'"),
+        (None, {}, TypeError, "name or a pair.*None"),
+        (np.tanh, {}, TypeError, "name or a pair.*tanh"),
+        ((np.tanh, 1), {}, TypeError, "name or a pair"),
+        ((square, double_times, square), {}, TypeError, "name or a pair"),
+        ("relu", {"negative_slope": 0.1}, TypeError, "negative_slope"),
+        ("gelu", {"approximate": "erf"}, ValueError, "'none' or 'tanh'.*'erf'"),
+    ],
+)
+def test_activation_refuses(function, options, error, words):
+    with pytest.raises(error, match=words):
+        Activation(function, **options)
+
+
+# --- Dropout
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_keeps_the_mean(p):
+    count = 100_000
+    H = Dropout(p, rng=0).forward(np.ones((count // 100, 100)), training=True)
+    kept = 1 / (1 - p)
+    assert_close(np.unique(H), [0, kept], operations=2)
+    # The mean of so many values of variance p / (1 - p) is off by five standard deviations once in two million.
+    assert abs(H.mean() - 1) <= 5 * math.sqrt(p / (1 - p) / count)
+
+
+@pytest.mark.parametrize(("p", "factor"), [(0, 1), (0.0, 1), (1, 0), (1.0, 0)])
+def test_dropout_of_nothing_and_of_everything(p, factor):
+    layer, X = Dropout(p, rng=0), numbers((50, 20))
+    assert_same([layer.forward(X, training=True), layer.backward(2 * X)], [factor * X, factor * 2 * X])
+
+
+def test_one_seed_drops_the_same_values_in_both_dtypes():
+    X = np.ones((20, 30))
+    H = Dropout(0.5, rng=3).forward(X, training=True)
+    single = Dropout(0.5, rng=np.random.default_rng(3)).forward(X.astype(np.float32), training=True)
+    assert single.dtype == np.float32
+    assert_same([single], [H.astype(np.float32)])
+    assert np.any(Dropout(0.5, rng=4).forward(X, training=True) != H)
+
+
+def test_dropout_draws_anew_for_every_batch_and_backward_drops_the_same():
+    layer, X = Dropout(0.5, rng=0), numbers((20, 30))
+    first = layer.forward(X, training=True).copy()
+    second = layer.forward(X, training=True)
+    assert np.any(first != second)
+    assert_same([layer.backward(X)], [second])
+
+
+def test_dropout_is_the_identity_while_evaluating():
+    layer, X = Dropout(0.5, rng=0), numbers((20, 30))
+    state = layer.rng.bit_generator.state
+    layer.forward(X, training=True)
+    layer.rng.bit_generator.state = state
+    assert_same([layer.forward(X), layer.backward(2 * X), layer.predict(X)], [X, 2 * X, X])
+    assert layer.rng.bit_generator.state == state
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, math.nan, 50])
+def test_dropout_refuses_what_is_no_probability(p):
+    with pytest.raises(ValueError, match=f"p: expected a probability from 0 to 1, got {p}"):
+        Dropout(p)
+
+
+# --- Memory
+
+
+def test_memory_is_allocated_once_per_name_and_cut_for_smaller_batches():
+    memory = Memory()
+    large = memory.array("A", (4, 3), np.dtype(float))
+    other = memory.array("B", (4, 3), np.dtype(float))
+    assert memory.array("A", (4, 3), np.dtype(float)) is large
+    small = memory.array("A", (2, 5), np.dtype(float))
+    assert small.shape == (2, 5) and np.shares_memory(small, large) and not np.shares_memory(small, other)
+    assert np.shares_memory(memory.array("A", (4, 3), np.dtype(float)), large)
+    single = memory.array("A", (4, 3), np.dtype(np.float32))
+    assert single.dtype == np.float32 and not np.shares_memory(single, large)
+    assert memory.array("A", (5, 3), np.dtype(float)).shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, copy.copy, lambda memory: pickle.loads(pickle.dumps(memory))]
+)
+def test_a_copy_of_a_memory_is_empty(duplicate):
+    memory = Memory()
+    A = memory.array("A", (4, 3), np.dtype(float))
+    memory.X = A
+    clone = duplicate(memory)
+    assert not hasattr(clone, "X") and not np.shares_memory(clone.array("A", (4, 3), np.dtype(float)), A)
+    assert memory.X is A
+
+
+@pytest.mark.parametrize("samples", [5000, 4000])
+def test_dense_allocates_nothing_for_a_batch_no_larger_than_before(samples):
+    layer, X, dA = Dense(30, 30), np.ones((5000, 30)), np.ones((5000, 30))
+    layer.forward(X)
+    layer.backward(dA)
+    tracemalloc.start()
+    layer.forward(X[:samples], training=True)
+    layer.backward(dA[:samples])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < X[:samples].nbytes / 10  # NumPy's own buffer for sums takes 64 kB of 960 or more

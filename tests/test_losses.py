@@ -1,0 +1,694 @@
+"""Losses against torch, against 50 digits, and against differences; every pair, every reduction, every bad input."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from oracles import assert_close, assert_pulls_back, complex_gradient, exact_errors, read_only
+
+from handmade import losses
+from handmade.activations import softmax
+from handmade.information import entropy, kl_divergence
+from handmade.losses import LOSSES, cross_entropy, cross_entropy_backward, find_loss, loss_and_backward
+from reference import autograd
+
+EPS = np.finfo(np.float64).eps
+FLOATS = (np.float64, np.float32)
+REDUCTIONS = ("mean", "sum", "none")
+
+
+# ---- the cases: name, options, input, target ------------------------------------------------------------------------
+
+RNG = np.random.default_rng(0)
+# Residuals and scores that keep 0.1 away from every kink: 0, 0.5 and 1 (huber and smooth L1), 1 (hinge).
+AWAY_FROM_KINKS = np.array([-2.3, -1.4, -0.8, -0.3, 0.2, 0.3, 0.7, 1.3, 2.6])
+
+
+def pick(*shape):
+    return RNG.choice(AWAY_FROM_KINKS, shape)
+
+
+def regression(*shape):
+    target = RNG.normal(size=shape).round(1)
+    return target + pick(*shape), target
+
+
+def signs(*shape):
+    return pick(*shape), RNG.choice([-1.0, 1.0], shape)
+
+
+def probabilities(*shape, hard=False):
+    target = RNG.uniform(size=shape)
+    return RNG.uniform(0.05, 0.95, shape), target.round() if hard else target
+
+
+def logits(*shape, hard=False):
+    return RNG.normal(scale=2, size=shape), probabilities(*shape, hard=hard)[1]
+
+
+def margins(*shape, labels=None):
+    # Scores in steps of 0.1: with margins such as 0.85 nothing comes closer to the kink than 0.05.
+    scores = RNG.normal(size=shape).round(1)
+    return scores, RNG.integers(shape[-1], size=shape[:-1]) if labels is None else np.array(labels)
+
+
+SIMPLE = [
+    ("l1_loss", {}, regression(5, 3)),
+    ("l1_loss", {}, regression(7)),
+    ("l1_loss", {"weight": RNG.uniform(0.5, 2, (5, 3))}, regression(5, 3)),
+    ("mse_loss", {}, regression(5, 3)),
+    ("mse_loss", {}, regression(2, 3, 4)),
+    ("mse_loss", {"weight": RNG.uniform(0.5, 2, (5, 3))}, regression(5, 3)),
+    ("half_squared_error", {}, regression(5, 3)),
+    ("half_squared_error", {}, regression(1, 1)),
+    ("half_squared_error", {}, regression(2, 3, 4)),
+    ("huber_loss", {}, regression(5, 3)),
+    ("huber_loss", {"delta": 0.5}, regression(5, 3)),
+    ("huber_loss", {"delta": 0.5, "weight": RNG.uniform(0.5, 2, (5, 3))}, regression(5, 3)),
+    ("smooth_l1_loss", {}, regression(5, 3)),
+    ("smooth_l1_loss", {"beta": 0.5}, regression(5, 3)),
+    ("smooth_l1_loss", {"beta": 0.0}, regression(5, 3)),
+    ("hinge_loss", {}, signs(8)),
+    ("hinge_loss", {}, signs(5, 3)),
+    ("multi_margin_loss", {"margin": 0.85}, margins(6, 4)),
+    ("multi_margin_loss", {"margin": 0.85, "p": 2}, margins(6, 4)),
+    ("multi_margin_loss", {"margin": 1.25, "weight": np.array([0.5, 2.0, 1.0, 0.0])}, margins(6, 4)),
+    ("multi_margin_loss", {"margin": 1.25, "p": 2, "weight": np.array([0.5, 2.0, 1.0, 3.0])}, margins(6, 4)),
+    ("multi_margin_loss", {"margin": 0.85}, margins(4)),
+    ("multi_margin_loss", {"margin": 0.85}, margins(1, 4)),
+    ("multi_margin_loss", {"margin": 0.85}, margins(3, 1)),
+    ("multi_margin_loss", {"margin": 0.85}, margins(5, 4, labels=[2] * 5)),
+    ("binary_cross_entropy", {}, probabilities(5, 3)),
+    ("binary_cross_entropy", {}, probabilities(6, hard=True)),
+    ("binary_cross_entropy", {"weight": RNG.uniform(0.5, 2, (5, 3))}, probabilities(5, 3)),
+    ("binary_cross_entropy_with_logits", {}, logits(5, 3)),
+    ("binary_cross_entropy_with_logits", {}, logits(6, hard=True)),
+    ("binary_cross_entropy_with_logits", {"weight": RNG.uniform(0.5, 2, (5, 3))}, logits(5, 3)),
+    ("binary_cross_entropy_with_logits", {"pos_weight": np.array([0.5, 1.0, 3.0])}, logits(5, 3)),
+    ("binary_cross_entropy_with_logits", {"pos_weight": np.array(2.0), "weight": np.ones((5, 3)) / 3}, logits(5, 3)),
+]
+
+SHAPES = {
+    "(K,)": (3,),
+    "(N, K)": (5, 3),
+    "(N, K, d1)": (2, 3, 4),
+    "(N, K, d1, d2)": (2, 3, 2, 2),
+    "one sample": (1, 4),
+    "one class": (4, 1),
+    "one of one": (1, 1),
+}
+
+
+def class_targets(kind, shape):
+    """Class indices, or distributions over the axis of the classes, for logits of this shape."""
+    axis = min(len(shape) - 1, 1)
+    lead = shape[:axis] + shape[axis + 1 :]
+    labels = RNG.integers(shape[axis], size=lead)
+    if kind == "index":
+        return labels
+    if kind == "one class only":
+        return np.full(lead, shape[axis] - 1)
+    distributions = np.eye(shape[axis])[labels] if kind == "one-hot" else softmax(RNG.normal(size=(*lead, shape[axis])))
+    return np.moveaxis(distributions, -1, axis)
+
+
+def class_weights(shape):
+    """One weight per class; that of class 0 is 0 where the other classes are there to make a mean."""
+    weight = RNG.uniform(0.5, 2, shape[min(len(shape) - 1, 1)])
+    weight[0] *= np.prod(shape) < 10
+    return weight
+
+
+def some_ignored(target, index):
+    target = target.copy()
+    target.reshape(-1)[::2] = index
+    return target
+
+
+CROSS_ENTROPY = {
+    f"{name}, {kind}, smoothing {smoothing}, {'weights' if weighted else 'no weights'}": (
+        "cross_entropy",
+        {"label_smoothing": smoothing}
+        | ({"weight": class_weights(shape)} if weighted else {}),
+        (RNG.normal(scale=3, size=shape), class_targets(kind, shape)),
+    )
+    for name, shape in SHAPES.items()
+    for kind in ("index", "one class only", "one-hot", "probabilities")
+    for smoothing in (0.0, 0.1, 1.0)
+    for weighted in (False, True)
+}
+CROSS_ENTROPY |= {
+    f"ignored {index}, {case}": (
+        "cross_entropy",
+        options | {"ignore_index": index},
+        (input, some_ignored(target, index)),
+    )
+    for case, (_, options, (input, target)) in CROSS_ENTROPY.items()
+    if ", index" in case and case.startswith("(N")
+    for index in (-100, 1)
+}
+ALL = {
+    " ".join([name, *(k if np.ndim(v) else f"{k}={v}" for k, v in options.items()), str(case[0].shape)]): (
+        name,
+        options,
+        case,
+    )
+    for name, options, case in SIMPLE
+} | CROSS_ENTROPY
+
+
+def table(cases):
+    return pytest.mark.parametrize(("name", "options", "case"), cases.values(), ids=cases)
+
+
+def cast(dtype, case, options):
+    """Input, target and weights in this dtype (labels stay integers), protected from being written to."""
+
+    def convert(value):
+        return read_only(np.asarray(value, dtype) if np.asarray(value).dtype.kind == "f" else value)
+
+    return [convert(a) for a in case], {k: convert(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+
+
+def both(name, input, target, **options):
+    f, f_backward = LOSSES[name]
+    return f(input, target, **options), f_backward(input, target, **options)
+
+
+def by_torch(name, input, target, reduction, **options):
+    """The loss, and by autograd the gradient: of the sum, where there is no reduction."""
+    f = autograd.find_loss(functools.partial(LOSSES[name][0], **options), torch.tensor(input).dtype)
+    tensor = torch.tensor(input, requires_grad=True)
+    value = f(tensor, torch.tensor(target), reduction=reduction)
+    value.sum().backward()
+    return value.detach().numpy(), tensor.grad.numpy()
+
+
+# ---- against torch --------------------------------------------------------------------------------------------------
+
+
+@table(ALL)
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_agrees_with_torch(name, options, case, dtype, scale):
+    """Value and gradient, every reduction: within 16 roundings for the formulas, and one for each term of a sum.
+
+    ``scale`` makes the extremes: logits and residuals of 1e4. A slope is compared in terms of the largest number it is
+    computed from: 1 where that is a probability.
+    """
+    (input, target), options = cast(dtype, case, options)
+    if scale > 1 and name == "binary_cross_entropy":
+        input = np.where(input > 0.5, 1 - 1 / dtype(scale), 1 / dtype(scale))  # 0 and 1 have a test of their own
+    elif scale > 1:
+        input = input * dtype(scale)
+    for reduction in REDUCTIONS:
+        value, gradient = both(name, input, target, reduction=reduction, **options)
+        expected, expected_gradient = by_torch(name, input, target, reduction, **options)
+        assert value.dtype == gradient.dtype == dtype
+        largest = np.abs(input).max() ** (1 if "cross" in name else 2)
+        assert_close(value, expected, operations=16 + target.size, scale=max(np.abs(expected).max(), largest))
+        sized = np.abs(expected_gradient).max(initial=1 / input.size if reduction == "mean" else 1)
+        assert_close(gradient, expected_gradient, operations=16 + target.size, scale=sized)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "input", "target"),
+    [
+        ("l1_loss", {}, [0.0, -0.0, 1.0], [0.0, 0.0, 1.0]),
+        ("huber_loss", {"delta": 0.5}, [0.5, -0.5, 0.0], [0.0, 0.0, 0.0]),
+        ("smooth_l1_loss", {"beta": 0.5}, [0.5, -0.5, 0.0], [0.0, 0.0, 0.0]),
+        ("hinge_loss", {}, [1.0, -1.0, 0.0], [1.0, -1.0, 1.0]),
+        ("multi_margin_loss", {}, [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], [0, 1]),
+        ("multi_margin_loss", {"p": 2}, [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], [0, 1]),
+        ("binary_cross_entropy", {}, [0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]),
+        ("binary_cross_entropy", {}, [0.0, 1.0, 1e-300, 1 - 1e-16], [0.5, 0.25, 1.0, 0.0]),
+        ("binary_cross_entropy_with_logits", {}, [0.0, -0.0, 1e308, -1e308], [1.0, 0.0, 1.0, 0.0]),
+        ("cross_entropy", {}, [[0.0, 0.0], [1.0, 1.0]], [0, 1]),
+    ],
+)
+def test_kinks_and_ends_are_those_of_torch(name, options, input, target):
+    value, gradient = both(name, np.array(input), np.array(target), reduction="none", **options)
+    expected, expected_gradient = by_torch(name, np.array(input), np.array(target), "none", **options)
+    np.testing.assert_allclose(value, expected, rtol=4 * EPS)
+    # torch keeps the least denominator of the binary cross-entropy, 1e-12, in single precision.
+    rounding = np.finfo(np.float32).eps / 2 if name == "binary_cross_entropy" else 4 * EPS
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=rounding)
+
+
+@pytest.mark.parametrize(
+    ("name", "input", "target", "terms", "slopes"),
+    [
+        ("half_squared_error", [[1.0, -2.0], [0.0, 3.0]], [[0.0, 0.0], [0.0, 1.0]], [2.5, 2.0], [[1, -2], [0, 2]]),
+        ("half_squared_error", [3.0, -1.0], [0.0, 0.0], [4.5, 0.5], [3, -1]),
+        ("half_squared_error", 3.0, 1.0, [2.0], 2),
+        ("hinge_loss", [2.0, 0.5, -1.0, 0.25], [1, 1, 1, -1], [0, 0.5, 2, 1.25], [0, -1, -1, 1]),
+        ("l1_loss", [2.0, -1.5], [0, 0], [2, 1.5], [1, -1]),
+        ("mse_loss", [2.0, -1.5], [0, 0], [4, 2.25], [4, -3]),
+        ("huber_loss", [0.5, -3.0], [0, 0], [0.125, 2.5], [0.5, -1]),
+        ("multi_margin_loss", [[0.5, 0.25], [4.0, 2.0]], [0, 0], [0.375, 0], [[-0.5, 0.5], [0, 0]]),
+        ("binary_cross_entropy", [0.5, 0.25], [1, 0], [np.log(2), -np.log(0.75)], [-2, 1 / 0.75]),
+        ("binary_cross_entropy_with_logits", [0.0, 0.0], [1, 0.25], [np.log(2)] * 2, [-0.5, 0.25]),
+        ("cross_entropy", [[0.0, np.log(3)]], [1], [np.log(4 / 3)], [[0.25, -0.25]]),
+    ],
+)
+def test_values_by_hand(name, input, target, terms, slopes):
+    """Each term, its slope, and with them what the sum and the mean over the terms are; lists are as good as arrays."""
+    value, gradient = both(name, input, target, reduction="none")
+    np.testing.assert_allclose(value, terms, rtol=0, atol=4 * EPS * np.max(terms))
+    np.testing.assert_allclose(gradient, slopes, rtol=0, atol=4 * EPS * np.max(np.abs(slopes)))
+    for reduction, count in [("sum", 1), ("mean", len(terms))]:
+        value, gradient = both(name, input, target, reduction=reduction)
+        assert np.ndim(value) == 0
+        np.testing.assert_allclose(value, np.sum(terms) / count, rtol=4 * EPS)
+        np.testing.assert_allclose(gradient, np.array(slopes) / count, rtol=0, atol=4 * EPS * np.max(np.abs(slopes)))
+
+
+def test_zero_one_loss_counts_the_mistakes():
+    predicted, labels = np.array([1, 0, 2, 2]), np.array([1, 0, 2, 1])
+    np.testing.assert_array_equal(losses.zero_one_loss(predicted, labels, reduction="none"), [0, 0, 0, 1])
+    assert losses.zero_one_loss(predicted, labels, reduction="sum") == 1
+    assert losses.zero_one_loss(predicted, labels) == 0.25
+    assert losses.zero_one_loss(labels, labels) == 0  # what the slide prints scores a perfect prediction 1
+    assert losses.zero_one_loss(predicted.astype(np.float32), labels).dtype == np.float32
+
+
+# ---- the pairs ------------------------------------------------------------------------------------------------------
+
+
+def test_every_pair_keeps_the_contract():
+    assert [f for pair in LOSSES.values() for f in pair] == [getattr(losses, name) for name in losses.__all__]
+    for name, (f, f_backward) in LOSSES.items():
+        assert (f.__name__, f_backward.__name__) == (name, f"{name}_backward")
+        parameters = list(inspect.signature(f).parameters.values())
+        assert parameters == list(inspect.signature(f_backward).parameters.values())
+        assert [p.name for p in parameters[:2]] == ["input", "target"]
+        assert inspect.signature(f).parameters["reduction"].default == "mean"
+
+
+@table(ALL)
+def test_backward_is_the_slope(name, options, case):
+    input, target = case
+    for reduction in ("mean", "sum"):
+        chosen = options | {"reduction": reduction}
+        assert_pulls_back(
+            lambda X, chosen=chosen: LOSSES[name][0](X, target, **chosen),
+            lambda dH, chosen=chosen: dH * LOSSES[name][1](input, target, **chosen),
+            input,
+            np.random.default_rng(1),
+        )
+
+
+@table(ALL)
+def test_the_complex_step_gives_the_backward(name, options, case):
+    """To 1e-14, 45 eps, of the larger of the gradient's entries and a weighted probability's share in it."""
+    input, target = case
+    gradient = LOSSES[name][1](input, target, **options)
+    measured = complex_gradient(lambda Z: LOSSES[name][0](Z, target, **options), input)
+    scale = np.abs(gradient) + 2 / len(np.atleast_1d(input)) * (name == "cross_entropy")
+    assert np.all(np.abs(measured - gradient) <= 1e-14 * scale)
+
+
+@table(ALL)
+def test_none_holds_the_terms_of_the_sum(name, options, case):
+    input, target = case
+    terms, slopes = both(name, input, target, reduction="none", **options)
+    total, gradient = both(name, input, target, reduction="sum", **options)
+    assert slopes.shape == gradient.shape == input.shape
+    assert_close(total, terms.sum(), operations=terms.size, scale=np.abs(terms).sum())
+    np.testing.assert_array_equal(slopes, gradient)
+
+
+@table(ALL)
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_an_option_does_not_change_the_dtype(name, options, case, kind):
+    """Options come from np.linspace as often as from the keyboard, weights from lists: float32 stays float32."""
+    (input, target), _ = cast(np.float32, case, {})
+    options = {k: kind(v) if isinstance(v, float) else np.asarray(v).tolist() for k, v in options.items()}
+    target = target.astype(float) if target.dtype.kind == "f" else target
+    for reduction in REDUCTIONS:
+        assert [v.dtype for v in both(name, input, target, reduction=reduction, **options)] == [np.float32] * 2
+
+
+# ---- cross-entropy --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weight", [None, [1.0, 2.0, 3.0]])
+def test_one_hot_is_the_index(label_smoothing, weight):
+    """Term for term; the means differ as in torch: over the weights for indices, over N for probabilities."""
+    Z, y = RNG.normal(size=(6, 3)), RNG.integers(3, size=6)
+    options = {"label_smoothing": label_smoothing, "weight": weight, "reduction": "none"}
+    for f in (cross_entropy, cross_entropy_backward):
+        for one_hot in (np.eye(3)[y], np.eye(3, dtype=int)[y]):
+            assert_close(f(Z, one_hot, **options), f(Z, y, **options), operations=8)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, list])
+def test_labels_of_every_integer_type(kind):
+    Z, y = RNG.normal(size=(4, 3)), np.array([0, 2, 1, 2])
+    given_y = y.tolist() if kind is list else y.astype(kind)
+    np.testing.assert_array_equal(cross_entropy_backward(Z, given_y), cross_entropy_backward(Z, y))
+
+
+@pytest.mark.parametrize("weight", [None, [1.0, 2.0]])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_where_all_is_ignored_nothing_is_lost(weight, reduction):
+    """The mean over no sample is 0 here and nan in torch: one such batch must not end a training."""
+    Z, y = np.array([[1.0, 2.0], [3.0, -4.0]]), np.array([-100, -100])
+    value, gradient = both("cross_entropy", Z, y, weight=weight, reduction=reduction)
+    np.testing.assert_array_equal(value, np.zeros(2) if reduction == "none" else 0.0)
+    np.testing.assert_array_equal(gradient, np.zeros((2, 2)))
+    expected, _ = by_torch("cross_entropy", Z, y, "mean")
+    assert np.isnan(expected)
+
+
+def test_the_gradient_is_p_minus_y():
+    """System 12, for one-hot targets; and with it the rows of the gradient sum to zero."""
+    Z, y = RNG.normal(size=(5, 4)), RNG.integers(4, size=5)
+    gradient = cross_entropy_backward(Z, y, reduction="sum")
+    np.testing.assert_allclose(gradient, softmax(Z) - np.eye(4)[y], rtol=0, atol=4 * EPS)
+    np.testing.assert_allclose(gradient.sum(axis=1), 0, rtol=0, atol=4 * EPS)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_ends_of_the_range_are_quiet(dtype):
+    """The largest finite logits: right answers cost nothing, without a warning (every warning is an error here)."""
+    largest = np.finfo(dtype).max
+    Z = np.array([[largest, -largest], [-largest, largest], [largest, 0]], dtype)
+    y = np.array([0, 1, 0])
+    for target in (y, np.eye(2, dtype=dtype)[y]):
+        value, gradient = both("cross_entropy", Z, target)
+        assert value == 0
+        np.testing.assert_array_equal(gradient, np.zeros((3, 2), dtype), strict=True)
+    value, gradient = both("binary_cross_entropy_with_logits", Z[:2], np.eye(2, dtype=dtype))
+    assert value == 0
+    np.testing.assert_array_equal(gradient, np.zeros((2, 2), dtype), strict=True)
+
+
+# Roundings of an elementary function in eps, as in test_activations.
+ELEMENTARY = {np.float64: 1, np.float32: 2}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
+def test_cross_entropy_is_exact(dtype, scale):
+    """Value and gradient of every answer, the confident right ones included, against 50 digits.
+
+    The rounding of a - max is half an eps of it, and becomes as large a relative error of the exponential; no term
+    that matters has a larger one than the entry itself (of a gradient), or the second largest (of log p). After that
+    come exp, log1p, a sum of 4 terms, a quotient and two products.
+    """
+    Z = (scale * np.random.default_rng(2).normal(size=(40, 5))).astype(dtype)
+    y = np.concatenate([Z[:20].argmax(axis=1), np.random.default_rng(3).integers(5, size=20)])
+    value, gradient = both("cross_entropy", Z, y, reduction="none")
+    with mpmath.workdps(50 + int(scale)):
+        rows = [[mpmath.mpf(float(a)) for a in row] for row in Z]
+        E = [[mpmath.exp(a - max(row)) for a in row] for row in rows]
+        others = [mpmath.fsum(sorted(e)[:-1]) for e in E]
+        exact = [mpmath.log1p(o) + max(z) - z[c] for z, o, c in zip(rows, others, y, strict=True)]
+        exact_gradient = [
+            -mpmath.fsum(e[:c] + e[c + 1 :]) / (1 + o) if j == c else e[j] / (1 + o)
+            for e, o, c in zip(E, others, y, strict=True)
+            for j in range(5)
+        ]
+        errors, gradient_errors = exact_errors(value, exact), exact_errors(gradient, exact_gradient)
+        sizes, gradient_sizes = (np.array([float(abs(e)) for e in es]) for es in (exact, exact_gradient))
+    distance = Z.max(axis=1, keepdims=True).astype(float) - Z
+    second = np.sort(distance, axis=1)[:, 1]
+    roundings = 2 * ELEMENTARY[dtype] + 6
+    tiny = 8 * float(np.finfo(dtype).smallest_subnormal)
+    eps = np.finfo(dtype).eps
+    assert np.all(errors <= (second / 2 + roundings) * eps * sizes + tiny)
+    amplified = np.maximum(distance, second[:, np.newaxis]).ravel()
+    assert np.all(gradient_errors <= (amplified / 2 + roundings) * eps * gradient_sizes + tiny)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_binary_cross_entropy_with_logits_is_exact(dtype):
+    """log(1 + e^-+a) and -+s(-+a): exp and log1p, or exp and three roundings; no digit is lost, however confident."""
+    size = 10 ** np.random.default_rng(4).uniform(-8, 3, 100)
+    a = np.concatenate([size, -size]).astype(dtype)
+    eps, tiny = np.finfo(dtype).eps, 4 * float(np.finfo(dtype).smallest_subnormal)
+    for y, sign in ((1, -1), (0, 1)):
+        value, gradient = both("binary_cross_entropy_with_logits", a, np.full(a.shape, y), reduction="none")
+        with mpmath.workdps(50):
+            E = [mpmath.exp(sign * mpmath.mpf(float(x))) for x in a]
+            exact, slopes = [mpmath.log1p(e) for e in E], [sign * e / (1 + e) for e in E]
+            for got, wanted in ((value, exact), (gradient, slopes)):
+                sizes = np.array([float(abs(w)) for w in wanted])
+                assert np.all(exact_errors(got, wanted) <= (2 * ELEMENTARY[dtype] + 2) * eps * sizes + tiny)
+
+
+COUNTS = arrays(np.float64, (4,), elements=st.floats(0, 1)).filter(lambda p: p.sum() > 0.1)
+DISTRIBUTIONS = COUNTS.map(lambda p: p / p.sum())
+
+
+@settings(max_examples=100, deadline=None)
+@given(DISTRIBUTIONS, arrays(np.float64, (4,), elements=st.floats(-30, 30)))
+def test_cross_entropy_is_entropy_and_divergence(p, z):
+    """H(p, q) = H(p) + KL(p, q) >= H(p), up to 16 roundings of what is summed: sum_i p_i |log q_i|, and 1."""
+    cost = cross_entropy(z, p)
+    allowed = 8 * EPS * (1 + cost)
+    assert cost >= entropy(p) - allowed
+    # q is rounded, too: by |z - max| roundings, 60 at most; and it is a distribution again only after a division.
+    q = softmax(z)
+    assert abs(cost - entropy(p) - kl_divergence(p, q / q.sum())) <= allowed + 60 * EPS
+
+
+def test_cross_entropy_is_least_where_the_softmax_is_the_target():
+    p = softmax(RNG.normal(size=(5, 4)))
+    assert_close(cross_entropy(np.log(p), p, reduction="none"), entropy(p), operations=16)
+    assert_close(cross_entropy_backward(np.log(p), p), np.zeros((5, 4)), operations=4, scale=1)
+
+
+# ---- a loss by name, and both of its numbers at once ----------------------------------------------------------------
+
+
+def squares(input, target):
+    return ((input - target) ** 2).sum()
+
+
+def squares_backward(input, target):
+    return 2 * (input - target)
+
+
+X, Y = RNG.normal(size=(6, 3)), RNG.normal(size=(6, 3))
+
+
+@pytest.mark.parametrize(
+    ("loss", "f", "f_backward"),
+    [
+        ("mse_loss", losses.mse_loss, losses.mse_loss_backward),
+        (losses.mse_loss, losses.mse_loss, losses.mse_loss_backward),
+        (
+            functools.partial(losses.huber_loss, delta=0.5),
+            lambda a, b: losses.huber_loss(a, b, delta=0.5),
+            lambda a, b: losses.huber_loss_backward(a, b, delta=0.5),
+        ),
+        (
+            functools.partial(functools.partial(losses.huber_loss, delta=0.5), reduction="sum"),
+            lambda a, b: losses.huber_loss(a, b, delta=0.5, reduction="sum"),
+            lambda a, b: losses.huber_loss_backward(a, b, delta=0.5, reduction="sum"),
+        ),
+        ((squares, squares_backward), squares, squares_backward),
+        ("cross_entropy", cross_entropy, cross_entropy_backward),
+        (
+            functools.partial(cross_entropy, label_smoothing=0.2, weight=[1.0, 2.0, 3.0], reduction="sum"),
+            lambda a, b: cross_entropy(a, b, [1.0, 2.0, 3.0], -100, "sum", 0.2),
+            lambda a, b: cross_entropy_backward(a, b, [1.0, 2.0, 3.0], -100, "sum", 0.2),
+        ),
+    ],
+    ids=["name", "function", "partial", "partial of a partial", "own pair", "cross_entropy", "cross_entropy's options"],
+)
+def test_loss_and_backward_is_both(loss, f, f_backward):
+    input, target = read_only(X), read_only(softmax(Y))
+    value, dH = loss_and_backward(loss, input, target)
+    assert value == f(input, target)
+    np.testing.assert_array_equal(dH, f_backward(input, target), strict=True)
+    found, found_backward = find_loss(loss)
+    assert found(input, target) == value
+    np.testing.assert_array_equal(found_backward(input, target), dH)
+
+
+WITH_SAMPLES = {key: value for key, value in ALL.items() if value[2][0].ndim > 1 and "weight" not in value[1]}
+
+
+@table(WITH_SAMPLES)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_sample_weight_counts_a_sample_so_often(name, options, case, reduction):
+    """w_i = 2 is the sample twice: the sums are those of the repeated batch; the mean still divides by N."""
+    input, target = case
+    N = len(input)
+    w = np.random.default_rng(5).integers(0, 4, size=N)
+    value, dH = loss_and_backward(
+        functools.partial(LOSSES[name][0], reduction=reduction, **options), input, target, read_only(w.astype(float))
+    )
+    terms, slopes = both(name, input, target, reduction="none", **options)
+    rows = np.repeat(np.arange(N), w)
+    count = terms.size if reduction == "mean" else 1
+    assert_close(value, terms[rows].sum() / count, operations=4 * terms.size, scale=np.abs(terms).sum() * 3 / count)
+    expected = np.zeros(input.shape)
+    np.add.at(expected, rows, slopes[rows] / count)
+    assert_close(dH, expected, operations=4)
+
+
+@pytest.mark.parametrize("name", ["mse_loss", "half_squared_error", "cross_entropy"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_sample_weights_keep_the_dtype_and_mean_what_none_means(name, dtype):
+    input, target = X.astype(dtype), softmax(Y).astype(dtype)
+    value, dH = loss_and_backward(name, input, target)
+    weighted, weighted_dH = loss_and_backward(name, input, target, np.ones(6))
+    assert weighted.dtype == weighted_dH.dtype == dtype
+    assert_close(weighted, value, operations=2 * input.size)
+    assert_close(weighted_dH, dH, operations=4)
+
+
+PARTIAL_NONE = functools.partial(losses.mse_loss, reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("loss", "weight", "error", "message"),
+    [
+        ("mse_loss", np.ones((6, 1)), ValueError, r"sample_weight: expected one weight per sample, .* got \(6, 1"),
+        ("mse_loss", np.ones(5), ValueError, r"one weight per sample, shape \(6,\), got \(5,\)"),
+        ("mse_loss", 1.0, ValueError, r"one weight per sample, shape \(6,\), got \(\)"),
+        ("mse_loss", np.ones(6, bool), TypeError, "sample_weight: expected numbers, got dtype bool"),
+        ("mse_loss", ["1"] * 6, TypeError, "sample_weight: expected numbers, got dtype <U1"),
+        (PARTIAL_NONE, None, ValueError, "expected one number to differentiate; reduction='none' gives many"),
+        (PARTIAL_NONE, np.ones(6), ValueError, "expected one number to differentiate; reduction='none' gives many"),
+        (functools.partial(losses.mse_loss, reduction="avg"), None, ValueError, "reduction: .* 'sum', got 'avg'"),
+        (functools.partial(losses.mse_loss, reduction="avg"), np.ones(6), ValueError, "reduction: .* 'sum', got 'avg'"),
+        ("l3_loss", None, ValueError, f"loss: expected one of {', '.join(LOSSES)}; got 'l3_loss'"),
+        (functools.partial(losses.huber_loss, X), None, TypeError, "options of a partial by name"),
+        (squares, None, TypeError, "loss: expected a name, a function of handmade.losses, .* or a pair"),
+        (functools.partial(squares), None, TypeError, "loss: expected a name"),
+        (losses.mse_loss_backward, None, TypeError, "loss: expected a name"),
+        ((squares,), None, TypeError, "loss: expected a name"),
+        ((squares, None), None, TypeError, "loss: expected a name"),
+        (None, None, TypeError, "loss: expected a name, .* got None"),
+        ("zero_one_loss", None, TypeError, "zero_one_loss has no gradient.* 'cross_entropy', 'hinge_loss' or 'multi_m"),
+    ],
+)
+def test_loss_and_backward_refuses(loss, weight, error, message):
+    with pytest.raises(error, match=message):
+        loss_and_backward(loss, X, Y, weight)
+
+
+# ---- bad input ------------------------------------------------------------------------------------------------------
+
+COLUMN, ROW = np.zeros((4, 1)), np.zeros(4)
+REGRESSION = ("l1_loss", "mse_loss", "half_squared_error", "huber_loss", "smooth_l1_loss")
+ELEMENTWISE = (*REGRESSION, "hinge_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+OF_CLASSES = ("multi_margin_loss", "cross_entropy")
+SCORES = np.zeros((3, 4))
+
+BAD = [
+    *[
+        (name, *case)
+        for name in (*ELEMENTWISE, "zero_one_loss")
+        for case in [
+            (ROW, COLUMN, {}, ValueError, r"shape of the input \(4,\), got \(4, 1\); .* target.reshape\(4\)"),
+            (COLUMN, ROW, {}, ValueError, r"shape of the input \(4, 1\), got \(4,\); .* target.reshape\(4, 1\)"),
+            (ROW, np.zeros(3), {}, ValueError, r"expected the shape of the input \(4,\), got \(3,\)$"),
+            ([], [], {}, ValueError, r"input: expected at least one value, got an empty array of shape \(0,\)"),
+            (np.zeros((0, 2)), np.zeros((0, 2)), {}, ValueError, r"got an empty array of shape \(0, 2\)"),
+            (ROW > 0, ROW, {}, TypeError, "input: expected an array of numbers, got dtype bool"),
+            (["a"] * 4, ROW, {}, TypeError, "input: expected an array of numbers, got dtype <U1"),
+            (ROW, ROW > 0, {}, TypeError, r"target: .* got dtype bool; convert .*target.astype\(float\)"),
+            (ROW, [None] * 4, {}, TypeError, "target: expected numbers, got dtype object"),
+        ]
+    ],
+    *[
+        (name, ROW, ROW, {"weight": weight}, error, message)
+        for name in ("l1_loss", "mse_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+        for weight, error, message in [
+            (np.ones(3), ValueError, r"weight: expected the shape of the input \(4,\), got \(3,\)"),
+            (np.ones((4, 1)), ValueError, r"weight: expected the shape of the input \(4,\), got \(4, 1\)"),
+            (1.0, ValueError, r"weight: expected the shape of the input \(4,\), got \(\)"),
+            (ROW > 0, TypeError, "weight: expected numbers, got dtype bool"),
+        ]
+    ],
+    ("huber_loss", ROW, ROW, {"delta": 0}, ValueError, "delta: expected a number above 0, got 0"),
+    ("huber_loss", ROW, ROW, {"delta": -1.5}, ValueError, "delta: expected a number above 0, got -1.5"),
+    ("smooth_l1_loss", ROW, ROW, {"beta": -0.5}, ValueError, "beta: expected a number above 0, got -0.5"),
+    ("hinge_loss", ROW, [0, 1, 1, 0], {}, ValueError, r"-1 and \+1, got 0; labels in \{0, 1\} .* 2 \* target - 1"),
+    ("hinge_loss", ROW, [1, 1, 2, -1], {}, ValueError, r"target: expected labels -1 and \+1, got 2$"),
+    ("hinge_loss", ROW, [1, 1, np.nan, -1], {}, ValueError, r"target: expected labels -1 and \+1, got nan"),
+    ("binary_cross_entropy", [0.5, 3.5], [1, 0], {}, ValueError, "got 3.5; logits belong to binary_cross_entropy_w"),
+    ("binary_cross_entropy", [0.5, -0.1], [1, 0], {}, ValueError, "input: expected values from 0 to 1, got -0.1"),
+    ("binary_cross_entropy", [0.5, np.nan], [1, 0], {}, ValueError, "input: expected values from 0 to 1, got nan"),
+    *[
+        (name, [0.5, 0.5], target, {}, ValueError, message)
+        for name in ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+        for target, message in [
+            ([1, -1], r"target: expected values from 0 to 1, got -1; labels -1 and \+1 .* \(target \+ 1\) / 2"),
+            ([1, 1.5], "target: expected values from 0 to 1, got 1.5"),
+        ]
+    ],
+    *[
+        ("binary_cross_entropy_with_logits", input, input, {"pos_weight": weight}, ValueError, "pos_weight: expected")
+        for input, weight in [(SCORES, [1.0, 2.0]), (COLUMN, [1.0, 2.0]), (ROW, [[1.0], [2.0]])]
+    ],
+    ("binary_cross_entropy_with_logits", ROW, ROW, {"pos_weight": True}, TypeError, "pos_weight: .* got dtype bool"),
+    *[
+        (name, *case)
+        for name in OF_CLASSES
+        for case in [
+            (SCORES, [0, 4, 1], {}, ValueError, "target: expected class indices from 0 to 3, got 4"),
+            (SCORES, [0, -1, 1], {}, ValueError, "target: expected class indices from 0 to 3, got -1"),
+            (SCORES, [0.0, 1.0, 2.0], {}, TypeError, r"class indices of shape \(3,\), got dtype float64 .*astype\(i"),
+            (SCORES, [True, False, True], {}, TypeError, "expected integer class indices .* got dtype bool"),
+            (SCORES, ["a", "b", "c"], {}, TypeError, "expected integer class indices .* got dtype <U1"),
+            (SCORES, [[0], [1], [2]], {}, ValueError, r"target: expected class indices.* got .*\(3, 1\)"),
+            (SCORES, [0, 1], {}, ValueError, r"class indices of shape \(3,\), got shape \(2,\)"),
+            (SCORES, 0, {}, ValueError, r"class indices of shape \(3,\), got shape \(\)"),
+            (np.zeros((0, 4)), np.zeros(0, int), {}, ValueError, r"at least one sample and class, got \(0, 4\)"),
+            (np.zeros((4, 0)), np.zeros(4, int), {}, ValueError, r"at least one sample and class, got \(4, 0\)"),
+            (1.0, 0, {}, ValueError, r"logits of shape \(N, K\) .* got \(\)"),
+            (SCORES > 0, [0, 1, 2], {}, TypeError, "input: expected an array of numbers, got dtype bool"),
+            (SCORES, [0, 1, 2], {"weight": [1.0, 2.0]}, ValueError, r"one weight per class, shape \(4,\), got \(2,\)"),
+            (SCORES, [0, 1, 2], {"weight": ["1"] * 4}, TypeError, "weight: expected numbers, got dtype <U1"),
+        ]
+    ],
+    ("multi_margin_loss", np.zeros((2, 3, 4)), np.zeros((2, 4), int), {}, ValueError, r"\(2, 3, 4\)"),
+    ("multi_margin_loss", SCORES, [0, 1, 2], {"p": 3}, ValueError, "p: expected 1 or 2, got 3"),
+    ("cross_entropy", SCORES, np.zeros((3, 5)), {}, ValueError, r"or probabilities of shape \(3, 4\), got \(3, 5\)"),
+    ("cross_entropy", np.zeros((2, 3, 4)), np.zeros((2, 4, 3)), {}, ValueError, r"shape \(2, 3, 4\), got \(2, 4, 3\)"),
+    ("cross_entropy", SCORES, SCORES > 0, {}, TypeError, "target: expected numbers, got dtype bool"),
+    *[
+        ("cross_entropy", SCORES, [0, 1, 2], {"label_smoothing": e}, ValueError, f"label_smoothing: .* 0 to 1, got {e}")
+        for e in (-0.1, 1.5)
+    ],
+    *[
+        (name, SCORES, [0, 1, 2] if name in OF_CLASSES else SCORES + 1, {"reduction": wrong}, ValueError, message)
+        for name in LOSSES
+        for wrong, message in [
+            ("avg", "reduction: expected 'none', 'mean' or 'sum', got 'avg'"),
+            (None, "reduction: expected 'none', 'mean' or 'sum', got None"),
+        ]
+    ],
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "input", "target", "options", "error", "message"), BAD, ids=[f"{i}: {b[0]}" for i, b in enumerate(BAD)]
+)
+def test_bad_input_is_named(name, input, target, options, error, message):
+    """By the loss and by its gradient alike."""
+    f, f_backward = LOSSES[name]
+    for call in (f, f_backward) if name != "zero_one_loss" else (f,):
+        with pytest.raises(error, match=message):
+            call(input, target, **options)
+
+
+def test_the_zero_one_loss_has_no_gradient():
+    with pytest.raises(TypeError, match=r"zero_one_loss has no gradient.*'cross_entropy', 'hinge_loss' or 'multi_mar"):
+        losses.zero_one_loss_backward(ROW, ROW)

@@ -1,0 +1,204 @@
+"""BatchNorm and LayerNorm against torch, over several batches, and what normalizing means."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from oracles import assert_close
+
+from handmade.network import MLP, Network
+from handmade.normalization import BatchNorm, LayerNorm
+
+BOTH = {BatchNorm: torch.nn.BatchNorm1d, LayerNorm: torch.nn.LayerNorm}
+OPTIONS = [
+    *[
+        (BatchNorm, {"eps": eps, "momentum": m})
+        for eps, m in itertools.product([1e-5, 0.3], [0.0, 0.1, 0.7, 1.0])
+    ],
+    *[(LayerNorm, {"eps": eps}) for eps in (1e-12, 1e-5, 0.3)],
+]
+WIDTH = 4
+
+in_both_dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+each_layer = pytest.mark.parametrize("layer", BOTH)
+
+
+def learnt(seed, dtype):
+    """gamma and beta of both signs, magnitudes from 0.5 to 1.5."""
+    rng = np.random.default_rng(seed)
+    return (rng.choice([-1, 1], (2, WIDTH)) * rng.uniform(0.5, 1.5, (2, WIDTH))).astype(dtype)
+
+
+def batch(samples, seed, dtype):
+    """Every row and column holds numbers from [1, 3] and from [-3, -1], so that no variance is small."""
+    X = np.random.default_rng(seed).uniform(-1, 1, (samples, WIDTH))
+    X[::2] += np.array([2, -2, 2, -2])
+    X[1::2] -= np.array([2, -2, 2, -2])
+    return X.astype(dtype)
+
+
+def pair(layer, options, dtype):
+    own, module = layer(WIDTH, **options, dtype=dtype), BOTH[layer](WIDTH, **options)
+    own.gamma, own.beta = learnt(0, dtype)
+    module.to(torch.float64 if dtype == np.float64 else torch.float32)
+    with torch.no_grad():
+        module.weight[:], module.bias[:] = map(torch.tensor, (own.gamma, own.beta))
+    return own, module
+
+
+# Means and variances of up to 9 numbers, up to 5 batches of them averaged, a dozen steps after that, on two
+# sides; no number on the way is larger than the sum of 9 terms dH Xhat, each at most 1 and 3.
+ROUNDINGS, LARGEST = 2 * (2 * 9 + 5 * 3 + 12), 27.0
+
+
+def assert_both_do_the_same(own, module, X, training):
+    torch_X = torch.tensor(X, requires_grad=True)
+    dH = np.random.default_rng(9).uniform(-1, 1, X.shape).astype(X.dtype)
+    module.train(training)
+    module.zero_grad()
+    H = module(torch_X)
+    H.backward(torch.tensor(dH))
+    compared = {
+        "H": (own.forward(X, training), H.detach()),
+        "dX": (own.backward(dH), torch_X.grad),
+        "dgamma": (own.dgamma, module.weight.grad),
+        "dbeta": (own.dbeta, module.bias.grad),
+        **{name: (getattr(own, name), getattr(module, name)) for name in own.state},
+    }
+    for actual, expected in compared.values():
+        assert actual.dtype == expected.numpy().dtype
+        if actual.dtype.kind == "i":
+            assert actual == expected
+        else:
+            assert_close(actual, expected, operations=ROUNDINGS, scale=LARGEST)
+
+
+@in_both_dtypes
+@pytest.mark.parametrize(("layer", "options"), OPTIONS)
+def test_torch_gives_the_same_numbers_batch_after_batch(layer, options, dtype):
+    own, module = pair(layer, options, dtype)
+    assert_both_do_the_same(own, module, batch(3, 1, dtype), training=False)
+    for seed, samples in enumerate([5, 2, 9, 3, 8]):
+        assert_both_do_the_same(own, module, batch(samples, seed, dtype), training=True)
+    for samples in (5, 1):
+        assert_both_do_the_same(own, module, batch(samples, 7, dtype), training=False)
+
+
+@each_layer
+def test_defaults_are_those_of_torch(layer):
+    theirs = inspect.signature(BOTH[layer]).parameters
+    for name in {"eps", "momentum"} & set(inspect.signature(layer).parameters):
+        assert inspect.signature(layer).parameters[name].default == theirs[name].default
+
+
+@each_layer
+@in_both_dtypes
+def test_what_comes_out_has_mean_zero_and_variance_one(layer, dtype):
+    own, X = layer(WIDTH, eps=0, dtype=dtype), batch(8, 0, dtype)
+    H = own.forward(X, training=True)
+    # Sums of at most 8 terms of at most 9.
+    assert_close(H.mean(axis=own.axis), np.zeros(H.shape[1 - own.axis]), operations=16, scale=9)
+    assert_close((H * H).mean(axis=own.axis), np.ones(H.shape[1 - own.axis]), operations=16, scale=9)
+
+
+@each_layer
+@in_both_dtypes
+def test_scale_and_shift_of_the_input_pass_no_gradient(layer, dtype):
+    own = layer(WIDTH, eps=0, dtype=dtype)
+    own.gamma, own.beta = learnt(0, dtype)
+    H = own.forward(batch(8, 0, dtype), training=True)
+    dX = own.backward(np.random.default_rng(1).uniform(-1, 1, H.shape).astype(dtype))
+    Xhat = (H - own.beta) / own.gamma
+    for direction in (np.ones_like(Xhat), Xhat):
+        along = (dX * direction).sum(axis=own.axis)
+        assert np.abs(dX).max() > 0.1
+        # A dozen roundings in each of 8 terms, of at most |dX| |Xhat|, themselves at most 5 and 3.
+        assert_close(along, np.zeros_like(along), operations=8 * 12, scale=15)
+
+
+@each_layer
+def test_a_mean_far_from_zero_costs_no_variance(layer):
+    X, offset = batch(8, 0, np.float32), np.float32(2**12)
+    shifted = X + offset
+    exact = layer(WIDTH).forward(shifted.astype(np.float64), training=True)
+    H = layer(WIDTH, dtype=np.float32).forward(shifted, training=True)
+    # The mean of 8 numbers as large as the offset is rounded, and no more: with E[x^2] - E[x]^2 the error would be
+    # of the size of eps offset^2, which is two.
+    assert_close(H, exact, operations=8, scale=float(offset))
+
+
+@each_layer
+@in_both_dtypes
+def test_a_constant_has_no_direction(layer, dtype):
+    own = layer(WIDTH, dtype=dtype)
+    own.beta = learnt(0, dtype)[1]
+    H = own.forward(np.full((4, WIDTH), 0.5, dtype), training=True)
+    np.testing.assert_array_equal(H, np.tile(own.beta, (4, 1)))
+    dX = own.backward(np.ones((4, WIDTH), dtype))
+    np.testing.assert_array_equal(dX, np.zeros((4, WIDTH)))
+
+
+# --- The running averages
+
+
+def test_evaluating_moves_no_statistics():
+    layer = BatchNorm(WIDTH)
+    layer.forward(batch(8, 0, float), training=True)
+    before = [getattr(layer, name).copy() for name in layer.state]
+    layer.forward(batch(8, 1, float))
+    layer.predict(batch(8, 1, float))
+    layer.backward(batch(8, 2, float))
+    for name, value in zip(layer.state, before, strict=True):
+        np.testing.assert_array_equal(getattr(layer, name), value)
+    assert layer.num_batches_tracked == 1
+
+
+def test_a_batch_of_one_is_an_error_in_training_and_changes_nothing():
+    network = MLP([2, 3, 1], activation="tanh", normalization="batch", rng=0)
+    X, y = np.ones((1, 2)), np.ones((1, 1))
+    before = network.state_dict()
+    with pytest.raises(ValueError, match=r"BatchNorm\(3\).*at least 2 samples.*got 1"):
+        network.loss_and_gradient(X, y, "mse_loss")
+    after = network.state_dict()
+    assert all(np.array_equal(after[name], before[name]) for name in before)
+    assert network.loss_and_gradient(X, y, "mse_loss", training=False)[1] is network.gradient
+
+
+def test_statistics_have_the_dtype_of_the_network():
+    network = Network([BatchNorm(WIDTH)], dtype=np.float32)
+    [layer] = network.layers
+    for _ in range(2):
+        assert layer.running_mean.dtype == layer.running_var.dtype == layer.gamma.dtype == np.float32
+        assert layer.num_batches_tracked.dtype == np.int64 and layer.num_batches_tracked.shape == ()
+        assert network.forward(batch(8, 0, float), training=True).dtype == np.float32
+
+
+# --- Errors and names
+
+
+@pytest.mark.parametrize(
+    ("layer", "arguments", "options", "error", "words"),
+    [
+        *[(layer, (0,), {}, ValueError, "num_features.*at least 1.*0") for layer in BOTH],
+        *[(layer, (2.5,), {}, TypeError, "num_features.*integer.*2.5") for layer in BOTH],
+        *[(layer, (True,), {}, TypeError, "num_features.*integer.*True") for layer in BOTH],
+        *[(layer, (2,), {"eps": -1e-5}, ValueError, "eps.*at least 0.*-1e-05") for layer in BOTH],
+        *[(layer, (2,), {"eps": np.nan}, ValueError, "eps.*at least 0.*nan") for layer in BOTH],
+        (BatchNorm, (2,), {"momentum": 1.5}, ValueError, "momentum.*0 to 1.*1.5"),
+        (BatchNorm, (2,), {"momentum": -0.1}, ValueError, "momentum.*0 to 1.*-0.1"),
+    ],
+)
+def test_normalization_refuses(layer, arguments, options, error, words):
+    with pytest.raises(error, match=words):
+        layer(*arguments, **options)
+
+
+@each_layer
+def test_it_says_its_width(layer):
+    assert repr(layer(5)) == f"{layer.__name__}(5)"
+    with pytest.raises(ValueError, match=rf"{layer.__name__}\(5\): expected 5 inputs, got 4"):
+        layer(5).out_features(4)
