@@ -67,10 +67,15 @@ def identity_backward(dH, H, out=None) -> Array:
     return np.positive(dH, out=out)
 
 
+def _exp_of_minus_magnitude(A: Array) -> Array:
+    """exp(-|a|), between 0 and 1; an array of its own to go on with, also of a single number."""
+    E = np.minimum(A, -A, out=np.empty_like(A))
+    return np.exp(E, out=E)
+
+
 def _sigmoid_of_minus_magnitude(A: Array) -> Array:
     """s(-|a|) = e / (1 + e) with e = exp(-|a|): at most one half, exact to the last digits however small."""
-    E = np.minimum(A, -A)
-    np.exp(E, out=E)
+    E = _exp_of_minus_magnitude(A)
     E /= 1 + E
     return E
 
@@ -153,9 +158,7 @@ def tanh_backward(dH, A, out=None) -> Array:
     >>> tanh_backward(np.ones(2), np.array([0.0, 30.0]))
     array([1.00000000e+00, 3.50260431e-26])
     """
-    A = floating(A)
-    E = np.minimum(A, -A)
-    np.exp(E, out=E)
+    E = _exp_of_minus_magnitude(floating(A))
     E *= E  # exp(-2|a|), without the product 2a that overflows at the end of the range
     E /= (1 + E) ** 2
     E *= 4
@@ -195,9 +198,7 @@ def leaky_relu(A, negative_slope: float = 0.01, out=None) -> Array:
     array([-0.1,  2. ])
     """
     A = floating(A)
-    H = np.multiply(A, negative_slope, out=out)
-    np.copyto(H, A, where=A > 0)
-    return H
+    return np.positive(np.where(A > 0, A, float(negative_slope) * A), out=out)
 
 
 def leaky_relu_backward(dH, A, negative_slope: float = 0.01, out=None) -> Array:
@@ -208,9 +209,7 @@ def leaky_relu_backward(dH, A, negative_slope: float = 0.01, out=None) -> Array:
     >>> leaky_relu_backward(np.array([5.0, 5.0]), np.array([-1.0, 2.0]), negative_slope=0.1)
     array([0.5, 5. ])
     """
-    dA = np.multiply(dH, negative_slope, out=out)
-    np.copyto(dA, dH, where=floating(A) > 0)
-    return dA
+    return np.positive(np.where(floating(A) > 0, dH, float(negative_slope) * dH), out=out)
 
 
 def elu(A, alpha: float = 1.0, out=None) -> Array:
@@ -222,10 +221,7 @@ def elu(A, alpha: float = 1.0, out=None) -> Array:
     array([-0.63212056,  2.        ])
     """
     A = floating(A)
-    H = np.expm1(np.minimum(A, 0), out=out)
-    H *= alpha
-    np.copyto(H, A, where=A > 0)
-    return H
+    return np.positive(np.where(A > 0, A, float(alpha) * np.expm1(np.minimum(A, 0))), out=out)
 
 
 def elu_backward(dH, A, alpha: float = 1.0, out=None) -> Array:
@@ -237,10 +233,7 @@ def elu_backward(dH, A, alpha: float = 1.0, out=None) -> Array:
     array([3.72007598e-44, 1.00000000e+00])
     """
     A = floating(A)
-    E = np.exp(np.minimum(A, 0))
-    E *= alpha
-    np.copyto(E, 1, where=A > 0)
-    return np.multiply(dH, E, out=out)
+    return np.multiply(dH, np.where(A > 0, 1, float(alpha) * np.exp(np.minimum(A, 0))).astype(A.dtype), out=out)
 
 
 # Mills' ratio of the normal distribution, M(x) = Q(x) / phi(x) for x >= 0, as a Chebyshev series:
@@ -390,11 +383,16 @@ def softplus(A, beta: float = 1.0, out=None) -> Array:
     array([6.93147181e-01, 1.92874985e-22, 1.00000000e+03])
     """
     A = floating(A)
-    E = np.minimum(beta * A, -beta * A)
-    np.exp(E, out=E)
+    E = _exp_of_minus_magnitude(_times(beta, A))
     np.log1p(E, out=E)
-    E /= beta
+    E /= float(beta)
     return np.add(np.maximum(A, 0), E, out=out)
+
+
+def _times(beta: float, A: Array) -> Array:
+    """beta a; infinite, which is as good as enormous, where that is too large for the dtype."""
+    with np.errstate(over="ignore"):
+        return np.multiply(float(beta), A, out=np.empty_like(A))
 
 
 def softplus_backward(dH, A, beta: float = 1.0, out=None) -> Array:
@@ -405,7 +403,7 @@ def softplus_backward(dH, A, beta: float = 1.0, out=None) -> Array:
     >>> softplus_backward(np.ones(2), np.array([0.0, 1.0]))
     array([0.5       , 0.73105858])
     """
-    return np.multiply(dH, sigmoid(beta * floating(A)), out=out)
+    return np.multiply(dH, sigmoid(_times(beta, floating(A))), out=out)
 
 
 def softmax(A, dim: int = -1, out=None) -> Array:
@@ -432,10 +430,15 @@ def softmax(A, dim: int = -1, out=None) -> Array:
            [1. , 0. ]])
     """
     A = floating(A)
-    P = np.subtract(A, A.max(axis=dim, keepdims=True), out=out)
+    P = below_the_largest(A, dim)
     np.exp(P, out=P)
-    P /= P.sum(axis=dim, keepdims=True)
-    return P
+    return np.divide(P, P.sum(axis=dim, keepdims=True), out=out)
+
+
+def below_the_largest(A: Array, dim: int) -> Array:
+    """a - max: what a softmax exponentiates. Minus infinity, whose power is 0, where the dtype does not reach."""
+    with np.errstate(over="ignore"):
+        return A - A.max(axis=dim, keepdims=True)
 
 
 def softmax_backward(dH, H, dim: int = -1, out=None) -> Array:
@@ -482,7 +485,7 @@ def log_sum_parts(Z: Array) -> tuple[Array, Array, Array, Array]:
     N, K = Z.shape
     largest = Z.argmax(axis=1)
     largest += np.arange(0, N * K, K)
-    D = Z - Z.take(largest)[:, np.newaxis]
+    D = below_the_largest(Z, 1)
     E = np.exp(D)
     E.put(largest, 0)
     others = E.sum(axis=1, keepdims=True)

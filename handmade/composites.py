@@ -125,6 +125,9 @@ class Parallel(Layer):
         super().__init__()
         if not groups:
             raise ValueError("Parallel: expected at least one group of layers, got none")
+        for group in groups:
+            if isinstance(group, Layer):
+                raise TypeError(f"Parallel: expected layers, got {group!r}; give each group as a list")
         self.groups = [Sequential(group) for group in groups]
         for group in self.groups:
             if not group.in_features:

@@ -16,11 +16,16 @@ __all__ = ["information", "entropy", "kl_divergence"]
 Array = np.ndarray
 
 
-def _distribution(p, name: str, dim: int) -> Array:
+def _probabilities(p, name: str) -> Array:
     p = floating(p, name)
     if p.size == 0:
         raise ValueError(f"{name}: expected probabilities, got an empty array of shape {p.shape}")
     between_zero_and_one(p, name)
+    return p
+
+
+def _distribution(p, name: str, dim: int) -> Array:
+    p = _probabilities(p, name)
     total = p.sum(axis=dim)
     # A sum of K rounded probabilities is off by about K eps; the square root leaves room for every honest one.
     if not np.allclose(total, 1, rtol=0, atol=np.sqrt(np.finfo(p.dtype).eps)):
@@ -48,8 +53,7 @@ def information(p) -> Array:
     >>> information(np.array([1.0, 0.5, 0.0]))
     array([0.        , 0.69314718,        inf])
     """
-    p = floating(p, "p")
-    between_zero_and_one(p, "p")
+    p = _probabilities(p, "p")
     return 0 - _x_log(np.ones_like(p), p)
 
 

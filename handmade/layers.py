@@ -62,6 +62,9 @@ class Memory:
             whole = self._whole[name] = np.empty(size, dtype)
         return whole[:size].reshape(shape)
 
+    def __getattr__(self, name: str):
+        raise AttributeError(f"backward: expected a forward pass before it, found no {name} remembered; call forward")
+
     def __reduce__(self):
         return Memory, ()
 
@@ -123,10 +126,15 @@ class Layer:
 
     def __setattr__(self, name: str, value) -> None:
         # W is a view into theta: assigning to it means new numbers in the old place, or theta would not know.
-        if name in self.parameters.values():
+        if name not in self.parameters.values():
+            super().__setattr__(name, value)
+        elif name not in self.__dict__:
+            self.set_parameter(name, np.asarray(value))
+        elif np.shape(value) == self.__dict__[name].shape:
             self.__dict__[name][...] = value
         else:
-            super().__setattr__(name, value)
+            expected = self.__dict__[name].shape
+            raise ValueError(f"{name} of {self!r}: expected shape {expected}, got {np.shape(value)}")
 
     def __getstate__(self) -> dict:
         gradients = {"d" + name for name in self.parameters.values()}
@@ -213,7 +221,7 @@ class Dense(Layer):
         X = self.memory.X
         np.dot(dA.T, X, out=self.dW)
         if "bias" in self.parameters:
-            np.sum(dA, axis=0, out=self.db)
+            dA.sum(axis=0, out=self.db)
         if need_dX:
             return np.dot(dA, self.W, out=self.memory.array("dX", X.shape, X.dtype))
         return None

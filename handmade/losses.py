@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ._validation import floating
-from .activations import log_sum_parts, sigmoid, softplus
+from .activations import below_the_largest, log_sum_parts, sigmoid, softplus
 
 __all__ = [
     "l1_loss",
@@ -212,9 +212,10 @@ def half_squared_error_backward(input, target, reduction: str = "mean") -> Array
     return _reduce_backward(input - target, reduction, len(np.atleast_1d(input)))
 
 
-def _check_positive(value: float, name: str) -> None:
+def _positive(value: float, name: str) -> float:
     if not value > 0:
         raise ValueError(f"{name}: expected a number above 0, got {value!r}")
+    return float(value)  # NumPy's own numbers would promote float32
 
 
 def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0, weight=None):
@@ -230,7 +231,7 @@ def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0, weigh
     >>> huber_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
     array([0.125, 2.5  ])
     """
-    _check_positive(delta, "delta")
+    delta = _positive(delta, "delta")
     input, target = _elementwise(input, target)
     E = input - target
     E = np.maximum(E, -E)
@@ -241,7 +242,7 @@ def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0, weigh
 
 def huber_loss_backward(input, target, reduction: str = "mean", delta: float = 1.0, weight=None) -> Array:
     """yhat - y, kept within [-delta, delta]."""
-    _check_positive(delta, "delta")
+    delta = _positive(delta, "delta")
     input, target = _elementwise(input, target)
     derivatives, _ = _weighted(np.clip(input - target, -delta, delta), weight)
     return _reduce_backward(derivatives, reduction, derivatives.size)
@@ -259,7 +260,7 @@ def smooth_l1_loss(input, target, reduction: str = "mean", beta: float = 1.0):
     """
     if beta == 0:
         return l1_loss(input, target, reduction)
-    _check_positive(beta, "beta")
+    beta = _positive(beta, "beta")
     return huber_loss(input, target, reduction, beta) / beta
 
 
@@ -267,7 +268,7 @@ def smooth_l1_loss_backward(input, target, reduction: str = "mean", beta: float 
     """(yhat - y) / beta, kept within [-1, 1]."""
     if beta == 0:
         return l1_loss_backward(input, target, reduction)
-    _check_positive(beta, "beta")
+    beta = _positive(beta, "beta")
     return huber_loss_backward(input, target, reduction, beta) / beta
 
 
@@ -327,9 +328,11 @@ def _margins(input, target, p: int, margin: float, weight):
     if p not in (1, 2):
         raise ValueError(f"p: expected 1 or 2, got {p!r}")
     Z, lead = _class_rows(input)
+    if len(lead) > 1:
+        raise ValueError(f"input: expected scores of shape (K,) or (N, K), got {np.shape(input)}")
     labels, _ = _labels(np.asarray(target), lead, Z.shape[1])
     rows = np.arange(len(Z))
-    M = np.maximum(margin - Z[rows, labels][:, np.newaxis] + Z, 0)
+    M = np.maximum(float(margin) - Z[rows, labels][:, np.newaxis] + Z, 0)
     M[rows, labels] = 0
     scale = np.full(len(Z), 1 / Z.shape[1], Z.real.dtype)
     if weight is not None:
@@ -517,7 +520,13 @@ def binary_cross_entropy_backward(input, target, weight=None, reduction: str = "
 
 
 def _positive_weight(pos_weight, like: Array):
-    return 1 if pos_weight is None else _numbers(pos_weight, "pos_weight", like)
+    """The weights of the outputs, which broadcast over the samples."""
+    if pos_weight is None:
+        return 1
+    weight = _numbers(pos_weight, "pos_weight", like)
+    if weight.shape not in ((), like.shape[like.ndim - weight.ndim :]):
+        raise ValueError(f"pos_weight: expected a number or one per output, {like.shape[-1:]}, got {weight.shape}")
+    return weight
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction: str = "mean", pos_weight=None):
@@ -588,7 +597,7 @@ def _class_rows(input) -> tuple[Array, tuple[int, ...]]:
 
 
 def _labels(target: Array, lead: tuple[int, ...], K: int, ignore_index: int | None = None):
-    """Class indices, one per row; and which of them count, as 0 and 1, where some are to be ignored."""
+    """Class indices, one per row; and which of them to keep, where some may be ignored."""
     if target.dtype.kind not in "iu":
         raise TypeError(
             f"target: expected integer class indices of shape {lead}, got dtype {target.dtype} of shape "
@@ -601,11 +610,11 @@ def _labels(target: Array, lead: tuple[int, ...], K: int, ignore_index: int | No
     in_range = labels.astype(np.uint64).max() < K
     if in_range and (ignore_index is None or not 0 <= ignore_index < K):
         return labels, None
-    counts = labels != ignore_index
-    wrong = labels[counts & ((labels < 0) | (labels >= K))]
+    kept = labels != ignore_index
+    wrong = labels[kept & ((labels < 0) | (labels >= K))]
     if wrong.size:
         raise ValueError(f"target: expected class indices from 0 to {K - 1}, got {wrong[0]}")
-    return np.where(counts, labels, 0), counts
+    return np.where(kept, labels, 0), kept
 
 
 def _probability_rows(target: Array, Z: Array, shape: tuple[int, ...]) -> Array:
@@ -629,28 +638,28 @@ def _cross_entropy(
     """Both halves of the loss, from one softmax: what `cross_entropy` and what `cross_entropy_backward` return."""
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {label_smoothing!r}")
+    label_smoothing = float(label_smoothing)
     Z, lead = _class_rows(input)
     N, K = Z.shape
     weight = None if weight is None else _class_weights(weight, Z)
     target = np.asarray(target)
     if target.ndim > len(lead):  # probabilities
         T, count = _probability_rows(target, Z, np.shape(input)), N
-        smoothed = (1 - label_smoothing) * T + label_smoothing / K if label_smoothing else T
+        smoothed = (1 - label_smoothing) * T + label_smoothing / K
         terms, dZ = _against_distribution(Z, smoothed if weight is None else smoothed * weight)
     else:
-        labels, counts = _labels(target, lead, K, ignore_index)
-        if weight is not None:
-            counts = weight[labels] if counts is None else weight[labels] * counts
-        count = N if counts is None else float(counts.sum()) or 1.0  # of nothing, the mean is 0
+        labels, kept = _labels(target, lead, K, ignore_index)
+        own = kept if weight is None else weight[labels] if kept is None else weight[labels] * kept
+        count = N if own is None else float(own.sum()) or 1.0  # of nothing, the mean is 0
         if label_smoothing:
             T = np.full((N, K), label_smoothing / K, Z.real.dtype)
             T[np.arange(N), labels] += 1 - label_smoothing
-            ignored = 1 if counts is None else (counts != 0)[:, np.newaxis]
-            terms, dZ = _against_distribution(Z, T * ignored if weight is None else T * weight * ignored)
+            T = T if weight is None else T * weight
+            terms, dZ = _against_distribution(Z, T if kept is None else T * kept[:, np.newaxis])
         else:
             terms, dZ = _against_index(Z, labels)
-            if counts is not None:
-                terms, dZ = terms * counts, dZ * counts[:, np.newaxis]
+            if own is not None:
+                terms, dZ = terms * own, dZ * own[:, np.newaxis]
     dZ = dZ.reshape(*lead, K)
     dZ = dZ if len(lead) < 2 else np.moveaxis(dZ, -1, 1)
     return _reduce(terms.reshape(lead), reduction, count), _reduce_backward(dZ, reduction, count)
@@ -665,7 +674,7 @@ def _against_index(Z: Array, labels: Array) -> tuple[Array, Array]:
     N, K = Z.shape
     flat = np.arange(0, N * K, K)
     flat += labels
-    D = Z - Z.max(axis=1, keepdims=True)
+    D = below_the_largest(Z, 1)
     E = np.exp(D)
     own = E.take(flat)
     E.put(flat, 0)
@@ -683,7 +692,8 @@ def _against_distribution(Z: Array, T: Array) -> tuple[Array, Array]:
     softmax for the largest: small and exact where p_c - t_c would be rounding noise.
     """
     D, E, others, largest = log_sum_parts(Z)
-    terms = (T * (np.log1p(others) - D)).sum(axis=1)
+    # A class of weight 0 costs nothing, also where -log p is infinite.
+    terms = (T * np.where(T == 0, 0, np.log1p(others) - D)).sum(axis=1)
     total = 1 + others
     P = E / total
     complement = 1 - P
@@ -860,6 +870,7 @@ def loss_and_backward(loss: Loss, input: Array, target, sample_weight: Array | N
     f, f_backward = find_loss(loss)
     options = getattr(f, "keywords", {})
     reduction = options.get("reduction", "mean")
+    _check_reduction(reduction)
     if reduction == "none":
         raise ValueError("loss: expected one number to differentiate; reduction='none' gives many")
     if sample_weight is not None:

@@ -40,15 +40,16 @@ class Sequential(Layer):
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         super().__init__()
-        self.layers = tuple(layers)
-        if not self.layers:
-            raise ValueError(f"{type(self).__name__}: expected at least one layer, got none")
+        name = type(self).__name__
+        self.layers = tuple(layers) if np.iterable(layers) else (layers,)
         for layer in self.layers:
-            if not isinstance(layer, Layer):
-                raise TypeError(f"{type(self).__name__}: expected layers, got {layer!r}")
+            if not isinstance(layer, Layer) or not np.iterable(layers):
+                raise TypeError(f"{name}: expected layers, got {layer!r}; give them in a list")
+        if not self.layers:
+            raise ValueError(f"{name}: expected at least one layer, got none")
         learning = [i for i, layer in enumerate(self.layers) if any(leaf.parameters for _, leaf in layer.leaves())]
         self.lowest = learning[0] if learning else len(self.layers)
-        self.in_features = next((layer.in_features for layer in self.layers if layer.in_features), None)
+        self.in_features = _in_features(self.layers)
         if self.in_features:
             Sequential.out_features(self, self.in_features)
 
@@ -95,6 +96,16 @@ class Sequential(Layer):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
+
+
+def _in_features(layers: Sequence[Layer]) -> int | None:
+    """The width that the first layer with a width of its own takes, if what lies below it keeps the width."""
+    for layer in layers:
+        if layer.in_features:
+            return layer.in_features
+        if layer.out_features(1) != 1:
+            return None
+    return None
 
 
 class Network(Sequential):
@@ -178,7 +189,14 @@ class Network(Sequential):
         TypeError
             If a dtype is wrong.
         """
-        return self.backpropagate(self.check_input(X), check_finite_targets(y), loss, sample_weight, training)
+        X, y = self.check_input(X), check_finite_targets(y)
+        before = [(array, array.copy()) for array in self._statistics()]
+        try:
+            return self.backpropagate(X, y, loss, sample_weight, training)
+        except Exception:
+            for array, copied in before:
+                array[...] = copied
+            raise
 
     def backpropagate(self, X: Array, y: Array, loss: Loss, sample_weight=None, training: bool = True):
         """`loss_and_gradient` for arrays that are known to be sound: training checks its data once, not every step."""
@@ -242,26 +260,36 @@ class Network(Sequential):
             As in `loss_and_gradient`.
         """
         X = X if isinstance(X, np.ndarray) else np.asarray(X)
-        if len(X.shape) != 2 or len(X) <= batch_size:
-            return super().predict(self.check_input(X))
+        if X.ndim != 2 or len(X) <= batch_size:
+            return self._predict(X)
         check_count(batch_size, "batch_size")
         starts = range(0, len(X), batch_size)
-        return np.concatenate([super(Network, self).predict(self.check_input(X[i : i + batch_size])) for i in starts])
+        return np.concatenate([self._predict(X[start : start + batch_size], start) for start in starts])
+
+    def _predict(self, X: Array, first_row: int = 0) -> Array:
+        X = self.check_input(X, first_row)
+        H = super().predict(X)
+        return H.copy() if H is X else H  # dropout alone passes its input through
 
     # ---- the door --------------------------------------------------------------------------------------------------
 
-    def check_input(self, X) -> Array:
-        """X in the network's dtype and of its width, or an error that says what came."""
+    def check_input(self, X, first_row: int = 0) -> Array:
+        """X in the network's dtype and of its width, or an error that says what came, and in which row."""
         X = np.asarray(X)
         if X.ndim != 2 or (self.in_features and X.shape[1] != self.in_features) or X.shape[0] == 0:
             width = self.in_features or "features"
             hint = "; a single sample x is x[np.newaxis, :]" if X.shape == (self.in_features,) else ""
             raise ValueError(f"X: expected shape (N, {width}) with N at least 1, got {X.shape}{hint}")
-        if X.dtype.kind == "f":
-            check_finite(X, "X")
-        elif X.dtype.kind not in "iub" and X.dtype != self.dtype:
+        if not self.in_features:
+            self.out_features(X.shape[1])  # raises, where a layer further up takes another width
+        if X.dtype.kind not in "fiub" and X.dtype != self.dtype:
             raise TypeError(f"X: expected numbers, got dtype {X.dtype}; convert it with X.astype(float)")
-        return X if X.dtype == self.dtype else X.astype(self.dtype)
+        if X.dtype != self.dtype:
+            with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
+                X = X.astype(self.dtype)
+        if X.dtype.kind == "f":
+            check_finite(X, "X", first_row)
+        return X
 
     # ---- theta -----------------------------------------------------------------------------------------------------
 
@@ -273,26 +301,27 @@ class Network(Sequential):
 
     def _adopt(self, dtype=None) -> None:
         """Move every parameter into theta, and leave the layers views of it."""
-        parameters = list(self._parameters())
-        if len({(id(layer), attribute) for _, layer, attribute in parameters}) < len(parameters):
+        leaves = [leaf for _, leaf in self.leaves()]
+        if len({id(leaf) for leaf in leaves}) < len(leaves):
             raise ValueError(f"{type(self).__name__}: the same layer appears twice; build one for each place")
-        for _, layer, _ in parameters:
-            if layer.adopted:
-                raise ValueError(f"{layer!r} already belongs to a network; build another, or pass copy.deepcopy(it)")
+        for leaf in leaves:
+            if leaf.adopted:
+                raise ValueError(f"{leaf!r} already belongs to a network; build another, or pass copy.deepcopy(it)")
+        parameters = list(self._parameters())
         values = [getattr(layer, attribute) for _, layer, attribute in parameters]
         dtype = self.dtype = np.dtype(dtype or (values[0].dtype if values else np.float64))
         if dtype not in (np.float32, np.float64, np.complex128):
             raise TypeError(f"dtype: expected float64 or float32, got {dtype}")
-        self.theta = np.concatenate([value.reshape(-1) for value in values] or [[]]).astype(dtype)
-        self.gradient = np.zeros_like(self.theta)
+        theta = np.concatenate([value.reshape(-1) for value in values] or [[]]).astype(dtype)
+        self.__dict__.update(theta=theta, gradient=np.zeros_like(theta))
         blocks = self._cut(self.theta), self._cut(self.gradient)
         for (_, layer, attribute), value, gradient in zip(parameters, *blocks, strict=True):
             layer.set_parameter(attribute, value, gradient)
-            layer.adopted = True
-        for _, layer in self.leaves():
-            for name in layer.state:
-                array = getattr(layer, name)
-                setattr(layer, name, array.astype(dtype if array.dtype.kind in "fc" else array.dtype))
+        for leaf in leaves:
+            leaf.adopted = True
+            for name in leaf.state:
+                array = getattr(leaf, name)
+                setattr(leaf, name, array.astype(dtype if array.dtype.kind in "fc" else array.dtype))
 
     def _cut(self, vector: Array) -> list[Array]:
         """One view of the vector per parameter, in its shape."""
@@ -350,6 +379,14 @@ class Network(Sequential):
         clone._adopt(dtype)
         return clone
 
+    def __setattr__(self, name: str, value) -> None:
+        # The layers hold views of these two vectors: assigning means new numbers in the old place.
+        if name in ("theta", "gradient") and name in self.__dict__:
+            if value is not (old := self.__dict__[name]):
+                self.__dict__[name][...] = _like(old, np.asarray(value), name)
+        else:
+            super().__setattr__(name, value)
+
     def __getstate__(self) -> dict:
         # The layers carry the values; theta, whose views they are, is built anew around the copies.
         return {name: value for name, value in super().__getstate__().items() if name not in ("theta", "gradient")}
@@ -374,6 +411,10 @@ class Network(Sequential):
         ['0.weight', '0.bias', '2.weight', '2.bias']
         """
         return {name: array.copy() for name, array in self._state()}
+
+    def _statistics(self) -> Iterator[Array]:
+        """What a forward pass in training changes."""
+        return (getattr(layer, name) for _, layer in self.leaves() for name in layer.state)
 
     def _state(self) -> Iterator[tuple[str, Array]]:
         for prefix, layer in self.leaves():
@@ -408,14 +449,7 @@ class Network(Sequential):
         if own.keys() != state.keys():
             missing, surplus = [k for k in own if k not in state], [k for k in state if k not in own]
             raise ValueError(f"state_dict: expected the entries {list(own)}; missing {missing}, surplus {surplus}")
-        new = {name: np.asarray(state[name]) for name in own}
-        for name, array in new.items():
-            if array.dtype.kind not in "fiu":
-                raise TypeError(f"state_dict: {name}: expected numbers, got dtype {array.dtype}")
-            if array.shape != own[name].shape:
-                raise ValueError(f"state_dict: {name}: expected shape {own[name].shape}, got {array.shape}")
-            if not np.isfinite(array).all():
-                raise ValueError(f"state_dict: {name}: expected finite numbers")
+        new = {name: _like(array, np.asarray(state[name]), f"state_dict: {name}") for name, array in own.items()}
         for name, array in new.items():
             own[name][...] = array
 
@@ -445,11 +479,23 @@ class Network(Sequential):
         return "\n".join([*lines, f"{counts}, {self.dtype}"])
 
 
-def check_finite_targets(y) -> Array:
+def _like(own: Array, array: Array, name: str) -> Array:
+    """``array`` in the dtype of ``own``, if it holds finite numbers in the shape of ``own``."""
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
+    if array.shape != own.shape:
+        raise ValueError(f"{name}: expected shape {own.shape}, got {array.shape}")
+    with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
+        array = array.astype(own.dtype)
+    check_finite(array, name)
+    return array
+
+
+def check_finite_targets(y, first_row: int = 0) -> Array:
     """y as an array without NaN or infinity; what else it has to be is for the loss to say."""
     y = np.asarray(y)
     if y.dtype.kind == "f":
-        check_finite(y, "y")
+        check_finite(y, "y", first_row)
     return y
 
 
@@ -460,7 +506,7 @@ class MLP(Network):
     ----------
     sizes : sequence of int
         Inputs, units of each hidden layer, outputs: ``[3, 4, 2]`` is the lecture's network.
-    activation : str, (callable, callable), or a sequence of them
+    activation : str, (callable, callable), or a list of them
         One for all hidden layers; or one per hidden layer; or one per layer, the last for the outputs. None leaves
         a layer linear.
     dropout : float
@@ -503,7 +549,7 @@ class MLP(Network):
         rng=None,
         dtype=np.float64,
     ) -> None:
-        if len(sizes) < 2:
+        if not np.iterable(sizes) or len(sizes) < 2:
             raise ValueError(f"sizes: expected the inputs, the outputs, and any hidden layers between, got {sizes!r}")
         depth = len(sizes) - 1
         activations = _one_per_layer(activation, depth)

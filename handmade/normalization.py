@@ -57,8 +57,8 @@ class Normalization(Layer):
     def backward(self, dH: Array, need_dX: bool = True) -> Array | None:
         Xhat, inverse = self.memory.Xhat, self.memory.inverse
         dX = np.multiply(dH, Xhat, out=self.memory.array("dX", dH.shape, dH.dtype))
-        np.sum(dX, axis=0, out=self.dgamma)
-        np.sum(dH, axis=0, out=self.dbeta)
+        dX.sum(axis=0, out=self.dgamma)
+        dH.sum(axis=0, out=self.dbeta)
         if not need_dX:
             return None
         np.multiply(dH, self.gamma, out=dX)

@@ -6,6 +6,7 @@ the step, and writes down in a `History` how it went. ``batch_size=1`` is the le
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import time
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from ._steps import Step
 from ._validation import check_count, check_finite
 from .losses import Loss, find_loss
 from .metrics import accuracy, r2_score, top_k_accuracy
@@ -71,6 +73,14 @@ class History:
     def best_epoch(self) -> int | None:
         """Counted from 0: where the validation loss was lowest; None without validation data."""
         return int(np.argmin(self.validation_loss)) if self.validation_loss else None
+
+    def _add(self, loss: float, scores: dict[str, float], lr: float, seconds: float) -> None:
+        """One more epoch, in all lists or, where something interrupted its computation, in none."""
+        self.loss.append(loss)
+        for name, score in scores.items():
+            (self.validation_loss if name == "loss" else self.metrics[name]).append(score)
+        self.lr.append(lr)
+        self.seconds.append(seconds)
 
     def latest(self) -> str:
         """The last epoch in one line."""
@@ -199,49 +209,54 @@ def fit(
     rng = np.random.default_rng(rng)
     optimizer = Adam() if optimizer is None else optimizer
     check_count(epochs, "epochs")
-    if schedule_every not in ("epoch", "batch"):
-        raise ValueError(f"schedule_every: expected 'epoch' or 'batch', got {schedule_every!r}")
     X, y = _check_data(network, X, y, loss)
     weight = _weights(y, sample_weight, class_weight)
     training, judged, validates = _split(network, X, y, loss, validation, rng)
     batch_size = min(len(training), check_count(len(training) if batch_size is None else batch_size, "batch_size"))
     if weight is not None:
-        weight = weight / weight[training].mean()
-    stopper = _Stopper(network, early_stopping, validates)
+        weight = weight / _mean_weight(weight[training])
     functions = dict(map(_find_metric, metrics))
-    after_step = schedule.step if schedule is not None and schedule_every == "batch" else lambda: None
-    history = History(metrics={name: [] for name in functions})
+    if validates:
+        functions = {"loss": find_loss(loss)[0]} | functions
+    every_epoch, every_batch = _when(schedule, schedule_every)
+    stopper = _Stopper(network, early_stopping, validates)
+    history = History(metrics={name: [] for name in functions if name != "loss"})
 
-    def run_epoch() -> None:
-        started = time.perf_counter()
-        order = rng.permutation(training) if shuffle else training
-        batches = _batches(network, X, y, weight, order, batch_size, drop_last)
-        training_loss = _descend(network, batches, loss, optimizer, after_step)
-        output, target = _outputs(network, *judged)
-        history.loss.append(training_loss)
-        if validates:
-            history.validation_loss.append(float(find_loss(loss)[0](output, target)))
-        for name, function in functions.items():
-            history.metrics[name].append(float(function(output, target)))
-        history.lr.append(float(getattr(optimizer, "lr", math.nan)))
-        history.seconds.append(time.perf_counter() - started)
+    def batches(order: Array):
+        return _batches(network, X, y, weight, order, batch_size, drop_last)
 
+    _rehearse(network, batches(training[-(len(training) % batch_size or batch_size) :]), loss, optimizer)
+    _scores(network, judged, functions)
     with progress_bar("epoch", epochs, progress) as report:
         try:
             for epoch in range(epochs):
-                run_epoch()
-                if schedule is not None and schedule_every == "epoch":
-                    _step(schedule, history)
+                started = time.perf_counter()
+                order = rng.permutation(training) if shuffle else training
+                training_loss, lr = _descend(network, batches(order), loss, optimizer, every_batch)
+                history._add(training_loss, _scores(network, judged, functions), lr, time.perf_counter() - started)
+                done = stopper.after(history)
+                every_epoch(history)
                 report(epoch + 1, history.latest())
                 if callback is not None:
                     callback(network, history)
-                if stopper.after(history):
+                if done:
                     history.stopped = "early stopping"
                     break
         except KeyboardInterrupt:
             history.stopped = "interrupted"
     stopper.restore_best()
     return history
+
+
+def _rehearse(network: Network, batches, loss: Loss, optimizer) -> None:
+    """Try the last, perhaps smaller batch on a copy of the network: what does not fit is found before it matters."""
+    if not callable(getattr(optimizer, "step", None)):
+        raise TypeError(f"optimizer: expected an object with step(theta, gradient), got {optimizer!r}")
+    if isinstance(optimizer, Step):
+        optimizer.check(network.theta, network.gradient)
+    rehearsing = copy.deepcopy(network)
+    for X, y, weight in batches:
+        rehearsing.backpropagate(X, y, loss, weight)
 
 
 def _check_data(network: Network, X, y, loss: Loss) -> tuple[Array, Array]:
@@ -254,9 +269,9 @@ def _check_data(network: Network, X, y, loss: Loss) -> tuple[Array, Array]:
     width = network.predict(X[:1]).shape[1]
     for start in range(0, len(X), BLOCK):
         rows = slice(start, start + BLOCK)
-        network.check_input(X[rows])
+        network.check_input(X[rows], start)
         trial = np.zeros((len(X[rows]), width), network.dtype)
-        check_finite_targets(y[rows])
+        check_finite_targets(y[rows], start)
         f(trial, y[rows])
     f_backward(trial, y[rows])
     return X, y
@@ -266,7 +281,12 @@ def _weights(y: Array, sample_weight, class_weight) -> Array | None:
     """One weight per sample, or None where all count the same."""
     if sample_weight is None and class_weight is None:
         return None
-    weight = np.ones(len(y)) if sample_weight is None else np.array(sample_weight, dtype=float)
+    weight = np.ones(len(y)) if sample_weight is None else np.array(sample_weight)
+    if weight.dtype.kind not in "iuf":
+        raise TypeError(f"sample_weight: expected numbers, got dtype {weight.dtype}")
+    if weight.shape != (len(y),):
+        raise ValueError(f"sample_weight: expected one weight per sample, shape {(len(y),)}, got {weight.shape}")
+    weight = weight.astype(np.float64)
     if class_weight is not None:
         if y.ndim != 1 or y.dtype.kind not in "iu":
             raise TypeError(f"class_weight: expected targets that are class indices, got {y.dtype} of shape {y.shape}")
@@ -277,12 +297,17 @@ def _weights(y: Array, sample_weight, class_weight) -> Array | None:
             raise ValueError(f"class_weight: expected a weight for each class {classes}, missing {missing}")
         for c in classes:
             weight[y == c] *= pairs[c]
-    if weight.shape != (len(y),):
-        raise ValueError(f"sample_weight: expected one weight per sample, shape {(len(y),)}, got {weight.shape}")
     check_finite(weight, "sample_weight")
-    if weight.min() < 0 or weight.max() == 0:
-        raise ValueError("sample_weight: expected weights of at least 0, and one above")
+    if weight.min() < 0:
+        raise ValueError(f"sample_weight: expected weights of at least 0, got {weight.min()}")
     return weight
+
+
+def _mean_weight(weight: Array) -> float:
+    """The mean over the samples to train on, to divide by: the weights then leave the scale of the loss as it is."""
+    if weight.max() == 0:
+        raise ValueError("sample_weight: expected, among the samples to train on, one above 0")
+    return weight.mean()
 
 
 def _split(network: Network, X: Array, y: Array, loss: Loss, validation, rng):
@@ -310,36 +335,54 @@ def _batches(network: Network, X: Array, y: Array, weight: Array | None, order: 
         yield batch, y[rows], None if weight is None else weight[rows]
 
 
-def _descend(network: Network, batches, loss: Loss, optimizer, after_step: Callable[[], None]) -> float:
-    """One epoch: for each batch forward, loss, backward, update. Returns the mean loss."""
+def _descend(network: Network, batches, loss: Loss, optimizer, every_batch: Callable[[], None]) -> tuple[float, float]:
+    """One epoch: for each batch forward, loss, backward, update. Returns the mean loss and the last learning rate."""
     total = seen = 0
     before = network.state_dict()
-    for X, y, weight in batches:
-        value, gradient = network.backpropagate(X, y, loss, weight)
-        if not math.isfinite(value):
-            network.load_state_dict(before)
-            raise FloatingPointError(
-                f"the loss became {value}: expected a finite number; lower the learning rate, scale the inputs, or "
-                f"clip the gradient. The network is as it was before this epoch"
-            )
-        optimizer.step(network.theta, gradient)
-        after_step()
-        total += value * len(X)
-        seen += len(X)
-    return total / seen
+    try:
+        for X, y, weight in batches:
+            value, gradient = network.backpropagate(X, y, loss, weight)
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the loss became {value}")
+            optimizer.step(network.theta, gradient)
+            lr = float(getattr(optimizer, "lr", math.nan))
+            every_batch()
+            total += value * len(X)
+            seen += len(X)
+        if not all(np.isfinite(array).all() for array in network.state_dict().values()):
+            raise FloatingPointError("a parameter is no longer finite")
+    except FloatingPointError as error:
+        network.load_state_dict(before)
+        raise FloatingPointError(
+            f"{error}: training diverges; lower the learning rate, scale the inputs, or clip the gradient. "
+            f"The network is as it was before this epoch"
+        ) from None
+    return total / seen, lr
 
 
-def _outputs(network: Network, X: Array, y: Array, rows: Array) -> tuple[Array, Array]:
-    """What the network says of these rows, read a block at a time, and what it should say."""
+def _scores(network: Network, judged: tuple[Array, Array, Array], functions: dict[str, Callable]) -> dict[str, float]:
+    """What each function says of the network's output, which is read a block of rows at a time."""
+    if not functions:
+        return {}
+    X, y, rows = judged
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
-    return np.concatenate([network.predict(X[block]) for block in blocks]), y[rows]
+    output = np.concatenate([network.predict(X[block]) for block in blocks])
+    return {name: float(function(output, y[rows])) for name, function in functions.items()}
 
 
-def _step(schedule, history: History) -> None:
+def _when(schedule, every: str) -> tuple[Callable[[History], None], Callable[[], None]]:
+    """What to call after each epoch, and what after each batch."""
+    if every not in ("epoch", "batch"):
+        raise ValueError(f"schedule_every: expected 'epoch' or 'batch', got {every!r}")
+    if schedule is None:
+        return lambda history: None, lambda: None
     if isinstance(schedule, ReduceLROnPlateau):
-        schedule.step((history.validation_loss or history.loss)[-1])
-    else:
-        schedule.step()
+        if every == "batch":
+            raise ValueError("schedule_every: expected 'epoch' with a ReduceLROnPlateau, which waits for a loss")
+        return lambda history: schedule.step((history.validation_loss or history.loss)[-1]), lambda: None
+    if every == "batch":
+        return lambda history: None, schedule.step
+    return lambda history: schedule.step(), lambda: None
 
 
 def _find_metric(metric: Metric) -> tuple[str, Callable[[Array, Array], float]]:

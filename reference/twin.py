@@ -93,6 +93,8 @@ def _module(layer: hm.Layer) -> nn.Module:
             return nn.BatchNorm1d(layer.in_features, eps=layer.eps, momentum=layer.momentum)
         case hm.LayerNorm():
             return nn.LayerNorm(layer.in_features, eps=layer.eps)
+        case hm.Sequential() if type(layer) is hm.Sequential:
+            return nn.Sequential(*map(_module, layer.layers))
         case hm.Residual():
             return Residual(*map(_module, layer.layers))
         case hm.Concatenate():

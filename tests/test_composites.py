@@ -1,4 +1,4 @@
-"""Residual, Concatenate and Parallel: what they compute, which layers they equal, and the networks of 1986."""
+"""Residual, Concatenate and Parallel: what they compute, which layers they equal, the networks of 1986."""
 
 from __future__ import annotations
 

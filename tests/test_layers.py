@@ -1,7 +1,7 @@
 """The contract of every layer and composite, in one table; then Dense, Activation, Dropout and Memory alone.
 
-Numbers have magnitudes from 0.5 to 1.5: around one, and away from the kinks at zero, so that differences apply
-to ReLU too.
+Numbers have magnitudes from 0.5 to 1.5: around one, and away from the kinks at zero, so that differences
+apply to ReLU too.
 """
 
 from __future__ import annotations
@@ -335,6 +335,18 @@ def test_one_seed_gives_one_layer_in_both_dtypes():
     assert not np.any(other.W == one.W)
 
 
+def test_initializers_are_told_the_shape_and_the_fans():
+    told = []
+
+    def initializer(shape, fan_in, fan_out, rng):
+        told.append((shape, fan_in, fan_out, type(rng)))
+        return np.full(shape, len(told))
+
+    layer = Dense(3, 4, weight_init=initializer, bias_init=initializer)
+    assert told == [((4, 3), 3, 4, np.random.Generator), ((4,), 3, 4, np.random.Generator)]
+    assert np.all(layer.W == 1) and np.all(layer.b == 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "words"),
     [
@@ -403,7 +415,7 @@ def test_dropout_keeps_the_mean(p):
     H = Dropout(p, rng=0).forward(np.ones((count // 100, 100)), training=True)
     kept = 1 / (1 - p)
     assert_close(np.unique(H), [0, kept], operations=2)
-    # The mean of so many values of variance p / (1 - p) is off by five standard deviations once in two million.
+    # The mean of so many values of variance p / (1 - p) is five standard deviations off once in two million.
     assert abs(H.mean() - 1) <= 5 * math.sqrt(p / (1 - p) / count)
 
 

@@ -111,7 +111,7 @@ def class_targets(kind, shape):
     """Class indices, or distributions over the axis of the classes, for logits of this shape."""
     axis = min(len(shape) - 1, 1)
     lead = shape[:axis] + shape[axis + 1 :]
-    labels = RNG.integers(shape[axis], size=lead)
+    labels = (-1 - np.arange(np.prod(lead, dtype=int)).reshape(lead)) % shape[axis]  # every class in turn
     if kind == "index":
         return labels
     if kind == "one class only":
@@ -144,6 +144,7 @@ CROSS_ENTROPY = {
     for kind in ("index", "one class only", "one-hot", "probabilities")
     for smoothing in (0.0, 0.1, 1.0)
     for weighted in (False, True)
+    if name == "(N, K)" or smoothing < 1
 }
 CROSS_ENTROPY |= {
     f"ignored {index}, {case}": (
@@ -201,8 +202,8 @@ def by_torch(name, input, target, reduction, **options):
 def test_agrees_with_torch(name, options, case, dtype, scale):
     """Value and gradient, every reduction: within 16 roundings for the formulas, and one for each term of a sum.
 
-    ``scale`` makes the extremes: logits and residuals of 1e4. A slope is compared in terms of the largest number it is
-    computed from: 1 where that is a probability.
+    ``scale`` makes the extremes: logits and residuals of 1e4. A loss is compared in terms of the largest number that
+    it is computed from, a logit or a term; a slope in terms of the largest, or of 1, where it is a probability.
     """
     (input, target), options = cast(dtype, case, options)
     if scale > 1 and name == "binary_cross_entropy":
@@ -213,8 +214,8 @@ def test_agrees_with_torch(name, options, case, dtype, scale):
         value, gradient = both(name, input, target, reduction=reduction, **options)
         expected, expected_gradient = by_torch(name, input, target, reduction, **options)
         assert value.dtype == gradient.dtype == dtype
-        largest = np.abs(input).max() ** (1 if "cross" in name else 2)
-        assert_close(value, expected, operations=16 + target.size, scale=max(np.abs(expected).max(), largest))
+        largest = max(np.abs(expected).max(), np.abs(input).max())
+        assert_close(value, expected, operations=16 + target.size, scale=largest)
         sized = np.abs(expected_gradient).max(initial=1 / input.size if reduction == "mean" else 1)
         assert_close(gradient, expected_gradient, operations=16 + target.size, scale=sized)
 
@@ -326,12 +327,11 @@ def test_none_holds_the_terms_of_the_sum(name, options, case):
     np.testing.assert_array_equal(slopes, gradient)
 
 
-@table(ALL)
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_an_option_does_not_change_the_dtype(name, options, case, kind):
+@table({case: row for case, row in ALL.items() if row[1]})
+def test_an_option_does_not_change_the_dtype(name, options, case):
     """Options come from np.linspace as often as from the keyboard, weights from lists: float32 stays float32."""
     (input, target), _ = cast(np.float32, case, {})
-    options = {k: kind(v) if isinstance(v, float) else np.asarray(v).tolist() for k, v in options.items()}
+    options = {k: np.float64(v) if isinstance(v, float) else np.asarray(v).tolist() for k, v in options.items()}
     target = target.astype(float) if target.dtype.kind == "f" else target
     for reduction in REDUCTIONS:
         assert [v.dtype for v in both(name, input, target, reduction=reduction, **options)] == [np.float32] * 2

@@ -1,4 +1,4 @@
-"""Network and MLP: counts, theta and its views, gradients against autograd, state_dict, copies, predict, errors."""
+"""Network and MLP: theta and its views, gradients against autograd, state_dict, copies, predict, errors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from oracles import assert_close
 
 from handmade.composites import Concatenate, Parallel, Residual
 from handmade.gradients import check_gradient
+from handmade.initializers import constant
 from handmade.layers import Activation, Dense, Dropout, Layer
 from handmade.network import MLP, Network, Sequential
 from handmade.normalization import BatchNorm, LayerNorm
@@ -243,7 +245,7 @@ def test_the_gradient_is_one_vector_that_is_overwritten(name, training):
 
 
 def roundings(network):
-    """On two sides, forward and backward, each layer adds up 10 terms at most, or the batch, and takes 8 steps."""
+    """On two sides, forward and backward, each layer adds up 10 terms or the batch, then 8 steps."""
     return 2 * 2 * len(list(network.leaves())) * (10 + N + 8)
 
 
@@ -290,6 +292,37 @@ def test_backward_goes_down_to_the_input_where_that_is_asked_for(name):
     assert dX.shape == (N, I) and np.any(dX)
     assert network.backward(dH.tolist(), need_dX=False) is None
     assert_same([network.gradient], [gradient])
+
+
+class Asked(Dense):
+    """Remembers whether dX was asked for."""
+
+    def backward(self, dH, need_dX=True):
+        self.asked = need_dX
+        return super().backward(dH, need_dX)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda low: [low],
+        lambda low: [Activation("tanh"), low, Dropout(0.5)],
+        lambda low: [Residual([low])],
+        lambda low: [Concatenate([LayerNorm(I), low])],
+        lambda low: [Sequential([Dropout(0.5), low])],
+        lambda low: [Parallel([low], [Dense(2, 1)])],
+    ],
+)
+def test_nothing_is_computed_below_the_lowest_parameters(wrap):
+    low, high = Asked(I, I, rng=0), Asked(I, O, rng=1)
+    layers = wrap(low)
+    under = isinstance(layers[0], Concatenate)  # there, LayerNorm learns below
+    width = Sequential(layers).out_features(Sequential(layers).in_features)
+    network = Network([*layers, Dense(width, I, rng=2), high])
+    network.loss_and_gradient(inputs(width=network.in_features), labels())
+    assert (low.asked, high.asked) == (under, True)
+    network.backward(np.ones((N, O)))
+    assert low.asked is True
 
 
 # --- state_dict
@@ -556,7 +589,24 @@ def test_one_seed_gives_one_mlp():
     assert not np.any(other.theta == one.theta)
     # Dropout draws after all weights: it changes none of them.
     assert_same([MLP([3, 4, 2], rng=0, dropout=0.5).theta], [one.theta])
-    assert not np.any(MLP([3, 4, 2], weight_init="zeros", bias_init="zeros").theta)
+
+
+def test_every_dropout_layer_of_an_mlp_draws_other_masks():
+    def kept(network):
+        """Which values each dropout layer keeps of a batch of ones."""
+        dropouts = [layer for layer in network.layers if isinstance(layer, Dropout)]
+        return [layer.forward(np.ones((5, 20)), training=True) for layer in dropouts]
+
+    first, second = kept(MLP([3, 4, 4, 2], dropout=0.5, rng=0))
+    assert np.any(first != second)
+    assert_same(kept(MLP([3, 4, 4, 2], dropout=0.5, rng=0)), [first, second])
+    assert np.any(kept(MLP([3, 4, 4, 2], dropout=0.5, rng=1))[0] != first)
+
+
+def test_an_mlp_starts_as_the_initializers_say():
+    network = MLP([3, 4, 2], weight_init="zeros", bias_init=partial(constant, value=0.5))
+    for name, block in network.blocks(network.theta).items():
+        assert np.all(block == (0.5 if name.endswith("bias") else 0))
 
 
 @pytest.mark.parametrize(

@@ -126,8 +126,8 @@ def test_a_mean_far_from_zero_costs_no_variance(layer):
     shifted = X + offset
     exact = layer(WIDTH).forward(shifted.astype(np.float64), training=True)
     H = layer(WIDTH, dtype=np.float32).forward(shifted, training=True)
-    # The mean of 8 numbers as large as the offset is rounded, and no more: with E[x^2] - E[x]^2 the error would be
-    # of the size of eps offset^2, which is two.
+    # The mean of 8 numbers as large as the offset is rounded, and no more: with E[x^2] - E[x]^2 the error
+    # would be of the size of eps offset^2, which is two.
     assert_close(H, exact, operations=8, scale=float(offset))
 
 

@@ -115,7 +115,7 @@ def test_perceptron_is_the_naive_loop_on_large_data(shape, flipped, dtype):
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
 def test_the_layout_in_memory_changes_no_bit(layout):
-    # Some twenty scores in these data are zero but for rounding, and a sum over a strided row rounds otherwise.
+    # Some twenty scores here are zero but for rounding, and a sum over a strided row rounds otherwise.
     rng = np.random.default_rng(8)
     X, y = layout(rng.integers(-1, 2, size=(2000, 10)) / 10), rng.choice([-1, 1], size=2000)
     unit = Perceptron(bias=False).fit(X, y, max_epochs=2)

@@ -1,0 +1,503 @@
+"""The check that checks: right gradients pass, planted errors are found, kinks are neither."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import numpy as np
+import pytest
+
+from handmade import (
+    MLP,
+    Activation,
+    BatchNorm,
+    Concatenate,
+    Dense,
+    Dropout,
+    GradientCheck,
+    LayerNorm,
+    Network,
+    Parallel,
+    Residual,
+    check_gradient,
+    fit,
+    losses,
+)
+
+LARGEST_STEP, SMALLEST_STEP = np.finfo(float).eps ** 0.2, np.finfo(float).eps ** 0.2 * 1e-4
+
+
+# ---- right gradients ------------------------------------------------------------------------------------------------
+
+ARCHITECTURES = {
+    **{name: functools.partial(MLP, [4, 4, 3], activation=name) for name in ("sigmoid", "tanh", "gelu", "silu", "softplus")},
+    **{name: functools.partial(MLP, [4, 4, 3], activation=name) for name in ("relu", "leaky_relu", "elu")},
+    "one unit": functools.partial(MLP, [4, 3]),
+    "deep": functools.partial(MLP, [4, 3, 3, 3, 3], activation="tanh"),
+    "no bias": functools.partial(MLP, [4, 4, 3], activation="tanh", bias=False),
+    "dropout": functools.partial(MLP, [4, 5, 5, 3], activation="tanh", dropout=0.4),
+    "batch norm": functools.partial(MLP, [4, 4, 3], activation="tanh", normalization="batch", bias=False),
+    "layer norm": functools.partial(MLP, [4, 4, 3], activation="tanh", normalization="layer"),
+    "both": functools.partial(MLP, [4, 4, 3], activation="gelu", normalization="batch", dropout=0.3, bias=False),
+    "composites": lambda rng, dtype: Network(
+        [
+            Parallel([Dense(2, 3, rng=rng)], [Dense(2, 3, rng=rng), Activation("tanh")]),
+            Residual([Dense(6, 6, rng=rng), Activation("sigmoid")]),
+            Concatenate([Dense(6, 2, rng=rng), LayerNorm(2)]),
+            Dense(8, 3, rng=rng),
+        ],
+        dtype=dtype,
+    ),
+}
+LABELS, REALS = np.array([0, 2, 1, 1, 0, 2, 2]), np.random.default_rng(5).normal(size=(7, 3))
+PROBABILITIES = np.exp(REALS) / np.exp(REALS).sum(axis=1, keepdims=True)
+TARGETS = {
+    "cross_entropy": LABELS,
+    "multi_margin_loss": LABELS,
+    "l1_loss": REALS,
+    "mse_loss": REALS,
+    "half_squared_error": REALS,
+    "huber_loss": REALS,
+    "smooth_l1_loss": REALS,
+    "hinge_loss": np.sign(REALS),
+    "binary_cross_entropy_with_logits": PROBABILITIES,
+}
+X = np.random.default_rng(4).normal(size=(7, 4))
+
+
+def build(architecture, dtype, rng=1):
+    return ARCHITECTURES[architecture](rng=rng, dtype=dtype)
+
+
+def assert_right(result, size):
+    assert result, str(result)
+    assert result.passed and not result.wrong
+    assert sum(block.size for block in result.blocks) == result.total.size == size
+    assert len(result.undecidable) + sum(block.checked for block in result.blocks) == size
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_right_gradients_of_every_architecture_pass(architecture, training, dtype):
+    network = build(architecture, dtype)
+    result = check_gradient(network, X, LABELS, training=training)
+    assert_right(result, network.theta.size)
+    assert [block.name for block in result.blocks] == list(network.blocks(network.theta))
+    assert not result.undecidable
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", TARGETS)
+def test_right_gradients_of_every_loss_pass(loss, weighted, dtype):
+    network = build("both", dtype)
+    weight = np.array([0.5, 0, 1, 2, 3, 0.25, 1]) if weighted else None
+    assert_right(check_gradient(network, X, TARGETS[loss], loss=loss, sample_weight=weight), network.theta.size)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y"),
+    [
+        ("cross_entropy", PROBABILITIES),
+        (functools.partial(losses.cross_entropy, label_smoothing=0.2, weight=[1, 2, 3]), LABELS),
+        (functools.partial(losses.mse_loss, reduction="sum"), REALS),
+        ((losses.mse_loss, losses.mse_loss_backward), REALS),
+        (losses.huber_loss, REALS),
+    ],
+    ids=["probabilities", "smoothed", "sum", "pair", "function"],
+)
+def test_losses_in_every_form(loss, y):
+    network = build("tanh", np.float64)
+    assert_right(check_gradient(network, X, y, loss=loss), network.theta.size)
+
+
+def test_probabilities_out_of_a_sigmoid():
+    network = MLP([4, 4, 3], activation=["tanh", "sigmoid"], rng=0)
+    result = check_gradient(network, X, PROBABILITIES, loss="binary_cross_entropy")
+    assert_right(result, network.theta.size)
+
+
+FUNCTIONS = {
+    "square": (lambda t: t @ t, lambda t: 2 * t),
+    "exp": (lambda t: np.exp(t).sum(), np.exp),
+    "log sum exp": (lambda t: np.log(np.exp(t).sum()), lambda t: np.exp(t) / np.exp(t).sum()),
+    "waves": (lambda t: np.sin(20 * t).sum(), lambda t: 20 * np.cos(20 * t)),
+    "rosenbrock": (
+        lambda t: 100 * (t[1] - t[0] ** 2) ** 2 + (1 - t[0]) ** 2 + t[2],
+        lambda t: np.array([400 * t[0] * (t[0] ** 2 - t[1]) - 2 * (1 - t[0]), 200 * (t[1] - t[0] ** 2), 1]),
+    ),
+    "far up": (lambda t: 1000 + np.sin(t).sum(), np.cos),
+    "large entries": (lambda t: np.sum((t * 1e6) ** 2), lambda t: 2e12 * t),
+    "small entries": (lambda t: np.sum((t * 1e-6) ** 2), lambda t: 2e-12 * t),
+}
+THETA = np.array([0.5, -1.25, 0.8])
+
+
+@pytest.mark.parametrize(("f", "gradient"), FUNCTIONS.values(), ids=FUNCTIONS.keys())
+@pytest.mark.parametrize("claim", ["array", "function", "list"])
+def test_right_gradients_of_functions_pass(f, gradient, claim):
+    claimed = {"array": gradient(THETA), "function": gradient, "list": gradient(THETA).tolist()}[claim]
+    assert_right(check_gradient(f, THETA, claimed), 3)
+
+
+# ---- planted errors -------------------------------------------------------------------------------------------------
+
+
+class Faulty(Dense):
+    """A Dense layer, the gradient of which is spoilt after it is right."""
+
+    def __init__(self, *sizes, spoil, **options):
+        super().__init__(*sizes, **options)
+        self.spoil = spoil
+
+    def backward(self, dA, need_dX=True):
+        dX = super().backward(dA, need_dX)
+        return self.spoil(self, dX)
+
+
+def scale_entry(name, index, factor):
+    def spoil(layer, dX):
+        getattr(layer, name)[index] *= factor
+        return dX
+
+    return spoil
+
+
+def scale_all(name, factor):
+    return scale_entry(name, ..., factor)
+
+
+def network_with(spoil, dtype=np.float64):
+    layers = Dense(4, 5, rng=1), Activation("tanh"), Faulty(5, 3, spoil=spoil, rng=2)
+    return Network([*layers, Activation("tanh"), Dense(3, 3, rng=3)], dtype=dtype)
+
+
+ENTRIES = [("weight", "dW", (o, i)) for o in range(3) for i in range(5)] + [("bias", "db", (o,)) for o in range(3)]
+
+
+@pytest.mark.parametrize(("block", "name", "index"), ENTRIES)
+@pytest.mark.parametrize(
+    ("factor", "dtype"),
+    [(1.0005, np.float64), (0.9995, np.float64), (-1, np.float64), (1.001, np.float32), (-1, np.float32)],
+)
+def test_one_wrong_entry_of_a_network_is_found_and_named(block, name, index, factor, dtype):
+    right = check_gradient(network_with(scale_all("dW", 1), dtype), X, LABELS)
+    assert right, str(right)  # so it is the planted error that is found
+    result = check_gradient(network_with(scale_entry(name, index, factor), dtype), X, LABELS)
+    entry = f"2.{block}[{', '.join(map(str, index))}]"
+    assert not result
+    assert not result.passed
+    assert result.worst.name == entry
+    assert [wrong.name for wrong in result.wrong] == [entry]
+    error = abs(factor - 1) / max(abs(factor), 1)
+    assert result.worst.relative_error == pytest.approx(error, rel=0.2)  # the small entries of float32 have few digits
+    failing = [b.name for b in result.blocks if not b.passed]
+    assert failing == [f"2.{block}"] or (failing == [] and dtype == np.float32)
+    assert f"worst entry: {entry}: claimed " in str(result)
+    assert str(result).endswith(f"FAIL: 1 of 55 entries wrong, {len(failing)} of 6 parameters fail")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("spoil", "failing"),
+    [
+        (scale_all("dW", 0.5), ["2.weight"]),
+        (scale_all("dW", 2), ["2.weight"]),
+        (scale_all("dW", 1.001), ["2.weight"]),
+        (scale_all("dW", -1), ["2.weight"]),
+        (scale_all("db", 0), ["2.bias"]),
+        (scale_all("dW", 0), ["2.weight"]),
+        (lambda layer, dX: dX * 1.001, ["0.weight", "0.bias"]),
+        (lambda layer, dX: dX + 1e-3, ["0.weight", "0.bias"]),
+        (lambda layer, dX: dX[:, ::-1].copy(), ["0.weight", "0.bias"]),
+    ],
+    ids=["half", "twice", "1.001", "sign", "no bias", "no weights", "dX 1.001", "dX shifted", "dX reversed"],
+)
+def test_a_wrong_block_is_found_and_named(spoil, failing, dtype):
+    result = check_gradient(network_with(spoil, dtype), X, LABELS)
+    assert not result
+    assert [block.name for block in result.blocks if not block.passed] == failing
+    assert result.worst.name.split("[")[0] in failing
+    assert {entry.name.split("[")[0] for entry in result.wrong} <= set(failing)
+    assert not result.total.passed
+
+
+@pytest.mark.parametrize(("f", "gradient"), FUNCTIONS.values(), ids=FUNCTIONS.keys())
+@pytest.mark.parametrize("factor", [1.0005, 0.9995, -1, 2, 0])
+def test_one_wrong_entry_of_a_function_is_found_and_named(f, gradient, factor):
+    for i in range(3):
+        claimed = gradient(THETA)
+        claimed[i] *= factor
+        result = check_gradient(f, THETA, claimed)
+        assert not result
+        assert [entry.name for entry in result.wrong] == [result.worst.name] == [f"theta[{i}]"]
+        assert result.worst.measured == pytest.approx(gradient(THETA)[i], rel=1e-7)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["dW", "db"])
+def test_a_gradient_that_is_no_number_never_passes(name, value):
+    def spoil(layer, dX):
+        getattr(layer, name)[0] = value
+        return dX
+
+    with pytest.raises(ValueError, match="gradient: expected .*finite"):
+        check_gradient(network_with(spoil), X, LABELS)
+
+
+# ---- kinks ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("claimed", [0.0, 1.0])
+def test_at_a_kink_an_entry_is_undecidable_not_wrong(claimed):
+    result = check_gradient(lambda t: max(t[0], 0.0) + t[1], [0.0, 3.0], [claimed, 1.0])
+    assert result
+    assert [(entry.name, entry.verdict) for entry in result.undecidable] == [("theta[0]", "undecidable")]
+    entry = result.undecidable[0]
+    assert (entry.left, entry.right) == (0, pytest.approx(1))
+    assert "undecidable: theta[0]: " in str(result) and "the slopes on its two sides are 0 and 1" in str(result)
+    assert result.worst.name == "theta[1]"
+    assert (result.blocks[0].checked, result.blocks[0].size) == (1, 2)
+
+
+def test_relu_exactly_at_zero_in_a_network():
+    network = MLP([4, 4, 3], activation="relu", bias_init="zeros", rng=0)
+    result = check_gradient(network, np.zeros((2, 4)), [0, 1])
+    assert result
+    assert {entry.name for entry in result.undecidable} == {f"0.bias[{o}]" for o in range(4)}
+    assert "undecidable: 1 more" in str(result)
+
+
+def kinky(rng, kinks):
+    """A smooth random function with kinks near x: x, f, its exact derivative at x, the distances.
+
+    All but the nearest kink are farther away than the smallest step: what two kinks that cancel each other hide, no
+    difference can show.
+    """
+    x, sides = rng.normal(), rng.choice([-1, 1], kinks)
+    distances = np.sort(10 ** rng.uniform(-9, -3, kinks))
+    distances[1:] = np.maximum(distances[1:], 2 * SMALLEST_STEP * max(1, abs(x)))
+    places, jumps = x + sides * distances, rng.normal(size=kinks)
+    height, amplitude, phase, frequency = 10 * rng.normal(), rng.normal(), rng.normal(), rng.uniform(0.5, 3)
+
+    def f(theta):
+        return float(height + amplitude * np.sin(frequency * theta[0] + phase) + np.sum(jumps * np.abs(theta[0] - places)))
+
+    slope = amplitude * frequency * np.cos(frequency * x + phase) + np.sum(jumps * np.sign(x - places))
+    return x, f, slope, np.abs(x - places)
+
+
+@pytest.mark.parametrize("kinks", [1, 2, 3])
+def test_kinks_near_by_never_make_a_right_gradient_wrong(kinks):
+    rng = np.random.default_rng(kinks)
+    verdicts = []
+    for _ in range(300):
+        x, f, slope, _ = kinky(rng, kinks)
+        result = check_gradient(f, [x], [slope])
+        assert result, f"x = {x!r}\n{result}"
+        verdicts.append(result.worst.verdict)
+    assert set(verdicts) == {"right", "undecidable"}
+
+
+@pytest.mark.parametrize("kinks", [1, 2, 3])
+def test_kinks_near_by_never_make_a_wrong_gradient_right(kinks):
+    rng = np.random.default_rng(100 + kinks)
+    verdicts = []
+    for _ in range(300):
+        x, f, slope, distances = kinky(rng, kinks)
+        # An error that the noise of differences at the smallest step, eps |f| / h, cannot hide.
+        error = max(1e-3 * abs(slope), 100 * np.finfo(float).eps * abs(f([x])) / SMALLEST_STEP)
+        result = check_gradient(f, [x], [slope + rng.choice([-1, 1]) * error])
+        verdict = result.worst.verdict
+        verdicts.append(verdict)
+        if distances.min() > SMALLEST_STEP * max(1, abs(x)):  # the smallest step stays on the near side of all kinks
+            assert verdict == "wrong" and not result, f"x = {x!r}, distances {distances}\n{result}"
+        else:
+            assert verdict != "right", f"x = {x!r}\n{result}"
+    assert "wrong" in verdicts
+
+
+def test_a_kink_where_the_estimate_happens_to_be_the_claim():
+    """At 3/7 of the first step from the kink of |x| the estimate is 7/3 * 3/7 * 1.001 of the slope: no proof."""
+    claimed = 1.001
+    result = check_gradient(lambda t: abs(t[0]), [3 / 7 * claimed * LARGEST_STEP], [claimed])
+    assert result.worst.verdict == "wrong"
+
+
+@pytest.mark.parametrize("distance", [1e-7, 3e-7, 1e-6, 1e-5, 1e-4])
+@pytest.mark.parametrize("height", [0, 1, 100])
+def test_the_noise_of_a_small_step_is_not_held_against_the_gradient(distance, height):
+    result = check_gradient(lambda t: height + abs(t[0]), [distance], [1.0])
+    assert result, str(result)
+
+
+@pytest.mark.parametrize("seed", [1, 8])
+def test_a_relu_network_with_kinks_everywhere(seed):
+    """200 samples times 32 hidden units: within the first step of many an entry lies a kink."""
+    rng = np.random.default_rng(seed)
+    network = MLP([8, 32, 4], rng=seed)
+    result = check_gradient(network, rng.normal(size=(200, 8)), rng.integers(0, 4, 200))
+    assert result, str(result)
+
+
+# ---- which entries --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("entries", "least"), [(None, 2000), (40, 40), (1, 1)])
+def test_a_large_network_is_checked_at_random_in_every_parameter(entries, least):
+    network = MLP([40, 50, 40, 3], activation="tanh", rng=0)
+    samples = np.random.default_rng(0).normal(size=(2, 40))
+    result = check_gradient(network, samples, [0, 1], entries=entries, rng=0)
+    assert result
+    assert [block.size for block in result.blocks] == [2000, 50, 2000, 40, 120, 3]
+    share = least / network.theta.size
+    assert [block.checked for block in result.blocks] == [np.ceil(share * b.size) for b in result.blocks]
+
+
+def test_the_entries_are_drawn_by_rng():
+    seen = []
+
+    def f(theta):
+        seen.append(np.flatnonzero(theta).tolist())
+        return float(theta.sum())
+
+    drawn = []
+    for rng in 3, 3, np.random.default_rng(3), 4:
+        seen.clear()
+        assert check_gradient(f, np.zeros(100), np.ones(100), entries=10, rng=rng)
+        drawn.append(sorted({i for moved in seen for i in moved}))
+    assert len(drawn[0]) == 10
+    assert drawn[0] == drawn[1] == drawn[2] != drawn[3]
+
+
+@pytest.mark.parametrize("size", [1, 7, 2000])
+def test_small_vectors_are_checked_entry_by_entry(size):
+    result = check_gradient(lambda t: float(t @ t), np.ones(size), 2 * np.ones(size))
+    assert result.blocks[0].checked == size
+
+
+@pytest.mark.parametrize("scale", [1.001, 0.5])
+def test_a_part_of_the_entries_shows_a_wrong_block(scale):
+    result = check_gradient(network_with(scale_all("dW", scale)), X, LABELS, entries=6, rng=0)
+    assert not result
+    assert [block.name for block in result.blocks if not block.passed] == ["2.weight"]
+
+
+# ---- nothing changes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_of_the_network_changes(training):
+    network, untouched = build("both", np.float64), build("both", np.float64)
+    for one in network, untouched:
+        fit(one, X, LABELS, epochs=1, batch_size=7, progress=False, rng=0)
+    data, labels = X.copy(), LABELS.copy()
+    gradient, theta = network.gradient, network.theta
+    check_gradient(network, data, labels, training=training)
+    assert network.theta is theta and network.gradient is gradient
+    assert np.array_equal(gradient, untouched.gradient)
+    for name, array in untouched.state_dict().items():
+        assert np.array_equal(network.state_dict()[name], array), name
+    assert np.array_equal(data, X) and np.array_equal(labels, LABELS)
+    for one in network, untouched:  # and its dropout goes on with the same masks
+        fit(one, X, LABELS, epochs=2, batch_size=7, progress=False, rng=1)
+    assert np.array_equal(network.theta, untouched.theta)
+
+
+def test_a_function_may_spoil_its_argument():
+    def f(theta):
+        value = float(theta @ theta)
+        theta[:] = np.nan
+        return value
+
+    theta, claimed = THETA.copy(), 2 * THETA
+    assert check_gradient(f, theta, claimed)
+    assert np.array_equal(theta, THETA) and np.array_equal(claimed, 2 * THETA)
+
+
+def test_theta_of_any_shape():
+    theta = np.arange(6.0).reshape(2, 3) + 1
+    claimed = 2 * theta
+    claimed[1, 2] += 1
+    result = check_gradient(lambda t: float((t**2).sum()), theta, claimed)
+    assert result.worst.name == "theta[1, 2]"
+    assert check_gradient(lambda t: float(t**2), 3.0, 6.0)
+
+
+# ---- what it prints -------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_a_tiny_example():
+    network = Network([Dense(2, 1)])
+    network.theta[:] = [1.0, -0.5, 0.25]
+    result = check_gradient(network, [[1.0, 2.0]], [[0.0]], loss="half_squared_error")
+    assert isinstance(result, GradientCheck)
+    lines = str(result).splitlines()
+    assert repr(result) == str(result)
+    # The three numbers that are rounding noise are left out; everything else is exact.
+    assert [re.sub(r"\d\.\de-\d\d", "~", line) for line in lines] == [
+        "parameter        checked  relative error  tolerance",
+        "0.weight             2/2         ~    ~  pass",
+        "0.bias               1/1         ~    ~  pass",
+        lines[3].replace(lines[3].rpartition(" ")[2], "~"),
+        "PASS: 3 entries agree",
+    ]
+    assert re.fullmatch(r"worst entry: 0\.(weight\[0, [01]\]|bias\[0\]): claimed 0\.2?5, .*", lines[3])
+
+
+def test_the_table_of_a_wrong_gradient():
+    result = check_gradient(lambda t: t[0] + 2 * t[1], [0.0, 0.0], [1.0, 4.0])
+    assert str(result) == (
+        "parameter        checked  relative error  tolerance\n"
+        "theta                2/2         4.9e-01    1.0e-08  FAIL\n"
+        "worst entry: theta[1]: claimed 4, measured 2, relative error 5.0e-01\n"
+        "FAIL: 1 of 2 entries wrong, 1 of 1 parameters fail"
+    )
+
+
+# ---- bad input ------------------------------------------------------------------------------------------------------
+
+
+def noisy():
+    generator = np.random.default_rng(0)
+    return lambda theta: float(theta.sum() + generator.normal())
+
+
+def total(theta):
+    return float(theta.sum())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "match"),
+    [
+        ((total, THETA, np.ones(2)), {}, ValueError, r"gradient: expected the shape of theta \(3,\), got \(2,\)"),
+        ((total, THETA, np.ones((3, 1))), {}, ValueError, r"shape of theta \(3,\), got \(3, 1\)"),
+        ((total, THETA, lambda t: t[:2]), {}, ValueError, r"got \(2,\)"),
+        ((total, THETA, [1, np.nan, 1]), {}, ValueError, "gradient: expected .*finite"),
+        ((total, THETA, [1, np.inf, 1]), {}, ValueError, "gradient: expected .*finite"),
+        ((total, [], []), {}, ValueError, "at least one entry"),
+        ((lambda t: t, THETA, np.ones(3)), {}, TypeError, "the function: expected it to return one real number"),
+        ((lambda t: t[:1], THETA, np.ones(3)), {}, TypeError, "one real number"),
+        ((lambda t: 1j, THETA, np.ones(3)), {}, TypeError, "one real number, got 1j"),
+        ((lambda t: True, THETA, np.ones(3)), {}, TypeError, "one real number, got True"),
+        ((lambda t: None, THETA, np.ones(3)), {}, TypeError, "one real number, got None"),
+        ((lambda t: "0.5", THETA, np.ones(3)), {}, TypeError, "one real number, got '0.5'"),
+        ((lambda t: np.nan, THETA, np.ones(3)), {}, ValueError, "the function: expected .*finite.* got nan"),
+        ((lambda t: np.inf, THETA, np.ones(3)), {}, ValueError, "the function: expected .*finite.* got inf"),
+        ((noisy(), THETA, np.ones(3)), {}, ValueError, "not deterministic: two calls gave .* fixed seed"),
+        ((total, THETA, np.ones(3)), {"entries": 0}, ValueError, "entries: expected an integer of at least 1, got 0"),
+        ((total, THETA, np.ones(3)), {"entries": -3}, ValueError, "entries: expected an integer of at least 1"),
+        ((total, THETA, np.ones(3)), {"entries": 1.5}, TypeError, "entries: expected an integer"),
+        ((MLP([4, 3], rng=0), X[:, :2], LABELS), {}, ValueError, r"X: expected shape \(N, 4\)"),
+        ((MLP([4, 3], rng=0), X, LABELS + 1), {}, ValueError, "from 0 to 2, got 3"),
+        ((MLP([4, 3], rng=0), X, REALS * np.nan), {"loss": "mse_loss"}, ValueError, "y: expected finite"),
+        ((MLP([4, 3], rng=0), X, LABELS), {"loss": "crossentropy"}, ValueError, "loss: expected one of"),
+        ((MLP([4, 3], rng=0), X, LABELS), {"sample_weight": [1, 2]}, ValueError, "one weight per sample"),
+        ((Network([Activation("tanh")]), X[:, :3], LABELS), {}, ValueError, "at least one (entry|parameter)"),
+    ],
+)
+def test_bad_input_is_refused(arguments, options, error, match):
+    with pytest.raises(error, match=match):
+        check_gradient(*arguments, **options)

@@ -1,0 +1,171 @@
+"""Initial weights: are they drawn from the distribution that the paper and torch.nn.init state?"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import handmade as hm
+from handmade import initializers
+from handmade.initializers import INITIALIZERS, find_initializer
+
+I, O = 500, 200
+ROOT3 = math.sqrt(3)
+INIT = torch.nn.init
+
+
+def torch_linear(weight, generator):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weight.copy_(torch.nn.Linear(I, O, dtype=torch.float64).weight)
+
+
+# name, options, kind, standard deviation in terms of I and O, torch's; the papers' gain for ReLU is sqrt(2).
+DISTRIBUTIONS = [
+    ("linear_default", {}, "uniform", 1 / math.sqrt(3 * I), torch_linear),
+    ("xavier_uniform", {}, "uniform", math.sqrt(2 / (I + O)), INIT.xavier_uniform_),
+    ("xavier_uniform", {"gain": 5 / 3}, "uniform", 5 / 3 * math.sqrt(2 / (I + O)), None),
+    ("xavier_normal", {}, "normal", math.sqrt(2 / (I + O)), INIT.xavier_normal_),
+    ("xavier_normal", {"gain": 5 / 3}, "normal", 5 / 3 * math.sqrt(2 / (I + O)), None),
+    ("kaiming_uniform", {}, "uniform", math.sqrt(2 / I), functools.partial(INIT.kaiming_uniform_, nonlinearity="relu")),
+    ("kaiming_uniform", {"gain": 1.0}, "uniform", 1 / math.sqrt(I), None),
+    ("kaiming_normal", {}, "normal", math.sqrt(2 / I), functools.partial(INIT.kaiming_normal_, nonlinearity="relu")),
+    ("kaiming_normal", {"gain": 1.0}, "normal", 1 / math.sqrt(I), None),
+    ("lecun_uniform", {}, "uniform", 1 / math.sqrt(I), None),
+    ("lecun_normal", {}, "normal", 1 / math.sqrt(I), None),
+    ("uniform", {"low": -0.3, "high": 0.3}, "uniform", 0.3 / ROOT3, functools.partial(INIT.uniform_, a=-0.3, b=0.3)),
+    ("normal", {}, "normal", 1.0, INIT.normal_),
+    ("normal", {"std": 0.02}, "normal", 0.02, functools.partial(INIT.normal_, std=0.02)),
+]
+NAMES = [" ".join([name, *(f"{k}={v:g}" for k, v in options.items())]) for name, options, *_ in DISTRIBUTIONS]
+RANDOM = pytest.mark.parametrize(("name", "options", "kind", "std", "twin"), DISTRIBUTIONS, ids=NAMES)
+
+
+def assert_drawn_from(sample, kind, std):
+    """Mean, variance, and, of the uniform, the ends, each within 6 standard errors: a chance of 2e-9 for a false alarm.
+
+    The variance of n squares is (m4 - std^4) / n, with the fourth moment m4 of 9/5 std^4 (uniform) or 3 std^4
+    (normal). The largest of n uniform numbers lacks more than t / n of the bound with probability e^-t; t = 20.
+    """
+    n = sample.size
+    fourth = 9 / 5 if kind == "uniform" else 3
+    assert abs(sample.mean()) <= 6 * std / math.sqrt(n)
+    assert abs(np.mean(sample**2) - std**2) <= 6 * std**2 * math.sqrt((fourth - 1) / n)
+    if kind == "uniform":
+        assert (1 - 20 / n) * ROOT3 * std <= np.abs(sample).max() <= ROOT3 * std
+    else:
+        # Of the normal distribution, 0.27 per cent lie beyond 3 std; of a uniform one, nothing beyond 1.73.
+        beyond, expected = np.sum(np.abs(sample) > 3 * std), n * math.erfc(3 / math.sqrt(2))
+        assert abs(beyond - expected) <= 6 * math.sqrt(expected)
+
+
+@RANDOM
+def test_the_distribution_is_the_one_stated(name, options, kind, std, twin):
+    sample = INITIALIZERS[name]((O, I), I, O, rng=0, **options)
+    assert (sample.shape, sample.dtype) == ((O, I), np.float64)
+    assert_drawn_from(sample, kind, std)
+
+
+@pytest.mark.parametrize(("name", "kind", "std", "twin"), [(r[0], *r[2:]) for r in DISTRIBUTIONS if r[-1]])
+def test_torch_states_the_same(name, kind, std, twin):
+    weight = torch.empty(O, I, dtype=torch.float64)
+    with torch.no_grad():
+        twin(weight, generator=torch.Generator().manual_seed(0))
+    assert_drawn_from(weight.numpy(), kind, std)
+
+
+@RANDOM
+def test_a_seed_fixes_every_bit(name, options, kind, std, twin):
+    f = functools.partial(INITIALIZERS[name], (3, 5), 5, 3, **options)
+    np.testing.assert_array_equal(f(rng=7), f(rng=np.random.default_rng(7)), strict=True)
+    assert not np.any(f(rng=7) == f(rng=8))
+    assert not np.any(f() == f())
+    generator = np.random.default_rng(7)
+    assert not np.any(f(rng=generator) == f(rng=generator))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4,), (2, 3, 4), (1, 1)])
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_the_shape_is_the_one_asked_for(name, shape):
+    value = INITIALIZERS[name](shape, 3, 4, 0)
+    assert (value.shape, value.dtype) == (shape, np.float64)
+
+
+def test_the_scale_is_that_of_the_layer_and_not_of_the_shape():
+    """A bias of shape (O,) starts like its weights: within 1/sqrt(I), as in torch.nn.Linear."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = torch.nn.Linear(4, 100_000).bias.detach().numpy()
+    for bias in (initializers.linear_default((100_000,), 4, 100_000, rng=0), theirs):
+        assert_drawn_from(bias, "uniform", 0.5 / ROOT3)
+
+
+@pytest.mark.parametrize(("options", "value"), [({}, 0.0), ({"value": -1.5}, -1.5), ({"value": 2}, 2.0)])
+def test_constants(options, value):
+    expected = np.full((2, 3), value)
+    np.testing.assert_array_equal(initializers.constant((2, 3), 3, 2, **options), expected, strict=True)
+    np.testing.assert_array_equal(initializers.zeros((2, 3), 3, 2), np.zeros((2, 3)), strict=True)
+
+
+def test_every_name_is_found():
+    assert list(INITIALIZERS) == initializers.__all__
+    for name, f in INITIALIZERS.items():
+        assert f.__name__ == name
+        assert find_initializer(name) is find_initializer(f) is f
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ("he", ValueError, f"initializer: expected one of {', '.join(INITIALIZERS)}; got 'he'"),
+        (0.1, TypeError, "initializer: expected a name or a function, got 0.1"),
+        (None, TypeError, "initializer: expected a name or a function, got None"),
+    ],
+)
+@pytest.mark.parametrize("option", ["weight_init", "bias_init"])
+def test_what_is_no_initializer_is_named(wrong, error, message, option):
+    with pytest.raises(error, match=message):
+        find_initializer(wrong)
+    with pytest.raises(error, match=message):
+        hm.Dense(3, 4, **{option: wrong})
+
+
+# ---- in a layer -----------------------------------------------------------------------------------------------------
+
+
+def eye(shape, fan_in, fan_out, rng):
+    assert (fan_in, fan_out) == (3, 4)
+    assert isinstance(rng, np.random.Generator)
+    return np.eye(*shape) if len(shape) == 2 else np.ones(shape)
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    ["xavier_uniform", initializers.lecun_normal, functools.partial(initializers.uniform, low=-0.3, high=0.3), eye],
+    ids=["name", "function", "partial", "own"],
+)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_layer_starts_with_it(initializer, dtype):
+    """Weights first, bias second, from one generator, rounded to the layer's dtype."""
+    layer = hm.Dense(3, 4, weight_init=initializer, bias_init=initializer, rng=5, dtype=dtype)
+    f, rng = find_initializer(initializer), np.random.default_rng(5)
+    np.testing.assert_array_equal(layer.W, f((4, 3), 3, 4, rng).astype(dtype), strict=True)
+    np.testing.assert_array_equal(layer.b, f((4,), 3, 4, rng).astype(dtype), strict=True)
+
+
+def test_a_layer_starts_like_torch_unless_told():
+    layer = hm.Dense(I, O, rng=0)
+    assert_drawn_from(layer.W, "uniform", 1 / math.sqrt(3 * I))
+    np.testing.assert_array_equal(layer.W, initializers.linear_default((O, I), I, O, rng=0))
+    assert np.abs(layer.b).max() <= 1 / math.sqrt(I)
+
+
+def test_a_layer_refuses_another_shape():
+    with pytest.raises(ValueError, match=r"initializer of W: expected an array of shape \(4, 3\), got \(3, 4\)"):
+        hm.Dense(3, 4, weight_init=lambda shape, fan_in, fan_out, rng: np.zeros((fan_in, fan_out)))
+    with pytest.raises(ValueError, match=r"initializer of b: expected an array of shape \(4,\), got \(\)"):
+        hm.Dense(3, 4, bias_init=lambda shape, fan_in, fan_out, rng: 0.0)

@@ -1,0 +1,148 @@
+"""Progress: silent on request, plain lines where nobody can see a bar, a bar by rich in a terminal."""
+
+from __future__ import annotations
+
+import io
+import sys
+from contextlib import redirect_stderr
+
+import numpy as np
+import pytest
+import rich.progress
+
+from handmade import MLP, check_gradient, fit
+from handmade.progress import progress_bar
+
+X, y = np.random.default_rng(0).normal(size=(8, 3)), [0, 1] * 4
+
+
+class Terminal(io.StringIO):
+    """A stderr that claims to be a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    """No variable of the machine decides how rich draws."""
+    for name in "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "JUPYTER_COLUMNS":
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+
+@pytest.fixture
+def without_rich(monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "rich"]:
+        monkeypatch.setitem(sys.modules, name, None)  # what Python takes for a package that cannot be imported
+
+
+def count(total, enabled=True, title="counting"):
+    with progress_bar(title, total, enabled) as report:
+        for done in range(1, total + 1):
+            report(done, f"at {done}")
+
+
+WORK = {
+    "bar": lambda shown: count(100, shown),
+    "fit": lambda shown: fit(MLP([3, 2], rng=0), X, y, epochs=3, progress=shown),
+    "check": lambda shown: check_gradient(MLP([3, 2], rng=0), X, y, progress=shown),
+}
+
+
+@pytest.mark.parametrize("work", WORK.values(), ids=WORK.keys())
+def test_silence_on_request(work, capfd):
+    work(False)
+    with redirect_stderr(Terminal()) as terminal:
+        work(False)
+    assert terminal.getvalue() == ""
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_check_is_silent_and_training_is_not_unless_told(capfd):
+    check_gradient(MLP([3, 2], rng=0), X, y)
+    assert capfd.readouterr() == ("", "")
+    fit(MLP([3, 2], rng=0), X, y, epochs=1)
+    assert capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("total", "lines"), [(1, 1), (3, 3), (19, 19), (20, 20), (21, 20), (30, 20), (100, 20), (101, 20), (12345, 20)]
+)
+def test_plain_lines_on_stderr_outside_a_terminal(total, lines, capfd):
+    count(total)
+    out, err = capfd.readouterr()
+    assert out == ""
+    told = err.splitlines()
+    assert len(told) == lines
+    assert told[-1] == f"counting {total}/{total}  at {total}"
+    done = [int(line.split()[1].split("/")[0]) for line in told]
+    assert told == [f"counting {n}/{total}  at {n}" for n in done]
+    gaps = np.diff([0, *done])
+    assert gaps.min() >= 1
+    assert gaps.max() <= np.ceil(total / min(total, 20))  # evenly: no stretch in the dark
+
+
+@pytest.mark.parametrize(
+    ("work", "first", "last"),
+    [("fit", "epoch 1/3  loss ", "epoch 3/3  loss "), ("check", "entries 1/8  0.weight", "entries 8/8  0.bias")],
+)
+def test_what_the_lines_of_training_and_checking_say(work, first, last, capfd):
+    WORK[work](True)
+    told = capfd.readouterr().err.splitlines()
+    assert told[0].startswith(first)
+    assert told[-1].startswith(last)
+
+
+def test_training_that_ends_early_says_so_by_its_last_line(capfd):
+    fit(MLP([3, 2], rng=0), X, y, epochs=9, validation=(X, y), callback=stop_after_two)
+    told = capfd.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in told] == ["epoch 1/9", "epoch 2/9"]
+    assert "validation" in told[-1]
+
+
+def stop_after_two(network, history):
+    if len(history) == 2:
+        raise KeyboardInterrupt
+
+
+def test_a_bar_in_a_terminal(capfd):
+    with redirect_stderr(Terminal()) as terminal:
+        count(3)
+    shown = terminal.getvalue()
+    assert capfd.readouterr() == ("", "")
+    assert "\x1b[" in shown  # drawn over and over in one place
+    for expected in "counting", "3/3", "at 3":
+        assert expected in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back
+
+
+def test_no_bar_where_stderr_is_no_terminal(monkeypatch, capfd):
+    def refuse(*arguments, **options):
+        raise AssertionError("a bar was drawn")
+
+    monkeypatch.setattr(rich.progress.Progress, "__init__", refuse)
+    count(3)
+    assert len(capfd.readouterr().err.splitlines()) == 3
+
+
+@pytest.mark.parametrize("news", ["loss [red] 1", "mean[/] 2", "[0, 1]"])
+def test_the_bar_shows_news_as_they_are(news):
+    with redirect_stderr(Terminal()) as terminal, progress_bar("epoch", 1) as report:
+        report(1, news)
+    assert news in terminal.getvalue()
+
+
+def test_without_rich_a_terminal_gets_lines(without_rich):
+    with redirect_stderr(Terminal()) as terminal:
+        count(3)
+    assert terminal.getvalue().splitlines() == [f"counting {n}/3  at {n}" for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_an_error_in_the_work_passes_through(stream):
+    with pytest.raises(ZeroDivisionError), redirect_stderr(stream()) as shown, progress_bar("counting", 3) as report:
+        report(1, "one")
+        raise ZeroDivisionError
+    assert "one" in shown.getvalue()
+    assert shown.getvalue().count("\x1b[?25l") == shown.getvalue().count("\x1b[?25h")  # no hidden cursor stays behind

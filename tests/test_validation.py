@@ -1,0 +1,128 @@
+"""The checks at the doors: what passes unchanged, what is converted, what is refused and in which words."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from oracles import read_only
+
+from handmade._validation import check_count, check_finite, floating
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64, np.complex128])
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
+def test_floating_point_passes_as_it_is(dtype, shape):
+    A = np.zeros(shape, dtype)
+    assert floating(A) is A
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (3, np.array(3.0)),
+        (2.5, np.array(2.5)),
+        ([1, 2], np.array([1.0, 2.0])),
+        ([[1, 2.5]], np.array([[1.0, 2.5]])),
+        ((), np.array([])),
+        (np.float32(1.5), np.array(1.5, np.float32)),
+        ([np.float32(1.5)], np.array([1.5], np.float32)),
+        (np.array([-1], np.int8), np.array([-1.0])),
+        (np.array([255], np.uint8), np.array([255.0])),
+        (np.array([2**53], np.int64), np.array([2.0**53])),
+    ],
+)
+def test_numbers_become_floating_point(given, expected):
+    np.testing.assert_array_equal(floating(given), expected, strict=True)
+    assert type(floating(given)) is np.ndarray
+
+
+def test_subclasses_become_plain_arrays():
+    class Special(np.ndarray):
+        pass
+
+    A = np.ones((2, 2)).view(Special)
+    assert type(floating(A)) is np.ndarray
+    np.testing.assert_array_equal(floating(A), np.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "dtype"),
+    [
+        (True, "bool"),
+        ([False, True], "bool"),
+        ("1.5", "<U3"),
+        (["1", "2"], "<U1"),
+        (None, "object"),
+        ([1, None], "object"),
+        ([b"1"], "|S1"),
+        (np.array(["2020-01-01"], "datetime64[D]"), "datetime64[D]"),
+    ],
+    ids=str,
+)
+def test_what_is_no_number_is_refused(wrong, dtype):
+    message = f"logits: expected an array of numbers, got dtype {dtype}; convert it with logits.astype(float)"
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        floating(wrong, "logits")
+    with pytest.raises(TypeError, match=r"^A: expected"):
+        floating(wrong)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (7,), (2, 3), (2, 3, 4)])
+def test_finite_numbers_pass_quietly_however_large(dtype, shape):
+    """The sum of their squares overflows: no warning, no error (every warning is an error here)."""
+    info = np.finfo(dtype)
+    for value in (0, -0.0, 1, info.max, info.min, info.smallest_subnormal):
+        check_finite(read_only(np.full(shape, value, dtype)), "X")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("rest", [0.0, 1e30], ids=["small", "large"])
+def test_the_first_that_is_not_finite_is_quoted(dtype, wrong, rest):
+    A = np.full((3, 4), rest, dtype)
+    A[1, 2] = A[2, 0] = wrong
+    for view, index in [(A, (1, 2)), (np.asfortranarray(A), (1, 2)), (A.T, (0, 2)), (A[1:, ::2], (0, 1))]:
+        message = f"X: expected finite numbers, got {wrong} at index {index}"
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            check_finite(read_only(view), "X")
+
+
+def test_infinities_of_both_signs_do_not_cancel():
+    with pytest.raises(ValueError, match=r"got inf at index \(0,\)"):
+        check_finite(np.array([np.inf, -np.inf]), "X")
+
+
+@pytest.mark.parametrize(
+    ("value", "least"), [(1, 1), (0, 0), (-3, -3), (10**20, 1), (np.int64(4), 1), (np.uint8(7), 7)]
+)
+def test_counts_become_int(value, least):
+    assert check_count(value, "size", least) == value
+    assert type(check_count(value, "size", least)) is int
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "error", "message"),
+    [
+        (0, 1, ValueError, "size: expected an integer of at least 1, got 0"),
+        (-2, 0, ValueError, "size: expected an integer of at least 0, got -2"),
+        (np.int32(4), 5, ValueError, "size: expected an integer of at least 5, got 4"),
+        (2.0, 1, TypeError, "size: expected an integer of at least 1, got 2.0"),
+        (np.float64(2), 1, TypeError, "size: expected an integer of at least 1, got np.float64(2.0)"),
+        (True, 1, TypeError, "size: expected an integer of at least 1, got True"),
+        (np.True_, 1, TypeError, "size: expected an integer of at least 1, got np.True_"),
+        ("3", 1, TypeError, "size: expected an integer of at least 1, got '3'"),
+        (None, 1, TypeError, "size: expected an integer of at least 1, got None"),
+        ([3], 1, TypeError, "size: expected an integer of at least 1, got [3]"),
+    ],
+)
+def test_what_is_no_count_is_refused(value, least, error, message):
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        check_count(value, "size", least)
+
+
+def test_a_count_is_at_least_one_unless_told():
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        check_count(0, "size")
