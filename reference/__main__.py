@@ -46,16 +46,16 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)  # these networks are small: a second thread waits longer than it works
     started = time.perf_counter()
     rows, interrupted = _run(cases, options.seed)
-    _print(rows)
+    _print_table(rows)
+    _print_largest(rows)
     failed = [row for row in rows if not row.passed]
-    figures = [figure for row in rows for figure in row.figures.values()]
-    print(
-        f"{len(rows)} of {len(cases)} cases, {len(figures)} figures: {len(rows) - len(failed)} cases passed, "
-        f"{len(failed)} failed; {time.perf_counter() - started:.0f} s; Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, torch {torch.__version__}, seed {options.seed}"
-    )
     for row in failed:
         print(f"FAILED: {row.case.name}")
+    print(
+        f"{len(rows)} of {len(cases)} cases, {len(rows) * len(FIGURES)} figures: {len(rows) - len(failed)} cases "
+        f"passed, {len(failed)} failed; {time.perf_counter() - started:.0f} s; Python {platform.python_version()}, "
+        f"NumPy {np.__version__}, torch {torch.__version__}, seed {options.seed}"
+    )
     if options.json:
         options.json.write_text(json.dumps([_record(row) for row in rows], indent=1))
     return 1 if failed or interrupted else 0
@@ -90,7 +90,17 @@ def _run(cases: list[Case], seed: int) -> tuple[list[Row], bool]:
     return rows, False
 
 
-def _print(rows: list[Row]) -> None:
+def _print_largest(rows: list[Row]) -> None:
+    """What the table comes to: the largest figure of each column."""
+    for dtype in (np.float64, np.float32):
+        chosen = [row for row in rows if row.case.dtype is dtype]
+        if chosen:
+            largest = {title: max(row.figures[name].value for row in chosen) for name, title in FIGURES.items()}
+            text = ", ".join(f"{title} {value:.1e}" for title, value in largest.items())
+            print(f"largest in {np.dtype(dtype).name}: {text}")
+
+
+def _print_table(rows: list[Row]) -> None:
     """One table: each figure with its tolerance."""
     table = Table("case", "neurons", "weights", "parameters", "torch", *FIGURES.values(), "", box=None, padding=(0, 1))
     for row in rows:

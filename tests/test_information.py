@@ -132,7 +132,7 @@ HALF = [0.5, 0.5]
         (lambda: entropy([]), ValueError, r"p: expected probabilities, got an empty array of shape \(0,\)"),
         (lambda: entropy(["a"]), TypeError, "p: expected an array of numbers, got dtype <U1"),
         (lambda: entropy([0.5, 0.6]), ValueError, "p: .* that sum to 1 along axis -1, got a sum of 1.1"),
-        (lambda: entropy([HALF, [0.5, 0.4]]), ValueError, "sum to 1 along axis -1, got a sum of 0.9"),
+        (lambda: entropy([HALF, [0.5, 0.6], HALF]), ValueError, "sum to 1 along axis -1, got a sum of 1.1"),
         (lambda: entropy([HALF] * 3, dim=0), ValueError, "sum to 1 along axis 0, got a sum of 1.5"),
         (lambda: entropy([1.5, -0.5]), ValueError, "p: expected values from 0 to 1, got 1.5"),
         (lambda: kl_divergence([0.5, 0.4], HALF), ValueError, "p: expected probabilities that sum to 1"),
