@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 
 from .layers import Activation, Dense, Dropout
-from .losses import Loss, loss_and_backward
+from .losses import Loss, find_loss, loss_and_backward
 from .network import Network, check_finite_targets
 
 __all__ = ["Factor", "Product", "Trace", "trace"]
@@ -164,7 +164,7 @@ def trace(network: Network, x, y, loss: Loss = "half_squared_error") -> Trace:
              = -0.02643855
     """
     pairs = _pairs(network)
-    x, y = np.atleast_1d(np.asarray(x)), check_finite_targets(y)
+    x, y = np.atleast_1d(np.array(x)), check_finite_targets(y)
     f = network.check_input(x[np.newaxis] if x.ndim == 1 else x)
     if len(f) > 1:
         raise ValueError(f"x: expected one sample, got {len(f)}")
@@ -183,8 +183,8 @@ def trace(network: Network, x, y, loss: Loss = "half_squared_error") -> Trace:
         raise ValueError(f"y: expected one class index or {f.size} target values, got shape {y.shape}")
     target = y.reshape(f.shape if y.size == f.size else 1)
     value, dH = loss_and_backward(loss, f, target)
-    name = getattr(loss, "__name__", loss) if isinstance(loss, str) or callable(loss) else "loss"
-    formula = f"L = {name}({_output(pairs, len(pairs))}, y)"
+    f_loss = find_loss(loss)[0]
+    formula = f"L = {getattr(f_loss, 'func', f_loss).__name__}({_output(pairs, len(pairs))}, y)"
     return Trace(forward, formula, float(value), _products(pairs, inputs, slopes, dH))
 
 
@@ -229,7 +229,7 @@ def _products(pairs, inputs: list[Array], slopes: list[Array | None], dH: Array)
         if "bias" in dense.parameters:
             one = Factor(f"da{n}/db{n}", np.ones(1))
             products.append(Product(f"dL/db{n}", shared, start, (one,), prefix))
-        new = (Factor(f"da{n}/d{_output(pairs, n - 1)}", dense.W),)
+        new = (Factor(f"da{n}/d{_output(pairs, n - 1)}", dense.W.copy()),)
         prefix = prefix @ dense.W
     return products
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ._validation import check_count
 from .losses import Loss, find_loss, loss_and_backward
 from .network import Network, check_finite_targets
 from .progress import progress_bar
@@ -36,6 +37,8 @@ class EntryCheck:
         The two numbers; measured by central differences.
     left, right : float
         The slopes on either side, which differ at a kink.
+    allowed : float
+        How far apart the two numbers may be: the accuracy of the step that measured it, and of the gradient's dtype.
     verdict : str
         ``"right"``, ``"wrong"``, or ``"undecidable"``: at a kink the loss has no single slope to compare with.
     """
@@ -44,14 +47,25 @@ class EntryCheck:
     name: str
     claimed: float
     measured: float
-    left: float = math.nan
-    right: float = math.nan
-    verdict: str = "right"
+    left: float
+    right: float
+    allowed: float
+    verdict: str
+
+    @property
+    def error(self) -> float:
+        """|claimed - measured|."""
+        return abs(self.claimed - self.measured)
+
+    @property
+    def size(self) -> float:
+        """The larger of the two."""
+        return max(abs(self.claimed), abs(self.measured))
 
     @property
     def relative_error(self) -> float:
-        """|claimed - measured| by the larger of the two."""
-        return abs(self.claimed - self.measured) / max(abs(self.claimed), abs(self.measured), 1e-300)
+        """The error by the size."""
+        return self.error / (self.size or 1.0)
 
     def __str__(self) -> str:
         line = f"{self.name}: claimed {self.claimed:.10g}, measured {self.measured:.10g}"
@@ -73,7 +87,9 @@ class BlockCheck:
     relative_error : float
         ||claimed - measured|| / max(||claimed||, ||measured||) over those entries.
     tolerance : float
-        What it may be: the accuracy of the differences and of the gradient's own dtype.
+        What it may be, from what each of them may be off.
+    wrong : int
+        How many of them are wrong; the parameter passes where none is.
     """
 
     name: str
@@ -81,10 +97,22 @@ class BlockCheck:
     checked: int
     relative_error: float
     tolerance: float
+    wrong: int
 
     @property
     def passed(self) -> bool:
-        return self.relative_error <= self.tolerance
+        return self.wrong == 0
+
+    @classmethod
+    def of(cls, name: str, size: int, entries: list[EntryCheck]) -> BlockCheck:
+        """Sum up what was found of a parameter's entries."""
+        decided = [entry for entry in entries if entry.verdict != "undecidable"]
+        claimed = math.hypot(*(entry.claimed for entry in decided))
+        measured = math.hypot(*(entry.measured for entry in decided))
+        norm = max(claimed, measured) or 1.0
+        error = math.hypot(*(entry.error for entry in decided)) / norm
+        allowed = math.hypot(*(entry.allowed for entry in decided)) / norm
+        return cls(name, size, len(decided), error, allowed, sum(entry.verdict == "wrong" for entry in decided))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +139,7 @@ class GradientCheck:
 
     @property
     def passed(self) -> bool:
-        return not self.wrong and all(block.passed for block in self.blocks)
+        return not self.wrong
 
     def __bool__(self) -> bool:
         return self.passed
@@ -209,6 +237,13 @@ def check_gradient(
     else:
         f, theta, claimed = target, *_vector_and_gradient(*arguments)
         names, precision = {"theta": np.arange(theta.size).reshape(theta.shape)}, np.finfo(np.float64).eps
+    if theta.size == 0:
+        raise ValueError("theta: expected at least one entry to check, got none")
+    if claimed.shape != theta.shape:
+        raise ValueError(f"gradient: expected the shape of theta {theta.shape}, got {claimed.shape}")
+    if not np.isfinite(claimed).all():
+        raise ValueError(f"gradient: expected all entries finite, got {claimed[~np.isfinite(claimed)][0]}")
+    entries = min(theta.size, 2000) if entries is None else check_count(entries, "entries")
     base = _number(f(theta.copy()))
     if (again := _number(f(theta.copy()))) != base:
         told = f"two calls gave {base!r} and {again!r}, {abs(again - base):.1e} apart"
@@ -226,38 +261,34 @@ def check_gradient(
                 position = ", ".join(map(str, np.argwhere(block == i)[0])) if block.ndim else ""
                 checked.append(check.entry(int(i), f"{name}[{position}]"))
                 report(done := done + 1, name)
-            blocks.append(check.block(name, block.size, checked))
+            blocks.append(BlockCheck.of(name, block.size, checked))
             all_entries += checked
     return GradientCheck(
-        check.block("all", theta.size, all_entries),
+        BlockCheck.of("all", theta.size, all_entries),
         blocks,
-        worst=max(all_entries, key=check.excess),
+        worst=max(all_entries, key=lambda e: -1.0 if e.verdict == "undecidable" else e.error / e.allowed),
         wrong=[e for e in all_entries if e.verdict == "wrong"],
         undecidable=[e for e in all_entries if e.verdict == "undecidable"],
     )
 
 
-def _choose(block: Array, total: int, entries: int | None, rng) -> Array:
+def _choose(block: Array, total: int, entries: int, rng) -> Array:
     """Which entries of a block to measure: its share of them, and at least one."""
-    entries = min(total, 2000) if entries is None else entries
     count = min(len(block), math.ceil(entries * len(block) / total))
     return np.sort(rng.choice(block, count, replace=False))
 
 
 def _number(value) -> float:
-    if isinstance(value, bool) or np.ndim(value) or not np.isrealobj(value):
+    if np.ndim(value) or np.asarray(value).dtype.kind not in "iuf":
         raise TypeError(f"the function: expected it to return one real number, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"the function: expected it to return a finite number, got {value!r}")
     return float(value)
 
 
 def _vector_and_gradient(theta, gradient) -> tuple[Array, Array]:
     theta = np.array(theta, dtype=np.float64)
-    claimed = np.array(gradient(theta.copy()) if callable(gradient) else gradient, dtype=np.float64)
-    if claimed.shape != theta.shape:
-        raise ValueError(f"gradient: expected the shape of theta {theta.shape}, got {claimed.shape}")
-    if theta.size == 0 or not np.isfinite(claimed).all():
-        raise ValueError("gradient: expected at least one entry, all of them finite")
-    return theta, claimed
+    return theta, np.array(gradient(theta.copy()) if callable(gradient) else gradient, dtype=np.float64)
 
 
 def _of_network(network: Network, X, y, loss: Loss, sample_weight, training: bool):
@@ -294,6 +325,7 @@ class _Differences:
     TRUNCATION = 1e-8  # relative: h^4 = 3e-13, with room for a fifth derivative 3 10^4 times the first
     STEPS = np.finfo(np.float64).eps ** 0.2 * 10.0 ** -np.arange(5)  # relative, from the best down to 7e-8
     DOUBT = 10  # what looks like a kink or curvature may distort the estimate by so many times its own size
+    SMOOTH = 1e-3  # relative: a step with more doubt than this has met a kink, and proves nothing right
 
     def __init__(self, f: Function, theta: Array, claimed: Array, base: float, precision: float) -> None:
         self.f, self.theta, self.claimed, self.base = f, theta, claimed, base
@@ -304,15 +336,20 @@ class _Differences:
         self.absolute = self.ROUNDINGS * precision * float(np.abs(claimed).max())
 
     def entry(self, i: int, name: str) -> EntryCheck:
-        """Measure one entry, at smaller and smaller steps until one decides."""
+        """Measure one entry: until a step proves it right, or none has and at least one refutes it.
+
+        A refuted entry is looked at with the smaller steps too. Two kinks, one on each side, look like a smooth
+        function from afar; where the slope near by is another one, the refutation is void.
+        """
+        refuting = None
         for step in self.STEPS:
             entry, doubt = self._measure(i, name, step)
-            excess = abs(entry.claimed - entry.measured) - self.allowed(entry, step)
-            if excess <= 0:
-                return entry
-            if excess > self.DOUBT * doubt:
-                return dataclasses.replace(entry, verdict="wrong")
-        return dataclasses.replace(entry, verdict="undecidable")
+            if refuting and abs(entry.measured - refuting.measured) <= entry.allowed + refuting.allowed:
+                continue
+            if entry.error <= entry.allowed and doubt <= entry.allowed + self.SMOOTH * entry.size:
+                return dataclasses.replace(entry, verdict="right")
+            refuting = entry if entry.error > entry.allowed + self.DOUBT * doubt else None
+        return dataclasses.replace(refuting, verdict="wrong") if refuting else entry
 
     def _measure(self, i: int, name: str, step: float) -> tuple[EntryCheck, float]:
         """The entry as measured with this step, and how much the two steps that it takes disagree.
@@ -326,7 +363,9 @@ class _Differences:
         doubt = abs(wide - narrow) + abs(2 * (near_right - near_left) - (right - left))
         measured = (4 * narrow - wide) / 3
         claimed = float(self.claimed.flat[i])
-        return EntryCheck(i, name, claimed, measured, near_left, near_right), doubt
+        noise = self.rounding / (self._scale(i) * step)
+        allowed = self.relative * max(abs(claimed), abs(measured)) + self.absolute + noise
+        return EntryCheck(i, name, claimed, measured, near_left, near_right, allowed, "undecidable"), doubt
 
     def _slopes(self, i: int, step: float) -> tuple[float, float]:
         """The one-sided differences below and above."""
@@ -341,36 +380,3 @@ class _Differences:
 
     def _scale(self, i: int) -> float:
         return max(1.0, abs(float(self.theta.flat[i])))
-
-    def allowed(self, entry: EntryCheck, step: float) -> float:
-        """How far claimed and measured may be apart where both are right."""
-        size = max(abs(entry.claimed), abs(entry.measured))
-        return self.relative * size + self.absolute + self.rounding / (self._scale(entry.index) * step)
-
-    def excess(self, entry: EntryCheck) -> float:
-        """The difference in terms of what is allowed at the best step; an undecidable entry has none."""
-        if entry.verdict == "undecidable":
-            return -1.0
-        return abs(entry.claimed - entry.measured) / self.allowed(entry, self.STEPS[0])
-
-    def block(self, name: str, size: int, entries: list[EntryCheck]) -> BlockCheck:
-        decided = _decided(entries)
-        norm = max(_norms(decided), np.finfo(float).tiny)
-        # Independent errors add up as the root of their number; a kink near by takes a smaller, noisier step.
-        noise = (self.rounding / self.STEPS[0] + self.absolute) * math.sqrt(max(len(decided), 1))
-        return BlockCheck(name, size, len(decided), _relative_error(entries), self.relative + noise / norm)
-
-
-def _decided(entries: list[EntryCheck]) -> list[EntryCheck]:
-    return [entry for entry in entries if entry.verdict != "undecidable"]
-
-
-def _norms(entries: list[EntryCheck]) -> float:
-    """The larger of ||claimed|| and ||measured||."""
-    return max(math.hypot(*(e.claimed for e in entries)), math.hypot(*(e.measured for e in entries)))
-
-
-def _relative_error(entries: list[EntryCheck]) -> float:
-    decided = _decided(entries)
-    difference = math.hypot(*(e.claimed - e.measured for e in decided))
-    return difference / (_norms(decided) or 1.0)

@@ -34,7 +34,9 @@ def plain_environment(monkeypatch):
 @pytest.fixture
 def without_rich(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "rich"]:
-        monkeypatch.setitem(sys.modules, name, None)  # what Python takes for a package that cannot be imported
+        monkeypatch.setitem(
+            sys.modules, name, None
+        )  # what Python takes for a package that cannot be imported
 
 
 def count(total, enabled=True, title="counting"):
@@ -67,7 +69,8 @@ def test_a_check_is_silent_and_training_is_not_unless_told(capfd):
 
 
 @pytest.mark.parametrize(
-    ("total", "lines"), [(1, 1), (3, 3), (19, 19), (20, 20), (21, 20), (30, 20), (100, 20), (101, 20), (12345, 20)]
+    ("total", "lines"),
+    [(1, 1), (3, 3), (19, 19), (20, 20), (21, 20), (30, 20), (100, 20), (101, 20), (12345, 20)],
 )
 def test_plain_lines_on_stderr_outside_a_terminal(total, lines, capfd):
     count(total)
@@ -85,7 +88,10 @@ def test_plain_lines_on_stderr_outside_a_terminal(total, lines, capfd):
 
 @pytest.mark.parametrize(
     ("work", "first", "last"),
-    [("fit", "epoch 1/3  loss ", "epoch 3/3  loss "), ("check", "entries 1/8  0.weight", "entries 8/8  0.bias")],
+    [
+        ("fit", "epoch 1/3  loss ", "epoch 3/3  loss "),
+        ("check", "entries 1/8  0.weight", "entries 8/8  0.bias"),
+    ],
 )
 def test_what_the_lines_of_training_and_checking_say(work, first, last, capfd):
     WORK[work](True)
@@ -141,8 +147,14 @@ def test_without_rich_a_terminal_gets_lines(without_rich):
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
 def test_an_error_in_the_work_passes_through(stream):
-    with pytest.raises(ZeroDivisionError), redirect_stderr(stream()) as shown, progress_bar("counting", 3) as report:
+    with (
+        pytest.raises(ZeroDivisionError),
+        redirect_stderr(stream()) as shown,
+        progress_bar("counting", 3) as report,
+    ):
         report(1, "one")
         raise ZeroDivisionError
     assert "one" in shown.getvalue()
-    assert shown.getvalue().count("\x1b[?25l") == shown.getvalue().count("\x1b[?25h")  # no hidden cursor stays behind
+    assert shown.getvalue().count("\x1b[?25l") == shown.getvalue().count(
+        "\x1b[?25h"
+    )  # no hidden cursor stays behind

@@ -1,4 +1,4 @@
-"""The chain rule of one sample: every factor by plain Python, every product by the network, every line of the print."""
+"""The chain rule of one sample: factors by plain Python, products by the network, the print word for word."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sigmoid(a):
     return 1 / (1 + math.exp(-a))
 
 
-# ---- the four-layer chain of the slides -----------------------------------------------------------------------------
+# ---- the four-layer chain of the slides --------------------------------------------------------------------
 
 
 def slide_chain(w, b):
@@ -63,7 +63,7 @@ def by_hand(x, y, w, b):
     return a, f, (f[4] - y) ** 2 / 2, factors
 
 
-# As the slides print them, from the last weight down; in brackets what is "already computed, re-use (propagate)!".
+# From the last weight down, as on the slides; in brackets what is "already computed, re-use (propagate)!".
 FORMULAS = {
     "dL/dw4": "dL/df4 * df4/da4 * da4/dw4",
     "dL/dw3": "[dL/df4 * df4/da4] * da4/df3 * df3/da3 * da3/dw3",
@@ -86,7 +86,9 @@ def test_every_factor_of_the_slides_chain_is_right(x, y, w, b):
         for factor in parts:
             # A few roundings each; 1 - f and f - y may lose a digit of f.
             assert factor.value.item() == pytest.approx(factors[factor.name], rel=1e-13), factor.name
-        assert product.value.item() == pytest.approx(math.prod(factors[factor.name] for factor in parts), rel=1e-12)
+        assert product.value.item() == pytest.approx(
+            math.prod(factors[factor.name] for factor in parts), rel=1e-12
+        )
         if product.shared:
             shared = math.prod(factors[factor.name] for factor in product.shared)
             assert product.prefix.item() == pytest.approx(shared, rel=1e-12)
@@ -114,7 +116,7 @@ def test_every_printed_line_of_the_slides_chain_is_right(x, y, w, b):
     assert str(trace(slide_chain(w, b), x, y)).splitlines() == lines
 
 
-# ---- any chain ------------------------------------------------------------------------------------------------------
+# ---- any chain ---------------------------------------------------------------------------------------------
 
 LOSSES = {
     "half_squared_error": [0.25, -1.0],
@@ -134,7 +136,8 @@ NETWORKS = {
     "no bias": functools.partial(MLP, [3, 4, 2], activation="silu", bias=False),
     "dropout": functools.partial(MLP, [3, 4, 2], activation="softplus", dropout=0.5),
     "options": lambda **options: Network(
-        [Dense(3, 2, rng=options["rng"]), Activation("leaky_relu", negative_slope=0.25)], dtype=options["dtype"]
+        [Dense(3, 2, rng=options["rng"]), Activation("leaky_relu", negative_slope=0.25)],
+        dtype=options["dtype"],
     ),
 }
 SAMPLE = np.array([0.5, -1.0, 2.0])
@@ -200,7 +203,7 @@ def test_a_bias_re_uses_what_stands_beside_its_weight(architecture):
         assert np.array_equal(bias.value, bias.prefix)
 
 
-# ---- printed --------------------------------------------------------------------------------------------------------
+# ---- printed -----------------------------------------------------------------------------------------------
 
 
 def one_weight(w):
@@ -273,7 +276,7 @@ def test_the_print_of_the_3_4_2_network():
     [
         ("mse_loss", "L = mse_loss(a1, y)"),
         (losses.l1_loss, "L = l1_loss(a1, y)"),
-        ((losses.l1_loss, losses.l1_loss_backward), "L = loss(a1, y)"),
+        ((losses.l1_loss, losses.l1_loss_backward), "L = l1_loss(a1, y)"),
         (functools.partial(losses.huber_loss, delta=2.0), "L = huber_loss(a1, y"),
     ],
     ids=["name", "function", "pair", "partial"],
@@ -292,7 +295,7 @@ def test_a_derivative_by_its_name():
         traced["dL/dw5"]
 
 
-# ---- what stays -----------------------------------------------------------------------------------------------------
+# ---- what stays --------------------------------------------------------------------------------------------
 
 
 def test_a_trace_keeps_its_numbers_when_training_goes_on():
@@ -316,7 +319,7 @@ def test_a_trace_changes_nothing():
     assert one == other  # the dropout masks go on as if nothing had happened
 
 
-# ---- what is refused ------------------------------------------------------------------------------------------------
+# ---- what is refused ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -348,7 +351,13 @@ def test_other_layers_are_refused(layers):
         (np.ones((1, 1, 3)), [0, 1], "mse_loss", ValueError, r"X: expected shape \(N, 3\)"),
         ([1.0, np.nan, 2.0], [0, 1], "mse_loss", ValueError, "X: expected finite numbers"),
         (["a", "b", "c"], [0, 1], "mse_loss", TypeError, "X: expected numbers"),
-        (SAMPLE, [0, 1, 2], "mse_loss", ValueError, r"y: expected one class index or 2 target values, got shape \(3,\)"),
+        (
+            SAMPLE,
+            [0, 1, 2],
+            "mse_loss",
+            ValueError,
+            r"y: expected one class index or 2 target values, got shape \(3,\)",
+        ),
         (SAMPLE, [], "mse_loss", ValueError, r"y: expected .*got shape \(0,\)"),
         (SAMPLE, [0, np.nan], "mse_loss", ValueError, "y: expected finite numbers"),
         (SAMPLE, 1, "mse_loss", ValueError, "target: expected the shape"),
