@@ -74,11 +74,12 @@ class History:
         """Counted from 0: where the validation loss was lowest; None without validation data."""
         return int(np.argmin(self.validation_loss)) if self.validation_loss else None
 
-    def _add(self, loss: float, scores: dict[str, float], lr: float, seconds: float) -> None:
-        """One more epoch, in all lists or, where something interrupted its computation, in none."""
+    def _add(self, loss: float, scores: list[float], lr: float, seconds: float) -> None:
+        """One more epoch; the scores are those of all metrics, after the validation loss where there is one."""
         self.loss.append(loss)
-        for name, score in scores.items():
-            (self.validation_loss if name == "loss" else self.metrics[name]).append(score)
+        self.validation_loss += scores[: len(scores) - len(self.metrics)]
+        for values, score in zip(self.metrics.values(), scores[len(scores) - len(self.metrics) :], strict=True):
+            values.append(score)
         self.lr.append(lr)
         self.seconds.append(seconds)
 
@@ -215,25 +216,26 @@ def fit(
     batch_size = min(len(training), check_count(len(training) if batch_size is None else batch_size, "batch_size"))
     if weight is not None:
         weight = weight / _mean_weight(weight[training])
-    functions = dict(map(_find_metric, metrics))
-    if validates:
-        functions = {"loss": find_loss(loss)[0]} | functions
+    functions = _find_metrics(metrics)
+    judges = [find_loss(loss)[0]] * validates + list(functions.values())
     every_epoch, every_batch = _when(schedule, schedule_every)
     stopper = _Stopper(network, early_stopping, validates)
-    history = History(metrics={name: [] for name in functions if name != "loss"})
+    history = History(metrics={name: [] for name in functions})
 
     def batches(order: Array):
         return _batches(network, X, y, weight, order, batch_size, drop_last)
 
-    _rehearse(network, batches(training[-(len(training) % batch_size or batch_size) :]), loss, optimizer)
-    _scores(network, judged, functions)
+    short = 0 if drop_last else len(training) % batch_size
+    _rehearse(network, batches(training[-(short or batch_size) :]), loss, optimizer)
+    _scores(network, judged, judges)
     with progress_bar("epoch", epochs, progress) as report:
         try:
             for epoch in range(epochs):
                 started = time.perf_counter()
                 order = rng.permutation(training) if shuffle else training
                 training_loss, lr = _descend(network, batches(order), loss, optimizer, every_batch)
-                history._add(training_loss, _scores(network, judged, functions), lr, time.perf_counter() - started)
+                scores = _scores(network, judged, judges)
+                history._add(training_loss, scores, lr, time.perf_counter() - started)
                 done = stopper.after(history)
                 every_epoch(history)
                 report(epoch + 1, history.latest())
@@ -360,14 +362,14 @@ def _descend(network: Network, batches, loss: Loss, optimizer, every_batch: Call
     return total / seen, lr
 
 
-def _scores(network: Network, judged: tuple[Array, Array, Array], functions: dict[str, Callable]) -> dict[str, float]:
-    """What each function says of the network's output, which is read a block of rows at a time."""
-    if not functions:
-        return {}
+def _scores(network: Network, judged: tuple[Array, Array, Array], judges: list[Callable]) -> list[float]:
+    """What each function says of the network's output, which is computed a block of rows at a time."""
+    if not judges:
+        return []
     X, y, rows = judged
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
     output = np.concatenate([network.predict(X[block]) for block in blocks])
-    return {name: float(function(output, y[rows])) for name, function in functions.items()}
+    return [float(judge(output, y[rows])) for judge in judges]
 
 
 def _when(schedule, every: str) -> tuple[Callable[[History], None], Callable[[], None]]:
@@ -385,12 +387,17 @@ def _when(schedule, every: str) -> tuple[Callable[[History], None], Callable[[],
     return lambda history: schedule.step(), lambda: None
 
 
-def _find_metric(metric: Metric) -> tuple[str, Callable[[Array, Array], float]]:
-    if callable(metric):
-        return getattr(metric, "__name__", repr(metric)), metric
-    if metric not in METRICS:
-        raise ValueError(f"metrics: expected functions, or names among {', '.join(METRICS)}; got {metric!r}")
-    return metric, METRICS[metric]
+def _find_metrics(metrics: Sequence[Metric]) -> dict[str, Callable[[Array, Array], float]]:
+    """The functions by the names that their values get in the history."""
+    found: dict[str, Callable[[Array, Array], float]] = {}
+    for metric in metrics:
+        if not callable(metric) and metric not in METRICS:
+            raise ValueError(f"metrics: expected functions, or names among {', '.join(METRICS)}; got {metric!r}")
+        name = getattr(metric, "__name__", repr(metric)) if callable(metric) else metric
+        if name in found:
+            raise ValueError(f"metrics: expected different names, got {name!r} twice")
+        found[name] = metric if callable(metric) else METRICS[metric]
+    return found
 
 
 class _Stopper:

@@ -828,6 +828,15 @@ BAD = {
         ValueError,
         "reduction='none'",
     ),
+    "loss of many numbers, last batch dropped": (
+        {
+            "loss": functools.partial(losses.cross_entropy, reduction="none"),
+            "drop_last": True,
+            "batch_size": 499,
+        },
+        ValueError,
+        "reduction='none'",
+    ),
     "weights for a pair without reduction": (
         {"loss": pair_without_reduction(), "y": np.zeros((2500, 3)), "sample_weight": np.ones(2500)},
         TypeError,
