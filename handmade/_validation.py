@@ -80,3 +80,26 @@ def check_count(value, name: str, least: int = 1) -> int:
     if value < least:
         raise ValueError(f"{name}: expected an integer of at least {least}, got {value}")
     return int(value)
+
+
+def check_dtype(dtype) -> np.dtype:
+    """Give ``dtype`` as float64 or float32, the two that a network computes in.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+
+    Examples
+    --------
+    >>> check_dtype("float32")
+    dtype('float32')
+    """
+    try:
+        known = np.dtype(dtype)
+    except TypeError:
+        known = None
+    # NumPy takes None for float64, also in a comparison.
+    if dtype is None or known is None or known not in (np.dtype(np.float64), np.dtype(np.float32)):
+        raise TypeError(f"dtype: expected float64 or float32, got {known or repr(dtype)}")
+    return known

@@ -5,7 +5,7 @@ The contract of every pair, without exception:
 * ``H = f(A)`` maps pre-activations to activations of the same shape.
 * ``dA = f_backward(dH, A)`` or ``dA = f_backward(dH, H)`` takes the upstream gradient first and asks by name for the
   one array that it needs: the pre-activation ``A`` or the activation ``H``. Options follow, as keywords.
-* ``out`` receives the result, where it is given.
+* ``out`` receives the result, where it is given. The arrays of a backward are ndarrays of one shape and dtype.
 
 Every formula holds in both tails. The sums of the textbook that cancel (``1 - s`` near ``s = 1``, ``log(1 + e^a)``)
 are written from the *small* side, ``e^-|a|``, which loses no digit and cannot overflow. ``|a|`` is ``max(a, -a)``
@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ._resumable import positive
 from ._validation import floating
 
 __all__ = [
@@ -264,7 +265,10 @@ def _mills_polynomial(single: bool) -> list[float]:
 def _normal(A: Array) -> tuple[Array, Array]:
     """The normal distribution: Phi(a), exact in both tails, and the density phi(a)."""
     X = np.minimum(np.maximum(A, -A), _NORMAL_TAIL_ENDS)
-    density = np.exp(X * X / -2)
+    # The rounding of x^2 would be as large a relative error of its exponential: split off what squares exactly.
+    rough = np.round(X * 256) / 256
+    density = np.exp(rough * rough / -2)
+    density *= np.exp((rough - X) * (rough + X) / 2)
     density *= 1 / math.sqrt(2 * math.pi)
     T = (X - 4) / (X + 4)
     first, *others = _mills_polynomial(A.dtype == np.float32)
@@ -391,8 +395,9 @@ def softplus(A, beta: float = 1.0, out=None) -> Array:
 
 def _times(beta: float, A: Array) -> Array:
     """beta a; infinite, which is as good as enormous, where that is too large for the dtype."""
+    beta = positive(beta, "beta")
     with np.errstate(over="ignore"):
-        return np.multiply(float(beta), A, out=np.empty_like(A))
+        return np.multiply(beta, A, out=np.empty_like(A))
 
 
 def softplus_backward(dH, A, beta: float = 1.0, out=None) -> Array:

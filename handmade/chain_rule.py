@@ -163,7 +163,11 @@ def trace(network: Network, x, y, loss: Loss = "half_squared_error") -> Trace:
              = -0.2689414 * 0.1966119 * 0.5
              = -0.02643855
     """
+    if not isinstance(network, Network):
+        raise TypeError(f"trace: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
     pairs = _pairs(network)
+    if not pairs:
+        raise ValueError(f"trace: expected at least one Dense layer, got {network!r}")
     x, y = np.atleast_1d(np.array(x)), check_finite_targets(y)
     f = network.check_input(x[np.newaxis] if x.ndim == 1 else x)
     if len(f) > 1:

@@ -41,7 +41,7 @@ class Residual(Sequential):
     def __init__(self, layers: Sequence[Layer]) -> None:
         super().__init__(layers)
         if self.in_features:
-            self.out_features(self.in_features)
+            self.width_after(self.in_features)
 
     def forward(self, X: Array, training: bool = False) -> Array:
         return np.add(X, super().forward(X, training), out=self.memory.array("H", X.shape, X.dtype))
@@ -53,8 +53,8 @@ class Residual(Sequential):
     def predict(self, X: Array) -> Array:
         return X + super().predict(X)
 
-    def out_features(self, in_features: int) -> int:
-        width = super().out_features(in_features)
+    def width_after(self, in_features: int) -> int:
+        width = super().width_after(in_features)
         if width != in_features:
             raise ValueError(f"Residual: expected a block that ends as wide as it starts, {in_features}, got {width}")
         return width
@@ -94,8 +94,8 @@ class Concatenate(Sequential):
     def predict(self, X: Array) -> Array:
         return np.concatenate((X, super().predict(X)), axis=1)
 
-    def out_features(self, in_features: int) -> int:
-        return in_features + super().out_features(in_features)
+    def width_after(self, in_features: int) -> int:
+        return in_features + super().width_after(in_features)
 
 
 class Parallel(Layer):
@@ -117,7 +117,7 @@ class Parallel(Layer):
     --------
     >>> from handmade.layers import Dense
     >>> family = Parallel([Dense(24, 6)], [Dense(12, 6)])
-    >>> family.in_features, family.out_features(36)
+    >>> family.in_features, family.width_after(36)
     (36, 12)
     """
 
@@ -134,7 +134,7 @@ class Parallel(Layer):
                 raise ValueError(f"Parallel: expected groups that know their input width, got {group!r}")
         self.in_features = sum(group.in_features for group in self.groups)
         self._in = _slices([group.in_features for group in self.groups])
-        self._out = _slices([group.out_features(group.in_features) for group in self.groups])
+        self._out = _slices([group.width_after(group.in_features) for group in self.groups])
 
     def forward(self, X: Array, training: bool = False) -> Array:
         H = self.memory.array("H", (len(X), self._out[-1].stop), X.dtype)
@@ -153,8 +153,8 @@ class Parallel(Layer):
     def predict(self, X: Array) -> Array:
         return np.concatenate([g.predict(X[:, into]) for g, into in zip(self.groups, self._in, strict=True)], axis=1)
 
-    def out_features(self, in_features: int) -> int:
-        super().out_features(in_features)
+    def width_after(self, in_features: int) -> int:
+        super().width_after(in_features)
         return self._out[-1].stop
 
     def leaves(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:

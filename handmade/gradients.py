@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ._validation import check_count
+from .layers import Layer
 from .losses import Loss, find_loss, loss_and_backward
 from .network import Network, check_finite_targets
 from .progress import progress_bar
@@ -119,6 +120,8 @@ class BlockCheck:
 class GradientCheck:
     """The verdict of `check_gradient`; true where it passed, and printed as a table.
 
+    It passes where at least one entry could be decided, and none is wrong.
+
     Attributes
     ----------
     blocks : list of BlockCheck
@@ -139,7 +142,7 @@ class GradientCheck:
 
     @property
     def passed(self) -> bool:
-        return not self.wrong
+        return not self.wrong and self.total.checked > 0
 
     def __bool__(self) -> bool:
         return self.passed
@@ -148,7 +151,7 @@ class GradientCheck:
         width = max(len("parameter"), *(len(block.name) for block in self.blocks))
         lines = [f"{'parameter':<{width}}  {'checked':>13}  relative error  tolerance"]
         for b in self.blocks:
-            verdict = "pass" if b.passed else "FAIL"
+            verdict = ("pass" if b.checked else "undecided") if b.passed else "FAIL"
             count = f"{b.checked}/{b.size}"
             lines.append(f"{b.name:<{width}}  {count:>13}  {b.relative_error:>14.1e}  {b.tolerance:>9.1e}  {verdict}")
         lines.append(f"worst entry: {self.worst}")
@@ -156,11 +159,17 @@ class GradientCheck:
             lines.append(f"undecidable: {entry}")
         if len(self.undecidable) > 3:
             lines.append(f"undecidable: {len(self.undecidable) - 3} more")
-        checked, wrong = sum(b.checked for b in self.blocks), len(self.wrong)
-        failed = sum(not b.passed for b in self.blocks)
-        told = f"{wrong} of {checked} entries wrong, {failed} of {len(self.blocks)} parameters fail"
-        lines.append(f"PASS: {checked} entries agree" if self.passed else f"FAIL: {told}")
+        lines.append(self._verdict())
         return "\n".join(lines)
+
+    def _verdict(self) -> str:
+        checked, wrong = self.total.checked, len(self.wrong)
+        if self.passed:
+            return f"PASS: {checked} entries agree"
+        if not wrong:
+            return "UNDECIDED: at no entry did the differences tell right from wrong"
+        failed = sum(not block.passed for block in self.blocks)
+        return f"FAIL: {wrong} of {checked} entries wrong, {failed} of {len(self.blocks)} parameters fail"
 
     __repr__ = __str__
 
@@ -185,8 +194,9 @@ def check_gradient(
     the fault of the differences; else the step is made smaller. Where no step decides, the point is a kink (of a
     ReLU, a hinge), and the entry undecidable.
 
-    Nothing of the network changes: the check works on copies. Dropout masks are drawn once and kept. A float32
-    network is measured in float64, so its gradient is judged by its own rounding alone.
+    Nothing of the network changes: the check works on copies. Dropout masks are drawn once and kept. The loss of a
+    float32 network is measured in float64; what its gradient may be off is what the same backward pass gives
+    differently in float64.
 
     Parameters
     ----------
@@ -231,12 +241,16 @@ def check_gradient(
     worst entry: theta[1]: claimed 4.002, measured 4, relative error 5.0e-04
     FAIL: 1 of 2 entries wrong, 1 of 1 parameters fail
     """
+    if len(arguments) != 2 or (isinstance(target, Layer) and not isinstance(target, Network)):
+        raise TypeError(
+            f"check_gradient: expected (network, X, y) with a Network, or (f, theta, gradient), got "
+            f"{', '.join(type(argument).__name__ for argument in (target, *arguments))}"
+        )
     if isinstance(target, Network):
-        f, theta, claimed, names = _of_network(target, *arguments, loss, sample_weight, training)
-        precision = np.finfo(target.dtype).eps
+        f, theta, claimed, own, names = _of_network(target, *arguments, loss, sample_weight, training)
     else:
         f, theta, claimed = target, *_vector_and_gradient(*arguments)
-        names, precision = {"theta": np.arange(theta.size).reshape(theta.shape)}, np.finfo(np.float64).eps
+        names, own = {"theta": np.arange(theta.size).reshape(theta.shape)}, np.zeros(theta.shape)
     if theta.size == 0:
         raise ValueError("theta: expected at least one entry to check, got none")
     if claimed.shape != theta.shape:
@@ -249,7 +263,7 @@ def check_gradient(
         told = f"two calls gave {base!r} and {again!r}, {abs(again - base):.1e} apart"
         raise ValueError(f"the function is not deterministic: {told}; give its random numbers a fixed seed")
 
-    check = _Differences(f, theta, claimed, base, precision)
+    check = _Differences(f, theta, claimed, base, own)
     rng = np.random.default_rng(rng)
     chosen = {name: _choose(block.reshape(-1), theta.size, entries, rng) for name, block in names.items()}
     total = sum(map(len, chosen.values()))
@@ -292,12 +306,16 @@ def _vector_and_gradient(theta, gradient) -> tuple[Array, Array]:
 
 
 def _of_network(network: Network, X, y, loss: Loss, sample_weight, training: bool):
-    """The loss as a function of theta in float64, and the gradient that the network claims."""
+    """The loss as a function of theta in float64, the gradient that the network claims, and how it is rounded.
+
+    The rounding of a float32 gradient is measured: it is what the same backward pass does differently in float64.
+    """
     X, y = network.check_input(X), check_finite_targets(y)
-    worker = copy.deepcopy(network)
-    _, claimed = worker.backpropagate(X, y, loss, sample_weight, training)
+    y = y.astype(network.dtype) if y.dtype.kind == "f" else y
+    _, claimed = copy.deepcopy(network).backpropagate(X, y, loss, sample_weight, training)
     witness = network.astype(np.float64)
     X = X.astype(np.float64)
+    _, exact = copy.deepcopy(witness).backpropagate(X, y, loss, sample_weight, training)
     f = find_loss(loss)[0]
     generators = [leaf.rng for _, leaf in witness.leaves() if hasattr(leaf, "rng")]
     states = [generator.bit_generator.state for generator in generators]
@@ -310,7 +328,9 @@ def _of_network(network: Network, X, y, loss: Loss, sample_weight, training: boo
         return f(H, y) if sample_weight is None else loss_and_backward(loss, H, y, sample_weight)[0]
 
     theta = witness.theta.copy()
-    return value, theta, claimed.astype(np.float64), network.blocks(np.arange(theta.size))
+    claimed = claimed.astype(np.float64)
+    own = np.abs(claimed - exact) if np.isfinite(claimed).all() else claimed
+    return value, theta, claimed, own, network.blocks(np.arange(theta.size))
 
 
 class _Differences:
@@ -319,59 +339,66 @@ class _Differences:
     With a step h the central difference D(h) is off by h^2 f'''/6 (truncation) and by eps |f| / h (rounding). The
     combination (4 D(h/2) - D(h)) / 3 is rid of the first but for terms in h^4, so h can be large enough, eps^(1/5),
     to make the second small: about 1e-12 in all.
+
+    ``own`` is how far each claimed entry may be off by the rounding of a dtype less precise than float64.
     """
 
     ROUNDINGS = 32  # how many eps |f| an evaluation of f may be off: the length of its chain of operations
     TRUNCATION = 1e-8  # relative: h^4 = 3e-13, with room for a fifth derivative 3 10^4 times the first
-    STEPS = np.finfo(np.float64).eps ** 0.2 * 10.0 ** -np.arange(5)  # relative, from the best down to 7e-8
+    STEPS = np.finfo(np.float64).eps ** 0.2 * 10.0 ** -np.arange(6)  # relative, from the best down to 7e-9
     DOUBT = 10  # what looks like a kink or curvature may distort the estimate by so many times its own size
     SMOOTH = 1e-3  # relative: a step with more doubt than this has met a kink, and proves nothing right
+    DECISIVE = 0.1  # relative to the largest entry: where noise is larger, agreement proves nothing
 
-    def __init__(self, f: Function, theta: Array, claimed: Array, base: float, precision: float) -> None:
-        self.f, self.theta, self.claimed, self.base = f, theta, claimed, base
-        # The smallest normal number keeps a loss of exactly zero from promising exact differences.
-        self.rounding = self.ROUNDINGS * np.finfo(np.float64).eps * max(abs(base), np.finfo(np.float64).tiny)
-        # A gradient entry is a sum over samples and paths, each rounded: no better than its dtype allows.
-        self.relative = max(self.TRUNCATION, self.ROUNDINGS * precision)
-        self.absolute = self.ROUNDINGS * precision * float(np.abs(claimed).max())
+    def __init__(self, f: Function, theta: Array, claimed: Array, base: float, own: Array) -> None:
+        self.f, self.theta, self.claimed, self.base, self.own = f, theta, claimed, base, own
+        self.largest = float(np.abs(claimed).max())
+        # A gradient entry is a sum over samples and paths, each rounded.
+        self.absolute = self.ROUNDINGS * np.finfo(np.float64).eps * self.largest
 
     def entry(self, i: int, name: str) -> EntryCheck:
-        """Measure one entry: until a step proves it right, or none has and at least one refutes it.
+        """Measure one entry: until a step proves it right, or none has, and one refutes it and another confirms that.
 
         A refuted entry is looked at with the smaller steps too. Two kinks, one on each side, look like a smooth
-        function from afar; where the slope near by is another one, the refutation is void.
+        function from afar, and a wave shorter than the step like anything; where the slope near by is another one,
+        the refutation is void.
         """
-        refuting = None
+        refuting, confirmed = None, False
         for step in self.STEPS:
-            entry, doubt = self._measure(i, name, step)
+            entry, doubt, precision = self._measure(i, name, step)
             if refuting and abs(entry.measured - refuting.measured) <= entry.allowed + refuting.allowed:
+                confirmed = True
                 continue
-            if entry.error <= entry.allowed and doubt <= entry.allowed + self.SMOOTH * entry.size:
+            agrees = entry.error <= entry.allowed and doubt <= entry.allowed + self.SMOOTH * entry.size
+            if agrees and (entry.error == 0 or precision <= self.DECISIVE * max(entry.size, self.largest)):
                 return dataclasses.replace(entry, verdict="right")
             refuting = entry if entry.error > entry.allowed + self.DOUBT * doubt else None
-        return dataclasses.replace(refuting, verdict="wrong") if refuting else entry
+            confirmed = False
+        return dataclasses.replace(refuting, verdict="wrong") if confirmed else entry
 
-    def _measure(self, i: int, name: str, step: float) -> tuple[EntryCheck, float]:
-        """The entry as measured with this step, and how much the two steps that it takes disagree.
+    def _measure(self, i: int, name: str, step: float) -> tuple[EntryCheck, float, float]:
+        """The entry as measured with this step, how much the two steps that it takes disagree, and its precision.
 
         A smooth function has D(h) = D(h/2) and slopes on the two sides that close in proportion to h, but for
         higher orders. A kink anywhere within the step violates one of the two by at least a tenth of its jump.
         """
-        left, right = self._slopes(i, step)
-        near_left, near_right = self._slopes(i, step / 2)
+        left, right, size = self._slopes(i, step)
+        near_left, near_right, _ = self._slopes(i, step / 2)
         wide, narrow = (left + right) / 2, (near_left + near_right) / 2
         doubt = abs(wide - narrow) + abs(2 * (near_right - near_left) - (right - left))
         measured = (4 * narrow - wide) / 3
         claimed = float(self.claimed.flat[i])
-        noise = self.rounding / (self._scale(i) * step)
-        allowed = self.relative * max(abs(claimed), abs(measured)) + self.absolute + noise
-        return EntryCheck(i, name, claimed, measured, near_left, near_right, allowed, "undecidable"), doubt
+        noise = self.ROUNDINGS * np.finfo(np.float64).eps * size / (self._scale(i) * step)
+        precision = self.TRUNCATION * max(abs(claimed), abs(measured)) + self.absolute + noise
+        allowed = precision + float(self.own.flat[i])
+        return EntryCheck(i, name, claimed, measured, near_left, near_right, allowed, "undecidable"), doubt, precision
 
-    def _slopes(self, i: int, step: float) -> tuple[float, float]:
-        """The one-sided differences below and above."""
+    def _slopes(self, i: int, step: float) -> tuple[float, float, float]:
+        """The one-sided differences below and above, and the largest |f| that they are made of."""
         x, h = float(self.theta.flat[i]), self._scale(i) * step
         below, above = x - h, x + h  # as rounded: divide by the distance that was really gone
-        return (self.base - self._at(i, below)) / (x - below), (self._at(i, above) - self.base) / (above - x)
+        down, up = self._at(i, below), self._at(i, above)
+        return (self.base - down) / (x - below), (up - self.base) / (above - x), max(map(abs, (down, self.base, up)))
 
     def _at(self, i: int, value: float) -> float:
         moved = self.theta.copy()

@@ -21,7 +21,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ._validation import check_count
+from ._resumable import flag, up_to_one
+from ._validation import check_count, check_dtype
 from .activations import ACTIVATIONS
 from .initializers import Initializer, find_initializer
 
@@ -103,7 +104,7 @@ class Layer:
     def predict(self, X: Array) -> Array:
         raise NotImplementedError(f"{type(self).__name__} defines no predict")
 
-    def out_features(self, in_features: int) -> int:
+    def width_after(self, in_features: int) -> int:
         """The width that comes out where ``in_features`` go in.
 
         Raises
@@ -116,7 +117,7 @@ class Layer:
         return in_features
 
     def leaves(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-        """The layers that hold parameters or state, each with the prefix of its names in a state_dict."""
+        """The layers that hold no others, each with the prefix of its names in a state_dict."""
         yield prefix, self
 
     def set_parameter(self, name: str, value: Array, gradient: Array | None = None) -> None:
@@ -125,8 +126,10 @@ class Layer:
         self.__dict__["d" + name] = np.zeros_like(value) if gradient is None else gradient
 
     def __setattr__(self, name: str, value) -> None:
-        # W is a view into theta: assigning to it means new numbers in the old place, or theta would not know.
-        if name not in self.parameters.values():
+        # W and dW are views into theta and gradient: assigning to one means new numbers in the old place, or the
+        # network would not know of them.
+        names = self.parameters.values()
+        if name not in names and name.removeprefix("d") not in names:
             super().__setattr__(name, value)
         elif name not in self.__dict__:
             self.set_parameter(name, np.asarray(value))
@@ -199,10 +202,11 @@ class Dense(Layer):
     ) -> None:
         super().__init__()
         I = self.in_features = check_count(in_features, "in_features")
-        O = self.neuron_count = check_count(out_features, "out_features")
+        O = self.out_features = self.neuron_count = check_count(out_features, "out_features")
+        dtype = check_dtype(dtype)
         self.weight_count = O * I
         rng = np.random.default_rng(rng)
-        self.parameters = {"weight": "W", "bias": "b"} if bias else {"weight": "W"}
+        self.parameters = {"weight": "W", "bias": "b"} if flag(bias, "bias") else {"weight": "W"}
         for name, shape, initializer in ("W", (O, I), weight_init), ("b", (O,), bias_init):
             if name in self.parameters.values():
                 value = np.asarray(find_initializer(initializer)(shape, I, O, rng), dtype)
@@ -232,8 +236,8 @@ class Dense(Layer):
             A += self.b
         return A
 
-    def out_features(self, in_features: int) -> int:
-        super().out_features(in_features)
+    def width_after(self, in_features: int) -> int:
+        super().width_after(in_features)
         return self.neuron_count
 
     def __repr__(self) -> str:
@@ -281,9 +285,17 @@ class Activation(Layer):
         if not (isinstance(function, tuple) and len(function) == 2 and all(map(callable, function))):
             raise TypeError(f"activation: expected a name or a pair (f, f_backward) of functions, got {function!r}")
         self.f, self.f_backward = function
-        _, needed, *_ = inspect.signature(self.f_backward).parameters
-        self.keeps_H = needed == "H"
-        self.f(np.zeros((1, 1)), **options)  # an unknown option is an error here, not in the middle of training
+        self.keeps_H = list(inspect.signature(self.f_backward).parameters)[1:2] == ["H"]
+        self._rehearse()
+
+    def _rehearse(self) -> None:
+        """An unknown option or another contract is an error here, not in the middle of training."""
+        A = np.full((2, 1), 0.5)
+        H = self.forward(A)
+        for name, result in ("f", H), ("f_backward", self.backward(np.ones_like(A))):
+            if not isinstance(result, np.ndarray) or result.shape != A.shape:
+                raise TypeError(f"activation: expected {name} to give an array of its input's shape, got {result!r}")
+        self.memory = Memory()
 
     def forward(self, A: Array, training: bool = False) -> Array:
         H = self.f(A, out=self.memory.array("H", A.shape, A.dtype), **self.options)
@@ -331,9 +343,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5, *, rng=None) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"p: expected a probability from 0 to 1, got {p!r}")
-        self.p = float(p)
+        self.p = up_to_one(p, "p")
         self.rng = np.random.default_rng(rng)
 
     def forward(self, X: Array, training: bool = False) -> Array:

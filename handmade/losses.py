@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._validation import floating
+from ._resumable import positive, up_to_one
+from ._validation import check_finite, floating
 from .activations import below_the_largest, log_sum_parts, sigmoid, softplus
 
 __all__ = [
@@ -212,12 +213,6 @@ def half_squared_error_backward(input, target, reduction: str = "mean") -> Array
     return _reduce_backward(input - target, reduction, len(np.atleast_1d(input)))
 
 
-def _positive(value: float, name: str) -> float:
-    if not value > 0:
-        raise ValueError(f"{name}: expected a number above 0, got {value!r}")
-    return float(value)  # NumPy's own numbers would promote float32
-
-
 def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0, weight=None):
     """e^2 / 2 up to |e| = delta, from there on the tangent delta (|e| - delta / 2) (Huber 1964).
 
@@ -231,7 +226,7 @@ def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0, weigh
     >>> huber_loss([0.5, 3.0], [0.0, 0.0], reduction="none")
     array([0.125, 2.5  ])
     """
-    delta = _positive(delta, "delta")
+    delta = positive(delta, "delta")
     input, target = _elementwise(input, target)
     E = input - target
     E = np.maximum(E, -E)
@@ -242,7 +237,7 @@ def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0, weigh
 
 def huber_loss_backward(input, target, reduction: str = "mean", delta: float = 1.0, weight=None) -> Array:
     """yhat - y, kept within [-delta, delta]."""
-    delta = _positive(delta, "delta")
+    delta = positive(delta, "delta")
     input, target = _elementwise(input, target)
     derivatives, _ = _weighted(np.clip(input - target, -delta, delta), weight)
     return _reduce_backward(derivatives, reduction, derivatives.size)
@@ -260,7 +255,7 @@ def smooth_l1_loss(input, target, reduction: str = "mean", beta: float = 1.0):
     """
     if beta == 0:
         return l1_loss(input, target, reduction)
-    beta = _positive(beta, "beta")
+    beta = positive(beta, "beta")
     return huber_loss(input, target, reduction, beta) / beta
 
 
@@ -268,7 +263,7 @@ def smooth_l1_loss_backward(input, target, reduction: str = "mean", beta: float 
     """(yhat - y) / beta, kept within [-1, 1]."""
     if beta == 0:
         return l1_loss_backward(input, target, reduction)
-    beta = _positive(beta, "beta")
+    beta = positive(beta, "beta")
     return huber_loss_backward(input, target, reduction, beta) / beta
 
 
@@ -604,23 +599,28 @@ def _labels(target: Array, lead: tuple[int, ...], K: int, ignore_index: int | No
             f"{target.shape}; convert labels with target.astype(int)"
         )
     if target.shape != lead:
-        raise ValueError(f"target: expected class indices of shape {lead}, got shape {target.shape}")
+        hint = f"; reshape them with target.reshape({lead[0]})" if target.shape == (*lead, 1) else ""
+        raise ValueError(f"target: expected class indices of shape {lead}, got shape {target.shape}{hint}")
     labels = target.reshape(-1)
     # One pass for both ends of the range: as an unsigned number, a negative one is enormous.
     in_range = labels.astype(np.uint64).max() < K
     if in_range and (ignore_index is None or not 0 <= ignore_index < K):
-        return labels, None
+        return labels.astype(np.intp, copy=False), None
     kept = labels != ignore_index
     wrong = labels[kept & ((labels < 0) | (labels >= K))]
     if wrong.size:
-        raise ValueError(f"target: expected class indices from 0 to {K - 1}, got {wrong[0]}")
-    return np.where(kept, labels, 0), kept
+        hint = "; for two classes and one logit use binary_cross_entropy_with_logits" if K == 1 else ""
+        raise ValueError(f"target: expected class indices from 0 to {K - 1}, got {wrong[0]}{hint}")
+    return np.where(kept, labels, 0).astype(np.intp), kept
 
 
 def _probability_rows(target: Array, Z: Array, shape: tuple[int, ...]) -> Array:
     """Probabilities of the input's shape, as (rows, K)."""
     if target.shape != shape:
-        raise ValueError(f"target: expected class indices, or probabilities of shape {shape}, got {target.shape}")
+        lead = shape[:1] + shape[2:]
+        hint = f"; reshape indices with target.reshape({lead[0]})" if target.shape == (*lead, 1) else ""
+        told = f"expected class indices of shape {lead}, or probabilities of shape {shape}, got {target.shape}{hint}"
+        raise ValueError(f"target: {told}")
     T = _numbers(target, "target", Z.real)
     return (np.moveaxis(T, 1, -1) if T.ndim > 2 else T).reshape(Z.shape)
 
@@ -636,9 +636,7 @@ def _cross_entropy(
     input, target, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
 ):
     """Both halves of the loss, from one softmax: what `cross_entropy` and what `cross_entropy_backward` return."""
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {label_smoothing!r}")
-    label_smoothing = float(label_smoothing)
+    label_smoothing = up_to_one(label_smoothing, "label_smoothing")
     Z, lead = _class_rows(input)
     N, K = Z.shape
     weight = None if weight is None else _class_weights(weight, Z)
@@ -798,7 +796,7 @@ def find_loss(loss: Loss) -> tuple[Callable, Callable]:
     loss : str, callable, functools.partial or (callable, callable)
         ``"mse_loss"``; ``losses.mse_loss``; ``functools.partial(losses.huber_loss, delta=2.0)``, whose options then
         hold for the gradient too; or a pair of functions of your own, ``f(input, target)`` and
-        ``f_backward(input, target)``.
+        ``f_backward(input, target)``. With sample weights they are called with ``reduction="none"``.
 
     Returns
     -------
@@ -877,13 +875,26 @@ def loss_and_backward(loss: Loss, input: Array, target, sample_weight: Array | N
         return _weighted_by_sample(f, f_backward, input, target, sample_weight, reduction)
     if getattr(f, "func", f) is cross_entropy:  # one softmax serves both
         return _cross_entropy(input, target, **options)
-    return f(input, target), f_backward(input, target)
+    return f(input, target), _as_gradient(f_backward(input, target), input)
+
+
+def _as_gradient(dH, input: Array) -> Array:
+    """What a loss's backward gave, in the shape and dtype of the input; a user's own may have given anything."""
+    dH = np.asarray(dH, input.dtype)
+    if dH.shape != input.shape:
+        raise ValueError(f"loss: expected its backward to give the shape of the input {input.shape}, got {dH.shape}")
+    return dH
 
 
 def _weighted_by_sample(f, f_backward, input, target, sample_weight, reduction):
     weight = _numbers(sample_weight, "sample_weight", input)
     if weight.shape != (len(input),):
         raise ValueError(f"sample_weight: expected one weight per sample, shape {(len(input),)}, got {weight.shape}")
+    check_finite(weight, "sample_weight")
+    if weight.min() < 0:
+        raise ValueError(f"sample_weight: expected weights of at least 0, got {weight.min()}")
+    if "weight" in getattr(f, "keywords", {}):
+        raise ValueError("sample_weight: expected a loss without weight; fold that in, or use the class_weight of fit")
     terms = f(input, target, reduction="none").reshape(len(input), -1)
     scale = weight / terms.size if reduction == "mean" else weight
     dH = f_backward(input, target, reduction="none").reshape(len(input), -1) * scale[:, np.newaxis]

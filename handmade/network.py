@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ._validation import check_count, check_finite
+from ._validation import check_count, check_dtype, check_finite
 from .initializers import Initializer
 from .layers import Activation, Dense, Dropout, Layer
 from .losses import Loss, loss_and_backward
@@ -51,7 +51,7 @@ class Sequential(Layer):
         self.lowest = learning[0] if learning else len(self.layers)
         self.in_features = _in_features(self.layers)
         if self.in_features:
-            Sequential.out_features(self, self.in_features)
+            Sequential.width_after(self, self.in_features)
 
     # ---- the page --------------------------------------------------------------------------------------------------
 
@@ -65,7 +65,7 @@ class Sequential(Layer):
         layers = self.layers if need_dX else self.layers[self.lowest :]  # below the lowest, nothing is learnt
         for layer in reversed(layers):
             dH = layer.backward(dH, need_dX or layer is not layers[0])
-        return dH
+        return dH if need_dX else None
 
     def predict(self, X: Array) -> Array:
         H = X
@@ -75,9 +75,9 @@ class Sequential(Layer):
 
     # ---- its size --------------------------------------------------------------------------------------------------
 
-    def out_features(self, in_features: int) -> int:
+    def width_after(self, in_features: int) -> int:
         for layer in self.layers:
-            in_features = layer.out_features(in_features)
+            in_features = layer.width_after(in_features)
         return in_features
 
     def leaves(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
@@ -103,7 +103,7 @@ def _in_features(layers: Sequence[Layer]) -> int | None:
     for layer in layers:
         if layer.in_features:
             return layer.in_features
-        if layer.out_features(1) != 1:
+        if layer.width_after(1) != 1:
             return None
     return None
 
@@ -185,7 +185,7 @@ class Network(Sequential):
         Raises
         ------
         ValueError
-            If a shape or value is wrong, or an input is not finite.
+            If a shape or value is wrong, or an input, target or weight is not finite.
         TypeError
             If a dtype is wrong.
         """
@@ -199,8 +199,11 @@ class Network(Sequential):
             raise
 
     def backpropagate(self, X: Array, y: Array, loss: Loss, sample_weight=None, training: bool = True):
-        """`loss_and_gradient` for arrays that are known to be sound: training checks its data once, not every step."""
-        H = super().forward(X, training)
+        """`loss_and_gradient` for arrays that are known to be sound: training checks its data once, not every step.
+
+        Parameters and returns as there; X is in the network's dtype.
+        """
+        H = self.memory.H = super().forward(X, training)
         value, dH = loss_and_backward(loss, H, y, sample_weight)
         super().backward(dH, need_dX=False)
         return float(value), self.gradient
@@ -218,9 +221,11 @@ class Network(Sequential):
         Returns
         -------
         ndarray, shape (N, O)
-            Outputs: logits, where the network ends with a Dense layer. Overwritten by the next forward pass.
+            Outputs: logits, where the network ends with a Dense layer. X may not be changed before `backward`, which
+            reads it.
         """
-        return super().forward(self.check_input(X), training)
+        self.memory.H = super().forward(self.check_input(X), training)
+        return self.memory.H.copy()
 
     def backward(self, dH, need_dX: bool = True) -> Array | None:
         """Write into ``gradient`` what the last `forward` and the upstream gradient dH make of it.
@@ -236,8 +241,20 @@ class Network(Sequential):
         -------
         ndarray, shape (N, I), or None
             dX, the gradient with respect to the input.
+
+        Raises
+        ------
+        ValueError
+            If dH has not the shape of the last output, or is not finite.
+        AttributeError
+            If there was no forward pass.
         """
-        return super().backward(np.asarray(dH, self.dtype), need_dX)
+        dH, expected = np.asarray(dH, self.dtype), self.memory.H.shape
+        if dH.shape != expected:
+            raise ValueError(f"dH: expected the shape of the last output {expected}, got {dH.shape}")
+        check_finite(dH, "dH")
+        dX = super().backward(dH, need_dX)
+        return None if dX is None else dX.copy()
 
     def predict(self, X, *, batch_size: int = 1024) -> Array:
         """The output of the network, nothing remembered: safe in several threads at once.
@@ -259,10 +276,10 @@ class Network(Sequential):
         ValueError, TypeError
             As in `loss_and_gradient`.
         """
+        check_count(batch_size, "batch_size")
         X = X if isinstance(X, np.ndarray) else np.asarray(X)
         if X.ndim != 2 or len(X) <= batch_size:
             return self._predict(X)
-        check_count(batch_size, "batch_size")
         starts = range(0, len(X), batch_size)
         return np.concatenate([self._predict(X[start : start + batch_size], start) for start in starts])
 
@@ -281,7 +298,7 @@ class Network(Sequential):
             hint = "; a single sample x is x[np.newaxis, :]" if X.shape == (self.in_features,) else ""
             raise ValueError(f"X: expected shape (N, {width}) with N at least 1, got {X.shape}{hint}")
         if not self.in_features:
-            self.out_features(X.shape[1])  # raises, where a layer further up takes another width
+            self.width_after(X.shape[1])  # raises, where a layer further up takes another width
         if X.dtype.kind not in "fiub" and X.dtype != self.dtype:
             raise TypeError(f"X: expected numbers, got dtype {X.dtype}; convert it with X.astype(float)")
         if X.dtype != self.dtype:
@@ -309,9 +326,9 @@ class Network(Sequential):
                 raise ValueError(f"{leaf!r} already belongs to a network; build another, or pass copy.deepcopy(it)")
         parameters = list(self._parameters())
         values = [getattr(layer, attribute) for _, layer, attribute in parameters]
-        dtype = self.dtype = np.dtype(dtype or (values[0].dtype if values else np.float64))
-        if dtype not in (np.float32, np.float64, np.complex128):
-            raise TypeError(f"dtype: expected float64 or float32, got {dtype}")
+        dtype = values[0].dtype if dtype is None and values else dtype or np.float64
+        # Complex numbers are for the complex step of a gradient check, see `astype`.
+        dtype = self.dtype = np.dtype(dtype) if dtype == np.complex128 else check_dtype(dtype)
         theta = np.concatenate([value.reshape(-1) for value in values] or [[]]).astype(dtype)
         self.__dict__.update(theta=theta, gradient=np.zeros_like(theta))
         blocks = self._cut(self.theta), self._cut(self.gradient)
@@ -356,8 +373,9 @@ class Network(Sequential):
         >>> network.blocks(np.array([7.0, 8.0]))
         {'0.weight': array([[7.]]), '0.bias': array([8.])}
         """
-        if vector.shape != self.theta.shape:
-            raise ValueError(f"vector: expected shape {self.theta.shape}, got {vector.shape}")
+        if np.shape(vector) != self.theta.shape:
+            raise ValueError(f"vector: expected shape {self.theta.shape}, got {np.shape(vector)}")
+        vector = np.asarray(vector)
         return dict(zip((name for name, _, _ in self._parameters()), self._cut(vector), strict=True))
 
     @property
@@ -386,6 +404,9 @@ class Network(Sequential):
                 self.__dict__[name][...] = _like(old, np.asarray(value), name)
         else:
             super().__setattr__(name, value)
+
+    def __copy__(self) -> Network:
+        return copy.deepcopy(self)  # two networks cannot share their layers
 
     def __getstate__(self) -> dict:
         # The layers carry the values; theta, whose views they are, is built anew around the copies.
@@ -446,6 +467,8 @@ class Network(Sequential):
         True
         """
         own = dict(self._state())
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state_dict: expected a mapping of names to arrays, got {type(state).__name__}")
         if own.keys() != state.keys():
             missing, surplus = [k for k in own if k not in state], [k for k in state if k not in own]
             raise ValueError(f"state_dict: expected the entries {list(own)}; missing {missing}, surplus {surplus}")
@@ -469,7 +492,7 @@ class Network(Sequential):
         """
         rows, width = [], self.in_features
         for layer in self.layers:
-            width = layer.out_features(width) if width else None
+            width = layer.width_after(width) if width else None
             learnt = sum(getattr(leaf, a).size for _, leaf in layer.leaves() for a in leaf.parameters.values())
             rows.append((repr(layer), str(width or "any"), str(learnt)))
         rows.insert(0, ("layer", "output", "parameters"))
@@ -549,7 +572,8 @@ class MLP(Network):
         rng=None,
         dtype=np.float64,
     ) -> None:
-        if not np.iterable(sizes) or len(sizes) < 2:
+        sizes = list(sizes) if np.iterable(sizes) else [sizes]
+        if len(sizes) < 2:
             raise ValueError(f"sizes: expected the inputs, the outputs, and any hidden layers between, got {sizes!r}")
         depth = len(sizes) - 1
         activations = _one_per_layer(activation, depth)
@@ -575,6 +599,8 @@ NORMALIZATIONS = {None: None, "batch": BatchNorm, "layer": LayerNorm}
 
 def _one_per_layer(activation, depth: int) -> list:
     """The activations of all layers; a single one is for the hidden layers."""
+    if isinstance(activation, tuple) and not all(map(callable, activation)):
+        raise TypeError(f"activation: expected a list of one per layer, or a pair of functions, got {activation!r}")
     if isinstance(activation, list):
         if len(activation) not in (depth - 1, depth):
             raise ValueError(

@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ._validation import check_count
+from ._resumable import nonnegative, up_to_one
+from ._validation import check_count, check_dtype
 from .layers import Layer
 
 __all__ = ["BatchNorm", "LayerNorm"]
@@ -26,9 +27,8 @@ class Normalization(Layer):
     def __init__(self, num_features: int, eps: float, dtype) -> None:
         super().__init__()
         self.in_features = check_count(num_features, "num_features")
-        if not eps >= 0:
-            raise ValueError(f"eps: expected a number of at least 0, got {eps!r}")
-        self.eps = float(eps)
+        self.eps = nonnegative(eps, "eps")
+        dtype = check_dtype(dtype)
         self.set_parameter("gamma", np.ones(num_features, dtype))
         self.set_parameter("beta", np.zeros(num_features, dtype))
 
@@ -144,9 +144,7 @@ class BatchNorm(Normalization):
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype=np.float64) -> None:
         super().__init__(num_features, eps, dtype)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum: expected a number from 0 to 1, got {momentum!r}")
-        self.momentum = float(momentum)
+        self.momentum = up_to_one(momentum, "momentum")
         self.running_mean = np.zeros(num_features, dtype)
         self.running_var = np.ones(num_features, dtype)
         self.num_batches_tracked = np.zeros((), np.int64)

@@ -1,4 +1,4 @@
-"""Gradient descent and its descendants, on one flat vector.
+"""6. Gradient descent and its descendants, on one flat vector.
 
 `optimizer.step(theta, gradient)` moves theta in place and returns None; it never changes gradient. theta
 holds all parameters, gradient the derivative of the loss by each; where they come from is not known here.

@@ -1,4 +1,4 @@
-"""One unit that learns: Rosenblatt's perceptron (slide System 1) and the delta rule (Systems 2 and 7).
+"""1. One unit that learns: Rosenblatt's perceptron (slide System 1) and the delta rule (Systems 2 and 7).
 
 Both rules look at one sample at a time, in order, and move the weights along that sample's inputs. The
 perceptron moves only when its answer, a sign, is wrong. The delta rule moves in proportion to the error of a

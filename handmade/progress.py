@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 __all__ = ["progress_bar"]
 
 PLAIN_LINES = 20
+SILENCE = 10.0  # seconds
 
 
 @contextlib.contextmanager
@@ -28,7 +31,7 @@ def progress_bar(title: str, total: int, enabled: bool = True) -> Iterator[Calla
     ------
     callable
         ``report(done, text)``: so many steps are done, and this is the latest news. Outside a terminal about twenty
-        of the reports become lines.
+        of the reports become lines. A second report of the same count is a last word, and always shown.
 
     Examples
     --------
@@ -51,20 +54,30 @@ def _rich():
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
     except ImportError:
         return None
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, TextColumn("{task.fields[news]}", markup=False), console=Console(stderr=True))
+    yielding = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # what gives way where the terminal is narrow
+    return Progress(
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[news]}", markup=False, table_column=yielding),
+        console=Console(stderr=True),
+        expand=True,
+    )
 
 
 def _lines(title: str, total: int) -> Callable[[int, str], None]:
-    printed = 0
+    """The first and the last report, about twenty in all, and more after a while of silence or for a last word."""
+    printed, due, last = time.monotonic(), 0, 0
 
     def report(done: int, text: str = "") -> None:
-        nonlocal printed
-        due = done * PLAIN_LINES // max(total, PLAIN_LINES)
-        if total <= PLAIN_LINES or due > printed or done == total:
-            printed = due
+        nonlocal printed, due, last
+        if done >= due or done in (last, total) or time.monotonic() - printed >= SILENCE:
+            printed, due = time.monotonic(), done + math.ceil(total / PLAIN_LINES)
             print(f"{title} {done}/{total}  {text}", file=sys.stderr, flush=True)
+        last = done
 
     return report

@@ -11,9 +11,11 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 
 import numpy as np
 
+from ._resumable import flag, nonnegative
 from ._steps import Step
 from ._validation import check_count, check_finite
 from .losses import Loss, find_loss
@@ -75,7 +77,7 @@ class History:
         return int(np.argmin(self.validation_loss)) if self.validation_loss else None
 
     def _add(self, loss: float, scores: list[float], lr: float, seconds: float) -> None:
-        """One more epoch; the scores are those of all metrics, after the validation loss where there is one."""
+        """One more epoch: the scores are those of all metrics, after the validation loss where there is one."""
         self.loss.append(loss)
         self.validation_loss += scores[: len(scores) - len(self.metrics)]
         for values, score in zip(self.metrics.values(), scores[len(scores) - len(self.metrics) :], strict=True):
@@ -104,7 +106,8 @@ class EarlyStopping:
     patience : int
         How many epochs without an improvement are allowed.
     min_delta : float
-        By how much the loss has to fall to count as an improvement.
+        By how much the loss has to fall below the last improvement to count as one. The epoch that is restored is
+        the last improvement, which for 0 is `History.best_epoch`.
     restore_best : bool
         Whether the network goes back to its best epoch at the end.
     """
@@ -115,8 +118,7 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         check_count(self.patience, "patience")
-        if not self.min_delta >= 0:
-            raise ValueError(f"min_delta: expected a number of at least 0, got {self.min_delta!r}")
+        nonnegative(self.min_delta, "min_delta")
 
 
 def fit(
@@ -196,7 +198,7 @@ def fit(
     ValueError, TypeError
         If data or options do not fit; nothing has changed then.
     FloatingPointError
-        If the loss is no longer finite; the network is as it was before that epoch.
+        If the loss is no longer finite; network and optimizer are as they were before that epoch.
 
     Examples
     --------
@@ -207,9 +209,14 @@ def fit(
     >>> network.predict(X).argmax(axis=1)
     array([0, 1, 1, 0])
     """
+    if not isinstance(network, Network):
+        raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
     rng = np.random.default_rng(rng)
-    optimizer = Adam() if optimizer is None else optimizer
+    optimizer = _check_optimizer(Adam() if optimizer is None else optimizer)
     check_count(epochs, "epochs")
+    flag(shuffle, "shuffle"), flag(drop_last, "drop_last"), flag(progress, "progress")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback: expected a function of the network and the history, got {callback!r}")
     X, y = _check_data(network, X, y, loss)
     weight = _weights(y, sample_weight, class_weight)
     training, judged, validates = _split(network, X, y, loss, validation, rng)
@@ -218,7 +225,7 @@ def fit(
         weight = weight / _mean_weight(weight[training])
     functions = _find_metrics(metrics)
     judges = [find_loss(loss)[0]] * validates + list(functions.values())
-    every_epoch, every_batch = _when(schedule, schedule_every)
+    every_epoch, every_batch = _when(schedule, schedule_every, optimizer)
     stopper = _Stopper(network, early_stopping, validates)
     history = History(metrics={name: [] for name in functions})
 
@@ -226,6 +233,7 @@ def fit(
         return _batches(network, X, y, weight, order, batch_size, drop_last)
 
     short = 0 if drop_last else len(training) % batch_size
+    _check_length(schedule, epochs * (len(training) // batch_size + (short > 0) if schedule_every == "batch" else 1))
     _rehearse(network, batches(training[-(short or batch_size) :]), loss, optimizer)
     _scores(network, judged, judges)
     with progress_bar("epoch", epochs, progress) as report:
@@ -246,14 +254,24 @@ def fit(
                     break
         except KeyboardInterrupt:
             history.stopped = "interrupted"
-    stopper.restore_best()
+        finally:
+            stopper.restore_best()
+        if history.stopped != "all epochs":
+            report(len(history), history.stopped)
     return history
+
+
+def _check_optimizer(optimizer):
+    """An object with ``step(theta, gradient)`` that can be expected to move theta."""
+    if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
+        raise TypeError(f"optimizer: expected an object with step(theta, gradient), such as Adam(), got {optimizer!r}")
+    if isinstance(optimizer, Step) and not hasattr(optimizer, "lr"):
+        raise ValueError(f"optimizer: expected one that moves theta, got {optimizer!r}; put it in a Chain before SGD()")
+    return optimizer
 
 
 def _rehearse(network: Network, batches, loss: Loss, optimizer) -> None:
     """Try the last, perhaps smaller batch on a copy of the network: what does not fit is found before it matters."""
-    if not callable(getattr(optimizer, "step", None)):
-        raise TypeError(f"optimizer: expected an object with step(theta, gradient), got {optimizer!r}")
     if isinstance(optimizer, Step):
         optimizer.check(network.theta, network.gradient)
     rehearsing = copy.deepcopy(network)
@@ -265,7 +283,10 @@ def _check_data(network: Network, X, y, loss: Loss) -> tuple[Array, Array]:
     """X and y as arrays, every row seen by the network's door and every target by the loss."""
     X = X if isinstance(X, np.ndarray) else np.asarray(X)
     y = np.asarray(y)
-    if X.ndim != 2 or y.ndim == 0 or len(X) != len(y):
+    if X.ndim != 2:
+        hint = "; flatten it with X.reshape(len(X), -1)" if X.ndim > 2 else ""
+        raise ValueError(f"X: expected shape (N, {network.in_features or 'features'}), got {X.shape}{hint}")
+    if y.ndim == 0 or len(X) != len(y):
         raise ValueError(f"y: expected one target per row of X {X.shape}, got shape {y.shape}")
     f, f_backward = find_loss(loss)
     width = network.predict(X[:1]).shape[1]
@@ -293,7 +314,9 @@ def _weights(y: Array, sample_weight, class_weight) -> Array | None:
         if y.ndim != 1 or y.dtype.kind not in "iu":
             raise TypeError(f"class_weight: expected targets that are class indices, got {y.dtype} of shape {y.shape}")
         classes = np.unique(y).tolist()
-        pairs = class_weight if isinstance(class_weight, Mapping) else dict(enumerate(class_weight))
+        pairs = class_weight if isinstance(class_weight, Mapping) else dict(enumerate(_as_list(class_weight)))
+        if not all(isinstance(w, Real) and w >= 0 for w in pairs.values()):
+            raise ValueError(f"class_weight: expected finite numbers of at least 0, got {class_weight!r}")
         missing = [c for c in classes if c not in pairs]
         if missing:
             raise ValueError(f"class_weight: expected a weight for each class {classes}, missing {missing}")
@@ -305,11 +328,17 @@ def _weights(y: Array, sample_weight, class_weight) -> Array | None:
     return weight
 
 
+def _as_list(class_weight) -> list:
+    if isinstance(class_weight, str) or not np.iterable(class_weight):
+        raise TypeError(f"class_weight: expected a mapping or a sequence of numbers, got {class_weight!r}")
+    return list(class_weight)
+
+
 def _mean_weight(weight: Array) -> float:
     """The mean over the samples to train on, to divide by: the weights then leave the scale of the loss as it is."""
     if weight.max() == 0:
         raise ValueError("sample_weight: expected, among the samples to train on, one above 0")
-    return weight.mean()
+    return weight.max() * (weight / weight.max()).mean()  # a plain sum could overflow
 
 
 def _split(network: Network, X: Array, y: Array, loss: Loss, validation, rng):
@@ -317,11 +346,12 @@ def _split(network: Network, X: Array, y: Array, loss: Loss, validation, rng):
     everything = np.arange(len(X))
     if validation is None:
         return everything, (X, y, everything), False
-    if isinstance(validation, tuple) and len(validation) == 2:
+    if isinstance(validation, tuple | list) and len(validation) == 2:
         X_held, y_held = _check_data(network, *validation, loss)
         return everything, (X_held, y_held, np.arange(len(X_held))), True
-    if not (isinstance(validation, float) and 0 < validation < 1):
-        raise ValueError(f"validation: expected a fraction between 0 and 1, or (X, y), got {validation!r}")
+    if not (isinstance(validation, Real) and 0 < validation < 1):
+        got = repr(validation) if isinstance(validation, Real | str) else type(validation).__name__
+        raise ValueError(f"validation: expected a fraction between 0 and 1, or (X, y), got {got}")
     count = math.ceil(validation * len(X))
     if count == len(X):
         raise ValueError(f"validation: expected a fraction that leaves samples to train on, got all {len(X)}")
@@ -341,6 +371,7 @@ def _descend(network: Network, batches, loss: Loss, optimizer, every_batch: Call
     """One epoch: for each batch forward, loss, backward, update. Returns the mean loss and the last learning rate."""
     total = seen = 0
     before = network.state_dict()
+    momentum = optimizer.state_dict() if isinstance(optimizer, Step) else None
     try:
         for X, y, weight in batches:
             value, gradient = network.backpropagate(X, y, loss, weight)
@@ -355,9 +386,11 @@ def _descend(network: Network, batches, loss: Loss, optimizer, every_batch: Call
             raise FloatingPointError("a parameter is no longer finite")
     except FloatingPointError as error:
         network.load_state_dict(before)
+        if momentum is not None:
+            optimizer.load_state_dict(momentum)
         raise FloatingPointError(
             f"{error}: training diverges; lower the learning rate, scale the inputs, or clip the gradient. "
-            f"The network is as it was before this epoch"
+            f"Network and optimizer are as they were before this epoch"
         ) from None
     return total / seen, lr
 
@@ -372,26 +405,38 @@ def _scores(network: Network, judged: tuple[Array, Array, Array], judges: list[C
     return [float(judge(output, y[rows])) for judge in judges]
 
 
-def _when(schedule, every: str) -> tuple[Callable[[History], None], Callable[[], None]]:
+def _when(schedule, every: str, optimizer) -> tuple[Callable[[History], None], Callable[[], None]]:
     """What to call after each epoch, and what after each batch."""
     if every not in ("epoch", "batch"):
         raise ValueError(f"schedule_every: expected 'epoch' or 'batch', got {every!r}")
     if schedule is None:
         return lambda history: None, lambda: None
+    if isinstance(schedule, type) or not callable(getattr(schedule, "step", None)):
+        raise TypeError(f"schedule: expected an object such as StepLR(optimizer, 10), got {schedule!r}")
+    if isinstance(schedule, ReduceLROnPlateau) and every == "batch":
+        raise ValueError("schedule_every: expected 'epoch' with a ReduceLROnPlateau, which waits for a loss")
+    scheduled = getattr(schedule, "optimizer", optimizer)
+    if scheduled is not optimizer and scheduled not in getattr(optimizer, "steps", ()):
+        raise ValueError(f"schedule: expected one of the optimizer in use, {optimizer!r}, got one of {scheduled!r}")
     if isinstance(schedule, ReduceLROnPlateau):
-        if every == "batch":
-            raise ValueError("schedule_every: expected 'epoch' with a ReduceLROnPlateau, which waits for a loss")
         return lambda history: schedule.step((history.validation_loss or history.loss)[-1]), lambda: None
     if every == "batch":
         return lambda history: None, schedule.step
     return lambda history: schedule.step(), lambda: None
 
 
+def _check_length(schedule, steps: int) -> None:
+    """A schedule of a fixed length has to last for all the steps."""
+    left = getattr(schedule, "total_steps", steps) - getattr(schedule, "t", 0)
+    if steps > left:
+        raise ValueError(f"schedule: expected total_steps to last for {steps} steps, got {left} left of {schedule!r}")
+
+
 def _find_metrics(metrics: Sequence[Metric]) -> dict[str, Callable[[Array, Array], float]]:
     """The functions by the names that their values get in the history."""
     found: dict[str, Callable[[Array, Array], float]] = {}
-    for metric in metrics:
-        if not callable(metric) and metric not in METRICS:
+    for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
+        if not callable(metric) and (not isinstance(metric, str) or metric not in METRICS):
             raise ValueError(f"metrics: expected functions, or names among {', '.join(METRICS)}; got {metric!r}")
         name = getattr(metric, "__name__", repr(metric)) if callable(metric) else metric
         if name in found:

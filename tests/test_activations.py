@@ -202,6 +202,13 @@ def test_gelu_names_its_two_forms(call):
         call(np.ones(2), approximate="sigmoid")
 
 
+@pytest.mark.parametrize("beta", [0, -1.0, np.inf, np.nan])
+@pytest.mark.parametrize("call", [activations.softplus, lambda A, **o: activations.softplus_backward(A, A, **o)])
+def test_the_beta_of_softplus_is_positive(call, beta):
+    with pytest.raises(ValueError, match=f"beta: expected a finite number > 0, got {beta}"):
+        call(np.ones(2), beta=beta)
+
+
 @table(ALL)
 def test_backward_is_linear_in_the_upstream_gradient(name, options, twin):
     """f_backward(2 U - 3 V) is 2 f_backward(U) - 3 f_backward(V), up to the roundings of sums over 4 products."""
@@ -428,3 +435,10 @@ def test_log_sum_parts_keeps_the_largest_term_apart():
     np.testing.assert_array_equal(E, np.exp(D))
     np.testing.assert_array_equal(others, [[np.exp(-50)], [2]])
     np.testing.assert_array_equal(largest, [0, 3])
+
+
+@pytest.mark.parametrize("beta", [0, -1.0, np.nan])
+def test_softplus_refuses_a_beta_that_is_not_positive(beta):
+    for f in (activations.softplus, lambda A, beta: activations.softplus_backward(A, A, beta)):
+        with pytest.raises(ValueError, match=f"beta: expected a finite number > 0, got {beta}"):
+            f(np.ones(2), beta=beta)

@@ -114,7 +114,7 @@ def test_the_family_tree_network_has_the_size_of_the_papers():
     units = 6 + 6 + 12 + 6 + 24
     counts = network.neuron_count, network.weight_count, network.parameter_count
     assert counts == (units, weights, weights + units) == (54, 576, 630)
-    assert (network.in_features, network.out_features(36)) == (36, 24)
+    assert (network.in_features, network.width_after(36)) == (36, 24)
     assert sum(parameter.numel() for parameter in twin(network).parameters()) == 630
     # What is said of a person does not depend on which relation is asked for, before the two meet.
     X = np.zeros((2, 36))
@@ -134,7 +134,7 @@ def nested():
 
 def test_a_nested_composite_counts_and_names_what_is_in_it():
     network = Network([nested()])
-    assert (network.in_features, network.out_features(6)) == (6, 6)
+    assert (network.in_features, network.width_after(6)) == (6, 6)
     assert (network.neuron_count, network.weight_count) == (3 + 2 + 4, 6 + 10 + 16)
     assert network.parameter_count == (6 + 3) + (10 + 2) + (4 + 4) + 16 + (4 + 4)
     prefixes = dict.fromkeys(name.rsplit(".", 1)[0] for name in network.state_dict())
@@ -148,8 +148,8 @@ def test_a_nested_composite_counts_and_names_what_is_in_it():
 @pytest.mark.parametrize("layers", [[Activation("tanh")], [Dropout(0.5, rng=0), Activation("relu")]])
 def test_a_block_that_takes_any_width_takes_any_width(layers):
     for width in (1, 4):
-        assert Residual(layers).out_features(width) == width
-        assert Concatenate(layers).out_features(width) == 2 * width
+        assert Residual(layers).width_after(width) == width
+        assert Concatenate(layers).width_after(width) == 2 * width
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from handmade import (
     Network,
     Parallel,
     Residual,
+    Sequential,
     check_gradient,
     fit,
     losses,
@@ -305,7 +306,8 @@ def test_kinks_near_by_never_make_a_right_gradient_wrong(kinks):
     for _ in range(300):
         x, f, slope, _ = kinky(rng, kinks)
         result = check_gradient(f, [x], [slope])
-        assert result, f"x = {x!r}\n{result}"
+        assert not result.wrong, f"x = {x!r}\n{result}"
+        assert bool(result) == (result.worst.verdict == "right")
         verdicts.append(result.worst.verdict)
     assert set(verdicts) == {"right", "undecidable"}
 
@@ -532,3 +534,54 @@ def total(theta):
 def test_bad_input_is_refused(arguments, options, error, match):
     with pytest.raises(error, match=match):
         check_gradient(*arguments, **options)
+
+
+# ---- what differences cannot tell -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "claimed"),
+    [
+        (lambda t: abs(t[0]), 0.0, 0.3),
+        (lambda t: 1e15 + t[0] ** 2, 1.0, 6.0),
+        (lambda t: 1e15 + t[0] ** 2, 1.0, 2.0),
+        (lambda t: t[0] ** 3, 1e-12, 1e-23),
+        (lambda t: np.sin(1e9 * t[0]), 0.3, 1e9 * np.cos(3e8)),
+    ],
+    ids=["kink", "drowned, wrong", "drowned, right", "tiny", "waves"],
+)
+def test_where_nothing_can_be_decided_nothing_has_passed(f, x, claimed):
+    result = check_gradient(lambda t: float(f(t)), [x], [claimed])
+    assert not result
+    assert not result.wrong
+    assert [entry.verdict for entry in result.undecidable] == ["undecidable"]
+    assert str(result).endswith("UNDECIDED: at no entry did the differences tell right from wrong")
+
+
+@pytest.mark.parametrize("frequency", [1e2, 1e3, 1e4, 1e5])
+def test_a_wave_shorter_than_the_first_step_is_followed_to_a_smaller_one(frequency):
+    def f(theta):
+        return float(np.sin(frequency * theta[0]))
+
+    slope = frequency * np.cos(frequency * 0.3)
+    assert check_gradient(f, [0.3], [slope])
+    assert check_gradient(f, [0.3], [slope * 1.001]).wrong
+
+
+def test_a_float32_gradient_that_cancels_is_judged_by_its_own_rounding():
+    """At the optimum of a line through three points every sum over the samples is zero but for rounding."""
+    network = Network([Dense(1, 1, dtype=np.float32)])
+    network.theta = [0.5, 0.95]
+    X, Y = np.array([[1.1], [2.1], [3.1]]), np.array([[1.0], [3.0], [2.0]])
+    assert check_gradient(network, X, Y, loss="mse_loss")
+
+
+@pytest.mark.parametrize("arguments", [(), (X,), (X, LABELS, LABELS)])
+def test_a_wrong_number_of_arguments_is_named(arguments):
+    with pytest.raises(TypeError, match=r"expected \(network, X, y\) .* or \(f, theta, gradient\), got MLP"):
+        check_gradient(MLP([4, 3], rng=0), *arguments)
+
+
+def test_layers_without_a_network_are_named():
+    with pytest.raises(TypeError, match=r"with a Network, .* got Sequential, ndarray, ndarray"):
+        check_gradient(Sequential([Dense(4, 3)]), X, np.array(LABELS))

@@ -276,12 +276,12 @@ def test_a_copy_of_a_layer_is_the_same_and_independent(kind, duplicate):
 def test_the_width_that_comes_out_is_the_width_that_was_said(kind):
     network = build(kind)
     X = inputs_of(network, 2)
-    assert network.out_features(X.shape[1]) == network.predict(X).shape[1] == network.forward(X).shape[1]
+    assert network.width_after(X.shape[1]) == network.predict(X).shape[1] == network.forward(X).shape[1]
     if network.in_features:
         with pytest.raises(
             ValueError, match=f"expected .*{network.in_features}.* got {network.in_features + 1}"
         ):
-            network.layers[0].out_features(network.in_features + 1)
+            network.layers[0].width_after(network.in_features + 1)
 
 
 # --- Layer
@@ -453,7 +453,7 @@ def test_dropout_is_the_identity_while_evaluating():
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, math.nan, 50])
 def test_dropout_refuses_what_is_no_probability(p):
-    with pytest.raises(ValueError, match=f"p: expected a probability from 0 to 1, got {p}"):
+    with pytest.raises(ValueError, match=rf"p: expected a number in \[0, 1\], got {p}"):
         Dropout(p)
 
 
@@ -496,3 +496,43 @@ def test_dense_allocates_nothing_for_a_batch_no_larger_than_before(samples):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < X[:samples].nbytes / 10  # NumPy's own buffer for sums takes 64 kB of 960 or more
+
+
+# --- Contracts
+
+
+@pytest.mark.parametrize("name", ["W", "b", "dW", "db"])
+def test_assigning_writes_into_the_vectors_of_the_network(name):
+    layer = Dense(3, 2, rng=0)
+    network = Network([layer])
+    vector = network.gradient if name.startswith("d") else network.theta
+    new = np.arange(getattr(layer, name).size, dtype=float).reshape(getattr(layer, name).shape) + 7
+    setattr(layer, name, new)
+    block = "0.weight" if name.endswith("W") else "0.bias"
+    np.testing.assert_array_equal(network.blocks(vector)[block], new)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (lambda A: A, lambda dH, A, out=None: dH),
+        (lambda A, out=None: A, lambda dH: dH),
+        (lambda A, out=None: A.sum(axis=0), lambda dH, A, out=None: dH),
+        (lambda A, out=None: A, lambda dH, A, out=None: None),
+    ],
+    ids=["f without out", "backward of one argument", "f that sums", "backward of nothing"],
+)
+def test_an_activation_of_another_contract_is_refused_at_once(pair):
+    with pytest.raises(TypeError):
+        Activation(pair)
+
+
+def test_backward_before_forward_says_so():
+    with pytest.raises(AttributeError, match="expected a forward pass before it"):
+        Dense(3, 2).backward(np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("dtype", [int, "float16", "flaot32", object])
+def test_a_layer_computes_in_float64_or_float32(dtype):
+    with pytest.raises(TypeError, match="dtype: expected float64 or float32, got"):
+        Dense(3, 2, dtype=dtype)

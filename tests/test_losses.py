@@ -144,7 +144,7 @@ CROSS_ENTROPY = {
     for kind in ("index", "one class only", "one-hot", "probabilities")
     for smoothing in (0.0, 0.1, 1.0)
     for weighted in (False, True)
-    if name == "(N, K)" or smoothing < 1
+    if name == "(N, K)" or (smoothing < 1 and kind != "one class only")
 }
 CROSS_ENTROPY |= {
     f"ignored {index}, {case}": (
@@ -153,8 +153,8 @@ CROSS_ENTROPY |= {
         (input, some_ignored(target, index)),
     )
     for case, (_, options, (input, target)) in CROSS_ENTROPY.items()
-    if ", index" in case and case.startswith("(N")
-    for index in (-100, 1)
+    for index in (-100, 0, 1)
+    if ", index" in case and case.startswith("(N" if index == 0 else ("(N", "one class"))  # that all have class 0
 }
 ALL = {
     " ".join([name, *(k if np.ndim(v) else f"{k}={v}" for k, v in options.items()), str(case[0].shape)]): (
@@ -551,6 +551,7 @@ def test_sample_weights_keep_the_dtype_and_mean_what_none_means(name, dtype):
     assert_close(weighted_dH, dH, operations=4)
 
 
+WEIGHTED = functools.partial(cross_entropy, weight=[1.0, 2.0, 3.0])
 PARTIAL_NONE = functools.partial(losses.mse_loss, reduction="none")
 
 
@@ -560,6 +561,9 @@ PARTIAL_NONE = functools.partial(losses.mse_loss, reduction="none")
         ("mse_loss", np.ones((6, 1)), ValueError, r"sample_weight: expected one weight per sample, .* got \(6, 1"),
         ("mse_loss", np.ones(5), ValueError, r"one weight per sample, shape \(6,\), got \(5,\)"),
         ("mse_loss", 1.0, ValueError, r"one weight per sample, shape \(6,\), got \(\)"),
+        ("mse_loss", [1, 1, 1, 1, 1, np.nan], ValueError, r"sample_weight: .* finite numbers, got nan at index \(5,\)"),
+        ("mse_loss", [1, 1, 1, -0.5, 1, 1], ValueError, "sample_weight: expected weights of at least 0, got -0.5"),
+        (WEIGHTED, np.ones(6), ValueError, "sample_weight: expected a loss without weight"),
         ("mse_loss", np.ones(6, bool), TypeError, "sample_weight: expected numbers, got dtype bool"),
         ("mse_loss", ["1"] * 6, TypeError, "sample_weight: expected numbers, got dtype <U1"),
         (PARTIAL_NONE, None, ValueError, "expected one number to differentiate; reduction='none' gives many"),
@@ -616,13 +620,15 @@ BAD = [
             (ROW > 0, TypeError, "weight: expected numbers, got dtype bool"),
         ]
     ],
-    ("huber_loss", ROW, ROW, {"delta": 0}, ValueError, "delta: expected a number above 0, got 0"),
-    ("huber_loss", ROW, ROW, {"delta": -1.5}, ValueError, "delta: expected a number above 0, got -1.5"),
-    ("smooth_l1_loss", ROW, ROW, {"beta": -0.5}, ValueError, "beta: expected a number above 0, got -0.5"),
+    ("huber_loss", ROW, ROW, {"delta": 0}, ValueError, "delta: expected a finite number > 0, got 0"),
+    ("huber_loss", ROW, ROW, {"delta": -1.5}, ValueError, "delta: expected a finite number > 0, got -1.5"),
+    ("huber_loss", ROW, ROW, {"delta": np.nan}, ValueError, "delta: expected a finite number > 0, got nan"),
+    ("huber_loss", ROW, ROW, {"delta": "1"}, TypeError, "delta: expected a finite number > 0, got '1' of type str"),
+    ("smooth_l1_loss", ROW, ROW, {"beta": -0.5}, ValueError, "beta: expected a finite number > 0, got -0.5"),
     ("hinge_loss", ROW, [0, 1, 1, 0], {}, ValueError, r"-1 and \+1, got 0; labels in \{0, 1\} .* 2 \* target - 1"),
     ("hinge_loss", ROW, [1, 1, 2, -1], {}, ValueError, r"target: expected labels -1 and \+1, got 2$"),
     ("hinge_loss", ROW, [1, 1, np.nan, -1], {}, ValueError, r"target: expected labels -1 and \+1, got nan"),
-    ("binary_cross_entropy", [0.5, 3.5], [1, 0], {}, ValueError, "got 3.5; logits belong to binary_cross_entropy_w"),
+    ("binary_cross_entropy", [0.0, 3.5], [1, 0], {}, ValueError, "got 3.5; logits belong to binary_cross_entropy_w"),
     ("binary_cross_entropy", [0.5, -0.1], [1, 0], {}, ValueError, "input: expected values from 0 to 1, got -0.1"),
     ("binary_cross_entropy", [0.5, np.nan], [1, 0], {}, ValueError, "input: expected values from 0 to 1, got nan"),
     *[
@@ -664,7 +670,7 @@ BAD = [
     ("cross_entropy", np.zeros((2, 3, 4)), np.zeros((2, 4, 3)), {}, ValueError, r"shape \(2, 3, 4\), got \(2, 4, 3\)"),
     ("cross_entropy", SCORES, SCORES > 0, {}, TypeError, "target: expected numbers, got dtype bool"),
     *[
-        ("cross_entropy", SCORES, [0, 1, 2], {"label_smoothing": e}, ValueError, f"label_smoothing: .* 0 to 1, got {e}")
+        ("cross_entropy", SCORES, [0, 1, 2], {"label_smoothing": e}, ValueError, rf"label_smoothing: .* 1\], got {e}")
         for e in (-0.1, 1.5)
     ],
     *[
@@ -692,3 +698,45 @@ def test_bad_input_is_named(name, input, target, options, error, message):
 def test_the_zero_one_loss_has_no_gradient():
     with pytest.raises(TypeError, match=r"zero_one_loss has no gradient.*'cross_entropy', 'hinge_loss' or 'multi_mar"):
         losses.zero_one_loss_backward(ROW, ROW)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint64, np.int8, np.int64])
+@pytest.mark.parametrize("ignore_index", [-100, 1])
+def test_labels_may_be_integers_of_any_kind(dtype, ignore_index):
+    Z, labels = RNG.normal(size=(4, 3)), np.array([0, 1, 2, 0])
+    options = {"ignore_index": ignore_index}
+    for f in LOSSES["cross_entropy"]:
+        np.testing.assert_array_equal(f(Z, labels.astype(dtype), **options), f(Z, labels, **options))
+
+
+def test_a_single_logit_for_two_classes_is_pointed_to_its_loss():
+    with pytest.raises(ValueError, match=r"from 0 to 0, got 1; .* binary_cross_entropy_with_logits"):
+        LOSSES["cross_entropy"][0](np.zeros((2, 1)), [0, 1])
+
+
+@pytest.mark.parametrize("target", [np.zeros((3, 1), int), np.zeros((3, 1))])
+def test_a_column_of_labels_is_told_how_to_become_a_row(target):
+    with pytest.raises(ValueError, match=r"reshape .*target.reshape\(3\)"):
+        LOSSES["cross_entropy"][0](np.zeros((3, 2)), target)
+
+
+@pytest.mark.parametrize("gradient", [np.ones((3, 1)), 1.0, np.ones(6)])
+def test_a_losses_own_backward_must_give_the_shape_of_the_input(gradient):
+    pair = (lambda input, target: 0.0, lambda input, target: gradient)
+    with pytest.raises(ValueError, match=r"backward to give the shape of the input \(3, 2\), got"):
+        loss_and_backward(pair, np.ones((3, 2)), None)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [([1, np.nan, 1], "sample_weight: expected finite"), ([1, -1, 1], "at least 0, got -1")],
+)
+def test_sample_weights_are_looked_at(weight, message):
+    with pytest.raises(ValueError, match=message):
+        loss_and_backward("mse_loss", np.ones((3, 1)), np.ones((3, 1)), np.array(weight, float))
+
+
+def test_two_kinds_of_weights_are_not_mixed():
+    weighted = functools.partial(LOSSES["cross_entropy"][0], weight=np.ones(2))
+    with pytest.raises(ValueError, match="expected a loss without weight"):
+        loss_and_backward(weighted, np.ones((3, 2)), np.zeros(3, int), np.ones(3))

@@ -317,7 +317,7 @@ def test_nothing_is_computed_below_the_lowest_parameters(wrap):
     low, high = Asked(I, I, rng=0), Asked(I, O, rng=1)
     layers = wrap(low)
     under = isinstance(layers[0], Concatenate)  # there, LayerNorm learns below
-    width = Sequential(layers).out_features(Sequential(layers).in_features)
+    width = Sequential(layers).width_after(Sequential(layers).in_features)
     network = Network([*layers, Dense(width, I, rng=2), high])
     network.loss_and_gradient(inputs(width=network.in_features), labels())
     assert (low.asked, high.asked) == (under, True)
@@ -631,8 +631,8 @@ def test_an_mlp_starts_as_the_initializers_say():
             ValueError,
             "normalization.*'batch' or 'layer', got 'group'",
         ),
-        (([3, 4, 2],), {"dropout": 1.5}, ValueError, "p: expected a probability.*1.5"),
-        (([3, 4, 2],), {"dropout": -0.5}, ValueError, "p: expected a probability.*-0.5"),
+        (([3, 4, 2],), {"dropout": 1.5}, ValueError, "p: expected a number.*1.5"),
+        (([3, 4, 2],), {"dropout": -0.5}, ValueError, "p: expected a number.*-0.5"),
         (([3, 4, 2],), {"weight_init": "he"}, ValueError, "initializer.*'he'"),
         (([3, 4, 2],), {"bias_init": "one"}, ValueError, "initializer.*'one'"),
         (([3, 4, 2],), {"dtype": np.float16}, TypeError, "float64 or float32, got float16"),
@@ -884,3 +884,49 @@ def test_a_layer_of_your_own_is_a_layer_like_any_other():
     other = with_scale()
     other.load_state_dict(network.state_dict())
     assert_same([other.theta], [network.theta])
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4,), (1, 2), (4, 2, 1)])
+def test_backward_takes_the_shape_of_the_output(shape):
+    network = MLP([3, 2], rng=0)
+    network.forward(np.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"dH: expected the shape of the last output \(4, 2\), got"):
+        network.backward(np.ones(shape))
+
+
+def test_what_forward_and_backward_give_belongs_to_the_caller():
+    network, X = Network([Dense(3, 3, rng=0), Activation("sigmoid")]), np.random.default_rng(0).normal(size=(4, 3))
+    dH = np.random.default_rng(0).normal(size=(4, 3))
+    network.forward(X)
+    expected_dX, expected = network.backward(dH), network.gradient.copy()
+    H = network.forward(X)
+    H -= 10
+    dX = network.backward(dH)
+    np.testing.assert_array_equal(network.gradient, expected)
+    np.testing.assert_array_equal(dX, expected_dX)
+    network.backward(2 * dH)
+    np.testing.assert_array_equal(dX, expected_dX)
+
+
+def test_a_shallow_copy_is_a_network_of_its_own():
+    network = MLP([3, 2], rng=0)
+    copied = copy.copy(network)
+    copied.theta += 1
+    assert not np.shares_memory(copied.theta, network.theta)
+    np.testing.assert_array_equal(copied.theta, network.theta + 1)
+
+
+def test_a_width_that_nothing_fixes_below_a_skip_is_found_at_the_door():
+    network = Network([Concatenate([Activation("tanh")]), Dense(4, 1)])
+    assert network.predict(np.ones((5, 2))).shape == (5, 1)
+    with pytest.raises(ValueError, match=r"Dense\(4, 1\): expected 4 inputs, got 6"):
+        network.predict(np.ones((5, 3)))
+
+
+def test_statistics_stay_as_they_were_where_the_target_is_wrong():
+    network = MLP([3, 4, 2], normalization="batch", rng=0)
+    before = network.state_dict()
+    with pytest.raises(ValueError, match="from 0 to 1, got 2"):
+        network.loss_and_gradient(np.random.default_rng(0).normal(size=(4, 3)), [0, 1, 2, 0])
+    for name, array in network.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])

@@ -27,6 +27,7 @@ from handmade import (
     History,
     MaxNorm,
     Network,
+    OneCycleLR,
     ReduceLROnPlateau,
     load_digits,
     losses,
@@ -981,3 +982,67 @@ def test_handwritten_digits():
     network = MLP([64, 64, 10], rng=0)
     fit(network, X_train, y_train, optimizer=SGD(lr=0.1, momentum=0.9), epochs=20, batch_size=16, rng=0)
     assert accuracy(network.predict(X_test), y_test) >= 0.97
+
+
+# ---- options that do not fit together -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"optimizer": Adam}, TypeError, r"optimizer: expected an object with step.*Adam\(\)"),
+        ({"optimizer": ClipGradNorm(1.0)}, ValueError, "optimizer: expected one that moves theta"),
+        ({"schedule": 3}, TypeError, "schedule: expected an object such as StepLR"),
+        ({"schedule": ExponentialLR}, TypeError, "schedule: expected an object such as StepLR"),
+        ({"schedule": ExponentialLR(SGD(), 0.5)}, ValueError, "schedule: expected one of the optimizer in use"),
+        ({"callback": "print"}, TypeError, "callback: expected a function"),
+        ({"shuffle": "no"}, TypeError, "shuffle: expected True or False"),
+        ({"class_weight": "balanced"}, TypeError, "class_weight: expected a mapping or a sequence"),
+        ({"class_weight": {0: None, 1: 1, 2: 1}}, ValueError, "class_weight: expected finite numbers"),
+        ({"X": np.ones((12, 2, 3))}, ValueError, r"X: expected shape \(N, 3\), got \(12, 2, 3\); flatten it"),
+    ],
+)
+def test_options_are_looked_at_before_anything_changes(options, error, message):
+    network = MLP([3, 3], rng=0)
+    before = network.theta.copy()
+    with pytest.raises(error, match=message):
+        fit(network, **({"X": samples()[0], "y": samples()[1], "progress": False} | options))
+    assert np.array_equal(network.theta, before)
+
+
+def test_only_a_network_is_trained():
+    with pytest.raises(TypeError, match="network: expected a Network, got Dense"):
+        fit(MLP([3, 3]).layers[0], *samples())
+
+
+@pytest.mark.parametrize(("every", "enough"), [("epoch", 4), ("batch", 12)])
+def test_a_schedule_of_a_fixed_length_lasts_or_is_refused(every, enough):
+    for total_steps in (enough, enough - 1):
+        optimizer = SGD(lr=0.1, momentum=0.9)
+        schedule = OneCycleLR(optimizer, max_lr=0.1, total_steps=total_steps)
+        options = {"optimizer": optimizer, "schedule": schedule, "schedule_every": every, "batch_size": 4}
+        if total_steps == enough:
+            assert len(fit(MLP([3, 3], rng=0), *samples(), epochs=4, progress=False, **options)) == 4
+        else:
+            with pytest.raises(ValueError, match=f"schedule: .* {enough} steps, got {total_steps} left"):
+                fit(MLP([3, 3], rng=0), *samples(), epochs=4, progress=False, **options)
+
+
+def test_divergence_takes_the_optimizers_momentum_back_too():
+    X, Y = samples(32)[0], targets("mse_loss", 32)
+    network, optimizer = MLP([3, 8, 3], rng=0), SGD(lr=1e6, momentum=0.9)
+    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(FloatingPointError, match="Network and optimizer"):
+        fit(network, X, Y, loss="mse_loss", optimizer=optimizer, epochs=60, progress=False)
+    assert optimizer.momentum_buffer is None or np.isfinite(optimizer.momentum_buffer).all()
+
+
+def test_a_single_metric_needs_no_list():
+    history = fit(MLP([3, 3], rng=0), *samples(), epochs=1, metrics="accuracy", progress=False)
+    assert list(history.metrics) == ["accuracy"]
+
+
+def test_enormous_sample_weights_are_weights_too():
+    networks = [MLP([3, 3], rng=0) for _ in range(2)]
+    for network, weight in zip(networks, (1.0, 1e308), strict=True):
+        fit(network, *samples(), sample_weight=np.full(len(samples()[1]), weight), epochs=1, rng=0, progress=False)
+    np.testing.assert_allclose(networks[1].theta, networks[0].theta, rtol=1e-12)

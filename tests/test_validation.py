@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from oracles import read_only
 
-from handmade._validation import check_count, check_finite, floating
+from handmade._validation import check_count, check_dtype, check_finite, floating
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64, np.complex128])
@@ -90,6 +90,14 @@ def test_the_first_that_is_not_finite_is_quoted(dtype, wrong, rest):
             check_finite(read_only(view), "X")
 
 
+@pytest.mark.parametrize(("shape", "index"), [((4,), "(100,)"), ((4, 2), "(100, 0)"), ((), "()")])
+def test_the_index_counts_from_the_first_row(shape, index):
+    """Of a batch, the user knows the whole: row 0 of it is row 100 there. A single number has no row."""
+    message = f"X: expected finite numbers, got nan at index {index}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        check_finite(np.full(shape, np.nan), "X", first_row=100)
+
+
 def test_infinities_of_both_signs_do_not_cancel():
     with pytest.raises(ValueError, match=r"got inf at index \(0,\)"):
         check_finite(np.array([np.inf, -np.inf]), "X")
@@ -126,3 +134,19 @@ def test_what_is_no_count_is_refused(value, least, error, message):
 def test_a_count_is_at_least_one_unless_told():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         check_count(0, "size")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_two_dtypes_of_a_network_by_any_name(dtype):
+    for name in (dtype, np.dtype(dtype), np.dtype(dtype).name, np.zeros(1, dtype).dtype):
+        assert check_dtype(name) == np.dtype(dtype)
+    assert check_dtype(float) == np.float64
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [("float16", "float16"), (np.int64, "int64"), (complex, "complex128"), ("double64", "'double64'"), (32, "32")],
+)
+def test_other_dtypes_are_refused(wrong, got):
+    with pytest.raises(TypeError, match=f"^dtype: expected float64 or float32, got {got}$"):
+        check_dtype(wrong)
