@@ -599,8 +599,8 @@ def _labels(target: Array, lead: tuple[int, ...], K: int, ignore_index: int | No
             f"{target.shape}; convert labels with target.astype(int)"
         )
     if target.shape != lead:
-        hint = f"; reshape them with target.reshape({lead[0]})" if target.shape == (*lead, 1) else ""
-        raise ValueError(f"target: expected class indices of shape {lead}, got shape {target.shape}{hint}")
+        told = f"expected class indices of shape {lead}, got shape {target.shape}{_column_hint(target, lead)}"
+        raise ValueError(f"target: {told}")
     labels = target.reshape(-1)
     # One pass for both ends of the range: as an unsigned number, a negative one is enormous.
     in_range = labels.astype(np.uint64).max() < K
@@ -614,13 +614,19 @@ def _labels(target: Array, lead: tuple[int, ...], K: int, ignore_index: int | No
     return np.where(kept, labels, 0).astype(np.intp), kept
 
 
+def _column_hint(target: Array, lead: tuple[int, ...]) -> str:
+    """How a column of labels becomes the row that is wanted."""
+    if not lead or target.shape != (*lead, 1):
+        return ""
+    return f"; reshape indices with target.reshape({', '.join(map(str, lead))})"
+
+
 def _probability_rows(target: Array, Z: Array, shape: tuple[int, ...]) -> Array:
     """Probabilities of the input's shape, as (rows, K)."""
     if target.shape != shape:
-        lead = shape[:1] + shape[2:]
-        hint = f"; reshape indices with target.reshape({lead[0]})" if target.shape == (*lead, 1) else ""
-        told = f"expected class indices of shape {lead}, or probabilities of shape {shape}, got {target.shape}{hint}"
-        raise ValueError(f"target: {told}")
+        lead = shape[:1] * (len(shape) > 1) + shape[2:]
+        told = f"expected class indices of shape {lead}, or probabilities of shape {shape}, got {target.shape}"
+        raise ValueError(f"target: {told}{_column_hint(target, lead)}")
     T = _numbers(target, "target", Z.real)
     return (np.moveaxis(T, 1, -1) if T.ndim > 2 else T).reshape(Z.shape)
 

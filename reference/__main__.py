@@ -102,13 +102,15 @@ def _print_largest(rows: list[Row]) -> None:
 
 def _print_table(rows: list[Row]) -> None:
     """One table: each figure with its tolerance."""
-    table = Table("case", "neurons", "weights", "parameters", "torch", *FIGURES.values(), "", box=None, padding=(0, 1))
+    table = Table(box=None, padding=(0, 1))
+    for title in ("case", "neurons", "weights", "parameters", "torch", *FIGURES.values(), ""):
+        table.add_column(title, no_wrap=True)
     for row in rows:
         cells = [f"{row.figures[name].value:.1e} / {row.figures[name].tolerance:.1e}" for name in FIGURES]
         counts = map(str, [*row.counts, row.torch_count])
         table.add_row(row.case.name, *counts, *cells, "pass" if row.passed else "FAIL")
-    # Outside a terminal rich would fold the table to 80 columns.
-    Console(width=None if sys.stdout.isatty() else 220, highlight=False).print(table)
+    # As wide as it is: a narrow terminal may break the lines, but nothing is cut off.
+    Console(width=1000, highlight=False).print(table)
 
 
 def _record(row: Row) -> dict:

@@ -653,7 +653,8 @@ BAD = [
             (SCORES, [0.0, 1.0, 2.0], {}, TypeError, r"class indices of shape \(3,\), got dtype float64 .*astype\(i"),
             (SCORES, [True, False, True], {}, TypeError, "expected integer class indices .* got dtype bool"),
             (SCORES, ["a", "b", "c"], {}, TypeError, "expected integer class indices .* got dtype <U1"),
-            (SCORES, [[0], [1], [2]], {}, ValueError, r"target: expected class indices.* got .*\(3, 1\)"),
+            (SCORES, [[0], [1], [2]], {}, ValueError, r"class indices.* \(3, 1\); reshape .* target.reshape\(3\)"),
+            (ROW, [0], {}, ValueError, r"target: expected class indices of shape \(\).* got .*\(1,\)"),
             (SCORES, [0, 1], {}, ValueError, r"class indices of shape \(3,\), got shape \(2,\)"),
             (SCORES, 0, {}, ValueError, r"class indices of shape \(3,\), got shape \(\)"),
             (np.zeros((0, 4)), np.zeros(0, int), {}, ValueError, r"at least one sample and class, got \(0, 4\)"),
@@ -668,6 +669,7 @@ BAD = [
     ("multi_margin_loss", SCORES, [0, 1, 2], {"p": 3}, ValueError, "p: expected 1 or 2, got 3"),
     ("cross_entropy", SCORES, np.zeros((3, 5)), {}, ValueError, r"or probabilities of shape \(3, 4\), got \(3, 5\)"),
     ("cross_entropy", np.zeros((2, 3, 4)), np.zeros((2, 4, 3)), {}, ValueError, r"shape \(2, 3, 4\), got \(2, 4, 3\)"),
+    ("cross_entropy", np.zeros((2, 3, 4)), np.zeros((2, 4, 1), int), {}, ValueError, r"target.reshape\(2, 4\)"),
     ("cross_entropy", SCORES, SCORES > 0, {}, TypeError, "target: expected numbers, got dtype bool"),
     *[
         ("cross_entropy", SCORES, [0, 1, 2], {"label_smoothing": e}, ValueError, rf"label_smoothing: .* 1\], got {e}")

@@ -118,6 +118,16 @@ def test_every_printed_line_of_the_slides_chain_is_right(x, y, w, b):
 
 # ---- any chain ---------------------------------------------------------------------------------------------
 
+
+def squash(A, out=None):
+    return np.divide(A, 1 + np.abs(A), out=out)
+
+
+def squash_backward(dH, H, out=None):
+    """1 / (1 + |a|)^2 in terms of h = a / (1 + |a|)."""
+    return np.multiply(dH, (1 - np.abs(H)) ** 2, out=out)
+
+
 LOSSES = {
     "half_squared_error": [0.25, -1.0],
     "mse_loss": [0.25, -1.0],
@@ -135,6 +145,7 @@ NETWORKS = {
     "deep": functools.partial(MLP, [3, 5, 1, 4, 2], activation="gelu"),
     "no bias": functools.partial(MLP, [3, 4, 2], activation="silu", bias=False),
     "dropout": functools.partial(MLP, [3, 4, 2], activation="softplus", dropout=0.5),
+    "own activation": functools.partial(MLP, [3, 4, 2], activation=(squash, squash_backward)),
     "options": lambda **options: Network(
         [Dense(3, 2, rng=options["rng"]), Activation("leaky_relu", negative_slope=0.25)],
         dtype=options["dtype"],

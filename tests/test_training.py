@@ -776,15 +776,30 @@ def test_divergence_is_an_error_that_takes_its_epoch_back(build, lr, batch_size,
     assert_same_state(network.state_dict(), states[-1])
 
 
+def test_a_loss_that_overflows_by_itself_is_divergence_too():
+    """Errors of 1e200 have finite derivatives, but no finite square."""
+    network = MLP([3, 3], rng=0)
+    before = network.state_dict()
+    Y = np.full((10, 3), 1e200)
+    with np.errstate(over="ignore"), pytest.raises(FloatingPointError, match="the loss became inf"):
+        fit(network, samples()[0], Y, loss="mse_loss", optimizer=SGD(lr=1e-250), epochs=1)
+    assert_same_state(network.state_dict(), before)
+
+
 # ---- bad input ---------------------------------------------------------------------------------------------
 
 X_LONG, Y_LONG = samples(2500)  # more than two blocks of 1,024 rows: every row is looked at
 
 
-def with_last(array, value):
+def with_row(row, array, value):
+    """A copy of the array, one row of it replaced."""
     changed = np.array(array)
-    changed[-1] = value
+    changed[row] = value
     return changed
+
+
+with_last = functools.partial(with_row, -1)
+with_middle = functools.partial(with_row, 1200)  # in the second block of rows, and not in the last batch
 
 
 def pair_without_reduction():
@@ -795,7 +810,7 @@ def pair_without_reduction():
 
 BAD = {
     "nan in X": ({"X": with_last(X_LONG, [0, np.nan, 0])}, ValueError, "X: expected finite numbers, got nan"),
-    "infinity in X": ({"X": with_last(X_LONG, np.inf)}, ValueError, "X: expected finite numbers, got inf"),
+    "infinity in X": ({"X": with_middle(X_LONG, np.inf)}, ValueError, "X: expected finite numbers, got inf"),
     "words in X": ({"X": np.full((2500, 3), "a")}, TypeError, "X: expected numbers"),
     "X of one dimension": ({"X": X_LONG[:, 0]}, ValueError, "X"),
     "X too wide": ({"X": np.ones((2500, 4))}, ValueError, r"X: expected shape \(N, 3\).*4"),
@@ -803,17 +818,17 @@ BAD = {
     "lengths": ({"y": Y_LONG[1:]}, ValueError, r"y: expected one target per row.*2499"),
     "a number for y": ({"y": 1}, ValueError, "y: expected one target per row"),
     "nan in y": (
-        {"y": with_last(X_LONG, np.nan), "loss": "mse_loss"},
+        {"y": with_middle(X_LONG, np.nan), "loss": "mse_loss"},
         ValueError,
         "y: expected finite numbers",
     ),
     "label too large": ({"y": with_last(Y_LONG, 3)}, ValueError, "from 0 to 2, got 3"),
-    "label below zero": ({"y": with_last(Y_LONG, -1)}, ValueError, "from 0 to 2, got -1"),
+    "label below zero": ({"y": with_middle(Y_LONG, -1)}, ValueError, "from 0 to 2, got -1"),
     "labels as words": ({"y": Y_LONG.astype(str)}, TypeError, "target"),
     "labels as floats": ({"y": Y_LONG.astype(float)}, TypeError, "target: expected integer"),
     "labels for mse": ({"loss": "mse_loss"}, ValueError, "target: expected the shape"),
     "hinge labels": (
-        {"y": with_last(np.ones((2500, 3)), 0), "loss": "hinge_loss"},
+        {"y": with_middle(np.ones((2500, 3)), 0), "loss": "hinge_loss"},
         ValueError,
         "labels -1 and",
     ),
@@ -879,9 +894,9 @@ BAD = {
         (ValueError, TypeError),
         "ReduceLROnPlateau",
     ),
-    "negative weight": ({"sample_weight": with_last(np.ones(2500), -1)}, ValueError, "at least 0"),
+    "negative weight": ({"sample_weight": with_middle(np.ones(2500), -1)}, ValueError, "at least 0"),
     "nan weight": (
-        {"sample_weight": with_last(np.ones(2500), np.nan)},
+        {"sample_weight": with_middle(np.ones(2500), np.nan)},
         ValueError,
         "sample_weight: expected finite",
     ),
