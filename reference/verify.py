@@ -19,7 +19,7 @@ __all__ = ["Figure", "Row", "verify"]
 Array = np.ndarray
 
 STEPS = 100
-ENTRIES = 60  # of theta, measured by differences
+ENTRIES = 40  # of theta, measured by differences
 
 # The accuracy that is promised. In float64 PyTorch is the reference.
 LOSS_RELATIVE, LOSS_ABSOLUTE = 1e-13, 1e-15

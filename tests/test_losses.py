@@ -144,7 +144,8 @@ CROSS_ENTROPY = {
     for kind in ("index", "one class only", "one-hot", "probabilities")
     for smoothing in (0.0, 0.1, 1.0)
     for weighted in (False, True)
-    if name == "(N, K)" or (smoothing < 1 and kind != "one class only")
+    # Everything with everything for (N, K); where only the shape is new, all options at once or none.
+    if name == "(N, K)" or (smoothing == 0.1 * weighted and kind != "one class only")
 }
 CROSS_ENTROPY |= {
     f"ignored {index}, {case}": (
