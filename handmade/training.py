@@ -214,7 +214,8 @@ def fit(
     rng = np.random.default_rng(rng)
     optimizer = _check_optimizer(Adam() if optimizer is None else optimizer)
     check_count(epochs, "epochs")
-    flag(shuffle, "shuffle"), flag(drop_last, "drop_last"), flag(progress, "progress")
+    for name, value in ("shuffle", shuffle), ("drop_last", drop_last), ("progress", progress):
+        flag(value, name)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: expected a function of the network and the history, got {callback!r}")
     X, y = _check_data(network, X, y, loss)
