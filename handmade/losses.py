@@ -461,7 +461,7 @@ def binary_cross_entropy(input, target, weight=None, reduction: str = "mean"):
     """-(y log p + (1 - y) log(1 - p)) of probabilities (System 12). The mean is over all elements.
 
     As PyTorch defines it, each logarithm is at least -100, so that p = 0 or 1 against its target costs 100 and not
-    infinity. A network's sigmoid reaches 1 exactly (in float32 from a = 17 on); training belongs on the logits, in
+    infinity. A network's sigmoid reaches 1 exactly (in float32 from about a = 17 on); training belongs on the logits, in
     `binary_cross_entropy_with_logits`, where nothing needs a floor.
 
     Parameters
@@ -852,7 +852,7 @@ def loss_and_backward(loss: Loss, input: Array, target, sample_weight: Array | N
         As the loss takes them.
     sample_weight : ndarray, shape (N,), optional
         w_i for each sample: the loss becomes sum_i w_i l_i / N, where l_i is the sample's own loss (the mean over its
-        outputs). With ``reduction="sum"`` nothing is divided.
+        outputs; 0, but counted in N, where it is ignored). With ``reduction="sum"`` nothing is divided.
 
     Returns
     -------
