@@ -461,8 +461,8 @@ def binary_cross_entropy(input, target, weight=None, reduction: str = "mean"):
     """-(y log p + (1 - y) log(1 - p)) of probabilities (System 12). The mean is over all elements.
 
     As PyTorch defines it, each logarithm is at least -100, so that p = 0 or 1 against its target costs 100 and not
-    infinity. A network's sigmoid reaches 1 exactly (in float32 from about a = 17 on); training belongs on the logits, in
-    `binary_cross_entropy_with_logits`, where nothing needs a floor.
+    infinity. A network's sigmoid reaches 1 exactly (in float32 from about a = 17 on); training belongs on the
+    logits, in `binary_cross_entropy_with_logits`, where nothing needs a floor.
 
     Parameters
     ----------

@@ -243,6 +243,13 @@ def test_one_wrong_entry_of_a_function_is_found_and_named(f, gradient, factor):
         assert result.worst.measured == pytest.approx(gradient(THETA)[i], rel=1e-7)
 
 
+@pytest.mark.parametrize(("factor", "verdict"), [(1, "right"), (1.0005, "wrong"), (-1, "wrong")])
+@pytest.mark.parametrize("far", [1e3, 1e10, -1e10])
+def test_steps_grow_with_the_entry(far, factor, verdict):
+    result = check_gradient(lambda t: np.sin(t[0] / far), [0.5 * far], [factor * np.cos(0.5) / far])
+    assert result.worst.verdict == verdict
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["dW", "db"])
 def test_a_gradient_that_is_no_number_never_passes(name, value):

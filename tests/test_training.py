@@ -991,7 +991,7 @@ def test_a_history_in_one_line(history, text):
 
 
 def test_handwritten_digits():
-    """97 of 100 digits that the network has never seen; the setting that the README shows."""
+    """97 of 100 digits that the network has never seen."""
     X, y = load_digits()
     X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=True, rng=0)
     network = MLP([64, 64, 10], rng=0)
