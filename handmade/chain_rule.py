@@ -257,10 +257,9 @@ def _number(value: Array) -> str:
 
 def _named(name: str, value: Array) -> str:
     """``name = value``: a number, a row, or, below each other, the rows of a matrix."""
-    rows = np.atleast_2d(value)
-    texts = ["  ".join(f"{entry:>10.7g}" for entry in row) for row in rows]
     if value.size == 1:
         return f"{name} = {_number(value)}"
-    if len(texts) == 1:
-        return f"{name} = ({texts[0].strip()})"
-    return "\n".join([f"{name} ="] + [f"        {text}" for text in texts])
+    rows = np.atleast_2d(value)
+    if len(rows) == 1:
+        return f"{name} = ({', '.join(f'{entry:.7g}' for entry in rows[0])})"
+    return "\n".join([f"{name} =", *("        " + "  ".join(f"{entry:>10.7g}" for entry in row) for row in rows)])

@@ -178,7 +178,8 @@ def fit(
     schedule_every : {"epoch", "batch"}
         When.
     sample_weight : array_like, shape (N,), optional
-        How much each sample counts; see `handmade.losses.loss_and_backward`.
+        How much each sample counts, relative to the others: the weights are divided by their mean over the samples
+        to train on, and then used as in `handmade.losses.loss_and_backward`.
     class_weight : mapping or sequence, optional
         How much each class counts: multiplies the weights of its samples. ``y`` must be class indices.
     rng : optional

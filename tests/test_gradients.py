@@ -182,14 +182,17 @@ ENTRIES = [("weight", "dW", (o, i)) for o in range(3) for i in range(5)] + [
 ]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nothing_is_wrong_before_an_error_is_planted(dtype):
+    assert_right(check_gradient(network_with(scale_all("dW", 1), dtype), X, LABELS), 55)
+
+
 @pytest.mark.parametrize(("block", "name", "index"), ENTRIES)
 @pytest.mark.parametrize(
     ("factor", "dtype"),
-    [(1.0005, np.float64), (0.9995, np.float64), (-1, np.float64), (1.001, np.float32), (-1, np.float32)],
+    [(1.0005, np.float64), (-1, np.float64), (1.001, np.float32), (-1, np.float32)],
 )
 def test_one_wrong_entry_of_a_network_is_found_and_named(block, name, index, factor, dtype):
-    right = check_gradient(network_with(scale_all("dW", 1), dtype), X, LABELS)
-    assert right, str(right)  # so it is the planted error that is found
     result = check_gradient(network_with(scale_entry(name, index, factor), dtype), X, LABELS)
     entry = f"2.{block}[{', '.join(map(str, index))}]"
     assert not result
