@@ -159,8 +159,11 @@ def tanh_backward(dH, A, out=None) -> Array:
     >>> tanh_backward(np.ones(2), np.array([0.0, 30.0]))
     array([1.00000000e+00, 3.50260431e-26])
     """
-    E = _exp_of_minus_magnitude(floating(A))
-    E *= E  # exp(-2|a|), without the product 2a that overflows at the end of the range
+    A = floating(A)
+    E = np.minimum(A, -A, out=np.empty_like(A))
+    np.maximum(E, -400, out=E)  # e^-800 is zero in every dtype, and 2a overflows at the end of the range
+    E *= 2
+    np.exp(E, out=E)
     E /= (1 + E) ** 2
     E *= 4
     return np.multiply(dH, E, out=out)
