@@ -24,11 +24,14 @@ Examples
 True
 """
 
-from . import activations, data, information, initializers, losses, metrics, optimizers, schedules
+from . import activations, data, information, initializers, losses, metrics, optimizers, plots, schedules
+from ._network_loss import NetworkLoss
 from .chain_rule import Trace, trace
 from .clipping import L1, Chain, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
 from .composites import Concatenate, Parallel, Residual
 from .data import load_csv, load_digits, load_idx, load_npz, train_test_split
+from .diagnosis import Diagnosis, diagnose_gradient
+from .differences import StepSweep, numerical_gradient, step_sweep
 from .gradients import GradientCheck, check_gradient
 from .layers import Activation, Dense, Dropout, Layer
 from .network import MLP, Network, Sequential
@@ -103,10 +106,17 @@ __all__ = [
     "History",
     "metrics",
     # gradients checked and explained
+    "numerical_gradient",
+    "NetworkLoss",
+    "step_sweep",
+    "StepSweep",
     "check_gradient",
     "GradientCheck",
+    "diagnose_gradient",
+    "Diagnosis",
     "trace",
     "Trace",
+    "plots",
     # data
     "data",
     "load_digits",

@@ -16,6 +16,7 @@ serve the complex-step check.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 
@@ -68,22 +69,45 @@ def identity_backward(dH, H, out=None) -> Array:
     return np.positive(dH, out=out)
 
 
+def _minus_magnitude(A: Array) -> Array:
+    """-|a|, in an array of its own to go on with, also of a single number."""
+    return np.minimum(A, -A, out=np.empty_like(A))
+
+
+@np.errstate(over="ignore")
+def _times(factor: float, A: Array) -> Array:
+    """factor a; infinite, which is as good as enormous, where that is too large for the dtype."""
+    return np.multiply(factor, A, out=np.empty_like(A))
+
+
+def _exp(D: Array, out: Array) -> Array:
+    """e^d into ``out``. Of float32 it is computed in double precision: NumPy's own is off by up to 2.5 ULP there."""
+    return np.exp(D, out=out, dtype=np.promote_types(D.dtype, np.float64), casting="same_kind")
+
+
 def _exp_of_minus_magnitude(A: Array) -> Array:
-    """exp(-|a|), between 0 and 1; an array of its own to go on with, also of a single number."""
-    E = np.minimum(A, -A, out=np.empty_like(A))
-    return np.exp(E, out=E)
+    """exp(-|a|), between 0 and 1."""
+    E = _minus_magnitude(A)
+    return _exp(E, out=E)
 
 
-def _sigmoid_of_minus_magnitude(A: Array) -> Array:
-    """s(-|a|) = e / (1 + e) with e = exp(-|a|): at most one half, exact to the last digits however small."""
-    E = _exp_of_minus_magnitude(A)
+def _sigmoid_slope(E: Array) -> Array:
+    """s (1 - s) for s = e / (1 + e), in place of e = exp(-|a|): s is small there and 1 - s exact."""
     E /= 1 + E
+    E *= 1 - E
     return E
 
 
-def _reflect(tail: Array, A: Array) -> Array:
-    """Extend F(-|a|) to all a by F(a) = 1 - F(-a). The tail is at most one half, so 1 - tail loses nothing."""
-    return np.subtract(1, tail, out=tail, where=A >= 0)
+def _exp_in_two(D: Array) -> tuple[Array, Array, Array | float]:
+    """d, and exp(d), d <= 0, as a product: exp(max(d, -64)), and exp(min(d + 64, 0)), 1 unless a d is below -64.
+
+    Where exp(d) itself has left the normal numbers and lost digits, d exp(d) still needs them. d + 64 is exact. The d
+    that is returned is at least -1e4, whose exponential is 0 as well, and so is its product with d.
+    """
+    E = _exp(D, out=np.empty_like(D))
+    if np.minimum.reduce(D, axis=None, initial=0).real >= -64:
+        return D, E, 1.0
+    return np.maximum(D, -1e4), np.maximum(E, math.exp(-64), out=E), np.exp(np.minimum(D + 64, 0))
 
 
 def sigmoid(A, out=None) -> Array:
@@ -107,8 +131,8 @@ def sigmoid(A, out=None) -> Array:
     array([5.00000000e-001, 4.47628623e-309, 1.00000000e+000])
     """
     A = floating(A)
-    S = _reflect(_sigmoid_of_minus_magnitude(A), A)
-    return S if out is None else np.positive(S, out=out)
+    E = _exp_of_minus_magnitude(A)
+    return np.divide(np.maximum(E, A >= 0), 1 + E, out=out)  # 1 / (1 + e), and e / (1 + e) for a below 0
 
 
 def sigmoid_backward(dH, A, out=None) -> Array:
@@ -135,9 +159,7 @@ def sigmoid_backward(dH, A, out=None) -> Array:
     >>> sigmoid_backward(np.ones(2), np.array([0.0, 50.0]))
     array([2.50000000e-01, 1.92874985e-22])
     """
-    s = _sigmoid_of_minus_magnitude(floating(A))
-    s *= 1 - s
-    return np.multiply(dH, s, out=out)
+    return np.multiply(dH, _sigmoid_slope(_exp_of_minus_magnitude(floating(A))), out=out)
 
 
 def tanh(A, out=None) -> Array:
@@ -152,21 +174,16 @@ def tanh(A, out=None) -> Array:
 
 
 def tanh_backward(dH, A, out=None) -> Array:
-    """f'(a) = 1 - tanh(a)^2 = 4 e / (1 + e)^2 with e = exp(-2|a|), which does not cancel where tanh is near one.
+    """f'(a) = 1 - tanh(a)^2 = 4 s'(2a), which does not cancel where tanh is near one.
 
     Examples
     --------
     >>> tanh_backward(np.ones(2), np.array([0.0, 30.0]))
     array([1.00000000e+00, 3.50260431e-26])
     """
-    A = floating(A)
-    E = np.minimum(A, -A, out=np.empty_like(A))
-    np.maximum(E, -400, out=E)  # e^-800 is zero in every dtype, and 2a overflows at the end of the range
-    E *= 2
-    np.exp(E, out=E)
-    E /= (1 + E) ** 2
-    E *= 4
-    return np.multiply(dH, E, out=out)
+    slope = _sigmoid_slope(_exp_of_minus_magnitude(_times(2.0, floating(A))))
+    slope *= 4
+    return np.multiply(dH, slope, out=out)
 
 
 def relu(A, out=None) -> Array:
@@ -240,6 +257,31 @@ def elu_backward(dH, A, alpha: float = 1.0, out=None) -> Array:
     return np.multiply(dH, np.where(A > 0, 1, float(alpha) * np.exp(np.minimum(A, 0))).astype(A.dtype), out=out)
 
 
+# The slopes of gelu and silu have one root each, f'(-root) = 0. It is the sum of two numbers: near it, a + root needs
+# digits of the root that one number does not hold.
+_GELU_ROOT = 0.7517915246935645, -1.4956759177009883e-17
+_GELU_TANH_ROOT = 0.7524614220710163, -3.635560509207687e-17
+_SILU_ROOT = 1.2784645427610737, 1.0946994183093437e-16
+
+
+def _from_root(D: Array, root: tuple[float, float]) -> tuple[Array, float]:
+    """d + root in two parts: a sum that is exact where d is close to -root, and what the dtype left of the root."""
+    near = float(D.dtype.type(root[0]))
+    return D + near, root[0] - near + root[1]
+
+
+def _slope_below(s: Array, minus_w: Array, from_root: Array) -> Array:
+    """The slope of f(a) = a s(v(a)) at a = -x, x >= 0: s (1 - w (1 - s)) with s = s(-v(x)) and w = x v'(x).
+
+    It is also s (1 - s) (1 + exp(-v) - w), whose sum cancels near its root. ``from_root`` is that sum without
+    cancellation: each term less its value at the root, which leaves two of one sign.
+    """
+    factor = 1 + minus_w
+    factor -= minus_w * s
+    near = np.abs(factor) < 0.4  # elsewhere the error of s does not grow, and the sum rounds less
+    return s * np.where(near, from_root * (1 - s), factor)
+
+
 # Mills' ratio of the normal distribution, M(x) = Q(x) / phi(x) for x >= 0, as a Chebyshev series:
 # (1 + x) M(x) in t = (x - 4) / (x + 4), which maps [0, inf) to [-1, 1). The form is that of Shepherd and
 # Laframboise (Mathematics of Computation 36, 1981); the coefficients are the series' own, interpolated at 60 nodes
@@ -265,32 +307,46 @@ def _mills_polynomial(single: bool) -> list[float]:
     return np.polynomial.chebyshev.cheb2poly(_MILLS[: 14 if single else None])[::-1].tolist()
 
 
-def _normal(A: Array) -> tuple[Array, Array]:
-    """The normal distribution: Phi(a), exact in both tails, and the density phi(a)."""
-    X = np.minimum(np.maximum(A, -A), _NORMAL_TAIL_ENDS)
+@functools.cache
+def _mills_quotient(single: bool) -> list[float]:
+    """(P(t) - P(t_root)) / (t - t_root) of that polynomial P, by synthetic division."""
+    t = (_GELU_ROOT[0] - 4) / (_GELU_ROOT[0] + 4)
+    return list(itertools.accumulate(_mills_polynomial(single), lambda q, c: q * t + c))[:-1]
+
+
+def _horner(polynomial: list[float], T: Array) -> Array:
+    first, *others = polynomial
+    value = np.full_like(T, first)
+    for coefficient in others:
+        value *= T
+        value += coefficient
+    return value
+
+
+def _normal_density(X: Array) -> tuple[Array, Array | float]:
+    """phi(x) in two factors, see `_exp_in_two`."""
     # The rounding of x^2 would be as large a relative error of its exponential: split off what squares exactly.
     rough = np.round(X * 256) / 256
-    density = np.exp(rough * rough / -2)
-    density *= np.exp((rough - X) * (rough + X) / 2)
-    density *= 1 / math.sqrt(2 * math.pi)
-    T = (X - 4) / (X + 4)
-    first, *others = _mills_polynomial(A.dtype == np.float32)
-    tail = np.full_like(T, first)
-    for coefficient in others:
-        tail *= T
-        tail += coefficient
-    tail /= 1 + X
-    tail *= density
-    return _reflect(tail, A), density
+    _, E, beyond = _exp_in_two(rough * rough / -2)
+    E *= np.exp((rough - X) * (rough + X) / 2) / math.sqrt(2 * math.pi)
+    return E, beyond
 
 
-def _gelu_tanh_parts(A: Array) -> tuple[Array, Array, Array]:
-    """For u = sqrt(2/pi) (a + 0.044715 a^3): S = s(2u) = (1 + tanh u) / 2, then d(2u)/da and s'(2u)."""
-    X = np.minimum(np.maximum(A, -A), _NORMAL_TAIL_ENDS)
-    scale = 2 * math.sqrt(2 / math.pi)
-    tail = _sigmoid_of_minus_magnitude(scale * (X + 0.044715 * X**3))
-    slope = tail * (1 - tail)
-    return _reflect(tail, A), scale * (1 + 3 * 0.044715 * X * X), slope
+# v = 2 u = V1 x + V3 x^3 for the tanh form, whose (1 + tanh u) / 2 is s(v): V1 = sqrt(8 / pi) and V3 = 0.044715 V1,
+# each as nine bits and the rest.
+_V1, _V1_REST = 409 / 2**8, -0.0018871283942692883
+_V3, _V3_REST = 292 / 2**12, 6.575377260024877e-05
+
+
+def _exp_of_minus_v(X: Array) -> tuple[Array, Array | float]:
+    """exp(-v) in two factors, see `_exp_in_two`."""
+    # As above: the polynomial of the rough x with the short coefficients is exact, what is missing is small.
+    grain = 2 if X.dtype == np.float32 else 256
+    rough = np.round(X * grain) / grain
+    missing = (X - rough) * (_V1 + _V3 * (X * X + X * rough + rough * rough)) + (_V1_REST * X + _V3_REST * X * X * X)
+    _, E, beyond = _exp_in_two(-(_V1 * rough + _V3 * (rough * rough * rough)))
+    E *= np.exp(-missing)
+    return E, beyond
 
 
 def _check_approximate(approximate: str) -> None:
@@ -329,12 +385,20 @@ def gelu(A, approximate: str = "none", out=None) -> Array:
     """
     _check_approximate(approximate)
     A = floating(A)
-    cumulative = _normal(A)[0] if approximate == "none" else _gelu_tanh_parts(A)[0]
-    return np.multiply(A, cumulative, out=out)
+    X = np.minimum(np.maximum(A, -A), _NORMAL_TAIL_ENDS)
+    if approximate == "none":
+        E, beyond = _normal_density(X)
+        E *= _horner(_mills_polynomial(A.dtype == np.float32), (X - 4) / (X + 4)) / (1 + X)
+    else:
+        E, beyond = _exp_of_minus_v(X)
+        E /= 1 + E
+    return np.subtract(np.maximum(A, 0), X * E * beyond, out=out)
 
 
 def gelu_backward(dH, A, approximate: str = "none", out=None) -> Array:
-    """f'(a) = Phi(a) + a phi(a); of the tanh form, S + a s'(2u) d(2u)/da.
+    """f'(a) = Phi(a) + a phi(a); of the tanh form, s(2u) (1 + a s(-2u) d(2u)/da).
+
+    At -|a|, which is enough as f'(a) = 1 - f'(-a), and with the root of f' as a factor: the sum cancels there.
 
     Examples
     --------
@@ -343,12 +407,36 @@ def gelu_backward(dH, A, approximate: str = "none", out=None) -> Array:
     """
     _check_approximate(approximate)
     A = floating(A)
-    if approximate == "none":
-        cumulative, density = _normal(A)
-    else:
-        cumulative, inner, slope = _gelu_tanh_parts(A)
-        density = slope * inner
-    return np.multiply(dH, cumulative + A * density, out=out)
+    X = np.minimum(np.maximum(A, -A), _NORMAL_TAIL_ENDS)
+    slope = _gelu_slope_below(X) if approximate == "none" else _gelu_tanh_slope_below(X)
+    return np.multiply(dH, np.where(A >= 0, 1 - slope, slope), out=out)
+
+
+def _gelu_slope_below(X: Array) -> Array:
+    """phi(x) (M(x) - x), the slope at -x.
+
+    (1 + x) (M(x) - x) is P(t) - P(t_root) less x (1 + x) - root (1 + root), and both have the factor x - root.
+    """
+    root = _GELU_ROOT[0]
+    quotient = _horner(_mills_quotient(X.dtype == np.float32), (X - 4) / (X + 4))
+    quotient *= -8 / (4 + root) / (X + 4)
+    quotient += (1 + root) + X
+    d, rest = _from_root(-X, _GELU_ROOT)
+    E, beyond = _normal_density(X)
+    return (d + rest) * quotient / (1 + X) * E * beyond
+
+
+def _gelu_tanh_slope_below(X: Array) -> Array:
+    """The slope of the tanh form at -x."""
+    root = _GELU_TANH_ROOT[0]
+    v1, v3 = _V1 + _V1_REST, _V3 + _V3_REST
+    square = X * X
+    cubic = v3 * (square + root * X + root * root)  # V3 (x^3 - root^3) / (x - root)
+    d = np.add(*_from_root(-X, _GELU_TANH_ROOT))
+    e = v1 * root + 3 * v3 * root**3 - 1  # exp(-v) at the root
+    from_root = d * (v1 + 3 * cubic) + e * np.expm1(d * (v1 + cubic))
+    E, beyond = _exp_of_minus_v(X)
+    return _slope_below(E / (1 + E), -X * (v1 + 3 * v3 * square), from_root) * beyond
 
 
 def silu(A, out=None) -> Array:
@@ -360,11 +448,12 @@ def silu(A, out=None) -> Array:
     array([0.        , 0.73105858])
     """
     A = floating(A)
-    return np.multiply(A, sigmoid(A), out=out)
+    D, E, beyond = _exp_in_two(_minus_magnitude(A))
+    return np.add(np.maximum(A, 0), D * (E / (1 + E)) * beyond, out=out)
 
 
 def silu_backward(dH, A, out=None) -> Array:
-    """f'(a) = s(a) (1 + a s(-a)).
+    """f'(a) = s(a) (1 + a s(-a)), at -|a|, which is enough: f'(a) = 1 - f'(-a).
 
     Examples
     --------
@@ -372,10 +461,13 @@ def silu_backward(dH, A, out=None) -> Array:
     array([0.5       , 0.92767051])
     """
     A = floating(A)
-    tail = _sigmoid_of_minus_magnitude(A)
-    slope = 1 + A * _reflect(tail.copy(), -A)
-    slope *= _reflect(tail, A)
-    return np.multiply(dH, slope, out=out)
+    D, E, beyond = _exp_in_two(_minus_magnitude(A))
+    s = E / (1 + E)
+    d, rest = _from_root(D, _SILU_ROOT)
+    e = _SILU_ROOT[0] - 1  # exp(-root)
+    slope = _slope_below(s, D, d + (e * np.expm1(d) + (1 + e) * rest))  # d + rest + e expm1(d + rest)
+    slope *= beyond
+    return np.multiply(dH, np.where(A >= 0, 1 - slope, slope), out=out)
 
 
 def softplus(A, beta: float = 1.0, out=None) -> Array:
@@ -390,17 +482,10 @@ def softplus(A, beta: float = 1.0, out=None) -> Array:
     array([6.93147181e-01, 1.92874985e-22, 1.00000000e+03])
     """
     A = floating(A)
-    E = _exp_of_minus_magnitude(_times(beta, A))
+    E = _exp_of_minus_magnitude(_times(positive(beta, "beta"), A))
     np.log1p(E, out=E)
     E /= float(beta)
     return np.add(np.maximum(A, 0), E, out=out)
-
-
-def _times(beta: float, A: Array) -> Array:
-    """beta a; infinite, which is as good as enormous, where that is too large for the dtype."""
-    beta = positive(beta, "beta")
-    with np.errstate(over="ignore"):
-        return np.multiply(beta, A, out=np.empty_like(A))
 
 
 def softplus_backward(dH, A, beta: float = 1.0, out=None) -> Array:
@@ -411,7 +496,7 @@ def softplus_backward(dH, A, beta: float = 1.0, out=None) -> Array:
     >>> softplus_backward(np.ones(2), np.array([0.0, 1.0]))
     array([0.5       , 0.73105858])
     """
-    return np.multiply(dH, sigmoid(_times(beta, floating(A))), out=out)
+    return np.multiply(dH, sigmoid(_times(positive(beta, "beta"), floating(A))), out=out)
 
 
 def softmax(A, dim: int = -1, out=None) -> Array:
@@ -437,27 +522,45 @@ def softmax(A, dim: int = -1, out=None) -> Array:
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    A = floating(A)
-    P = below_the_largest(A, dim)
-    np.exp(P, out=P)
-    return np.divide(P, P.sum(axis=dim, keepdims=True), out=out)
+    _, E = exp_below_the_largest(floating(A), dim)
+    return np.divide(E, E.sum(axis=dim, keepdims=True), out=out)
 
 
-def below_the_largest(A: Array, dim: int) -> Array:
-    """a - max: what a softmax exponentiates. Minus infinity, whose power is 0, where the dtype does not reach."""
-    with np.errstate(over="ignore"):
-        return A - A.max(axis=dim, keepdims=True)
+@np.errstate(over="ignore", invalid="ignore")
+def exp_below_the_largest(A: Array, dim: int) -> tuple[Array, Array]:
+    """d = a - max along ``dim``, and its exponential, which is between 0 and 1.
+
+    The rounding of d would be as large a relative error of the exponential: half an eps of d, 250 eps at d = -500.
+    What it took is computed exactly (TwoSum: Knuth, The Art of Computer Programming, volume 2, section 4.2.2), and
+    given back to first order. Where d is too large for the dtype it is minus infinity, whose power is 0.
+    """
+    largest = np.maximum.reduce(A, axis=dim, keepdims=True)
+    D = A - largest
+    B = D - A
+    lost = D - B
+    np.subtract(A, lost, out=lost)
+    B += largest
+    lost -= B
+    np.fmax(lost, -1, out=lost)  # of an infinite d it is not a number, and E is 0
+    E = np.exp(D)
+    lost *= E
+    E += lost
+    return D, E
 
 
 def softmax_backward(dH, H, dim: int = -1, out=None) -> Array:
     """dA = p (dH - sum_j dH_j p_j): the Jacobian is diag(p) - p p^T, not its diagonal alone.
+
+    A constant in dH changes nothing, as the p sum to one. So dH counts from its value at the largest p, whose
+    1 - p is then the sum of the others, and not rounding noise where it is nearly one.
 
     Examples
     --------
     >>> softmax_backward(np.array([1.0, 0.0]), np.array([0.25, 0.75]))
     array([ 0.1875, -0.1875])
     """
-    dA = np.subtract(dH, (dH * H).sum(axis=dim, keepdims=True), out=out)
+    dA = np.subtract(dH, np.take_along_axis(dH, H.argmax(axis=dim, keepdims=True), axis=dim), out=out)
+    dA -= (dA * H).sum(axis=dim, keepdims=True)
     dA *= H
     return dA
 
@@ -478,7 +581,7 @@ def log_sum_parts(Z: Array) -> tuple[Array, Array, Array, Array]:
     D : ndarray, shape (N, K)
         Z - max, at most 0.
     E : ndarray, shape (N, K)
-        exp(D).
+        exp(Z - max).
     others : ndarray, shape (N, 1)
         The sum of E without the one largest term: sum(E) = 1 + others.
     largest : ndarray, shape (N,)
@@ -493,8 +596,7 @@ def log_sum_parts(Z: Array) -> tuple[Array, Array, Array, Array]:
     N, K = Z.shape
     largest = Z.argmax(axis=1)
     largest += np.arange(0, N * K, K)
-    D = below_the_largest(Z, 1)
-    E = np.exp(D)
+    D, E = exp_below_the_largest(Z, 1)
     E.put(largest, 0)
     others = E.sum(axis=1, keepdims=True)
     E.put(largest, 1)
@@ -529,15 +631,34 @@ def log_softmax(A, dim: int = -1, out=None) -> Array:
     return np.positive(np.moveaxis(D.reshape(Z.shape), -1, dim), out=out)
 
 
-def log_softmax_backward(dH, H, dim: int = -1, out=None) -> Array:
-    """dA = dH - p sum_j dH_j with p = e^h.
+def log_softmax_backward(dH, A, dim: int = -1, out=None) -> Array:
+    """dA = dH - p sum_j dH_j, summed as dH (1 - p) - p sum_{j != i} dH_j with an exact 1 - p.
+
+    From ``H`` it would be p = e^h, which turns the rounding of h into as large a relative error.
 
     Examples
     --------
     >>> log_softmax_backward(np.array([1.0, 0.0]), np.log([0.25, 0.75]))
     array([ 0.75, -0.75])
     """
-    return np.subtract(dH, np.exp(H) * dH.sum(axis=dim, keepdims=True), out=out)
+    Z, U = np.moveaxis(floating(A), dim, -1), np.moveaxis(dH, dim, -1)
+    P, complement = softmax_and_complement(*log_sum_parts(Z.reshape(-1, Z.shape[-1]))[1:])
+    dZ = pull_back_log_softmax(U.reshape(P.shape), P, complement)
+    return np.positive(np.moveaxis(dZ.reshape(Z.shape), -1, dim), out=out)
+
+
+def softmax_and_complement(E: Array, others: Array, largest: Array) -> tuple[Array, Array]:
+    """p and 1 - p from `log_sum_parts`; for the largest p, 1 - p is what the others make."""
+    total = 1 + others
+    P = E / total
+    complement = 1 - P
+    complement.put(largest, others / total)
+    return P, complement
+
+
+def pull_back_log_softmax(dH: Array, P: Array, complement: Array) -> Array:
+    """dH (1 - p) - p sum_{j != i} dH_j."""
+    return dH * complement - P * (dH.sum(axis=1, keepdims=True) - dH)
 
 
 Pair = tuple[Callable[..., Array], Callable[..., Array]]

@@ -1,7 +1,8 @@
 """8. Gradients checked: the slope of a function measured by differences, beside the one that backpropagation claims.
 
 "Small change in parameter dw1 -> output will change by df/dw1 dw1" (System 6): change one entry of theta by h and
-by -h, see what the loss does, divide by 2h. It knows nothing of chain rules, and so has nothing to get wrong.
+by -h, see what the loss does, divide by 2h. It knows nothing of chain rules, and so has nothing to get wrong. What it
+has is an accuracy, which is measured too, entry by entry: that is what a claimed gradient may be off, and no more.
 """
 
 from __future__ import annotations
@@ -9,20 +10,23 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import numpy as np
 
-from ._validation import check_count
+from ._network_loss import NetworkLoss
+from ._validation import check_count, check_finite
+from .differences import COMPLEX_STEP, EPS, ORDERS, Function, Neighbourhood, check_method, default_step
 from .layers import Layer
-from .losses import Loss, find_loss, loss_and_backward
-from .network import Network, check_finite_targets
+from .losses import Loss
+from .network import Network
 from .progress import progress_bar
 
 __all__ = ["BlockCheck", "EntryCheck", "GradientCheck", "check_gradient"]
 
 Array = np.ndarray
-Function = Callable[[Array], float]
+PART = 500  # entries that are measured together
+
 
 @dataclasses.dataclass(frozen=True)
 class EntryCheck:
@@ -35,13 +39,15 @@ class EntryCheck:
     name : str
         Where in the network, e.g. ``0.weight[2, 1]``.
     claimed, measured : float
-        The two numbers; measured by central differences.
+        The two numbers.
     left, right : float
         The slopes on either side, which differ at a kink.
     allowed : float
-        How far apart the two numbers may be: the accuracy of the step that measured it, and of the gradient's dtype.
+        How far apart the two numbers may be: the accuracy reached by the step that measured it, and that of the
+        gradient's dtype.
     verdict : str
-        ``"right"``, ``"wrong"``, or ``"undecidable"``: at a kink the loss has no single slope to compare with.
+        ``"right"``, ``"wrong"``, or ``"undecidable"``: at a kink there is no single slope to compare with, and in
+        noise none to be seen.
     """
 
     index: int
@@ -105,15 +111,12 @@ class BlockCheck:
         return self.wrong == 0
 
     @classmethod
-    def of(cls, name: str, size: int, entries: list[EntryCheck]) -> BlockCheck:
+    def of(cls, name: str, size: int, entries: _Entries) -> BlockCheck:
         """Sum up what was found of a parameter's entries."""
-        decided = [entry for entry in entries if entry.verdict != "undecidable"]
-        claimed = math.hypot(*(entry.claimed for entry in decided))
-        measured = math.hypot(*(entry.measured for entry in decided))
-        norm = max(claimed, measured) or 1.0
-        error = math.hypot(*(entry.error for entry in decided)) / norm
-        allowed = math.hypot(*(entry.allowed for entry in decided)) / norm
-        return cls(name, size, len(decided), error, allowed, sum(entry.verdict == "wrong" for entry in decided))
+        decided = entries.of(entries.verdict != "undecidable")
+        norm = max(math.hypot(*decided.claimed), math.hypot(*decided.measured)) or 1.0
+        error, allowed = math.hypot(*decided.error) / norm, math.hypot(*decided.allowed) / norm
+        return cls(name, size, len(decided.index), error, allowed, int(np.sum(decided.verdict == "wrong")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,9 +132,13 @@ class GradientCheck:
     worst : EntryCheck
         The entry with the largest difference, measured against what may be expected of it.
     wrong, undecidable : list of EntryCheck
-        Entries that are wrong, and entries at a kink.
+        Entries that are wrong, and entries at a kink or lost in noise.
     total : BlockCheck
         All parameters as one.
+    value, noise : float
+        The function at theta, and the standard deviation of what it gets wrong: what limits any difference.
+    measured, allowed : ndarray, the shape of theta
+        The slopes, and how far off each may be; NaN where an entry was not measured, or not decided.
     """
 
     total: BlockCheck
@@ -139,6 +146,10 @@ class GradientCheck:
     worst: EntryCheck
     wrong: list[EntryCheck]
     undecidable: list[EntryCheck]
+    value: float
+    noise: float
+    measured: Array
+    allowed: Array
 
     @property
     def passed(self) -> bool:
@@ -159,6 +170,7 @@ class GradientCheck:
             lines.append(f"undecidable: {entry}")
         if len(self.undecidable) > 3:
             lines.append(f"undecidable: {len(self.undecidable) - 3} more")
+        lines.append(f"noise of the function: {self.noise:.1e}, at a value of {self.value:.6g}")
         lines.append(self._verdict())
         return "\n".join(lines)
 
@@ -177,6 +189,7 @@ class GradientCheck:
 def check_gradient(
     target: Network | Function,
     *arguments,
+    method: str = "richardson",
     loss: Loss = "cross_entropy",
     sample_weight=None,
     training: bool = True,
@@ -184,19 +197,19 @@ def check_gradient(
     rng=None,
     progress: bool = False,
 ) -> GradientCheck:
-    """Compare a gradient with central differences, entry by entry.
+    """Compare a gradient with differences, entry by entry.
 
     Two ways to call it: ``check_gradient(network, X, y, loss=...)`` checks a network's own backward pass, and
     ``check_gradient(f, theta, gradient)`` any gradient of any function of a vector.
 
-    Each entry is measured by central differences at two steps, which gives an estimate free of the error in h^2
-    (Richardson 1911), and an idea of how good it is. An entry that disagrees is called wrong only if that cannot be
-    the fault of the differences; else the step is made smaller. Where no step decides, the point is a kink (of a
-    ReLU, a hinge), and the entry undecidable.
+    What an entry may be off is what could be achieved: the noise of the function is measured, and so is, from three
+    steps each half of the one before, the error of the formula. An entry that disagrees is called wrong only if that
+    cannot be the fault of the differences, and smaller steps agree; where no step decides, the point is a kink (of a
+    ReLU, a hinge) or drowned in noise, and the entry undecidable.
 
     Nothing of the network changes: the check works on copies. Dropout masks are drawn once and kept. The loss of a
     float32 network is measured in float64; what its gradient may be off is what the same backward pass gives
-    differently in float64.
+    differently in float64, so an error that float32 alone commits passes.
 
     Parameters
     ----------
@@ -204,6 +217,9 @@ def check_gradient(
         What to check; a function takes theta and returns a number.
     *arguments
         X and y for a network; theta and the claimed gradient (an array, or a function of theta) for a function.
+    method : {"forward", "central", "richardson", "complex"}
+        See `handmade.differences`. "complex" needs a function analytic as written and confirms a gradient to the last
+        digits; where it disagrees, or finds zero, "richardson" has the last word.
     loss, sample_weight, training
         As in `Network.loss_and_gradient`; for networks.
     entries : int, optional
@@ -221,9 +237,10 @@ def check_gradient(
     Raises
     ------
     ValueError
-        If the claimed gradient has another shape than theta or is not finite, or two calls of the function differ.
+        If the claimed gradient has another shape than theta, is not finite, or a second call of it gives another; or
+        as `numerical_gradient` raises.
     TypeError
-        If the function returns something other than a number.
+        As `numerical_gradient` raises.
 
     Examples
     --------
@@ -235,10 +252,11 @@ def check_gradient(
     A gradient that is wrong by a twentieth of one per cent, in one entry:
 
     >>> f = lambda theta: float(theta @ theta)
-    >>> print(hm.check_gradient(f, np.array([1.0, 2.0]), np.array([2.0, 4.002])))
+    >>> print(hm.check_gradient(f, np.array([1.0, 2.0]), np.array([2.0, 4.002])))  # doctest: +ELLIPSIS
     parameter        checked  relative error  tolerance
-    theta                2/2         4.5e-04    1.0e-08  FAIL
+    theta                2/2         4.5e-04    ...  FAIL
     worst entry: theta[1]: claimed 4.002, measured 4, relative error 5.0e-04
+    noise of the function: ..., at a value of 5
     FAIL: 1 of 2 entries wrong, 1 of 1 parameters fail
     """
     if len(arguments) != 2 or (isinstance(target, Layer) and not isinstance(target, Network)):
@@ -246,44 +264,32 @@ def check_gradient(
             f"check_gradient: expected (network, X, y) with a Network, or (f, theta, gradient), got "
             f"{', '.join(type(argument).__name__ for argument in (target, *arguments))}"
         )
+    check_method(method)
     if isinstance(target, Network):
         f, theta, claimed, own, names = _of_network(target, *arguments, loss, sample_weight, training)
     else:
         f, theta, claimed = target, *_vector_and_gradient(*arguments)
         names, own = {"theta": np.arange(theta.size).reshape(theta.shape)}, np.zeros(theta.shape)
-    if theta.size == 0:
-        raise ValueError("theta: expected at least one entry to check, got none")
+    near = Neighbourhood(f, theta)
     if claimed.shape != theta.shape:
         raise ValueError(f"gradient: expected the shape of theta {theta.shape}, got {claimed.shape}")
-    if not np.isfinite(claimed).all():
-        raise ValueError(f"gradient: expected all entries finite, got {claimed[~np.isfinite(claimed)][0]}")
+    check_finite(claimed, "gradient")
     entries = min(theta.size, 2000) if entries is None else check_count(entries, "entries")
-    base = _number(f(theta.copy()))
-    if (again := _number(f(theta.copy()))) != base:
-        told = f"two calls gave {base!r} and {again!r}, {abs(again - base):.1e} apart"
-        raise ValueError(f"the function is not deterministic: {told}; give its random numbers a fixed seed")
 
-    check = _Differences(f, theta, claimed, base, own)
     rng = np.random.default_rng(rng)
     chosen = {name: _choose(block.reshape(-1), theta.size, entries, rng) for name, block in names.items()}
     total = sum(map(len, chosen.values()))
-    blocks, all_entries, done = [], [], 0
+    judge = _Judge(near, claimed, own, near.noise(np.concatenate(list(chosen.values()))))
+    judged, done = {}, 0
     with progress_bar("entries", total, progress) as report:
-        for name, block in names.items():
-            checked = []
-            for i in chosen[name]:
-                position = ", ".join(map(str, np.argwhere(block == i)[0])) if block.ndim else ""
-                checked.append(check.entry(int(i), f"{name}[{position}]"))
-                report(done := done + 1, name)
-            blocks.append(BlockCheck.of(name, block.size, checked))
-            all_entries += checked
-    return GradientCheck(
-        BlockCheck.of("all", theta.size, all_entries),
-        blocks,
-        worst=max(all_entries, key=lambda e: -1.0 if e.verdict == "undecidable" else e.error / e.allowed),
-        wrong=[e for e in all_entries if e.verdict == "wrong"],
-        undecidable=[e for e in all_entries if e.verdict == "undecidable"],
-    )
+        for name, indices in chosen.items():
+            parts = []
+            for start in range(0, len(indices), PART):
+                part = indices[start : start + PART]
+                parts.append(judge.entries(part, method))
+                report(done := done + len(part), name)
+            judged[name] = _Entries.joined(parts)
+    return _summary(names, judged, theta.shape, near.base, judge.noise)
 
 
 def _choose(block: Array, total: int, entries: int, rng) -> Array:
@@ -292,17 +298,18 @@ def _choose(block: Array, total: int, entries: int, rng) -> Array:
     return np.sort(rng.choice(block, count, replace=False))
 
 
-def _number(value) -> float:
-    if np.ndim(value) or np.asarray(value).dtype.kind not in "iuf":
-        raise TypeError(f"the function: expected it to return one real number, got {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"the function: expected it to return a finite number, got {value!r}")
-    return float(value)
-
-
 def _vector_and_gradient(theta, gradient) -> tuple[Array, Array]:
     theta = np.array(theta, dtype=np.float64)
-    return theta, np.array(gradient(theta.copy()) if callable(gradient) else gradient, dtype=np.float64)
+    if not callable(gradient):
+        return theta, np.array(gradient, dtype=np.float64)
+    claimed, again = (np.array(gradient(theta.copy()), dtype=np.float64) for _ in range(2))
+    if not np.array_equal(claimed, again, equal_nan=True):
+        apart = f"{np.abs(again - claimed).max():.1e} apart" if again.shape == claimed.shape else "of two shapes"
+        raise ValueError(
+            f"the gradient is not deterministic: two calls gave {claimed.flat[0]!r}, ... and {again.flat[0]!r}, ..., "
+            f"{apart}; let it add to nothing that an earlier call left, and give its random numbers a fixed seed"
+        )
+    return theta, claimed
 
 
 def _of_network(network: Network, X, y, loss: Loss, sample_weight, training: bool):
@@ -310,100 +317,160 @@ def _of_network(network: Network, X, y, loss: Loss, sample_weight, training: boo
 
     The rounding of a float32 gradient is measured: it is what the same backward pass does differently in float64.
     """
-    X, y = network.check_input(X), check_finite_targets(y)
-    y = y.astype(network.dtype) if y.dtype.kind == "f" else y
-    _, claimed = copy.deepcopy(network).backpropagate(X, y, loss, sample_weight, training)
-    witness = network.astype(np.float64)
-    X = X.astype(np.float64)
-    _, exact = copy.deepcopy(witness).backpropagate(X, y, loss, sample_weight, training)
-    f = find_loss(loss)[0]
-    generators = [leaf.rng for _, leaf in witness.leaves() if hasattr(leaf, "rng")]
-    states = [generator.bit_generator.state for generator in generators]
-
-    def value(theta: Array) -> float:
-        for generator, state in zip(generators, states, strict=True):
-            generator.bit_generator.state = state  # the same dropout masks every time
-        witness.theta[:] = theta
-        H = witness.forward(X, training)
-        return f(H, y) if sample_weight is None else loss_and_backward(loss, H, y, sample_weight)[0]
-
-    theta = witness.theta.copy()
+    f = NetworkLoss(network, X, y, loss, sample_weight, training)
+    _, claimed = copy.deepcopy(network).backpropagate(network.check_input(X), f.y, loss, sample_weight, training)
+    _, exact = network.astype(np.float64).backpropagate(f.X, f.y, loss, sample_weight, training)
     claimed = claimed.astype(np.float64)
     own = np.abs(claimed - exact) if np.isfinite(claimed).all() else claimed
-    return value, theta, claimed, own, network.blocks(np.arange(theta.size))
+    return f, network.theta.astype(np.float64), claimed, own, network.blocks(np.arange(claimed.size))
 
 
-class _Differences:
-    """Differences of f around theta, and what may be expected of them.
-
-    With a step h the central difference D(h) is off by h^2 f'''/6 (truncation) and by eps |f| / h (rounding). The
-    combination (4 D(h/2) - D(h)) / 3 is rid of the first but for terms in h^4, so h can be large enough, eps^(1/5),
-    to make the second small: about 1e-12 in all.
+class _Judge:
+    """Tells the right entries of a claimed gradient from the wrong ones, by differences of f around theta.
 
     ``own`` is how far each claimed entry may be off by the rounding of a dtype less precise than float64.
     """
 
-    ROUNDINGS = 32  # how many eps |f| an evaluation of f may be off: the length of its chain of operations
-    TRUNCATION = 1e-8  # relative: h^4 = 3e-13, with room for a fifth derivative 3 10^4 times the first
-    STEPS = np.finfo(np.float64).eps ** 0.2 * 10.0 ** -np.arange(6)  # relative, from the best down to 7e-9
+    ROUNDINGS = 32  # how many eps of the largest entry another may be off: a sum over samples and paths, each rounded
     DOUBT = 10  # what looks like a kink or curvature may distort the estimate by so many times its own size
-    SMOOTH = 1e-3  # relative: a step with more doubt than this has met a kink, and proves nothing right
+    SMOOTH = 1e-3  # relative: where the central differences of two steps are farther apart, a kink may be the cause
+    PRECISE = 1e-7  # relative: a measurement as good as this needs no smaller step
     DECISIVE = 0.1  # relative to the largest entry: where noise is larger, agreement proves nothing
 
-    def __init__(self, f: Function, theta: Array, claimed: Array, base: float, own: Array) -> None:
-        self.f, self.theta, self.claimed, self.base, self.own = f, theta, claimed, base, own
+    def __init__(self, near: Neighbourhood, claimed: Array, own: Array, noise: float) -> None:
+        self.near, self.claimed, self.own, self.noise = near, claimed.reshape(-1), own.reshape(-1), noise
         self.largest = float(np.abs(claimed).max())
-        # A gradient entry is a sum over samples and paths, each rounded.
-        self.absolute = self.ROUNDINGS * np.finfo(np.float64).eps * self.largest
+        self.absolute = self.ROUNDINGS * EPS * self.largest
 
-    def entry(self, i: int, name: str) -> EntryCheck:
-        """Measure one entry: until a step proves it right, or none has, and one refutes it and another confirms that.
+    def entries(self, indices: Array, method: str) -> _Entries:
+        """A verdict on each."""
+        if method != "complex":
+            return self._by_differences(indices, method)
+        found = self._by_complex_steps(indices)
+        again = np.flatnonzero(found.verdict == "undecidable")
+        found.put(again, self._by_differences(indices[again], "richardson"))
+        return found
+
+    def _by_complex_steps(self, indices: Array) -> _Entries:
+        """Right, or undecidable: at a kink, and where f may have dropped the imaginary part, which leaves zero."""
+        slopes, claimed = self.near.complex_slopes(indices, COMPLEX_STEP), self.claimed[indices]
+        allowed = self.ROUNDINGS * EPS * np.maximum(self.largest, np.abs(slopes)) + self.own[indices]
+        right = (np.abs(claimed - slopes) <= allowed) & (slopes != 0)
+        verdict = np.where(right, "right", "undecidable")
+        return _Entries(indices, claimed, slopes, slopes.copy(), slopes.copy(), allowed, verdict)
+
+    def _by_differences(self, indices: Array, method: str) -> _Entries:
+        """Measure until a step proves an entry right, or none has, and one refutes it and smaller ones confirm that.
 
         A refuted entry is looked at with the smaller steps too. Two kinks, one on each side, look like a smooth
         function from afar, and a wave shorter than the step like anything; where the slope near by is another one,
         the refutation is void.
         """
-        refuting, confirmed = None, False
-        for step in self.STEPS:
-            entry, doubt, precision = self._measure(i, name, step)
-            if refuting and abs(entry.measured - refuting.measured) <= entry.allowed + refuting.allowed:
-                confirmed = True
-                continue
-            agrees = entry.error <= entry.allowed and doubt <= entry.allowed + self.SMOOTH * entry.size
-            if agrees and (entry.error == 0 or precision <= self.DECISIVE * max(entry.size, self.largest)):
-                return dataclasses.replace(entry, verdict="right")
-            refuting = entry if entry.error > entry.allowed + self.DOUBT * doubt else None
-            confirmed = False
-        return dataclasses.replace(refuting, verdict="wrong") if confirmed else entry
+        found = _Entries(indices, *np.zeros((5, len(indices))), np.full(len(indices), "undecidable"))
+        refuted = np.zeros(len(indices), bool)
+        active = np.arange(len(indices))
+        for step in self._steps(method):
+            if not active.size:
+                break
+            now, refuting = self._measure(indices[active], method, step)
+            kept = found.of(active)
+            confirmed = refuted[active] & (np.abs(now.measured - kept.measured) <= now.allowed + kept.allowed)
+            found.put(active[~confirmed], now.of(~confirmed))
+            found.verdict[active[confirmed]] = "wrong"
+            refuted[active] = refuting | confirmed
+            active = active[confirmed | (now.verdict != "right")]
+        return found
 
-    def _measure(self, i: int, name: str, step: float) -> tuple[EntryCheck, float, float]:
-        """The entry as measured with this step, how much the two steps that it takes disagree, and its precision.
+    def _steps(self, method: str) -> Array:
+        """Relative steps, from the best one down: larger than usual by tens where f is noisy for its slope."""
+        usual, order = default_step(method), ORDERS[method]
+        slope = np.max(np.abs(self.claimed) * self.near.scale(slice(None))) or abs(self.near.base) or 1.0
+        larger = np.log10((self.noise / slope) ** (1 / (order + 1)) / usual) if self.noise else 0
+        most = int(np.log10(0.1 / usual))
+        return usual * 10.0 ** np.arange(np.clip(np.rint(larger), 0, most), -6, -1)
 
-        A smooth function has D(h) = D(h/2) and slopes on the two sides that close in proportion to h, but for
-        higher orders. A kink anywhere within the step violates one of the two by at least a tenth of its jump.
-        """
-        left, right, size = self._slopes(i, step)
-        near_left, near_right, _ = self._slopes(i, step / 2)
-        wide, narrow = (left + right) / 2, (near_left + near_right) / 2
-        doubt = abs(wide - narrow) + abs(2 * (near_right - near_left) - (right - left))
-        measured = (4 * narrow - wide) / 3
-        claimed = float(self.claimed.flat[i])
-        noise = self.ROUNDINGS * np.finfo(np.float64).eps * size / (self._scale(i) * step)
-        precision = self.TRUNCATION * max(abs(claimed), abs(measured)) + self.absolute + noise
-        allowed = precision + float(self.own.flat[i])
-        return EntryCheck(i, name, claimed, measured, near_left, near_right, allowed, "undecidable"), doubt, precision
+    def _measure(self, indices: Array, method: str, step: float) -> tuple[_Entries, Array]:
+        """Entries as measured with a step, the verdict right or undecidable, and which of them it refutes."""
+        claimed, own = self.claimed[indices], self.own[indices]
+        m = self.near.measure(indices, method, step, self.noise)
+        precision = m.truncation + m.rounding + self.absolute
+        verdict = np.full(len(indices), "undecidable")
+        now = _Entries(indices, claimed, m.value, m.left, m.right, precision + own, verdict)
+        smooth = m.roughness <= now.allowed + self.SMOOTH * now.size
+        precise = precision <= self.PRECISE * now.size
+        limit = self.DECISIVE * np.maximum(now.size, self.largest)
+        decisive = precise | ((precision <= limit) & (m.truncation <= m.rounding)) | (now.error == 0)
+        now.verdict[smooth & decisive & (now.error <= now.allowed)] = "right"
+        return now, now.error > now.allowed + self.DOUBT * np.where(smooth, m.doubt, m.roughness)
 
-    def _slopes(self, i: int, step: float) -> tuple[float, float, float]:
-        """The one-sided differences below and above, and the largest |f| that they are made of."""
-        x, h = float(self.theta.flat[i]), self._scale(i) * step
-        below, above = x - h, x + h  # as rounded: divide by the distance that was really gone
-        down, up = self._at(i, below), self._at(i, above)
-        return (self.base - down) / (x - below), (up - self.base) / (above - x), max(map(abs, (down, self.base, up)))
 
-    def _at(self, i: int, value: float) -> float:
-        moved = self.theta.copy()
-        moved.flat[i] = value
-        return _number(self.f(moved))
+# ---- the table -----------------------------------------------------------------------------------------------------
 
-    def _scale(self, i: int) -> float:
-        return max(1.0, abs(float(self.theta.flat[i])))
+
+@dataclasses.dataclass(frozen=True)
+class _Entries:
+    """What was found of many entries: the columns of `EntryCheck`, but for the name."""
+
+    index: Array
+    claimed: Array
+    measured: Array
+    left: Array
+    right: Array
+    allowed: Array
+    verdict: Array
+
+    @property
+    def error(self) -> Array:
+        return np.abs(self.claimed - self.measured)
+
+    @property
+    def size(self) -> Array:
+        return np.maximum(np.abs(self.claimed), np.abs(self.measured))
+
+    def columns(self) -> list[Array]:
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
+
+    def of(self, chosen) -> _Entries:
+        return _Entries(*(column[chosen] for column in self.columns()))
+
+    def put(self, chosen: Array, others: _Entries) -> None:
+        """Replace some entries by others."""
+        for column, new in zip(self.columns(), others.columns(), strict=True):
+            column[chosen] = new
+
+    @classmethod
+    def joined(cls, parts: Iterable[_Entries]) -> _Entries:
+        return cls(*map(np.concatenate, zip(*(part.columns() for part in parts), strict=True)))
+
+    def told(self, chosen, names: dict[str, Array]) -> list[EntryCheck]:
+        """Some of them one by one, each with the name of its place."""
+        rows = zip(*(column[chosen].tolist() for column in self.columns()), strict=True)
+        return [EntryCheck(index, _place(index, names), *rest) for index, *rest in rows]
+
+
+def _place(index: int, names: dict[str, Array]) -> str:
+    """Where an entry of theta is in the network, such as ``0.weight[2, 1]``."""
+    name, block = next((name, block) for name, block in names.items() if index <= block.flat[-1])
+    return f"{name}[{', '.join(map(str, np.unravel_index(index - block.flat[0], block.shape)))}]"
+
+
+def _summary(
+    names: dict[str, Array], judged: dict[str, _Entries], shape: tuple[int, ...], value: float, noise: float
+) -> GradientCheck:
+    everything = _Entries.joined(judged.values())
+    measured, allowed = np.full((2, *shape), np.nan)
+    decided = everything.of(everything.verdict != "undecidable")
+    measured.flat[decided.index], allowed.flat[decided.index] = decided.measured, decided.allowed
+    excess = everything.error / np.maximum(everything.allowed, np.finfo(np.float64).tiny)  # of zero, zero is allowed
+    excess[everything.verdict == "undecidable"] = -1
+    return GradientCheck(
+        BlockCheck.of("all", sum(block.size for block in names.values()), everything),
+        [BlockCheck.of(name, names[name].size, entries) for name, entries in judged.items()],
+        worst=everything.told([excess.argmax()], names)[0],
+        wrong=everything.told(everything.verdict == "wrong", names),
+        undecidable=everything.told(everything.verdict == "undecidable", names),
+        value=value,
+        noise=noise,
+        measured=measured,
+        allowed=allowed,
+    )

@@ -18,7 +18,14 @@ import numpy as np
 
 from ._resumable import positive, up_to_one
 from ._validation import check_finite, floating
-from .activations import below_the_largest, log_sum_parts, sigmoid, softplus
+from .activations import (
+    exp_below_the_largest,
+    log_sum_parts,
+    pull_back_log_softmax,
+    sigmoid,
+    softmax_and_complement,
+    softplus,
+)
 
 __all__ = [
     "l1_loss",
@@ -95,7 +102,7 @@ def _reduce(terms: Array, reduction: str, count: float):
     _check_reduction(reduction)
     if reduction == "none":
         return terms
-    total = terms.sum()
+    total = np.add.reduce(terms, axis=None)
     return total if reduction == "sum" else total / count
 
 
@@ -603,7 +610,7 @@ def _labels(target: Array, lead: tuple[int, ...], K: int, ignore_index: int | No
         raise ValueError(f"target: {told}")
     labels = target.reshape(-1)
     # One pass for both ends of the range: as an unsigned number, a negative one is enormous.
-    in_range = labels.astype(np.uint64).max() < K
+    in_range = np.maximum.reduce(labels.astype(np.uint64)) < K
     if in_range and (ignore_index is None or not 0 <= ignore_index < K):
         return labels.astype(np.intp, copy=False), None
     kept = labels != ignore_index
@@ -678,11 +685,10 @@ def _against_index(Z: Array, labels: Array) -> tuple[Array, Array]:
     N, K = Z.shape
     flat = np.arange(0, N * K, K)
     flat += labels
-    D = below_the_largest(Z, 1)
-    E = np.exp(D)
+    D, E = exp_below_the_largest(Z, 1)
     own = E.take(flat)
     E.put(flat, 0)
-    rest = E.sum(axis=1)
+    rest = np.add.reduce(E, axis=1)
     terms = np.log1p(rest + (own - 1)) - D.take(flat)  # own is 1, and own - 1 exactly 0, where the target leads
     E.put(flat, -rest)
     E /= (rest + own)[:, np.newaxis]
@@ -692,17 +698,12 @@ def _against_index(Z: Array, labels: Array) -> tuple[Array, Array]:
 def _against_distribution(Z: Array, T: Array) -> tuple[Array, Array]:
     """-sum_c t_c log p_c of each row, and its derivatives p_c sum(t) - t_c, for any weights T of the classes.
 
-    The derivative is summed as p_c (sum(t) - t_c) - t_c (1 - p_c), with 1 - p_c taken from the *other* terms of the
-    softmax for the largest: small and exact where p_c - t_c would be rounding noise.
+    The derivative is that of the logarithm of the softmax: small and exact where p_c - t_c would be rounding noise.
     """
     D, E, others, largest = log_sum_parts(Z)
     # A class of weight 0 costs nothing, also where -log p is infinite.
     terms = (T * np.where(T == 0, 0, np.log1p(others) - D)).sum(axis=1)
-    total = 1 + others
-    P = E / total
-    complement = 1 - P
-    complement.put(largest, others / total)
-    return terms, P * (T.sum(axis=1, keepdims=True) - T) - T * complement
+    return terms, pull_back_log_softmax(-T, *softmax_and_complement(E, others, largest))
 
 
 def cross_entropy(
@@ -893,7 +894,7 @@ def _as_gradient(dH, input: Array) -> Array:
 
 
 def _weighted_by_sample(f, f_backward, input, target, sample_weight, reduction):
-    weight = _numbers(sample_weight, "sample_weight", input)
+    weight = _numbers(sample_weight, "sample_weight", input.real)
     if weight.shape != (len(input),):
         raise ValueError(f"sample_weight: expected one weight per sample, shape {(len(input),)}, got {weight.shape}")
     check_finite(weight, "sample_weight")

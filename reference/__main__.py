@@ -17,7 +17,11 @@ from rich.table import Table
 from handmade.progress import progress_bar
 
 from .cases import Case, all_cases
+from .claims import print_claims
+from .conventions import print_conventions
+from .exactness import print_exactness
 from .verify import Row, verify
+from .zoo import print_zoo
 
 FIGURES = {
     "loss": "loss - torch",
@@ -37,6 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
     2
     """
     options = _parser().parse_args(arguments)
+    if options.claims:
+        return print_claims(options.seed, options.quick, options.json)
+    if options.conventions:
+        return print_conventions(options.json)
+    if options.exactness:
+        return print_exactness(options.seed, options.quick, options.json)
+    if options.zoo:
+        return print_zoo(options.seed, options.quick, options.json)
     cases = [case for case in all_cases() if options.case in case.name]
     if not cases:
         example = all_cases()[0].name
@@ -63,6 +75,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m reference", description=main.__doc__.splitlines()[0])
+    parser.add_argument("--claims", action="store_true", help="judge the lecture's sentences instead, in a minute")
+    parser.add_argument("--conventions", action="store_true", help="compare the definitions of four libraries instead")
+    parser.add_argument("--exactness", action="store_true", help="measure every formula in ULP instead, in two minutes")
+    parser.add_argument("--zoo", action="store_true", help="have wrong backward passes found and named, in a minute")
     parser.add_argument("--quick", action="store_true", help=f"only every {QUICK}th case")
     parser.add_argument("--case", default="", metavar="PATTERN", help="only cases whose name contains PATTERN")
     parser.add_argument("--json", type=_writable, metavar="FILE", help="write every figure to FILE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from itertools import pairwise
@@ -349,7 +350,7 @@ def test_a_trace_changes_nothing():
 )
 def test_other_layers_are_refused(layers):
     with pytest.raises(ValueError, match="trace: expected Dense layers, each with at most one elementwise"):
-        trace(Network(layers), SAMPLE, [0.0, 1.0])
+        trace(Network(copy.deepcopy(layers)), SAMPLE, [0.0, 1.0])  # a layer belongs to one network
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from oracles import assert_close
@@ -199,3 +201,58 @@ def test_a_block_that_takes_any_width_takes_any_width(layers):
 def test_a_composite_refuses(build, error, words):
     with pytest.raises(error, match=words):
         build()
+
+
+# --- What goes on inside
+
+AROUND = {
+    "residual": (lambda layers: Residual(layers), np.add),
+    "concatenate": (lambda layers: Concatenate(layers), lambda X, B: np.concatenate([X, B], axis=1)),
+    "sequential": (lambda layers: Sequential(layers), lambda X, B: B),
+    "parallel": (lambda layers: Parallel(layers), lambda X, B: B),
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+@pytest.mark.parametrize("mode", [{"training": True}, {"training": False}, {}], ids=["training", "evaluating", "-"])
+def test_the_layers_inside_train_where_the_composite_does_and_else_evaluate(name, mode):
+    """Batch normalization alone, which has another output and other statistics in each mode, says what is right."""
+    (around, combine), alone, inside, X = AROUND[name], BatchNorm(4), BatchNorm(4), numbers(5, 4)
+    H = around([inside]).forward(X, **mode)
+    np.testing.assert_array_equal(H, combine(X, alone.forward(X, training=bool(mode.get("training")))))
+    np.testing.assert_array_equal(inside.running_mean, alone.running_mean)
+    assert inside.num_batches_tracked == alone.num_batches_tracked == (mode.get("training") is True)
+
+
+@pytest.mark.parametrize("widths", [(2,), (1, 2), (1, 2, 3), (2, 1, 1, 2)])
+def test_any_number_of_groups_goes_side_by_side(widths):
+    blocks = [numbers(n + 1, n) for n in widths]
+    parallel, ends = Parallel(*[[dense(W)] for W in blocks]), np.cumsum([0, *widths])
+    X = numbers(3, ends[-1])
+    expected = [X[:, i:j] @ W.T for (i, j), W in zip(pairwise(ends), blocks, strict=True)]
+    expected = np.concatenate(expected, axis=1)
+    for H in (parallel.forward(X), parallel.predict(X)):
+        assert_close(H, expected, operations=max(widths), scale=max(widths))
+    assert parallel.width_after(ends[-1]) == expected.shape[1] == sum(widths) + len(widths)
+    dH = np.random.default_rng(1).uniform(-1, 1, expected.shape)
+    outs = np.cumsum([0, *(n + 1 for n in widths)])
+    pulled = [dH[:, i:j] @ W for (i, j), W in zip(pairwise(outs), blocks, strict=True)]
+    assert_close(parallel.backward(dH), np.concatenate(pulled, axis=1), operations=max(widths) + 1, scale=4)
+    assert [name for name, _ in parallel.leaves()] == [f"{i}.0." for i in range(len(widths))]
+
+
+class Asked(Dense):
+    """Remembers whether the gradient with respect to its input was asked for."""
+
+    def backward(self, dH, need_dX=True):
+        self.asked = need_dX
+        return super().backward(dH, need_dX)
+
+
+@pytest.mark.parametrize("name", AROUND)
+@pytest.mark.parametrize("need_dX", [True, False])
+def test_the_lowest_layer_inside_is_asked_for_what_the_composite_is_asked(name, need_dX):
+    layer, X = Asked(4, 4), numbers(5, 4)
+    composite = AROUND[name][0]([layer, Activation("tanh")])
+    dX = composite.backward(np.ones_like(composite.forward(X)), need_dX)
+    assert layer.asked is need_dX and (dX is not None) is need_dX

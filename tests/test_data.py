@@ -633,3 +633,68 @@ def test_blobs_stand_at_their_centres():
 def test_toy_sets_refuse_impossible_requests(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "named", "sizes"),
+    [
+        (spirals, {"classes": 2, "noise": 0.0, "turns": 1.0}, 2),
+        (moons, {"noise": 0.0}, 2),
+        (blobs, {"centers": 3, "cluster_std": 1.0}, 3),
+    ],
+)
+def test_toy_sets_are_made_with_the_defaults_in_their_descriptions(make, named, sizes):
+    X, y = make(30, rng=0)
+    np.testing.assert_array_equal(X, make(30, rng=0, **named)[0])
+    assert np.bincount(y).tolist() == [30 // sizes] * sizes
+
+
+@pytest.mark.parametrize("make", [spirals, moons])
+def test_noise_is_added_as_it_is_drawn(make):
+    (X, _), (clean, _) = make(20, noise=0.5, rng=3), make(20)
+    np.testing.assert_array_equal(X, clean + np.random.default_rng(3).normal(0.0, 0.5, clean.shape))
+    X, _ = blobs(20, [[1.0, 2.0]], cluster_std=0.5, rng=3)
+    np.testing.assert_array_equal(X, np.array([[1.0, 2.0]]) + np.random.default_rng(3).normal(0.0, 0.5, (20, 2)))
+
+
+def test_centres_are_real_numbers():
+    assert blobs(2, np.array([[1, 2], [3, 4]], np.int8), cluster_std=0.0)[0].dtype == np.float64
+    with pytest.raises(TypeError):
+        blobs(2, [[1j, 0.0]])
+
+
+@pytest.mark.parametrize("largest", [np.finfo(np.float64).max, -np.finfo(np.float64).max])
+def test_the_largest_number_is_a_number(tmp_path, largest):
+    path = tmp_path / "set.csv"
+    path.write_text(f"{float(largest)!r},0.5\n1.0,2.0\n")
+    X, y = load_csv(path)
+    assert X.tolist() == [[float(largest)], [1.0]] and y.tolist() == [0.5, 2.0]
+
+
+def test_the_bounds_of_a_count_belong_to_it():
+    for value in (1, 20, np.int8(20)):
+        data._check_integer("bits", value, 1, 20)
+
+
+def test_a_stratified_split_does_not_hang_on_how_the_machine_sorts():
+    """Evenly spaced from the samples by class, within a class as drawn: Python's sort keeps equals in their order."""
+    y = np.random.default_rng(0).integers(0, 2, 500)
+    by_class = sorted(np.random.default_rng(7).permutation(500).tolist(), key=lambda n: y[n])
+    picked = train_test_split(np.arange(500), y, 100, stratify=True, rng=7)[1]
+    assert sorted(picked.tolist()) == sorted(by_class[i * 5] for i in range(100))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_csv_without_a_target_has_the_dtype_asked_for(tmp_path, dtype):
+    path = tmp_path / "set.csv"
+    path.write_text("0.1,2\n3,4\n")
+    X, y = load_csv(path, target=None, dtype=dtype)
+    np.testing.assert_array_equal(X, np.array([[0.1, 2], [3, 4]], dtype), strict=True)
+    assert y is None
+
+
+def test_the_cell_that_is_named_is_the_wrong_one_and_not_the_largest(tmp_path):
+    path = tmp_path / "set.csv"
+    path.write_text(f"1,2\n{float(np.finfo(np.float64).max)!r},a\n")
+    with pytest.raises(ValueError, match=r"line 2, column 2 of 2: expected a finite number, found 'a'$"):
+        load_csv(path)

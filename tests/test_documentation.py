@@ -29,14 +29,29 @@ def test_examples_in_docstrings(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-def test_examples_in_the_readme():
-    outcome = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
-    assert outcome.attempted > 20
+@pytest.mark.parametrize("document, least", [("README.md", 25), ("docs/conventions.md", 8)])
+def test_examples_in_documents(document, least):
+    outcome = doctest.testfile(str(ROOT / document), module_relative=False, globs={"hm": hm})
+    assert outcome.attempted >= least
     assert outcome.failed == 0
 
 
+def test_the_grading_example_prints_what_the_readme_says(tmp_path):
+    blocks = re.findall(r"^```(?:python|text)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    for block in blocks:
+        if title := re.match(r"# (\w+\.py)\n", block):
+            (tmp_path / title[1]).write_text(block)
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["handmade.grading"]\n')
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--student=alice.py"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    (expected,) = (block for block in blocks if block.startswith("alice.py: "))
+    assert run.returncode == 1
+    assert expected in run.stdout
+
+
 def test_the_lecture_table_names_what_exists():
-    table = [line for line in README.splitlines() if re.match(r"\| \d+ \|", line)]
+    section = README.partition("## From the lecture to the code")[2].partition("\n## ")[0]
+    table = [line for line in section.splitlines() if re.match(r"\| \d+ \|", line)]
     assert len(table) == 15, "one row per system of the lecture"
     for row in table:
         names, files = re.findall(r"`hm\.([\w.]+)`", row), re.findall(r"`(tests/\w+\.py)`", row)

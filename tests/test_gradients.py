@@ -23,6 +23,7 @@ from handmade import (
     fit,
     losses,
 )
+from handmade._network_loss import NetworkLoss
 
 LARGEST_STEP, SMALLEST_STEP = np.finfo(float).eps ** 0.2, np.finfo(float).eps ** 0.2 * 1e-4
 
@@ -349,6 +350,17 @@ def test_a_kink_where_the_estimate_happens_to_be_the_claim():
     assert result.worst.verdict == "wrong"
 
 
+def test_a_kink_where_all_estimates_happen_to_be_the_claim():
+    """4/9 of the first step from the kink of |x|, D(h), D(h/2) and D(h/4) are 4/9, 8/9 and 1: both estimates 28/27."""
+    result = check_gradient(lambda t: abs(t[0]), [4 / 9 * LARGEST_STEP], [28 / 27])
+    assert result.worst.verdict == "wrong"
+
+
+def test_an_error_of_a_billionth_is_found_where_nothing_hides_it():
+    for factor in 1 - 1e-9, 1 + 1e-9:
+        assert check_gradient(lambda t: np.sin(t[0]), [0.5], [factor * np.cos(0.5)]).wrong
+
+
 @pytest.mark.parametrize("distance", [1e-7, 3e-7, 1e-6, 1e-5, 1e-4])
 @pytest.mark.parametrize("height", [0, 1, 100])
 def test_the_noise_of_a_small_step_is_not_held_against_the_gradient(distance, height):
@@ -429,14 +441,17 @@ def test_nothing_of_the_network_changes(training):
     assert np.array_equal(network.theta, untouched.theta)
 
 
-def test_a_function_may_spoil_its_argument():
+@pytest.mark.parametrize(("index", "value"), [(0, np.nan), (2, 7.5)])
+def test_a_function_that_changes_its_argument_is_named(index, value):
     def f(theta):
-        value = float(theta @ theta)
-        theta[:] = np.nan
-        return value
+        result = float(theta @ theta)
+        theta[index] = value
+        return result
 
     theta, claimed = THETA.copy(), 2 * THETA
-    assert check_gradient(f, theta, claimed)
+    told = f"changed its argument: theta[{index}] was {THETA[index]} before the call and {value} after it"
+    with pytest.raises(ValueError, match=re.escape(told)):
+        check_gradient(f, theta, claimed)
     assert np.array_equal(theta, THETA) and np.array_equal(claimed, 2 * THETA)
 
 
@@ -459,12 +474,13 @@ def test_the_table_of_a_tiny_example():
     assert isinstance(result, GradientCheck)
     lines = str(result).splitlines()
     assert repr(result) == str(result)
-    # The three numbers that are rounding noise are left out; everything else is exact.
+    # The numbers that are rounding noise are left out; everything else is exact.
     assert [re.sub(r"\d\.\de-\d\d", "~", line) for line in lines] == [
         "parameter        checked  relative error  tolerance",
         "0.weight             2/2         ~    ~  pass",
         "0.bias               1/1         ~    ~  pass",
         lines[3].replace(lines[3].rpartition(" ")[2], "~"),
+        "noise of the function: ~, at a value of 0.03125",
         "PASS: 3 entries agree",
     ]
     assert re.fullmatch(r"worst entry: 0\.(weight\[0, [01]\]|bias\[0\]): claimed 0\.2?5, .*", lines[3])
@@ -472,10 +488,11 @@ def test_the_table_of_a_tiny_example():
 
 def test_the_table_of_a_wrong_gradient():
     result = check_gradient(lambda t: t[0] + 2 * t[1], [0.0, 0.0], [1.0, 4.0])
-    assert str(result) == (
+    assert re.sub(r"\d\.\de-\d\d(?=  FAIL|, at)", "~", str(result)) == (
         "parameter        checked  relative error  tolerance\n"
-        "theta                2/2         4.9e-01    1.0e-08  FAIL\n"
+        "theta                2/2         4.9e-01    ~  FAIL\n"
         "worst entry: theta[1]: claimed 4, measured 2, relative error 5.0e-01\n"
+        "noise of the function: ~, at a value of 0\n"
         "FAIL: 1 of 2 entries wrong, 1 of 1 parameters fail"
     )
 
@@ -506,6 +523,8 @@ def total(theta):
         ((total, THETA, [1, np.nan, 1]), {}, ValueError, "gradient: expected .*finite"),
         ((total, THETA, [1, np.inf, 1]), {}, ValueError, "gradient: expected .*finite"),
         ((total, [], []), {}, ValueError, "at least one entry"),
+        ((total, THETA, np.ones(3)), {"method": "backward"}, ValueError, "method: expected one of forward, central, "),
+        ((total, THETA, np.ones(3)), {"method": None}, ValueError, "richardson, complex; got None"),
         (
             (lambda t: t, THETA, np.ones(3)),
             {},
@@ -595,3 +614,182 @@ def test_a_wrong_number_of_arguments_is_named(arguments):
 def test_layers_without_a_network_are_named():
     with pytest.raises(TypeError, match=r"with a Network, .* got Sequential, ndarray, ndarray"):
         check_gradient(Sequential([Dense(4, 3)]), X, np.array(LABELS))
+
+
+# ---- how well it measures -------------------------------------------------------------------------------------------
+
+METHODS = ("forward", "central", "richardson", "complex")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("architecture", ["tanh", "relu", "both", "composites"])
+def test_right_gradients_pass_by_every_method(architecture, method, dtype):
+    network = build(architecture, dtype)
+    assert_right(check_gradient(network, X, LABELS, method=method), network.theta.size)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_error_of_a_hundredth_is_found_in_every_entry_by_every_method(method):
+    result = check_gradient(network_with(scale_all("dW", 1.01)), X, LABELS, method=method)
+    assert [block.name for block in result.blocks if not block.passed] == ["2.weight"]
+    assert len(result.wrong) == 15
+    accuracy = 1e-4 if method == "forward" else 1e-7
+    assert [entry.claimed / entry.measured for entry in result.wrong] == pytest.approx([1.01] * 15, rel=accuracy)
+
+
+@pytest.mark.parametrize(("method", "order"), [("forward", 1), ("central", 2), ("richardson", 4)])
+def test_the_tolerance_is_what_the_method_can_reach(method, order):
+    """Truncation and rounding meet at eps^(p / (p + 1)), times constants and by what |f| exceeds the entry."""
+    network = build("tanh", np.float64)
+    total = check_gradient(network, X, LABELS, method=method).total
+    reachable = np.finfo(float).eps ** (order / (order + 1))
+    assert total.relative_error <= total.tolerance
+    assert reachable <= total.tolerance <= 1000 * reachable
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse_loss"])
+@pytest.mark.parametrize("activation", SMOOTH)
+def test_the_complex_step_confirms_a_smooth_network_to_the_last_digits(activation, loss):
+    network = MLP([4, 6, 5, 3], activation=activation, rng=2)
+    result = check_gradient(network, X, TARGETS[loss], loss=loss, method="complex")
+    assert_right(result, network.theta.size)
+    assert max(block.relative_error for block in result.blocks) <= 1e-13
+    assert result.total.tolerance <= 1e-13
+
+
+def test_entries_that_the_complex_step_finds_zero_are_measured_again():
+    """Half of the inputs are dark, and so are the gradients of their weights."""
+    dark = X * [1, 0, 1, 0]
+    network = build("tanh", np.float64)
+    result = check_gradient(network, dark, LABELS, method="complex")
+    assert_right(result, network.theta.size)
+    assert result.total.relative_error <= 1e-13
+    claimed = network.loss_and_gradient(dark, LABELS)[1].copy()
+    claimed[1] = 0.01
+    entry = check_gradient(NetworkLoss(network, dark, LABELS), network.theta, claimed, method="complex").worst
+    assert (entry.index, entry.verdict, entry.claimed, entry.measured) == (1, "wrong", 0.01, 0)
+
+
+@pytest.mark.parametrize("claimed", [0.0, 1.0])
+def test_the_complex_step_at_a_kink_does_not_accuse(claimed):
+    network = MLP([4, 4, 3], activation="relu", bias_init="zeros", rng=0)
+    result = check_gradient(network, np.zeros((2, 4)), [0, 1], method="complex")
+    assert not result.wrong
+    assert {entry.name for entry in result.undecidable} == {f"0.bias[{o}]" for o in range(4)}
+
+
+@pytest.mark.parametrize(
+    "f",
+    [lambda t: (t.real**2).sum() + 0j * t.sum() if t.dtype.kind == "c" else t @ t],
+    ids=["the real part"],
+)
+@pytest.mark.parametrize(("factor", "wrong"), [(1, 0), (1.001, 3), (0, 3)])
+def test_a_function_that_drops_the_imaginary_part_is_measured_by_differences(f, factor, wrong):
+    result = check_gradient(f, THETA, 2 * THETA * factor, method="complex")
+    assert bool(result) == (factor == 1)
+    assert len(result.wrong) == wrong
+
+
+@pytest.mark.parametrize(
+    "f",
+    [lambda t: float(np.abs(t).sum()), lambda t: np.linalg.norm(t), lambda t: sum(map(float, t))],
+    ids=["abs", "norm", "float"],
+)
+def test_a_function_that_cannot_take_a_complex_step_is_named(f):
+    with pytest.raises(TypeError, match="the complex step needs a function analytic as written"):
+        check_gradient(f, THETA, np.ones(3), method="complex")
+
+
+def random_case(rng):
+    """A random network with random data: its loss as a function of theta, and its gradient by backpropagation."""
+    sizes = [*rng.integers(1, 6, rng.integers(1, 4)).tolist(), 3]
+    activation = SMOOTH[rng.integers(len(SMOOTH))]
+    network = MLP(sizes, activation=activation, normalization=rng.choice(np.array([None, "layer"])), rng=rng)
+    samples = int(rng.integers(1, 12))
+    loss, y = "cross_entropy", rng.integers(0, 3, samples)
+    if rng.random() < 0.5:
+        loss, y = "mse_loss", rng.normal(size=(samples, 3))
+    inputs = rng.normal(size=(samples, sizes[0])) * 10 ** rng.uniform(-1, 1)
+    _, gradient = network.loss_and_gradient(inputs, y, loss)
+    return NetworkLoss(network, inputs, y, loss), network.theta, gradient.copy()
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_right_gradient_is_never_accused_and_a_wrong_entry_always_found(seed):
+    rng = np.random.default_rng(seed)
+    f, theta, gradient = random_case(rng)
+    assert_right(check_gradient(f, theta, gradient), theta.size)
+    size = np.abs(gradient)
+    # An error of 1e-6 shows where the entry is not smaller than f by so much that it drowns in the noise of f.
+    for error, smallest in (1e-3, 1e-6), (1e-6, 1e-3):
+        i = rng.choice(np.flatnonzero(size >= smallest * max(f(theta), size.max())))
+        claimed = gradient.copy()
+        claimed[i] *= 1 + rng.choice([-1, 1]) * error
+        result = check_gradient(f, theta, claimed)
+        assert [entry.index for entry in result.wrong] == [i], f"{error} of {gradient[i]}\n{result}"
+
+
+def single(theta):
+    return float(np.float32(np.sum(np.sin(theta.astype(np.float32)))))
+
+
+def rounded(theta):
+    return float(np.float32(10 + np.sin(theta).sum()))
+
+
+@pytest.mark.parametrize("f", [single, rounded])
+@pytest.mark.parametrize("seed", range(20))
+def test_a_function_that_computes_in_float32_is_judged_by_its_own_noise(f, seed):
+    theta = np.random.default_rng(seed).uniform(-3, 3, 4)
+    right = check_gradient(f, theta, np.cos(theta))
+    assert right, str(right)
+    eps = np.finfo(np.float32).eps
+    assert eps / 100 <= right.noise <= 10 * eps
+    assert right.total.tolerance > 1e-6
+    wrong = check_gradient(f, theta, 1.05 * np.cos(theta))
+    assert wrong.wrong, str(wrong)
+
+
+def test_a_float32_function_that_does_not_move_proves_nothing_wrong():
+    """A stair of 4e-6 at 50 is wider than what a slope of 1e-5 climbs within any step."""
+    result = check_gradient(lambda t: float(np.float32(50.1 + 1e-5 * t[0])), [1.0], [1e-5])
+    assert not result and not result.wrong
+    assert "noise of the function: 1." in str(result)
+
+
+def test_noise_that_is_larger_than_the_entries_proves_nothing():
+    def f(theta):
+        return float(theta @ theta + np.sin(1e12 * theta.sum()))
+
+    for factor in 1, 1.5:
+        result = check_gradient(f, THETA, factor * 2 * THETA)
+        assert not result and not result.wrong
+        assert 0.2 < result.noise < 2  # of a sine, sqrt(1/2)
+
+
+def test_a_network_is_measured_many_entries_at_once():
+    calls = []
+
+    class Counted(NetworkLoss):
+        def __call__(self, theta):
+            calls.append(1)
+            return super().__call__(theta)
+
+    network = MLP([30, 40, 3], activation="tanh", rng=0)
+    inputs = np.random.default_rng(0).normal(size=(5, 30))
+    f = Counted(network, inputs, np.arange(5) % 3)
+    assert check_gradient(f, network.theta, network.loss_and_gradient(inputs, np.arange(5) % 3)[1].copy())
+    assert len(calls) < 100  # to see that it is deterministic, and how noisy
+
+
+def test_what_was_wrong_is_listed_in_order_with_all_its_numbers():
+    claimed = 2 * THETA
+    claimed[1:] *= 1.5
+    result = check_gradient(lambda t: float(t @ t), THETA, claimed)
+    assert [(e.index, e.name, e.claimed, e.verdict) for e in result.wrong] == [
+        (1, "theta[1]", -3.75, "wrong"),
+        (2, "theta[2]", 3 * THETA[2], "wrong"),
+    ]
+    assert [e.measured for e in result.wrong] == pytest.approx([-2.5, 1.6])
+    assert result.value == THETA @ THETA

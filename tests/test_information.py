@@ -151,3 +151,19 @@ def test_bad_input_is_named(call, error, message):
 def test_honest_rounding_is_no_mistake(dtype, K):
     p = distributions(5, 3, K, scale=10.0).astype(dtype)
     assert np.all(entropy(p) >= 0)
+
+
+@pytest.mark.parametrize(("total", "legal"), [(1 + 1e-9, True), (1 - 1e-9, True), (1 + 1e-7, False), (1 - 1e-7, False)])
+def test_the_room_for_rounding_is_the_root_of_eps_and_no_more(total, legal):
+    """1.5e-8 in float64: a mistake in the eighth digit is one."""
+    p = np.array([0.25, 0.75]) * total
+    if legal:
+        assert entropy(p) > 0
+    else:
+        with pytest.raises(ValueError, match="p: expected probabilities that sum to 1 along axis -1, got a sum of"):
+            entropy(p)
+
+
+def test_the_sum_that_is_quoted_is_the_one_that_is_furthest_from_one():
+    with pytest.raises(ValueError, match=r"got a sum of 0\.25$"):
+        entropy([[0.5, 0.5], [0.125, 0.125], [0.75, 0.75]])

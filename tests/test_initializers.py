@@ -169,3 +169,10 @@ def test_a_layer_refuses_another_shape():
         hm.Dense(3, 4, weight_init=lambda shape, fan_in, fan_out, rng: np.zeros((fan_in, fan_out)))
     with pytest.raises(ValueError, match=r"initializer of b: expected an array of shape \(4,\), got \(\)"):
         hm.Dense(3, 4, bias_init=lambda shape, fan_in, fan_out, rng: 0.0)
+
+
+def test_the_uniform_goes_from_zero_to_one_unless_told():
+    """Two of its ends and its mean, as torch's; the chances are those of assert_drawn_from."""
+    sample = INITIALIZERS["uniform"]((O, I), I, O, rng=0)
+    assert_drawn_from(sample - 0.5, "uniform", 0.5 / ROOT3)
+    np.testing.assert_array_equal(sample, INITIALIZERS["uniform"]((O, I), I, O, rng=0, low=0.0, high=1.0))

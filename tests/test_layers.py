@@ -11,6 +11,7 @@ import itertools
 import math
 import pickle
 import tracemalloc
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -536,3 +537,84 @@ def test_backward_before_forward_says_so():
 def test_a_layer_computes_in_float64_or_float32(dtype):
     with pytest.raises(TypeError, match="dtype: expected float64 or float32, got"):
         Dense(3, 2, dtype=dtype)
+
+
+# --- What is said and left unsaid
+
+
+@each_kind
+def test_a_second_pass_works_in_the_memory_of_the_first(kind):
+    layer, X = KINDS[kind](3), inputs_of(Network([KINDS[kind](3)]), 4)
+    H = layer.forward(X, training=True)
+    dX = layer.backward(np.ones_like(H))
+    assert np.shares_memory(layer.forward(X, training=True), H)
+    assert np.shares_memory(layer.backward(np.ones_like(H)), dX)
+
+
+@each_kind
+def test_a_layer_by_itself_evaluates_and_goes_down_to_the_input_unless_told(kind):
+    layer, other = KINDS[kind](3), KINDS[kind](3)
+    X = inputs_of(Network([KINDS[kind](3)]), 4)
+    H, expected = layer.forward(X), other.forward(X, training=False)
+    assert_same([H, layer.backward(np.ones_like(H))], [expected, other.backward(np.ones_like(H), need_dX=True)])
+
+
+@pytest.mark.parametrize("kind", LEARNING)
+def test_the_gradient_is_not_part_of_a_pickle(kind):
+    layer = KINDS[kind](3)
+    for _, leaf in layer.leaves():
+        assert not {"d" + name for name in leaf.parameters.values()} & leaf.__getstate__().keys()
+    assert [name for name, _ in Dense(2, 1).leaves()] == [""]
+
+
+class Doubling(Layer):
+    """A layer that makes its parameter by assigning it."""
+
+    parameters: ClassVar = {"weight": "w"}
+
+    def __init__(self):
+        super().__init__()
+        self.w = [2.0, 2.0]
+
+
+def test_assigning_a_parameter_makes_it_and_its_gradient():
+    layer = Doubling()
+    assert_same([layer.w, layer.dw], [np.array([2.0, 2.0]), np.zeros(2)])
+    kept = layer.w
+    layer.w = [3.0, 4.0]
+    assert_same([kept], [np.array([3.0, 4.0])])
+    with pytest.raises(ValueError, match=r"^w of .*: expected shape \(2,\), got \(3,\)$"):
+        layer.w = np.ones(3)
+
+
+def test_defaults_are_those_of_torch_where_torch_has_them():
+    assert Dropout().p == torch.nn.Dropout().p == 0.5
+    assert repr(Activation()) == "Activation('relu')"
+    assert "bias" in Dense(1, 1).parameters and torch.nn.Linear(1, 1).bias is not None
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "words"),
+    [
+        (lambda: Dense(0, 1), ValueError, "^in_features: expected"),
+        (lambda: Dense(1, 0), ValueError, "^out_features: expected"),
+        (lambda: Dense(1, 1, bias=1), TypeError, "^bias: expected"),
+        (lambda: Dropout(2.0), ValueError, "^p: expected"),
+        (lambda: Activation((lambda A, out=None: A.sum(), double_times)), TypeError, "expected f to give an array"),
+        (lambda: Activation((square, lambda dH, A, out=None: 1.0)), TypeError, "expected f_backward to give an array"),
+    ],
+)
+def test_an_error_begins_with_the_argument_that_is_wrong(build, error, words):
+    with pytest.raises(error, match=words):
+        build()
+
+
+def test_an_activation_prints_all_its_options():
+    def power(A, exponent, factor, out=None):
+        return np.multiply(factor, A**exponent, out=out)
+
+    def power_backward(dH, A, exponent, factor, out=None):
+        return np.multiply(dH, factor * exponent * A ** (exponent - 1), out=out)
+
+    layer = Activation((power, power_backward), exponent=3, factor=2.0)
+    assert repr(layer) == "Activation('power', exponent=3, factor=2.0)"

@@ -256,3 +256,20 @@ def test_r2_of_a_constant_target_is_one_if_met_and_else_zero(output, y, expected
 def test_r2_refuses_bad_input(output, y, error, message):
     with pytest.raises(error, match=message):
         r2_score(output, y)
+
+
+def test_labels_are_whole_numbers_as_far_as_float64_holds_them_all():
+    for label in (107, 2**53, -(2**53)):
+        assert accuracy([label, 0], [label, 0]) == 1
+    for label in (2**53 + 2, 2**54, 2**60):
+        with pytest.raises(ValueError, match=r"^y: expected whole numbers as labels, got"):
+            accuracy([label, 0], [label, 0])
+        with pytest.raises(ValueError, match=r"^output: expected whole numbers as labels, got"):
+            accuracy([label, 0], [1, 0])
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_every_shape_of_labels_means_the_same(shape):
+    y = np.array([0, 1, 1, 0])
+    assert accuracy(y.reshape(shape), y) == accuracy(y, y.reshape(shape)) == 1
+    np.testing.assert_array_equal(confusion_matrix(y.reshape(shape), y.reshape(shape)), [[2, 0], [0, 2]])

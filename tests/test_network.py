@@ -19,7 +19,8 @@ from handmade.composites import Concatenate, Parallel, Residual
 from handmade.gradients import check_gradient
 from handmade.initializers import constant
 from handmade.layers import Activation, Dense, Dropout, Layer
-from handmade.network import MLP, Network, Sequential
+from handmade.losses import cross_entropy
+from handmade.network import MLP, Network, Sequential, check_finite_targets
 from handmade.normalization import BatchNorm, LayerNorm
 from reference.autograd import loss_and_gradient
 from reference.twin import twin
@@ -930,3 +931,112 @@ def test_statistics_stay_as_they_were_where_the_target_is_wrong():
         network.loss_and_gradient(np.random.default_rng(0).normal(size=(4, 3)), [0, 1, 2, 0])
     for name, array in network.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+# --- What is said and left unsaid
+
+
+def test_a_chain_by_itself_evaluates_and_goes_down_to_the_input_unless_told():
+    chain, X = Sequential([Dropout(1.0), Activation("relu")]), inputs(4)
+    assert_same([chain.forward(X)], [np.maximum(X, 0)])
+    assert_same([chain.backward(np.ones((4, I)))], [(X > 0) * 1.0])
+    assert chain.backward(np.ones((4, I)), need_dX=False) is None
+
+
+def test_training_is_the_mode_of_a_gradient_unless_told():
+    network = build("dropout")
+    for gradient_of in (network.loss_and_gradient, network.backpropagate):
+        before = copy.deepcopy(network)
+        expected = before.loss_and_gradient(inputs(), labels(), "cross_entropy", training=True)
+        assert gradient_of(inputs(), labels(), "cross_entropy")[0] == expected[0]
+
+
+class Counting(Activation):
+    """Remembers how many rows it was given at a time."""
+
+    def __init__(self):
+        super().__init__("tanh")
+        self.rows = []
+
+    def predict(self, A):
+        self.rows.append(len(A))
+        return super().predict(A)
+
+
+@pytest.mark.parametrize(("options", "rows"), [({}, [1024, 476]), ({"batch_size": 700}, [700, 700, 100])])
+def test_prediction_takes_so_many_rows_at_a_time(options, rows):
+    layer = Counting()
+    Network([Dense(I, 2), layer]).predict(inputs(1500), **options)
+    assert layer.rows == rows
+
+
+def test_a_complex_copy_gives_the_gradient_by_a_complex_step():
+    """Im f(theta + ih e_j) / h: exact but for the roundings, which are those of the loss, of a size of about one."""
+    network = MLP([I, 4, O], activation="tanh", normalization="layer", rng=0)
+    gradient = network.loss_and_gradient(inputs(), labels())[1]
+    moved = network.astype(np.complex128)
+    assert moved.theta.dtype == moved.gradient.dtype == np.complex128
+    slopes = np.empty_like(gradient)
+    for j in range(network.theta.size):
+        moved.theta[j] += 1e-20j
+        slopes[j] = cross_entropy(moved.forward(inputs()), labels()).imag / 1e-20
+        moved.theta[j] = network.theta[j]
+    assert_close(slopes, gradient, operations=roundings(network) + N * O, scale=1.0)
+
+
+def test_a_float32_network_takes_an_upstream_gradient_of_any_numbers():
+    network = build("sigmoid", np.float32)
+    network.forward(inputs())
+    results = []
+    for dtype in (np.float32, np.float64, np.int64):
+        dX = network.backward(np.ones((N, O), dtype))
+        assert dX.dtype == np.float32
+        results.append([dX, network.gradient.copy()])
+    assert_same(results[0], results[1])
+    assert_same(results[0], results[2])
+
+
+def test_a_new_vector_in_place_of_gradient_reaches_the_layers():
+    network = MLP([3, 4, 2], rng=0)
+    network.gradient = np.arange(26.0)
+    assert_same([network.layers[0].dW], [np.arange(12.0).reshape(4, 3)])
+    assert_views(network)
+
+
+def test_a_pickle_holds_every_parameter_once():
+    assert not {"theta", "gradient"} & MLP([3, 4, 2]).__getstate__().keys()
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])
+def test_a_copy_of_a_network_that_learns_nothing_keeps_its_dtype(way):
+    network = Network([Activation("tanh")], dtype=np.float32)
+    assert way(network).dtype == way(network).theta.dtype == np.float32
+
+
+def test_a_summary_says_any_where_a_width_is_open():
+    lines = Network([Concatenate([Activation("tanh")]), Residual([Activation("relu")])]).summary().splitlines()
+    assert [line.split()[-2:] for line in lines[1:3]] == [["any", "0"], ["any", "0"]]
+
+
+def test_a_layer_may_stand_for_an_activation():
+    network = MLP([3, 4, 2], activation=[Activation("leaky_relu", negative_slope=0.5)], rng=0)
+    assert repr(network.layers[1]) == "Activation('leaky_relu', negative_slope=0.5)"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda network: network.backward([[0.0, np.nan, 0.0]] * N), ValueError, r"^dH: expected finite .* \(0, 1\)$"),
+        (lambda network: setattr(network, "theta", np.ones(3)), ValueError, r"^theta: expected shape"),
+        (lambda network: network.predict(np.ones(I)), ValueError, r"; a single sample x is x\[np.newaxis, :\]$"),
+        (lambda network: network.predict(inputs() * np.nan), ValueError, r"^X: expected finite .* \(0, 0\)$"),
+        (lambda network: Network([Activation("tanh")]).predict(1.0), ValueError, r"^X: .* shape \(N, features\) with"),
+        (lambda network: check_finite_targets([0.0, np.inf], 5), ValueError, r"^y: expected finite .* \(6,\)$"),
+        (lambda network: MLP(3), ValueError, r"^sizes: expected .* got \[3\]$"),
+    ],
+)
+def test_an_error_begins_with_the_argument_that_is_wrong(call, error, words):
+    network = build("sigmoid")
+    network.forward(inputs())
+    with pytest.raises(error, match=words):
+        call(network)

@@ -202,3 +202,19 @@ def test_it_says_its_width(layer):
     assert repr(layer(5)) == f"{layer.__name__}(5)"
     with pytest.raises(ValueError, match=rf"{layer.__name__}\(5\): expected 5 inputs, got 4"):
         layer(5).width_after(4)
+
+
+@each_layer
+def test_a_layer_is_made_with_the_defaults_of_torch(layer):
+    own, module = layer(WIDTH), BOTH[layer](WIDTH)
+    for name in ("eps", "momentum"):
+        assert getattr(own, name, None) == getattr(module, name, None)
+
+
+@each_layer
+def test_normalized_values_are_kept_in_the_same_memory(layer):
+    own, X = layer(WIDTH), batch(8, 0, float)
+    own.forward(X, training=True)
+    Xhat = own.memory.Xhat
+    own.forward(X, training=True)
+    assert np.shares_memory(own.memory.Xhat, Xhat)

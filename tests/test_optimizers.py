@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import itertools
 import math
@@ -518,3 +519,164 @@ def test_a_chain_has_the_learning_rate_of_its_optimizer():
     chain.betas = (0.5, 0.5)
     assert (adam.lr, chain.lr, adam.betas, chain.betas) == (0.25, 0.25, (0.5, 0.5), (0.5, 0.5))
     assert not hasattr(chain, "momentum")
+
+
+# --- Every hyperparameter, every state array
+
+CLASSES = [SGD, Momentum1986, Adagrad, RMSprop, Adam, AdamW]
+FIELDS = [(ours, field.name, field.default) for ours in CLASSES for field in dataclasses.fields(ours)]
+
+
+@pytest.mark.parametrize(("ours", "name", "default"), FIELDS)
+def test_no_hyperparameter_is_taken_unseen(ours, name, default):
+    """A number must be one; a switch must be True or False; and the error begins with the name."""
+    wrong = {bool: [1, None, "yes"], float: [math.nan, True, "0.1", None], tuple: [(math.nan, math.nan), 0.9, (0.9,)]}
+    for value in wrong[type(default)]:
+        with pytest.raises((TypeError, ValueError), match=rf"^{name}(\[0\])?: expected"):
+            ours(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "made"),
+    [
+        (SGD(), []),
+        (SGD(momentum=0.9), ["momentum_buffer"]),
+        (Momentum1986(), ["velocity"]),
+        (Adagrad(), ["sum"]),
+        (RMSprop(), ["square_avg"]),
+        (RMSprop(centered=True), ["square_avg", "grad_avg"]),
+        (RMSprop(momentum=0.9), ["square_avg", "momentum_buffer"]),
+        (Adam(), ["exp_avg", "exp_avg_sq"]),
+        (AdamW(amsgrad=True), ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"]),
+    ],
+    ids=repr,
+)
+def test_only_the_state_that_the_options_need_is_kept(optimizer, made):
+    theta = start(SIZE)
+    optimizer.step(theta, gradient_at(0, theta))
+    arrays = [name for name, value in optimizer.state_dict().items() if isinstance(value, np.ndarray)]
+    assert arrays == made
+
+
+@pytest.mark.parametrize("weight_decay", [0.5, 1.0, 2.0])
+def test_weight_decay_adds_theta_so_many_times_to_the_gradient(weight_decay):
+    """A step on a gradient of 0 is a step on weight_decay theta; both multiply the same two numbers."""
+    for ours in (SGD, Adagrad, RMSprop, Adam):
+        theta, other, zeros = start(SIZE), start(SIZE), np.zeros(SIZE)
+        ours(lr=0.5, weight_decay=weight_decay).step(theta, zeros)
+        ours(lr=0.5, weight_decay=0.0).step(other, weight_decay * other)
+        np.testing.assert_array_equal(theta, other)
+
+
+# --- One vector after another: what is remembered of the last two is only a short cut
+
+
+@pytest.mark.parametrize("other", ["theta", "gradient"])
+def test_a_step_moves_the_vectors_it_is_given_and_not_the_last_ones(other):
+    """After a step on two vectors one of them is another: what a fresh optimizer in the same state does is right."""
+    theta, gradient = start(SIZE), gradient_at(0, start(SIZE))
+    optimizer, fresh = Adam(lr=0.1), Adam(lr=0.1)
+    optimizer.step(theta, gradient)
+    fresh.load_state_dict(optimizer.state_dict())
+    new_theta = start(SIZE) if other == "theta" else theta
+    new_gradient = gradient_at(1, theta) if other == "gradient" else gradient
+    before, expected = theta.copy(), new_theta.copy()
+    fresh.step(expected, new_gradient)
+    optimizer.step(new_theta, new_gradient)
+    np.testing.assert_array_equal(new_theta, expected)
+    assert np.array_equal(theta, before) == (other == "theta")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda theta, gradient: (theta, gradient[:-1]), "^gradient: expected shape"),
+        (lambda theta, gradient: (theta, gradient.astype("f4")), "^gradient: expected shape .* float64"),
+        (lambda theta, gradient: (theta, theta), "^gradient: expected memory of its own"),
+        (lambda theta, gradient: (theta[:-1], gradient), "^gradient: expected shape"),
+        (lambda theta, gradient: (gradient, gradient), "^gradient: expected memory of its own"),
+    ],
+)
+def test_one_known_vector_does_not_vouch_for_the_other(change, words):
+    optimizer, theta = SGD(lr=0.1), start(SIZE)
+    gradient = gradient_at(0, theta)
+    optimizer.step(theta, gradient)
+    before = theta.copy()
+    with pytest.raises(ValueError, match=words):
+        optimizer.step(*change(theta, gradient))
+    np.testing.assert_array_equal(theta, before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_everything_of_an_optimizer_has_the_dtype_of_theta(dtype):
+    optimizer, theta = Adam(amsgrad=True), start(SIZE, dtype)
+    optimizer.step(theta, gradient_at(0, theta))
+    arrays = [optimizer.exp_avg, optimizer.exp_avg_sq, optimizer.max_exp_avg_sq, optimizer._scratch]
+    assert {array.dtype for array in arrays} == {np.dtype(dtype)}
+
+
+def test_an_array_that_is_only_read_may_be_read_only():
+    _steps.check_array(read_only(np.ones(3)), "weight", 1)
+    with pytest.raises(ValueError, match=r"^weight: expected an array to change in place"):
+        _steps.check_array(read_only(np.ones(3)), "weight", 1, writeable=True)
+
+
+# --- Clipping, to the letter
+
+
+@pytest.mark.parametrize("norm", [0.5, 1.0 - 2e-6])
+def test_a_gradient_within_the_bound_is_left_as_it_is(norm):
+    gradient = np.array([0.6, 0.8]) * norm
+    before = gradient.copy()
+    assert clip_grad_norm_(gradient, 1.0) == pytest.approx(norm, rel=4 * np.finfo(float).eps)
+    np.testing.assert_array_equal(gradient, before)
+
+
+def test_a_gradient_of_zero_has_norm_zero_and_stays():
+    gradient = np.zeros(3)
+    assert clip_grad_norm_(gradient, 1.0) == 0
+    np.testing.assert_array_equal(gradient, np.zeros(3))
+
+
+def test_the_norm_is_the_euclidean_one_unless_told():
+    assert clip_grad_norm_(np.array([3.0, 4.0]), 1.0) == 5
+    assert ClipGradNorm(1.0).norm_type == 2
+
+
+@pytest.mark.parametrize(("max_norm", "norm_type"), [(0.25, 1.0), (0.5, 3.0), (2.0, math.inf)])
+def test_a_clipping_step_is_the_function_with_its_two_numbers(max_norm, norm_type):
+    gradient = gradient_at(0, start(SIZE))
+    expected = gradient.copy()
+    clip_grad_norm_(expected, max_norm, norm_type)
+    ClipGradNorm(max_norm, norm_type).step(start(SIZE), gradient)
+    np.testing.assert_array_equal(gradient, expected)
+
+
+def test_a_bound_of_the_norm_is_saved_and_loaded():
+    theta = start(4)
+    step, other = MaxNorm([theta.reshape(2, 2)], 0.5), MaxNorm([theta.reshape(2, 2)], 2.0)
+    assert step.state_dict() == {"class": "MaxNorm", "max_norm": 0.5, "members": []}
+    other.load_state_dict(step.state_dict())
+    assert other.max_norm == 0.5
+
+
+def test_a_chain_passes_momentum_on_to_its_optimizer():
+    chain = Chain(ClipGradValue(1.0), SGD(lr=0.1, momentum=0.5))
+    chain.momentum = 0.25
+    assert chain.momentum == chain.optimizer.momentum == 0.25
+    assert inspect.getdoc(Chain.lr) == "`lr` of the chain's optimizer, to read and to set."
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: clip_grad_norm_(read_only(np.ones(2)), 9.0), "^gradient: .*read-only"),
+        (lambda: clip_grad_norm_(np.ones(2), -1.0), "^max_norm: expected"),
+        (lambda: clip_grad_norm_(np.ones(2), 1.0, 0.0), "^norm_type: expected"),
+        (lambda: clip_grad_value_(np.ones(2), -1.0), "^clip_value: expected"),
+        (lambda: MaxNorm([np.ones((2, 2)), read_only(np.ones((2, 2)))], 1.0), r"^weights\[1\]: .*read-only"),
+    ],
+)
+def test_an_error_of_clipping_begins_with_the_argument_that_is_wrong(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

@@ -406,3 +406,47 @@ def test_delta_rule_explains_bad_arguments(changed, error, words):
     arguments = {"X": GATES, "y": [0.0, 1.0, 1.0, 2.0], "eta": 0.1} | changed
     with pytest.raises(error, match=words):
         delta_rule(**arguments)
+
+
+# ---- at the edges
+
+
+def test_a_perceptron_gives_up_after_a_thousand_epochs_unless_told():
+    assert Perceptron().fit(GATES, [-1, 1, 1, -1]).epochs == 1000
+
+
+def test_the_mistakes_of_the_last_epoch_are_those_printed():
+    unit = Perceptron().fit(GATES, [-1, -1, -1, 1], max_epochs=5)
+    assert unit.mistakes_per_epoch == [2, 3, 3, 2, 1]
+    assert "gave up; epochs: 5, mistakes: 11, in the last epoch: 1;" in repr(unit)
+
+
+def test_an_untrained_perceptron_takes_any_number_of_inputs_and_says_so():
+    with pytest.raises(ValueError, match=r"^X: expected shape \(N, I\), .* got \(4,\)$"):
+        Perceptron().fit(np.ones(4), np.ones(4))
+
+
+def test_the_largest_learning_rate_is_one():
+    assert delta_rule([[0.0]], [0.0], eta=1e100).tolist() == [0.0]
+    with pytest.raises(ValueError, match=r"^eta: expected a number above 0 and at most 1e\+100"):
+        delta_rule([[0.0]], [0.0], eta=1.1e100)
+
+
+def test_weights_that_overflow_within_an_epoch_are_found_at_its_end_without_a_warning():
+    """The error doubles 2,000 times, from 1: it is infinite after 1,024, and no number at all after the next."""
+    with pytest.raises(ValueError, match=r"in epoch 1: eta = 3 is too large .* 2 / max \|\|x\|\|\^2 = 2$"):
+        delta_rule(np.ones((2000, 1)), np.ones(2000), eta=3)
+
+
+def test_the_bound_that_is_advised_is_computed_in_float64():
+    """100 squared is 10,000, which int8 does not hold."""
+    with pytest.raises(ValueError, match=r"2 / max \|\|x\|\|\^2 = 0\.0002$"):
+        delta_rule(np.full((200, 1), 100, np.int8), np.ones(200), eta=1.0)
+
+
+@pytest.mark.parametrize("value", [1e100, -1e100])
+def test_the_largest_value_is_taken_and_the_next_is_not(value):
+    unit = Perceptron(bias=False).fit([[value]], [-1], max_epochs=2)
+    assert unit.w.tolist() == [-value]
+    with pytest.raises(ValueError, match=r"^X: expected finite numbers of at most 1e\+100 in size"):
+        unit.predict([[np.nextafter(value, 2 * value)]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from contextlib import redirect_stderr
 from types import SimpleNamespace
@@ -98,7 +99,7 @@ def test_silence_is_broken_after_a_while(capfd, monkeypatch):
     ("work", "first", "last"),
     [
         ("fit", "epoch 1/3  loss ", "epoch 3/3  loss "),
-        ("check", "entries 1/8  0.weight", "entries 8/8  0.bias"),
+        ("check", "entries 6/8  0.weight", "entries 8/8  0.bias"),
     ],
 )
 def test_what_the_lines_of_training_and_checking_say(work, first, last, capfd):
@@ -167,3 +168,39 @@ def test_an_error_in_the_work_passes_through(stream):
     assert shown.getvalue().count("\x1b[?25l") == shown.getvalue().count(
         "\x1b[?25h"
     )  # no hidden cursor stays behind
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_a_bar_fills_its_line_and_only_the_news_give_way(columns, monkeypatch):
+    """Title, 12 cells, count and time stand as they are, brackets and all; what is too long ends in an ellipsis."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    news = "loss [bold]0.5[/bold] " + "x" * 80
+    with redirect_stderr(Terminal()) as terminal, progress_bar("[i]a title[/i]", 4) as report:
+        report(2, news)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    last = text.rstrip("\n").replace("\r", "\n").splitlines()[-1]
+    start = "[i]a title[/i] ━━━━━━╸━━━━━ 2/4 --:-- "
+    assert len(last) == columns
+    assert last.replace("╺", "╸").startswith(start)
+    assert last[len(start) :] == news[: columns - len(start) - 1] + "…"
+
+
+def test_ten_seconds_of_silence_are_broken(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("handmade.progress.time", SimpleNamespace(monotonic=lambda: clock.now))
+    with redirect_stderr(io.StringIO()) as stderr, progress_bar("waiting", 1000) as report:
+        for done, clock.now in enumerate([1.0, 10.5, 11.0], 1):
+            report(done)
+    assert stderr.getvalue().split() == ["waiting", "1/1000", "waiting", "3/1000"]
+
+
+def test_a_line_is_written_through_at_once():
+    written = []
+
+    class Buffered(io.StringIO):
+        def flush(self):
+            written.append(self.getvalue())
+
+    with redirect_stderr(Buffered()), progress_bar("counting", 2) as report:
+        report(1, "at 1")
+        assert written[-1] == "counting 1/2  at 1\n"

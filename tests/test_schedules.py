@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import math
 import types
@@ -363,3 +364,78 @@ def test_a_refused_schedule_leaves_the_optimizer_alone():
     with pytest.raises(ValueError, match="div_factor"):
         OneCycleLR(optimizer, max_lr=1.0, total_steps=10, div_factor=-1)
     assert (optimizer.lr, optimizer.momentum) == (0.1, 0.5)
+
+
+COMPLETE = [
+    *ALL,
+    (OneCycleLR, {"max_lr": 1.0, "epochs": 4, "steps_per_epoch": 5}),
+    (ReduceLROnPlateau, {}),
+]
+FIELDS = [
+    (ours, options, field.name)
+    for ours, options in COMPLETE
+    for field in dataclasses.fields(ours)
+    if field.name != "optimizer" and not (field.name in ("epochs", "steps_per_epoch") and "total_steps" in options)
+]
+
+
+@pytest.mark.parametrize(("ours", "options", "name"), FIELDS)
+def test_no_argument_of_a_schedule_is_taken_unseen(ours, options, name):
+    """An object is neither a number, a switch nor a name; and the error begins with the argument's name."""
+    optimizer = SGD(lr=0.1, momentum=0.9)
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}: expected"):
+        ours(optimizer, **options | {name: object()})
+    assert (optimizer.lr, optimizer.momentum) == (0.1, 0.9)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
+def test_a_metric_that_stays_is_no_improvement_where_the_threshold_is_zero(mode, threshold_mode):
+    schedule = ReduceLROnPlateau(SGD(lr=0.1), mode=mode, threshold_mode=threshold_mode, threshold=0.0)
+    for bad in range(5):
+        schedule.step(2.0)
+        assert (schedule.num_bad_epochs, schedule.best) == (bad, 2.0)
+
+
+@pytest.mark.parametrize(("eps", "lr"), [(0.125, 0.25), (0.0625, 0.125), (0.1249, 0.125)])
+def test_a_reduction_not_larger_than_eps_is_left_out(eps, lr):
+    optimizer = SGD(lr=0.25)
+    schedule = ReduceLROnPlateau(optimizer, factor=0.5, patience=0, eps=eps)
+    schedule.step(1.0)
+    schedule.step(1.0)
+    assert (optimizer.lr, schedule.num_bad_epochs) == (lr, 0)
+
+
+@pytest.mark.parametrize("cooldown", [0, 1, 3])
+def test_during_a_cooldown_nothing_is_counted(cooldown):
+    optimizer = SGD(lr=1.0)
+    schedule = ReduceLROnPlateau(optimizer, factor=0.5, patience=1, cooldown=cooldown, eps=0.0)
+    rates = []
+    for _ in range(3 + 2 * (2 + cooldown)):
+        schedule.step(1.0)
+        rates.append(optimizer.lr)
+    # The first metric is an improvement, two bad ones make a reduction; the next takes the cooldown and two more.
+    assert rates == [1.0, 1.0] + (2 + cooldown) * [0.5] + (2 + cooldown) * [0.25] + [0.125]
+
+
+def test_the_length_of_a_cycle_is_epochs_times_steps_per_epoch():
+    schedule = OneCycleLR(SGD(momentum=0.9), 1.0, epochs=4, steps_per_epoch=5)
+    assert schedule.total_steps == 20
+
+
+def test_a_metric_that_is_not_a_number_from_the_start_is_bad_from_the_start():
+    optimizer = SGD(lr=1.0)
+    schedule = ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+    assert (schedule.num_bad_epochs, schedule.cooldown_counter) == (0, 0)
+    for bad, lr in [(1, 1.0), (0, 0.5)]:
+        schedule.step(math.nan)
+        assert (schedule.num_bad_epochs, optimizer.lr) == (bad, lr)
+
+
+@pytest.mark.parametrize("name", ["best", "num_bad_epochs", "cooldown_counter"])
+def test_the_state_of_a_plateau_is_not_taken_unseen(name):
+    schedule = ReduceLROnPlateau(SGD(lr=0.1))
+    before = schedule.state_dict()
+    with pytest.raises(TypeError, match=rf"^{name}: expected"):
+        schedule.load_state_dict(before | {name: "1"})
+    assert schedule.state_dict() == before

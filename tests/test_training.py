@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -34,7 +35,7 @@ from handmade import (
     train_test_split,
     training,
 )
-from handmade.metrics import accuracy, r2_score
+from handmade.metrics import accuracy, r2_score, top_k_accuracy
 
 fit = functools.partial(training.fit, progress=False)
 
@@ -703,20 +704,20 @@ class InterruptedSchedule:
 @pytest.mark.parametrize(
     ("options", "epochs", "steps"),
     [
-        ({"callback": interrupt_at(2)}, 2, 6),
-        ({"optimizer": Interrupted(1)}, 0, 0),
-        ({"optimizer": Interrupted(3)}, 0, 2),
-        ({"optimizer": Interrupted(8)}, 2, 7),
-        ({"metrics": ["accuracy", interrupt_at(3)]}, 1, 6),  # its first call is the trial before training
-        ({"schedule": InterruptedSchedule(2)}, 2, 6),
-        ({"schedule": InterruptedSchedule(5), "schedule_every": "batch"}, 1, 5),
+        (lambda: {"callback": interrupt_at(2)}, 2, 6),
+        (lambda: {"optimizer": Interrupted(1)}, 0, 0),
+        (lambda: {"optimizer": Interrupted(3)}, 0, 2),
+        (lambda: {"optimizer": Interrupted(8)}, 2, 7),
+        (lambda: {"metrics": ["accuracy", interrupt_at(3)]}, 1, 6),  # its first call is the trial before training
+        (lambda: {"schedule": InterruptedSchedule(2)}, 2, 6),
+        (lambda: {"schedule": InterruptedSchedule(5), "schedule_every": "batch"}, 1, 5),
     ],
     ids=["callback", "first step", "first epoch", "third epoch", "metric", "schedule", "schedule by batch"],
 )
 def test_an_interrupt_keeps_what_was_learnt_and_only_whole_epochs(options, epochs, steps):
     X, y = samples()
     network, by_hand = MLP([3, 5, 3], rng=0), MLP([3, 5, 3], rng=0)
-    options = {"optimizer": SGD(lr=0.1), "validation": samples(5, seed=9)} | options
+    options = {"optimizer": SGD(lr=0.1), "validation": samples(5, seed=9)} | options()
     history = fit(network, X, y, epochs=9, batch_size=4, shuffle=False, **options)
     for start in [0, 4, 8, 0, 4, 8, 0, 4, 8][:steps]:
         by_hand.theta -= 0.1 * by_hand.loss_and_gradient(X[start : start + 4], y[start : start + 4])[1]
@@ -1061,3 +1062,172 @@ def test_enormous_sample_weights_are_weights_too():
     for network, weight in zip(networks, (1.0, 1e308), strict=True):
         fit(network, *samples(), sample_weight=np.full(len(samples()[1]), weight), epochs=1, rng=0, progress=False)
     np.testing.assert_allclose(networks[1].theta, networks[0].theta, rtol=1e-12)
+
+
+@pytest.mark.parametrize("lr", [1e6, 1e80], ids=["between epochs", "between steps"])
+@pytest.mark.parametrize("chained", [False, True])
+def test_divergence_leaves_the_optimizer_as_after_the_last_whole_epoch(lr, chained):
+    X, Y = samples(32)[0], targets("mse_loss", 32)
+    optimizer = Chain(L1(0.0), SGD(lr=lr, momentum=0.9)) if chained else SGD(lr=lr, momentum=0.9)
+    states = [optimizer.state_dict()]
+    options = {"loss": "mse_loss", "batch_size": 8, "callback": lambda *_: states.append(optimizer.state_dict())}
+    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(FloatingPointError):
+        fit(MLP([3, 8, 3], rng=0), X, Y, optimizer=optimizer, epochs=60, rng=0, **options)
+    np.testing.assert_equal(optimizer.state_dict(), states[-1])
+
+
+def test_a_schedule_may_be_one_of_the_optimizer_inside_a_chain():
+    sgd = SGD(lr=1.0)
+    chain, schedule = Chain(ClipGradNorm(1.0), sgd), ExponentialLR(sgd, gamma=0.5)
+    history = fit(MLP([3, 3], rng=0), *samples(), epochs=3, optimizer=chain, schedule=schedule)
+    assert history.lr == [1.0, 0.5, 0.25]
+
+
+def test_the_steps_that_a_schedule_has_taken_are_not_left():
+    optimizer = SGD(lr=0.1, momentum=0.9)
+    options = {"optimizer": optimizer, "schedule": OneCycleLR(optimizer, max_lr=0.1, total_steps=6)}
+    network = MLP([3, 3], rng=0)
+    fit(network, *samples(), epochs=4, **options)
+    with pytest.raises(ValueError, match=r"^schedule: expected total_steps to last for 4 steps, got 2 left"):
+        fit(network, *samples(), epochs=4, **options)
+    assert len(fit(network, *samples(), epochs=2, **options)) == 2
+
+
+def test_a_single_function_is_a_metric_too():
+    network, (X, y) = MLP([3, 3], rng=0), samples()
+    history = fit(network, X, y, epochs=1, metrics=mean_output)
+    assert history.metrics == {"mean_output": [network.predict(X).mean()]}
+
+
+def test_the_latest_line_is_about_the_last_epoch_alone():
+    history = History([3.0, 2.0, 1.0], [6.0, 5.0, 4.0], {"accuracy": [0.25, 0.5, 0.75]})
+    assert history.latest() == "loss 1  validation 4  accuracy 0.75"
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_a_validation_loss_that_is_never_finite_never_improves(patience):
+    """Five samples are validated on, and ten trained on: the loss of five is infinite."""
+
+    def loss(input, target):
+        return np.inf if len(input) == 5 else losses.mse_loss(input, target)
+
+    X, Y = samples(10)[0], targets("mse_loss", 10)
+    options = {"loss": (loss, losses.mse_loss_backward), "validation": (X[:5], Y[:5]), "batch_size": None}
+    history = fit(MLP([3, 3], rng=0), X, Y, epochs=9, early_stopping=patience, **options)
+    assert history.validation_loss == [np.inf] * patience
+
+
+def test_a_metric_without_a_name_is_called_what_it_prints():
+    first_two = functools.partial(top_k_accuracy, k=2)
+    history = fit(MLP([3, 3], rng=0), *samples(), epochs=1, metrics=[first_two, "accuracy"])
+    assert list(history.metrics) == [repr(first_two), "accuracy"]
+
+
+# ---- what is said, and what happens unless told ------------------------------------------------------------
+
+
+def test_training_takes_ten_epochs_in_batches_of_32_and_shows_its_progress(capsys):
+    optimizer = Watched(SGD(lr=0.1))
+    history = training.fit(MLP([3, 3], rng=0), *samples(33), optimizer=optimizer)
+    assert (len(history), len(optimizer.thetas)) == (10, 20)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [f"epoch {n}/10" for n in range(1, 11)]
+
+
+def test_without_progress_nothing_is_shown(capsys):
+    training.fit(MLP([3, 3], rng=0), *samples(), epochs=3, progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("N", "drop_last", "steps"), [(8, False, 2), (9, False, 3), (9, True, 2), (11, False, 3)])
+def test_a_schedule_by_batch_has_to_last_for_the_short_batch_too(N, drop_last, steps):
+    for total_steps in (2 * steps, 2 * steps - 1):
+        optimizer = SGD(lr=0.1, momentum=0.9)
+        schedule = OneCycleLR(optimizer, max_lr=0.1, total_steps=total_steps)
+        options = {"optimizer": optimizer, "schedule": schedule, "schedule_every": "batch"}
+        arguments = {"epochs": 2, "batch_size": 4, "drop_last": drop_last} | options
+        if total_steps == 2 * steps:
+            fit(MLP([3, 3], rng=0), *samples(N), **arguments)
+            assert schedule.t == total_steps
+        else:
+            with pytest.raises(ValueError, match=f"^schedule: .* {2 * steps} steps, got {total_steps} left"):
+                fit(MLP([3, 3], rng=0), *samples(N), **arguments)
+
+
+def test_a_loss_of_your_own_sees_the_dtype_of_the_network_alone():
+    dtypes = set()
+
+    def loss(input, target):
+        dtypes.add(input.dtype)
+        return losses.mse_loss(input, target)
+
+    network = MLP([3, 3], rng=0, dtype=np.float32)
+    fit(network, samples()[0], targets("mse_loss"), loss=(loss, losses.mse_loss_backward), epochs=1)
+    assert dtypes == {np.dtype(np.float32)}
+
+
+def test_a_class_may_weigh_nothing():
+    X, y = samples(20)
+    kept = y != 1
+    one, other = MLP([3, 3], rng=0), MLP([3, 3], rng=0)
+    fit(one, X, y, class_weight=[1, 0, 1], epochs=3, batch_size=None, optimizer=SGD(lr=0.1))
+    fit(other, X[kept], y[kept], epochs=3, batch_size=None, optimizer=SGD(lr=0.1))
+    # The mean over the samples kept, and the mean of the weights, divide by the same count, one after the other.
+    np.testing.assert_allclose(one.theta, other.theta, rtol=0, atol=ROUNDINGS * np.finfo(float).eps)
+
+
+SAID = {
+    "shuffle": ({"shuffle": 1}, TypeError, "^shuffle: expected True or False, got 1$"),
+    "drop_last": ({"drop_last": 1}, TypeError, "^drop_last: expected True or False, got 1$"),
+    "progress": ({"progress": 1}, TypeError, "^progress: expected True or False, got 1$"),
+    "optimizer": ({"optimizer": object()}, TypeError, "^optimizer: expected an object with step"),
+    "X of one dimension": ({"X": np.ones(10)}, ValueError, r"^X: expected shape \(N, 3\), got \(10,\)$"),
+    "X of three": ({"X": np.ones((10, 3, 1))}, ValueError, r"; flatten it with X.reshape\(len\(X\), -1\)$"),
+    "row of X": ({"X": with_middle(X_LONG, np.nan), "y": Y_LONG}, ValueError, r"^X: .* nan at index \(1200, 0\)$"),
+    "row of y": (
+        {"X": X_LONG, "y": with_middle(X_LONG, np.inf), "loss": "mse_loss"},
+        ValueError,
+        r"^y: .* inf at index \(1200, 0\)$",
+    ),
+    "weights of class columns": (
+        {"y": np.eye(3, dtype=int)[samples()[1]], "class_weight": [1, 1, 1]},
+        TypeError,
+        "^class_weight: expected targets that are class indices",
+    ),
+    "validation of all": ({"validation": 1.0}, ValueError, "^validation: .* between 0 and 1, or .*, got 1.0$"),
+    "validation of three": ({"validation": [1, 2, 3]}, ValueError, "^validation: .* got list$"),
+    "validation by name": ({"validation": "half"}, ValueError, "^validation: .* got 'half'$"),
+}
+
+
+@pytest.mark.parametrize(("options", "error", "words"), SAID.values(), ids=SAID)
+def test_an_error_of_training_says_which_argument_and_where(options, error, words):
+    with pytest.raises(error, match=words):
+        fit(MLP([3, 3], rng=0), **({"X": samples()[0], "y": samples()[1]} | options))
+
+
+def test_the_seconds_of_an_epoch_are_those_it_took():
+    started = time.perf_counter()
+    history = fit(MLP([3, 3], rng=0), *samples(), epochs=3)
+    assert 0 < sum(history.seconds) <= time.perf_counter() - started
+
+
+def test_progress_says_the_latest_numbers_and_in_the_end_why_it_stopped(capsys):
+    history = follow([5, 4, 4, 1], early_stopping=1, progress=True)[1]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("epoch 1/4  loss 0  validation 5")
+    assert lines[2] == f"epoch 3/4  {history.latest()}"
+    assert lines[3:] == ["epoch 3/4  early stopping"]
+
+
+def test_every_row_is_looked_at_once_before_training():
+    sizes = []
+
+    def loss(input, target):
+        sizes.append(len(input))
+        return losses.mse_loss(input, target)
+
+    X, Y = samples(2500)[0], targets("mse_loss", 2500)
+    fit(MLP([3, 3], rng=0), X, Y, loss=(loss, losses.mse_loss_backward), epochs=1, batch_size=500)
+    rehearsal, training_steps = [500], 5 * [500]
+    assert sizes == [1024, 1024, 452, *rehearsal, *training_steps]

@@ -1,0 +1,407 @@
+"""What turns one gradient into another: a factor, a transpose, a swap, a penalty, in some of the parameters or in all.
+
+This is the half of a diagnosis that needs no network: two vectors, cut into parameters, and the transforms between.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+Array = np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One parameter: its place in theta, and the layer that it belongs to, counted from the input."""
+
+    name: str
+    start: int
+    shape: tuple[int, ...]
+    layer: int
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def slice(self) -> slice:
+        return slice(self.start, self.start + self.size)
+
+    @property
+    def is_weight(self) -> bool:
+        return len(self.shape) >= 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One mistake of an explanation; ``fitted`` counts the numbers that were chosen to make it match."""
+
+    name: str
+    where: str
+    hint: str
+    evidence: str
+    fitted: int = 0
+
+
+Way = tuple[list[Part], float]  # mistakes, and the difference that is left, relative to the parameter
+
+# What may stand where a parameter's gradient belongs: a function of the right one.
+FORMS: dict[str, tuple[str, Callable[[Array], Array]]] = {
+    "transposed": ("rows and columns are exchanged", lambda t: t.T),
+    "not computed": ("a parameter has no gradient at all", np.zeros_like),
+    "rows in reverse": ("the order of the units is turned around", lambda t: t[::-1]),
+    "columns in reverse": ("the order of the inputs is turned around", lambda t: t[..., ::-1]),
+    "without sign": ("the signs are lost", np.abs),
+    "sign only": ("the size is lost", np.sign),
+    "squared": ("the gradient is used twice", np.square),
+}
+
+# The same for the gradient as a whole; ``c`` is what was claimed.
+WHOLES: dict[str, tuple[str, Callable[[Array, Array], Array]]] = {
+    "clipped by value": ("large entries are cut off", lambda t, c: np.clip(t, -np.abs(c).max(), np.abs(c).max())),
+    "truncated to integers": ("the numbers pass through an integer type", lambda t, c: np.trunc(t)),
+    "rounded to integers": ("the numbers pass through an integer type", lambda t, c: np.round(t)),
+    "rounded to float16": ("the numbers pass through a type of few digits", lambda t, c: t.astype(np.float16)),
+    "rounded to four decimals": ("the numbers are rounded", lambda t, c: np.round(t, 4)),
+    "parameters in reverse": ("the order of the parameters is turned around", lambda t, c: t[::-1]),
+}
+
+ROUND_NORMS = (0.01, 0.1, 0.25, 0.5, 1, 2, 5, 10, 100)
+
+
+def tolerance(single: bool) -> float:
+    """Up to which relative difference two right computations may disagree: 9e-8 in float64, 8e-4 in float32.
+
+    A little less than half of the digits: the others may be lost by a plain formula, such as p - 1 near p = 1.
+    """
+    return float(np.finfo(np.float32 if single else np.float64).eps) ** 0.45
+
+
+class Likeness:
+    """A claimed gradient, and how others compare with it.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+        The parameters in the order of theta.
+    theta, claimed : ndarray, shape (P,)
+        The parameters' values, and their claimed gradient.
+    allowed : ndarray, shape (P,)
+        How far off each entry of the truth may be; infinite where nothing is known, as at a kink.
+    facts : mapping of str to number or None
+        Names for factors, e.g. N.
+    single : bool
+        Whether the claim was computed in float32.
+
+    Attributes
+    ----------
+    relative : float
+        Up to which difference, relative to the largest entry of the parameter, two gradients count as equal.
+    compared : int
+        How many comparisons were made.
+    """
+
+    def __init__(self, blocks, theta, claimed, allowed, facts, single) -> None:
+        self.blocks: Sequence[Block] = blocks
+        self.theta, self.claimed, self.allowed, self.decided = theta, claimed, allowed, np.isfinite(allowed)
+        self.relative = tolerance(single)
+        self.facts = {name: float(number) for name, number in facts.items() if number is not None}
+        self._starts = [block.start for block in blocks]
+        self.compared = 0
+
+    # ---- equal or not ----------------------------------------------------------------------------------------------
+
+    def _largest(self, vector: Array) -> Array:
+        """The largest size of an entry in each parameter."""
+        return np.maximum.reduceat(np.abs(vector), self._starts)
+
+    def _scales(self, *vectors: Array) -> Array:
+        """What a difference in a parameter is compared with: its largest entry, if that is not next to nothing."""
+        largest = np.maximum.reduce([self._largest(vector) for vector in vectors])
+        return np.maximum(largest, 1e-3 * largest.max() or 1.0)
+
+    def _differences(self, a: Array, b: Array) -> Array:
+        """The largest difference in each parameter, relative to it; NaN where one of the two is."""
+        return self._largest(np.maximum(np.abs(a - b) - self.allowed, 0)) / self._scales(a, b)
+
+    def residual(self, candidate: Array) -> float:
+        """The largest difference between candidate and claim, relative to its parameter."""
+        self.compared += 1
+        return float(self._differences(candidate, self.claimed).max())
+
+    def wrong_blocks(self, truth: Array, other: Array | None = None) -> list[Block]:
+        """The parameters in which the two (the claim, unless told) differ, in backward order."""
+        differences = self._differences(truth, self.claimed if other is None else other)
+        wrong = [block for block, d in zip(self.blocks, differences, strict=True) if not d <= self.relative]
+        return sorted(wrong, key=lambda block: -block.layer)
+
+    def chance(self, truth: Array, fitted: int) -> float:
+        """How often one of so many comparisons would succeed by accident.
+
+        Each wrong entry beyond those used for fitting is a test, passed by accident with the chance ``relative``.
+        """
+        wrong, scales = np.zeros(self.claimed.shape, bool), self._scales(truth, self.claimed)
+        for block in self.wrong_blocks(truth):
+            at, scale = block.slice, scales[self.blocks.index(block)]
+            wrong[at] = np.abs(truth[at] - self.claimed[at]) > self.allowed[at] + self.relative * scale
+        return self.compared * self.relative ** min(int(wrong.sum()) - fitted, 40)
+
+    # ---- what is wrong, in numbers ---------------------------------------------------------------------------------
+
+    def ratios(self, truth: Array) -> dict[str, str]:
+        """How each wrong parameter compares with the true one."""
+        told = dict.fromkeys(self.not_finite_blocks(), "not finite")
+        for block in [] if told else self.wrong_blocks(truth):
+            c, t = self.claimed[block.slice], truth[block.slice]
+            sizes = np.linalg.norm(c), np.linalg.norm(t)
+            found = self._form_and_ratio(block, truth)
+            if found and not found[0]:
+                told[block.name] = f"{found[2]:.6g} times the true gradient"
+            elif min(sizes) == 0:
+                told[block.name] = f"of length {sizes[0]:.3g}, the true one {sizes[1]:.3g}"
+            else:
+                cosine = float(np.clip(c @ t / (sizes[0] * sizes[1]), -1, 1))
+                told[block.name] = f"{sizes[0] / sizes[1]:.3g} times as long as the true one, cosine {cosine:.4f}"
+        return told
+
+    def not_finite_blocks(self) -> list[str]:
+        finite = [np.isfinite(self.claimed[block.slice]).all() for block in self.blocks]
+        bad = [block for block, good in zip(self.blocks, finite, strict=True) if not good]
+        return [block.name for block in sorted(bad, key=lambda block: -block.layer)]
+
+    def not_finite(self) -> Part:
+        bad = self.claimed[~np.isfinite(self.claimed)]
+        told = f"{bad.size} of {self.claimed.size} entries are not finite, the first is {bad[0]}"
+        hint = "a logarithm of 0, a division by 0, or an exponential that overflows"
+        return Part("not finite", ", ".join(self.not_finite_blocks()), hint, told)
+
+    def fitted_scale(self, at_0: Array, at_1: Array) -> float:
+        """The number s at which at_0 + s (at_1 - at_0) comes closest to the claim where it first matters."""
+        if not np.isfinite([at_0, at_1]).all():
+            return 0.0
+        direction = at_1 - at_0
+        touched = [block for block in self.blocks if direction[block.slice].any()]
+        if not touched:
+            return 0.0
+        at = max(touched, key=lambda block: block.layer).slice  # below, it may enter more than once
+        return float(direction[at] @ (self.claimed - at_0)[at] / (direction[at] @ direction[at]))
+
+    # ---- what turns a candidate into the claim ---------------------------------------------------------------------
+
+    def ways(self, candidate: Array, most: int) -> Iterator[Way]:
+        """Up to ``most`` parts that turn the candidate into the claim, none where they are equal; and what is left."""
+        residual = self.residual(candidate)
+        if residual <= self.relative:
+            yield [], residual
+        elif most and math.isfinite(residual):
+            yield from self._by_blocks(candidate, most)
+            yield from self._as_a_whole(candidate)
+            yield from self._by_penalty(candidate, most)
+
+    def _as_a_whole(self, candidate: Array) -> Iterator[Way]:
+        for name, (hint, whole) in WHOLES.items():
+            residual = self.residual(whole(candidate, self.claimed).astype(float))
+            if residual <= self.relative:
+                told = f"the true gradient {name} is the claimed one"
+                yield [Part(name, "every parameter", hint, told, fitted=1)], residual
+
+    def _by_blocks(self, candidate: Array, most: int) -> Iterator[Way]:
+        """Each parameter by itself: what form of it, and how many times that."""
+        forms: dict[tuple[str, str], list[Block]] = {}
+        ratios: dict[Block, float] = {}
+        largest = 0.0
+        for block in sorted(self.blocks, key=lambda block: -block.layer):
+            found = self._form_and_ratio(block, candidate)
+            if found is None:
+                return
+            name, hint, ratio, residual = found
+            largest = max(largest, residual)
+            if name:
+                forms.setdefault((name, hint), []).append(block)
+            if ratio != 1:
+                ratios[block] = ratio
+        parts = [self._part(name, hint, of, f"{name}: equal") for (name, hint), of in forms.items()]
+        for factors in self._factors(ratios, most - len(parts)):
+            if parts or factors:
+                yield parts + factors, largest
+
+    def _form_and_ratio(self, block: Block, candidate: Array) -> tuple[str, str, float, float] | None:
+        """The first form that is equal to the claim, or a multiple of it; and what is left."""
+        scale = self._scales(self.claimed, candidate)[self.blocks.index(block)]
+        decided = self.decided[block.slice]
+        c, allowed = self.claimed[block.slice][decided], self.allowed[block.slice][decided]
+        if not decided.any():
+            return "", "", 1.0, 0.0
+        for name, hint, form in self._forms(block, candidate):
+            t = form.reshape(-1)[decided]
+            self.compared += 1
+            residual = np.maximum(np.abs(c - t) - allowed, 0).max(initial=0.0) / scale
+            if residual <= self.relative:
+                return name, hint, 1.0, residual
+            if min(np.abs(c).max(), np.abs(t).max()) > allowed.max():  # a multiple of what is not known is nothing
+                ratio = float(t @ c / (t @ t))
+                more = max(abs(ratio), 1.0)
+                residual = np.maximum(np.abs(c - ratio * t) - more * allowed, 0).max() / (more * scale)
+                if residual <= self.relative:
+                    return name, hint, ratio, residual
+        return None
+
+    def _forms(self, block: Block, candidate: Array) -> Iterator[tuple[str, str, Array]]:
+        """The block itself, then what may stand for it: name, hint, numbers."""
+        t = candidate[block.slice].reshape(block.shape)
+        yield "", "", t
+        for name, (hint, form) in FORMS.items():
+            if form(t).shape == t.shape:
+                yield name, hint, form(t)
+        for other in self.blocks:
+            if other is not block and other.shape == block.shape:
+                hint = "two parameters are mistaken for each other"
+                yield "gradient of another parameter", hint, candidate[other.slice]
+
+    def _part(self, name: str, hint: str, blocks: Sequence[Block], evidence: str, fitted: int = 0) -> Part:
+        where = self._where(blocks)
+        return Part(name, where, hint, f"{evidence} in {where}", fitted)
+
+    def _where(self, blocks: Sequence[Block]) -> str:
+        chosen = set(blocks)
+        top = max(block.layer for block in chosen)
+        scopes = {
+            "every parameter": set(self.blocks),
+            "all weights": {block for block in self.blocks if block.is_weight},
+            "all biases": {block for block in self.blocks if not block.is_weight},
+            f"{blocks[0].name} and all below": {block for block in self.blocks if block.layer <= top},
+        }
+        names = ", ".join(block.name for block in blocks)
+        return next((scope for scope, of in scopes.items() if of == chosen and len(blocks) > 1), names)
+
+    # ---- factors ---------------------------------------------------------------------------------------------------
+
+    def _factors(self, ratios: Mapping[Block, float], most: int) -> Iterator[list[Part]]:
+        """The names that the ratios of the parameters may have."""
+        groups: list[tuple[float, list[Block]]] = []
+        for block, ratio in ratios.items():
+            same = [of for r, of in groups if self._is(ratio, r)]
+            if same:
+                same[0].append(block)
+            else:
+                groups.append((ratio, [block]))
+        for signature in self._powers(groups), self._normalized(groups):
+            if signature:
+                yield [signature]
+        if len(groups) <= most:
+            yield from map(list, itertools.product(*(list(self._names(r, of)) for r, of in groups)))
+
+    def _powers(self, groups: list[tuple[float, list[Block]]]) -> Part | None:
+        """One factor in every step backward: its first, second, third power in the layers from the output down."""
+        ratio_of = {block.layer: r for r, of in groups for block in of}
+        layers = sorted({block.layer for block in self.blocks}, reverse=True)
+        known = np.array([ratio_of.get(layer, 1.0) for layer in layers])
+        count = sum(len(of) for _, of in groups)
+        whole = sum(block.layer in ratio_of for block in self.blocks)
+        if len(groups) < 2 or count != whole or known.min() <= 0:
+            return None
+        steps = known[1:] / known[:-1]
+        begins = min(abs(known[0] - 1), abs(known[0] / steps[0] - 1))
+        if max(begins, np.abs(steps / steps[0] - 1).max()) > 10 * self.relative:
+            return None
+        told = "the ratios, from the output down, are " + ", ".join(f"{r:.6g}" for r in known)
+        hint = "a factor that belongs to the update stands inside the chain rule"
+        return Part("learning rate in the chain rule", "every layer", hint, told, fitted=1)
+
+    def _normalized(self, groups: list[tuple[float, list[Block]]]) -> Part | None:
+        """Every parameter of norm 1, each by a factor of its own."""
+        norms = [float(np.linalg.norm(self.claimed[block.slice])) for block in self.blocks]
+        if len(groups) < 2 or not all(self._is(norm, 1) for norm in norms):
+            return None
+        hint = "the gradient has a length that it was given"
+        return Part("each parameter normalized", "every parameter", hint, "the norm of each is 1")
+
+    def _names(self, ratio: float, blocks: list[Block]) -> Iterator[Part]:
+        """What the factor is made of: one known number, or two of them, or none that is known."""
+        where = self._where(blocks)
+        told = f"claimed = {ratio:.9g} true in {where}"
+        known = self._known_factors()
+        for count in 1, 2:
+            named = [
+                chosen
+                for chosen in itertools.combinations(known.items(), count)
+                if (product := math.prod(number for _, (number, _) in chosen)) != 1 and self._is(ratio, product)
+            ]
+            for chosen in named:
+                hints = dict.fromkeys(hint for _, (_, hint) in chosen)
+                yield Part(" and ".join(name for name, _ in chosen), where, "; ".join(hints), told)
+            if named:
+                return
+        norm = float(np.linalg.norm(self.claimed))
+        if ratio > 0 and len(blocks) == len(self.blocks) and any(self._is(norm, n) for n in ROUND_NORMS):
+            hint = "the gradient has a length that it was given"
+            yield Part("clipped by norm", where, hint, f"{told}, which makes its norm {norm:g}")
+        yield Part("constant factor", where, "a constant factor is too much or missing", told, fitted=1)
+
+    def _is(self, number: float, known: float) -> bool:
+        return abs(number / known - 1) <= 10 * self.relative
+
+    def _known_factors(self) -> dict[str, tuple[float, str]]:
+        known = {
+            "sign": (-1.0, "it points the other way"),
+            "factor 2": (2.0, "a small constant is too much"),
+            "factor 1/2": (0.5, "a small constant is missing"),
+        }
+        facts = dict(self.facts)
+        if {"N", "outputs"} <= facts.keys():
+            facts["N outputs"] = facts["N"] * facts["outputs"]
+        for name, number in facts.items():
+            if number not in (0, 1):
+                known[f"times {name}"] = (number, "a sum where there should be a mean, or a factor too many")
+                known[f"divided by {name}"] = (1 / number, "a mean is taken once too often, or over too much")
+        return known
+
+    # ---- penalties -------------------------------------------------------------------------------------------------
+
+    def _by_penalty(self, candidate: Array, most: int) -> Iterator[Way]:
+        """A multiple of theta, or of its sign, in the weights, the biases or both; perhaps beside a factor."""
+        for (names, penalty), (where, of) in itertools.product(self._penalties().items(), self._scopes()):
+            column = penalty * of
+            if column.any():
+                yield from self._with_penalty(candidate, column, names, where, [])
+                if most > 1:
+                    yield from self._with_factor(candidate, column, names, where)
+
+    def _penalties(self) -> dict[tuple[str, str, str], Array]:
+        """What a positive and what a negative multiple of it is called, and its formula."""
+        theta, sign = self.theta, np.sign(self.theta)
+        return {
+            ("L2 term added or too large", "L2 term missing or too small", "theta"): theta,
+            ("L1 term added or too large", "L1 term missing or too small", "sign(theta)"): sign,
+            ("L1 term for L2 term", "L2 term for L1 term", "(sign(theta) - theta)"): sign - theta,
+        }
+
+    def _scopes(self) -> Iterator[tuple[str, Array]]:
+        is_weight = np.concatenate([np.full(block.size, block.is_weight) for block in self.blocks])
+        yield "every parameter", np.ones(self.theta.shape, bool)
+        if is_weight.any() and not is_weight.all():
+            yield "the weights", is_weight
+            yield "the biases", ~is_weight
+        for block in self.blocks if len(self.blocks) > 1 else ():
+            yield block.name, np.isin(np.arange(len(is_weight)), np.arange(len(is_weight))[block.slice])
+
+    def _with_penalty(self, candidate: Array, column: Array, names, where: str, others: list[Part]) -> Iterator[Way]:
+        c, t = column[self.decided], (self.claimed - candidate)[self.decided]
+        amount = float(c @ t / (c @ c or 1.0))
+        residual = self.residual(candidate + amount * column)
+        if amount and residual <= self.relative:
+            told = f"claimed - true = {amount:.6g} {names[2]} in {where}"
+            hint = f"the penalty on {where} is not the one that the loss has"
+            yield [*others, Part(names[amount < 0], where, hint, told, fitted=1)], residual
+
+    def _with_factor(self, candidate: Array, column: Array, names, where: str) -> Iterator[Way]:
+        both = np.stack([candidate, column], axis=1)[self.decided]
+        ratio, _ = np.linalg.lstsq(both, self.claimed[self.decided], rcond=None)[0]
+        if abs(ratio) > self.relative and not self._is(ratio, 1):
+            for factor in self._names(float(ratio), list(self.blocks)):
+                yield from self._with_penalty(ratio * candidate, column, names, where, [factor])

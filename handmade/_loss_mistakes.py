@@ -1,0 +1,179 @@
+"""The gradients that learners put where the loss's belongs: what `handmade.mistakes` starts a wrong walk with."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .activations import sigmoid, softmax
+from .losses import LOSSES, find_loss, loss_and_backward
+
+if TYPE_CHECKING:
+    from .mistakes import Step, Walk
+
+Array = np.ndarray
+Gradients = dict[str, tuple[str, Array]]  # what it is called, what it does, and the gradient by the network's output
+WRONG_WAY = "the gradient is not the one by what comes out of the last layer"
+
+
+def of_loss(walk: Walk) -> Iterator[tuple[str, str, str, dict[int, Step]]]:
+    """Every gradient that may stand for that of the loss, as `handmade.mistakes.Mistake` takes it."""
+    loss, backward = find_loss(walk.loss)
+    name = getattr(getattr(loss, "func", loss), "__name__", "the loss")
+    H, y = walk.values[-1], walk.y
+    terms: Gradients = {}
+    if name == "cross_entropy":
+        terms = _of_cross_entropy(H, y)
+    elif H.shape == y.shape:
+        terms = _of_targets(H, y, name)
+    count = _count(backward, H, y)
+    averaged = {title: (hint, dH / count) for title, (hint, dH) in terms.items()}
+    found = {**_of_batch(walk), **_of_options(walk, loss, backward), **_other_losses(H, y, name), **averaged}
+    for title, (hint, dH) in found.items():
+        if dH.shape == H.shape:
+            yield title, hint, f"the loss, {name}", {len(walk.layers): functools.partial(_fixed, dH)}
+
+
+def _count(backward: Callable, H: Array, y: Array) -> float:
+    """Over how many terms the loss takes its mean."""
+    try:
+        whole, mean = np.linalg.norm(backward(H, y, reduction="sum")), np.linalg.norm(backward(H, y))
+    except TypeError:  # a loss of the user's own, without a reduction
+        return len(H)
+    return whole / mean if mean else len(H)
+
+
+def _fixed(dH: Array, walk: Walk, i: int, H: Array) -> Array:
+    return dH
+
+
+def _of_batch(walk: Walk) -> Gradients:
+    right = walk.loss_gradient
+    N = len(right)
+    part = "only a part of the batch has a say"
+    rows = np.arange(N)[:, np.newaxis]
+    found = {
+        "first sample only": (part, right * (rows == 0)),
+        "last sample only": (part, right * (rows == N - 1)),
+        "first sample left out": (part, right * (rows > 0)),
+        "last sample left out": (part, right * (rows < N - 1)),
+        "first half of the batch only": (part, right * (rows < N // 2)),
+        "second half of the batch only": (part, right * (rows >= N // 2)),
+        "averaged over the batch before going back": (
+            "the samples are mixed too early",
+            np.broadcast_to(right.mean(axis=0), right.shape),
+        ),
+        "sign of the loss's gradient": ("the gradient at the output has lost its size", np.sign(right)),
+        "loss's gradient without sign": ("the gradient at the output has lost its signs", np.abs(right)),
+    }
+    for shift, which in (1, "previous"), (-1, "next"):
+        y = np.roll(walk.y, shift, axis=0)
+        shifted = loss_and_backward(walk.loss, walk.values[-1], y, walk.sample_weight)[1]
+        found[f"target of the {which} sample"] = ("samples and targets are not in the same order", shifted)
+    return found
+
+
+def _of_options(walk: Walk, loss: Callable, backward: Callable) -> Gradients:
+    """The gradient without one of the options that the loss has."""
+    found: Gradients = {}
+    H, keywords = walk.values[-1], dict(getattr(loss, "keywords", {}))
+    for option in keywords:
+        others = {key: value for key, value in keywords.items() if key != option}
+        dH = backward.func(H, walk.y, **others)
+        found[f"{option} ignored"] = (f"the loss has {option}, its gradient has not", dH)
+    if walk.sample_weight is not None:
+        dH = loss_and_backward(walk.loss, H, walk.y)[1]
+        found["sample_weight ignored"] = ("the loss weighs its samples, its gradient does not", dH)
+    return found
+
+
+def _other_losses(H: Array, y: Array, name: str) -> Gradients:
+    """The gradients of the losses that take the same input and target; and of those that take them one-hot."""
+    found: Gradients = {}
+    targets = [y]
+    if y.ndim == 1 and y.dtype.kind in "iu" and H.ndim == 2:
+        targets.append(np.eye(H.shape[1])[np.where((y < 0) | (y >= H.shape[1]), 0, y)])
+    for other, (_, backward) in LOSSES.items():
+        for target in targets:
+            try:
+                dH = backward(H, target)
+            except (ValueError, TypeError):  # takes other targets
+                continue
+            if other != name:
+                found[f"gradient of {other}"] = ("the gradient at the output is that of another loss", dH)
+    return found
+
+
+def _of_cross_entropy(H: Array, y: Array) -> Gradients:
+    K = H.shape[-1]
+    T = np.eye(K)[np.where((y < 0) | (y >= K), 0, y)] if y.ndim < H.ndim else y
+    P = softmax(H)
+    twice = softmax(P)
+    double = "what comes out of the last layer is normalized more than once"
+    shifted = "the gradient pushes towards a class that is not the target"
+    another = "the gradient at the output is that of another loss"
+    with np.errstate(all="ignore"):
+        by_probability = -T / P
+    return {
+        "target not subtracted": ("the gradient at the output does not know the target", P),
+        "softmax with a diagonal Jacobian": ("an output is taken to depend on its own input alone", -T * (1 - P)),
+        "by the probabilities, not the logits": (WRONG_WAY, by_probability),
+        "p - y times p (1 - p)": ("one factor of the chain rule too many", (P - T) * P * (1 - P)),
+        "softmax applied twice": (double, twice - T),
+        "softmax applied twice, differentiated twice": (double, _through(P, twice - T)),
+        "softmax missing": ("what comes out of the last layer is not normalized", H - T),
+        "softmax over the wrong axis": ("the probabilities of a sample do not sum to one", softmax(H, 0) - T),
+        "sigmoid for softmax": ("the probabilities of a sample do not sum to one", sigmoid(H) - T),
+        "squared error of the probabilities": (another, _through(P, P - T)),
+        "only the target's class": ("a part of the outputs has no gradient", (P - T) * (T > 0)),
+        "only the other classes": ("a part of the outputs has no gradient", (P - T) * (T == 0)),
+        "predicted class for probabilities": ("the error is all or nothing", np.eye(K)[H.argmax(-1)] - T),
+        "class index one too large": (shifted, P - np.roll(T, 1, axis=-1)),
+        "class index one too small": (shifted, P - np.roll(T, -1, axis=-1)),
+        "classes in reverse": (shifted, P - T[..., ::-1]),
+        "sum of p and y": ("the gradient at the output has a wrong sign inside", P + T),
+    }  # fmt: skip
+
+
+def _through(P: Array, dP: Array) -> Array:
+    return P * (dP - (dP * P).sum(axis=-1, keepdims=True))
+
+
+def _of_targets(H: Array, y: Array, name: str) -> Gradients:
+    """Losses that compare number by number."""
+    E = H - y
+    k = 2 if name == "mse_loss" else 1
+    found = {
+        "target not subtracted": ("the gradient at the output does not know the target", k * H),
+        "prediction not in the gradient": ("the gradient at the output does not know the prediction", -k * y),
+        "loss in place of its derivative": ("a function stands where its derivative belongs", E * E),
+        "sum of prediction and target": ("the gradient at the output has a wrong sign inside", k * (H + y)),
+        "error without its bounds": ("the gradient at the output grows where it should not", E),
+        "sign of the error": ("the gradient at the output has lost its size", np.sign(E)),
+    }
+    if name.startswith("binary_cross_entropy"):
+        one_costs = "one of the two outcomes costs nothing"
+        P = sigmoid(H) if name.endswith("logits") else H
+        with np.errstate(all="ignore"):
+            found |= {
+                "p - y": (WRONG_WAY, P - y),
+                "sigmoid applied twice": ("the last layer's output is squashed more than once", sigmoid(P) - y),
+                "by the probability, not the logit": (WRONG_WAY, (P - y) / (P * (1 - P))),
+                "p - y times p (1 - p)": ("one factor of the chain rule too many", (P - y) * P * (1 - P)),
+                "second term of the cross-entropy missing": (one_costs, -y / P),
+                "second term of the cross-entropy missing, by the logit": (one_costs, -y * (1 - P)),
+                "first term of the cross-entropy missing": (one_costs, (1 - y) / (1 - P)),
+                "first term of the cross-entropy missing, by the logit": (one_costs, (1 - y) * P),
+                "target not subtracted": ("the gradient at the output does not know the target", P),
+            }
+    if name == "hinge_loss":
+        found |= {
+            "margin condition missing": ("examples that are right already still push", -y),
+            "label missing in the hinge": ("the push does not depend on the label", -1.0 * (y * H < 1)),
+            "margin 0 in the hinge": ("the comparison of the loss is another one", -y * (y * H < 0)),
+            "margin condition reversed": ("the comparison of the loss is turned around", -y * (y * H >= 1)),
+        }
+    return found

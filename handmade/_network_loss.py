@@ -1,0 +1,183 @@
+"""The loss of a network as a function of theta alone, and at many thetas that differ in one entry at once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from .composites import Concatenate, Parallel, Residual
+from .layers import Activation, Dense, Dropout, Layer, Memory
+from .losses import LOSSES, Loss, find_loss, loss_and_backward
+from .network import Network, Sequential, check_finite_targets
+from .normalization import BatchNorm, LayerNorm
+
+__all__ = ["NetworkLoss"]
+
+Array = np.ndarray
+
+
+class NetworkLoss:
+    """The loss of a network on a batch, as a function of theta.
+
+    It computes on a copy, in float64, or in complex128 where theta is complex. Dropout masks are the same at every
+    call.
+
+    Parameters
+    ----------
+    network : Network
+        Whose loss; it stays as it is.
+    X, y, loss, sample_weight, training
+        As in `Network.loss_and_gradient`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `Network.loss_and_gradient`.
+
+    Examples
+    --------
+    >>> network = Network([Dense(2, 1, bias=False)])
+    >>> f = NetworkLoss(network, [[1.0, 2.0]], [[0.5]], loss="half_squared_error")
+    >>> theta = np.array([0.5, -1.0])
+    >>> float(f(theta))
+    2.0
+
+    With the second entry changed, to one value and to another:
+
+    >>> f.moved(theta, [1, 1], [-0.5, 0.0])
+    array([0.5, 0. ])
+    """
+
+    BLOCK = 2**18  # numbers that a layer may put out at once: two megabytes
+
+    def __init__(
+        self, network: Network, X, y, loss: Loss = "cross_entropy", sample_weight=None, training: bool = True
+    ) -> None:
+        X, y = network.check_input(X), check_finite_targets(y)
+        self.X, self.y = X.astype(np.float64), y.astype(network.dtype) if y.dtype.kind == "f" else y
+        self.loss, self.sample_weight, self.training = loss, sample_weight, training
+        self._networks = {np.dtype(np.float64): network.astype(np.float64)}
+        self._masks = [leaf.rng.bit_generator.state for _, leaf in network.leaves() if hasattr(leaf, "rng")]
+        H = self._output(network.theta)
+        value, _ = loss_and_backward(loss, H, self.y, sample_weight)  # or the error that the loss raises
+        # A mean divides by something that targets and weights decide, and the input does not: by this.
+        self._divisor = self._sums(H[np.newaxis])[0] / value if value and self._has_terms() else None
+
+    def __call__(self, theta: Array):
+        """The loss at theta: a real number, or a complex one where theta is complex."""
+        return self._value(self._output(theta))
+
+    def moved(self, theta: Array, indices, values) -> Array:
+        """The losses at copies of theta, the k-th of which has ``values[k]`` at ``indices[k]``.
+
+        An entry of a Dense layer moves one column of the layer's output. Where the rows above do not depend on each
+        other, that column alone is computed anew, and the outputs, one below the other, go up together.
+        """
+        indices, values = np.asarray(indices, np.intp), np.asarray(values)
+        network = self._at(np.asarray(theta, np.result_type(theta, values)))
+        theta, outputs = network.theta.copy(), list(self._outputs(network))
+        losses = np.empty(len(indices), theta.dtype)
+        known = type(network).forward is Network.forward
+        for name, block in network.blocks(np.arange(theta.size)).items():
+            chosen = np.flatnonzero((indices >= block.flat[0]) & (indices <= block.flat[-1]))
+            number, _, parameter = name.partition(".")
+            layer, *above = network.layers[int(number) :]
+            if known and type(layer) is Dense and all(_row_wise(upper, self.training) for upper in above):
+                X, A = outputs[int(number) : int(number) + 2]
+                for part in self._split(chosen, network):
+                    place = np.unravel_index(indices[part] - block.flat[0], block.shape)
+                    column = _columns(layer, X, layer.parameters[parameter], place, values[part])
+                    losses[part] = self._values(_in_place_of(A, place[0], column), above)
+            else:
+                for k in chosen:
+                    moved = theta.copy()
+                    moved[indices[k]] = values[k]
+                    losses[k] = self(moved)
+        return losses
+
+    def _at(self, theta: Array) -> Network:
+        """The network with these parameters, about to draw the same masks as always."""
+        dtype = np.result_type(theta, np.float64)
+        if dtype not in self._networks:
+            self._networks[dtype] = self._networks[np.dtype(np.float64)].astype(dtype)
+        network = self._networks[dtype]
+        network.theta[:] = theta
+        generators = (leaf.rng for _, leaf in network.leaves() if hasattr(leaf, "rng"))
+        for generator, state in zip(generators, self._masks, strict=True):
+            generator.bit_generator.state = state
+        return network
+
+    def _output(self, theta: Array) -> Array:
+        network = self._at(theta)
+        return network.forward(self.X.astype(network.dtype), self.training)
+
+    def _outputs(self, network: Network) -> Iterator[Array]:
+        """The input, and copies of what each layer makes of it."""
+        H = self.X.astype(network.dtype)
+        yield H
+        for layer in network.layers:
+            H = layer.forward(H, self.training).copy()
+            yield H
+
+    def _split(self, chosen: Array, network: Network) -> list[Array]:
+        """The variants in parts that fit into a block."""
+        widest = max(network.width_after(self.X.shape[1]), *(leaf.neuron_count for _, leaf in network.leaves()))
+        size = max(1, self.BLOCK // (len(self.X) * widest))
+        return [chosen[start : start + size] for start in range(0, len(chosen), size)]
+
+    def _values(self, H: Array, above: list[Layer]) -> Array:
+        """The losses of outputs (K, N, O) of a layer: sent up as K N rows."""
+        K, N, _ = H.shape
+        H = H.reshape(K * N, -1)
+        for layer in above:
+            H = layer.forward(H, self.training)
+        H = H.reshape(K, N, -1)
+        return np.array([self._value(one) for one in H]) if self._divisor is None else self._sums(H) / self._divisor
+
+    def _value(self, H: Array):
+        if self.sample_weight is None:
+            return find_loss(self.loss)[0](H, self.y)
+        return loss_and_backward(self.loss, H, self.y, self.sample_weight)[0]
+
+    def _has_terms(self) -> bool:
+        """Whether the loss is one of the library's, with no option that belongs to single rows."""
+        f, _ = find_loss(self.loss)
+        rows = any(np.ndim(option) > 1 for option in getattr(f, "keywords", {}).values())
+        return not rows and any(getattr(f, "func", f) is own for own, _ in LOSSES.values())
+
+    def _sums(self, H: Array) -> Array:
+        """The sums of the weighted terms of the loss for outputs (K, N, O)."""
+        K, N, O = H.shape
+        terms = partial(find_loss(self.loss)[0], reduction="none")(H.reshape(K * N, O), np.concatenate([self.y] * K))
+        terms = terms.reshape(K, N, -1).sum(axis=2)
+        return terms.sum(axis=1) if self.sample_weight is None else terms @ self.sample_weight
+
+
+def _row_wise(layer: Layer, training: bool) -> bool:
+    """Whether each row that comes out depends on the same row of the input alone; not, of layers unknown here."""
+    if type(layer) in (Sequential, Residual, Concatenate, Parallel):
+        inner = layer.groups if type(layer) is Parallel else layer.layers
+        return all(_row_wise(one, training) for one in inner)
+    if type(layer) in (BatchNorm, Dropout):
+        return not training
+    return type(layer) in (Dense, LayerNorm) or (type(layer) is Activation and isinstance(layer.function, str))
+
+
+def _columns(layer: Dense, X: Array, attribute: str, place: tuple[Array, ...], values: Array) -> Array:
+    """What a layer of as many units as there are values puts out: each is a unit of ``layer``, one number changed."""
+    units = copy.copy(layer)
+    units.memory, units.neuron_count = Memory(), len(values)
+    for name in layer.parameters.values():
+        units.set_parameter(name, getattr(layer, name)[place[0]])
+    getattr(units, attribute)[np.arange(len(values)), *place[1:]] = values
+    return units.forward(X)
+
+
+def _in_place_of(A: Array, units: Array, columns: Array) -> Array:
+    """A copy of A for each column, (K, N, O), in which it stands in place of a unit's."""
+    variants = np.repeat(A[np.newaxis], len(units), axis=0)
+    variants[np.arange(len(units)), :, units] = columns.T
+    return variants

@@ -1,0 +1,451 @@
+"""Backward passes as learners write them: the wrong lines, each as a step that takes the place of the right one.
+
+A `Walk` goes backward through a network as `Sequential.backward` does, and lets any of its steps be replaced. What
+`mistakes` lists for it are the replacements; `handmade.diagnose_gradient` asks which of them leads to the gradient
+that somebody claims.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
+
+import numpy as np
+
+from ._loss_mistakes import of_loss
+from .activations import ACTIVATIONS, softmax
+from .composites import Residual
+from .layers import Activation, Dense, Dropout, Layer
+from .losses import Loss, loss_and_backward
+from .network import Network, Sequential
+from .normalization import Normalization
+
+__all__ = ["Mistake", "Walk", "mistakes"]
+
+Array = np.ndarray
+Step = Callable[["Walk", int, Array], Array]
+
+
+class Walk:
+    """One forward pass of a network, and any number of backward passes over what it left.
+
+    Parameters
+    ----------
+    network : Network
+        Left as it is: the walk is over a copy in float64.
+    X, y, loss, sample_weight, training
+        As in `Network.loss_and_gradient`.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+        Those of the copy.
+    values : list of ndarray
+        ``values[i]`` went into layer i, ``values[i + 1]`` came out of it.
+    value, loss_gradient : float and ndarray
+        The loss, and its gradient with respect to the output.
+    slopes : dict of int to ndarray
+        The derivatives of the elementwise activations, by layer.
+    upstream : list of ndarray
+        ``upstream[i]``: the gradient with respect to ``values[i]`` in the latest backward pass.
+    scale : float
+        The one number that some mistakes leave open, such as a learning rate.
+
+    Examples
+    --------
+    >>> from handmade import MLP
+    >>> network, X, y = MLP([2, 3, 2], activation="tanh", rng=0), np.eye(2), np.array([0, 1])
+    >>> bool(np.allclose(Walk(network, X, y).gradient(), network.loss_and_gradient(X, y)[1], rtol=1e-14, atol=1e-16))
+    True
+    """
+
+    def __init__(
+        self, network: Network, X, y, loss: Loss = "cross_entropy", sample_weight=None, training: bool = True
+    ) -> None:
+        self.network = network.astype(np.float64)
+        self.layers = self.network.layers
+        self.y, self.loss, self.sample_weight = np.asarray(y), loss, sample_weight
+        self.values = [self.network.check_input(X)]
+        for layer in self.layers:
+            self.values.append(layer.forward(self.values[-1], training))
+        value, self.loss_gradient = loss_and_backward(loss, self.values[-1], self.y, sample_weight)
+        self.value = float(value)
+        self.slopes = {i: slope(f, self.values[i]) for i, f in enumerate(self.layers) if is_elementwise(f)}
+        self.upstream: list[Array] = [np.empty(0)] * len(self.values)
+        self.scale = 0.0
+
+    def gradient(self, steps: Mapping[int, Step] | None = None, scale: float = 0.0) -> Array:
+        """The gradient as vector (P,), with the given steps in place of the right ones.
+
+        Parameters
+        ----------
+        steps : mapping of int to callable
+            The place (a layer's number; that of the loss is the number of layers) -> ``step(walk, i, dH)``, which
+            returns dX and leaves dW and db in the layer.
+        scale : float
+            For the steps that leave a number open.
+        """
+        steps, self.scale = steps or {}, scale
+        self.network.gradient[:] = 0
+        dH = steps.get(len(self.layers), _loss_step)(self, len(self.layers), self.values[-1])
+        with np.errstate(all="ignore"):  # what a mistake makes infinite is no candidate, and no concern
+            for i in reversed(range(len(self.layers))):
+                self.upstream[i + 1] = dH
+                dH = steps.get(i, _step)(self, i, dH)
+        return self.network.gradient.copy()
+
+
+def _loss_step(walk: Walk, i: int, H: Array) -> Array:
+    return walk.loss_gradient
+
+
+def _step(walk: Walk, i: int, dH: Array) -> Array:
+    return dH * walk.slopes[i] if i in walk.slopes else walk.layers[i].backward(dH, True)
+
+
+def is_elementwise(layer: Layer) -> bool:
+    """Whether the layer is an activation of each number by itself; softmax is not."""
+    return isinstance(layer, Activation) and layer.function not in ("softmax", "log_softmax")
+
+
+def slope(layer: Activation, A: Array) -> Array:
+    """f'(A) of an elementwise activation; of one that is not handmade's own, measured (Richardson)."""
+    if isinstance(layer.function, str):
+        kept = layer.predict(A) if layer.keeps_H else A
+        return layer.f_backward(np.ones_like(A), kept, **layer.options)
+    h = np.finfo(float).eps ** 0.2 * np.maximum(1, np.abs(A))
+
+    def central(step: Array) -> Array:
+        return (layer.predict(A + step) - layer.predict(A - step)) / (2 * step)
+
+    return (4 * central(h / 2) - central(h)) / 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    """One thing that can be wrong in a backward pass.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    hint : str
+        What it does, in words that do not give the right line away.
+    where : str
+        The layer.
+    steps : dict of int to callable
+        See `Walk.gradient`.
+    open : bool
+        Whether its steps leave ``walk.scale`` open.
+    """
+
+    name: str
+    hint: str
+    where: str
+    steps: dict[int, Step]
+    open: bool = False
+
+
+def mistakes(walk: Walk) -> list[Mistake]:
+    """What can be wrong in this network, from the loss down: in one place each, then in all places that can have it.
+
+    Examples
+    --------
+    >>> from handmade import MLP
+    >>> walk = Walk(MLP([2, 3, 2], activation="tanh", rng=0), np.eye(2), np.array([0, 1]))
+    >>> len({mistake.name for mistake in mistakes(walk)}) > 60
+    True
+    """
+    single = [Mistake(*found) for found in of_loss(walk)]
+    for i, layer in reversed(list(enumerate(walk.layers))):
+        where = f"layer {i}, {layer!r}"
+        for kind, of_kind in OF_LAYER.items():
+            if isinstance(layer, kind):
+                single += [Mistake(name, hint, where, {i: step}, name in OPEN) for name, hint, step in of_kind(walk, i)]
+    together: dict[str, list[Mistake]] = {}
+    for mistake in single:
+        together.setdefault(mistake.name, []).append(mistake)
+    return single + [_everywhere(same) for same in together.values() if len(same) > 1]
+
+
+def _everywhere(same: list[Mistake]) -> Mistake:
+    steps = {i: step for mistake in same for i, step in mistake.steps.items()}
+    return dataclasses.replace(same[0], where=f"all {len(steps)} layers that have it", steps=steps)
+
+
+# ---- activations ---------------------------------------------------------------------------------------------------
+
+Found = Iterator[tuple[str, str, Step]]
+
+# What stands where f'(A) belongs. ``u`` has A, H, the right slope s, the upstream gradient dH, and slope(at).
+SLOPES: dict[str, tuple[str, Callable[[SimpleNamespace], Array]]] = {
+    "activation derivative missing": (
+        "the gradient passes an activation as if it were not there",
+        lambda u: np.ones_like(u.A),
+    ),
+    "activation derivative taken at its output": (
+        "the derivative is evaluated at the wrong one of the activation's two ends",
+        lambda u: u.slope(u.H),
+    ),
+    "activation in place of its derivative": ("a function stands where its derivative belongs", lambda u: u.H),
+    "pre-activation in place of the derivative": ("an input stands where a derivative belongs", lambda u: u.A),
+    "activation derivative applied twice": ("one factor of the chain rule occurs twice", lambda u: u.s * u.s),
+    "divided by the activation derivative": ("a factor of the chain rule divides", lambda u: 1 / u.s),
+    "activation derivative negated": ("one factor of the chain rule has the wrong sign", lambda u: -u.s),
+    "complement of the activation derivative": ("the derivative is large where it should be small", lambda u: 1 - u.s),
+    "mask from the gradient": ("what passes an activation is decided by the wrong array", lambda u: u.dH > 0),
+    "derivative formula h (1 - h)": ("the formula is that of another activation", lambda u: u.H * (1 - u.H)),
+    "derivative formula a (1 - a)": ("the formula is fed with the wrong array", lambda u: u.A * (1 - u.A)),
+    "derivative formula 1 - h^2": ("the formula is that of another activation", lambda u: 1 - u.H**2),
+    "derivative formula 1 - a^2": ("the formula is fed with the wrong array", lambda u: 1 - u.A**2),
+    "derivative formula 1 - h": ("a part of the derivative's formula is missing", lambda u: 1 - u.H),
+    "derivative formula (1 - h)^2": ("the derivative's formula is another one", lambda u: (1 - u.H) ** 2),
+    "derivative formula h^2": ("a part of the derivative's formula is missing", lambda u: u.H**2),
+    "derivative formula 1 + h^2": ("a sign in the derivative's formula is wrong", lambda u: 1 + u.H**2),
+    "derivative formula h (1 + h)": ("a sign in the derivative's formula is wrong", lambda u: u.H * (1 + u.H)),
+    "derivative formula h + 1": ("the derivative's formula is another one", lambda u: 1 + u.H),
+    "step function of the output, >= for >": ("a comparison lets too much pass", lambda u: u.H >= 0),
+    "step function of the input": ("the derivative is only that of a step", lambda u: u.A > 0),
+}
+
+
+def _of_activation(walk: Walk, i: int) -> Found:
+    layer = walk.layers[i]
+    if not is_elementwise(layer):
+        yield from _of_softmax(walk, i)
+        return
+    for name, (hint, value) in SLOPES.items():
+        yield name, hint, functools.partial(_with_slope, value)
+    for other in ACTIVATIONS:
+        if other not in (layer.function, "identity") and is_elementwise(stranger := Activation(other)):
+            hint = "the derivative is that of another activation"
+            yield f"derivative of {other}", hint, functools.partial(_with_slope, _slope_of(stranger))
+    for j in walk.slopes:
+        if j != i and walk.values[j].shape == walk.values[i].shape:
+            hint = "the derivative is taken where another layer was"
+            wrong = {"activation derivative": walk.slopes[j], "step function": walk.values[j] > 0}
+            for what, numbers in wrong.items():
+                value = functools.partial(lambda numbers, u: numbers, numbers)
+                yield f"{what} of another layer", hint, functools.partial(_with_slope, value)
+
+
+def _slope_of(layer: Activation) -> Callable[[SimpleNamespace], Array]:
+    return lambda u: slope(layer, u.A)
+
+
+def _with_slope(value: Callable[[SimpleNamespace], Array], walk: Walk, i: int, dH: Array) -> Array:
+    layer, A, H = walk.layers[i], walk.values[i], walk.values[i + 1]
+    return dH * value(SimpleNamespace(A=A, H=H, s=walk.slopes[i], dH=dH, slope=functools.partial(slope, layer)))
+
+
+def _of_softmax(walk: Walk, i: int) -> Found:
+    P = softmax(walk.values[i])
+    yield "activation derivative missing", SLOPES["activation derivative missing"][0], lambda w, i, dH: dH
+    hint = "an output is taken to depend on its own input alone"
+    yield "softmax with a diagonal Jacobian", hint, lambda w, i, dH: dH * P * (1 - P)
+    yield "softmax in place of its derivative", "a function stands where its derivative belongs", lambda w, i, d: d * P
+
+
+# ---- Dense ---------------------------------------------------------------------------------------------------------
+
+
+def _of_dense(walk: Walk, i: int) -> Found:
+    yield from _of_propagation(walk, i)
+    yield from _of_bias(walk, i)
+    yield from _of_weight(walk, i)
+    yield from _of_both(walk, i)
+
+
+def _dense(walk: Walk, i: int, dA: Array, dX=None, db=None, dW=None) -> Array:
+    """The right backward pass of a Dense layer, but for what is replaced by a function of dA and X."""
+    layer, X = walk.layers[i], walk.values[i]
+    right = layer.backward(dA, True)
+    if db and "bias" in layer.parameters:
+        layer.db[:] = db(dA, X)
+    if dW:
+        layer.dW[:] = dW(dA, X)
+    return dX(dA, layer) if dX else right
+
+
+def _dense_step(**replaced) -> Step:
+    return functools.partial(_dense, **replaced)
+
+
+def _of_propagation(walk: Walk, i: int) -> Found:
+    layer = walk.layers[i]
+    O, I = layer.W.shape
+    if O == I:
+        hint = "the gradient goes back through the weights along the wrong edges"
+        yield "weights transposed in propagation", hint, _dense_step(dX=lambda dA, layer: dA @ layer.W.T)
+        hint = "the gradient passes a layer as if its weights were not there"
+        yield "weights missing in propagation", hint, _dense_step(dX=lambda dA, layer: dA.copy())
+        hint = "the gradient goes back through something other than the weights"
+        yield "weight gradient in propagation", hint, _dense_step(dX=lambda dA, layer: dA @ layer.dW)
+    if O == I == len(walk.values[i]):
+        hint = "a product of numbers stands where one of matrices belongs"
+        yield "* for @ in propagation", hint, _dense_step(dX=lambda dA, layer: dA * layer.W)
+    for other in walk.layers:
+        if other is not layer and isinstance(other, Dense) and other.W.shape == layer.W.shape:
+            hint = "the gradient goes back through weights that it has not come through"
+            dX = functools.partial(lambda W, dA, layer: dA @ W, other.W)
+            yield "weights of another layer in propagation", hint, _dense_step(dX=dX)
+    hint = "the gradient goes back through the size of the weights"
+    yield "weights without sign in propagation", hint, _dense_step(dX=lambda dA, layer: dA @ np.abs(layer.W))
+    hint = "weights are used after they have been changed"
+    step = _dense_step(dX=lambda dA, layer: dA @ (layer.W - walk.scale * layer.dW))
+    yield "updated weights in propagation", hint, step
+
+
+OPEN = frozenset({"updated weights in propagation"})
+
+
+def _of_bias(walk: Walk, i: int) -> Found:
+    wrong = {
+        "bias gradient averaged over the samples": ("is scaled down", lambda dA, X: dA.mean(axis=0)),
+        "bias gradient of the first sample only": ("sees a part of the batch", lambda dA, X: dA[0]),
+        "bias gradient of the last sample only": ("sees a part of the batch", lambda dA, X: dA[-1]),
+        "bias gradient summed over everything": ("is the same for all units", lambda dA, X: dA.sum()),
+        "bias gradient averaged over everything": ("is the same for all units", lambda dA, X: dA.mean()),
+        "bias gradient times the bias": ("depends on the bias itself", lambda dA, X: dA.sum(axis=0) * walk.layers[i].b),
+        "bias gradient without sign": ("loses its signs", lambda dA, X: np.abs(dA).sum(axis=0)),
+    }
+    if walk.values[i + 1].shape[0] == walk.values[i + 1].shape[1]:
+        wrong["bias gradient summed over the wrong axis"] = ("adds up what does not belong together", _rows)
+        wrong["bias gradient averaged over the wrong axis"] = ("adds up what does not belong together", _row_means)
+    if "bias" in walk.layers[i].parameters:
+        for name, (what, db) in wrong.items():
+            yield name, f"the gradient of the bias {what}", _dense_step(db=db)
+        if i + 1 < len(walk.layers) and isinstance(walk.layers[i + 1], Activation):
+            hint = "the gradient of the bias is taken one step too early in the walk backward"
+            step = _dense_step(db=lambda dA, X: walk.upstream[i + 2].sum(axis=0))
+            yield "activation derivative missing in the bias gradient", hint, step
+
+
+def _rows(dA: Array, X: Array) -> Array:
+    return dA.sum(axis=1)
+
+
+def _row_means(dA: Array, X: Array) -> Array:
+    return dA.mean(axis=1)
+
+
+def _of_weight(walk: Walk, i: int) -> Found:
+    X = walk.values[i]
+    hint = "the gradient of the weights is made with the wrong array"
+    below = max((j for j in range(i) if isinstance(walk.layers[j], Dense)), default=None)
+    for j, V in enumerate(walk.values):
+        if j != i and V.shape == X.shape and not np.array_equal(V, X):
+            early = j == i - 1 and isinstance(walk.layers[j], Activation)
+            name = "input of the layer below" if j == below else "input of another layer"
+            name = "pre-activation for activation" if early else name
+            yield f"weight gradient with {name}", hint, _dense_step(dW=functools.partial(lambda V, dA, X: dA.T @ V, V))
+    wrong = {
+        "weight gradient of the first sample only": ("sees a part of the batch", lambda dA, X: dA[:1].T @ X[:1]),
+        "weight gradient of the last sample only": ("sees a part of the batch", lambda dA, X: dA[-1:].T @ X[-1:]),
+        "sums multiplied for products summed": (
+            "sums over the samples too early",
+            lambda dA, X: np.outer(dA.sum(axis=0), X.sum(axis=0)),
+        ),
+        "weight gradient without the input": ("lacks a factor", lambda dA, X: dA.sum(axis=0)[:, np.newaxis]),
+        "weight gradient times the weights": ("has a factor too many", lambda dA, X: dA.T @ X * walk.layers[i].W),
+    }
+    if len(X) == walk.layers[i].out_features:
+        wrong["dA not transposed in the weight gradient"] = ("mixes samples and units", lambda dA, X: dA @ X)
+        if len(X) == X.shape[1]:
+            wrong["* for @ in the weight gradient"] = ("is no product of matrices", lambda dA, X: dA.T * X)
+    for name, (what, dW) in wrong.items():
+        yield name, f"the gradient of the weights {what}", _dense_step(dW=dW)
+    if i + 1 < len(walk.layers) and isinstance(walk.layers[i + 1], Activation):
+        hint = "the gradient of the weights is taken one step too early in the walk backward"
+        step = _dense_step(dW=lambda dA, X: walk.upstream[i + 2].T @ X)
+        yield "activation derivative missing in the weight gradient", hint, step
+
+
+def _of_both(walk: Walk, i: int) -> Found:
+    hint = "a layer's own gradient sees a part of the batch"
+    for name, rows in ("first", slice(1)), ("last", slice(-1, None)):
+        dW, db = functools.partial(_rows_of, rows), functools.partial(_sum_of, rows)
+        yield f"layer's gradient of the {name} sample only", hint, _dense_step(dW=dW, db=db)
+    if i + 1 < len(walk.layers) and isinstance(walk.layers[i + 1], Activation):
+        hint = "a layer's own gradient is taken one step too early in the walk backward"
+        dW, db = (lambda dA, X: walk.upstream[i + 2].T @ X), (lambda dA, X: walk.upstream[i + 2].sum(axis=0))
+        yield "activation derivative missing in the layer's own gradient", hint, _dense_step(dW=dW, db=db)
+
+
+def _rows_of(rows: slice, dA: Array, X: Array) -> Array:
+    return dA[rows].T @ X[rows]
+
+
+def _sum_of(rows: slice, dA: Array, X: Array) -> Array:
+    return dA[rows].sum(axis=0)
+
+
+# ---- other layers --------------------------------------------------------------------------------------------------
+
+
+def _of_dropout(walk: Walk, i: int) -> Found:
+    p, keep = walk.layers[i].p, walk.layers[i].memory.mask
+    if keep is not None:
+        for other in walk.layers:
+            if other is not walk.layers[i] and isinstance(other, Dropout) and other.memory.mask.shape == keep.shape:
+                hint = "the gradient reaches units that were switched off"
+                step = functools.partial(lambda mask, w, i, dH: dH * mask / (1 - p), other.memory.mask)
+                yield "dropout mask of another layer", hint, step
+        yield "dropout mask missing", "the gradient reaches units that were switched off", lambda w, i, dH: dH.copy()
+        yield "dropout scale missing", "a factor of the forward pass is missing", lambda w, i, dH: dH * keep
+        yield "dropout mask missing, its scale kept", "the gradient reaches units that were switched off", (
+            lambda w, i, dH: dH / (1 - p)
+        )
+        yield "dropout scale applied twice", "a factor of the forward pass occurs twice", (
+            lambda w, i, dH: dH * keep / (1 - p) ** 2
+        )
+
+
+def _of_normalization(walk: Walk, i: int) -> Found:
+    layer = walk.layers[i]
+    memory, axis = layer.memory, layer.axis
+
+    def step(mean: bool, variance: bool, walk: Walk, i: int, dH: Array) -> Array:
+        layer.backward(dH, True)
+        dX = dH * layer.gamma
+        along = (dX * memory.Xhat).mean(axis=axis, keepdims=True)
+        dX = dX - mean * dX.mean(axis=axis, keepdims=True) - variance * memory.Xhat * along
+        return dX * memory.inverse
+
+    if memory.moving:
+        hint = "something that depends on the inputs is taken for a constant"
+        yield "mean and variance taken for constants", hint, functools.partial(step, False, False)
+        yield "variance taken for a constant", hint, functools.partial(step, True, False)
+        yield "mean taken for a constant", hint, functools.partial(step, False, True)
+    hint = "the gradient passes a layer as if it were not there"
+    yield "normalization ignored", hint, functools.partial(_normalization_ignored, False)
+    yield "normalization ignored but for gamma", hint, functools.partial(_normalization_ignored, True)
+
+
+def _normalization_ignored(scaled: bool, walk: Walk, i: int, dH: Array) -> Array:
+    layer = walk.layers[i]
+    layer.backward(dH, True)
+    return dH * (layer.gamma if scaled else 1.0)
+
+
+def _of_residual(walk: Walk, i: int) -> Found:
+    layer = walk.layers[i]
+    hint = "the gradient comes back along one path where the forward pass has two"
+    yield "skip connection missing", hint, lambda w, i, dH: Sequential.backward(layer, dH, True)
+
+    def branch_missing(walk: Walk, i: int, dH: Array) -> Array:
+        layer.backward(dH, True)
+        return dH.copy()
+
+    yield "block missing beside its skip connection", hint, branch_missing
+
+
+OF_LAYER: dict[type[Layer], Callable[[Walk, int], Found]] = {
+    Activation: _of_activation,
+    Dense: _of_dense,
+    Dropout: _of_dropout,
+    Normalization: _of_normalization,
+    Residual: _of_residual,
+}

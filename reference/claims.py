@@ -1,0 +1,553 @@
+"""The lecture's sentences, judged: eleven statements of the slides, each with the number that decides it.
+
+Every judge computes its numbers, and derives its verdict from them: "true", "false", or "convention" (another choice
+would be as right). ``python -m reference --claims`` prints the ledger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import itertools
+import json
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import handmade as hm
+from handmade import losses
+from handmade.activations import ACTIVATIONS, sigmoid, softmax
+from handmade.progress import progress_bar
+
+from .autograd import loss_and_gradient
+from .twin import twin
+
+__all__ = ["JUDGES", "Claim", "judge_all", "print_claims"]
+
+Array = np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A sentence of the slides, and what came of it.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the ledger.
+    sentence : str
+        What the slide says.
+    verdict : str
+        ``"true"``, ``"false"`` or ``"convention"``.
+    evidence : str
+        The measured counterexample or confirmation.
+    numbers : dict of str to float
+        What was computed.
+
+    Examples
+    --------
+    >>> claim = zero_one(np.random.default_rng(0))
+    >>> claim.sentence, claim.verdict
+    ('Zero-one loss: l(yhat, y) = 1[yhat = y]', 'false')
+    """
+
+    number: int
+    sentence: str
+    verdict: str
+    evidence: str
+    numbers: dict[str, float]
+
+
+def _loss_of(network: hm.Network, X: Array, y: Array, loss: Callable) -> Callable[[Array], float]:
+    """The loss as a function of theta, for differences: a forward pass alone."""
+    moved = copy.deepcopy(network)
+
+    def value(theta: Array) -> float:
+        moved.theta = theta
+        return loss(moved.predict(X), y)
+
+    return value
+
+
+def _right(check: hm.GradientCheck) -> int:
+    """How many entries of a claimed gradient differences found right."""
+    return check.total.checked - len(check.wrong)
+
+
+def _fit(network: hm.Network, X: Array, y: Array, **options) -> None:
+    """Train, silently; Ctrl-C is passed on, because half a training proves nothing."""
+    if hm.fit(network, X, y, progress=False, **options).stopped == "interrupted":
+        raise KeyboardInterrupt
+
+
+# ---- losses and their derivatives ----------------------------------------------------------------------------------
+
+
+def zero_one(rng: np.random.Generator) -> Claim:
+    """A loss ranks a perfect predictor below one that is always wrong."""
+    _, y = hm.load_digits()
+    guess = rng.integers(0, 10, len(y))
+    predictions = {"perfect": y, "always wrong": (y + 1) % 10, "guess": guess}
+    slide = {name: float((yhat == y).mean()) for name, yhat in predictions.items()}
+    loss = {name: float(losses.zero_one_loss(yhat, y)) for name, yhat in predictions.items()}
+    accuracy = hm.metrics.accuracy(guess, y)
+    return Claim(
+        1,
+        "Zero-one loss: l(yhat, y) = 1[yhat = y]",
+        "true" if slide["perfect"] < slide["always wrong"] else "false",
+        f"Over {len(y)} digits a perfect predictor scores {slide['perfect']:g} by the slide, one that is always wrong "
+        f"{slide['always wrong']:g}, and a guess {slide['guess']:.4f}, which is its accuracy, {accuracy:.4f}. "
+        f"1[yhat != y] gives {loss['perfect']:g}, {loss['always wrong']:g} and {loss['guess']:.4f}.",
+        {f"slide, {name}": value for name, value in slide.items()}
+        | {f"loss, {name}": value for name, value in loss.items()}
+        | {"accuracy, guess": accuracy},
+    )
+
+
+def learning_rate_in_the_derivative(rng: np.random.Generator) -> Claim:
+    """The slide's dL/dw3 beside what differences and autograd measure on a chain of three sigmoid units."""
+    eta, x, y = 0.1, rng.normal(size=(1, 1)), np.ones((1, 1))
+    chain = hm.MLP([1, 1, 1, 1], activation=["sigmoid"] * 3, weight_init="normal", bias=False, rng=rng)
+    w1, w2, w3 = chain.theta
+    f2 = sigmoid(w2 * sigmoid(w1 * x))
+    f3 = sigmoid(w3 * f2)
+    slide = (-eta * (y - f3) * f3 * (1 - f3) * f2).item()
+    loss = _loss_of(chain, x, y, losses.half_squared_error)
+
+    def of_w3(w: Array) -> float:
+        return loss(np.array([w1, w2, w[0]]))
+
+    check = hm.check_gradient(of_w3, np.array([w3]), np.array([slide]))
+    cured = hm.check_gradient(of_w3, np.array([w3]), np.array([slide / eta]))
+    measured, by_autograd = check.worst.measured, loss_and_gradient(twin(chain), x, y, "half_squared_error")[1][2]
+    by_hand = chain.loss_and_gradient(x, y, "half_squared_error")[1][2]
+    return Claim(
+        2,
+        "dL/dw3 = -eta (y - yhat) f3 (1 - f3) f2",
+        "true" if check.passed else "false",
+        f"With eta = {eta:g} the slide gives {slide:.6g}; differences measure {measured:.6g}, autograd "
+        f"{by_autograd:.6g}: the slide's is {slide / measured:.6g} times the slope. Without eta it is "
+        f"{slide / eta:.6g}, which differences {'confirm' if cured.passed else 'refute'}.",
+        {"eta": eta, "slide": slide, "ratio": slide / measured, "right without eta": _right(cured)}
+        | {"differences": measured, "autograd": float(by_autograd), "handmade": float(by_hand)},
+    )
+
+
+def plus_in_the_update(rng: np.random.Generator) -> Claim:
+    """One step with the plus, and one with the minus, from the same parameters, for many random networks."""
+    networks, eta, outcomes = 100, 0.1, []
+    for _ in range(networks):
+        network = hm.MLP([3, 4, 2], activation=["sigmoid"] * 2, weight_init="normal", rng=rng)
+        x, y = rng.normal(size=(1, 3)), rng.uniform(size=(1, 2))
+        before, gradient = network.loss_and_gradient(x, y, "half_squared_error")
+        loss, step = _loss_of(network, x, y, losses.half_squared_error), eta * gradient
+        outcomes.append((before, loss(network.theta + step), loss(network.theta - step)))
+    before, plus, minus = np.array(outcomes).T
+    climbs, falls = int((plus > before).sum()), int((minus < before).sum())
+    return Claim(
+        3,
+        "Gradient update: theta <- theta + eta dL/dtheta",
+        "true" if (plus < before).all() else "false",
+        f"With eta = {eta:g}, on {networks} random 3-4-2 networks with a sample each, the step with the plus raises "
+        f"the loss {climbs} times, and the step with the minus lowers it {falls} times. The first of them: "
+        f"{before[0]:.6f} before, {plus[0]:.6f} with the plus, {minus[0]:.6f} with the minus.",
+        {"networks": networks, "climbs with plus": climbs, "falls with minus": falls}
+        | {"before": float(before[0]), "plus": float(plus[0]), "minus": float(minus[0])},
+    )
+
+
+def binary_slope(rng: np.random.Generator) -> Claim:
+    """p - y against differences of the binary cross-entropy: by p, and by the logit of p."""
+    logits, y = rng.uniform(-3, 3, 6), np.array([0.0, 1.0, 0.0, 1.0, 0.25, 0.75])
+    p = sigmoid(logits)
+    formula = (p - y) / (p * (1 - p))
+
+    def by_p(p: Array) -> float:
+        return losses.binary_cross_entropy(p, y, reduction="sum")
+
+    def by_one(p_i: Array) -> float:
+        return by_p(np.where(np.arange(p.size) == i, p_i, p))
+
+    def by_logit(a: Array) -> float:
+        return losses.binary_cross_entropy_with_logits(a, y, reduction="sum")
+
+    printed, meant = hm.check_gradient(by_p, p, p - y), hm.check_gradient(by_logit, logits, p - y)
+    corrected = hm.check_gradient(by_p, p, formula)
+    i = int(np.abs(formula).argmax())
+    measured = hm.check_gradient(by_one, p[i : i + 1], formula[i : i + 1]).worst.measured
+    return Claim(
+        4,
+        "Binary cross-entropy: dL/dp = p - y",
+        "true" if printed.passed else "false",
+        f"At p = {p[i]:.4f}, y = {y[i]:g}: p - y = {p[i] - y[i]:.6g}; by p, differences measure {measured:.6g}, and "
+        f"(p - y) / (p (1 - p)) = {formula[i]:.6g}. Of {p.size} slopes by p, p - y has {_right(printed)} right, "
+        f"(p - y) / (p (1 - p)) has {_right(corrected)}; of {p.size} slopes by the logit, p - y has {_right(meant)}.",
+        {"p": float(p[i]), "y": float(y[i]), "slide": float(p[i] - y[i]), "measured": measured}
+        | {"right by p": _right(printed), "right by logit": _right(meant), "right formula": _right(corrected)},
+    )
+
+
+def softmax_slope(rng: np.random.Generator) -> Claim:
+    """p - y against differences of the cross-entropy: by p, by the logits, and for targets that sum to two."""
+    z, one_hot, two_hot = rng.normal(size=4), np.array([0.0, 1.0, 0.0, 0.0]), np.array([0.0, 1.0, 1.0, 0.0])
+    p = softmax(z)
+    formula = -one_hot / p
+
+    def by_p(p: Array) -> float:
+        return -(one_hot @ np.log(p))
+
+    def by_logits(y: Array) -> Callable[[Array], float]:
+        return lambda z: losses.cross_entropy(z, y)
+
+    printed, meant = hm.check_gradient(by_p, p, p - one_hot), hm.check_gradient(by_logits(one_hot), z, p - one_hot)
+    two = hm.check_gradient(by_logits(two_hot), z, p - two_hot)
+    general = hm.check_gradient(by_logits(two_hot), z, p * two_hot.sum() - two_hot)
+    corrected = hm.check_gradient(by_p, p, formula)
+    return Claim(
+        5,
+        "Cross-entropy: dL/dp_c = p_c - y_c",
+        "true" if printed.passed else "false",
+        f"For the right class p - y = {p[1] - 1:.6g} and -y / p = {formula[1]:.6g}; of {z.size} slopes by p, p - y has "
+        f"{_right(printed)} right, -y / p has {_right(corrected)}. Of {z.size} slopes by the logits, p - y has "
+        f"{_right(meant)} right where sum(y) = 1; where sum(y) = {two_hot.sum():g} it has {_right(two)}, and "
+        f"p sum(y) - y, for that class {p[1] * two_hot.sum() - 1:.6g}, has {_right(general)}.",
+        {"right by p": _right(printed), "right by p with -y / p": _right(corrected), "right by logits": _right(meant)}
+        | {"sum(y) = 2: right": _right(two), "sum(y) = 2: right with p sum(y) - y": _right(general)}
+        | {"slide": float(p[1] - 1), "-y / p": float(formula[1]), "p sum(y) - y": float(p[1] * two_hot.sum() - 1)},
+    )
+
+
+def one_half(rng: np.random.Generator) -> Claim:
+    """The gradients of both forms, and where descent by each leads if the learning rate makes up for the factor."""
+    steps, eta = 100, 0.25
+    X, y = rng.normal(size=(20, 3)), rng.normal(size=(20, 1))
+    half = hm.MLP([3, 4, 1], activation="tanh", rng=rng)
+    full = copy.deepcopy(half)
+    checks = [hm.check_gradient(half, X, y, loss=loss) for loss in ("half_squared_error", "mse_loss")]
+    of_half = half.loss_and_gradient(X, y, "half_squared_error")[1]
+    ratios = full.loss_and_gradient(X, y, "mse_loss")[1] / of_half
+    for network, loss, lr in (half, "half_squared_error", eta), (full, "mse_loss", eta / 2):
+        _fit(network, X, y, loss=loss, optimizer=hm.SGD(lr=lr), epochs=steps, batch_size=None, shuffle=False)
+    apart = float(np.abs(half.theta - full.theta).max())
+    low, high = float(ratios.min()), float(ratios.max())
+    # Doubling and halving are exact in binary, so nothing has to be near: it is equal.
+    one_factor = low == high > 0 and apart == 0 and all(checks)
+    return Claim(
+        6,
+        "L2 loss: (yhat - y)^2 on one slide, (y - yhat)^2 / 2 on another",
+        "convention" if one_factor else "false",
+        f"The gradients of a 3-4-1 network differ by a factor of at least {low:.17g} and at most {high:.17g} in all "
+        f"{ratios.size} entries. After {steps} steps with eta = {eta:g} on the half and {eta / 2:g} on the whole the "
+        f"parameters are {apart:g} apart: the learning rate makes up for it.",
+        {"smallest ratio": low, "largest ratio": high, "apart": apart},
+    )
+
+
+# ---- updates -------------------------------------------------------------------------------------------------------
+
+
+def one_line_of_code(rng: np.random.Generator) -> Claim:
+    """The line as a step of gradient descent for a linear unit; and with a sign unit, beside Rosenblatt's rule."""
+    samples, inputs = 200, 6
+    X = rng.integers(0, 2, (samples, inputs)).astype(float)
+    teacher = np.array([1, -1, 1, -1, 1, -1]) * rng.uniform(1, 2, inputs)
+
+    def sign(w: Array, x: Array) -> float:
+        return 1.0 if w @ x >= 0 else -1.0  # as on the slide, the sign of zero is +1
+
+    start, x, y = rng.normal(size=inputs), rng.normal(size=inputs), rng.normal()
+    update = (y - start @ x) * x
+    linear = hm.check_gradient(lambda w: losses.half_squared_error([[w @ x]], [[y]]), start, -update)
+    wrong = -sign(start, x)
+    flat = hm.check_gradient(lambda w: losses.half_squared_error([[sign(w, x)]], [[wrong]]), start, 0 * x)
+
+    w, mistakes, labels = np.zeros(inputs), 0, np.array([sign(teacher, x) for x in X])
+    for x_n, y_n in zip(X, labels, strict=True):
+        yhat = sign(w, x_n)
+        mistakes += int(yhat != y_n)
+        w = w + (y_n - yhat) * x_n
+    rosenblatt = hm.Perceptron(bias=False).fit(X, labels, max_epochs=1)
+    apart = float(np.abs(w - 2 * rosenblatt.w).max())
+    return Claim(
+        7,
+        "w = w + (y_n - yhat) x_n: this is just gradient descent",
+        "true" if linear.passed else "false",
+        f"Of a linear unit on half the squared error: {_right(linear)} of {inputs} entries of the update are minus the "
+        f"slope that differences measure. Of a sign unit the slope measures {abs(flat.worst.measured):g}, yet the line "
+        f"moves it: over {samples} samples with labels +1 and -1 it makes {mistakes} mistakes, Rosenblatt's rule "
+        f"{rosenblatt.mistakes}; its weights have {np.linalg.norm(w) / np.linalg.norm(rosenblatt.w):g} times the "
+        f"length of Rosenblatt's, and are {apart:g} from twice those.",
+        {"right, linear unit": _right(linear), "slope, sign unit": flat.worst.measured, "mistakes": mistakes}
+        | {"mistakes, Rosenblatt": rosenblatt.mistakes, "from twice Rosenblatt's": apart}
+        | {"length": float(np.linalg.norm(w)), "length, Rosenblatt's": float(np.linalg.norm(rosenblatt.w))},
+    )
+
+
+def f_among_the_parameters(rng: np.random.Generator) -> Claim:
+    """What the gradient has entries for, what exchanging f does, and one function written with two different f."""
+    X, y = rng.normal(size=(20, 3)), rng.integers(0, 2, 20)
+    networks = {name: hm.MLP([3, 4, 2], activation=name) for name in ACTIVATIONS}
+    theta = rng.normal(size=networks["sigmoid"].theta.size)
+    loss, entries = {}, {}
+    for name, network in networks.items():
+        network.theta = theta
+        loss[name], gradient = network.loss_and_gradient(X, y)
+        entries[name] = gradient.size
+    w, b = networks["sigmoid"].weight_count, networks["sigmoid"].neuron_count  # a bias per neuron
+    # sigmoid(a) = (1 + tanh(a / 2)) / 2: half the weights and biases below, half the weights above, and a shift.
+    W1, b1, W2, b2 = networks["sigmoid"].blocks(theta).values()
+    halved = [array.ravel() for array in (W1 / 2, b1 / 2, W2 / 2, b2 + W2.sum(axis=1) / 2)]
+    networks["tanh"].theta = np.concatenate(halved)
+    apart = float(np.abs(networks["tanh"].predict(X) - networks["sigmoid"].predict(X)).max())
+    scale = np.abs(W2).sum() + np.abs(b2).sum()
+    same = apart <= 16 * np.finfo(float).eps * scale  # two sums, two activations, and a shift
+    for_f = max(entries.values()) - w - b
+    least, most = min(loss, key=loss.get), max(loss, key=loss.get)
+    return Claim(
+        8,
+        "Estimate the parameters theta = {f, w, b}",
+        "false" if for_f == 0 and same else "true",
+        f"Under each of {len(entries)} activations a 3-4-2 network has {w} weights, {b} biases, and a gradient of "
+        f"{' or '.join(map(str, sorted(set(entries.values()))))} entries: {for_f} for f. With the same w and b the "
+        f"loss jumps from f to f, from {loss[least]:.4f} ({least}) to {loss[most]:.4f} ({most}). With w and b of its "
+        f"own the tanh network gives the outputs of the sigmoid network to {apart:.1e}: data that fit one f as well as "
+        f"the other cannot estimate it.",
+        {"weights": w, "biases": b, "entries": max(entries.values()), "entries for f": for_f, "apart": apart}
+        | {f"loss, {name}": value for name, value in loss.items()},
+    )
+
+
+def wrong_index(rng: np.random.Generator) -> Claim:
+    """The sum over n of (y_n - yhat_n) x_i for each fixed i, beside the gradient of the summed loss."""
+    samples = 20
+    X, w = rng.normal(size=(samples, 3)), rng.normal(size=3)
+    y = X @ rng.normal(size=3) + 0.1 * rng.normal(size=samples)
+
+    def summed(w: Array) -> float:
+        return losses.half_squared_error((X @ w)[:, np.newaxis], y[:, np.newaxis], reduction="sum")
+
+    errors = y - X @ w
+    right = errors @ X
+    check = hm.check_gradient(summed, w, -right)
+    printed = errors.sum() * X  # row i: the update with x_i
+    passed = sum(hm.check_gradient(summed, w, -update).passed for update in printed)
+    cosines = printed @ right / np.linalg.norm(printed, axis=1) / np.linalg.norm(right)
+    uphill = int((cosines < 0).sum())
+    return Claim(
+        9,
+        "Code to train: for n = 1 ... N: w = w + (y_n - yhat) x_i",
+        "true" if passed == samples else "false",
+        f"Over {samples} samples, sum_n (y_n - yhat_n) x_n is minus the measured gradient of the summed loss in "
+        f"{_right(check)} of {w.size} entries. With x_i it is so for {passed} of the {samples} i: the cosines "
+        f"between the two run from {cosines.min():.3f} to {cosines.max():.3f}, {uphill} of them uphill.",
+        {"right with x_n": _right(check), "passed with x_i": int(passed), "uphill": uphill}
+        | {"smallest cosine": float(cosines.min()), "largest cosine": float(cosines.max())},
+    )
+
+
+def no_push(rng: np.random.Generator) -> Claim:
+    """The gradient of two logits, a gap apart, as the right one takes the lead, and as the wrong one does."""
+
+    def slope(gap: float) -> float:
+        return losses.cross_entropy_backward([[gap, 0.0]], [0])[0, 0].item()
+
+    sure = 1000  # e^-1000 is below all floating-point numbers: p_c is 1
+    one = next(gap for gap in range(sure) if softmax(np.array([gap, 0.0]))[0] == 1)
+    zero = min((gap for gap in range(sure) if slope(gap) == 0), default=sure)
+    return Claim(
+        11,
+        "If predictions are correct: p_c = 1, pushing p_c to 1",
+        "true" if slope(sure) < 0 else "false",
+        f"By the logit of the right class the gradient is {slope(0):g} at p_c = 1/2, {slope(10):.3g} with a lead of "
+        f"10, {slope(one):.3g} with {one}, where p_c rounds to 1, and {abs(slope(sure)):g} with {sure}, where nothing "
+        f"is left of 1 - p_c (in floating point, from {zero} on). What is pushed is the wrong answer: at p_c = 0 the "
+        f"gradient is {slope(-sure):g}.",
+        {"p_c rounds to 1 at": one, "slope there": slope(one), "zero from": zero}
+        | {"slope at p_c = 1": slope(sure), "slope at p_c = 0": slope(-sure)},
+    )
+
+
+# ---- depth ---------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How much is trained: every depth and kind of network, on as many random splits, for so many epochs."""
+
+    depths: tuple[int, ...]
+    repeats: int
+    epochs: int
+
+
+FULL = Effort((1, 2, 3, 5, 8), repeats=8, epochs=20)
+QUICK = Effort((1, 2, 8), repeats=3, epochs=5)
+WIDTH = 32
+CLEAR = 3  # standard errors; with eight splits, chance exceeds three in one of a hundred gains that are zero
+
+
+def _plain(depth: int, rng, **options) -> hm.Network:
+    return hm.MLP([64] + [WIDTH] * depth + [10], rng=rng, **options)
+
+
+def _residual(depth: int, rng) -> hm.Network:
+    dense, relu = functools.partial(hm.Dense, rng=rng), functools.partial(hm.Activation, "relu")
+    blocks = [hm.Residual([hm.LayerNorm(WIDTH), relu(), dense(WIDTH, WIDTH)]) for _ in range(depth - 1)]
+    return hm.Network([dense(64, WIDTH), *blocks, relu(), dense(WIDTH, 10)])
+
+
+# Each plain kind has the initial weights that were derived for it (Glorot and Bengio 2010, He et al. 2015).
+KINDS = {
+    "sigmoid": functools.partial(_plain, activation="sigmoid", weight_init="xavier_uniform", bias_init="zeros"),
+    "ReLU": functools.partial(_plain, activation="relu", weight_init="kaiming_uniform", bias_init="zeros"),
+    "ReLU, batch normalization": functools.partial(_plain, activation="relu", normalization="batch"),
+    "ReLU, layer normalization, residual": _residual,
+}
+
+
+def _accuracies(effort: Effort, rng: np.random.Generator) -> Array:
+    """Validation and test accuracy, shape (repeats, kinds, depths, 2); every repeat splits the digits anew."""
+    scores = np.empty((effort.repeats, len(KINDS), len(effort.depths), 2))
+    with progress_bar("training", scores[..., 0].size) as report:
+        runs = itertools.product(range(effort.repeats), enumerate(KINDS.items()), enumerate(effort.depths))
+        for done, (repeat, (k, (kind, build)), (d, depth)) in enumerate(runs):
+            if k == d == 0:
+                X, X_test, y, y_test = hm.train_test_split(*hm.load_digits(), test_size=0.25, rng=rng)
+                X, X_valid, y, y_valid = hm.train_test_split(X, y, test_size=0.25, rng=rng)
+            network = build(depth, rng)
+            _fit(network, X, y, optimizer=hm.Adam(lr=3e-3), epochs=effort.epochs, rng=rng)
+            judged = (X_valid, y_valid), (X_test, y_test)
+            scores[repeat, k, d] = [hm.metrics.accuracy(network.predict(inputs), labels) for inputs, labels in judged]
+            report(done + 1, f"{kind}, depth {depth}")
+    return scores
+
+
+def _mean_and_error(values: Array) -> tuple[Array, Array]:
+    """Mean and standard error over the repeats."""
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
+
+
+def _gain(scores: Array, depths: Sequence[int]) -> Array:
+    """Test accuracy of the best deeper network less that of the best with 2 or 3 hidden layers, (repeats, kinds).
+
+    Which depth is the best of each group is for the validation data to say: the test data must not choose.
+    """
+    validation, test = np.moveaxis(scores, -1, 0)
+    best = []
+    for group in np.isin(depths, (2, 3)), np.array(depths) > 3:
+        chosen = validation[..., group].argmax(axis=-1, keepdims=True)
+        best.append(np.take_along_axis(test[..., group], chosen, axis=-1)[..., 0])
+    return best[1] - best[0]
+
+
+def depth(rng: np.random.Generator, effort: Effort = FULL) -> Claim:
+    """Four kinds of networks on the digits, from shallow to deep, and whether more than 3 layers gain anything."""
+    scores = _accuracies(effort, rng)
+    accuracy, error = _mean_and_error(100 * scores[..., 1])
+    gain, gain_error = _mean_and_error(100 * _gain(scores, effort.depths))
+    best = np.array(effort.depths)[accuracy.argmax(axis=1)]
+    clear = int((gain > CLEAR * gain_error).sum())
+    rows = [
+        f"{kind}: {', '.join(f'{a:.1f} ({e:.1f})' for a, e in zip(accuracy[k], error[k], strict=True))}; best deeper "
+        f"less best of 2-3: {gain[k]:+.1f} ({gain_error[k]:.1f})."
+        for k, kind in enumerate(KINDS)
+    ]
+    return Claim(
+        10,
+        "Performance usually tops out at 2-3 layers, deeper networks don't really improve performance",
+        "false" if clear else "true",
+        f"On the bundled digits, per cent right in the test, mean (standard error) over {effort.repeats} splits after "
+        f"{effort.epochs} epochs, with {', '.join(map(str, effort.depths))} hidden layers of {WIDTH} units. "
+        f"{' '.join(rows)} The best means are at depth {', '.join(map(str, best))}. Deeper gains more than {CLEAR} "
+        f"standard errors in {clear} of {len(KINDS)} kinds. One small data set, one width, one learning rate: no word "
+        f"on others.",
+        {f"{kind}, {d}": float(accuracy[k, i]) for k, kind in enumerate(KINDS) for i, d in enumerate(effort.depths)}
+        | {f"{kind}, deeper less 2-3": float(gain[k]) for k, kind in enumerate(KINDS)}
+        | {f"{kind}, its standard error": float(gain_error[k]) for k, kind in enumerate(KINDS)}
+        | {"clear gains": clear},
+    )
+
+
+# ---- the ledger ----------------------------------------------------------------------------------------------------
+
+# The slow one comes last, so that Ctrl-C leaves the others judged.
+JUDGES = (
+    zero_one,
+    learning_rate_in_the_derivative,
+    plus_in_the_update,
+    binary_slope,
+    softmax_slope,
+    one_half,
+    one_line_of_code,
+    f_among_the_parameters,
+    wrong_index,
+    no_push,
+    depth,
+)
+
+
+def judge_all(seed: int = 0, quick: bool = False) -> list[Claim]:
+    """All claims by number; of those that were judged, where Ctrl-C came first.
+
+    Parameters
+    ----------
+    seed : int
+        Draws all that is random; the same for the same seed.
+    quick : bool
+        Whether to train fewer networks, for fewer epochs.
+
+    Returns
+    -------
+    list of Claim
+        By number.
+    """
+    claims: list[Claim] = []
+    with contextlib.suppress(KeyboardInterrupt):
+        for judge in JUDGES:
+            options = {"effort": QUICK} if quick and judge is depth else {}
+            claims.append(judge(np.random.default_rng(seed), **options))
+    return sorted(claims, key=lambda claim: claim.number)
+
+
+def print_claims(seed: int = 0, quick: bool = False, file: Path | None = None) -> int:
+    """Print the ledger, and write it as JSON where a file is given.
+
+    Parameters
+    ----------
+    seed, quick
+        See `judge_all`.
+    file : pathlib.Path, optional
+        Where every claim goes with all its numbers.
+
+    Returns
+    -------
+    int
+        The exit status: 0, or 1 if Ctrl-C came first. A verdict, whichever, is no failure.
+    """
+    started = time.perf_counter()
+    claims = judge_all(seed, quick)
+    table = Table(show_lines=True, expand=True)
+    table.add_column("", justify="right")
+    table.add_column("The slide says", ratio=1)
+    table.add_column("Verdict", no_wrap=True)
+    table.add_column("Measured", ratio=3)
+    for claim in claims:
+        table.add_row(str(claim.number), claim.sentence, claim.verdict, claim.evidence)
+    Console(highlight=False, markup=False).print(table)
+    verdicts = Counter(claim.verdict for claim in claims)
+    print(
+        f"{len(claims)} of {len(JUDGES)} sentences: {', '.join(f'{n} {verdict}' for verdict, n in verdicts.items())}; "
+        f"{time.perf_counter() - started:.0f} s; Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"torch {torch.__version__}, seed {seed}"
+    )
+    if file:
+        file.write_text(json.dumps([dataclasses.asdict(claim) for claim in claims], indent=1))
+    return 0 if len(claims) == len(JUDGES) else 1

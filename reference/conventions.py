@@ -1,0 +1,116 @@
+"""Which one-half, which 1/N, which epsilon: the conventions of four libraries, measured and printed side by side.
+
+``python -m reference --conventions`` runs it. The claims are in `reference.quantities`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from .peers import installed, plain
+from .quantities import LIBRARIES, Convention, Formula, defaults, definitions
+
+__all__ = ["Measurement", "measure", "print_conventions"]
+
+# No quantity takes more than 64 roundings of numbers of its own size. Keras takes its means in float32, whatever the
+# dtype; 64 roundings in float32 are still far below what tells any two formulas apart.
+ROUNDINGS = 64
+PRECISION = dict.fromkeys(LIBRARIES, 2.0**-52) | {"Keras": 2.0**-23}
+DISTRIBUTIONS = {"torch": "torch", "scikit-learn": "scikit-learn", "Keras": "keras"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What a library gave, beside its formula.
+
+    Attributes
+    ----------
+    formula : Formula
+    value : float
+    tolerance : float
+        The largest difference between the two that counts as agreement.
+    """
+
+    formula: Formula
+    value: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        return bool(abs(self.value - self.formula.value) <= self.tolerance)
+
+
+def measure(convention: Convention, library: str) -> Measurement:
+    """Ask a library for its number.
+
+    Examples
+    --------
+    >>> measure(definitions()[0], "torch").passed
+    True
+    """
+    formula, ask = convention.claims[library]
+    tolerance = (ROUNDINGS * PRECISION[library] + convention.slack) * abs(formula.value)
+    return Measurement(formula, float(plain(ask())), tolerance)
+
+
+def print_conventions(file: Path | None = None) -> int:
+    """Measure and print everything, and return the exit status: 0 if every library does as its formula says, else 1.
+
+    A cell is the formula and, among the definitions, the library's number over handmade's where that is not 1. "=" is
+    handmade's formula, "-" a thing that the library has not.
+
+    Parameters
+    ----------
+    file : Path, optional
+        Where to write every number as JSON.
+    """
+    libraries = [library for library in LIBRARIES if installed(library)]
+    records = []
+    for title, conventions in ("definitions", definitions()), ("defaults", defaults()):
+        table = Table(box=None, padding=(0, 1))
+        for column in (title, *LIBRARIES):
+            table.add_column(column, no_wrap=True)
+        for convention in conventions:
+            found = {library: measure(convention, library) for library in libraries if library in convention.claims}
+            cells = {library: _cell(library, found, ratio=title == "definitions") for library in found}
+            absent = {library: "not installed" for library in convention.claims if library not in found}
+            table.add_row(convention.quantity, *((cells | absent).get(library, "-") for library in LIBRARIES))
+            records += [_record(convention.quantity, library, found[library]) for library in found]
+        # As wide as it is: a narrow terminal may break the lines, but nothing is cut off.
+        Console(width=1000, highlight=False).print(table)
+    failed = sum(not record["passed"] for record in records)
+    versions = ", ".join(f"{DISTRIBUTIONS[name]} {metadata.version(DISTRIBUTIONS[name])}" for name in libraries[1:])
+    print(f"{len(records)} numbers, {failed} of them not as the formula says; {versions}")
+    if file:
+        file.write_text(json.dumps(records, indent=1))
+    return 1 if failed else 0
+
+
+def _cell(library: str, found: dict[str, Measurement], ratio: bool) -> str:
+    own, measurement = found["handmade"], found[library]
+    formula = measurement.formula
+    if not measurement.passed:
+        return f"WRONG: {measurement.value:.9g}, not {formula.value:.9g}: {formula.text}"
+    if formula is own.formula and library != "handmade":
+        return "="
+    if not ratio or formula.value == own.formula.value:
+        return formula.text
+    return f"{formula.text}  x {formula.value / own.formula.value:.4g}"
+
+
+def _record(quantity: str, library: str, measurement: Measurement) -> dict:
+    return {
+        "quantity": quantity,
+        "library": library,
+        "formula": measurement.formula.text,
+        "expected": measurement.formula.value,
+        "measured": measurement.value,
+        "tolerance": measurement.tolerance,
+        "passed": measurement.passed,
+    }

@@ -1,0 +1,308 @@
+"""Mutation testing: change one thing in a function of `handmade`, and see whether a test notices.
+
+    python tests/mutation/run.py                      every module
+    python tests/mutation/run.py layers optimizers    these modules
+    python tests/mutation/run.py --processes 4        on so many processors
+
+Needs mutmut (`pip install mutmut==3.8.1`) beside the development dependencies. It works on copies of the project, one
+per module, in a directory of its own (`--work`); Ctrl-C stops it, and the same command goes on where it stopped.
+Where a function has changed since, its mutants are run again; where a test has, those that had survived. `--fresh`
+forgets all results, which the last word on a score needs.
+
+A mutant is one change: `<` for `<=`, `-` for `+`, 2 for 1, None for an argument or for what is assigned, an argument
+left out, `not` left out, another string. It is killed where a test of the module's own files (`TESTS`) fails or does
+not end; it has survived where all pass. A survivor that no test can kill, because it computes the same, is listed with
+its reason in `equivalent.toml`, by the function and the lines it changes, and so for as long as these lines stand.
+
+Left out are, by rule: what stands in a `raise` statement, since that is text for people (the condition above it is
+mutated); and, because mutmut mutates the bodies of undecorated functions alone: properties, the defaults of
+dataclasses, constants of modules and classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported: the processes are busy enough
+
+ROOT = Path(__file__).parents[2]
+EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+COPIED = ("handmade", "reference", "tests", "README.md", "LICENSE")
+NOT_COPIED = ("__pycache__", "mutation")
+KILLED = ("killed", "timeout")
+CAPTURED = dict(capture_output=True, text=True, check=True)
+TIMEOUT = 36  # mutmut's exit code for it
+MEMORY = 4 << 30  # bytes, so that a mutant that never stops growing fails and harms nobody
+
+# Which tests have to notice: the module's own, and those of what is built on it where that is the way it is used.
+TESTS = {
+    "perceptron": ["perceptron"],
+    "layers": ["layers", "composites", "network"],
+    "normalization": ["normalization", "layers", "network"],
+    "composites": ["composites", "layers", "network"],
+    "network": ["network", "composites", "layers", "normalization"],
+    "initializers": ["initializers", "layers"],
+    "optimizers": ["optimizers"],
+    "clipping": ["optimizers"],
+    "schedules": ["schedules"],
+    "training": ["training"],
+    "metrics": ["metrics"],
+    "information": ["information"],
+    "chain_rule": ["chain_rule"],
+    "data": ["data"],
+    "progress": ["progress"],
+    "_steps": ["optimizers"],
+    "_resumable": ["optimizers", "schedules"],
+    "_validation": ["validation"],
+}
+
+# Tests that run the package in another place, where mutmut is not.
+ELSEWHERE = ["tests/test_data.py::test_digits_are_read_from_a_package_inside_a_zip"]
+
+SETTINGS = """
+[tool.mutmut]
+source_paths = ["handmade"]
+only_mutate = ["handmade/{module}.py"]
+also_copy = ["reference", "README.md", "LICENSE"]
+pytest_add_cli_args = ["-p", "no:cacheprovider"]
+pytest_add_cli_args_test_selection = {tests}
+timeout_constant = 4.0
+timeout_multiplier = 5.0
+use_git_change_detection = false
+"""
+
+Mutant = dict[str, str]  # name, status, function, old and new lines
+
+
+def main() -> int:
+    """Run the mutants of the modules asked for, and print the score; 1 if one survives that is not listed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("modules", nargs="*", metavar="module", help=f"of {', '.join(TESTS)}; all unless given")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "handmade-mutation")
+    parser.add_argument("--fresh", action="store_true", help="forget all results of earlier runs")
+    parser.add_argument("--report", action="store_true", help="run nothing, print what is known")
+    options = parser.parse_args()
+    if unknown := set(options.modules) - set(TESTS):
+        parser.error(f"expected modules among {', '.join(TESTS)}; got {', '.join(sorted(unknown))}")
+
+    modules = options.modules or list(TESTS)
+    try:
+        for module in [] if options.report else modules:
+            place = options.work / module
+            if options.fresh:
+                shutil.rmtree(place, ignore_errors=True)
+            print(f"---- {module}: {place}", flush=True)
+            started = time.monotonic()
+            process = multiprocessing.get_context("fork").Process(target=run, args=(module, place, options.processes))
+            process.start()
+            process.join()
+            print(f"---- {module}: {time.monotonic() - started:.0f} s", flush=True)
+    except KeyboardInterrupt:
+        process.join()
+        print("\ninterrupted; the same command goes on from here")
+    return report({module: outcome(options.work / module) for module in modules})
+
+
+# ---- one module ------------------------------------------------------------------------------------------------------
+
+
+def run(module: str, place: Path, processes: int) -> None:
+    """Bring the copy up to date, run its mutants, and write down what became of each."""
+    tests_changed = copy_project(module, place)
+    os.chdir(place)  # where mutmut looks for its settings as soon as it is imported
+    import mutmut.__main__ as mutmut
+    from mutmut.mutation import file_mutation
+
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    source = mutmut.SourceFileMutationData(path=Path(f"handmade/{module}.py"))
+    if tests_changed and source.meta_path.exists():
+        source.load()
+        for name, code in source.exit_code_by_key.items():
+            if mutmut.status_by_exit_code[code] != "killed":
+                source.exit_code_by_key[name] = None
+        source.save()
+
+    file_mutation.MutationVisitor = without_text(file_mutation.MutationVisitor)
+    file_mutation.mutation_operators = [
+        (kind, another_string if operator.__name__ == "operator_string" else operator)
+        for kind, operator in file_mutation.mutation_operators
+    ]
+    file_mutation.NEVER_MUTATE_FUNCTION_NAMES.discard("__setattr__")
+    mutmut.PytestRunner.run_tests = only_these_tests
+    try:
+        mutmut._run((), processes)
+        source.load()
+        early = called_by_import()
+        mutants = [m for m in describe(mutmut, source) if m["name"].rpartition("__mutmut_")[0] in early]
+        try_again(module, [mutant for mutant in mutants if is_open(module, mutant)], source, processes)
+    finally:
+        source.load()
+        Path("outcome.json").write_text(json.dumps(describe(mutmut, source), indent=1))
+
+
+def copy_project(module: str, place: Path) -> bool:
+    """Copy the files that are new or have changed; whether a test is among them."""
+    files = [path for name in COPIED for path in [ROOT / name, *sorted((ROOT / name).rglob("*"))] if path.is_file()]
+    contents = {path.relative_to(ROOT): path.read_bytes() for path in files if path.parent.name not in NOT_COPIED}
+    settings = (ROOT / "pyproject.toml").read_text()
+    settings += SETTINGS.format(module=module, tests=json.dumps(test_files(module)))
+    contents[Path("pyproject.toml")] = settings.encode()
+    changed = []
+    for path, content in contents.items():
+        copy = place / path
+        if not copy.exists() or copy.read_bytes() != content:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(content)
+            changed.append(path)
+    return any(path.parts[0] == "tests" for path in changed)
+
+
+def test_files(module: str) -> list[str]:
+    files = [f"tests/test_{name}.py" for name in TESTS[module]]
+    return files + [f"--deselect={test}" for test in ELSEWHERE if test.partition("::")[0] in files]
+
+
+def without_text(visitor: type) -> type:
+    """A visitor that mutates what the other does, except in `raise` statements."""
+    import libcst
+
+    class WithoutText(visitor):
+        def _skip_node_and_children(self, node) -> bool:
+            return isinstance(node, libcst.Raise) or super()._skip_node_and_children(node)
+
+    return WithoutText
+
+
+def another_string(node):
+    """One other string for each: in the other case, or with something in it. mutmut's three tell no more than one."""
+    from mutmut.mutation.mutators import operator_string
+
+    mutants = list(operator_string(node))  # with XX around it; then in lower and in upper case, where that is another
+    yield from mutants[-1:]
+
+
+def only_these_tests(runner, *, mutant_name: str | None, tests) -> int:
+    """Run the tests that reach a mutant, the quick ones first; given by file, as thousands of names take long."""
+    from mutmut.state import state
+    from mutmut.utils.file_utils import change_cwd
+
+    class These:
+        def pytest_collection_modifyitems(self, items) -> None:
+            if tests:
+                seconds = state().duration_by_test
+                items[:] = sorted((item for item in items if item.nodeid in tests), key=lambda i: seconds[i.nodeid])
+
+    with change_cwd("mutants"):
+        return int(runner.execute_pytest(runner._pytest_args_regular_run([]), plugins=[These()]))
+
+
+def called_by_import() -> set[str]:
+    """The functions, as mutmut names them, that run while the package is imported."""
+    code = "import handmade; from mutmut.state import state; print(*state()._stats)"
+    environment = os.environ | {"MUTANT_UNDER_TEST": "stats"}
+    return set(subprocess.run([sys.executable, "-c", code], cwd="mutants", env=environment, **CAPTURED).stdout.split())
+
+
+def try_again(module: str, mutants: list[Mutant], source, processes: int) -> None:
+    """Run survivors once more, each in a new process: mutmut's have imported the package before it is mutated, and what
+    a function has made then, such as a check of a number, is not."""
+
+    def exit_code(mutant: Mutant) -> int:
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *test_files(module)]
+        environment = os.environ | {"MUTANT_UNDER_TEST": mutant["name"]}
+        options = dict(cwd="mutants", env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            return min(1, subprocess.run(command, timeout=300, **options).returncode)
+        except subprocess.TimeoutExpired:
+            return TIMEOUT
+
+    with ThreadPoolExecutor(processes) as pool:
+        for done, (mutant, code) in enumerate(zip(mutants, pool.map(exit_code, mutants), strict=True), 1):
+            print(f"\rin a new process: {done}/{len(mutants)}", end="", flush=True)
+            source.exit_code_by_key[mutant["name"]] = code
+            source.save()
+    print()
+
+
+def describe(mutmut, source) -> list[Mutant]:
+    """What each mutant changes, and what became of it."""
+    mutants = []
+    for name, code in source.exit_code_by_key.items():
+        status, lines = mutmut.status_by_exit_code[code], []
+        if status not in KILLED:
+            lines = mutmut.get_diff_for_mutant(name, path=source.path).splitlines()[2:]
+        old, new = ("\n".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+")
+        function = name.rpartition(".")[2].rpartition("__mutmut_")[0].removeprefix("x").removeprefix("_")
+        function = function.strip("ǁ").replace("ǁ", ".")
+        mutants.append(dict(name=name, status=status, function=function, old=old, new=new))
+    return mutants
+
+
+# ---- the score -------------------------------------------------------------------------------------------------------
+
+
+def outcome(place: Path) -> list[Mutant]:
+    file = place / "outcome.json"
+    return json.loads(file.read_text()) if file.exists() else []
+
+
+def equivalents() -> set[tuple[str, ...]]:
+    """The mutants of which `equivalent.toml` says why no test can kill them."""
+    return {
+        (module, function, old.strip(), new.strip())
+        for module, groups in tomllib.loads(EQUIVALENT.read_text()).items()
+        for group in groups
+        for function, old, new in group["mutants"]
+    }
+
+
+def key(module: str, mutant: Mutant) -> tuple[str, ...]:
+    return module, mutant["function"], mutant["old"], mutant["new"]
+
+
+def is_open(module: str, mutant: Mutant) -> bool:
+    """Whether a mutant has been run, was not killed, and is not known to be equivalent."""
+    return mutant["status"] not in (*KILLED, "not checked") and key(module, mutant) not in equivalents()
+
+
+def report(outcomes: dict[str, list[Mutant]]) -> int:
+    """Print the score of each module and the mutants that call for a test; 1 if there are any."""
+    rows, open_mutants, met = [], [], set()
+    for module, mutants in outcomes.items():
+        survived = [mutant for mutant in mutants if is_open(module, mutant)]
+        killed, unknown = (sum(m["status"] in status for m in mutants) for status in (KILLED, ["not checked"]))
+        rows.append(
+            (module, len(mutants), killed, len(mutants) - killed - unknown - len(survived), len(survived), unknown)
+        )
+        met.update(key(module, mutant) for mutant in mutants)
+        open_mutants += survived
+    rows.append(("together", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+
+    for mutant in open_mutants:
+        print(f"\n{mutant['name']}: {mutant['status']}")
+        print("\n".join(f"  - {line}" for line in mutant["old"].splitlines()))
+        print("\n".join(f"  + {line}" for line in mutant["new"].splitlines()))
+    for module, function, old, new in sorted(known for known in equivalents() - met if known[0] in outcomes):
+        print(f"\nlisted as equivalent, but no such survivor: {module}.{function}\n  - {old}\n  + {new}")
+    print(f"\n{'module':<16}{'mutants':>9}{'killed':>9}{'equivalent':>12}{'survived':>10}{'not run':>9}{'score':>9}")
+    for module, total, killed, equivalent, survived, unknown in rows:
+        score = killed / max(1, killed + survived)
+        print(f"{module:<16}{total:>9}{killed:>9}{equivalent:>12}{survived:>10}{unknown:>9}{score:>9.1%}")
+    return int(bool(open_mutants))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,350 @@
+"""Wrong gradients explained: every known mistake is named, alone and in pairs; what is unknown stays unknown."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+import handmade as hm
+from handmade import MLP, Network, diagnose_gradient
+from handmade.mistakes import Walk, mistakes
+
+RNG = np.random.default_rng(7)
+X, LABELS = RNG.normal(size=(8, 4)), np.array([0, 2, 1, 1, 0, 2, 2, 1])
+REALS, BITS = RNG.normal(size=(8, 3)), RNG.integers(0, 2, size=(8, 3)).astype(float)
+CASES = {
+    "deep tanh": (MLP([4, 5, 5, 3], activation="tanh", rng=0), LABELS, "cross_entropy"),
+    "relu": (MLP([4, 6, 3], activation="relu", rng=1), LABELS, "cross_entropy"),
+    "gelu, smoothed": (
+        MLP([4, 4, 3], activation="gelu", rng=2), LABELS,
+        functools.partial(hm.losses.cross_entropy, label_smoothing=0.1),
+    ),
+    "sigmoid, regression": (MLP([4, 5, 3], activation="sigmoid", rng=3), REALS, "mse_loss"),
+    "lecture": (MLP([4, 5, 3], activation=["sigmoid", "sigmoid"], rng=4), BITS, "half_squared_error"),
+    "logits": (MLP([4, 5, 3], activation="leaky_relu", rng=5), BITS, "binary_cross_entropy_with_logits"),
+    "probabilities": (MLP([4, 5, 3], activation=["tanh", "sigmoid"], rng=6), BITS, "binary_cross_entropy"),
+    "hinge": (MLP([4, 5, 3], activation="silu", rng=7), 2 * BITS - 1, "hinge_loss"),
+    "square": (MLP([4, 8, 8, 3], activation="softplus", rng=8), LABELS, "cross_entropy"),
+    "normalized, dropout": (
+        MLP([4, 5, 3], activation="elu", normalization="batch", dropout=0.3, rng=9), LABELS, "cross_entropy",
+    ),
+    "residual": (
+        Network(
+            [hm.Dense(4, 5, rng=1), hm.Residual([hm.Dense(5, 5, rng=2), hm.Activation("tanh")]), hm.Dense(5, 3, rng=3)]
+        ),
+        LABELS, "cross_entropy",
+    ),
+}  # fmt: skip
+SCALE = 0.05  # the learning rate of those mistakes that have one
+
+
+def names(diagnosis) -> list[str]:
+    return [explanation.name for explanation in diagnosis.explanations]
+
+
+# ---- the catalogue -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_mistake_of_the_catalogue_is_named_or_changes_nothing(case):
+    network, y, loss = CASES[case]
+    walk = Walk(network, X, y, loss)
+    truth = walk.gradient()
+    named = 0
+    # Of a mistake that several layers can have, the last in the list is the one that all of them have.
+    for mistake in {mistake.name: mistake for mistake in mistakes(walk)}.values():
+        wrong = walk.gradient(mistake.steps, SCALE)
+        if not np.isfinite(wrong).all():
+            continue
+        diagnosis = diagnose_gradient(network, X, y, wrong, loss=loss)
+        if np.abs(wrong - truth).max() <= 1e-9 * np.abs(truth).max():
+            assert diagnosis, mistake
+        else:
+            assert mistake.name in names(diagnosis), f"{mistake.name} in {mistake.where}: {diagnosis}"
+            named += 1
+    assert named >= 50
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_two_mistakes_at_once_are_both_named(seed):
+    network, y, loss = CASES["deep tanh"]
+    walk = Walk(network, X, y, loss)
+    known, truth, rng = mistakes(walk), walk.gradient(), np.random.default_rng(seed)
+    while True:  # two that each have an effect of their own
+        one, other = (known[i] for i in rng.choice(len(known), 2, replace=False))
+        alone = [truth, walk.gradient(one.steps, SCALE), walk.gradient(other.steps, SCALE)]
+        together = walk.gradient({**one.steps, **other.steps}, SCALE)
+        distance = min(np.abs(together - gradient).max() for gradient in alone)
+        if not one.steps.keys() & other.steps.keys() and distance > 1e-3 * np.abs(truth).max():
+            break
+    diagnosis = diagnose_gradient(network, X, y, together, loss=loss)
+    # Another single mistake may amount to the same; then the simpler explanation is given.
+    found = [set(name.split(" and ")) for name in names(diagnosis)]
+    assert {one.name, other.name} in found or any(len(few) == 1 for few in found), diagnosis
+
+
+def test_a_mistake_and_a_factor_are_both_named():
+    network, y, loss = CASES["relu"]
+    walk = Walk(network, X, y, loss)
+    missing = next(m for m in mistakes(walk) if m.name == "activation derivative missing")
+    diagnosis = diagnose_gradient(network, X, y, 8 * walk.gradient(missing.steps), loss=loss)
+    assert "activation derivative missing and times N" in names(diagnosis)
+    assert diagnosis.first_wrong == "2.weight"  # the factor is in every layer
+
+
+def test_the_first_wrong_parameter_is_the_one_nearest_the_output():
+    network, y, _ = CASES["deep tanh"]
+    gradient = network.loss_and_gradient(X, y)[1].copy()
+    blocks = network.blocks(gradient)
+    blocks["0.bias"] *= 5
+    blocks["2.weight"] *= -1
+    diagnosis = diagnose_gradient(network, X, y, gradient)
+    assert diagnosis.wrong == ["2.weight", "0.bias"]
+    assert names(diagnosis) == ["sign and constant factor"]
+    assert "claimed = -1 true in 2.weight" in diagnosis.explanations[0].evidence
+    assert "claimed = 5 true in 0.bias" in diagnosis.explanations[0].evidence
+
+
+def test_what_cannot_be_told_apart_is_listed_and_said():
+    network = MLP([4, 5, 2], activation="tanh", rng=0)
+    gradient = network.loss_and_gradient(X[:2], LABELS[:2] % 2)[1]
+    diagnosis = diagnose_gradient(network, X[:2], LABELS[:2] % 2, 2 * gradient)
+    assert {"factor 2", "times N", "times outputs"} <= set(names(diagnosis))
+    assert "cannot tell apart" in str(diagnosis)
+
+
+def test_the_learning_rate_inside_the_walk_is_measured():
+    network, y, loss = CASES["deep tanh"]
+    walk = Walk(network, X, y, loss)
+    for mistake in mistakes(walk):
+        if mistake.open and "all" in mistake.where:
+            diagnosis = diagnose_gradient(network, X, y, walk.gradient(mistake.steps, 0.25), loss=loss)
+            assert "with a learning rate of 0.25;" in str(diagnosis)
+
+
+# ---- a function alone ----------------------------------------------------------------------------------------------
+
+THETA = [RNG.normal(size=(4, 3)), RNG.normal(size=4), RNG.normal(size=(4, 4)), RNG.normal(size=4)]
+
+
+def f(theta) -> float:
+    H = np.tanh(X[:, :3] @ theta[0].T + theta[1])
+    return float(((H @ theta[2].T + theta[3]) ** 2).sum())
+
+
+def f_gradient(theta) -> list[np.ndarray]:
+    H = np.tanh(X[:, :3] @ theta[0].T + theta[1])
+    dA2 = 2 * (H @ theta[2].T + theta[3])
+    dA1 = dA2 @ theta[2] * (1 - H * H)
+    return [dA1.T @ X[:, :3], dA1.sum(axis=0), dA2.T @ H, dA2.sum(axis=0)]
+
+
+def changed(**blocks) -> list[np.ndarray]:
+    """The right gradient, with some blocks replaced by a function of the right one."""
+    right = f_gradient(THETA)
+    return [blocks.get(f"at{i}", lambda g: g)(g) for i, g in enumerate(right)]
+
+
+LENGTH = np.sqrt(sum((g**2).sum() for g in f_gradient(THETA)))
+
+
+@pytest.mark.parametrize(
+    "claimed, name, where, first",
+    [
+        ([-g for g in f_gradient(THETA)], "sign", "every parameter", "theta[2]"),
+        ([g / 16 for g in f_gradient(THETA)], "divided by N", "every parameter", "theta[2]"),
+        ([-g * 16 for g in f_gradient(THETA)], "sign and times N", "every parameter", "theta[2]"),
+        ([-g * 7 for g in f_gradient(THETA)], "constant factor", "every parameter", "theta[2]"),
+        (changed(at3=lambda g: g / 16), "divided by N", "theta[3]", "theta[3]"),
+        (changed(at1=lambda g: g / 2, at3=lambda g: g / 2), "factor 1/2", "all biases", "theta[3]"),
+        (changed(at0=lambda g: g / 3, at1=lambda g: g / 3), "constant factor", "theta[0] and all below", "theta[0]"),
+        (changed(at2=lambda g: g.T), "transposed", "theta[2]", "theta[2]"),
+        (changed(at1=lambda g: 0 * g), "not computed", "theta[1]", "theta[1]"),
+        (changed(at0=lambda g: g[::-1]), "rows in reverse", "theta[0]", "theta[0]"),
+        (changed(at0=np.abs), "without sign", "theta[0]", "theta[0]"),
+        ([g / LENGTH for g in f_gradient(THETA)], "clipped by norm", "every parameter", "theta[2]"),
+        ([np.clip(g, -1, 1) for g in f_gradient(THETA)], "clipped by value", "every parameter", "theta[2]"),
+        ([np.trunc(g) for g in f_gradient(THETA)], "truncated to integers", "every parameter", "theta[2]"),
+        ([g + 0.01 * t for g, t in zip(f_gradient(THETA), THETA, strict=True)], "L2 term added or too large",
+         "every parameter", "theta[2]"),
+        ([g - 0.01 * np.sign(t) * (t.ndim == 2) for g, t in zip(f_gradient(THETA), THETA, strict=True)],
+         "L1 term missing or too small", "the weights", "theta[2]"),
+        ([g * 0.1 ** (2 - i // 2) for i, g in enumerate(f_gradient(THETA))], "learning rate in the chain rule",
+         "every layer", "theta[2]"),
+    ],
+)  # fmt: skip
+def test_what_shows_in_the_numbers_is_named_without_a_network(claimed, name, where, first):
+    diagnosis = diagnose_gradient(f, THETA, claimed, batch_size=16)
+    assert (diagnosis.verdict, names(diagnosis), diagnosis.first_wrong) == ("named", [name], first)
+    assert diagnosis.explanations[0].where == where
+    assert diagnosis.explanations[0].residual <= diagnosis.tolerance
+
+
+def test_two_biases_that_are_exchanged_are_named():
+    right = f_gradient(THETA)
+    diagnosis = diagnose_gradient(f, THETA, [right[0], right[3], right[2], right[1]])
+    assert names(diagnosis) == ["gradient of another parameter"]
+
+
+def test_a_factor_without_facts_is_a_constant_factor_and_its_value_is_told():
+    diagnosis = diagnose_gradient(f, THETA, [g / 16 for g in f_gradient(THETA)])
+    assert names(diagnosis) == ["constant factor"]
+    assert "claimed = 0.0625 true in every parameter" in diagnosis.explanations[0].evidence
+
+
+# ---- nothing is guessed, and nothing right is accused --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1e-5, 1e-2, 1.0])
+def test_noise_is_wrong_and_unknown(size):
+    network, y, _ = CASES["deep tanh"]
+    gradient = network.loss_and_gradient(X, y)[1]
+    noise = size * np.abs(gradient).max() * np.random.default_rng(0).normal(size=gradient.shape)
+    diagnosis = diagnose_gradient(network, X, y, gradient + noise)
+    assert (diagnosis.verdict, diagnosis.explanations, diagnosis.first_wrong) == ("unknown", [], "4.weight")
+    assert "UNKNOWN" in str(diagnosis)
+
+
+def test_one_number_that_is_off_explains_nothing_though_some_ratio_always_fits():
+    network = MLP([4, 5, 1], activation="tanh", rng=0)
+    gradient = network.loss_and_gradient(X, REALS[:, :1], loss="mse_loss")[1].copy()
+    gradient[-1] *= 1.2345
+    diagnosis = diagnose_gradient(network, X, REALS[:, :1], gradient, loss="mse_loss")
+    assert (diagnosis.verdict, diagnosis.wrong) == ("unknown", ["2.bias"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", CASES)
+def test_a_right_gradient_is_right(case, dtype):
+    network, y, loss = CASES[case]
+    network = network.astype(dtype)
+    assert diagnose_gradient(network, X, y, loss=loss).verdict == "right"
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-5, 1.001])
+def test_a_slightly_wrong_gradient_is_not_right(factor):
+    network, y, loss = CASES["relu"]
+    gradient = network.loss_and_gradient(X, y, loss=loss)[1].copy()
+    network.blocks(gradient)["0.weight"][2] *= factor
+    assert diagnose_gradient(network, X, y, gradient, loss=loss).verdict == "unknown"
+
+
+def test_a_kink_is_no_mistake():
+    kinked = np.array([0.0, 1.0, -2.0, 3.0])
+    diagnosis = diagnose_gradient(lambda t: float(np.abs(t).sum()), kinked, np.sign(kinked))
+    assert diagnosis.verdict == "right"
+    diagnosis = diagnose_gradient(lambda t: float(np.abs(t).sum()), kinked, -np.sign(kinked))
+    assert names(diagnosis) == ["sign"]
+
+
+# ---- a network's own backward, and functions that change from call to call ------------------------------------------
+
+
+def test_a_layer_of_the_users_own_is_judged_by_differences():
+    def power(A, out=None):
+        return A**5
+
+    def power_backward(dH, A, out=None):
+        return dH * A**4  # the 5 is missing
+
+    network = Network([hm.Dense(4, 3, rng=0), hm.Activation((power, power_backward)), hm.Dense(3, 3, rng=1)])
+    diagnosis = diagnose_gradient(network, X, LABELS)
+    assert (diagnosis.verdict, diagnosis.first_wrong, names(diagnosis)) == ("named", "0.weight", ["constant factor"])
+    assert "claimed = 0.2 true" in diagnosis.explanations[0].evidence
+
+
+def test_gradients_that_accumulate_are_named_and_their_growth_is_judged():
+    network, y, _ = CASES["relu"]
+    kept = np.zeros(network.theta.shape)
+
+    def gradient(theta):
+        kept.__iadd__(network.loss_and_gradient(X, y)[1])
+        return kept.copy()
+
+    assert names(diagnose_gradient(network, X, y, gradient)) == ["gradients accumulate"]
+    diagnosis = diagnose_gradient(network, X, y, lambda theta: -gradient(theta))
+    assert names(diagnosis) == ["gradients accumulate and sign"]
+
+
+def test_a_gradient_that_changes_from_call_to_call_is_named_and_by_how_much():
+    network = MLP([4, 5, 3], dropout=0.5, rng=0)
+    diagnosis = diagnose_gradient(network, X, LABELS, lambda theta: network.loss_and_gradient(X, LABELS)[1].copy())
+    assert names(diagnosis) == ["changes from call to call"]
+    assert "two calls differ by" in str(diagnosis)
+
+
+def test_nothing_of_the_network_changes():
+    network, y, loss = CASES["normalized, dropout"]
+    before = {name: value.copy() for name, value in network.state_dict().items()}
+    network.gradient[:] = 7
+    diagnose_gradient(network, X, y, loss=loss)
+    assert all((before[name] == value).all() for name, value in network.state_dict().items())
+    assert (network.gradient == 7).all()
+
+
+# ---- anybody's arrays ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda blocks: np.concatenate([g.ravel() for g in blocks.values()]),
+        lambda blocks: list(blocks.values()),
+        lambda blocks: tuple(g.tolist() for g in blocks.values()),
+        lambda blocks: dict(reversed(blocks.items())),
+        lambda blocks: [torch.tensor(g, requires_grad=True) for g in blocks.values()],
+        lambda blocks: [torch.tensor(g, dtype=torch.float32) for g in blocks.values()],
+        lambda blocks: [g.T for g in blocks.values()],
+    ],
+    ids=["vector", "list", "nested lists", "dict", "torch", "torch float32", "(I, O)"],
+)
+def test_gradients_come_in_every_form(given):
+    network, y, loss = CASES["sigmoid, regression"]
+    gradient = network.loss_and_gradient(X, y, loss=loss)[1]
+    assert diagnose_gradient(network, X, y, given(network.blocks(gradient)), loss=loss).verdict == "right"
+    wrong = diagnose_gradient(network, X, y, given(network.blocks(-gradient)), loss=loss)
+    assert names(wrong) == ["sign"]
+
+
+def test_theta_comes_as_a_vector_or_by_name():
+    vector = np.array([1.0, -2.0, 3.0])
+    assert diagnose_gradient(lambda t: float(t @ t), vector, 2 * vector)
+    by_name = {"W": np.eye(2), "b": np.ones(2)}
+    claimed = {"b": -2 * by_name["b"], "W": 2 * by_name["W"]}
+    diagnosis = diagnose_gradient(lambda p: float((p["W"] ** 2).sum() + (p["b"] ** 2).sum()), by_name, claimed)
+    assert (diagnosis.wrong, names(diagnosis)) == (["b"], ["sign"])
+
+
+def test_what_is_not_finite_is_named_with_its_place():
+    network, y, _ = CASES["relu"]
+    gradient = network.loss_and_gradient(X, y)[1].copy()
+    network.blocks(gradient)["0.bias"][2] = np.nan
+    diagnosis = diagnose_gradient(network, X, y, gradient)
+    assert (diagnosis.wrong, names(diagnosis)) == (["0.bias"], ["not finite"])
+    assert f"1 of {gradient.size} entries are not finite" in diagnosis.explanations[0].evidence
+
+
+NETWORK = CASES["relu"][0]
+
+
+@pytest.mark.parametrize(
+    "arguments, error, match",
+    [
+        ((NETWORK, X), TypeError, r"expected \(network, X, y\)"),
+        ((hm.Dense(2, 2), X, LABELS), TypeError, r"expected \(network, X, y\)"),
+        ((NETWORK, X, LABELS, np.ones(5)), ValueError, r"expected a vector of 51.*got shape \(5,\)"),
+        ((NETWORK, X, LABELS, [np.ones((6, 4))]), ValueError, "expected 4 arrays"),
+        ((NETWORK, X, LABELS, [np.ones((6, 4)), np.ones(6), np.ones((3, 5)), np.ones(3)]), ValueError,
+         r"expected shape \(3, 6\) for 2.weight, got \(3, 5\)"),
+        ((NETWORK, X, LABELS, {"W": 1.0}), ValueError, "expected the parameters"),
+        ((NETWORK, X, LABELS, "gradient"), TypeError, "expected numbers, got 'gradient'"),
+        ((lambda t: t, np.ones(2), np.ones(2)), TypeError, "expected it to return one real number"),
+        ((lambda t: float(t.__setitem__(0, 5.0) or 1), np.ones(2), np.ones(2)), ValueError, "changed its argument"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_named(arguments, error, match):
+    with pytest.raises(error, match=match):
+        diagnose_gradient(*arguments)

@@ -1,0 +1,443 @@
+"""Differences: how accurate each method is, what it says of its own accuracy, and many entries of a network at once."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+from test_gradients import ARCHITECTURES, LABELS, PROBABILITIES, REALS, TARGETS, X, build
+
+import handmade.losses as losses
+from handmade import Activation, Dense, Dropout, Network
+from handmade._network_loss import NetworkLoss
+from handmade.differences import METHODS, Neighbourhood, measured_noise, numerical_gradient, step_sweep
+
+EPS = np.finfo(float).eps
+ORDERS = {"forward": 1, "central": 2, "richardson": 4}
+THETA = np.random.default_rng(0).uniform(-1, 1, 40)
+
+
+def f(theta):
+    """Smooth, of size 1, with derivatives of size 1."""
+    return np.sin(theta[0]) * np.exp(theta[1]) if len(theta) == 2 else np.sin(theta).sum() / 8
+
+
+def slopes(theta):
+    return np.cos(theta) / 8
+
+
+# ---- numerical_gradient ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ORDERS)
+def test_each_method_is_as_accurate_as_truncation_and_rounding_make_it(method):
+    """Where h^p and eps / h meet, both are eps^(p / (p + 1)); no error is more than ten of that, and one near it."""
+    errors = np.abs(numerical_gradient(f, THETA, method=method) - slopes(THETA))
+    reachable = EPS ** (ORDERS[method] / (ORDERS[method] + 1))
+    assert reachable / 100 <= errors.max() <= 10 * reachable
+
+
+def test_the_complex_step_is_exact_to_a_few_ulp():
+    errors = np.abs(numerical_gradient(f, THETA, method="complex") - slopes(THETA))
+    assert np.all(errors <= 4 * EPS * np.abs(slopes(THETA)))
+
+
+def test_the_methods_are_ordered_by_accuracy():
+    errors = [np.abs(numerical_gradient(f, THETA, method=method) - slopes(THETA)).max() for method in METHODS]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[1] < errors[0] / 100 and errors[2] < errors[1] / 10 and errors[3] < errors[2] / 1000
+
+
+@pytest.mark.parametrize(("method", "exact"), [("forward", 1), ("central", 2), ("richardson", 4), ("complex", 2)])
+def test_each_method_is_exact_for_polynomials_of_its_order(method, exact):
+    """The next power shows the truncation: h^p, by (4 / 2^4 - 1) / 3 for Richardson's, by -1 for the complex step."""
+    h = 0.25
+    for power in range(1, exact + 1):
+        assert numerical_gradient(lambda t, p=power: t[0] ** p, [0.5], method=method, step=h)[0] == pytest.approx(
+            power * 0.5 ** (power - 1), rel=1e-14
+        )
+    factor = {"forward": 1, "central": 1, "richardson": -0.25, "complex": -1}[method]
+    measured = numerical_gradient(lambda t: t[0] ** (exact + 1), [0.0], method=method, step=h)[0]
+    assert measured == pytest.approx(factor * h**exact, rel=1e-14)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_theta_of_any_shape_and_some_entries_of_it(method):
+    theta = THETA.reshape(5, 2, 4)
+    whole = numerical_gradient(f, theta, method=method)
+    assert whole.shape == theta.shape
+    np.testing.assert_allclose(whole, slopes(theta), rtol=1e-6)
+    some = numerical_gradient(f, theta, method=method, indices=[7, 0, 7])
+    assert some.tolist() == whole.reshape(-1)[[7, 0, 7]].tolist()
+    assert numerical_gradient(lambda t: t**2, 3.0, method=method) == pytest.approx(6, rel=1e-7)
+    assert numerical_gradient(f, theta, method=method, indices=[]).shape == (0,)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_step_grows_with_the_entry(method):
+    slope = numerical_gradient(lambda t: np.sin(t[0] / 1e10), [5e9], method=method)[0]
+    assert slope == pytest.approx(np.cos(0.5) / 1e10, rel=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_theta_is_not_changed(method):
+    theta = THETA.copy()
+    numerical_gradient(f, theta, method=method)
+    assert np.array_equal(theta, THETA)
+
+
+def spoil(theta):
+    theta[1] += 0.5
+    return theta.sum()
+
+
+def spoil_later():
+    calls = []
+
+    def f(theta):
+        calls.append(1)
+        if len(calls) > 3:
+            theta[0] = -7
+        return (theta**2).sum()
+
+    return f
+
+
+def drawn():
+    rng = np.random.default_rng(0)
+    return lambda theta: theta.sum() + 1e-9 * rng.random()
+
+
+@pytest.mark.parametrize(
+    ("f", "options", "error", "match"),
+    [
+        (f, {"method": "Richardson"}, ValueError, "expected one of forward, central, richardson, complex; got 'Rich"),
+        (f, {"indices": [40]}, ValueError, "indices: expected integers from 0 to 39"),
+        (f, {"indices": [-1]}, ValueError, "indices: expected integers from 0 to 39"),
+        (f, {"indices": 3}, TypeError, "indices: expected a list of integers"),
+        (f, {"indices": [0.5]}, TypeError, "indices: expected a list of integers"),
+        (f, {"step": 0.0}, ValueError, "step: expected a number above 0, got 0.0"),
+        (f, {"step": np.nan}, ValueError, "step: expected a number above 0, got nan"),
+        (lambda t: t, {}, TypeError, "the function: expected it to return one real number, got array"),
+        (lambda t: None, {}, TypeError, "one real number, got None"),
+        (lambda t: 1j, {}, TypeError, "one real number, got 1j"),
+        (lambda t: np.inf, {}, ValueError, "the function: expected it to return a finite number, got inf"),
+        (lambda t: 0.0 if t[0] == THETA[0] else np.nan, {}, ValueError, "a finite number, got nan"),
+        (drawn(), {}, ValueError, r"not deterministic: two calls gave .* and .*, [1-9]\.\de-10 apart"),
+        (spoil, {}, ValueError, r"changed its argument: theta\[1\] was -0.4604265.* before the call and 0.0395734"),
+        (spoil_later(), {}, ValueError, r"changed its argument: theta\[0\] was .* before the call and -7.0 after it"),
+        (lambda t: np.abs(t).sum(), {"method": "complex"}, TypeError, "analytic as written.*; it returned np.float64"),
+        (lambda t: float(t.sum()), {"method": "complex"}, TypeError, "analytic as written.*raised ComplexWarning"),
+        (
+            lambda t: t.astype(float).sum() + 0 * t.sum(),
+            {"method": "complex"},
+            TypeError,
+            "analytic as written.*raised ComplexWarning",
+        ),
+    ],
+)
+def test_bad_input_is_named(f, options, error, match):
+    with pytest.raises(error, match=match):
+        numerical_gradient(f, THETA, **options)
+
+
+def test_an_empty_theta_is_named():
+    with pytest.raises(ValueError, match="theta: expected at least one entry, got none"):
+        numerical_gradient(f, [])
+
+
+# ---- the loss of a network ------------------------------------------------------------------------------------------
+
+
+def assert_moved_one_by_one(f, theta):
+    """All entries at once give what each alone gives, but for a few roundings; also of complex numbers."""
+    rng = np.random.default_rng(1)
+    indices = rng.permutation(np.tile(np.arange(theta.size), 2))
+    for values in rng.normal(size=indices.size), theta[indices] + 1e-20j:
+        alone = []
+        for i, value in zip(indices, values, strict=True):
+            moved = theta.astype(values.dtype)
+            moved[i] = value
+            alone.append(f(moved))
+        together = f.moved(theta, indices, values)
+        assert together.dtype == values.dtype
+        for one, other in (together.real, np.real(alone)), (together.imag, np.imag(alone)):
+            assert np.abs(one - other).max() <= 32 * EPS * np.abs(other).max()
+    assert f(theta) == f(theta)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_many_entries_at_once_are_the_same_as_one_by_one(architecture, training):
+    network = build(architecture, np.float64)
+    assert_moved_one_by_one(NetworkLoss(network, X, LABELS, training=training), network.theta)
+
+
+WEIGHT = np.array([0.5, 0, 1, 2, 3, 0.25, 1])
+FORMS = {
+    **{name: (name, y) for name, y in TARGETS.items()},
+    **{f"{name} sum": (functools.partial(losses.LOSSES[name][0], reduction="sum"), y) for name, y in TARGETS.items()},
+    "probabilities": ("cross_entropy", PROBABILITIES),
+    "smoothed": (functools.partial(losses.cross_entropy, label_smoothing=0.2), LABELS),
+    "class weights": (functools.partial(losses.cross_entropy, weight=[1, 2, 3], label_smoothing=0.1), LABELS),
+    "ignored": (functools.partial(losses.cross_entropy, ignore_index=1), LABELS),
+    "all ignored": (functools.partial(losses.cross_entropy, ignore_index=1), np.ones(7, int)),
+    "margins": (functools.partial(losses.multi_margin_loss, p=2, margin=0.5, weight=[1, 2, 3]), LABELS),
+    "element weights": (functools.partial(losses.mse_loss, weight=np.abs(REALS)), REALS),
+    "positive weights": (
+        functools.partial(losses.binary_cross_entropy_with_logits, pos_weight=[1.0, 2.0, 3.0]),
+        PROBABILITIES,
+    ),
+    "a weight for each": (
+        functools.partial(losses.binary_cross_entropy_with_logits, pos_weight=np.abs(REALS)),
+        PROBABILITIES,
+    ),
+    "a pair of the library's": ((losses.huber_loss, losses.huber_loss_backward), REALS),
+    "a pair of its own": (
+        (lambda H, y: ((H - y) ** 2).sum() / len(H) ** 2, lambda H, y: 2 * (H - y) / len(H) ** 2),
+        REALS,
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_loss_of_many_entries_at_once_is_the_same_as_one_by_one(form):
+    loss, y = FORMS[form]
+    network = build("tanh", np.float64)
+    assert_moved_one_by_one(NetworkLoss(network, X, y, loss), network.theta)
+
+
+@pytest.mark.parametrize("loss", TARGETS)
+def test_sample_weights_of_many_entries_at_once(loss):
+    network = build("tanh", np.float64)
+    f = NetworkLoss(network, X, TARGETS[loss], loss, sample_weight=WEIGHT)
+    moved = f.moved(network.theta, np.arange(network.theta.size), network.theta + 0.5)
+    for i, value in enumerate(moved):
+        there = network.theta.copy()
+        there[i] += 0.5
+        assert value == pytest.approx(f(there), rel=32 * EPS)
+
+
+@pytest.mark.parametrize("block", [1, 100, 333])
+def test_the_size_of_a_block_changes_nothing(block):
+    class Small(NetworkLoss):
+        BLOCK = block
+
+    network = build("tanh", np.float64)
+    assert_moved_one_by_one(Small(network, X, LABELS), network.theta)
+
+
+class Squared(Dense):
+    """A layer with a forward of its own: W enters squared."""
+
+    def forward(self, X, training=False):
+        return X @ (self.W**2).T + self.b
+
+    def predict(self, X):
+        return self.forward(X)
+
+
+class Across(Activation):
+    """Rows that see each other."""
+
+    def forward(self, A, training=False):
+        return super().forward(A, training) - A.mean(axis=0)
+
+
+def mean_free_backward(dH, A, out=None):
+    return dH - dH.mean(axis=0)
+
+
+def mean_free(A, out=None):
+    return A - A.mean(axis=0)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [Squared(4, 5, rng=0), Activation("tanh"), Dense(5, 3, rng=1)],
+        lambda: [Dense(4, 5, rng=0), Activation("tanh"), Squared(5, 3, rng=1)],
+        lambda: [Dense(4, 5, rng=0), Across("tanh"), Dense(5, 3, rng=1)],
+        lambda: [Dense(4, 5, rng=0), Activation((mean_free, mean_free_backward)), Dense(5, 3, rng=1)],
+        lambda: [Dense(4, 5, rng=0), Dropout(0.5, rng=3), Dense(5, 3, rng=1)],
+    ],
+    ids=["own forward", "own forward above", "subclass of Activation", "pair", "dropout"],
+)
+def test_layers_that_are_not_known_to_treat_rows_alike_are_not_short_cut(layers):
+    network = Network(layers())
+    assert_moved_one_by_one(NetworkLoss(network, X, LABELS), network.theta)
+
+
+class Halved(Network):
+    def forward(self, X, training=False):
+        return super().forward(X, training) / 2
+
+
+def test_a_network_with_a_forward_of_its_own_is_not_short_cut():
+    network = Halved([Dense(4, 5, rng=0), Activation("tanh"), Dense(5, 3, rng=1)])
+    assert_moved_one_by_one(NetworkLoss(network, X, LABELS), network.theta)
+
+
+def test_the_unit_that_moves_is_computed_by_the_forward_of_its_layer(monkeypatch):
+    network = build("tanh", np.float64)
+    original = Dense.forward
+    monkeypatch.setattr(Dense, "forward", lambda self, X, training=False: 2 * original(self, X, training))
+    assert_moved_one_by_one(NetworkLoss(network, X, LABELS), network.theta)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("architecture", ["both", "composites", "dropout"])
+def test_the_gradient_of_the_loss_is_that_of_backpropagation(architecture, dtype):
+    network = build(architecture, dtype)
+    f = NetworkLoss(network, X.astype(dtype), LABELS)
+    untouched = network.state_dict()
+    _, gradient = build(architecture, dtype).loss_and_gradient(X.astype(dtype), LABELS)
+    measured = numerical_gradient(f, network.theta, method="complex")
+    assert np.abs(measured - gradient).max() <= 100 * np.finfo(dtype).eps * np.abs(gradient).max()
+    for name, array in network.state_dict().items():
+        assert np.array_equal(array, untouched[name]), name
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"X": X[:, :2]}, ValueError, r"X: expected shape \(N, 4\)"),
+        ({"y": LABELS + 1}, ValueError, "from 0 to 2, got 3"),
+        ({"loss": "crossentropy"}, ValueError, "loss: expected one of"),
+        ({"loss": "zero_one_loss", "y": REALS}, TypeError, "zero_one_loss has no gradient"),
+        ({"sample_weight": [1.0, 2.0]}, ValueError, "one weight per sample"),
+    ],
+)
+def test_a_loss_that_cannot_be_computed_is_named_at_once(options, error, match):
+    with pytest.raises(error, match=match):
+        NetworkLoss(build("tanh", np.float64), **{"X": X, "y": LABELS} | options)
+
+
+# ---- noise ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-6, 1e-3])
+def test_noise_of_a_known_size_is_measured(size):
+    """sin(1e14 t) is as good as random: its standard deviation is sqrt(1/2)."""
+    found = [measured_noise(lambda t, a=a: np.exp(a + t) + size * np.sin(1e14 * t + a)) for a in np.linspace(0, 1, 20)]
+    assert size * np.sqrt(0.5) / 4 <= min(found) <= np.median(found) * 1.5 and max(found) <= size * np.sqrt(0.5) * 4
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [(np.float64, EPS), (np.float32, 2**-23), (np.float16, 2**-10)])
+def test_the_rounding_of_every_dtype_is_measured(dtype, digits):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        theta = rng.uniform(0.5, 2, 5)
+        near = Neighbourhood(lambda t: float(np.exp(t.astype(dtype)).sum()), theta)
+        assert digits / 20 <= near.noise(np.arange(5)) / near.base <= 4 * digits
+
+
+def test_a_function_without_noise_has_none():
+    assert measured_noise(lambda t: 3 * t) <= EPS * 3 * 7e-12  # its last digits, along the seven steps
+    assert measured_noise(lambda t: 0.0) == 0
+
+
+@pytest.mark.parametrize("step", [1e-2, 1e-3, 1e-5, 1e-7, 1e-9])  # at larger ones, h^p alone is not the truncation
+@pytest.mark.parametrize("method", ORDERS)
+def test_a_measurement_is_as_good_as_it_says_at_every_step(method, step):
+    near = Neighbourhood(f, THETA)
+    m = near.measure(np.arange(40), method, step, near.noise(np.arange(40)))
+    errors = np.abs(m.value - slopes(THETA))
+    assert np.all(errors <= m.truncation + m.rounding)
+    assert (m.truncation + m.rounding).max() <= 100 * errors.max()
+
+
+# ---- step_sweep -----------------------------------------------------------------------------------------------------
+
+SMOOTH = {
+    "exp": (lambda t: np.exp(t).sum(), np.exp),
+    "sin": (lambda t: np.sin(t).sum(), np.cos),
+    "tanh": (lambda t: np.tanh(3 * t).sum(), lambda t: 3 / np.cosh(3 * t) ** 2),
+    "waves": (lambda t: np.sin(20 * t).sum(), lambda t: 20 * np.cos(20 * t)),
+    "far up": (lambda t: 1000 + np.sin(t).sum(), np.cos),
+    "small": (lambda t: 1e-6 * np.log1p(t * t).sum(), lambda t: 2e-6 * t / (1 + t * t)),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_the_accuracy_that_is_said_to_be_achievable_is(name):
+    """It bounds every error, and is not more than a hundred times the largest."""
+    f, gradient = SMOOTH[name]
+    theta = THETA[:20]
+    sweeps = [step_sweep(f, theta, i) for i in range(len(theta))]
+    for method in METHODS:
+        best = [sweep.methods[method] for sweep in sweeps]
+        errors = np.abs([accuracy.estimate for accuracy in best] - gradient(theta))
+        promised = np.array([accuracy.achievable for accuracy in best])
+        assert np.all(errors <= promised), method
+        assert np.max(promised) <= 100 * np.max(errors), method
+
+
+def test_the_best_steps_are_where_theory_puts_them():
+    sweep = step_sweep(f, THETA, 3)
+    for method, order in ORDERS.items():
+        accuracy = sweep.methods[method]
+        usual = EPS ** (1 / (order + 1))
+        assert usual / 10 <= accuracy.step <= 30 * usual, method
+        assert accuracy.achievable == accuracy.truncation + accuracy.rounding
+    assert sweep.methods["complex"].step == 1e-20
+    assert sweep.methods["complex"].truncation < 1e-30
+    achievable = [sweep.methods[method].achievable for method in METHODS]
+    assert achievable == sorted(achievable, reverse=True)
+
+
+def test_truncation_falls_and_rounding_grows_along_the_steps():
+    sweep = step_sweep(f, THETA, 3)
+    for method, order in ORDERS.items():
+        steps, errors = sweep.steps[method], np.abs(sweep.estimates[method] - slopes(THETA)[3])
+        assert steps[0] == 0.1 and steps[-1] == pytest.approx(1e-14)
+        assert errors[0] / errors[2] == pytest.approx(10**order, rel=0.2)  # two steps are a decade
+        assert errors[-6:].mean() > 1e4 * errors.min()
+
+
+def test_the_accuracy_of_a_function_in_float32():
+    def single(theta):
+        return float(np.exp(theta.astype(np.float32)).sum())
+
+    sweep = step_sweep(single, [1.0, 2.0], 0)
+    assert "complex" not in sweep.methods and "analytic as written" in sweep.refused
+    for accuracy in sweep.methods.values():
+        assert abs(accuracy.estimate - np.e) <= accuracy.achievable
+    assert 1e-6 <= sweep.methods["richardson"].achievable <= 1e-3
+    assert sweep.noise == pytest.approx(2**-23 * sweep.value, rel=0.9)
+
+
+def test_the_table_of_a_sweep():
+    lines = str(step_sweep(lambda t: np.exp(t).sum(), [1.0], 0)).splitlines()
+    assert lines[0] == "method      best step                estimate  truncation  rounding  achievable"
+    assert [line.split()[0] for line in lines[1:5]] == list(METHODS)
+    assert all(len(line) == len(lines[0]) for line in lines[1:5])
+    assert lines[4].split()[1:3] == ["1.0e-20", "2.71828182845905"]
+    assert lines[5].startswith("noise of the function: ") and lines[5].endswith(", at a value of 2.71828")
+    refused = str(step_sweep(lambda t: np.abs(t).sum(), [1.0], 0)).splitlines()
+    assert refused[4].startswith("complex     the complex step needs a function analytic as written")
+
+
+@pytest.mark.parametrize("steps", [[], [0.1, 0.0], [-0.1], [[0.1]], [np.nan]])
+def test_steps_that_are_no_steps_are_named(steps):
+    with pytest.raises(ValueError, match="steps: expected a list of numbers above 0, got"):
+        step_sweep(f, THETA, steps=steps)
+
+
+def test_steps_of_your_own():
+    """The logarithm ends below the entry: the usual first steps would leave it."""
+    sweep = step_sweep(lambda t: np.log(t[0]), [0.05], steps=10.0 ** np.arange(-9, -2))
+    for accuracy in sweep.methods.values():
+        assert abs(accuracy.estimate - 20) <= accuracy.achievable <= 1e-2
+
+
+def test_theta_that_is_not_finite_is_named():
+    with pytest.raises(ValueError, match="theta: expected finite numbers, got nan at index"):
+        numerical_gradient(f, [0.0, np.nan])
+
+
+@pytest.mark.parametrize(("index", "error"), [(2, ValueError), (-1, ValueError), (0.5, TypeError)])
+def test_an_entry_that_is_not_there_is_named(index, error):
+    with pytest.raises(error, match="indices: expected"):
+        step_sweep(lambda t: t.sum(), [1.0, 2.0], index)

@@ -1,0 +1,374 @@
+"""A student's file graded: credit where it is due, a name for each way to fail, and what pytest shows of it."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import re
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+import handmade as hm
+from handmade.grading import grade
+from handmade.mistakes import Walk, mistakes
+
+pytest_plugins = ["pytester"]
+
+RNG = np.random.default_rng(3)
+X, Y = RNG.normal(size=(6, 3)), RNG.normal(size=(6, 2))
+NETWORK = hm.MLP([3, 5, 4, 2], activation="tanh", rng=0)
+
+RIGHT = """\
+import numpy as np
+
+def forward(parameters, X):
+    W0, b0, W1, b1, W2, b2 = parameters
+    return np.tanh(np.tanh(X @ W0.T + b0) @ W1.T + b1) @ W2.T + b2
+
+def backward(parameters, X, y):
+    W0, b0, W1, b1, W2, b2 = parameters
+    H0 = np.tanh(X @ W0.T + b0)
+    H1 = np.tanh(H0 @ W1.T + b1)
+    dA2 = 2 * (H1 @ W2.T + b2 - y) / y.size
+    dA1 = dA2 @ W2 * (1 - H1**2)
+    dA0 = dA1 @ W1 * (1 - H0**2)
+    return [dA0.T @ X, dA0.sum(axis=0), dA1.T @ H0, dA1.sum(axis=0), dA2.T @ H1, dA2.sum(axis=0)]
+"""
+BOTH = """
+def loss_and_gradient(parameters, X, y):
+    return np.mean((forward(parameters, X) - y) ** 2), backward(parameters, X, y)
+"""
+
+
+@pytest.fixture
+def graded(tmp_path):
+    """The grade of a file with the given text, the right one with some of it replaced."""
+
+    def of(old: str = "", new: str = "", text: str = RIGHT):
+        assert old in text
+        file = tmp_path / "alice.py"
+        file.write_text(text.replace(old, new, 1))
+        return grade(file, NETWORK, X, Y, loss="mse_loss")
+
+    return of
+
+
+def credits(result) -> list[int]:
+    return [item.credit for item in result.items]
+
+
+# ---- credit --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [RIGHT, RIGHT + BOTH], ids=["forward and backward", "loss_and_gradient"])
+def test_a_right_file_earns_every_point(graded, text):
+    result = graded(text=text)
+    assert (result.credit, result.passed, result.hint, credits(result)) == (1, True, "", [1, 1, 1, 1])
+    assert result.forward.name == ("loss" if text != RIGHT else "forward")
+    assert str(result).splitlines()[0] == "alice.py: 4 of 4 points"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected", "hint"),
+    [
+        (" * (1 - H0**2)", "", [1, 0, 1, 1], "activation derivative missing, in layer 1"),
+        (" * (1 - H1**2)", "", [1, 1, 0, 1], "activation derivative missing, in layer 3"),
+        ("/ y.size", "", [1, 1, 1, 0], "times N outputs"),
+        ("2 * (H1", "(H1", [1, 1, 1, 0], "factor 1/2"),
+        ("H1 @ W2.T + b2 - y", "H1 @ W2.T + b2 + y", [1, 1, 1, 0], "sum of prediction and target"),
+        ("dA1.sum(axis=0)", "dA1[0]", [1, 1, 0, 1], "bias gradient of the first sample only"),
+        ("    dA1 =", "    dA2[1:] = 0; dA1 =", [1, 1, 1, 0], "first sample only"),  # or in all layers
+    ],
+)
+def test_one_mistake_costs_one_point(graded, old, new, expected, hint):
+    result = graded(old, new)
+    assert credits(result) == expected, result
+    assert result.credit == 0.75
+    assert hint in result.hint
+
+
+def test_a_mistake_made_twice_costs_two_points(graded):
+    result = graded(text=RIGHT.replace(" * (1 - H0**2)", "").replace(" * (1 - H1**2)", ""))
+    assert credits(result) == [1, 0, 0, 1]
+    assert "activation derivative missing, in all 2 layers" in result.hint
+
+
+def test_each_mistake_of_the_catalogue_costs_one_point_where_it_is_made_once():
+    network, labels = hm.MLP([3, 4, 4, 2], activation="sigmoid", rng=1), np.array([0, 1, 1, 0, 1, 0])
+    given = []
+
+    def wrong_at(place, parameters, X, y):
+        own = copy.deepcopy(network)
+        own.theta[:] = np.concatenate([parameter.reshape(-1) for parameter in parameters])
+        walk = Walk(own, X, y)
+        steps = [mistake.steps for mistake in mistakes(walk) if len(mistake.steps) == 1]
+        wrong, truth = walk.gradient(steps[place], 0.1), walk.gradient()
+        given.append(np.abs(wrong - truth).max() > 1e-5)
+        return walk.value, list(own.blocks(wrong).values())
+
+    lost = []
+    for place in range(0, 150, 11):
+        student = types.SimpleNamespace(loss_and_gradient=functools.partial(wrong_at, place))
+        result = grade(student, network, X, labels)
+        lost.append(4 - sum(credits(result)))
+        assert lost[-1] == given[-1], result
+    assert sum(lost) > 10
+
+
+def test_an_unknown_mistake_forgives_nothing_below_it(graded):
+    result = graded("dA1 = dA2 @ W2 *", "dA1 = dA2 @ (W2 + np.arange(8).reshape(2, 4)) *")
+    assert credits(result) == [1, 0, 0, 1]
+    assert result.hint == "no known mistake explains the gradient; look first at 2.weight"
+
+
+def test_a_layer_s_scale_is_a_parameter_like_any_other():
+    network = hm.Network([hm.Dense(3, 4, rng=0), hm.BatchNorm(4), hm.Activation("tanh"), hm.Dense(4, 2, rng=1)])
+
+    def student(changed: int):
+        def loss_and_gradient(parameters, X, y):
+            own = copy.deepcopy(network)
+            own.theta[:] = np.concatenate([parameter.reshape(-1) for parameter in parameters])
+            loss, gradient = own.loss_and_gradient(X, y, loss="mse_loss")
+            return loss, [g * (i != changed) for i, g in enumerate(own.blocks(gradient).values())]
+
+        return types.SimpleNamespace(loss_and_gradient=loss_and_gradient)
+
+    assert grade(student(-1), network, X, Y, loss="mse_loss").passed
+    result = grade(student(2), network, X, Y, loss="mse_loss")
+    assert credits(result) == [1, 1, 0, 1]
+    assert result.hint.startswith("not computed, in 1.weight")
+
+
+def test_a_forgotten_bias_is_missed_though_it_is_zero(tmp_path):
+    network = hm.MLP([3, 5, 4, 2], activation="tanh", rng=0)
+    for name, block in network.blocks(network.theta).items():
+        block *= name.endswith("weight")
+    file = tmp_path / "alice.py"
+    file.write_text(RIGHT.replace("X @ W0.T + b0", "X @ W0.T", 1))
+    result = grade(file, network, X, Y, loss="mse_loss")
+    assert credits(result) == [0, 1, 1, 1]
+    assert result.hint == "forward: expected that of the network, got other numbers"
+
+
+@pytest.mark.parametrize(
+    ("factor", "got"), [("6 *", "N times that"), ("0.5 *", "half of it"), ("-1 *", "its negative"), ("3 *", "other")]
+)
+def test_a_wrong_loss_beside_a_right_gradient_costs_one_point(graded, factor, got):
+    result = graded("return np.mean", f"return {factor} np.mean", RIGHT + BOTH)
+    assert credits(result) == [0, 1, 1, 1]
+    assert result.hint.startswith(f"loss: expected that of the network, got {got}")
+
+
+def test_probabilities_in_place_of_logits_are_named():
+    network, labels = hm.MLP([3, 2], rng=0), np.array([0, 1, 1, 0, 1, 0])
+
+    def probabilities(parameters, X):
+        return hm.activations.softmax(X @ parameters[0].T + parameters[1])
+
+    def backward(parameters, X, y):
+        dA = (probabilities(parameters, X) - np.eye(2)[y]) / len(X)
+        return dA.T @ X, dA.sum(axis=0)
+
+    student = types.SimpleNamespace(forward=probabilities, backward=backward)
+    result = grade(student, network, X, labels)
+    assert credits(result) == [0, 1]
+    assert result.hint == "forward: expected that of the network, got its softmax"
+
+
+def test_float32_is_judged_by_its_own_precision(graded):
+    single = "parameters, X, y = [p.astype('f') for p in parameters], X.astype('f'), y.astype('f')\n    W0"
+    text = RIGHT.replace("return np.tanh", "return np.float32(1) * np.tanh")
+    head, tail = text.split("def backward")
+    assert graded(text=head + "def backward" + tail.replace("W0", single, 1)).passed
+
+
+# ---- every way to fail ---------------------------------------------------------------------------------------------
+
+RETURNED = "[dA0.T @ X, dA0.sum(axis=0)"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected", "hint"),
+    [
+        ("import numpy as np", "import numpy as np)", [0] * 4, r"alice.py: SyntaxError: unmatched '\)' \(line 1\)"),
+        ("import numpy as np", "import nunpy", [0] * 4, r"ModuleNotFoundError: .*nunpy.* \(line 1: import nunpy\)"),
+        ("import numpy as np", "exit(3)", [0] * 4, r"alice.py: SystemExit: 3 \(line 1: exit\(3\)\)"),
+        ("def backward", "def backwards", [1, 0, 0, 0], "^backward missing: expected loss_and_gradient"),
+        ("def forward", "def Forward", [0, 1, 1, 1], "^forward missing: expected loss_and_gradient"),
+        ("dA2 @ W2 *", "dA2 @ W1 *", [1, 0, 0, 0], r"backward: ValueError: matmul.*\(line 12: dA1 = dA2 @ W1 "),
+        ("(parameters, X, y)", "(parameters)", [1, 0, 0, 0], r"backward: TypeError: .*1 positional argument but 3"),
+        ("return [", "[", [1, 0, 0, 0], "backward returns None: is there a return"),
+        ("return np", "np", [0, 1, 1, 1], "forward returns None: is there a return"),
+        (RETURNED, "[dA0.T @ X", [1, 0, 0, 0], "expected a list of 6 arrays .*, got a sequence of 5"),
+        ("return [", "yield [", [1, 0, 0, 0], "expected a list of 6 arrays .*, got generator"),
+        ("import numpy as np", "import numpy as np; np.seterr(all='raise')", [1] * 4, "^$"),
+        ("dA0.T @ X", "X.T @ dA0", [1, 0, 1, 1], r"0.weight: expected shape \(5, 3\), got \(3, 5\): rows and columns"),
+        ("dA1.sum(axis=0)", "dA1.sum(0, keepdims=True)", [1, 1, 0, 1], r"2.bias: expected shape \(4,\), got \(1, 4\)$"),
+        ("dA2.sum(axis=0)", "dA2.sum(axis=0) / 0", [1, 1, 1, 0], "2 of 2 numbers are not finite, the first is (-?inf)"),
+        ("dA2.sum(axis=0)", "'b2'", [1, 1, 1, 0], "gradient of 4.bias: expected numbers, got str"),
+        ("dA2.sum(axis=0)", "None", [1, 1, 1, 0], "gradient of 4.bias: expected numbers, got NoneType"),
+        ("dA2.sum(axis=0)", "[[1], [2, 3]]", [1, 1, 1, 0], "gradient of 4.bias: expected numbers, got a sequence of 2"),
+        ("return np.tanh", "X -= 0; X += 1; return np.tanh", [0, 1, 1, 1], "forward changes its arguments in place: X"),
+        ("    return [dA0", "    b2 *= 2; y -= y; return [dA0", [1] * 4, "backward changes .* in place: parameters, y"),
+        ("dA2.sum(axis=0)", "dA2.sum(0) * np.random.rand()", [1, 1, 1, 0], "backward: two calls differ"),
+        ("return np.tanh(", "return np.tanh(X).T, (", [0, 1, 1, 1], "forward: expected numbers, got a sequence of 2"),
+        ("W2.T + b2\n", "W2.T + np.nan\n", [0, 1, 1, 1], "forward: 12 of 12 numbers are not finite"),
+    ],
+)
+def test_a_broken_file_is_told_why_and_graded_as_far_as_it_goes(graded, old, new, expected, hint):
+    result = graded(old, new)
+    assert credits(result) == expected, result
+    assert result.passed == (hint == "^$")
+    assert re.search(hint, result.hint, re.MULTILINE), result
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected", "hint"),
+    [
+        ("return np.mean", "return str(np.mean", [0, 1, 1, 1], "loss: expected numbers, got str"),
+        ("return np.mean", "return (lambda v: [v])(np.mean", [0, 1, 1, 1], r"loss: expected shape \(\), got \(1,\)"),
+        (", backward(parameters, X, y)", ", None", [1, 0, 0, 0], "loss_and_gradient returns None for the gradients"),
+        ("np.mean((forward(parameters, X) - y) ** 2)", "None", [0, 1, 1, 1], "returns None for the loss"),
+        (", backward(parameters, X, y)", "", [0, 0, 0, 0], "expected a pair .loss, gradients., got float"),
+    ],
+)
+def test_a_broken_loss_and_gradient_is_told_why(graded, old, new, expected, hint):
+    text = RIGHT + BOTH
+    text = text.replace("y) ** 2), back", "y) ** 2)), back") if "(np.mean" in new else text
+    result = graded(old, new, text)
+    assert credits(result) == expected, result
+    assert re.search(hint, result.hint), result
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, pytest.fail.Exception])  # the latter is pytest-timeout's
+def test_what_ends_the_run_is_not_the_student_s_failure(error):
+    def loss_and_gradient(parameters, X, y):
+        raise error
+
+    with pytest.raises(error):
+        grade(types.SimpleNamespace(loss_and_gradient=loss_and_gradient), NETWORK, X, Y, loss="mse_loss")
+
+
+def test_a_file_that_bears_the_name_of_a_module_does_not_stay_in_its_place(tmp_path):
+    file = tmp_path / "types.py"
+    file.write_text(RIGHT)
+    assert grade(file, NETWORK, X, Y, loss="mse_loss").passed
+    assert sys.modules["types"] is types
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    result = grade(tmp_path / "bob.py", NETWORK, X, Y, loss="mse_loss")
+    assert result.credit == 0
+    assert result.hint == f"bob.py: FileNotFoundError: [Errno 2] No such file or directory: '{tmp_path / 'bob.py'}'"
+
+
+def test_gradients_that_pile_up_over_calls_are_told_and_the_first_call_is_graded(graded):
+    text = RIGHT.replace("np\n", "np\nkept = 0\n", 1).replace("dA2.sum(axis=0)]", "dA2.sum(axis=0)]]")
+    result = graded("return [", "global kept; kept += 1; return [kept * g for g in [", text)
+    assert credits(result) == [1, 1, 1, 1]
+    assert not result.passed
+    assert result.hint.startswith("backward: two calls differ")
+
+
+def test_the_network_and_the_data_are_left_as_they_are(graded):
+    before = NETWORK.theta.copy(), NETWORK.gradient.copy(), X.copy(), Y.copy()
+    graded("    H0 =", "    X[:] = 7; y[:] = 7; W0[:] = 7; 1 / 0\n    H0 =")
+    for now, then in zip((NETWORK.theta, NETWORK.gradient, X, Y), before, strict=True):
+        assert np.array_equal(now, then)
+
+
+def test_dropout_cannot_be_graded():
+    with pytest.raises(ValueError, match="without Dropout"):
+        grade("alice.py", hm.MLP([3, 4, 2], dropout=0.5, rng=0), X, Y, loss="mse_loss")
+
+
+def test_a_teacher_s_mistake_is_the_teacher_s_error():
+    with pytest.raises(ValueError, match=r"X: expected shape \(N, 3\)"):
+        grade("alice.py", NETWORK, X[:, :2], Y, loss="mse_loss")
+
+
+# ---- the plugin ----------------------------------------------------------------------------------------------------
+
+TEACHER = """\
+import numpy as np, handmade as hm
+
+def test_backward(grade, student):
+    rng = np.random.default_rng(3)
+    X, Y = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
+    result = grade(student, hm.MLP([3, 5, 4, 2], activation="tanh", rng=0), X, Y, loss="mse_loss")
+    assert result.passed
+"""
+
+
+@pytest.fixture
+def course(pytester, monkeypatch):
+    """A teacher's test beside two students' files, one of them wrong."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # what is installed here is not at stake
+    pytester.makeconftest('pytest_plugins = ["handmade.grading"]')
+    pytester.makepyfile(test_course=TEACHER)
+    folder = pytester.mkdir("students")
+    (folder / "alice.py").write_text(RIGHT)
+    (folder / "bob.py").write_text(RIGHT.replace(" * (1 - H1**2)", ""))
+    return pytester
+
+
+def test_each_file_is_graded_and_the_summary_lists_them(course):
+    result = course.runpytest_inprocess("-v", "--student=students/bob.py", "--student=students/alice.py")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*test_backward[[]bob.py] FAILED*",
+            "*test_backward[[]alice.py] PASSED*",
+            "E *assert False*",
+            "E *where False = <bob.py: 3 of 4 points>.passed",
+            "* Captured grade call *",
+            "bob.py: 3 of 4 points",
+            "  layer 2, Dense(5, 4)  0  wrong: 2.weight, 2.bias",
+            "  hint: *",
+            "* grades *",
+            "bob.py: 3 of 4 points",
+            "  forward               1",
+            "  layer 0, Dense(3, 5)  1  right, given the mistake above it",
+            "  layer 2, Dense(5, 4)  0  wrong: 2.weight, 2.bias",
+            "  layer 4, Dense(4, 2)  1",
+            "  hint: *activation derivative missing*",
+            "alice.py: 4 of 4 points",
+            "* 1 failed, 1 passed in *",
+        ]
+    )
+
+
+def test_a_folder_means_its_files(course):
+    course.runpytest_inprocess("--student=students").assert_outcomes(passed=1, failed=1)
+
+
+def test_an_empty_folder_is_no_success(course):
+    course.mkdir("nobody")
+    result = course.runpytest_inprocess("--student=nobody")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["  hint: nobody: IsADirectoryError:*"])
+
+
+def test_without_a_file_the_option_is_named(course):
+    result = course.runpytest_inprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*student: expected pytest --student=FILE, the file to grade*"])
+    result.stdout.no_fnmatch_line("* grades *")
+
+
+def test_a_test_may_name_its_file_itself(course):
+    teacher = TEACHER.replace("grade, student", "grade").replace("student,", "'students/alice.py',")
+    course.makepyfile(test_course=teacher)
+    result = course.runpytest_inprocess("-p", "handmade.grading")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["* grades *", "alice.py: 4 of 4 points"])
+
+
+def test_grading_without_pytest_loads_none():
+    code = "import sys, handmade.grading; print('pytest' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "False\n"
