@@ -1,0 +1,146 @@
+"""What an experiment is: how it is run, what is published about it, how it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Experiment", "Report", "Row", "Size", "five_numbers", "median", "part_of", "share", "within_ninety_percent"]
+
+Report = Callable[[float, str], None]
+Run = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many runs, each from its own seed, and after how many sweeps a run is given up (or ends)."""
+
+    runs: int
+    sweeps: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One published figure beside ours.
+
+    Parameters
+    ----------
+    quantity, published, ours, spread : str
+        What is measured, the published figure ("-" where there is none), ours, and how ours varies.
+    runs : int
+        How many runs ours comes from; 0 where nothing is random.
+    met : bool or None
+        Whether ours agrees; None where there is nothing to agree with.
+    differs : str
+        What differs, required where it was not met.
+    """
+
+    quantity: str
+    published: str
+    ours: str
+    runs: int = 0
+    spread: str = ""
+    met: bool | None = None
+    differs: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "met", None if self.met is None else bool(self.met))  # not NumPy's
+        if self.met is False and not self.differs:
+            raise ValueError(f"{self.quantity!r} was not met: say in differs what differs")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A published experiment.
+
+    Parameters
+    ----------
+    name, title, source, recipe : str
+        What to type, what it is, where it was published, and what exactly is run here.
+    full, quick : Size
+        The whole experiment, and a form of it for seconds.
+    chunk : int
+        How many runs are made together, and saved when they are done.
+    run : callable
+        ``run(generators, sweeps, report)`` makes one run with each random generator and returns one dict for each,
+        of what JSON can hold. ``report(done, text)`` says how far it is.
+    table : callable
+        ``table(runs)`` gives the rows, from the dicts of all runs.
+    draw : callable
+        ``draw(runs, figure)`` draws on a matplotlib Figure.
+    """
+
+    name: str
+    title: str
+    source: str
+    recipe: str
+    full: Size
+    quick: Size
+    chunk: int
+    run: Callable[[list[np.random.Generator], int, Report], list[Run]]
+    table: Callable[[list[Run]], list[Row]]
+    draw: Callable[[list[Run], Any], None]
+
+
+def part_of(report: Report, part: int, parts: int, runs: int) -> Report:
+    """The report of one of several equal parts that each run has.
+
+    Examples
+    --------
+    >>> part_of(lambda done, text: print(done, text), 1, 2, runs=10)(4, "sweep 7")
+    7.0 sweep 7
+    """
+    return lambda done, text: report((part * runs + done) / parts, text)
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def median(values) -> str:
+    """Examples
+    --------
+    >>> median([1, 2, 4000]), median([])
+    ('median 2', 'none')
+    """
+    return f"median {_rounded(np.median(values))}" if len(values) else "none"
+
+
+def five_numbers(values) -> str:
+    """Quartiles and extremes, as the tables print a spread.
+
+    Examples
+    --------
+    >>> five_numbers([1, 2, 3, 4, 1000])
+    'quartiles 2 and 4, from 1 to 1,000'
+    """
+    if not len(values):
+        return "none"
+    low, first, third, high = map(_rounded, np.percentile(values, [0, 25, 75, 100]))
+    return f"quartiles {first} and {third}, from {low} to {high}"
+
+
+def share(part: int, whole: int) -> str:
+    """Examples
+    --------
+    >>> share(3, 4)
+    '3 of 4 (75.0 %)'
+    """
+    return f"{part:,} of {whole:,} ({100 * part / whole:.1f} %)" if whole else "0 of 0"
+
+
+def within_ninety_percent(published: float, values) -> bool:
+    """Whether a single published run lies in the middle 90 % of ours: what can be asked of one draw.
+
+    Examples
+    --------
+    >>> within_ninety_percent(50, range(101)), within_ninety_percent(2, range(101))
+    (True, False)
+    """
+    if not len(values):
+        return False
+    low, high = np.percentile(values, [5, 95])
+    return bool(low <= published <= high)

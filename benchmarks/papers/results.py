@@ -1,0 +1,177 @@
+"""What has been run, on disk: one JSON file and one figure per experiment, and the page that is made from them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .experiment import Experiment, Row
+
+__all__ = ["Record", "page", "read", "rows_as_text", "write", "write_figure", "write_page"]
+
+MET = {True: "yes", False: "no", None: "-"}
+TITLES = ("quantity", "published", "ours", "runs", "spread", "met", "what differs")
+
+
+@dataclass
+class Record:
+    """The runs of one experiment so far, and what they took.
+
+    Attributes
+    ----------
+    experiment : str
+        Its name.
+    seed, sweeps : int
+        Run i is drawn from numpy.random.default_rng([seed, i]), and given up after so many sweeps.
+    runs : list of dict
+        Run 0, run 1, ...: what the experiment's ``run`` returned.
+    minutes, processor_minutes : float
+        By the clock on the wall, and of processor time, for these runs.
+    load : list of float
+        The machine's load average (of the last minute) after each chunk.
+    machine : dict
+        Versions and the number of processors.
+    table : list of dict
+        The rows.
+    """
+
+    experiment: str
+    seed: int
+    sweeps: int
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    minutes: float = 0.0
+    processor_minutes: float = 0.0
+    load: list[float] = field(default_factory=list)
+    machine: dict[str, Any] = field(default_factory=dict)
+    table: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Row]:
+        return [Row(**row) for row in self.table]
+
+
+def this_machine() -> dict[str, Any]:
+    return {"python": platform.python_version(), "numpy": np.__version__, "processors": os.cpu_count()}
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write the file as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _json_path(out: Path, name: str) -> Path:
+    return out / "results" / f"{name}.json"
+
+
+def read(out: Path, name: str) -> Record | None:
+    """The record of an experiment, or None where there is none.
+
+    Raises
+    ------
+    ValueError
+        If the file is not such a record.
+    """
+    path = _json_path(out, name)
+    if not path.exists():
+        return None
+    try:
+        return Record(**json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected the record of an experiment, got {error}; move it away") from error
+
+
+def write(out: Path, record: Record) -> None:
+    """Save a record: one line per run, so that a difference between two files can be read."""
+    fields = asdict(record)
+    lines = ",\n  ".join(json.dumps(run, separators=(",", ":")) for run in fields.pop("runs"))
+    head = json.dumps(fields, indent=1).removesuffix("\n}")
+    _replace(_json_path(out, record.experiment), f'{head},\n "runs": [\n  {lines}\n ]\n}}\n')
+
+
+def write_figure(out: Path, experiment: Experiment, record: Record) -> Path:
+    """Draw an experiment's figure beside its JSON file."""
+    from matplotlib.figure import Figure
+
+    path = _json_path(out, experiment.name).with_suffix(".png")
+    figure = Figure(layout="constrained", dpi=110)
+    experiment.draw(record.runs, figure)
+    figure.savefig(path, metadata={"Software": None})
+    return path
+
+
+def _cells(row: Row) -> list[str]:
+    runs = f"{row.runs:,}" if row.runs else "-"
+    differs = row.differs if row.met is False else "-"
+    return [row.quantity, row.published, row.ours, runs, row.spread or "-", MET[row.met], differs]
+
+
+def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def rows_as_text(rows: list[Row]) -> str:
+    """For a terminal: the columns aligned, what differs below them."""
+    lines = [list(TITLES[:-1]), *(_cells(row)[:-1] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if row.met is False:
+            reasons.setdefault(row.differs, []).append(row.quantity)
+    notes = [f"not met, for {reason}: {'; '.join(quantities)}" for reason, quantities in reasons.items()]
+    return "\n".join([*table, *notes])
+
+
+def _met(rows: list[Row]) -> str:
+    asked = [row for row in rows if row.met is not None]
+    return f"{sum(row.met for row in asked)} of {len(asked)}"
+
+
+def _cost(record: Record) -> list[str]:
+    minutes = (f"{minutes:.2f}" for minutes in (record.minutes, record.processor_minutes))
+    return [f"{len(record.runs):,}", *minutes, f"{np.mean(record.load):.1f}"]
+
+
+def page(records: dict[str, Record], experiments: dict[str, Experiment]) -> str:
+    """RESULTS.md: an overview, then each experiment's table and figure."""
+    lines = [
+        "# The founding papers, rerun",
+        "",
+        "Made by `python -m benchmarks.papers` from the files in `results/`; do not edit.",
+        "",
+        "Met: a number of sweeps from one published run lies in the middle 90 % of those of our runs that got there; a",
+        "computed number agrees to its last printed digit; a share is at least the published one. A dash: nothing was",
+        "published to agree with. Minutes are by the clock and of processor time, beside the machine's load average.",
+        "Each run has a seed of its own.",
+        "",
+    ]
+    overview = [[f"[{name}](#{name})", _met(record.rows), *_cost(record)] for name, record in records.items()]
+    lines += _markdown(["experiment", "figures met", "runs", "minutes", "processor minutes", "mean load"], overview)
+    missing = [name for name in experiments if name not in records]
+    lines += ["", f"Not run yet: {', '.join(missing)}."] if missing else []
+    for name, record in records.items():
+        experiment = experiments[name]
+        machine = ", ".join(f"{key} {value}" for key, value in record.machine.items())
+        lines += ["", f"## {name}", "", f"{experiment.title}. {experiment.source}.", "", experiment.recipe, ""]
+        lines += _markdown(TITLES, map(_cells, record.rows))
+        lines += ["", f"Seed {record.seed}, at most {record.sweeps:,} sweeps a run; {machine}.", ""]
+        lines += [f"![{name}](results/{name}.png)"]
+    return "\n".join(lines) + "\n"
+
+
+def write_page(out: Path, experiments: dict[str, Experiment]) -> Path:
+    """Make RESULTS.md anew from all records in the folder."""
+    records = {name: record for name in experiments if (record := read(out, name)) and record.table}
+    _replace(out / "RESULTS.md", page(records, experiments))
+    return out / "RESULTS.md"
