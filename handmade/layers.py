@@ -290,7 +290,7 @@ class Activation(Layer):
 
     def _rehearse(self) -> None:
         """An unknown option or another contract is an error here, not in the middle of training."""
-        A = np.full((2, 1), 0.5)
+        A = np.full((2, 3), 0.5)
         H = self.forward(A)
         for name, result in ("f", H), ("f_backward", self.backward(np.ones_like(A))):
             if not isinstance(result, np.ndarray) or result.shape != A.shape:

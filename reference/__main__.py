@@ -30,6 +30,12 @@ FIGURES = {
     "steps": "after 100 steps - torch",
 }
 QUICK = 6  # --quick takes every sixth case
+INSTEAD = {
+    "claims": "judge the lecture's sentences, in half a minute,",
+    "conventions": "compare the definitions of four libraries",
+    "exactness": "measure every formula in ULP",
+    "zoo": "show wrong gradients to the check and the diagnosis, in a minute,",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,7 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
     >>> main(["--case", "no such case"])
     2
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    chosen = [name for name in INSTEAD if getattr(options, name)]
+    if chosen and options.case:
+        parser.error(f"--case chooses among the cases of the verification; --{chosen[0]} has none")
     if options.claims:
         return print_claims(options.seed, options.quick, options.json)
     if options.conventions:
@@ -75,10 +85,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m reference", description=main.__doc__.splitlines()[0])
-    parser.add_argument("--claims", action="store_true", help="judge the lecture's sentences instead, in a minute")
-    parser.add_argument("--conventions", action="store_true", help="compare the definitions of four libraries instead")
-    parser.add_argument("--exactness", action="store_true", help="measure every formula in ULP instead, in two minutes")
-    parser.add_argument("--zoo", action="store_true", help="have wrong backward passes found and named, in a minute")
+    instead = parser.add_mutually_exclusive_group()
+    for name, what in INSTEAD.items():
+        instead.add_argument(f"--{name}", action="store_true", help=f"{what} instead")
     parser.add_argument("--quick", action="store_true", help=f"only every {QUICK}th case")
     parser.add_argument("--case", default="", metavar="PATTERN", help="only cases whose name contains PATTERN")
     parser.add_argument("--json", type=_writable, metavar="FILE", help="write every figure to FILE")

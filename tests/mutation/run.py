@@ -48,6 +48,8 @@ MEMORY = 4 << 30  # bytes, so that a mutant that never stops growing fails and h
 
 # Which tests have to notice: the module's own, and those of what is built on it where that is the way it is used.
 TESTS = {
+    "activations": ["activations", "exactness"],
+    "losses": ["losses", "exactness"],
     "perceptron": ["perceptron"],
     "layers": ["layers", "composites", "network"],
     "normalization": ["normalization", "layers", "network"],
