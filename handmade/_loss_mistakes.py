@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .activations import sigmoid, softmax
 from .losses import LOSSES, find_loss, loss_and_backward
-
-if TYPE_CHECKING:
-    from .mistakes import Step, Walk
+from .walk import Step, Walk
 
 Array = np.ndarray
 Gradients = dict[str, tuple[str, Array]]  # what it is called, what it does, and the gradient by the network's output

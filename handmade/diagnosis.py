@@ -21,9 +21,10 @@ from .differences import numerical_gradient
 from .gradients import check_gradient
 from .layers import Layer
 from .losses import Loss
-from .mistakes import Mistake, Walk, mistakes
+from .mistakes import Mistake, mistakes
 from .network import Network, check_finite_targets
 from .progress import progress_bar
+from .walk import Walk
 
 __all__ = ["Diagnosis", "Explanation", "diagnose_gradient"]
 

@@ -51,8 +51,9 @@ from .activations import sigmoid, softmax
 from .diagnosis import Diagnosis, diagnose_gradient
 from .layers import Dropout
 from .losses import Loss
-from .mistakes import Walk, mistakes
+from .mistakes import mistakes
 from .network import Network, check_finite_targets
+from .walk import Walk
 
 __all__ = ["Grade", "Item", "grade"]
 

@@ -10,7 +10,8 @@ import torch
 
 import handmade as hm
 from handmade import MLP, Network, diagnose_gradient
-from handmade.mistakes import Walk, mistakes
+from handmade.mistakes import mistakes
+from handmade.walk import Walk
 
 RNG = np.random.default_rng(7)
 X, LABELS = RNG.normal(size=(8, 4)), np.array([0, 2, 1, 1, 0, 2, 2, 1])

@@ -14,7 +14,8 @@ import pytest
 
 import handmade as hm
 from handmade.grading import grade
-from handmade.mistakes import Walk, mistakes
+from handmade.mistakes import mistakes
+from handmade.walk import Walk
 
 pytest_plugins = ["pytester"]
 
