@@ -58,7 +58,7 @@ def test_the_slope_of_an_activation_of_ones_own_is_measured():
 
     layer = Activation((power, lambda dH, A, out=None: 0 * dH))  # whose own backward is not asked
     A = np.array([[-2.0, 0.5, 3.0]])
-    assert np.abs(slope(layer, A) / (3 * A**2) - 1).max() <= 1e-10  # Richardson: h^4 of a cubic vanishes, eps / h is left
+    assert np.abs(slope(layer, A) / (3 * A**2) - 1).max() <= 1e-10  # of a cubic, eps / h is left
 
 
 def test_the_network_is_left_as_it_was():
