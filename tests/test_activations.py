@@ -320,6 +320,89 @@ def test_a_number_far_out_changes_no_bit_of_the_others(name, options, twin, dtyp
     np.testing.assert_array_equal(backward(name, ones, A, options)[:-1], backward(name, ones[1:], near, options))
 
 
+@table(ELEMENTWISE)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_number_is_the_same_to_the_bit_in_any_company(name, options, twin, dtype):
+    """Also where its own exponential is about to be taken in two factors: e^-64, of gelu at a = 11.3."""
+    f = ACTIVATIONS[name][0]
+    for a in np.concatenate([np.linspace(-66, -62, 41), np.linspace(-11.5, -11.1, 41)]).astype(dtype):
+        pairs = np.array([[a, 0], [a, -1000]], dtype)
+        H, dA = zip(*((f(A, **options)[0], backward(name, np.ones_like(A), A, options)[0]) for A in pairs), strict=True)
+        assert H[0] == H[1]
+        assert dA[0] == dA[1]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_largest_alpha_of_elu_is_quiet(dtype):
+    """alpha (e^a - 1) is at most alpha in size for a <= 0; e^2 alpha, which is not wanted, would overflow."""
+    alpha, A = float(np.finfo(dtype).max), np.array([-1e4, 2.0], dtype)
+    np.testing.assert_array_equal(activations.elu(A, alpha=alpha), np.array([-alpha, 2], dtype))
+    np.testing.assert_array_equal(activations.elu_backward(np.ones_like(A), A, alpha=alpha), [0, 1])
+
+
+@pytest.mark.parametrize("slope", [-0.5, 0.01])
+def test_the_zeros_of_leaky_relu_have_the_signs_of_torch(slope):
+    """The kink belongs to the left: f(0) is negative_slope times 0."""
+    zeros = np.array([0.0, -0.0])
+    expected = F.leaky_relu(torch.tensor(zeros), slope).numpy()
+    np.testing.assert_array_equal(np.signbit(activations.leaky_relu(zeros, slope)), np.signbit(expected))
+
+
+# ---- what the accuracy rests on --------------------------------------------------------------------------------------
+
+
+def test_the_exponential_of_single_precision_is_off_by_half_an_ulp():
+    """Rounded once, from double precision, which is off by 2^-29 of that itself; NumPy's own is off by two."""
+    D = -np.random.default_rng(12).uniform(0, 80, size=5000).astype(np.float32)
+    exact = np.exp(D.astype(np.float64))
+    found = activations._exp(D, np.empty_like(D))
+    assert found.dtype == np.float32
+    assert np.all(np.abs(found - exact) <= (0.5 + 2.0**-28) * np.spacing(exact.astype(np.float32)).astype(float))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_of_a_number_of_eight_binary_places_the_normal_density_splits_nothing_off(dtype):
+    """Its square is exact, so that the density is one exponential and one product, to the bit."""
+    X = np.arange(0, 11 * 256).astype(dtype) / 256
+    E, beyond = activations._normal_density(X)
+    plain = activations._exp(-X * X / 2, np.empty_like(X)) * (np.ones_like(X) / np.sqrt(2 * np.pi).astype(dtype))
+    np.testing.assert_array_equal(E * beyond, plain, strict=True)
+
+
+@pytest.mark.parametrize(("dtype", "grain"), [(np.float64, 256), (np.float32, 2)])
+def test_of_a_number_of_few_binary_places_gelu_tanh_splits_off_the_coefficients_alone(dtype, grain):
+    """V1 x + V3 x^3 with the short coefficients is exact: what is missing is what they have left out, to the bit."""
+    X = np.arange(0, 8 * grain).astype(dtype) / grain
+    E, beyond = activations._exp_of_minus_v(X)
+    short = activations._exp(-(activations._V1 * X + activations._V3 * (X * X * X)), np.empty_like(X))
+    rest = np.exp(-(activations._V1_REST * X + activations._V3_REST * X * X * X))
+    np.testing.assert_array_equal(E * beyond, short * rest, strict=True)
+
+
+@pytest.mark.parametrize(("dtype", "terms"), [(np.float64, len(activations._MILLS)), (np.float32, 14)])
+@pytest.mark.parametrize(
+    ("part", "call", "fewer"),
+    [("_mills_polynomial", activations.gelu, 0), ("_mills_quotient", lambda A: activations.gelu_backward(A, A), 1)],
+)
+def test_single_precision_takes_half_of_the_series(part, call, fewer, dtype, terms, monkeypatch):
+    """As many terms as it can hold: all the others together are less than a hundredth of its eps."""
+    taken, original = [], getattr(activations, part)
+    monkeypatch.setattr(activations, part, lambda single: taken.append(len(original(single))) or original(single))
+    call(np.linspace(-3, 3, 5, dtype=dtype))
+    assert taken == [terms - fewer]
+    assert np.abs(activations._MILLS[terms:]).sum() < np.finfo(np.float32).eps / 100
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.75, 0.5, -0.5, -3.0, 0.375, 0.125, -0.25])
+def test_the_sum_of_the_slope_is_taken_apart_only_near_its_root(factor):
+    """s (1 - w (1 - s)) as it is where it does not cancel, and the form without cancellation where it does."""
+    s = np.array([0.5])
+    minus_w = (factor - 1) / (1 - s)  # all of these are exact
+    apart = np.array([0.625])
+    expected = s * apart * (1 - s) if abs(factor) < 0.4 else s * factor
+    np.testing.assert_array_equal(activations._slope_below(s, minus_w, apart), expected)
+
+
 # ---- softmax --------------------------------------------------------------------------------------------------------
 
 LOGITS = arrays(np.float64, array_shapes(min_dims=1, max_dims=3, max_side=5), elements=st.floats(-1e4, 1e4))

@@ -373,6 +373,15 @@ def test_where_all_is_ignored_nothing_is_lost(weight, reduction):
     assert np.isnan(expected)
 
 
+def test_where_the_weights_sum_to_zero_the_mean_is_the_sum():
+    """With label smoothing the other classes cost something, and there is no weight to divide by (torch: nan)."""
+    Z, y, options = np.zeros((2, 2)), np.array([0, 0]), {"weight": np.array([0.0, 1.0]), "label_smoothing": 0.5}
+    value, gradient = both("cross_entropy", Z, y, **options)
+    assert value == pytest.approx(2 * 0.25 * np.log(2), rel=4 * EPS)
+    np.testing.assert_array_equal(gradient, [[0.125, -0.125]] * 2)
+    assert np.isnan(by_torch("cross_entropy", Z, y, "mean", **options)[0])
+
+
 def test_the_gradient_is_p_minus_y():
     """System 12, for one-hot targets; and with it the rows of the gradient sum to zero."""
     Z, y = RNG.normal(size=(5, 4)), RNG.integers(4, size=5)
@@ -691,3 +700,60 @@ def test_two_kinds_of_weights_are_not_mixed():
     weighted = functools.partial(LOSSES["cross_entropy"][0], weight=np.ones(2))
     with pytest.raises(ValueError, match="expected a loss without weight"):
         loss_and_backward(weighted, np.ones((3, 2)), np.zeros(3, int), np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "input", "target", "end"),
+    [
+        ("cross_entropy", SCORES, [0, 4, 1], "from 0 to 3, got 4"),
+        ("cross_entropy", SCORES, [0, 1], r"got shape \(2,\)"),
+        ("cross_entropy", ROW, [0], r"got \(1,\)"),
+        ("cross_entropy", SCORES, np.zeros((3, 5)), r"got \(3, 5\)"),
+        ("multi_margin_loss", SCORES, [[0, 1, 2]], r"got shape \(1, 3\)"),
+    ],
+)
+def test_a_hint_is_given_only_where_it_helps(name, input, target, end):
+    with pytest.raises(ValueError, match=f"{end}$"):
+        LOSSES[name][0](input, target)
+
+
+def test_a_value_outside_of_zero_and_one_is_named_without_a_hint_unless_one_is_given():
+    with pytest.raises(ValueError, match=r"p: expected values from 0 to 1, got 2$"):
+        losses.between_zero_and_one(np.array([0.5, 2.0]), "p")
+
+
+# ---- what is not done twice ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", functools.partial(cross_entropy, reduction="sum")], ids=str)
+def test_one_softmax_serves_both_numbers(loss, monkeypatch):
+    calls, original = [], losses.exp_below_the_largest
+    monkeypatch.setattr(losses, "exp_below_the_largest", lambda *a: calls.append(a) or original(*a))
+    loss_and_backward(loss, X, np.array([0, 1, 2, 0, 1, 2]))
+    assert len(calls) == 1
+
+
+def test_an_array_of_the_right_dtype_is_not_copied():
+    """Neither targets nor weights, which may be as large as the batch."""
+    assert losses._numbers(Y, "target", X) is Y
+    assert losses._numbers(Y.astype(np.float32), "target", X).dtype == X.dtype
+
+
+# ---- a loss of one's own ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("kind", [np.float64, np.float32, int, list])
+def test_the_gradient_of_a_loss_of_ones_own_gets_the_dtype_of_the_input(kind, dtype):
+    gradient = [[1, -2], [0, 3]] if kind is list else np.array([[1, -2], [0, 3]], kind)
+    _, dH = loss_and_backward((squares, lambda input, target: gradient), np.ones((2, 2), dtype), np.ones((2, 2), dtype))
+    np.testing.assert_array_equal(dH, np.array([[1, -2], [0, 3]], dtype), strict=True)
+
+
+def test_what_is_callable_but_has_no_name_is_no_loss_either():
+    class Squares:
+        def __call__(self, input, target):
+            return squares(input, target)
+
+    with pytest.raises(TypeError, match=r"loss: expected a name, a function of handmade\.losses"):
+        find_loss(Squares())
