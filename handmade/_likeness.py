@@ -68,6 +68,9 @@ WHOLES: dict[str, tuple[str, Callable[[Array, Array], Array]]] = {
     "rounded to integers": ("the numbers pass through an integer type", lambda t, c: np.round(t)),
     "rounded to float16": ("the numbers pass through a type of few digits", lambda t, c: t.astype(np.float16)),
     "rounded to four decimals": ("the numbers are rounded", lambda t, c: np.round(t, 4)),
+    "without sign": (FORMS["without sign"][0], lambda t, c: np.abs(t)),
+    "sign only": (FORMS["sign only"][0], lambda t, c: np.sign(t)),
+    "squared": (FORMS["squared"][0], lambda t, c: np.square(t)),
     "parameters in reverse": ("the order of the parameters is turned around", lambda t, c: t[::-1]),
 }
 
@@ -310,8 +313,13 @@ class Likeness:
         if max(begins, np.abs(steps / steps[0] - 1).max()) > 10 * self.relative:
             return None
         told = "the ratios, from the output down, are " + ", ".join(f"{r:.6g}" for r in known)
-        hint = "a factor that belongs to the update stands inside the chain rule"
-        return Part("learning rate in the chain rule", "every layer", hint, told, fitted=1)
+        if "learning rate" in self.facts and self._is(steps[0], self.facts["learning rate"]):
+            hint = "a factor that belongs to the update stands inside the chain rule"
+            return Part("learning rate in the chain rule", "every layer", hint, told)
+        factors = self._known_factors().items()
+        named = [(f"{name} in every layer", hint, 0) for name, (number, hint) in factors if self._is(steps[0], number)]
+        name, hint, fitted = (named or [("constant factor in every layer", "a factor is in every step back", 1)])[0]
+        return Part(name, "every layer", hint, told, fitted)
 
     def _normalized(self, groups: list[tuple[float, list[Block]]]) -> Part | None:
         """Every parameter of norm 1, each by a factor of its own."""
@@ -332,15 +340,20 @@ class Likeness:
                 for chosen in itertools.combinations(known.items(), count)
                 if (product := math.prod(number for _, (number, _) in chosen)) != 1 and self._is(ratio, product)
             ]
-            for chosen in named:
+            # Two factors make up many a number: beside them stands that it may be another. Not so with a mere sign.
+            certain = [count == 1 or "sign" in (name for name, _ in chosen) for chosen in named]
+            for chosen, is_certain in zip(named, certain, strict=True):
                 hints = dict.fromkeys(hint for _, (_, hint) in chosen)
-                yield Part(" and ".join(name for name, _ in chosen), where, "; ".join(hints), told)
-            if named:
+                name = " and ".join(name for name, _ in chosen)
+                yield Part(name, where, "; ".join(hints), told, fitted=int(not is_certain))
+            if any(certain):
                 return
         norm = float(np.linalg.norm(self.claimed))
         if ratio > 0 and len(blocks) == len(self.blocks) and any(self._is(norm, n) for n in ROUND_NORMS):
             hint = "the gradient has a length that it was given"
-            yield Part("clipped by norm", where, hint, f"{told}, which makes its norm {norm:g}")
+            if self.claimed.size > 1 and (ratio < 1 or self._is(norm, 1)):
+                name = "clipped by norm" if ratio < 1 else "normalized"
+                yield Part(name, where, hint, f"{told}, which makes its norm {norm:g}")
         yield Part("constant factor", where, "a constant factor is too much or missing", told, fitted=1)
 
     def _is(self, number: float, known: float) -> bool:

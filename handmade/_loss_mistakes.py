@@ -99,7 +99,7 @@ def _other_losses(H: Array, y: Array, name: str) -> Gradients:
                 dH = backward(H, target)
             except (ValueError, TypeError):  # takes other targets
                 continue
-            if other != name:
+            if other != name and dH.any():
                 found[f"gradient of {other}"] = ("the gradient at the output is that of another loss", dH)
     return found
 

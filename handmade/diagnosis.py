@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ._likeness import Block, Likeness, Part
+from ._likeness import Block, Likeness, Part, tolerance
 from ._network_loss import NetworkLoss
 from .differences import numerical_gradient
 from .gradients import check_gradient
@@ -32,6 +32,7 @@ Array = np.ndarray
 Found = Iterator[tuple[list[Part], int, float]]  # the mistakes, how many numbers were fitted, what is left
 
 CHANGES = "changes from call to call"
+SHARE = 0.01  # of the difference is all that an explanation may leave: what is left of rounding, rounding explains
 CHANCE = 1e-3  # an explanation that a random gradient would meet more often than this explains nothing
 
 
@@ -69,8 +70,9 @@ class Diagnosis:
 
     Attributes
     ----------
-    verdict : {"right", "named", "unknown"}
-        Unknown: the gradient is wrong, and no known mistake, alone or with another, explains it.
+    verdict : {"right", "named", "unknown", "undecided"}
+        Unknown: the gradient is wrong, and no known mistake, alone or with another, explains it. Undecided: no entry
+        could be compared, because of kinks or noise.
     wrong : list of str
         The wrong parameters in backward order: the first is the one to look at.
     explanations : list of Explanation
@@ -81,6 +83,10 @@ class Diagnosis:
         Up to which relative difference two gradients count as equal.
     tried : int
         How many comparisons were made.
+    undecided : int
+        How many entries could not be compared.
+    difference : float
+        The largest difference from the true gradient, relative to the largest entry of its parameter.
     """
 
     verdict: str
@@ -89,6 +95,8 @@ class Diagnosis:
     ratios: dict[str, str]
     tolerance: float
     tried: int
+    undecided: int
+    difference: float
 
     @property
     def first_wrong(self) -> str | None:
@@ -100,11 +108,16 @@ class Diagnosis:
 
     def __str__(self) -> str:
         if self.verdict == "right":
-            return f"RIGHT: equal to the true gradient within {self.tolerance:.0e}"
+            undecided = f"; {self.undecided} entries at a kink or in noise undecided" if self.undecided else ""
+            return f"RIGHT: equal to the true gradient within {self.tolerance:.0e}{undecided}"
+        if self.verdict == "undecided":
+            return "UNDECIDED: at no entry did the differences tell right from wrong"
         lines = [f"first wrong in backward order: {self.first_wrong}"] if self.wrong else []
         lines += [f"  {name}: {ratio}" for name, ratio in self.ratios.items()]
         if self.verdict == "unknown":
             lines.append(f"UNKNOWN: {self.tried} comparisons, and no known mistake or pair of them explains it")
+            if self.difference <= tolerance(single=True):
+                lines.append(f"it differs by at most {self.difference:.1e}, as much as float32 may lose")
         lines += [f"NAMED: {explanation}" for explanation in self.explanations[:5]]
         if len(self.explanations) > 1:
             count = len(self.explanations)
@@ -140,7 +153,8 @@ def diagnose_gradient(
     *arguments
         X, y and the claimed gradient; or theta and the claimed gradient. Theta and gradients are flat vectors, lists
         of arrays (W0, b0, W1, b1, ...), or dicts of arrays by name; NumPy, torch, or nested lists. Weights may be
-        laid out as (I, O). A gradient may also be a function of theta, which is then called three times.
+        laid out as (I, O), in a list or dict in which one of them is not square: else that cannot be seen. A gradient
+        may also be a function of theta, which is then called three times.
     loss, sample_weight, training
         As in `Network.loss_and_gradient`; for networks.
     batch_size, learning_rate : optional
@@ -254,23 +268,30 @@ def _blocks(arrays: Mapping[str, Array]) -> list[Block]:
     return blocks
 
 
-def _is_single(gradient) -> bool:
-    """Whether the numbers come from float32."""
+def _is_single(gradient, vector: Array) -> bool:
+    """Whether the numbers come from float32: by their dtype, or because each of them is one of float32's."""
     arrays = gradient.values() if isinstance(gradient, Mapping) else gradient
     arrays = arrays if isinstance(arrays, Iterable) and not hasattr(arrays, "dtype") else [arrays]
-    return any(str(getattr(array, "dtype", "")).endswith("float32") for array in arrays)
+    told = any(str(getattr(array, "dtype", "")).endswith("float32") for array in arrays)
+    with np.errstate(over="ignore"):
+        exact, fewer = (np.array_equal(vector, vector.astype(dtype)) for dtype in (np.float32, np.float16))
+    return told or (exact and not fewer)  # 0.5 is a number of every type
 
 
 def _claimed(gradient, theta: Callable[[], object], blocks: Sequence[Block]) -> tuple[Array, list[Part], bool]:
     """The claimed gradient; what is odd about the function that gives it, where it is one; whether it is float32."""
     if not callable(gradient):
-        return _flat(gradient, blocks), [], _is_single(gradient)
+        vector = _flat(gradient, blocks)
+        return vector, [], _is_single(gradient, vector)
     given = gradient(theta())
-    first, single = _flat(given, blocks), _is_single(given)  # a copy: the next call may write into the same arrays
+    first = _flat(given, blocks)  # a copy: the next call may write into the same arrays
+    single = _is_single(given, first)
     second, third = _flat(gradient(theta()), blocks), _flat(gradient(theta()), blocks)
     if np.array_equal(first, second, equal_nan=True):
         return first, [], single
     growth, size = second - first, np.abs(second).max()
+    if np.abs(growth).max() <= tolerance(single) * size:  # sums in another order round in another way
+        return first, [], single
     if np.allclose(third - second, growth, rtol=1e-9, atol=1e-12 * size):
         told, hint = "each call adds the same to what it returns", "what one call leaves behind, the next finds"
         return growth, [Part("gradients accumulate", "every call", hint, told)], single
@@ -317,7 +338,7 @@ def _of_function(f: Callable, theta, gradient, *, facts, progress) -> _Case:
         return f(shaped(vector))
 
     claimed, odd, single = _claimed(gradient, lambda: shaped(vector.copy()), blocks)
-    single = single or _is_single(theta)
+    single = single or _is_single(theta, vector)
     truth, allowed = np.zeros(vector.shape), np.full(vector.shape, np.inf)
     if np.isfinite(claimed).all():
         check = check_gradient(value, vector, claimed, entries=vector.size, progress=progress)
@@ -342,6 +363,8 @@ class _Case:
         like = self.like
         if not np.isfinite(like.claimed).all():
             return self._report("named", [self._explain([like.not_finite()], 0.0)], like.not_finite_blocks())
+        if not like.decided.any():
+            return self._report("undecided", [], [])
         wrong = [block.name for block in like.wrong_blocks(self.truth)]
         # Of numbers that change from call to call, none is worth an explanation.
         found = self._search(progress) if wrong and not any(part.name == CHANGES for part in self.odd) else []
@@ -351,7 +374,10 @@ class _Case:
 
     def _report(self, verdict: str, found: list[Explanation], wrong: list[str]) -> Diagnosis:
         ratios = self.like.ratios(self.truth) if wrong else {}
-        return Diagnosis(verdict, wrong, found, ratios, self.like.relative, self.like.compared)
+        like = self.like
+        undecided = int(np.sum(~like.decided))
+        difference = like.residual(self.truth)
+        return Diagnosis(verdict, wrong, found, ratios, like.relative, like.compared, undecided, difference)
 
     def _explain(self, parts: Sequence[Part], residual: float) -> Explanation:
         def joined(attribute: str, by: str) -> str:
@@ -412,7 +438,8 @@ class _Case:
         for parts, residual in self.like.ways(candidate, most):
             together = [*made, *parts]
             fitted = sum(part.fitted for part in together)
-            if together and self.like.chance(self.truth, fitted) < CHANCE:
+            explains = residual <= SHARE * self.like.residual(self.truth)
+            if together and explains and self.like.chance(self.truth, fitted) < CHANCE:
                 yield together, fitted, residual
 
 

@@ -331,6 +331,9 @@ class Neighbourhood:
     def __init__(self, f: Function, theta: Array) -> None:
         if theta.size == 0:
             raise ValueError("theta: expected at least one entry, got none")
+        if not callable(f):
+            told = "for that of a network, NetworkLoss(network, X, y)"
+            raise TypeError(f"f: expected a function of theta; {told}; got {f!r}")
         check_finite(theta, "theta")
         self.f, self.theta = f, theta
         self.base = self.at(theta)
@@ -351,6 +354,8 @@ class Neighbourhood:
         """f on a copy, which has to stay as it is."""
         handed = theta.copy()
         value = self.f(handed)
+        if hasattr(value, "detach"):  # torch's numbers hang on the graph that made them
+            value = value.detach().numpy()
         if not np.array_equal(handed, theta):
             i = tuple(np.argwhere(handed != theta)[0].tolist())
             told = f"theta[{', '.join(map(str, i))}] was {theta[i]} before the call and {handed[i]} after it"

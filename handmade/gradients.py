@@ -177,7 +177,8 @@ class GradientCheck:
     def _verdict(self) -> str:
         checked, wrong = self.total.checked, len(self.wrong)
         if self.passed:
-            return f"PASS: {checked} entries agree"
+            undecided = f", {len(self.undecidable)} undecided" if self.undecidable else ""
+            return f"PASS: {checked} entries agree{undecided}"
         if not wrong:
             return "UNDECIDED: at no entry did the differences tell right from wrong"
         failed = sum(not block.passed for block in self.blocks)

@@ -91,8 +91,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help=f"only every {QUICK}th case")
     parser.add_argument("--case", default="", metavar="PATTERN", help="only cases whose name contains PATTERN")
     parser.add_argument("--json", type=_writable, metavar="FILE", help="write every figure to FILE")
-    parser.add_argument("--seed", type=int, default=0, help="draws weights and data (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="draws weights and data (default 0)")
     return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 0, got {text!r}")
+    return int(text)
 
 
 def _writable(name: str) -> Path:

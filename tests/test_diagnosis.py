@@ -12,6 +12,7 @@ import handmade as hm
 from handmade import MLP, Network, diagnose_gradient
 from handmade.mistakes import mistakes
 from handmade.walk import Walk
+from reference.twin import twin
 
 RNG = np.random.default_rng(7)
 X, LABELS = RNG.normal(size=(8, 4)), np.array([0, 2, 1, 1, 0, 2, 2, 1])
@@ -173,7 +174,7 @@ LENGTH = np.sqrt(sum((g**2).sum() for g in f_gradient(THETA)))
          "every parameter", "theta[2]"),
         ([g - 0.01 * np.sign(t) * (t.ndim == 2) for g, t in zip(f_gradient(THETA), THETA, strict=True)],
          "L1 term missing or too small", "the weights", "theta[2]"),
-        ([g * 0.1 ** (2 - i // 2) for i, g in enumerate(f_gradient(THETA))], "learning rate in the chain rule",
+        ([g * 0.1 ** (2 - i // 2) for i, g in enumerate(f_gradient(THETA))], "constant factor in every layer",
          "every layer", "theta[2]"),
     ],
 )  # fmt: skip
@@ -239,6 +240,69 @@ def test_a_kink_is_no_mistake():
     assert diagnosis.verdict == "right"
     diagnosis = diagnose_gradient(lambda t: float(np.abs(t).sum()), kinked, -np.sign(kinked))
     assert names(diagnosis) == ["sign"]
+
+
+@pytest.mark.parametrize("claimed", [[5.0, -7.0, 9.0], [0.0, 0.0, 0.0]])
+def test_where_nothing_can_be_decided_nothing_is_right(claimed):
+    diagnosis = diagnose_gradient(lambda t: float(np.abs(t).sum()), np.zeros(3), np.array(claimed))
+    assert (diagnosis.verdict, bool(diagnosis), diagnosis.undecided) == ("undecided", False, 3)
+    assert str(diagnosis).startswith("UNDECIDED")
+
+
+def test_a_right_verdict_tells_what_was_left_undecided():
+    diagnosis = diagnose_gradient(lambda t: float(np.abs(t).sum()), np.array([0.0, 1.0]), np.array([5.0, 1.0]))
+    assert diagnosis.verdict == "right"
+    assert "1 entries at a kink or in noise undecided" in str(diagnosis)
+
+
+@pytest.mark.parametrize("case", ["deep tanh", "relu", "sigmoid, regression"])
+def test_a_right_gradient_of_torch_in_float32_is_right_also_as_lists(case):
+    network, y, loss = CASES[case]
+    module = twin(network).to(torch.float32)
+    output = module(torch.tensor(X, dtype=torch.float32))
+    target = torch.tensor(y) if loss == "cross_entropy" else torch.tensor(y, dtype=torch.float32)
+    getattr(torch.nn.functional, loss)(output, target).backward()
+    gradients = [parameter.grad for parameter in module.parameters()]
+    for form in gradients, [g.tolist() for g in gradients], [g.numpy().astype(float) for g in gradients]:
+        assert diagnose_gradient(network, X, y, form, loss=loss).verdict == "right"
+    wrong = diagnose_gradient(network, X, y, [(-g).tolist() for g in gradients], loss=loss)
+    assert names(wrong) == ["sign"]
+
+
+@pytest.mark.parametrize("size", [1e-16, 1e-14, 1e-10])
+def test_a_right_gradient_may_round_in_another_way_each_time(size):
+    network, y, loss = CASES["deep tanh"]
+    gradient, rng = network.loss_and_gradient(X, y, loss=loss)[1].copy(), np.random.default_rng(0)
+    diagnosis = diagnose_gradient(network, X, y, lambda theta: gradient * (1 + size * rng.normal(size=gradient.shape)))
+    assert diagnosis.verdict == "right"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rounding_in_float32_that_became_float64_is_never_given_a_name(seed):
+    network, y, loss = CASES["relu"]
+    gradient, rng = network.loss_and_gradient(X, y, loss=loss)[1], np.random.default_rng(seed)
+    noise = np.finfo(np.float32).eps * rng.normal(size=gradient.shape)
+    diagnosis = diagnose_gradient(network, X, y, gradient * (1 + 4 * noise), loss=loss)
+    assert diagnosis.explanations == []
+    assert diagnosis or "as much as float32 may lose" in str(diagnosis)
+
+
+def test_a_factor_that_lengthens_is_not_clipping():
+    longer = 5 / np.hypot(0.6**3, 0.8**3) * np.array([0.6, 0.8]) ** 3
+    diagnosis = diagnose_gradient(lambda t: float((t**4).sum()), np.array([0.6, 0.8]), longer)  # of norm 5
+    assert names(diagnosis) == ["constant factor"]
+
+
+def test_a_factor_that_two_facts_make_up_may_also_be_another():
+    diagnosis = diagnose_gradient(f, THETA, [3 * g for g in f_gradient(THETA)], batch_size=6)
+    assert set(names(diagnosis)) == {"factor 1/2 and times N", "constant factor"}
+
+
+def test_a_factor_in_every_layer_is_a_learning_rate_only_if_it_is_that():
+    claimed = [g * 0.25 ** (2 - i // 2) for i, g in enumerate(f_gradient(THETA))]
+    assert names(diagnose_gradient(f, THETA, claimed, learning_rate=0.25)) == ["learning rate in the chain rule"]
+    assert names(diagnose_gradient(f, THETA, claimed, batch_size=4)) == ["divided by N in every layer"]
+    assert names(diagnose_gradient(f, THETA, claimed)) == ["constant factor in every layer"]
 
 
 # ---- a network's own backward, and functions that change from call to call ------------------------------------------

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
+import warnings
 
 import numpy as np
 import pytest
 from test_gradients import ARCHITECTURES, LABELS, PROBABILITIES, REALS, TARGETS, X, build
 
 import handmade.losses as losses
-from handmade import Activation, Dense, Dropout, Network
-from handmade._network_loss import NetworkLoss
-from handmade.differences import METHODS, Neighbourhood, measured_noise, numerical_gradient, step_sweep
+from handmade import (
+    Activation,
+    BatchNorm,
+    Concatenate,
+    Dense,
+    Dropout,
+    LayerNorm,
+    Network,
+    Parallel,
+    Residual,
+    Sequential,
+)
+from handmade._network_loss import NetworkLoss, _row_wise
+from handmade.differences import METHODS, Neighbourhood, _best, measured_noise, numerical_gradient, step_sweep
 
 EPS = np.finfo(float).eps
 ORDERS = {"forward": 1, "central": 2, "richardson": 4}
@@ -104,9 +118,9 @@ def spoil_later():
     return f
 
 
-def drawn():
-    rng = np.random.default_rng(0)
-    return lambda theta: theta.sum() + 1e-9 * rng.random()
+def drifting():
+    calls = itertools.count()
+    return lambda theta: theta.sum() + 1e-9 * next(calls)
 
 
 @pytest.mark.parametrize(
@@ -119,15 +133,22 @@ def drawn():
         (f, {"indices": [0.5]}, TypeError, "indices: expected a list of integers"),
         (f, {"step": 0.0}, ValueError, "step: expected a number above 0, got 0.0"),
         (f, {"step": np.nan}, ValueError, "step: expected a number above 0, got nan"),
+        (f, {"step": np.inf}, ValueError, "step: expected a number above 0, got inf"),
         (lambda t: t, {}, TypeError, "the function: expected it to return one real number, got array"),
         (lambda t: None, {}, TypeError, "one real number, got None"),
         (lambda t: 1j, {}, TypeError, "one real number, got 1j"),
         (lambda t: np.inf, {}, ValueError, "the function: expected it to return a finite number, got inf"),
         (lambda t: 0.0 if t[0] == THETA[0] else np.nan, {}, ValueError, "a finite number, got nan"),
-        (drawn(), {}, ValueError, r"not deterministic: two calls gave .* and .*, [1-9]\.\de-10 apart"),
+        (drifting(), {}, ValueError, r"not deterministic: two calls gave .* and .*, 1\.0e-09 apart"),
         (spoil, {}, ValueError, r"changed its argument: theta\[1\] was -0.4604265.* before the call and 0.0395734"),
         (spoil_later(), {}, ValueError, r"changed its argument: theta\[0\] was .* before the call and -7.0 after it"),
         (lambda t: np.abs(t).sum(), {"method": "complex"}, TypeError, "analytic as written.*; it returned np.float64"),
+        (
+            lambda t: t.sum() if t.dtype.kind == "f" else t,
+            {"method": "complex"},
+            TypeError,
+            r"analytic as written.*; it returned array",
+        ),
         (lambda t: float(t.sum()), {"method": "complex"}, TypeError, "analytic as written.*raised ComplexWarning"),
         (
             lambda t: t.astype(float).sum() + 0 * t.sum(),
@@ -140,6 +161,71 @@ def drawn():
 def test_bad_input_is_named(f, options, error, match):
     with pytest.raises(error, match=match):
         numerical_gradient(f, THETA, **options)
+
+
+def test_the_entry_that_was_changed_is_named_by_its_place():
+    def spoil(theta):
+        theta[1, 2] = 5
+        return theta.sum()
+
+    with pytest.raises(ValueError, match=r"changed its argument: theta\[1, 2\] was 0.0 before the call and 5.0 after"):
+        numerical_gradient(spoil, np.zeros((2, 3)))
+
+
+def test_the_forward_difference_looks_at_one_side_alone():
+    """t^(3/2) ends at 0; (h^(3/2) - 0) / h is sqrt(h), where h is sqrt(eps)."""
+    slope = numerical_gradient(lambda t: t[0] ** 1.5, [0.0], method="forward")[0]
+    assert slope == pytest.approx(EPS**0.25, rel=4 * EPS)
+
+
+@pytest.mark.parametrize("theta", [[1, 2], np.array([1, 2], np.float32)], ids=["integers", "float32"])
+def test_the_function_is_asked_in_float64_whatever_theta_was(theta):
+    seen = set()
+
+    def f(theta):
+        seen.add(theta.dtype)
+        return (theta**2).sum()
+
+    numerical_gradient(f, theta)
+    step_sweep(f, theta)
+    assert seen == {np.dtype(float), np.dtype(complex)}
+
+
+def test_a_warning_of_another_kind_does_not_refuse_the_complex_step():
+    def warning(theta):
+        warnings.warn("slow", stacklevel=1)
+        return (theta**2).sum()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert numerical_gradient(warning, [3.0], method="complex")[0] == pytest.approx(6, rel=4 * EPS)
+
+
+class Squares:
+    """A function that can be asked for many values at once, one of them spoilt where an entry is moved to a number."""
+
+    def __init__(self, spoilt=None):
+        self.calls, self.spoilt = 0, spoilt
+
+    def __call__(self, theta):
+        self.calls += 1
+        return (theta**2).sum()
+
+    def moved(self, theta, indices, values):
+        found = (theta**2).sum() - theta[indices] ** 2 + values**2
+        return np.where(np.arange(len(values)) == self.spoilt, np.nan, found)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_function_that_has_moved_is_asked_for_all_values_at_once(method):
+    f = Squares()
+    assert numerical_gradient(f, THETA, method=method) == pytest.approx(2 * THETA, rel=1e-5)
+    assert f.calls == 2  # at theta, to see that it is deterministic
+
+
+def test_a_value_of_many_that_is_not_finite_is_named():
+    with pytest.raises(ValueError, match=r"expected it to return a finite number, got .*nan"):
+        numerical_gradient(Squares(spoilt=5), THETA)
 
 
 def test_an_empty_theta_is_named():
@@ -269,6 +355,48 @@ def test_layers_that_are_not_known_to_treat_rows_alike_are_not_short_cut(layers)
     assert_moved_one_by_one(NetworkLoss(network, X, LABELS), network.theta)
 
 
+@pytest.mark.parametrize(
+    ("layer", "in_training", "outside"),
+    [
+        (Dense(4, 4), True, True),
+        (LayerNorm(4), True, True),
+        (Activation("tanh"), True, True),
+        (Activation((mean_free, mean_free_backward)), False, False),
+        (Across("tanh"), False, False),
+        (Squared(4, 4), False, False),
+        (BatchNorm(4), False, True),
+        (Dropout(0.5), False, True),
+        (Sequential([Dense(4, 4), LayerNorm(4)]), True, True),
+        (Residual([Dense(4, 4), Across("tanh")]), False, False),
+        (Concatenate([Dense(4, 2), Dropout(0.5)]), False, True),
+        (Parallel([Dense(2, 3)], [Dense(2, 3), BatchNorm(3)]), False, True),
+        (Parallel([Dense(2, 3)], [Dense(2, 3), Activation("tanh")]), True, True),
+    ],
+    ids=lambda value: value if isinstance(value, bool) else type(value).__name__,
+)
+def test_a_layer_treats_rows_alike_if_all_inside_do_and_nothing_depends_on_the_batch(layer, in_training, outside):
+    assert (_row_wise(layer, True), _row_wise(layer, False)) == (in_training, outside)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_many_entries_below_composites_are_the_same_as_one_by_one(training):
+    above = Residual([Dense(4, 4, rng=1), Dropout(0.3, rng=5)]), Parallel([Dense(2, 3, rng=2)], [BatchNorm(2)])
+    network = Network([Dense(4, 4, rng=0), Activation("tanh"), *above, Concatenate([Dense(5, 1, rng=3)])])
+    assert_moved_one_by_one(NetworkLoss(network, X, LABELS, training=training), network.theta)
+
+
+@pytest.mark.parametrize(("block", "size"), [(1, 1), (27, 1), (28, 1), (84, 3), (111, 3), (112, 4)])
+def test_variants_are_computed_in_parts_of_as_many_numbers_as_fit_into_a_block(block, size):
+    """Of 7 rows by 4 units each."""
+
+    class Small(NetworkLoss):
+        BLOCK = block
+
+    network = build("tanh", np.float64)
+    parts = Small(network, X, LABELS)._split(np.arange(10), network)
+    assert [part.tolist() for part in parts] == [list(range(10))[k : k + size] for k in range(0, 10, size)]
+
+
 class Halved(Network):
     def forward(self, X, training=False):
         return super().forward(X, training) / 2
@@ -338,6 +466,132 @@ def test_a_function_without_noise_has_none():
     assert measured_noise(lambda t: 0.0) == 0
 
 
+def of_steps(values, later=0.0):
+    """A function that takes these values at k times 1e-12, and one value far away."""
+    return lambda t: float(values[round(t * 1e12)]) if t < 1e-11 else later
+
+
+SIGNS = (-1.0) ** np.arange(8)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (SIGNS, 2 / math.sqrt(2)),  # k-th differences of 2^k: by the first, as all levels agree
+        (SIGNS + 1000.0 * np.arange(8) ** 3, 16 * 24 / math.sqrt(math.factorial(8))),  # by the first that are no slope
+        ([0, 9, 8, 3, 1, 5, 8, 9], math.sqrt(137 / 7 * 1 / 2)),  # three levels agree, within 2.7; the fourth is far
+        ([7, 1, 0, 2, 6, 8, 9, 8], math.sqrt(47 / 6 * 4 / 24)),  # the first three are 4.4 apart: by the second
+        ([0, 0, 1, 1, 2, 2, 3, 4], math.sqrt(5 / 6 * 4 / 24)),  # differences of one sign are a slope: by the second
+        ([0, 0, -1, -1, -2, -2, -3, -4], math.sqrt(5 / 6 * 4 / 24)),
+    ],
+    ids=["signs", "signs on a cubic", "three levels", "not within four", "up", "down"],
+)
+def test_noise_is_told_by_the_first_differences_that_are_no_slope(values, expected):
+    """The k-th differences of noise have (2k)! / (k!)^2 times its variance."""
+    assert measured_noise(of_steps(values)) == pytest.approx(expected, rel=8 * EPS, abs=0)
+
+
+@pytest.mark.parametrize(("value", "stair"), [(1 + 2**-30, 2**-30), (3.0, 3 * 2**-23), (-0.75, 0.75 * 2**-23)])
+def test_a_function_that_does_not_move_stands_on_a_stair(value, stair):
+    """Of the height of its last bit, at most float32's; uniform on it, the standard deviation is 1 / sqrt(12) of it."""
+    points = []
+
+    def constant(t):
+        points.append(t)
+        return value
+
+    assert measured_noise(constant) == pytest.approx(stair / math.sqrt(12), rel=4 * EPS, abs=0)
+    expected = np.outer(10.0 ** np.arange(-12, -1, 2), np.arange(8)).reshape(-1)
+    assert np.array(points) == pytest.approx(expected, rel=16 * EPS, abs=0)
+
+
+def test_where_more_than_half_of_the_steps_are_flat_the_spacing_is_wider():
+    assert measured_noise(of_steps([1, 1, 1, 2, 2, 3, 3, 4], later=1.0)) == pytest.approx(2**-23 / math.sqrt(12))
+
+
+def test_a_wild_function_is_looked_at_more_closely():
+    """All differences of the exponential are positive, down to where rounding hides the fourth."""
+    points = []
+
+    def wild(t):
+        points.append(t)
+        return math.exp(1e12 * t)
+
+    assert measured_noise(wild) <= 4 * EPS
+    assert points[1:33:8] == pytest.approx([1e-12, 1e-13, 1e-14, 1e-15], rel=16 * EPS, abs=0)
+
+
+def test_noise_is_measured_along_random_directions_each_entry_by_its_size():
+    theta, points, rng = np.array([0.5, 1e6, -1e6, 0.0] * 5), [], np.random.default_rng(0)
+
+    def noisy(t):
+        points.append(t)
+        return rng.normal()
+
+    near = Neighbourhood(lambda t: 0.0, theta)
+    near.f = noisy
+    near.noise(np.arange(12))
+    moved = np.array(points[1:8]) - theta
+    assert np.all(moved[:, 12:] == 0)  # the entries that were not asked for
+    ways = moved[-1, :12] / (7e-12 * np.maximum(1, np.abs(theta[:12])))
+    assert ways.min() < -0.5 and ways.max() > 0.5 and np.abs(ways).max() < 1.0001  # theta + h is rounded, by eps theta
+    assert len(set(ways.tolist())) == 12
+    assert near.noise(np.arange(12)) != 0
+
+
+def test_the_same_function_has_the_same_noise():
+    first, second = (
+        Neighbourhood(lambda t: np.exp(t).sum() + 1e-6 * np.sin(1e14 * t.sum()), THETA).noise(np.arange(40))
+        for _ in range(2)
+    )
+    assert first == second
+
+
+H = 1 / 8  # relative to entries of 0: every number below is exact
+CUBE, FIFTH = H**2, H**4
+
+
+@pytest.mark.parametrize(
+    ("method", "of", "value", "truncation", "change", "roughness", "sides"),
+    [
+        ("forward", "cube", CUBE / 16, 3 * CUBE / 8, 3 * CUBE / 16, 15 * CUBE / 16, (CUBE / 16, CUBE / 16)),
+        ("central", "cube", CUBE / 16, CUBE / 8, 3 * CUBE / 16, 15 * CUBE / 16, (CUBE / 16, CUBE / 16)),
+        ("richardson", "cube", 0, 0, 0, 15 * CUBE / 16, (CUBE / 16, CUBE / 16)),
+        ("richardson", "fifth", -FIFTH / 64, FIFTH / 32, 15 * FIFTH / 64, 255 * FIFTH / 256, (FIFTH / 256,) * 2),
+        ("forward", "square", H / 4, H / 2, H / 4, 0, (-H / 4, H / 4)),
+        ("central", "square", 0, 0, 0, 0, (-H / 4, H / 4)),
+        ("forward", "kink", 6, 0, 8, 8, (2, 6)),
+        ("central", "kink", 4, 0, 8, 8, (2, 6)),
+        ("richardson", "kink", 4, 0, 8, 8, (2, 6)),
+        ("central", "bend", 4, 0, 8, 8, (6, 2)),
+        ("forward", "bend", 2, 0, 8, 8, (6, 2)),
+    ],
+)
+def test_a_measurement_by_three_steps_in_numbers(method, of, value, truncation, change, roughness, sides):
+    """By the slopes with h, h/2 and h/4; of a kink, the two gaps of 4 bend by |2 * 4 - 4| each, and nothing closes."""
+    pieces = {
+        "cube": lambda t: t**3,
+        "fifth": lambda t: t**5,
+        "square": lambda t: t**2,
+        "kink": lambda t: max(2 * t, 6 * t),
+        "bend": lambda t: min(2 * t, 6 * t),
+    }
+    slope = {"cube": CUBE, "fifth": FIFTH, "square": H, "kink": 6, "bend": 6}[of]  # the steepest, which is over h
+    near = Neighbourhood(lambda t: 4 + sum(piece(x) for piece, x in zip(pieces.values(), t, strict=True)), np.zeros(5))
+    i = list(pieces).index(of)
+    weights = {"forward": 2, "central": 1, "richardson": 1.5}[method]  # |coefficients| by the smallest step, h/4
+    for noise, error in (0.0, 2 * EPS * (4 + slope * H)), (1e-3, 4e-3):
+        m = near.measure(np.arange(5), method, H, noise)
+        found = [column[i] for column in (m.value, m.truncation, m.doubt, m.roughness, m.left, m.right)]
+        assert found == [value, truncation, change, roughness, *sides]
+        assert m.rounding[i] == pytest.approx(weights * error / (H / 4), rel=4 * EPS, abs=0)
+
+
+def test_a_slope_of_zero_has_no_sign():
+    left, right = Neighbourhood(lambda t: 3.0, THETA).both_sides(np.arange(40), np.full((1, 40), 0.1))
+    assert not np.signbit(left).any() and not np.signbit(right).any()
+
+
 @pytest.mark.parametrize("step", [1e-2, 1e-3, 1e-5, 1e-7, 1e-9])  # at larger ones, h^p alone is not the truncation
 @pytest.mark.parametrize("method", ORDERS)
 def test_a_measurement_is_as_good_as_it_says_at_every_step(method, step):
@@ -391,7 +645,7 @@ def test_truncation_falls_and_rounding_grows_along_the_steps():
     sweep = step_sweep(f, THETA, 3)
     for method, order in ORDERS.items():
         steps, errors = sweep.steps[method], np.abs(sweep.estimates[method] - slopes(THETA)[3])
-        assert steps[0] == 0.1 and steps[-1] == pytest.approx(1e-14)
+        assert steps == pytest.approx(10 ** np.linspace(-1, -14, 27), rel=1e-12, abs=0)
         assert errors[0] / errors[2] == pytest.approx(10**order, rel=0.2)  # two steps are a decade
         assert errors[-6:].mean() > 1e4 * errors.min()
 
@@ -419,7 +673,54 @@ def test_the_table_of_a_sweep():
     assert refused[4].startswith("complex     the complex step needs a function analytic as written")
 
 
-@pytest.mark.parametrize("steps", [[], [0.1, 0.0], [-0.1], [[0.1]], [np.nan]])
+@pytest.mark.parametrize(
+    ("f", "method", "estimate", "truncation", "rounding"),
+    [
+        (lambda t: t[0] ** 2, "forward", H, 2 * H, 2 * 2 * EPS * H),
+        (lambda t: max(t[0], 0.0) ** 2, "forward", H, 2 * H, 2 * 2 * EPS * H),
+        (lambda t: min(t[0], 0.0) ** 2, "forward", 0, 0, 2 * 2 * EPS * H),
+        (lambda t: t[0] ** 3, "central", CUBE, 2 * CUBE, 2 * EPS * CUBE),
+        (lambda t: t[0] ** 5, "richardson", -FIFTH / 4, FIFTH / 2, 1.5 * 2 * 2 * EPS * FIFTH),
+    ],
+    ids=["square", "square above", "square below", "cube", "fifth"],
+)
+def test_one_step_of_a_sweep_in_numbers(f, method, estimate, truncation, rounding):
+    """Twice the truncation that the estimates of h and h/2 show; twice eps of the largest value over the step."""
+    accuracy = step_sweep(f, [0.0], steps=[H]).methods[method]
+    assert (accuracy.step, accuracy.estimate) == (H, estimate)
+    assert accuracy.truncation == pytest.approx(truncation, rel=4 * EPS, abs=0)
+    assert accuracy.rounding == pytest.approx(rounding, rel=4 * EPS, abs=0)
+
+
+def test_the_complex_step_of_a_sweep_in_numbers():
+    """Im (ih)^3 / h = -h^2: the truncation is seen at 1/8 and followed by its square; 8 eps of it are rounding."""
+    sweep = step_sweep(lambda t: t[0] ** 3, [0.0], steps=[H])
+    accuracy = sweep.methods["complex"]
+    assert sweep.steps["complex"].tolist() == [H, 1e-20] and sweep.estimates["complex"][0] == -CUBE
+    assert (accuracy.method, accuracy.step) == ("complex", 1e-20)
+    found = [accuracy.estimate, accuracy.truncation, accuracy.rounding]
+    assert found == pytest.approx([-1e-40, 2e-40, 8 * EPS * 1e-40], rel=16 * EPS, abs=0)
+
+
+@pytest.mark.parametrize(("change", "truncation"), [(20.5, 20.5), (20, 0)])
+def test_a_change_counts_where_it_is_more_than_twenty_times_the_rounding(change, truncation):
+    """From h to h/2 the forward difference loses half of its error: the change is twice two times the difference."""
+    one = np.array([change / 4])
+    assert _best("forward", np.ones(1), one, 0 * one, 1, np.ones(1)).truncation == truncation
+
+
+def test_a_step_at_which_more_is_seen_than_follows_from_smaller_ones_is_not_the_best():
+    """At 1.01 the change is 100, and not the 30.3 that follow from 30 at 1."""
+    one, rounding = np.array([100.0, 30.0]) / 4, np.array([0.1, 1.4])
+    best = _best("forward", np.array([1.01, 1.0]), one, 0 * one, 1, rounding)
+    assert (best.step, best.truncation, best.rounding) == (1.0, 30.0, 1.4)
+
+
+def test_steps_in_integers_are_steps():
+    assert step_sweep(f, THETA, steps=[1, 2]).steps["forward"].dtype == np.float64
+
+
+@pytest.mark.parametrize("steps", [[], [0.1, 0.0], [-0.1], [[0.1]], [np.nan], [np.inf]])
 def test_steps_that_are_no_steps_are_named(steps):
     with pytest.raises(ValueError, match="steps: expected a list of numbers above 0, got"):
         step_sweep(f, THETA, steps=steps)

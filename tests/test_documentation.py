@@ -31,7 +31,7 @@ def test_examples_in_docstrings(name):
 
 @pytest.mark.parametrize("document, least", [("README.md", 25), ("docs/conventions.md", 8)])
 def test_examples_in_documents(document, least):
-    outcome = doctest.testfile(str(ROOT / document), module_relative=False, globs={"hm": hm})
+    outcome = doctest.testfile(str(ROOT / document), module_relative=False)
     assert outcome.attempted >= least
     assert outcome.failed == 0
 

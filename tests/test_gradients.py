@@ -13,6 +13,7 @@ from handmade import (
     Activation,
     Concatenate,
     Dense,
+    Dropout,
     GradientCheck,
     LayerNorm,
     Network,
@@ -235,6 +236,18 @@ def test_a_wrong_block_is_found_and_named(spoil, failing, dtype):
     assert not result.total.passed
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weight", [None, [0.5, 0, 1, 2, 3, 0.25, 1]], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("training", [True, False])
+def test_neither_weights_nor_dropout_hide_a_wrong_block(training, weight, dtype):
+    """What a float32 gradient may be off is the rounding of the same pass, with the same options."""
+    faulty = Faulty(5, 3, spoil=scale_all("dW", 1.01), rng=2)
+    network = Network([Dense(4, 5, rng=1), Dropout(0.4, rng=4), Activation("tanh"), faulty], dtype=dtype)
+    result = check_gradient(network, X, LABELS, training=training, sample_weight=weight)
+    assert [block.name for block in result.blocks if not block.passed] == ["3.weight"]
+    assert len(result.wrong) + len(result.undecidable) == 15
+
+
 @pytest.mark.parametrize(("f", "gradient"), FUNCTIONS.values(), ids=FUNCTIONS.keys())
 @pytest.mark.parametrize("factor", [1.0005, 0.9995, -1, 2, 0])
 def test_one_wrong_entry_of_a_function_is_found_and_named(f, gradient, factor):
@@ -280,6 +293,33 @@ def test_at_a_kink_an_entry_is_undecidable_not_wrong(claimed):
     )
     assert result.worst.name == "theta[1]"
     assert (result.blocks[0].checked, result.blocks[0].size) == (1, 2)
+
+
+@pytest.mark.parametrize("kinks", [1, 3, 4])
+def test_the_table_shows_three_kinks_and_counts_the_others(kinks):
+    result = check_gradient(lambda t: float(np.abs(t).sum()), np.zeros(kinks), np.zeros(kinks))
+    lines = str(result).splitlines()
+    assert lines[1].split()[:2] == ["theta", f"0/{kinks}"] and lines[1].endswith("  undecided")
+    told = [line for line in lines if line.startswith("undecidable: theta[")]
+    assert len(told) == min(kinks, 3)
+    assert [line for line in lines if line.endswith(" more")] == ["undecidable: 1 more"] * (kinks - 3)
+
+
+def test_the_gradient_of_nothing_is_zero():
+    """Not even rounding is left to explain a difference: zero is right, and anything else wrong."""
+    assert check_gradient(lambda t: 0.0, [1.0, 2.0], [0.0, 0.0]).total.checked == 2
+    assert [entry.index for entry in check_gradient(lambda t: 0.0, [1.0, 2.0], [0.0, 1e-9]).wrong] == [1]
+
+
+def test_the_function_is_asked_in_float64_whatever_theta_was():
+    seen = set()
+
+    def f(theta):
+        seen.add(theta.dtype)
+        return float(theta @ theta)
+
+    assert check_gradient(f, [1, 2], [2, 4])
+    assert seen == {np.dtype(float)}
 
 
 def test_relu_exactly_at_zero_in_a_network():
@@ -500,6 +540,29 @@ def test_the_table_of_a_wrong_gradient():
 # ---- bad input ---------------------------------------------------------------------------------------------
 
 
+def test_a_gradient_that_grows_from_call_to_call_is_named():
+    total, calls = np.zeros(2), []
+
+    def accumulated(theta):
+        total[:] += 2 * theta
+        return total
+
+    with pytest.raises(ValueError, match=r"two calls gave .*1\.0.*, \.\.\. and .*2\.0.*, \.\.\., 2\.0e\+00 apart; "):
+        check_gradient(lambda t: float(t @ t), [0.5, 1.0], accumulated)
+
+    def growing(theta):
+        calls.append(1)
+        return np.ones(len(calls))
+
+    with pytest.raises(ValueError, match="of two shapes; "):
+        check_gradient(lambda t: float(t @ t), [0.5, 1.0], growing)
+
+
+def test_a_gradient_function_that_gives_nan_is_not_finite_rather_than_not_deterministic():
+    with pytest.raises(ValueError, match=r"gradient: expected .*finite"):
+        check_gradient(lambda t: float(t @ t), [0.5, 1.0], lambda t: t * np.nan)
+
+
 def noisy():
     generator = np.random.default_rng(0)
     return lambda theta: float(theta.sum() + generator.normal())
@@ -669,6 +732,13 @@ def test_entries_that_the_complex_step_finds_zero_are_measured_again():
     claimed[1] = 0.01
     entry = check_gradient(NetworkLoss(network, dark, LABELS), network.theta, claimed, method="complex").worst
     assert (entry.index, entry.verdict, entry.claimed, entry.measured) == (1, "wrong", 0.01, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_the_complex_step_confirms_needs_no_differences(dtype):
+    """It has one slope, and no two sides."""
+    worst = check_gradient(build("tanh", dtype), X, LABELS, method="complex").worst
+    assert (worst.verdict, worst.left, worst.right) == ("right", worst.measured, worst.measured)
 
 
 @pytest.mark.parametrize("claimed", [0.0, 1.0])
