@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import importlib
 import json
@@ -13,9 +14,21 @@ import pytest
 
 import benchmarks.papers
 import handmade as hm
-from benchmarks.papers import family, family_trees, local_minimum, perceptron, results, symmetry, xor
+from benchmarks.papers import (
+    depth,
+    family,
+    family_trees,
+    images,
+    local_minimum,
+    mnist,
+    perceptron,
+    results,
+    symmetry,
+    xor,
+)
 from benchmarks.papers.__main__ import main
-from benchmarks.papers.experiment import Experiment, Row, Size
+from benchmarks.papers.experiment import Experiment, Group, Row, Size
+from benchmarks.papers.noise import GaussianNoise, UnscaledBatchNorm
 from benchmarks.papers.recipe import SUMMED, at_most, learn, mlp
 from benchmarks.papers.registry import EXPERIMENTS
 from benchmarks.papers.side_by_side import SideBySide, summed_error
@@ -237,6 +250,300 @@ def test_drawn_data_have_the_margin_they_are_said_to_have():
     assert perceptron.novikoff(X, y, w) == (np.linalg.norm(X, axis=1).max() / margins.min()) ** 2
 
 
+# ---- images: from files or from the library ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The bundled digits, as if they were MNIST's four files."""
+    X, y = hm.load_digits()
+    pixels, labels = (255 * X).round().astype(np.uint8).reshape(-1, 8, 8), y.astype(np.uint8)
+    parts = (pixels[:1400], labels[:1400], pixels[1400:], labels[1400:])
+    for (name, _), part in zip(images.FILES.values(), parts, strict=True):
+        hm.data.save_idx(tmp_path / f"{name}.gz", part)
+    return tmp_path
+
+
+def file(folder, what):
+    return folder / f"{images.FILES[what][0]}.gz"
+
+
+def test_images_are_read_scaled_and_not_taken_for_mnist(folder):
+    X, y = hm.load_digits()
+    found = images.read(folder)
+    assert found.name not in (images.MNIST, images.DIGITS)
+    assert found.X.shape == (1400, 64) and found.X_test.shape == (397, 64) and found.X.dtype == np.float32
+    assert np.abs(found.X - X[:1400]).max() < 0.5 / 255 + 1e-7, "pixels were rounded to 1/255"
+    np.testing.assert_array_equal(np.concatenate([found.y, found.y_test]), y)
+
+
+def test_files_may_be_compressed_or_not(folder):
+    path = file(folder, "test labels")
+    hm.data.save_idx(path.with_suffix(""), hm.load_idx(path))
+    path.unlink()
+    assert len(images.read(folder).y_test) == 397
+
+
+def test_choices_are_made_without_the_test_set(folder):
+    found = images.read(folder)
+    part = found.for_choices()
+    assert len(part.X_test) == found.held_out == 233
+    np.testing.assert_array_equal(np.concatenate([part.X, part.X_test]), found.X)
+    np.testing.assert_array_equal(np.concatenate([part.y, part.y_test]), found.y)
+
+
+def missing(folder):
+    file(folder, "training labels").unlink()
+
+
+def truncated(folder):
+    path = file(folder, "training images")
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def truncated_before_compression(folder):
+    path = file(folder, "training images")
+    array = hm.load_idx(path)
+    plain = path.with_suffix("")
+    hm.data.save_idx(plain, array)
+    plain.write_bytes(plain.read_bytes()[:-64])
+    path.unlink()
+
+
+def wrong_magic(folder):
+    file(folder, "test images").write_bytes(b"\x89PNG and so on")
+
+
+def swapped(folder):
+    a, b = file(folder, "test images"), file(folder, "test labels")
+    content = a.read_bytes(), b.read_bytes()
+    a.write_bytes(content[1])
+    b.write_bytes(content[0])
+
+
+def labels_of_the_other_set(folder):
+    file(folder, "training labels").write_bytes(file(folder, "test labels").read_bytes())
+
+
+def shuffled_labels(folder):
+    path = file(folder, "training labels")
+    hm.data.save_idx(path, np.random.default_rng(0).permutation(hm.load_idx(path)))
+
+
+def eleventh_class(folder):
+    path = file(folder, "test labels")
+    labels = hm.load_idx(path)
+    labels[7] = 10
+    hm.data.save_idx(path, labels)
+
+
+def another_size(folder):
+    path = file(folder, "test images")
+    hm.data.save_idx(path, hm.load_idx(path)[:, :7])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (missing, "expected train-labels-idx1-ubyte.gz or train-labels-idx1-ubyte in"),
+        (truncated, "damaged gzip file"),
+        (truncated_before_compression, "the file is cut short"),
+        (wrong_magic, "expected an IDX file"),
+        (swapped, "expected test images, uint8 of 3 dimensions, got uint8 of shape (397,)"),
+        (labels_of_the_other_set, "expected a label for each of the 1400 images"),
+        (shuffled_labels, "the labels are in another order"),
+        (eleventh_class, "expected labels from 0 to 9, got 10 in row 7"),
+        (another_size, "expected images of (8, 8)"),
+    ],
+)
+def test_damaged_data_are_said_before_any_work(folder, tmp_path, capsys, damage, message):
+    damage(folder)
+    with pytest.raises(SystemExit, match="2"):
+        main(["mnist", "--quick", "--data", str(folder), "--out", str(tmp_path / "new")])
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_data_folder_that_is_none_is_said_before_any_work(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["mnist-linear", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "new")])
+    assert "expected a folder with MNIST's IDX files" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+# ---- MNIST's rows ---------------------------------------------------------------------------------------------------
+
+
+def test_every_published_figure_of_the_table_has_its_row():
+    assert sorted(recipe.published for recipe in mnist.RECIPES) == sorted(
+        [12.0, 4.7, 4.5, 3.05, 2.95, 1.6, 1.51, 1.53, 1.60, 1.35, 1.25, 1.06, 0.95]
+    )
+
+
+def test_the_networks_are_what_their_rows_say():
+    built = {recipe.name: mnist.build(recipe, 784, np.random.default_rng(0)) for recipe in mnist.RECIPES}
+    for recipe in mnist.RECIPES:
+        dense = [layer for layer in built[recipe.name].layers if isinstance(layer, hm.Dense)]
+        assert [layer.neuron_count for layer in dense] == [*recipe.hidden, 10], recipe.name
+        drops = [layer.p for layer in built[recipe.name].layers if isinstance(layer, hm.Dropout)]
+        assert drops == ([0.2, 0.5, 0.5, 0.5] if "dropout" in recipe.name else []), recipe.name
+    assert built["mnist-linear"].parameter_count == 7850
+    best_published = 784 * 8192 + 8192**2 + 8192 * 10
+    assert round(best_published / built["mnist-best"].weight_count) == 48, "as the recipe of the group says"
+
+
+def test_squared_error_has_a_target_of_one_for_the_class_and_minus_one_for_the_others():
+    recipe = next(recipe for recipe in mnist.RECIPES if recipe.name == "mnist-300-mse")
+    (row,) = mnist.targets(recipe, np.array([3]))
+    assert row.tolist() == [-1, -1, -1, 1, -1, -1, -1, -1, -1, -1]
+    assert mnist.build(recipe, 64, np.random.default_rng(0)).layers[-1].function == "tanh"
+
+
+def recipe_and_images(**changes):
+    recipe = next(recipe for recipe in mnist.RECIPES if recipe.name == "mnist-800")
+    return dataclasses.replace(recipe, hidden=(20,), **changes), images.read(None)
+
+
+def test_max_norm_bounds_the_hidden_units_and_not_the_outputs():
+    recipe, data = recipe_and_images(max_norm=0.5)
+    network, _ = mnist.train(recipe, data, np.random.default_rng(0), lambda *news: None, 5)
+    norms = [np.linalg.norm(layer.W, axis=1).max() for layer in network.layers if isinstance(layer, hm.Dense)]
+    assert norms[0] < 0.5 + 1e-6 < norms[1]
+
+
+@pytest.mark.parametrize("module", [mnist, depth])
+def test_ctrl_c_within_a_run_ends_the_run_though_fit_returns_what_it_has_learnt(module, monkeypatch):
+    def interrupted(self, theta, gradient):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hm.Adam, "step", interrupted)
+    recipe, data = recipe_and_images()
+    with pytest.raises(KeyboardInterrupt):
+        if module is mnist:
+            mnist.train(recipe, data, np.random.default_rng(0), lambda *news: None, 5)
+        else:
+            depth.one_run(np.random.default_rng(0), 8, lambda *news: None, data)
+
+
+def test_early_stopping_says_for_how_many_epochs_all_images_are_trained_on():
+    recipe, data = recipe_and_images(patience=2, lr=0.1, epochs=40, candidates=({},))
+    judged = mnist.judge(recipe, {}, np.random.default_rng(0), 40, lambda *news: None, images=data)
+    assert 0 < judged["epochs"] < 40
+    choices = [{"settings": {}, **judged}]
+    (run,) = mnist.run(recipe, [np.random.default_rng(1)], 40, lambda *news: None, images=data, choices=choices)
+    assert run["epochs"] == judged["epochs"]
+
+
+def test_candidates_are_judged_without_the_test_set_and_the_best_is_taken():
+    recipe, data = recipe_and_images(epochs=5)
+    poisoned = dataclasses.replace(data, X_test=data.X_test * np.nan)  # the door refuses what is not finite
+    candidates = [{"lr": 1e-9}, {"lr": 0.01}, {"lr": 1e-8}]
+    choices = [
+        {"settings": settings}
+        | mnist.judge(recipe, settings, np.random.default_rng(0), 5, lambda *news: None, images=poisoned)
+        for settings in candidates
+    ]
+    assert min(choices, key=lambda choice: choice["error"])["settings"] == {"lr": 0.01}
+    (run,) = mnist.run(recipe, [np.random.default_rng(1)], 5, lambda *news: None, images=data, choices=choices)
+    assert run["error"] < 20, "only the second learns anything"
+
+
+def test_a_row_is_met_by_the_mean_on_mnist_alone():
+    recipe = next(recipe for recipe in mnist.RECIPES if recipe.name == "mnist-800")
+    runs = [{"row": recipe.name, "data": images.MNIST, "error": error, "minutes": 1.0} for error in (1.5, 1.7)]
+    (met,) = mnist.table(recipe, runs)
+    assert (met.met, met.published, met.ours) == (True, "1.6 %", "mean 1.600 %")
+    runs[0]["error"] = 1.51
+    assert mnist.table(recipe, runs)[0].met is False
+    (row,) = mnist.table(recipe, [run | {"data": images.DIGITS} for run in runs])
+    assert (row.met, row.published) == (None, "-") and images.DIGITS in row.quantity
+
+
+def test_noise_is_of_its_standard_deviation_and_gone_in_prediction():
+    X = np.ones((1000, 10), np.float32)
+    network = hm.Network([GaussianNoise(0.3, rng=0), hm.Dense(10, 10)], dtype=np.float32)
+    layer = network.layers[0]
+    noise = layer.forward(X, training=True) - 1
+    # The estimate of a standard deviation from n numbers has the standard error std / sqrt(2 n); five of them.
+    assert abs(noise.std() - 0.3) < 5 * 0.3 / np.sqrt(2 * X.size)
+    np.testing.assert_array_equal(layer.predict(X), X)
+    np.testing.assert_array_equal(layer.backward(X), X)
+    np.testing.assert_array_equal(network.predict(X), network.layers[1].predict(X))
+
+
+def test_unscaled_batch_normalization_learns_its_shift_alone_and_its_gradient_is_right():
+    rng = np.random.default_rng(0)
+    layers = [hm.Dense(4, 3, rng=rng), UnscaledBatchNorm(3), hm.Activation("tanh"), hm.Dense(3, 2, rng=rng)]
+    network = hm.Network(layers)
+    assert network.parameter_count == 5 * 3 + 3 + 4 * 2
+    assert hm.check_gradient(network, rng.normal(size=(8, 4)), rng.integers(2, size=8)).passed
+    before = network.layers[1].gamma.copy()
+    hm.fit(network, rng.normal(size=(8, 4)), rng.integers(2, size=8), epochs=3, progress=False)
+    np.testing.assert_array_equal(network.layers[1].gamma, before)
+    assert np.abs(network.layers[1].beta).max() > 0
+
+
+# ---- depth ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inputs", [64, 784])
+@pytest.mark.parametrize("layers", depth.DEPTHS)
+def test_equal_budget_is_the_largest_width_that_is_within(inputs, layers):
+    budget = depth.parameters(inputs, 48, depth.BUDGET_DEPTH)
+    width = depth.width_within(budget, inputs, layers)
+    sizes = [hm.MLP([inputs, *[wide] * layers, 10]).parameter_count for wide in (width, width + 1)]
+    assert sizes[0] <= budget < sizes[1]
+    assert layers != depth.BUDGET_DEPTH or width == 48
+
+
+@pytest.mark.parametrize("kind", depth.KINDS)
+def test_the_networks_have_the_depth_and_the_parts_that_are_asked_for(kind):
+    network = depth.build("relu", kind, 64, 12, 5, np.random.default_rng(0))
+    leaves = [leaf for _, leaf in network.leaves()]
+    assert sum(isinstance(leaf, hm.Activation) for leaf in leaves) == 5
+    assert sum(isinstance(leaf, hm.BatchNorm) for leaf in leaves) == (5 if "normalized" in kind else 0)
+    assert sum(isinstance(layer, hm.Residual) for layer in network.layers) == (4 if "residual" in kind else 0)
+    learnt = sum(leaf.W.size + leaf.b.size for leaf in leaves if isinstance(leaf, hm.Dense))
+    assert learnt == depth.parameters(64, 12, 5)
+
+
+def invented(means, noise=0.1, runs=8):
+    """Test errors of depths 1 to 8 with these means, and noise from a fixed seed."""
+    return np.array(depth.DEPTHS), means + noise * np.random.default_rng(0).normal(size=(runs, 8))
+
+
+@pytest.mark.parametrize(
+    ("means", "holds"),
+    [
+        ([6, 4, 3, 4, 5, 6, 7, 8], True),
+        ([6, 4, 3, 3, 3, 3, 3, 3], True),  # deeper is no better
+        ([8, 7, 6, 5, 4, 3, 2, 1], False),
+        ([1, 2, 3, 4, 5, 6, 7, 8], False),
+    ],
+)
+def test_the_verdict_on_curves_that_are_known(means, holds):
+    met, _, worse = depth.verdict(*invented(np.array(means, float)))
+    assert met is holds or met == holds
+    assert worse == (means[-1] > min(means[1:3]))
+
+
+def test_the_curve_of_residual_networks_starts_with_one_layer_that_nothing_skips():
+    networks = [["relu", kind, "width", layers, 9, 0.1, 0.0, 10.0 * layers + (kind == "residual")]
+                for kind in ("plain", "residual") for layers in (1, 2, 3) if layers > 1 or kind == "plain"]  # fmt: skip
+    depths, errors = depth.curve([{"networks": networks}], "relu", "residual", "width")
+    assert depths.tolist() == [1, 2, 3] and errors.tolist() == [[10, 21, 31]]
+    assert depth.curve([{"networks": networks}], "relu", "plain", "width")[1].tolist() == [[10, 20, 30]]
+
+
+def test_the_digits_of_a_run_are_dealt_out_without_overlap():
+    data = images.read(None)
+    part, X_test, _ = depth.split(data, np.random.default_rng(0))
+    assert (len(part.X), len(part.X_test), len(X_test)) == (1077, 360, 360)
+    together = np.concatenate([part.X, part.X_test, X_test])
+    everything = np.concatenate([data.X, data.X_test])
+    assert np.array_equal(np.sort(together.sum(axis=1)), np.sort(everything.sum(axis=1)))
+
+
 # ---- every experiment, in its quick form --------------------------------------------------------------------------
 
 
@@ -253,9 +560,9 @@ def test_every_experiment_runs_and_writes_a_table_and_a_figure(quick, name):
     record, experiment = results.read(quick, name), EXPERIMENTS[name]
     assert len(record.runs) == experiment.quick.runs
     assert record.rows and record.minutes > 0
-    assert (quick / "results" / f"{name}.png").stat().st_size > 10_000
+    assert (quick / "results" / f"{experiment.section.name}.png").stat().st_size > 10_000
     page = (quick / "RESULTS.md").read_text()
-    assert f"## {name}" in page
+    assert f"## {experiment.section.name}\n" in page and f"[{name}](#" in page
     assert all(row.quantity.replace("|", "\\|") in page for row in record.rows)
 
 
@@ -292,6 +599,23 @@ def test_novikoffs_bound_holds_and_57_is_never_passed(quick):
 def test_the_literal_recipe_of_the_family_trees_learns_nothing(quick):
     runs = results.read(quick, "family-trees").runs
     assert all(run["literal"]["strict"] == {"trained": 0, "held out": 0} for run in runs)
+
+
+def test_on_the_digits_a_hidden_layer_beats_the_linear_classifier_and_nothing_is_compared(quick):
+    errors = {name: results.read(quick, name).runs[0]["error"] for name in ("mnist-linear", "mnist-500-300-decay")}
+    assert errors["mnist-500-300-decay"] < errors["mnist-linear"] / 2
+    for recipe in mnist.RECIPES:
+        record = results.read(quick, recipe.name)
+        assert record.data == images.DIGITS
+        assert [(row.published, row.met) for row in record.rows] == [("-", None)]
+        assert len(record.choices) == len(recipe.candidates)
+
+
+def test_eight_plain_sigmoid_layers_learn_nothing_and_normalization_or_skipping_lets_them_learn(quick):
+    runs = results.read(quick, "depth-digits").runs
+    errors = {kind: depth.curve(runs, "sigmoid", kind, "width")[1][:, -1].mean() for kind in depth.KINDS}
+    assert errors["plain"] > 75 and depth.curve(runs, "sigmoid", "plain", "width")[1][:, 0].mean() < 25
+    assert max(errors["normalized"], errors["residual"], errors["normalized residual"]) < 40
 
 
 def test_a_figure_that_is_not_met_needs_a_reason():
@@ -426,3 +750,71 @@ def test_a_file_that_is_no_record_is_said_before_any_work(only_toys, tmp_path, c
     with pytest.raises(SystemExit, match="2"):
         main([*arguments, "--out", str(tmp_path)])
     assert "expected the record of an experiment" in capsys.readouterr().err
+
+
+# ---- the command: groups, candidates, data --------------------------------------------------------------------------
+
+
+def choosing(name, group=None, interrupt_at=None, candidates=({"a": 3}, {"a": 1}, {"a": 2})):
+    """An experiment that has to choose the smallest a, on images."""
+    calls = []
+
+    def judge(settings, rng, sweeps, report, *, images):
+        calls.append(settings)
+        if len(calls) == interrupt_at:
+            raise KeyboardInterrupt
+        return {"error": float(settings["a"]), "drawn": float(rng.uniform())}
+
+    def run(generators, sweeps, report, *, images, choices):
+        calls.append("run")
+        if len(calls) == interrupt_at:
+            raise KeyboardInterrupt
+        best = min(choices, key=lambda choice: choice["error"])
+        return [{"value": best["settings"]["a"] + float(rng.uniform())} for rng in generators]
+
+    part = toy(name)
+    return dataclasses.replace(part, run=run, judge=judge, candidates=candidates, group=group, on_images=True,
+                               chunk=1, full=Size(3, 1))  # fmt: skip
+
+
+@pytest.mark.parametrize("interrupt_at", [2, 5])
+def test_finished_candidates_and_seeds_are_kept_and_all_ends_as_if_never_interrupted(only_toys, tmp_path, interrupt_at):
+    only_toys(choosing("row", interrupt_at=interrupt_at))
+    assert main(["row", "--out", str(tmp_path / "a")]) == 130
+    record = results.read(tmp_path / "a", "row")
+    assert (len(record.choices), len(record.runs)) == {2: (1, 0), 5: (3, 1)}[interrupt_at]
+    only_toys(choosing("row"))
+    for out in ("a", "b"):
+        assert main(["row", "--out", str(tmp_path / out)]) == 0
+    a, b = (results.read(tmp_path / out, "row") for out in "ab")
+    assert values(tmp_path / "a", "row") == values(tmp_path / "b", "row")
+    assert [choice["drawn"] for choice in a.choices] == [choice["drawn"] for choice in b.choices]
+    assert len({choice["drawn"] for choice in a.choices}) == 1, "all candidates are judged from one seed"
+    assert all(1 <= value < 2 for value in values(tmp_path / "a", "row"))
+
+
+def test_runs_of_other_candidates_or_other_images_are_not_mixed_in(only_toys, tmp_path, folder, capsys):
+    only_toys(choosing("row"))
+    assert main(["row", "--out", str(tmp_path / "out")]) == 0
+    with pytest.raises(SystemExit, match="2"):
+        main(["row", "--out", str(tmp_path / "out"), "--data", str(folder)])
+    assert "on the bundled digits, asked for are seed 0 and 1 on the images given by --data" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    only_toys(choosing("row", candidates=({"a": 3}, {"a": 0})))
+    with pytest.raises(SystemExit, match="2"):
+        main(["row", "--out", str(tmp_path / "out")])
+    assert "chosen among other candidates" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_group_has_one_section_and_one_figure_and_its_name_runs_all_of_it(only_toys, tmp_path):
+    drawn = []
+    group = Group("table", "A table", "nowhere", "All.", lambda runs, figure: drawn.append(len(runs)))
+    only_toys(choosing("one", group), toy("alone"), choosing("two", group))
+    assert main(["table", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert page.count("## table\n") == 1 and "## one" not in page and "## two" not in page
+    assert "| one | a 1 | 1.00 % |" in page and "| two | a 3 | 3.00 % |" in page
+    assert "Not run yet: alone." in page
+    assert drawn == [6], "once, with the runs of both"
+    assert not (tmp_path / "results" / "one.png").exists() and (tmp_path / "results" / "table.png").exists()

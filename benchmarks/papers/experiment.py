@@ -8,7 +8,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Experiment", "Report", "Row", "Size", "five_numbers", "median", "part_of", "share", "within_ninety_percent"]
+__all__ = [
+    "Experiment",
+    "Group",
+    "Report",
+    "Row",
+    "Size",
+    "five_numbers",
+    "median",
+    "part_of",
+    "share",
+    "within_ninety_percent",
+]
 
 Report = Callable[[float, str], None]
 Run = dict[str, Any]
@@ -53,6 +64,25 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Experiments that are rows of one published table: each with a file of runs of its own, all in one section.
+
+    Parameters
+    ----------
+    name, title, source, recipe : str
+        As of an `Experiment`.
+    draw : callable
+        ``draw(runs, figure)`` draws the runs of all its experiments, in one list.
+    """
+
+    name: str
+    title: str
+    source: str
+    recipe: str
+    draw: Callable[[list[Run], Any], None]
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A published experiment.
 
@@ -71,6 +101,14 @@ class Experiment:
         ``table(runs)`` gives the rows, from the dicts of all runs.
     draw : callable
         ``draw(runs, figure)`` draws on a matplotlib Figure.
+    group : Group, optional
+        The table it is a row of, which then has the figure.
+    on_images : bool
+        Whether ``run`` and ``judge`` take ``images=``, the data.
+    candidates : tuple of dict
+        Settings to choose from before the first run; ``run`` then takes ``choices=``, what ``judge`` said of them.
+    judge : callable
+        ``judge(settings, generator, sweeps, report)`` returns a dict of what came of one candidate.
     """
 
     name: str
@@ -80,9 +118,18 @@ class Experiment:
     full: Size
     quick: Size
     chunk: int
-    run: Callable[[list[np.random.Generator], int, Report], list[Run]]
+    run: Callable[..., list[Run]]
     table: Callable[[list[Run]], list[Row]]
-    draw: Callable[[list[Run], Any], None]
+    draw: Callable[[list[Run], Any], None] | None = None
+    group: Group | None = None
+    on_images: bool = False
+    candidates: tuple[dict[str, Any], ...] = ()
+    judge: Callable[..., Run] | None = None
+
+    @property
+    def section(self) -> Experiment | Group:
+        """What has the title, the source and the figure."""
+        return self.group or self
 
 
 def part_of(report: Report, part: int, parts: int, runs: int) -> Report:

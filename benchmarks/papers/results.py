@@ -40,6 +40,10 @@ class Record:
         Versions and the number of processors.
     table : list of dict
         The rows.
+    data : str
+        The name of the images, where the experiment is on images.
+    choices : list of dict
+        What came of each candidate, in their order: its "settings", and what the experiment's ``judge`` returned.
     """
 
     experiment: str
@@ -51,6 +55,8 @@ class Record:
     load: list[float] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
     table: list[dict[str, Any]] = field(default_factory=list)
+    data: str = ""
+    choices: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def rows(self) -> list[Row]:
@@ -98,14 +104,21 @@ def write(out: Path, record: Record) -> None:
     _replace(_json_path(out, record.experiment), f'{head},\n "runs": [\n  {lines}\n ]\n}}\n')
 
 
-def write_figure(out: Path, experiment: Experiment, record: Record) -> Path:
-    """Draw an experiment's figure beside its JSON file."""
+def write_figure(out: Path, experiment: Experiment, experiments: dict[str, Experiment]) -> Path | None:
+    """Draw the figure of an experiment, or of its group, beside the JSON files; without runs, none."""
     from matplotlib.figure import Figure
 
-    path = _json_path(out, experiment.name).with_suffix(".png")
+    section = experiment.section
+    names = [name for name, other in experiments.items() if other.section is section]
+    runs = [run for name in names if (record := read(out, name)) for run in record.runs]
+    if not runs:
+        return None
+    path = _json_path(out, section.name).with_suffix(".png")
     figure = Figure(layout="constrained", dpi=110)
-    experiment.draw(record.runs, figure)
-    figure.savefig(path, metadata={"Software": None})
+    section.draw(runs, figure)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    figure.savefig(partial, format="png", metadata={"Software": None})
+    os.replace(partial, path)
     return path
 
 
@@ -150,24 +163,55 @@ def page(records: dict[str, Record], experiments: dict[str, Experiment]) -> str:
         "",
         "Made by `python -m benchmarks.papers` from the files in `results/`; do not edit.",
         "",
-        "Met: a number of sweeps from one published run lies in the middle 90 % of those of our runs that got there; a",
-        "computed number agrees to its last printed digit; a share is at least the published one. A dash: nothing was",
-        "published to agree with. Minutes are by the clock and of processor time, beside the machine's load average.",
-        "Each run has a seed of its own.",
+        "Met: a number of sweeps from one published run lies in the middle 90 % of those of our runs that got there;",
+        "a computed number agrees to its last printed digit; a share is at least, a mean error at most the published",
+        "one. A dash: nothing was published to agree with. Minutes are by the clock and of processor time, beside the",
+        "machine's load average. Each run has a seed of its own.",
         "",
     ]
-    overview = [[f"[{name}](#{name})", _met(record.rows), *_cost(record)] for name, record in records.items()]
+    sections: dict[str, list[str]] = {}
+    for name in records:
+        sections.setdefault(experiments[name].section.name, []).append(name)
+    overview = [
+        [f"[{name}](#{section})", _met(records[name].rows), *_cost(records[name])]
+        for section, names in sections.items()
+        for name in names
+    ]
     lines += _markdown(["experiment", "figures met", "runs", "minutes", "processor minutes", "mean load"], overview)
     missing = [name for name in experiments if name not in records]
     lines += ["", f"Not run yet: {', '.join(missing)}."] if missing else []
-    for name, record in records.items():
-        experiment = experiments[name]
-        machine = ", ".join(f"{key} {value}" for key, value in record.machine.items())
-        lines += ["", f"## {name}", "", f"{experiment.title}. {experiment.source}.", "", experiment.recipe, ""]
-        lines += _markdown(TITLES, map(_cells, record.rows))
-        lines += ["", f"Seed {record.seed}, at most {record.sweeps:,} sweeps a run; {machine}.", ""]
-        lines += [f"![{name}](results/{name}.png)"]
+    for section, names in sections.items():
+        lines += _section(section, [(experiments[name], records[name]) for name in names])
     return "\n".join(lines) + "\n"
+
+
+def _section(name: str, parts: list[tuple[Experiment, Record]]) -> list[str]:
+    """What was run, the table, how it was chosen, and the figure; of one experiment or of those of a group."""
+    section = parts[0][0].section
+    lines = ["", f"## {name}", "", f"{section.title}. {section.source}.", "", section.recipe, ""]
+    if parts[0][0].group:
+        lines += [*(f"- {experiment.name}: {experiment.recipe}" for experiment, _ in parts), ""]
+    lines += _markdown(TITLES, (_cells(row) for _, record in parts for row in record.rows))
+    judged = [_judged(experiment.name, record, choice) for experiment, record in parts for choice in record.choices]
+    if judged:
+        lines += ["", "Chosen by the error on the held-out training images:", ""]
+        lines += _markdown(["experiment", "candidate", "held-out error", "processor minutes", "chosen"], judged)
+    seeds, sweeps = (sorted(set(numbers)) for numbers in zip(*((r.seed, r.sweeps) for _, r in parts), strict=True))
+    machine = ", ".join(f"{key} {value}" for key, value in parts[0][1].machine.items())
+    runs = f"Seed {_listed(seeds)}, at most {_listed(sweeps)} sweeps a run"
+    data = " and ".join(dict.fromkeys(record.data for _, record in parts if record.data))
+    return [*lines, "", f"{runs}{f'; on {data}' if data else ''}; {machine}.", "",
+            f"![{name}](results/{name}.png)"]  # fmt: skip
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return " or ".join(f"{number:,}" for number in numbers)
+
+
+def _judged(name: str, record: Record, choice: dict[str, Any]) -> list[str]:
+    settings = ", ".join(f"{key} {value}" for key, value in choice["settings"].items())
+    chosen = choice is min(record.choices, key=lambda choice: choice["error"])
+    return [name, settings, f"{choice['error']:.2f} %", f"{choice['minutes']:.1f}", "yes" if chosen else "-"]
 
 
 def write_page(out: Path, experiments: dict[str, Experiment]) -> Path:

@@ -1,0 +1,71 @@
+"""Two layers of one's own: Gaussian noise, and the batch normalization that cannot grow out of it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+import handmade as hm
+
+__all__ = ["GaussianNoise", "UnscaledBatchNorm"]
+
+
+class GaussianNoise(hm.Layer):
+    """In training, H = X + std Z with Z standard normal; otherwise nothing.
+
+    Rasmus et al. 2015 (arXiv:1507.02672) put it on the input and on every normalized pre-activation.
+
+    Parameters
+    ----------
+    std : float
+        The standard deviation.
+    rng : optional
+        Anything numpy.random.default_rng takes.
+
+    Examples
+    --------
+    >>> layer = GaussianNoise(0.1, rng=0)
+    >>> layer.forward(np.zeros((1, 2), np.float32), training=True).round(3)
+    array([[ 0.112, -0.139]], dtype=float32)
+    >>> layer.forward(np.zeros((1, 2), np.float32))
+    array([[0., 0.]], dtype=float32)
+    """
+
+    def __init__(self, std: float, *, rng=None) -> None:
+        super().__init__()
+        self.std = std
+        self.rng = np.random.default_rng(rng)
+
+    def forward(self, X: np.ndarray, training: bool = False) -> np.ndarray:
+        if not training:
+            return X
+        H = self.memory.array("H", X.shape, X.dtype)
+        self.rng.standard_normal(dtype=X.dtype, out=H)
+        H *= self.std
+        H += X
+        return H
+
+    def backward(self, dH: np.ndarray, need_dX: bool = True) -> np.ndarray:
+        return dH
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return X
+
+    def __repr__(self) -> str:
+        return f"GaussianNoise({self.std:g})"
+
+
+class UnscaledBatchNorm(hm.BatchNorm):
+    """Batch normalization that learns its shift, and not its scale, which stays 1.
+
+    Before ReLU a scale changes nothing that the next layer could not; before noise it would drown it.
+
+    Examples
+    --------
+    >>> network = hm.Network([hm.Dense(3, 2), UnscaledBatchNorm(2)])
+    >>> list(network.blocks(network.theta))
+    ['0.weight', '0.bias', '1.bias']
+    """
+
+    parameters: ClassVar[dict[str, str]] = {"bias": "beta"}
