@@ -200,14 +200,16 @@ def relu(A, out=None) -> Array:
 def relu_backward(dH, H, out=None) -> Array:
     """f'(a) = 1 where a > 0, else 0: at the kink a = 0 the derivative is taken as 0, as PyTorch does.
 
-    The activation tells as much as the pre-activation: h > 0 exactly where a > 0.
+    That is the sign of the activation, which is never negative. ``out`` may not be ``dH``.
 
     Examples
     --------
     >>> relu_backward(np.array([5.0, 5.0, 5.0]), np.array([0.0, 0.0, 2.0]))
     array([0., 0., 5.])
     """
-    return np.multiply(dH, H > 0, out=out)
+    dA = np.sign(H, out=out)
+    dA *= dH
+    return dA
 
 
 def leaky_relu(A, negative_slope: float = 0.01, out=None) -> Array:
@@ -522,29 +524,35 @@ def softmax(A, dim: int = -1, out=None) -> Array:
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    _, E = exp_below_the_largest(floating(A), dim)
-    return np.divide(E, E.sum(axis=dim, keepdims=True), out=out)
+    A = floating(A)
+    _, E = exp_below_the_largest(A, dim)
+    return np.divide(E, E.sum(axis=dim, keepdims=True), out=np.empty_like(A) if out is None else out)
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def exp_below_the_largest(A: Array, dim: int) -> tuple[Array, Array]:
-    """d = a - max along ``dim``, and its exponential, which is between 0 and 1.
+    """d = a - max along ``dim``, and its exponential, which is between 0 and 1: of float32 both in double precision.
 
     The rounding of d would be as large a relative error of the exponential: half an eps of d, 250 eps at d = -500.
-    What it took is computed exactly (TwoSum: Knuth, The Art of Computer Programming, volume 2, section 4.2.2), and
-    given back to first order. Where d is too large for the dtype it is minus infinity, whose power is 0.
+    That of a double is nothing to a float32. Of float64, what it took is computed exactly (TwoSum: Knuth, The Art of
+    Computer Programming, volume 2, section 4.2.2), and given back to first order. Where d is too large for the dtype
+    it is minus infinity, whose power is 0. Both arrays are in C's order, whatever A is.
     """
-    largest = np.maximum.reduce(A, axis=dim, keepdims=True)
-    D = A - largest
-    B = D - A
-    lost = D - B
-    np.subtract(A, lost, out=lost)
-    B += largest
-    lost -= B
-    np.fmax(lost, -1, out=lost)  # of an infinite d it is not a number, and E is 0
-    E = np.exp(D)
-    lost *= E
-    E += lost
+    if A.dtype == np.float32:
+        D = A.astype(np.float64, order="C")
+        D -= np.maximum.reduce(D, dim, keepdims=True)
+        return D, np.exp(D)
+    largest = np.maximum.reduce(A, dim, keepdims=True)
+    with np.errstate(over="ignore", invalid="ignore"):
+        D = np.subtract(A, largest, order="C")
+        B = D - A
+        lost = D - B
+        np.subtract(A, lost, out=lost)
+        B += largest
+        lost -= B
+        np.fmax(lost, -1, out=lost)  # of an infinite d it is not a number, and E is 0
+        E = np.exp(D)
+        lost *= E
+        E += lost
     return D, E
 
 
@@ -603,6 +611,7 @@ def log_sum_parts(Z: Array) -> tuple[Array, Array, Array, Array]:
     return D, E, others, largest
 
 
+@np.errstate(over="ignore")
 def log_softmax(A, dim: int = -1, out=None) -> Array:
     """log p_i = a_i - max - log(1 + the other terms), exact also where p_i is nearly one.
 
@@ -625,10 +634,11 @@ def log_softmax(A, dim: int = -1, out=None) -> Array:
     >>> log_softmax(np.array([0.0, -50.0]))
     array([-1.92874985e-22, -5.00000000e+01])
     """
-    Z = np.moveaxis(floating(A), dim, -1)
+    A = floating(A)
+    Z = np.moveaxis(A, dim, -1)
     D, _, others, _ = log_sum_parts(Z.reshape(-1, Z.shape[-1]))
     D -= np.log1p(others)
-    return np.positive(np.moveaxis(D.reshape(Z.shape), -1, dim), out=out)
+    return np.positive(np.moveaxis(D.reshape(Z.shape), -1, dim), out=np.empty_like(A) if out is None else out)
 
 
 def log_softmax_backward(dH, A, dim: int = -1, out=None) -> Array:
@@ -641,10 +651,11 @@ def log_softmax_backward(dH, A, dim: int = -1, out=None) -> Array:
     >>> log_softmax_backward(np.array([1.0, 0.0]), np.log([0.25, 0.75]))
     array([ 0.75, -0.75])
     """
-    Z, U = np.moveaxis(floating(A), dim, -1), np.moveaxis(dH, dim, -1)
+    A = floating(A)
+    Z, U = np.moveaxis(A, dim, -1), np.moveaxis(dH, dim, -1)
     P, complement = softmax_and_complement(*log_sum_parts(Z.reshape(-1, Z.shape[-1]))[1:])
     dZ = pull_back_log_softmax(U.reshape(P.shape), P, complement)
-    return np.positive(np.moveaxis(dZ.reshape(Z.shape), -1, dim), out=out)
+    return np.positive(np.moveaxis(dZ.reshape(Z.shape), -1, dim), out=np.empty_like(A) if out is None else out)
 
 
 def softmax_and_complement(E: Array, others: Array, largest: Array) -> tuple[Array, Array]:

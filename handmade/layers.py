@@ -10,12 +10,15 @@ The contract of every layer, without exception:
   threads may call it at once.
 
 Arrays are (N, features): one row per sample. What ``forward`` and ``backward`` return lives in the layer's memory
-until the next pass; inputs are checked once, at the network's door, not here.
+until the next pass; inputs are checked once, at the network's door, not here. It lies there feature by feature
+(Fortran's order), so that ``A.T = W X.T`` is what BLAS computes: for batches of a hundred or so up to a quarter faster
+than ``X W.T`` into rows, and sums over a batch run along the memory.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -52,16 +55,22 @@ class Memory:
 
     def array(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         array = self._arrays.get(name)
-        if array is None or array.shape != shape or array.dtype != dtype:
+        if array is None or array.shape != shape or array.dtype is not dtype:
             array = self._arrays[name] = self._cut(name, shape, dtype)
         return array
 
+    def ones(self, size: int, dtype: np.dtype) -> Array:
+        array = self._arrays.get("ones")
+        if array is None or array.size != size or array.dtype is not dtype:
+            array = self._arrays["ones"] = np.ones(size, dtype)
+        return array
+
     def _cut(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         whole = self._whole.get(name)
         if whole is None or whole.size < size or whole.dtype != dtype:
             whole = self._whole[name] = np.empty(size, dtype)
-        return whole[:size].reshape(shape)
+        return whole[:size].reshape(shape, order="F")
 
     def __getattr__(self, name: str):
         raise AttributeError(f"backward: expected a forward pass before it, found no {name} remembered; call forward")
@@ -216,22 +225,25 @@ class Dense(Layer):
 
     def forward(self, X: Array, training: bool = False) -> Array:
         self.memory.X = X
-        A = np.dot(X, self.W.T, out=self.memory.array("A", (len(X), self.neuron_count), X.dtype))
+        A = self.memory.array("A", (len(X), self.neuron_count), X.dtype)
+        self.W.dot(X.T, A.T)
         if "bias" in self.parameters:
             A += self.b
         return A
 
     def backward(self, dA: Array, need_dX: bool = True) -> Array | None:
         X = self.memory.X
-        np.dot(dA.T, X, out=self.dW)
-        if "bias" in self.parameters:
-            dA.sum(axis=0, out=self.db)
-        if need_dX:
-            return np.dot(dA, self.W, out=self.memory.array("dX", X.shape, X.dtype))
-        return None
+        dA.T.dot(X, self.dW)
+        if "bias" in self.parameters:  # "a unit that is always 1" (1986): db is to 1 what dW is to X
+            dA.T.dot(self.memory.ones(len(X), X.dtype), self.db)
+        if not need_dX:
+            return None
+        dX = self.memory.array("dX", X.shape, X.dtype)
+        self.W.T.dot(dA.T, dX.T)
+        return dX
 
     def predict(self, X: Array) -> Array:
-        A = np.dot(X, self.W.T)
+        A = self.W.dot(X.T).T
         if "bias" in self.parameters:
             A += self.b
         return A
@@ -351,8 +363,8 @@ class Dropout(Layer):
         return self._apply("H", X)
 
     def _mask(self, X: Array) -> Array:
-        # Drawn in float32 whatever the network computes in: one seed, one mask, in every dtype.
-        mask = self.memory.array("mask", X.shape, np.dtype(np.float32))
+        # Drawn in float32 and sample by sample, whatever the network computes in: one seed, one mask, in every dtype.
+        mask = self.memory.array("mask", X.shape[::-1], np.dtype(np.float32)).T
         self.rng.random(dtype=np.float32, out=mask)
         np.greater_equal(mask, self.p, out=mask)
         return mask

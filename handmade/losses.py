@@ -593,6 +593,8 @@ def _class_rows(input) -> tuple[Array, tuple[int, ...]]:
     Z = floating(input, "input")
     if Z.size == 0 or Z.ndim == 0:
         raise ValueError(f"input: expected logits of shape (N, K) with at least one sample and class, got {Z.shape}")
+    if Z.ndim == 2:
+        return Z, Z.shape[:1]
     if Z.ndim > 2:
         Z = np.moveaxis(Z, 1, -1)
     return Z.reshape(-1, Z.shape[-1]), Z.shape[:-1]
@@ -610,7 +612,8 @@ def _labels(target: Array, lead: tuple[int, ...], K: int, ignore_index: int | No
         raise ValueError(f"target: {told}")
     labels = target.reshape(-1)
     # One pass for both ends of the range: as an unsigned number, a negative one is enormous.
-    in_range = np.maximum.reduce(labels.astype(np.uint64)) < K
+    unsigned = labels.astype(np.uint64)
+    in_range = unsigned[unsigned.argmax()] < K
     if in_range and (ignore_index is None or not 0 <= ignore_index < K):
         return labels.astype(np.intp, copy=False), None
     kept = labels != ignore_index
@@ -649,7 +652,8 @@ def _cross_entropy(
     input, target, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
 ):
     """Both halves of the loss, from one softmax: what `cross_entropy` and what `cross_entropy_backward` return."""
-    label_smoothing = up_to_one(label_smoothing, "label_smoothing")
+    if label_smoothing != 0:
+        label_smoothing = up_to_one(label_smoothing, "label_smoothing")
     Z, lead = _class_rows(input)
     N, K = Z.shape
     weight = None if weight is None else _class_weights(weight, Z)
@@ -671,9 +675,10 @@ def _cross_entropy(
             terms, dZ = _against_index(Z, labels)
             if own is not None:
                 terms, dZ = terms * own, dZ * own[:, np.newaxis]
-    dZ = dZ.reshape(*lead, K)
-    dZ = dZ if len(lead) < 2 else np.moveaxis(dZ, -1, 1)
-    return _reduce(terms.reshape(lead), reduction, count), _reduce_backward(dZ, reduction, count)
+    if len(lead) != 1:
+        terms, dZ = terms.reshape(lead), np.moveaxis(dZ.reshape(*lead, K), -1, min(1, len(lead)))
+    value, dZ = _reduce(terms, reduction, count), _reduce_backward(dZ, reduction, count)
+    return Z.dtype.type(value), dZ.astype(Z.dtype, copy=False)
 
 
 def _against_index(Z: Array, labels: Array) -> tuple[Array, Array]:
@@ -682,17 +687,17 @@ def _against_index(Z: Array, labels: Array) -> tuple[Array, Array]:
     The terms of the softmax are summed without the target's. That sum is what a confident, right answer has left to
     lose: log(1 + rest), and p_t - 1 = -rest / total, both exact where p_t itself rounds to 1.
     """
-    N, K = Z.shape
-    flat = np.arange(0, N * K, K)
-    flat += labels
-    D, E = exp_below_the_largest(Z, 1)
-    own = E.take(flat)
+    N = len(Z)
+    flat = labels * N
+    flat += np.arange(N)
+    D, E = exp_below_the_largest(Z.T, 0)  # (K, N): a class to a row, as a network's logits lie in memory
+    d, own = D.take(flat), E.take(flat)
     E.put(flat, 0)
-    rest = np.add.reduce(E, axis=1)
-    terms = np.log1p(rest + (own - 1)) - D.take(flat)  # own is 1, and own - 1 exactly 0, where the target leads
+    rest = np.add.reduce(E, axis=0)
+    terms = np.log1p(rest + np.expm1(d)) - d  # d is 0, and its exponential 1, where the target leads
     E.put(flat, -rest)
-    E /= (rest + own)[:, np.newaxis]
-    return terms, E
+    E /= rest + own
+    return terms, E.T
 
 
 def _against_distribution(Z: Array, T: Array) -> tuple[Array, Array]:

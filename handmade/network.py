@@ -334,6 +334,7 @@ class Network(Sequential):
         blocks = self._cut(self.theta), self._cut(self.gradient)
         for (_, layer, attribute), value, gradient in zip(parameters, *blocks, strict=True):
             layer.set_parameter(attribute, value, gradient)
+        self._stateful = [leaf for leaf in leaves if leaf.state]
         for leaf in leaves:
             leaf.adopted = True
             for name in leaf.state:
@@ -435,7 +436,7 @@ class Network(Sequential):
 
     def _statistics(self) -> Iterator[Array]:
         """What a forward pass in training changes."""
-        return (getattr(layer, name) for _, layer in self.leaves() for name in layer.state)
+        return (getattr(layer, name) for layer in self._stateful for name in layer.state)
 
     def _state(self) -> Iterator[tuple[str, Array]]:
         for prefix, layer in self.leaves():
