@@ -24,15 +24,15 @@ Examples
 True
 """
 
-from . import activations, data, information, initializers, losses, metrics, optimizers, plots, schedules
-from ._network_loss import NetworkLoss
-from .chain_rule import Trace, trace
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from . import activations, data, information, initializers, losses, metrics, optimizers, schedules
 from .clipping import L1, Chain, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
 from .composites import Concatenate, Parallel, Residual
 from .data import load_csv, load_digits, load_idx, load_npz, train_test_split
-from .diagnosis import Diagnosis, diagnose_gradient
-from .differences import StepSweep, numerical_gradient, step_sweep
-from .gradients import GradientCheck, check_gradient
 from .layers import Activation, Dense, Dropout, Layer
 from .network import MLP, Network, Sequential
 from .normalization import BatchNorm, LayerNorm
@@ -49,6 +49,15 @@ from .schedules import (
     StepLR,
 )
 from .training import EarlyStopping, History, fit
+
+if TYPE_CHECKING:
+    from . import plots
+    from ._network_loss import NetworkLoss
+    from .chain_rule import Trace, trace
+    from .configuration import show_config
+    from .diagnosis import Diagnosis, diagnose_gradient
+    from .differences import StepSweep, numerical_gradient, step_sweep
+    from .gradients import GradientCheck, check_gradient
 
 __version__ = "0.1.0"
 
@@ -117,6 +126,7 @@ __all__ = [
     "trace",
     "Trace",
     "plots",
+    "show_config",
     # data
     "data",
     "load_digits",
@@ -125,3 +135,26 @@ __all__ = [
     "load_npz",
     "train_test_split",
 ]
+
+# Where the names of these modules are: imported when they are first asked for, as training and serving never do.
+_LATER = {
+    "plots": ("plots",),
+    "_network_loss": ("NetworkLoss",),
+    "chain_rule": ("Trace", "trace"),
+    "configuration": ("show_config",),
+    "diagnosis": ("Diagnosis", "diagnose_gradient"),
+    "differences": ("StepSweep", "numerical_gradient", "step_sweep"),
+    "gradients": ("GradientCheck", "check_gradient"),
+}
+
+
+def __getattr__(name: str):
+    for module, names in _LATER.items():
+        if name in names or name == module:
+            found = import_module(f".{module}", __name__)
+            return globals().setdefault(name, found if name == module else getattr(found, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -20,9 +20,7 @@ import io
 import math
 import os
 import reprlib
-import zipfile
 import zlib
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +87,8 @@ def load_digits() -> Pair:
      [ 0  2 14  5 10 12  0  0]
      [ 0  0  6 13 10  0  0  0]]
     """
+    from importlib.resources import as_file, files  # here, as importing it takes long
+
     with as_file(files("handmade") / "digits.npz") as path:
         images, labels = load_npz(path)
     return images.reshape(len(images), -1) / 16.0, labels.astype(np.int64)
@@ -472,6 +472,8 @@ def load_npz(path: FilePath, X: str = "X", y: str = "y") -> Pair:
            [1., 1.]]), array([0, 1, 1, 0]))
     >>> folder.cleanup()
     """
+    import zipfile  # here, as importing it takes longer than most of this library
+
     with open(path, "rb") as stream:
         if not zipfile.is_zipfile(stream):
             raise ValueError(f"{path}: expected an .npz archive; the file is something else, or cut short")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from handmade.configuration import restart_with_better_kernel
 from handmade.progress import progress_bar
 
 from . import images, results
@@ -230,4 +231,5 @@ def _listing(out: Path) -> str:
 
 
 if __name__ == "__main__":
+    restart_with_better_kernel()
     sys.exit(main())
