@@ -19,7 +19,7 @@ from ._validation import check_count
 
 __all__ = ["Perceptron", "delta_rule"]
 
-_SMALLEST_BLOCK = 8  # samples; scoring fewer is hardly faster, because the call itself then dominates
+_SMALLEST_BLOCK = 32  # samples; scoring fewer is hardly faster, because the call itself then dominates
 _LARGEST_BLOCK = 2**17  # elements: 1 MiB of float64 stays in the processor's cache
 _LARGEST_VALUE = 1e100  # the product of two such values, summed over any data set, stays far from overflow
 
@@ -176,17 +176,20 @@ class Perceptron:
         while len(mistakes_per_epoch) < max_epochs and mistakes_per_epoch[-1:] != [0]:
             mistakes = start = 0
             while start < len(X):
-                rows = slice(start, start + block)
-                x = np.ascontiguousarray(X[rows], dtype=np.float64)
+                x = np.ascontiguousarray(X[start : start + block], dtype=np.float64)
                 # The bias is a threshold of the opposite sign: <w, x> + b >= 0, and one addition less.
-                wrong = (_products(x, w) >= -b) != positive[rows]
-                n = int(wrong.argmax())
+                wrong = np.not_equal(_products(x, w) >= -b, positive[start : start + block])
+                n = wrong.argmax()
                 if wrong[n]:
-                    label = float(y[start + n])
-                    w += label * x[n]
-                    b += label * self.bias
+                    start += int(n)
+                    if positive[start]:
+                        w += x[n]
+                        b += self.bias
+                    else:
+                        w -= x[n]
+                        b -= self.bias
                     mistakes += 1
-                    start += n + 1
+                    start += 1
                     block = max(block // 2, smallest)
                 else:
                     start += block
