@@ -1,0 +1,160 @@
+"""``python -m benchmarks.speed``: handmade beside its peers, in turn, and a report of how it went."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from handmade.configuration import restart_with_better_kernel, show_config
+from handmade.progress import progress_bar
+
+from . import memory
+from .alternation import Process, alternate
+from .cases import GRID, Case, curves
+from .jobs import JOBS, Epoch
+from .peers import SIDES
+from .report import versions, write
+from .sides import OURS, Bench, Disagreement, Unable, why_missing
+
+HERE = Path(__file__).parent
+BLOCK, ROUNDS = 0.2, 3  # seconds that a side has at a time, and how often
+QUICK = 12  # cells, evenly out of the grid
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and write; 0, or 1 if a peer computes something else, 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / ".probe").touch()
+        (options.out / ".probe").unlink()
+    except OSError as error:
+        _parser().error(f"--out: expected a folder that can be written, got {str(options.out)!r}: {error.strerror}")
+    results: dict[str, Any] = {
+        "machine": {**show_config(mode="dicts"), **versions()},
+        "quick": options.quick,
+        "missing": {name: why for name, side in SIDES.items() if (why := why_missing(side))},
+        "load": os.getloadavg()[0],
+        "cells": {},
+        "memory": {},
+    }
+    for name, why in results["missing"].items():
+        print(f"{name} takes no part: {why}", file=sys.stderr)
+    started, status = time.perf_counter(), 0
+    try:
+        _run(_work(options), options, results)
+    except KeyboardInterrupt:
+        status = 130
+        print("interrupted: the report has what was measured", file=sys.stderr)
+    results["minutes"] = (time.perf_counter() - started) / 60
+    results["interrupted"] = status == 130
+    print(*write(results, options.out), sep="\n")
+    return status or int(any(cell["errors"] for cell in results["cells"].values()))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=main.__doc__.partition(";")[0])
+    parser.add_argument("--quick", action="store_true", help="some of the cells, in a minute")
+    parser.add_argument("--match", default="", metavar="TEXT", help="only cells whose title contains this, no memory")
+    parser.add_argument("--out", type=Path, default=Path("speed-report"), metavar="DIR",
+                        help="where report.md, report.html and results.json go (default speed-report)")  # fmt: skip
+    return parser
+
+
+def _work(options: argparse.Namespace) -> list[Any]:
+    """What is to be timed, each piece once."""
+    along = [case for cases in curves().values() for case in cases]
+    pieces = list(dict.fromkeys([*GRID, *along, *JOBS]))
+    if options.quick:
+        small = [piece for piece in pieces if not (isinstance(piece, Case) and piece.parameter_count > 10**6)]
+        small = [piece for piece in small if not (isinstance(piece, Epoch) and piece.samples > 10**4)]
+        pieces = small[:: max(1, len(small) // QUICK)]
+    return [piece for piece in pieces if options.match in piece.title]
+
+
+def _run(pieces: list[Any], options: argparse.Namespace, results: dict[str, Any]) -> None:
+    """Time every piece, then measure memory; what is there is in the results at any time, and on disk after each."""
+    measures = [] if options.match else _memory(options.quick)
+    with ExitStack() as stack, progress_bar("cell", len(pieces) + len(measures)) as report:
+        benches: dict[str, Process] = {}
+
+        def bench(name: str) -> Process:
+            if name not in benches:
+                benches[name] = stack.enter_context(Process(partial(Bench, name)))
+            return benches[name]
+
+        for done, piece in enumerate(pieces, 1):
+            names = [name for name, side in piece.sides.items() if not why_missing(side)]
+            results["cells"][piece.title] = _cell(piece, {name: bench(name) for name in names}, options.quick)
+            (options.out / "results.json").write_text(json.dumps(results, indent=1))
+            report(done, piece.title)
+        for done, (name, measure) in enumerate(measures, len(pieces) + 1):
+            measure(results["memory"])
+            report(done, name)
+
+
+def _cell(piece: Any, benches: dict[str, Process], quick: bool) -> dict[str, Any]:
+    """One piece: who computes the same as handmade, and how long each of those takes."""
+    cell: dict[str, Any] = {"title": piece.title, "kind": getattr(piece, "work", type(piece).__name__), "errors": {}}
+    if isinstance(piece, Case):
+        cell |= {"sizes": list(piece.sizes), "batch": piece.batch, "optimizer": piece.optimizer,
+                 "parameters": piece.parameter_count, "activation": piece.activation}  # fmt: skip
+    sides, ours = {}, benches[OURS].call("prepare", piece)
+    for name, process in benches.items():
+        try:
+            theirs = process.call("prepare", piece) if name != OURS else ours
+            if theirs:  # the floor computes nothing that could be compared
+                piece.check(name, theirs, ours)
+        except Unable:
+            continue
+        except Disagreement as error:
+            cell["errors"][name] = str(error)
+            print(f"not timed: {error}", file=sys.stderr)
+            continue
+        sides[name] = partial(process.call, "time")
+    timings = alternate(sides, BLOCK / 2 if quick else BLOCK, ROUNDS)
+    cell["seconds"] = {name: list(timing.rounds) for name, timing in timings.items()}
+    return cell
+
+
+def _memory(quick: bool) -> list[tuple[str, Any]]:
+    """What is measured besides time: a name, and a function that adds its findings to a dictionary."""
+    usual = [Case((784, 128, 10), 64), Case((784, 1024, 1024, 1024, 10), 256)]
+    steps = [case for one in usual for case in (one, Case(one.sizes, one.batch, optimizer="Adam"))]
+    steps += [Case((784, 300, 100, 10), 128, activation=name) for name in ("sigmoid", "tanh")]
+    sides = [name for name in memory.TRAIN if not why_missing(SIDES[name])]
+
+    def step(found: dict) -> None:
+        found["steps"] = {case.title: memory.step_memory(case) for case in steps}
+
+    def resident(found: dict) -> None:
+        found["resident"] = {side: memory.resident(side, steps[2].sizes, steps[2].batch) for side in sides}
+
+    def start(found: dict) -> None:
+        found["import"] = memory.import_ratio()
+
+    def mapped(found: dict) -> None:
+        size = 10**8 if quick else 10**10
+        found["memmap"] = size, memory.memmap_growth(size)
+
+    def along(name: str, case: Case, found: dict) -> None:
+        sizes = {side: memory.resident(side, case.sizes, case.batch) for side in sides}
+        found.setdefault("curves", {}).setdefault(name, []).append(sizes)
+
+    measures = [("memory of a step", step), ("import", start), ("memmap", mapped), ("resident size", resident)]
+    if not quick:
+        measures += [(f"resident size: {case.shape}", partial(along, name, case))
+                     for name, cases in curves().items() for case in cases]  # fmt: skip
+    return measures
+
+
+if __name__ == "__main__":
+    restart_with_better_kernel()
+    sys.exit(main())

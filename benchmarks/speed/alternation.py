@@ -1,0 +1,176 @@
+"""Fair timing: every side in a process of its own, which take turns for several rounds.
+
+In one process the sides would disturb each other: thread pools that wait for work by spinning take the cores from
+whoever comes next, and allocators and OpenMP libraries get mixed. Before a block is a pause, in which the threads of
+the side before go to sleep (OpenBLAS's spin for 30 ms), and it begins with calls that are not counted, so that its own
+are awake.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Process", "Timing", "alternate", "time_calls"]
+
+WARM_UP = 0.25  # of a block
+PAUSE = 0.06  # seconds
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per call, one number for each round.
+
+    Examples
+    --------
+    >>> Timing((1.0, 2.0, 4.0)).median
+    2.0
+    """
+
+    rounds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.rounds))
+
+    def ratio(self, other: Timing) -> float:
+        """How many times as long the other takes.
+
+        Examples
+        --------
+        >>> Timing((1.0, 2.0, 4.0)).ratio(Timing((4.0, 4.0, 4.0)))
+        2.0
+        """
+        return other.median / self.median
+
+    def spread(self, other: Timing) -> tuple[float, float]:
+        """The smallest and the largest ratio of one round.
+
+        Examples
+        --------
+        >>> Timing((1.0, 2.0)).spread(Timing((4.0, 4.0)))
+        (2.0, 4.0)
+        """
+        ratios = np.divide(other.rounds, self.rounds)
+        return float(ratios.min()), float(ratios.max())
+
+
+class Process:
+    """A process that holds one object, calls its methods, and times them.
+
+    Parameters
+    ----------
+    make : callable
+        Called in the process, without arguments, once; must be picklable.
+
+    Examples
+    --------
+    >>> with Process(list) as process:
+    ...     process.call("append", 7)
+    ...     process.call("index", 7)
+    0
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, make), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def call(self, method: str, *arguments):
+        """Call a method there; what it returns, or raises, comes back."""
+        self._pipe.send((method, arguments))
+        try:
+            succeeded, answer = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            raise RuntimeError(f"the process ended with status {self._process.exitcode}") from None
+        if succeeded:
+            return answer
+        raise answer
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.kill()
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def _serve(pipe, make) -> None:
+    held = make()
+    while True:
+        try:
+            method, arguments = pipe.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        try:
+            pipe.send((True, getattr(held, method)(*arguments)))
+        except Exception as error:
+            pipe.send((False, error))
+
+
+def time_calls(work: Callable[[], object], wait: Callable[[], object], block: float) -> float:
+    """Seconds per call, over a block of so many seconds, after a shorter one that is not counted."""
+    count, taken = 0, 0.0
+    started = time.perf_counter()
+    while taken < block * WARM_UP:
+        work()
+        count += 1
+        taken = time.perf_counter() - started
+    wait()
+    taken = time.perf_counter() - started
+    count = max(1, round(count * block / taken))
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        started = time.perf_counter()
+        for _ in range(count):
+            work()
+        wait()
+        return (time.perf_counter() - started) / count
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def peak_memory() -> int:
+    """The largest resident size of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def alternate(sides: Mapping[str, Callable[[float], float]], block: float = 0.2, rounds: int = 5) -> dict[str, Timing]:
+    """Time the sides in turn.
+
+    Parameters
+    ----------
+    sides : mapping of str to callable
+        Each gives the seconds per call, measured over as many seconds as it is told.
+    block : float
+        Seconds that a side has at a time, at least one call.
+    rounds : int
+        How many blocks each has. Every other round goes backwards, so that nobody always follows the same side.
+
+    Returns
+    -------
+    dict of str to Timing
+    """
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(rounds):
+        for name in list(sides)[:: -1 if turn % 2 else 1]:
+            time.sleep(PAUSE)
+            times[name].append(sides[name](block))
+    return {name: Timing(tuple(values)) for name, values in times.items()}

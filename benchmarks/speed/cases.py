@@ -1,0 +1,167 @@
+"""What is timed: one kind of work of one network on one batch, and the grid of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+import handmade as hm
+
+__all__ = ["GRID", "Case", "curves"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell of the grid.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Inputs, hidden units, outputs.
+    batch : int
+        Samples at once.
+    work : {"step", "predict"}
+        A training step (forward, loss, backward, update), or the outputs alone.
+    activation, loss, dtype, optimizer : str
+        By handmade's names; the optimizer is "SGD" or "Adam".
+    """
+
+    sizes: tuple[int, ...]
+    batch: int
+    work: str = "step"
+    activation: str = "relu"
+    loss: str = "cross_entropy"
+    dtype: str = "float32"
+    optimizer: str = "SGD"
+
+    lr = 1e-3
+
+    @property
+    def shape(self) -> str:
+        """784-1024x3-10, batch 256: runs of equal widths are counted.
+
+        Examples
+        --------
+        >>> Case((784, 1024, 1024, 10), 64).shape
+        '784-1024x2-10, batch 64'
+        """
+        parts: list[str] = []
+        for width in self.sizes:
+            last, _, count = parts[-1].partition("x") if parts else ("", "", "")
+            if last == str(width):
+                parts[-1] = f"{width}x{int(count or 1) + 1}"
+            else:
+                parts.append(str(width))
+        return f"{'-'.join(parts)}, batch {self.batch:,}"
+
+    @property
+    def options(self) -> str:
+        """What is not the usual: "" for float32, ReLU and cross-entropy."""
+        usual = Case(self.sizes, self.batch)
+        names = ("activation", "loss", "dtype")
+        return ", ".join(getattr(self, name) for name in names if getattr(self, name) != getattr(usual, name))
+
+    @property
+    def title(self) -> str:
+        """Examples
+        --------
+        >>> Case((3, 4, 2), 1, optimizer="Adam", dtype="float64").title
+        'step, Adam: 3-4-2, batch 1 (float64)'
+        """
+        work = self.work if self.work == "predict" else f"step, {self.optimizer}"
+        return f"{work}: {self.shape}" + (f" ({self.options})" if self.options else "")
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(i * o + o for i, o in itertools.pairwise(self.sizes))
+
+    @property
+    def tolerance(self) -> float:
+        """How far two right implementations may be apart, relatively: every sum on the way rounds once per term."""
+        return (sum(self.sizes) + self.batch) * float(np.finfo(self.dtype).eps)
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Normally distributed inputs, and class indices or normally distributed targets."""
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((self.batch, self.sizes[0])).astype(self.dtype)
+        if self.loss == "cross_entropy":
+            return X, rng.integers(0, self.sizes[-1], self.batch)
+        return X, rng.standard_normal((self.batch, self.sizes[-1])).astype(self.dtype)
+
+    def network(self) -> hm.MLP:
+        return hm.MLP(self.sizes, activation=self.activation, rng=0, dtype=self.dtype)
+
+    @property
+    def sides(self) -> dict[str, type]:
+        """Who can be asked to do it, by name."""
+        from .peers import SIDES
+
+        return SIDES
+
+    def check(self, name: str, theirs: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray]) -> None:
+        """Raise Disagreement unless a side has computed what handmade computes."""
+        from .peers import check_agreement
+
+        check_agreement(self, name, theirs, ours)
+
+
+SHAPES = (
+    ((3, 4, 2), 1),
+    ((3, 4, 2), 32),
+    ((64, 32, 10), 32),
+    ((64, 100, 10), 200),
+    ((784, 128, 10), 64),
+    ((784, 300, 100, 10), 128),
+    ((784, 800, 800, 10), 128),
+    ((784, 1024, 1024, 1024, 10), 256),
+    ((784, 2048, 2048, 2048, 10), 1024),
+    ((256,) * 9 + (10,), 64),
+)
+
+
+def grid() -> list[Case]:
+    """The ten shapes with both optimizers and prediction; three of them with every other option; growing batches."""
+    usual = [Case(*shape) for shape in SHAPES]
+    cases = [change(case) for change in (_step, _adam, _predict) for case in usual]
+    for case in (usual[2], usual[4], usual[5]):
+        others = [replace(case, activation=name) for name in ("sigmoid", "tanh")]
+        others += [replace(case, loss="mse_loss"), replace(case, dtype="float64")]
+        cases += [*others, *map(_predict, (others[0], others[1], others[3]))]
+    for batch in (1, 8, 512, 4096):
+        case = Case((784, 128, 10), batch)
+        cases += [case, _predict(case)]
+    cases.append(Case((784, 1024, 1024, 10), 64, "predict"))
+    return cases
+
+
+def curves() -> dict[str, list[Case]]:
+    """Training steps along which one number grows: the width, the depth, the batch.
+
+    Examples
+    --------
+    >>> {name: len(cases) for name, cases in curves().items()}
+    {'width': 6, 'depth': 5, 'batch': 6}
+    """
+    return {
+        "width": [Case((784, width, width, 10), 128) for width in (32, 64, 128, 512, 1024, 2048)],
+        "depth": [Case((256,) * (depth + 1) + (10,), 64) for depth in (1, 2, 4, 8, 16)],
+        "batch": [Case((784, 128, 10), batch) for batch in (1, 8, 64, 512, 1024, 4096)],
+    }
+
+
+def _step(case: Case) -> Case:
+    return case
+
+
+def _adam(case: Case) -> Case:
+    return replace(case, optimizer="Adam")
+
+
+def _predict(case: Case) -> Case:
+    return replace(case, work="predict")
+
+
+GRID = grid()

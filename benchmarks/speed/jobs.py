@@ -1,0 +1,378 @@
+"""Whole jobs: an epoch of training, the check of a gradient, the perceptron; each with its sides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+import handmade as hm
+
+from .peers import jax_forward
+from .sides import OURS, Disagreement, Side, Unable, has_compiler
+
+__all__ = ["JOBS", "Epoch", "GradientCheck", "Perceptron"]
+
+Array = np.ndarray
+
+
+# ---- an epoch --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Once through the samples in a new order: SGD with momentum on minibatches, float32, ReLU, cross-entropy.
+
+    Parameters
+    ----------
+    text : str
+        What the data are like.
+    samples : int
+        How many.
+    sizes, batch
+        Of the network and of its batches.
+    """
+
+    text: str
+    samples: int
+    sizes: tuple[int, ...]
+    batch: int
+
+    lr, momentum = 0.01, 0.9
+
+    @property
+    def title(self) -> str:
+        shape = "-".join(map(str, self.sizes))
+        return f"epoch: {self.text}, {self.samples:,} samples, {shape}, batch {self.batch}"
+
+    def data(self) -> tuple[Array, Array]:
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((self.samples, self.sizes[0]), dtype=np.float32)
+        return X, rng.integers(0, self.sizes[-1], self.samples)
+
+    def network(self) -> hm.MLP:
+        return hm.MLP(self.sizes, rng=0, dtype=np.float32)
+
+    @property
+    def sides(self) -> dict[str, type[Side]]:
+        loops = {"torch": TorchLoop, "torch.compile": CompiledLoop, "JAX": JaxScan}
+        return {OURS: Fit, **loops, "scikit-learn": FitOfSklearn}
+
+    def check(self, name: str, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> None:
+        """Compare the parameters after an epoch in one order: every step may round as much as a single one."""
+        steps = -(-self.samples // self.batch)
+        allowed = steps * (sum(self.sizes) + self.batch) * float(np.finfo(np.float32).eps)
+        moved = np.linalg.norm(ours["theta"] - self.network().theta)
+        apart = np.linalg.norm(theirs["theta"] - ours["theta"]) / moved
+        if not apart <= allowed:
+            raise Disagreement(f"{name}, {self.title}: differs by {apart:.1g} of its way, allowed are {allowed:.1g}")
+
+
+class Fit(Side):
+    """`handmade.fit`, its checks of all data included."""
+
+    def __init__(self, job: Epoch) -> None:
+        self.job, self.network, (self.X, self.y) = job, job.network(), job.data()
+        self.optimizer = hm.SGD(lr=job.lr, momentum=job.momentum)
+
+    def work(self, shuffle: bool = True) -> None:
+        hm.fit(self.network, self.X, self.y, optimizer=self.optimizer, epochs=1, batch_size=self.job.batch,
+               shuffle=shuffle, rng=0, progress=False)  # fmt: skip
+
+    def results(self) -> dict[str, Array]:
+        self.work(shuffle=False)
+        return {"theta": self.network.theta.copy()}
+
+
+class TorchLoop(Side):
+    """The fastest loop over tensors: no DataLoader, rows gathered by index, the optimizer fused."""
+
+    packages = ("torch",)
+
+    def __init__(self, job: Epoch) -> None:
+        import torch
+
+        from reference import twin
+
+        self.job, self.torch, self.module = job, torch, twin(job.network())
+        X, y = job.data()
+        self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
+        self.optimizer = torch.optim.SGD(self.module.parameters(), lr=job.lr, momentum=job.momentum, fused=True)
+        self.objective = lambda X, y: torch.nn.functional.cross_entropy(self.module(X), y)
+
+    def epoch(self, order) -> None:
+        for rows in order.split(self.job.batch):
+            self.optimizer.zero_grad(set_to_none=True)
+            self.objective(self.X[rows], self.y[rows]).backward()
+            self.optimizer.step()
+
+    def work(self) -> None:
+        self.epoch(self.torch.randperm(self.job.samples))
+
+    def results(self) -> dict[str, Array]:
+        self.epoch(self.torch.arange(self.job.samples))
+        return {"theta": np.concatenate([p.detach().numpy().ravel() for p in self.module.parameters()])}
+
+
+class CompiledLoop(TorchLoop):
+    """The same loop around a compiled module and loss."""
+
+    def __init__(self, job: Epoch) -> None:
+        if not has_compiler():
+            raise Unable("torch.compile needs a C++ compiler")
+        super().__init__(job)
+        self.torch._dynamo.reset()
+        self.objective = self.torch.compile(self.objective, dynamic=False)  # once, and once for the last, short batch
+
+
+class JaxScan(Side):
+    """The whole epoch as one jitted scan over the batches, parameters and velocity donated."""
+
+    packages = ("jax",)
+
+    def __init__(self, job: Epoch) -> None:
+        import jax
+
+        jax.config.update("jax_enable_x64", False)
+        self.job, self.jax = job, jax
+        X, y = job.data()
+        self.X, self.y = jax.numpy.asarray(X), jax.numpy.asarray(y)
+        blocks = list(job.network().blocks(job.network().theta).values())
+        pairs = zip(blocks[::2], blocks[1::2], strict=True)
+        parameters = [(jax.numpy.array(W.T), jax.numpy.array(b)) for W, b in pairs]
+        self.state = parameters, jax.tree_util.tree_map(jax.numpy.zeros_like, parameters)
+        self.rng = np.random.default_rng(0)
+        self.run = jax.jit(self._epoch, donate_argnums=0)
+
+    def _epoch(self, state, X, y, order):
+        jax, job = self.jax, self.job
+        forward = jax_forward("relu", jax)
+
+        def loss(parameters, rows):
+            log_p = jax.nn.log_softmax(forward(parameters, X[rows]))
+            return -jax.numpy.take_along_axis(log_p, y[rows][:, None], axis=1).mean()
+
+        def step(state, rows):
+            parameters, velocity = state
+            gradient = jax.grad(loss)(parameters, rows)
+            velocity = jax.tree_util.tree_map(lambda v, g: job.momentum * v + g, velocity, gradient)
+            return (jax.tree_util.tree_map(lambda p, v: p - job.lr * v, parameters, velocity), velocity), None
+
+        full = len(order) // job.batch * job.batch
+        state, _ = jax.lax.scan(step, state, order[:full].reshape(-1, job.batch))
+        return step(state, order[full:])[0] if full < len(order) else state
+
+    def work(self) -> None:
+        self.state = self.run(self.state, self.X, self.y, self.rng.permutation(self.job.samples))
+
+    def wait(self) -> None:
+        self.jax.block_until_ready(self.state)
+
+    def results(self) -> dict[str, Array]:
+        self.state = self.run(self.state, self.X, self.y, np.arange(self.job.samples))
+        return {"theta": np.concatenate([np.asarray(part).ravel() for W, b in self.state[0] for part in (W.T, b)])}
+
+
+class FitOfSklearn(Side):
+    """MLPClassifier.fit for one epoch, its weights kept by warm_start."""
+
+    packages = ("sklearn",)
+
+    def __init__(self, job: Epoch) -> None:
+        from sklearn.neural_network import MLPClassifier
+
+        self.job, (self.X, self.y) = job, job.data()
+        self.model = MLPClassifier(
+            job.sizes[1:-1], solver="sgd", alpha=0.0, batch_size=job.batch, learning_rate_init=job.lr, max_iter=1,
+            momentum=job.momentum, nesterovs_momentum=False, warm_start=True, random_state=0,
+        )  # fmt: skip
+
+    def work(self) -> None:
+        self.model.fit(self.X, self.y)
+
+    def results(self) -> dict[str, Array]:
+        self.work()
+        for name, array in self.job.network().blocks(self.job.network().theta).items():
+            i, kind = name.split(".")
+            (self.model.coefs_ if kind == "weight" else self.model.intercepts_)[int(i) // 2][...] = array.T
+        self.model.set_params(shuffle=False)
+        self.work()
+        self.model.set_params(shuffle=True)
+        pairs = zip(self.model.coefs_, self.model.intercepts_, strict=True)
+        return {"theta": np.concatenate([part.ravel() for W, b in pairs for part in (W.T, b)])}
+
+
+# ---- the check of a gradient -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """Every entry of a network's gradient against differences, in float64."""
+
+    sizes: tuple[int, ...]
+    batch: int
+
+    @property
+    def title(self) -> str:
+        count = self.network().parameter_count
+        return f"gradient check: {'-'.join(map(str, self.sizes))}, batch {self.batch}, all {count:,} entries"
+
+    def network(self) -> hm.MLP:
+        return hm.MLP(self.sizes, activation="tanh", rng=0)
+
+    def data(self) -> tuple[Array, Array]:
+        rng = np.random.default_rng(0)
+        return rng.standard_normal((self.batch, self.sizes[0])), rng.integers(0, self.sizes[-1], self.batch)
+
+    sides: ClassVar[dict[str, type[Side]]]
+
+    def check(self, name: str, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> None:
+        """Both must find the gradient right."""
+        if not (theirs["passed"] and ours["passed"]):
+            raise Disagreement(f"{name}, {self.title}: passed {theirs['passed']}, handmade's {ours['passed']}")
+
+
+class Checking(Side):
+    """What the three have in common."""
+
+    def __init__(self, job: GradientCheck) -> None:
+        self.job, self.network, (self.X, self.y) = job, job.network(), job.data()
+
+    def results(self) -> dict[str, Array]:
+        return {"passed": np.array(bool(self.work()))}
+
+
+class CheckGradient(Checking):
+    """`handmade.check_gradient`: three steps for each entry, and their verdict."""
+
+    def work(self) -> bool:
+        check = hm.check_gradient(self.network, self.X, self.y, entries=self.network.parameter_count)
+        return check.passed
+
+
+class GradCheck(Checking):
+    """torch.autograd.gradcheck of the loss as a function of all parameters: one central difference for each."""
+
+    packages = ("torch",)
+
+    def work(self) -> bool:
+        import torch
+        from torch.func import functional_call
+
+        from reference import twin
+
+        module, X, y = twin(self.network), torch.from_numpy(self.X), torch.from_numpy(self.y)
+        names = [name for name, _ in module.named_parameters()]
+
+        def loss(*values):
+            logits = functional_call(module, dict(zip(names, values, strict=True)), (X,))
+            return torch.nn.functional.cross_entropy(logits, y)
+
+        return torch.autograd.gradcheck(loss, tuple(module.parameters()))
+
+
+class TwoPasses(Checking):
+    """The loop of every course: one entry up, one forward pass, down, another, and a fixed tolerance."""
+
+    def work(self) -> bool:
+        network, h = self.network, 1e-5
+        gradient, measured = network.loss_and_gradient(self.X, self.y)[1].copy(), np.empty(network.parameter_count)
+        for i, value in enumerate(network.theta.copy()):
+            losses = []
+            for step in (h, -h):
+                network.theta[i] = value + step
+                losses.append(hm.losses.cross_entropy(network.predict(self.X), self.y))
+            network.theta[i] = value
+            measured[i] = (losses[0] - losses[1]) / (2 * h)
+        return bool(np.abs(measured - gradient).max() < 1e-7)
+
+
+GradientCheck.sides = {OURS: CheckGradient, "torch": GradCheck, "loop": TwoPasses}
+
+
+# ---- the perceptron --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """The mistake-driven rule without a bias on separable samples, until an epoch has no mistake."""
+
+    samples: int
+    inputs: int
+
+    @property
+    def title(self) -> str:
+        return f"perceptron: {self.samples:,} separable samples of {self.inputs} inputs, an epoch"
+
+    def data(self) -> tuple[Array, Array]:
+        """Normally distributed samples, but for the fifth that is nearest to the plane between the classes."""
+        rng = np.random.default_rng(0)
+        X, w = rng.standard_normal((self.samples * 5 // 4, self.inputs)), rng.standard_normal(self.inputs)
+        score = X @ w
+        kept = np.sort(np.argsort(-np.abs(score), kind="stable")[: self.samples])
+        return X[kept], np.sign(score[kept])
+
+    sides: ClassVar[dict[str, type[Side]]]
+
+    def check(self, name: str, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> None:
+        """The loop has to have the same bits; scikit-learn, whose rule counts a score of 0 as wrong, no error left."""
+        same = np.array_equal(theirs["w"], ours["w"]) if name == "loop" else theirs["errors"] == 0
+        if not same:
+            raise Disagreement(f"{name}, {self.title}: {theirs['errors']} errors, or other weights")
+
+
+class Separating(Side):
+    """What the three have in common: each goes as often through the samples as handmade has to."""
+
+    def __init__(self, job: Perceptron) -> None:
+        self.X, self.y = job.data()
+        self.epochs = hm.Perceptron(bias=False).fit(self.X, self.y).epochs
+        self.w = np.zeros(job.inputs)
+
+    def results(self) -> dict[str, Array]:
+        self.work()
+        errors = np.sum(np.where(self.X @ self.w >= 0, 1, -1) != self.y)
+        return {"w": self.w, "errors": errors, "epochs": np.array(self.epochs)}
+
+
+class OurPerceptron(Separating):
+    """`handmade.Perceptron`."""
+
+    def work(self) -> None:
+        self.w = hm.Perceptron(bias=False).fit(self.X, self.y).w
+
+
+class SequentialLoop(Separating):
+    """One sample at a time, as the slide has it."""
+
+    def work(self) -> None:
+        w = np.zeros(self.X.shape[1])
+        for _ in range(self.epochs):
+            for x, y in zip(self.X, self.y, strict=True):
+                if (1 if w @ x >= 0 else -1) != y:
+                    w += y * x
+        self.w = w
+
+
+class SklearnPerceptron(Separating):
+    """scikit-learn's, compiled, in the order of the samples."""
+
+    packages = ("sklearn",)
+
+    def work(self) -> None:
+        from sklearn.linear_model import Perceptron
+
+        model = Perceptron(fit_intercept=False, shuffle=False, max_iter=self.epochs, tol=None)
+        self.w = model.fit(self.X, self.y).coef_[0]
+
+
+Perceptron.sides = {OURS: OurPerceptron, "loop": SequentialLoop, "scikit-learn": SklearnPerceptron}
+
+JOBS = (
+    Epoch("the digits' size", 1_797, (64, 100, 10), 32),
+    Epoch("MNIST's size", 60_000, (784, 100, 10), 128),
+    GradientCheck((64, 32, 10), 32),
+    Perceptron(10_000, 100),
+)

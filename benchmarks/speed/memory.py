@@ -1,0 +1,146 @@
+"""Memory and start-up: what a step allocates, what a process holds, and how long an import takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+
+from .cases import Case
+
+__all__ = ["import_ratio", "memmap_growth", "resident", "step_memory"]
+
+ROOT = Path(__file__).parents[2]
+STATE = {"SGD": 0, "Adam": 2}  # vectors as long as theta that the optimizer keeps
+
+
+def step_memory(case: Case, steps: int = 20) -> dict[str, int]:
+    """Bytes of a training step by handmade.
+
+    Returns
+    -------
+    dict of str to int
+        ``kept``: by how much more is held after many steps than after the first. ``temporary``: how much more was held
+        at one time within them. ``peak``: the most that network, optimizer and steps held together, the batch not
+        counted. ``bound``: parameters x (2 + optimizer state) plus twice the outputs of all layers.
+    """
+    from .peers import Handmade
+
+    Handmade(Case((3, 4, 2), 1, optimizer=case.optimizer)).step()  # what is imported then is not the step's
+    tracemalloc.start()
+    try:
+        side = Handmade(case)
+        side.step()
+        first = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        for _ in range(steps):
+            side.step()
+        last, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = np.dtype(case.dtype).itemsize
+    outputs = case.batch * (2 * sum(case.sizes[1:-1]) + case.sizes[-1])
+    bound = size * (case.parameter_count * (2 + STATE[case.optimizer]) + 2 * outputs)
+    batch = side.X.nbytes + side.y.nbytes
+    return {"kept": last - first, "temporary": peak - first, "peak": peak - batch, "bound": bound}
+
+
+# Each imports nothing but what a user of that side would.
+TRAIN = {
+    "handmade": """
+import numpy as np, handmade as hm
+X, y = np.ones((N, sizes[0]), np.float32), np.zeros(N, int)
+network, optimizer = hm.MLP(sizes, dtype=np.float32), hm.SGD(lr=1e-3)
+for _ in range(5):
+    loss, gradient = network.loss_and_gradient(X, y)
+    optimizer.step(network.theta, gradient)
+""",
+    "torch": """
+import torch
+X, y = torch.ones(N, sizes[0]), torch.zeros(N, dtype=int)
+layers = []
+for below, above in zip(sizes, sizes[1:]):
+    layers += [torch.nn.Linear(below, above), torch.nn.ReLU()]
+module = torch.nn.Sequential(*layers[:-1])
+optimizer = torch.optim.SGD(module.parameters(), lr=1e-3, fused=True)
+for _ in range(5):
+    optimizer.zero_grad(set_to_none=True)
+    torch.nn.functional.cross_entropy(module(X), y).backward()
+    optimizer.step()
+""",
+    "JAX": """
+import jax, jax.numpy as jnp
+X, y = jnp.ones((N, sizes[0])), jnp.zeros(N, int)
+pairs = list(zip(sizes, sizes[1:]))
+parameters = [(0.01 * jax.random.normal(jax.random.key(i), pair), jnp.zeros(pair[1])) for i, pair in enumerate(pairs)]
+def loss(parameters, X, y):
+    for W, b in parameters[:-1]:
+        X = jax.nn.relu(X @ W + b)
+    W, b = parameters[-1]
+    return -jnp.take_along_axis(jax.nn.log_softmax(X @ W + b), y[:, None], axis=1).mean()
+def step(parameters, X, y):
+    gradient = jax.grad(loss)(parameters, X, y)
+    return jax.tree_util.tree_map(lambda p, g: p - 1e-3 * g, parameters, gradient)
+step = jax.jit(step, donate_argnums=0)
+for _ in range(5):
+    parameters = step(parameters, X, y)
+jax.block_until_ready(parameters)
+""",
+}
+
+
+def resident(side: str, sizes: tuple[int, ...], batch: int) -> int:
+    """The largest resident size in bytes of a fresh process that makes five training steps with a side."""
+    code = f"sizes, N = {list(sizes)}, {batch}\n{TRAIN[side]}\nimport resource\n"
+    return 1024 * int(_python(code + "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"))
+
+
+MEMMAP = """
+import re, sys, threading
+import numpy as np, handmade as hm
+from pathlib import Path
+def anonymous():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+X = np.memmap(sys.argv[1], np.float32, "r").reshape(-1, 8192)
+network, y = hm.MLP([8192, 32, 10], dtype=np.float32, rng=0), np.arange(len(X)) % 10
+samples, done = [], threading.Event()
+def watch():
+    while not done.wait(0.02):
+        samples.append(anonymous())
+watcher = threading.Thread(target=watch)
+watcher.start()
+hm.fit(network, X, y, optimizer=hm.SGD(lr=1e-3), epochs=1, batch_size=256, rng=0, progress=False)
+done.set()
+watcher.join()
+print(max([*samples, anonymous()]))
+"""
+
+
+def memmap_growth(size: int) -> int:
+    """The most memory in bytes of its own, file pages aside, of a process that fits an epoch on a sparse file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "X"
+        with open(path, "wb") as stream:
+            stream.truncate(size // (4 * 8192) * 4 * 8192)
+        return 1024 * int(_python(MEMMAP, str(path)))
+
+
+def import_ratio(rounds: int = 7) -> list[float]:
+    """How many times as long ``import handmade`` takes as ``import numpy``, one number for each of the rounds."""
+    code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
+    _python("import handmade")  # compile it once, as an installation does
+    return [float(_python(code.format("handmade"))) / float(_python(code.format("numpy"))) for _ in range(rounds)]
+
+
+def _python(code: str, *arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", code, *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    if run.returncode:
+        raise RuntimeError(f"a measurement failed:\n{run.stderr[-2000:]}")
+    return run.stdout

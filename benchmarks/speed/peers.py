@@ -1,0 +1,447 @@
+"""The sides of a training step and of a prediction: handmade, and each peer as good as its users can make it.
+
+A side is built from a case, and starts from the parameters of the case's network. ``step()`` and ``predict()`` do the
+work; ``wait()`` returns when it is done (JAX computes while Python goes on); ``theta()`` gives the parameters in the
+order of handmade, and ``loss`` is that of the last step.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import numpy as np
+
+import handmade as hm
+
+from .cases import Case
+from .sides import FLOOR, OURS, Disagreement, Side, Unable, has_compiler
+
+__all__ = ["SIDES", "Floor", "Handmade", "check_agreement", "jax_forward"]
+
+Array = np.ndarray
+
+
+class CaseSide(Side):
+    """See the module."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.loss = case, np.nan
+        self.X, self.y = case.data()
+        self.build(case.network())
+        self.work = getattr(self, case.work)
+
+    def build(self, network: hm.Network) -> None:
+        raise NotImplementedError
+
+    def step(self):
+        raise NotImplementedError
+
+    def predict(self):
+        raise NotImplementedError
+
+    def theta(self) -> Array:
+        raise NotImplementedError
+
+    @staticmethod
+    def logits(outputs: Array) -> Array:
+        """Of what the side calls its prediction."""
+        return outputs
+
+    def results(self) -> dict[str, Array]:
+        result = self.work()
+        self.wait()
+        if self.case.work == "predict":
+            return {"outputs": self.logits(np.array(result))}
+        return {"loss": np.array(float(self.loss)), "theta": self.theta()}
+
+
+class Handmade(CaseSide):
+
+    def build(self, network: hm.Network) -> None:
+        self.network = network
+        self.optimizer = getattr(hm, self.case.optimizer)(lr=self.case.lr)
+
+    def step(self):
+        self.loss, gradient = self.network.loss_and_gradient(self.X, self.y, self.case.loss)
+        self.optimizer.step(self.network.theta, gradient)
+
+    def predict(self) -> Array:
+        return self.network.predict(self.X, batch_size=len(self.X))
+
+    def theta(self) -> Array:
+        return self.network.theta.copy()
+
+    def results(self) -> dict[str, Array]:
+        before = self.theta()
+        return {"before": before, **super().results(), "gradient": self.network.gradient.copy()}
+
+
+class Torch(CaseSide):
+    """Eager mode: gradients set to None, the optimizer fused, no DataLoader, no conversion inside the step."""
+
+    packages = ("torch",)
+
+    def build(self, network: hm.Network) -> None:
+        import torch
+
+        from reference import twin
+
+        self.module = twin(network)
+        self.tensors = torch.from_numpy(self.X), torch.from_numpy(self.y)
+        self.optimizer = getattr(torch.optim, self.case.optimizer)(
+            self.module.parameters(), lr=self.case.lr, fused=True
+        )
+        self.forward = self.module
+        self.objective = getattr(torch.nn.functional, self.case.loss)
+        self.inference = torch.inference_mode
+
+    def step(self):
+        X, y = self.tensors
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.objective(self.forward(X), y)
+        loss.backward()
+        self.optimizer.step()
+        self.loss = loss.detach()
+
+    def predict(self):
+        with self.inference():
+            return self.forward(self.tensors[0])
+
+    def theta(self) -> Array:
+        return np.concatenate([p.detach().numpy().ravel() for p in self.module.parameters()])
+
+
+class TorchCompiled(Torch):
+    """torch.compile of the module with its loss, for exactly these shapes."""
+
+    def build(self, network: hm.Network) -> None:
+        import torch
+
+        if not has_compiler():
+            raise Unable("torch.compile needs a C++ compiler")
+        torch._dynamo.reset()  # or it would remember the shapes of other cases, and compile for any shape
+        super().build(network)
+        eager, objective = self.module, self.objective
+        self.forward = torch.compile(eager, dynamic=False)
+        self.objective_of = torch.compile(lambda X, y: objective(eager(X), y), dynamic=False)
+
+    def step(self):
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.objective_of(*self.tensors)
+        loss.backward()
+        self.optimizer.step()
+        self.loss = loss.detach()
+
+
+class Jax(CaseSide):
+    """One jitted function for the whole step, whose old parameters and state are donated to the new ones."""
+
+    packages = ("jax",)
+
+    def build(self, network: hm.Network) -> None:
+        import jax
+
+        if self.case.dtype == "float64":
+            jax.config.update("jax_enable_x64", True)
+        else:
+            jax.config.update("jax_enable_x64", False)
+        self.jax = jax
+        self.arrays = jax.numpy.asarray(self.X), jax.numpy.asarray(self.y)
+        blocks = list(network.blocks(network.theta.copy()).values())
+        pairs = zip(blocks[::2], blocks[1::2], strict=True)
+        self.parameters = [(jax.numpy.array(W.T), jax.numpy.array(b)) for W, b in pairs]
+        self.state = _jax_state(self.case, jax, self.parameters)
+        forward = jax_forward(self.case.activation, jax)
+        self.forward = jax.jit(forward)
+        self.update = jax.jit(_jax_step(self.case, jax, forward), donate_argnums=(0, 1))
+
+    def step(self):
+        self.parameters, self.state, self.loss = self.update(self.parameters, self.state, *self.arrays)
+
+    def predict(self):
+        self.output = self.forward(self.parameters, self.arrays[0])
+        return self.output
+
+    def wait(self) -> None:
+        self.jax.block_until_ready((self.parameters, getattr(self, "output", None)))
+
+    def theta(self) -> Array:
+        return np.concatenate([np.asarray(part).ravel() for W, b in self.parameters for part in (W.T, b)])
+
+
+def jax_forward(activation: str, jax):
+    """The network as a function of its weights, laid out (I, O), and biases."""
+    function = getattr(jax.nn, activation)
+
+    def forward(parameters, X):
+        *hidden, (W, b) = parameters
+        for V, c in hidden:
+            X = function(X @ V + c)
+        return X @ W + b
+
+    return forward
+
+
+def _jax_step(case: Case, jax, forward):
+    jnp = jax.numpy
+
+    def cross_entropy(Z, y):
+        return -jnp.take_along_axis(jax.nn.log_softmax(Z), y[:, None], axis=1).mean()
+
+    def mse_loss(Z, y):
+        return ((Z - y) ** 2).mean()
+
+    objective = {"cross_entropy": cross_entropy, "mse_loss": mse_loss}[case.loss]
+    value_and_grad = jax.value_and_grad(lambda parameters, X, y: objective(forward(parameters, X), y))
+    tree = jax.tree_util.tree_map
+
+    def sgd(parameters, state, X, y):
+        loss, gradient = value_and_grad(parameters, X, y)
+        return tree(lambda p, g: p - case.lr * g, parameters, gradient), state, loss
+
+    def adam(parameters, state, X, y):
+        loss, gradient = value_and_grad(parameters, X, y)
+        t, m, v = state
+        t = t + 1
+        m = tree(lambda m, g: 0.9 * m + 0.1 * g, m, gradient)
+        v = tree(lambda v, g: 0.999 * v + 0.001 * g * g, v, gradient)
+        root, scale = jnp.sqrt(1 - 0.999**t), case.lr / (1 - 0.9**t)
+
+        def move(p, m, v):
+            return (p - scale * m / (jnp.sqrt(v) / root + 1e-8)).astype(p.dtype)
+
+        return tree(move, parameters, m, v), (t, m, v), loss
+
+    return {"SGD": sgd, "Adam": adam}[case.optimizer]
+
+
+def _jax_state(case: Case, jax, parameters):
+    if case.optimizer == "SGD":
+        return ()
+    m, v = (jax.tree_util.tree_map(jax.numpy.zeros_like, parameters) for _ in range(2))
+    return jax.numpy.zeros((), case.dtype), m, v
+
+
+class ScikitLearn(CaseSide):
+    """MLPClassifier.partial_fit on one batch, and predict_proba, which ends with the softmax."""
+
+    packages = ("sklearn",)
+
+    def build(self, network: hm.Network) -> None:
+        from sklearn.neural_network import MLPClassifier
+
+        case = self.case
+        options = dict(
+            hidden_layer_sizes=case.sizes[1:-1],
+            activation={"relu": "relu", "sigmoid": "logistic", "tanh": "tanh"}[case.activation],
+            solver=case.optimizer.lower(),
+            alpha=0.0,
+            batch_size=case.batch,
+            learning_rate_init=case.lr,
+        )
+        if case.optimizer == "SGD":
+            options |= dict(momentum=0.0, nesterovs_momentum=False)
+        else:  # added to another root: at the first step, which is compared, this is the same as 1e-8 elsewhere
+            options |= dict(epsilon=1e-8 * (1 - 0.999) ** 0.5)
+        if case.loss == "cross_entropy":
+            if case.sizes[-1] == 2:
+                raise Unable("MLPClassifier gives two classes one output, which is another network")
+            self.model = MLPClassifier(**options)
+            self.model.partial_fit(self.X, self.y, classes=np.arange(case.sizes[-1]))
+        else:
+            raise Unable("MLPRegressor's loss is another one: half the squared error")
+        for name, array in network.blocks(network.theta).items():
+            i, kind = name.split(".")
+            own = self.model.coefs_ if kind == "weight" else self.model.intercepts_
+            own[int(i) // 2][...] = array.T
+        optimizer = self.model._optimizer  # its state goes back to the start, too
+        if case.optimizer == "Adam":
+            optimizer.t = 0
+            for moment in (*optimizer.ms, *optimizer.vs):
+                moment[...] = 0
+
+    def step(self):
+        self.model.partial_fit(self.X, self.y)
+        self.loss = self.model.loss_
+
+    def predict(self):
+        return self.model.predict_proba(self.X)
+
+    @staticmethod
+    def logits(outputs: Array) -> Array:
+        return np.log(outputs)  # but for a constant in each row
+
+    def theta(self) -> Array:
+        pairs = zip(self.model.coefs_, self.model.intercepts_, strict=True)
+        return np.concatenate([part.ravel() for W, b in pairs for part in (W.T, b)])
+
+
+class OnnxRuntime(CaseSide):
+    """Prediction from a graph of Gemm and activation nodes, fully optimized, on all cores."""
+
+    packages = ("onnxruntime", "onnx")
+
+    def build(self, network: hm.Network) -> None:
+        if self.case.work != "predict":
+            raise Unable("ONNX Runtime predicts, and is used for nothing else here")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        model = _onnx_model(self.case, network)
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.feed = {"X": self.X}
+        self.wanted = ["Z"]
+
+    def predict(self) -> Array:
+        return self.session.run(self.wanted, self.feed)[0]
+
+
+def _onnx_model(case: Case, network: hm.Network) -> bytes:
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, initializers, last = [], [], "X"
+    depth = len(case.sizes) - 1
+    blocks = list(network.blocks(network.theta).values())
+    for i, (W, b) in enumerate(zip(blocks[::2], blocks[1::2], strict=True)):
+        initializers.append(numpy_helper.from_array(np.ascontiguousarray(W.T), f"W{i}"))
+        initializers.append(numpy_helper.from_array(b.copy(), f"b{i}"))
+        output = "Z" if i == depth - 1 else f"A{i}"
+        nodes.append(helper.make_node("Gemm", [last, f"W{i}", f"b{i}"], [output]))
+        if i < depth - 1:
+            nodes.append(helper.make_node(case.activation.capitalize(), [output], [f"H{i}"]))
+            last = f"H{i}"
+    kind = TensorProto.FLOAT if case.dtype == "float32" else TensorProto.DOUBLE
+    X = helper.make_tensor_value_info("X", kind, ["N", case.sizes[0]])
+    Z = helper.make_tensor_value_info("Z", kind, ["N", case.sizes[-1]])
+    graph = helper.make_graph(nodes, "mlp", [X], [Z], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return model.SerializeToString()
+
+
+class Floor(CaseSide):
+    """The matrix products of the case and nothing else, through the same BLAS, into arrays that are there.
+
+    They are taken the way round that handmade takes them, which is the faster one.
+    """
+
+    def build(self, network: hm.Network) -> None:
+        rng = np.random.default_rng(0)
+        self.jobs: list[tuple[Array, Array, Array]] = []
+        N, dtype = self.case.batch, self.case.dtype
+        below = self.X.T
+        for i, (I, O) in enumerate(itertools.pairwise(self.case.sizes)):
+            W, A = rng.standard_normal((O, I)).astype(dtype), rng.standard_normal((O, N)).astype(dtype)
+            self.jobs.append((W, below, A))
+            if self.case.work == "step":
+                dA = rng.standard_normal((O, N)).astype(dtype)
+                self.jobs.append((dA, below.T, np.empty_like(W)))
+                if i:
+                    self.jobs.append((W.T, dA, np.empty((I, N), dtype)))
+            below = A
+
+    def step(self):
+        for left, right, out in self.jobs:
+            left.dot(right, out)
+
+    predict = step
+
+    def results(self) -> dict[str, Array]:
+        self.step()
+        return {}
+
+
+class Calls(CaseSide):
+    """A step of a network with one hidden ReLU layer as nothing but calls of NumPy, every array and view made before.
+
+    No layer, no check, no function of one's own: what no library built on NumPy can be faster than.
+    """
+
+    def build(self, network: hm.Network) -> None:
+        case = self.case
+        usual = Case(case.sizes, case.batch, work=case.work)
+        if case != usual or len(case.sizes) != 3 or case.batch > 32:
+            raise Unable("only small steps of float32, ReLU, cross-entropy and SGD have been written out")
+        self.network = network
+        W, b, V, c = network.blocks(network.theta).values()
+        dW, db, dV, dc = network.blocks(network.gradient).values()
+        theta, gradient, X, XT, y, N = network.theta, network.gradient, self.X, self.X.T, self.y, case.batch
+        A, Z = np.empty((len(b), N), X.dtype), np.empty((len(c), N), X.dtype)
+        H, dH, zero, dZ, E = np.empty_like(A), np.empty_like(A), np.zeros_like(A), np.empty_like(Z), np.empty(Z.shape)
+        HT, VT, ones, change, columns = H.T, V.T, np.ones(N, X.dtype), np.empty_like(theta), np.arange(N)
+        b, c = b[:, np.newaxis], c[:, np.newaxis]
+        largest, total = np.maximum.reduce, np.add.reduce
+
+        def forward() -> Array:
+            W.dot(XT, A)
+            np.add(A, b, A)
+            np.maximum(A, zero, out=H)
+            V.dot(H, Z)
+            return np.add(Z, c, Z)
+
+        def step() -> None:
+            D = forward().astype(np.float64)
+            D -= largest(D, 0)
+            np.exp(D, E)
+            place = y * N
+            place += columns
+            d, own = D.take(place), E.take(place)
+            E.put(place, 0)
+            rest = total(E, 0)
+            self.loss = float(total(np.log1p(rest + np.expm1(d)) - d) / N)
+            E.put(place, -rest)
+            own += rest
+            own *= N
+            np.divide(E, own, dZ)
+            dZ.dot(HT, dV)
+            dZ.dot(ones, dc)
+            VT.dot(dZ, dH)
+            np.sign(H, A)
+            np.multiply(A, dH, A)
+            A.dot(X, dW)
+            A.dot(ones, db)
+            np.multiply(gradient, case.lr, change)
+            np.subtract(theta, change, theta)
+
+        self.step, self.predict = step, lambda: forward().T
+
+    def theta(self) -> Array:
+        return self.network.theta.copy()
+
+
+SIDES: dict[str, type[CaseSide]] = {
+    OURS: Handmade,
+    "torch": Torch,
+    "torch.compile": TorchCompiled,
+    "JAX": Jax,
+    "scikit-learn": ScikitLearn,
+    "ONNX Runtime": OnnxRuntime,
+    FLOOR: Floor,
+    "NumPy's calls alone": Calls,
+}
+
+
+def check_agreement(case: Case, name: str, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> None:
+    """Raise unless a side has computed what handmade computes: the loss, every parameter after a step, the outputs.
+
+    Parameters after a step are compared entry by entry, each difference weighted by its gradient: where a gradient is
+    nothing but rounding, Adam makes a whole step of it, in a direction of its own.
+
+    Raises
+    ------
+    Disagreement
+        If it computes something else.
+    """
+    if case.work == "predict":
+        theirs, ours = (side["outputs"] - side["outputs"].mean(axis=1, keepdims=True) for side in (theirs, ours))
+        apart, allowed = np.abs(theirs - ours).max(), case.tolerance * np.abs(ours).max()
+        if not apart <= allowed:
+            raise Disagreement(f"{name}, {case.title}: outputs differ by {apart:.2g}, allowed are {allowed:.2g}")
+        return
+    if not abs(theirs["loss"] - ours["loss"]) <= case.tolerance * abs(ours["loss"]):
+        raise Disagreement(f"{name}, {case.title}: loss {theirs['loss']}, handmade's {ours['loss']}")
+    weight, change = np.abs(ours["gradient"]), ours["theta"] - ours["before"]
+    apart, moved = weight @ np.abs(theirs["theta"] - ours["theta"]), weight @ np.abs(change)
+    if not apart <= case.tolerance * (moved + weight @ np.abs(ours["before"])):
+        raise Disagreement(f"{name}, {case.title}: the step differs by {apart / moved:.1g} of itself")

@@ -1,0 +1,291 @@
+"""The report of a run: one Markdown file and one self-contained HTML page, from the same tables."""
+
+from __future__ import annotations
+
+import html
+import importlib.metadata
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .alternation import Timing
+from .cases import curves
+from .sides import FLOOR, OURS
+from .targets import LEVEL, PEERS, Cell, Target, count_met, judge, ratio
+
+__all__ = ["versions", "write"]
+
+PACKAGES = ("torch", "jax", "scikit-learn", "onnxruntime", "onnx")
+TABLES = (
+    ("A training step with SGD", "step", "SGD"),
+    ("A training step with Adam", "step", "Adam"),
+    ("A prediction", "predict", "SGD"),
+)
+WIDE = 1.5  # the largest ratio of a round over the smallest, from which on a number is doubtful
+Rows = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a few sentences, perhaps a table."""
+
+    title: str
+    text: str = ""
+    header: tuple[str, ...] = ()
+    rows: Rows | None = None
+
+
+def versions() -> dict[str, str]:
+    """Of the peers that are installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write(results: dict[str, Any], out: Path) -> list[Path]:
+    """Write results.json, report.md and report.html into the folder; returns their paths."""
+    sections = _sections(results)
+    texts = {
+        "results.json": json.dumps(results, indent=1) + "\n",
+        "report.md": _markdown(sections),
+        "report.html": _html(sections, _figure(results)),
+    }
+    for name, text in texts.items():
+        (out / name).write_text(text)
+    return [out / name for name in texts]
+
+
+# ---- what it says ----------------------------------------------------------------------------------------------------
+
+
+def _sections(results: dict[str, Any]) -> list[Section]:
+    cells = list(results["cells"].values())
+    targets = judge(results) if cells else []
+    networks = [cell for cell in cells if cell["kind"] in ("step", "predict")]
+    jobs = [cell for cell in cells if cell not in networks]
+    behind = sorted(filter(_is_behind, networks), key=_worst)
+    machine = ", ".join(f"{key} {value}" for key, value in results["machine"].items() if value is not None)
+    errors = [[name, text] for cell in cells for name, text in cell["errors"].items()]
+    return [
+        Section(
+            "Speed and memory beside the peers",
+            f"{machine}. {len(cells)} cells in {results.get('minutes', 0):.0f} minutes. A number in a table is how "
+            "many times as long the peer takes: above 1, handmade is ahead. It is the ratio of the medians of a few "
+            "rounds in which the sides take turns, each in a process of its own; in brackets the smallest and the "
+            "largest of one round. Before a side is timed, its results are compared with handmade's.",
+        ),
+        *_doubts(results),
+        Section("Where handmade is behind", _behind_text(networks, behind), *_table(behind)),
+        Section("Targets", count_met(targets) + ".", ("target", "measured", "met"), _target_rows(targets)),
+        *(Section(title, "", *_table(_chosen(networks, kind, optimizer))) for title, kind, optimizer in TABLES),
+        Section("Whole jobs", "", *_table(jobs, ("torch", "torch.compile", "JAX", "scikit-learn", "loop"))),
+        *_memory_sections(results["memory"]),
+        *([Section("Disagreements", "Not timed.", ("side", "what"), errors)] if errors else []),
+    ]  # fmt: skip
+
+
+def _chosen(cells: list[Cell], kind: str, optimizer: str) -> list[Cell]:
+    return [cell for cell in cells if (cell["kind"], cell["optimizer"]) == (kind, optimizer)]
+
+
+def _is_behind(cell: Cell) -> bool:
+    return _worst(cell) < 1
+
+
+def _worst(cell: Cell) -> float:
+    return min((value for side in PEERS if (value := ratio(cell, side)) is not None), default=np.inf)
+
+
+def _behind_text(cells: list[Cell], behind: list[Cell]) -> str:
+    clearly = sum(_worst(cell) < LEVEL for cell in behind)
+    text = f"In {len(behind)} of {len(cells)} cells some peer is faster, in {clearly} of them by more than 5 %."
+    limits = [cell for cell in behind if (floor := ratio(cell, FLOOR)) and _worst(cell) < floor]
+    if limits:
+        text += (f" In {len(limits)} of them that peer takes less time for everything than NumPy's BLAS takes for the "
+                 "matrix products alone.")  # fmt: skip
+    return text
+
+
+def _doubts(results: dict[str, Any]) -> list[Section]:
+    """Why the numbers may be wrong."""
+    found, cores = [], results["machine"]["cores"]
+    if cores == 1:
+        found.append("There is one core: no side can show what it does with two.")
+    if results["load"] > cores / 2:
+        found.append(f"When it began the machine had a load of {results['load']:.1f} on {cores} cores.")
+    own = [Timing(tuple(cell["seconds"][OURS])) for cell in results["cells"].values() if OURS in cell["seconds"]]
+    wide = sum(max(timing.rounds) > WIDE * min(timing.rounds) for timing in own)
+    if wide > len(own) / 10:
+        found.append(f"In {wide} of {len(own)} cells handmade's own rounds differ by more than half.")
+    if results["quick"]:
+        found.append("It was a quick run, of few cells and short rounds.")
+    if results.get("interrupted"):
+        found.append("It was interrupted: what is missing was not measured.")
+    if results["machine"]["better kernel"]:
+        found.append(f"The BLAS kernel is {results['machine']['kernel']}, and this processor has a better one.")
+    found += [f"{name} takes no part: {why}." for name, why in results["missing"].items()]
+    return [Section("Doubts", " ".join(found))] if found else []
+
+
+def _table(cells: list[Cell], sides: tuple[str, ...] = PEERS) -> tuple[tuple[str, ...], Rows]:
+    sides = tuple(side for side in sides if any(side in cell["seconds"] for cell in cells))
+    floor = any(FLOOR in cell["seconds"] for cell in cells)
+    header = ("", "handmade", *sides, *(["of the products' speed"] if floor else []))
+    return header, [_row(cell, sides, floor) for cell in cells]
+
+
+def _row(cell: Cell, sides: tuple[str, ...], floor: bool) -> list[str]:
+    own = Timing(tuple(cell["seconds"][OURS]))
+    row = [cell["title"], _seconds(own.median)]
+    for side in sides:
+        seconds = cell["seconds"].get(side)
+        if seconds is None:
+            row.append("-")
+            continue
+        other = Timing(tuple(seconds))
+        low, high = own.spread(other)
+        row.append(f"{own.ratio(other):.2f} ({low:.2f}-{high:.2f})")
+    if floor:
+        share = ratio(cell, FLOOR)
+        row.append("-" if share is None else f"{100 * share:.0f} %")
+    return row
+
+
+def _seconds(value: float) -> str:
+    """Three digits, in a unit that suits.
+
+    Examples
+    --------
+    >>> _seconds(1.234e-5), _seconds(0.01234), _seconds(1.234)
+    ('12.3 us', '12.3 ms', '1.23 s')
+    """
+    for unit, size in ("s", 1.0), ("ms", 1e-3):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value * 1e6:.3g} us"
+
+
+def _target_rows(targets: list[Target]) -> Rows:
+    words = {True: "yes", False: "no", None: "-"}
+    return [[target.text, target.measured, words[target.met]] for target in targets]
+
+
+def _memory_sections(memory: dict[str, Any]) -> list[Section]:
+    sections = []
+    if "steps" in memory:
+        rows = [[title, f"{step['peak'] / 1e6:.2f} MB", f"{step['bound'] / 1e6:.2f} MB", f"{step['kept']} bytes",
+                 f"{step['temporary'] / 1e3:.0f} kB"] for title, step in memory["steps"].items()]  # fmt: skip
+        text = ("Traced by tracemalloc. The bound is parameters x (2 + optimizer state) plus twice the outputs of all "
+                "layers; an optimizer has 262 kB more of scratch in float32.")  # fmt: skip
+        header = ("", "peak", "bound", "kept by 20 more steps", "at most at one time in them")
+        sections.append(Section("Memory of a step", text, header, rows))
+    if "curves" in memory:
+        rows = []
+        for name, sizes in memory["curves"].items():
+            for case, size in zip(curves()[name], sizes, strict=False):
+                rows.append([case.shape, *(f"{size[side] / 1e6:.0f}" for side in size)])
+        text = "The largest resident size, in MB, of a process that makes five training steps with SGD, float32."
+        sections.append(Section("Memory of a process", text, ("", *size), rows))
+    return sections
+
+
+# ---- how it looks ----------------------------------------------------------------------------------------------------
+
+
+def _markdown(sections: list[Section]) -> str:
+    lines: list[str] = []
+    for number, section in enumerate(sections):
+        lines += [f"{'#' if number == 0 else '##'} {section.title}", ""]
+        lines += [section.text, ""] if section.text else []
+        if section.rows:
+            lines += [f"| {' | '.join(section.header)} |", "|" + "---|" * len(section.header)]
+            lines += [f"| {' | '.join(row)} |" for row in section.rows] + [""]
+    return "\n".join(lines)
+
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222 }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px }
+th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: right }
+th:first-child, td:first-child, table.words td { text-align: left }
+td.behind { background: #fbe3d6 } svg { max-width: 100%; height: auto }
+"""
+
+
+def _html(sections: list[Section], figure: str) -> str:
+    parts = []
+    for number, section in enumerate(sections):
+        level = "h1" if number == 0 else "h2"
+        parts.append(f"<{level}>{html.escape(section.title)}</{level}>")
+        parts += [f"<p>{html.escape(section.text)}</p>"] if section.text else []
+        if number == 0 and figure:
+            parts.append(figure)
+        if section.rows:
+            titles = "".join(f"<th>{html.escape(name)}</th>" for name in section.header)
+            parts.append(f"<table{' class=words' if section.header[0] else ''}><tr>{titles}</tr>")
+            parts += [f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in section.rows]
+            parts.append("</table>")
+    return (f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(sections[0].title)}</title>\n'
+            f"<style>{STYLE}</style>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n")  # fmt: skip
+
+
+def _html_cell(text: str) -> str:
+    first = text.partition(" (")[0]
+    behind = text == "no" or (" (" in text and first.replace(".", "").isdigit() and float(first) < 1)
+    return f"<td{' class=behind' if behind else ''}>{html.escape(text)}</td>"
+
+
+COLORS = {OURS: "#000000", "torch": "#D55E00", "torch.compile": "#E69F00", "JAX": "#0072B2", "scikit-learn": "#009E73",
+          FLOOR: "#999999"}  # fmt: skip
+MARKERS = dict(zip(COLORS, "osD^v.", strict=True))
+
+
+def _figure(results: dict[str, Any]) -> str:
+    """Time and memory against width, depth and batch, as SVG; nothing where no curve was measured."""
+    drawn = {name: [results["cells"].get(case.title) for case in cases] for name, cases in curves().items()}
+    if not any(all(cells) for cells in drawn.values()):
+        return ""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib.figure import Figure
+
+    held = results["memory"].get("curves", {})
+    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    axes = figure.subplots(2, 3)
+    for column, (name, cases) in enumerate(curves().items()):
+        along = [{"width": case.sizes[1], "depth": len(case.sizes) - 2, "batch": case.batch}[name] for case in cases]
+        if all(drawn[name]):
+            for side in COLORS:
+                times = [_median(cell, side) for cell in drawn[name]]
+                axes[0, column].plot(along, times, marker=MARKERS[side], color=COLORS[side], label=side, markersize=5)
+        for side in held.get(name, [{}])[0]:
+            sizes = [size[side] / 1e6 for size in held[name]]
+            axes[1, column].plot(along[: len(sizes)], sizes, marker=MARKERS[side], color=COLORS[side], markersize=5)
+        for row, unit in enumerate(("seconds per training step", "resident size in MB")):
+            axes[row, column].set(xscale="log", yscale="log", xlabel=_along(name), ylabel=unit if column == 0 else "")
+            axes[row, column].set_xticks(along, [f"{value:,}" for value in along])
+            axes[row, column].minorticks_off()
+            axes[row, column].grid(alpha=0.3)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(COLORS))
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def _median(cell: Cell, side: str) -> float:
+    seconds = cell["seconds"].get(side)
+    return float(np.median(seconds)) if seconds else np.nan
+
+
+def _along(name: str) -> str:
+    return {"width": "width of two hidden layers, batch 128", "depth": "hidden layers of 256, batch 64",
+            "batch": "batch, 784-128-10"}[name]  # fmt: skip

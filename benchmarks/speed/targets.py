@@ -1,0 +1,175 @@
+"""What was aimed at, each target judged by the numbers of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .alternation import Timing
+from .sides import FLOOR, OURS
+
+__all__ = ["PEERS", "Target", "judge", "ratio"]
+
+PEERS = ("torch", "torch.compile", "JAX", "scikit-learn", "ONNX Runtime")
+LEVEL = 0.95  # as fast, within what a run on a shared machine can tell
+Cell = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line of the report; ``met`` is None where nothing was measured to judge it by."""
+
+    text: str
+    measured: str
+    met: bool | None
+
+
+def ratio(cell: Cell, side: str) -> float | None:
+    """How many times as long as handmade a side takes; None where it was not timed."""
+    seconds = cell["seconds"]
+    if side not in seconds or OURS not in seconds:
+        return None
+    return Timing(tuple(seconds[OURS])).ratio(Timing(tuple(seconds[side])))
+
+
+def judge(results: dict[str, Any]) -> list[Target]:
+    """All targets."""
+    cells, memory = list(results["cells"].values()), results["memory"]
+    networks = [cell for cell in cells if cell["kind"] in ("step", "predict")]
+    return [
+        *_never_slower(networks),
+        *_medians(networks),
+        *_small(networks),
+        *_near_the_floor(networks),
+        *_adam(networks),
+        *_jobs(cells),
+        *_prediction(networks),
+        *_memory(memory),
+    ]
+
+
+def _where(cells: Iterable[Cell], **wanted) -> list[Cell]:
+    return [cell for cell in cells if all(cell.get(name) == value for name, value in wanted.items())]
+
+
+def _least(text: str, cells: list[Cell], side: str, least: float) -> Target:
+    """The smallest ratio to a side is to be at least ``least``."""
+    found = [(value, cell["title"]) for cell in cells if (value := ratio(cell, side)) is not None]
+    if not found:
+        return Target(text, "not measured", None)
+    value, title = min(found)
+    return Target(text, f"{value:.2f}" + (f" ({title})" if len(found) > 1 else ""), value >= least)
+
+
+def _never_slower(cells: list[Cell]) -> list[Target]:
+    ratios = [(value, cell["title"], side) for cell in cells for side in PEERS if (value := ratio(cell, side))]
+    behind = {title for value, title, _ in ratios if value < 1}
+    clearly = {title for value, title, _ in ratios if value < LEVEL}
+    if not ratios:
+        return [Target("never slower than any peer in any cell", "not measured", None)]
+    value, title, side = min(ratios)
+    measured = (f"behind the best peer in {len(behind)} of {len(cells)} cells, by more than 5 % in {len(clearly)}; "
+                f"most, {value:.2f}, behind {side} ({title})")  # fmt: skip
+    return [Target("never slower than any peer in any cell", measured, not behind)]
+
+
+def _medians(cells: list[Cell]) -> list[Target]:
+    targets = []
+    for side, least in ("torch", 2.5), ("torch.compile", 2.5), ("JAX", 1.4), ("scikit-learn", 2.0):
+        values = [value for cell in cells if (value := ratio(cell, side)) is not None]
+        median = float(np.median(values)) if values else None
+        measured = "not measured" if median is None else f"{median:.2f} over {len(values)} cells"
+        met = None if median is None else median >= least
+        targets.append(Target(f"median over the grid at least {least} x {side}", measured, met))
+    return targets
+
+
+def _small(cells: list[Cell]) -> list[Target]:
+    cells = _where(cells, sizes=[3, 4, 2], batch=1)
+    step, predict = _where(cells, kind="step", optimizer="SGD"), _where(cells, kind="predict")
+    calls = "NumPy's calls alone"
+    found = [ratio(step[0], side) for side in (calls, "JAX")] if step else [None, None]
+    text = "3-4-2, batch 1: a step in at most 2/3 of JAX's time"
+    target = _least(text, step, "JAX", 1.5)
+    if all(found):
+        share = found[0] / found[1]
+        measured = f"{target.measured}; NumPy's calls alone, no library around them, take {share:.2f} of JAX's time"
+        target = Target(text, measured, target.met)
+    return [
+        target,
+        _least("3-4-2, batch 1: a step in at most a tenth of torch.compile's", step, "torch.compile", 10),
+        _least("3-4-2, batch 1: a prediction in at most ONNX Runtime's", predict, "ONNX Runtime", 1),
+    ]
+
+
+def _near_the_floor(cells: list[Cell]) -> list[Target]:
+    steps = [cell for cell in cells if cell["kind"] == "step" and cell["optimizer"] == "SGD"]
+    wide = [cell for cell in steps if min(cell["sizes"][1:-1]) >= 1024 and cell["batch"] >= 256]
+    middle = [cell for cell in steps if cell["sizes"] == [784, 800, 800, 10] and cell["batch"] == 128]
+    return [
+        _least("step: 95 % of the matrix products' speed for widths >= 1,024 and batches >= 256", wide, FLOOR, 0.95),
+        _least("step: 85 % of it for width 800 at batch 128", middle, FLOOR, 0.85),
+    ]
+
+
+def _adam(cells: list[Cell]) -> list[Target]:
+    adam = _where(cells, kind="step", optimizer="Adam")
+    large = [cell for cell in adam if cell["parameters"] >= 1_000_000]
+    text = "step with Adam at least 1.3 x torch's, fused"
+    values = [value for cell in adam if (value := ratio(cell, "torch")) is not None]
+    median = Target(f"{text}, median", f"{np.median(values):.2f}" if values else "not measured",
+                    bool(np.median(values) >= 1.3) if values else None)  # fmt: skip
+    level = "step with Adam level with JAX (at least 0.95) from 1,000,000 parameters on"
+    return [median, _least(f"{text}, everywhere", adam, "torch", 1.3), _least(level, large, "JAX", LEVEL)]
+
+
+def _jobs(cells: list[Cell]) -> list[Target]:
+    epoch = [cell for cell in _where(cells, kind="Epoch") if "MNIST" in cell["title"]]
+    perceptron = _where(cells, kind="Perceptron")
+    return [
+        *(_least(f"an epoch of MNIST's size at least 2 x {side}", epoch, side, 2)
+          for side in ("scikit-learn", "torch", "torch.compile")),
+        _least("perceptron, bit for bit the sequential loop: at least 20 x its speed", perceptron, "loop", 20),
+        _least("perceptron ahead of scikit-learn's, per epoch", perceptron, "scikit-learn", 1),
+    ]  # fmt: skip
+
+
+def _prediction(cells: list[Cell]) -> list[Target]:
+    cell = _where(cells, kind="predict", sizes=[784, 1024, 1024, 10], batch=64)
+    return [_least("prediction, 784-1024x2-10, batch 64: level with ONNX Runtime (at least 0.95)", cell, "ONNX Runtime",
+                   LEVEL)]  # fmt: skip
+
+
+def _memory(memory: dict[str, Any]) -> list[Target]:
+    steps, resident = memory.get("steps", {}), memory.get("resident", {})
+    targets = []
+    if steps:
+        kept = max(step["kept"] for step in steps.values())
+        text = "after the first step, steps keep nothing more (under 1 kB)"
+        targets.append(Target(text, f"{kept} bytes", kept < 1000))
+        relu = {title: step for title, step in steps.items() if not ("sigmoid" in title or "tanh" in title)}
+        title, step = max(relu.items(), key=lambda item: item[1]["peak"] / item[1]["bound"])
+        measured = f"at most {step['peak'] / step['bound']:.3f} of it ({title})"
+        targets.append(Target("peak at most parameters x (2 + state) plus twice the activations", measured,
+                              step["peak"] <= step["bound"]))  # fmt: skip
+    if {"handmade", "torch"} <= set(resident):
+        share = resident["handmade"] / resident["torch"]
+        measured = f"{share:.2f}: {resident['handmade'] / 1e6:.0f} of {resident['torch'] / 1e6:.0f} MB"
+        targets.append(Target("at most half of torch's resident size for the same job", measured, share <= 0.5))
+    if "memmap" in memory:
+        size, own = memory["memmap"]
+        targets.append(Target(f"fit on a memmap of {size / 1e9:.0f} GB holds under 500 MB of its own",
+                              f"{own / 1e6:.0f} MB", own < 500e6))  # fmt: skip
+    if "import" in memory:
+        median = float(np.median(memory["import"]))
+        targets.append(Target("import handmade within 1.3 x import numpy", f"{median:.2f}", median <= 1.3))
+    return targets
+
+
+def count_met(targets: Iterable[Target], say: Callable[[int, int], str] = "{} of {} targets met".format) -> str:
+    """In words."""
+    judged = [target for target in targets if target.met is not None]
+    return say(sum(target.met for target in judged), len(judged))

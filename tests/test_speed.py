@@ -1,0 +1,299 @@
+"""The comparison of speed: who is timed, who is not, and what the report says of it."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+
+from benchmarks.speed import __main__ as command
+from benchmarks.speed import alternation, memory, report, targets
+from benchmarks.speed.alternation import Process, alternate, time_calls
+from benchmarks.speed.cases import GRID, Case, curves
+from benchmarks.speed.jobs import JOBS, Epoch, GradientCheck, Perceptron
+from benchmarks.speed.peers import SIDES
+from benchmarks.speed.sides import FLOOR, OURS, Bench, Disagreement, Unable, why_missing
+from handmade._steps import BLOCK
+
+
+@pytest.mark.parametrize("name", ["alternation", "cases", "jobs", "memory", "peers", "report", "sides", "targets"])
+def test_examples_in_docstrings(name):
+    assert doctest.testmod(importlib.import_module(f"benchmarks.speed.{name}")).failed == 0
+
+
+# ---- timing ----------------------------------------------------------------------------------------------------------
+
+
+def test_sides_take_turns_and_every_other_round_goes_backwards(monkeypatch):
+    monkeypatch.setattr(alternation, "PAUSE", 0)
+    calls = []
+
+    def side(name, block):
+        calls.append(name)
+        return len(calls) * block
+
+    timings = alternate({name: partial(side, name) for name in "abc"}, block=2.0, rounds=3)
+    assert calls == list("abccbaabc")
+    assert timings["b"].rounds == (4.0, 10.0, 16.0)
+
+
+def test_a_call_is_timed_by_the_mean_over_a_block(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(alternation.time, "perf_counter", lambda: clock[0])
+
+    def work():
+        clock[0] += 0.01
+
+    waits = []
+    assert time_calls(work, lambda: waits.append(clock[0]), block=1.0) == pytest.approx(0.01)
+    assert len(waits) == 2 and waits[1] - waits[0] == pytest.approx(1.0)
+
+
+def test_a_process_passes_on_results_and_errors():
+    with Process(partial(Bench, OURS)) as process:
+        numbers = process.call("prepare", Case((3, 4, 2), 1, "predict"))
+        assert numbers["outputs"].shape == (1, 2)
+        assert process.call("time", 0.01) > 0
+        with pytest.raises(AttributeError):
+            process.call("nonsense")
+
+
+# ---- agreement -------------------------------------------------------------------------------------------------------
+
+SMALL = [
+    Case((3, 4, 2), 1),
+    Case((3, 4, 2), 5, optimizer="Adam", dtype="float64"),
+    Case((4, 8, 8, 3), 7, activation="sigmoid", optimizer="Adam"),
+    Case((4, 8, 3), 7, loss="mse_loss", activation="tanh"),
+    Case((4, 8, 3), 7, "predict", activation="tanh"),
+    Epoch("a small set", 50, (4, 8, 3), 16),
+    GradientCheck((2, 3, 2), 4),
+    Perceptron(200, 5),
+]
+SLOW = ("torch.compile",)  # half a minute for the compiler: it is compared when it is timed
+
+
+@pytest.mark.parametrize("piece", SMALL, ids=lambda piece: piece.title)
+@pytest.mark.filterwarnings("ignore")  # scikit-learn's, of an unfinished fit
+def test_every_side_that_is_installed_computes_what_handmade_computes(piece):
+    ours, compared = piece.sides[OURS](piece).results(), []
+    for name, side in piece.sides.items():
+        if name in (OURS, FLOOR, *SLOW) or why_missing(side):
+            continue
+        try:
+            piece.check(name, side(piece).results(), ours)
+        except Unable:
+            continue
+        compared.append(name)
+    assert "torch" in compared or "loop" in compared
+
+
+@pytest.mark.parametrize("piece", SMALL[:6], ids=lambda piece: piece.title)
+def test_a_result_that_is_off_by_a_thousandth_is_a_disagreement(piece):
+    ours = piece.sides[OURS](piece).results()
+    piece.check("itself", ours, ours)
+    for name in set(ours) & {"loss", "theta", "outputs"}:
+        off = ours | {name: ours[name] * 1.001}
+        if isinstance(piece, Epoch):
+            off = {"theta": ours["theta"] + 1.001 * (ours["theta"] - piece.network().theta)}
+        with pytest.raises(Disagreement):
+            piece.check("another", off, ours)
+
+
+def test_the_perceptron_has_to_agree_in_every_bit():
+    piece = SMALL[-1]
+    ours = piece.sides[OURS](piece).results()
+    with pytest.raises(Disagreement):
+        piece.check("loop", ours | {"w": np.nextafter(ours["w"], np.inf)}, ours)
+
+
+def test_the_grid_has_the_shapes_peers_options_and_batches_that_were_asked_for():
+    shapes = {(case.sizes, case.batch) for case in GRID}
+    assert len({(case.sizes, case.batch, case.work, case.optimizer) for case in GRID if not case.options}) >= 30
+    assert {case.activation for case in GRID} == {"relu", "sigmoid", "tanh"}
+    assert {case.loss for case in GRID} == {"cross_entropy", "mse_loss"}
+    assert {case.dtype for case in GRID} == {"float32", "float64"}
+    assert {1, 4096} <= {batch for _, batch in shapes}
+    assert len({piece.title for piece in (*GRID, *JOBS)}) == len(GRID) + len(JOBS)
+    assert all(len(set(cases)) == len(cases) for cases in curves().values())
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_steps_keep_nothing_and_hold_what_the_bound_allows(optimizer):
+    """Beyond the bound are the optimizer's scratch, two blocks, NumPy's own buffer, and the objects of Python."""
+    found = memory.step_memory(Case((784, 256, 10), 32, optimizer=optimizer), steps=5)
+    assert found["kept"] < 1000
+    assert found["peak"] <= found["bound"] + 2 * 4 * BLOCK + 8 * np.getbufsize() + 10_000
+
+
+def test_a_large_memmap_is_read_batch_by_batch():
+    assert memory.memmap_growth(2 * 10**8) < 150e6
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """The sides that need no other package, so that nothing has to be compiled."""
+    monkeypatch.setattr(command, "why_missing", lambda side: "not asked for" if side.packages else None)
+    monkeypatch.setattr(command, "BLOCK", 0.02)
+    monkeypatch.setattr(command, "_memory", lambda quick: [("import", lambda found: found.update({"import": [1.0]}))])
+
+
+def run(tmp_path, *arguments):
+    status = command.main(["--out", str(tmp_path / "out"), *arguments])
+    return status, json.loads((tmp_path / "out" / "results.json").read_text())
+
+
+def test_a_quick_run_writes_a_report(few, tmp_path, capsys):
+    status, results = run(tmp_path, "--quick")
+    assert status == 0 and results["memory"] == {"import": [1.0]}
+    assert all({OURS, FLOOR} <= set(cell["seconds"]) for cell in results["cells"].values() if "sizes" in cell)
+    text, page = ((tmp_path / "out" / name).read_text() for name in ("report.md", "report.html"))
+    for written in text, page:
+        assert all(title in written for title in results["cells"])
+        assert "JAX takes no part: not asked for" in written
+        assert "quick run" in written and results["machine"]["NumPy"] in written
+    assert "JAX takes no part" in capsys.readouterr().err
+    assert "http" not in page.replace("http://www.w3.org", "").replace("https://matplotlib.org", "")
+
+
+def test_cells_can_be_chosen(few, tmp_path):
+    _, results = run(tmp_path, "--match", "step, SGD: 3-4-2")
+    assert list(results["cells"]) == ["step, SGD: 3-4-2, batch 1", "step, SGD: 3-4-2, batch 32"]
+    assert results["memory"] == {}
+
+
+def test_a_peer_that_computes_something_else_is_an_error_and_not_timed(few, tmp_path, monkeypatch, capsys):
+    def disagree(self, name, theirs, ours):
+        if name == FLOOR:
+            raise Disagreement("something else")
+
+    monkeypatch.setattr(Case, "check", disagree)
+    monkeypatch.setattr(SIDES[FLOOR], "results", lambda self: {"loss": np.array(0.0)})
+    monkeypatch.setattr(command, "Process", Here)
+    status, results = run(tmp_path, "--match", "predict: 3-4-2, batch 1")
+    (cell,) = results["cells"].values()
+    assert status == 1
+    assert cell["errors"] == {FLOOR: "something else"} and FLOOR not in cell["seconds"]
+    assert "not timed: something else" in capsys.readouterr().err
+    assert "something else" in (tmp_path / "out" / "report.md").read_text()
+
+
+class Here:
+    """In the place of a process: an object in this one, which a test can change."""
+
+    def __init__(self, make):
+        self.held = make()
+
+    def call(self, method, *arguments):
+        return getattr(self.held, method)(*arguments)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_an_interrupted_run_leaves_what_it_has_measured(few, tmp_path, monkeypatch, capsys):
+    measured = command._cell
+
+    def interrupted(piece, benches, quick):
+        if "batch 32" in piece.title:
+            raise KeyboardInterrupt
+        return measured(piece, benches, quick)
+
+    monkeypatch.setattr(command, "_cell", interrupted)
+    status, results = run(tmp_path, "--match", "predict: 3-4-2")
+    assert status == 130 and list(results["cells"]) == ["predict: 3-4-2, batch 1"]
+    assert "interrupted" in (tmp_path / "out" / "report.md").read_text()
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_any_work(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--out", str(tmp_path / "file")])
+    assert "expected a folder that can be written" in capsys.readouterr().err
+
+
+# ---- the targets -----------------------------------------------------------------------------------------------------
+
+
+def cell(title="step, SGD: 3-4-2, batch 1", seconds=None, **changes):
+    usual = {"title": title, "kind": "step", "sizes": [3, 4, 2], "batch": 1, "optimizer": "SGD", "parameters": 26,
+             "errors": {}, "seconds": seconds}  # fmt: skip
+    return usual | changes
+
+
+def judged(*cells, **memory):
+    found = targets.judge({"cells": {one["title"]: one for one in cells}, "memory": memory})
+    return {target.text: target for target in found}
+
+
+def test_a_ratio_is_of_medians_and_a_target_is_met_from_there_on():
+    seconds = {OURS: [1.0, 2.0, 9.0], "JAX": [3.0, 3.0, 1.0], "torch.compile": [19.9] * 3}
+    verdicts = judged(cell(seconds=seconds))
+    step, tenth = (verdicts[text] for text in verdicts if text.startswith("3-4-2, batch 1: a step"))
+    assert (step.measured, step.met) == ("1.50", True)
+    assert (tenth.measured, tenth.met) == ("9.95", False)
+    assert verdicts["median over the grid at least 1.4 x JAX"].met
+    assert verdicts["median over the grid at least 2.0 x scikit-learn"].met is None
+
+
+def test_one_cell_behind_one_peer_is_enough_to_miss_the_first_target():
+    ahead = cell(seconds={OURS: [1.0], "torch": [2.0], FLOOR: [0.5]})
+    behind = cell("other", seconds={OURS: [1.0], "torch": [2.0], "JAX": [0.9]})
+    first = "never slower than any peer in any cell"
+    assert judged(ahead)[first].met, "the floor is no peer"
+    assert judged(ahead, behind)[first].met is False
+    assert "1 of 2 cells, by more than 5 % in 1" in judged(ahead, behind)[first].measured
+
+
+def test_memory_is_judged_by_its_bounds():
+    step = {"kept": 10, "peak": 11, "bound": 10, "temporary": 0}
+    found = {"steps": {"relu": step}, "resident": {"handmade": 1, "torch": 2}, "memmap": (1e10, 6e8), "import": [1.31]}
+    verdicts = judged(**found)
+    met = {text[:20]: target.met for text, target in verdicts.items() if target.met is not None}
+    assert met == {"after the first step": True, "peak at most paramet": False, "at most half of torc": True,
+                   "fit on a memmap of 1": False, "import handmade with": False}  # fmt: skip
+
+
+def results(cells, **changes):
+    usual = {"machine": {"cores": 2, "kernel": "SkylakeX", "better kernel": None}, "quick": False, "missing": {},
+             "load": 0.1, "memory": {}, "cells": {one["title"]: one for one in cells}}  # fmt: skip
+    return usual | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "doubt"),
+    [
+        ({"load": 1.5}, "load of 1.5 on 2 cores"),
+        ({"machine": {"cores": 1, "kernel": "X", "better kernel": None}}, "one core"),
+        ({"machine": {"cores": 2, "kernel": "Haswell", "better kernel": "X"}}, "kernel is Haswell"),
+        ({"cells": {"a": cell("a", {OURS: [1.0, 2.0, 1.0]})}}, "differ by more than half"),
+    ],
+)
+def test_a_doubtful_run_says_why(changes, doubt):
+    sure = results([cell("a", {OURS: [1.0, 1.1, 1.2]})])
+    assert report._doubts(sure) == []
+    (section,) = report._doubts(sure | changes)
+    assert section.title == "Doubts" and doubt in section.text
+
+
+def test_cells_in_which_handmade_is_behind_come_first_the_worst_at_the_top(tmp_path):
+    cells = [cell(name, {OURS: [1.0], "JAX": [time]}) for name, time in (("a", 0.9), ("b", 0.5), ("c", 2.0))]
+    report.write(results(cells), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    section = text.partition("## Where handmade is behind")[2].partition("\n## ")[0]
+    assert "In 2 of 3 cells some peer is faster" in section
+    assert section.index("| b |") < section.index("| a |") and "| c |" not in section
