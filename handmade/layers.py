@@ -225,11 +225,11 @@ class Dense(Layer):
 
     def forward(self, X: Array, training: bool = False) -> Array:
         self.memory.X = X
-        A = self.memory.array("A", (len(X), self.neuron_count), X.dtype)
-        self.W.dot(X.T, A.T)
+        A = self.memory.array("A", (len(X), self.neuron_count), X.dtype).T
+        self.W.dot(X.T, A)
         if "bias" in self.parameters:
-            A += self.b
-        return A
+            A += self.b[:, np.newaxis]
+        return A.T
 
     def backward(self, dA: Array, need_dX: bool = True) -> Array | None:
         X = self.memory.X
@@ -243,10 +243,10 @@ class Dense(Layer):
         return dX
 
     def predict(self, X: Array) -> Array:
-        A = self.W.dot(X.T).T
+        A = self.W.dot(X.T)
         if "bias" in self.parameters:
-            A += self.b
-        return A
+            A += self.b[:, np.newaxis]
+        return A.T
 
     def width_after(self, in_features: int) -> int:
         super().width_after(in_features)
