@@ -16,7 +16,7 @@ from benchmarks.speed.alternation import Process, alternate, time_calls
 from benchmarks.speed.cases import GRID, Case, curves
 from benchmarks.speed.jobs import JOBS, Epoch, GradientCheck, Perceptron
 from benchmarks.speed.peers import SIDES
-from benchmarks.speed.sides import FLOOR, OURS, Bench, Disagreement, Unable, why_missing
+from benchmarks.speed.sides import FLOOR, OURS, TORCH_FLOOR, Bench, Disagreement, Unable, why_missing
 from handmade._steps import BLOCK
 
 
@@ -82,7 +82,7 @@ SLOW = ("torch.compile",)  # half a minute for the compiler: it is compared when
 def test_every_side_that_is_installed_computes_what_handmade_computes(piece):
     ours, compared = piece.sides[OURS](piece).results(), []
     for name, side in piece.sides.items():
-        if name in (OURS, FLOOR, *SLOW) or why_missing(side):
+        if name in (OURS, FLOOR, TORCH_FLOOR, *SLOW) or why_missing(side):
             continue
         try:
             piece.check(name, side(piece).results(), ours)

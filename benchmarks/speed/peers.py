@@ -15,7 +15,7 @@ import numpy as np
 import handmade as hm
 
 from .cases import Case
-from .sides import FLOOR, OURS, Disagreement, Side, Unable, has_compiler
+from .sides import FLOOR, OURS, TORCH_FLOOR, Disagreement, Side, Unable, has_compiler
 
 __all__ = ["SIDES", "Floor", "Handmade", "check_agreement", "jax_forward"]
 
@@ -352,6 +352,27 @@ class Floor(CaseSide):
         return {}
 
 
+class TorchFloor(Floor):
+    """The same products by PyTorch's BLAS, of large networks: how much of a lead is BLAS's alone."""
+
+    packages = ("torch",)
+
+    def build(self, network: hm.Network) -> None:
+        import torch
+
+        if self.case.parameter_count < 10**5:
+            raise Unable("the products of small networks take no time worth telling")
+        super().build(network)
+        self.jobs = [tuple(map(torch.from_numpy, job)) for job in self.jobs]
+        self.multiply = torch.mm
+
+    def step(self):
+        for left, right, out in self.jobs:
+            self.multiply(left, right, out=out)
+
+    predict = step
+
+
 class Calls(CaseSide):
     """A step of a network with one hidden ReLU layer as nothing but calls of NumPy, every array and view made before.
 
@@ -418,6 +439,7 @@ SIDES: dict[str, type[CaseSide]] = {
     "scikit-learn": ScikitLearn,
     "ONNX Runtime": OnnxRuntime,
     FLOOR: Floor,
+    TORCH_FLOOR: TorchFloor,
     "NumPy's calls alone": Calls,
 }
 

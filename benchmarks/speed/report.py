@@ -6,6 +6,7 @@ import html
 import importlib.metadata
 import io
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from .alternation import Timing
 from .cases import curves
-from .sides import FLOOR, OURS
+from .sides import FLOOR, OURS, TORCH_FLOOR
 from .targets import LEVEL, PEERS, Cell, Target, count_met, judge, ratio
 
 __all__ = ["versions", "write"]
@@ -83,6 +84,7 @@ def _sections(results: dict[str, Any]) -> list[Section]:
             "largest of one round. Before a side is timed, its results are compared with handmade's.",
         ),
         *_doubts(results),
+        Section("In short", "The median over the cells, the smallest and the largest.", *_summary(networks, jobs)),
         Section("Where handmade is behind", _behind_text(networks, behind), *_table(behind)),
         Section("Targets", count_met(targets) + ".", ("target", "measured", "met"), _target_rows(targets)),
         *(Section(title, "", *_table(_chosen(networks, kind, optimizer))) for title, kind, optimizer in TABLES),
@@ -90,6 +92,24 @@ def _sections(results: dict[str, Any]) -> list[Section]:
         *_memory_sections(results["memory"]),
         *([Section("Disagreements", "Not timed.", ("side", "what"), errors)] if errors else []),
     ]  # fmt: skip
+
+
+def _summary(networks: list[Cell], jobs: list[Cell]) -> tuple[tuple[str, ...], Rows]:
+    """A line for each kind of work on networks, and one for each job."""
+    lines = [(f"{title}, {len(chosen)} cells", chosen) for title, kind, how in TABLES
+             if (chosen := _chosen(networks, kind, how))]  # fmt: skip
+    lines += [(cell["title"], [cell]) for cell in jobs]
+    timed = {side for _, chosen in lines for cell in chosen for side in cell["seconds"]}
+    sides = tuple(side for side in (*PEERS, "loop") if side in timed)
+    return ("", *sides), [[title, *(_middle(chosen, side) for side in sides)] for title, chosen in lines]
+
+
+def _middle(cells: list[Cell], side: str) -> str:
+    ratios = [value for cell in cells if (value := ratio(cell, side)) is not None]
+    if not ratios:
+        return "-"
+    around = f" ({min(ratios):.2f}-{max(ratios):.2f})" if len(ratios) > 1 else ""
+    return f"{np.median(ratios):.2f}{around}"
 
 
 def _chosen(cells: list[Cell], kind: str, optimizer: str) -> list[Cell]:
@@ -111,6 +131,10 @@ def _behind_text(cells: list[Cell], behind: list[Cell]) -> str:
     if limits:
         text += (f" In {len(limits)} of them that peer takes less time for everything than NumPy's BLAS takes for the "
                  "matrix products alone.")  # fmt: skip
+    blas = [_median(cell, TORCH_FLOOR) / _median(cell, FLOOR) for cell in cells if TORCH_FLOOR in cell["seconds"]]
+    if blas:
+        text += (f" PyTorch's BLAS takes {np.median(blas):.2f} of the time of NumPy's for the same products, from "
+                 f"{min(blas):.2f} to {max(blas):.2f} in {len(blas)} cells.")  # fmt: skip
     return text
 
 
@@ -214,8 +238,9 @@ def _markdown(sections: list[Section]) -> str:
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px }
-th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: right }
-th:first-child, td:first-child, table.words td { text-align: left }
+th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap }
+th:first-child, td:first-child, .words th, .words td { text-align: left }
+.words td { white-space: normal }
 td.behind { background: #fbe3d6 } svg { max-width: 100%; height: auto }
 """
 
@@ -238,8 +263,7 @@ def _html(sections: list[Section], figure: str) -> str:
 
 
 def _html_cell(text: str) -> str:
-    first = text.partition(" (")[0]
-    behind = text == "no" or (" (" in text and first.replace(".", "").isdigit() and float(first) < 1)
+    behind = text == "no" or re.match(r"0\.\d\d( \(|$)", text)
     return f"<td{' class=behind' if behind else ''}>{html.escape(text)}</td>"
 
 

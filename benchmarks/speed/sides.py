@@ -13,9 +13,9 @@ import numpy as np
 
 from .alternation import time_calls
 
-__all__ = ["FLOOR", "OURS", "Bench", "Disagreement", "Side", "Unable", "has_compiler", "why_missing"]
+__all__ = ["FLOOR", "OURS", "TORCH_FLOOR", "Bench", "Disagreement", "Side", "Unable", "has_compiler", "why_missing"]
 
-OURS, FLOOR = "handmade", "matrix products alone"
+OURS, FLOOR, TORCH_FLOOR = "handmade", "matrix products alone", "matrix products by torch"
 
 
 class Unable(Exception):

@@ -18,7 +18,7 @@ import pytest
 
 from .cases import GRID, Case
 from .jobs import JOBS
-from .sides import FLOOR, OURS, Unable, why_missing
+from .sides import OURS, Unable, why_missing
 
 TASKS = [pytest.param(piece, name, id=f"{piece.title}-{name}") for piece in (*GRID, *JOBS) for name in piece.sides]
 
@@ -50,7 +50,7 @@ def test_speed(benchmark, ours, piece, name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = side.results()
-        if name != FLOOR:
+        if theirs:  # the products alone compute nothing that could be compared
             piece.check(name, theirs, ours(piece))
     benchmark.group = piece.title
     benchmark.name = name
