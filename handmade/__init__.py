@@ -145,6 +145,8 @@ _LATER = {
     "diagnosis": ("Diagnosis", "diagnose_gradient"),
     "differences": ("StepSweep", "numerical_gradient", "step_sweep"),
     "gradients": ("GradientCheck", "check_gradient"),
+    "mistakes": (),
+    "walk": (),
 }
 
 

@@ -52,9 +52,11 @@ def check_finite(A: Array, name: str, first_row: int = 0) -> None:
         ...
     ValueError: X: expected finite numbers, got nan at index (100, 1)
     """
-    if (A.flags.forc and math.isfinite(np.vdot(A, A))) or A.size == 0:
-        return
-    if math.isfinite(A.max()) and math.isfinite(A.min()):
+    if A.flags.forc:
+        flat = A.ravel("K")  # a view, whichever way round A lies
+        if math.isfinite(np.vdot(flat, flat)):  # which, unlike flat.dot, warns of no overflow
+            return
+    if A.size == 0 or (math.isfinite(A.max()) and math.isfinite(A.min())):
         return
     index = tuple(np.argwhere(~np.isfinite(A))[0].tolist())
     where = (index[0] + first_row, *index[1:]) if index else index

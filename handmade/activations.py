@@ -200,16 +200,14 @@ def relu(A, out=None) -> Array:
 def relu_backward(dH, H, out=None) -> Array:
     """f'(a) = 1 where a > 0, else 0: at the kink a = 0 the derivative is taken as 0, as PyTorch does.
 
-    That is the sign of the activation, which is never negative. ``out`` may not be ``dH``.
+    That is the sign of the activation ``H``, which is never negative. ``out`` may not be ``dH``.
 
     Examples
     --------
     >>> relu_backward(np.array([5.0, 5.0, 5.0]), np.array([0.0, 0.0, 2.0]))
     array([0., 0., 5.])
     """
-    dA = np.sign(H, out=out)
-    dA *= dH
-    return dA
+    return np.multiply(dH, np.sign(H, out=out), out=out)
 
 
 def leaky_relu(A, negative_slope: float = 0.01, out=None) -> Array:
@@ -501,6 +499,7 @@ def softplus_backward(dH, A, beta: float = 1.0, out=None) -> Array:
     return np.multiply(dH, sigmoid(_times(positive(beta, "beta"), floating(A))), out=out)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def softmax(A, dim: int = -1, out=None) -> Array:
     """p_i = e^(a_i) / sum_j e^(a_j) along ``dim`` (System 12), shifted by the maximum so that nothing overflows.
 
@@ -535,24 +534,23 @@ def exp_below_the_largest(A: Array, dim: int) -> tuple[Array, Array]:
     The rounding of d would be as large a relative error of the exponential: half an eps of d, 250 eps at d = -500.
     That of a double is nothing to a float32. Of float64, what it took is computed exactly (TwoSum: Knuth, The Art of
     Computer Programming, volume 2, section 4.2.2), and given back to first order. Where d is too large for the dtype
-    it is minus infinity, whose power is 0. Both arrays are in C's order, whatever A is.
+    it is minus infinity, whose power is 0; who calls this lets NumPy overflow in silence.
     """
     if A.dtype == np.float32:
-        D = A.astype(np.float64, order="C")
+        D = A.astype(np.float64)
         D -= np.maximum.reduce(D, dim, keepdims=True)
         return D, np.exp(D)
     largest = np.maximum.reduce(A, dim, keepdims=True)
-    with np.errstate(over="ignore", invalid="ignore"):
-        D = np.subtract(A, largest, order="C")
-        B = D - A
-        lost = D - B
-        np.subtract(A, lost, out=lost)
-        B += largest
-        lost -= B
-        np.fmax(lost, -1, out=lost)  # of an infinite d it is not a number, and E is 0
-        E = np.exp(D)
-        lost *= E
-        E += lost
+    D = A - largest
+    B = D - A
+    lost = D - B
+    np.subtract(A, lost, out=lost)
+    B += largest
+    lost -= B
+    np.fmax(lost, -1, out=lost)  # of an infinite d it is not a number, and E is 0
+    E = np.exp(D)
+    lost *= E
+    E += lost
     return D, E
 
 
@@ -604,14 +602,14 @@ def log_sum_parts(Z: Array) -> tuple[Array, Array, Array, Array]:
     N, K = Z.shape
     largest = Z.argmax(axis=1)
     largest += np.arange(0, N * K, K)
-    D, E = exp_below_the_largest(Z, 1)
+    D, E = exp_below_the_largest(np.ascontiguousarray(Z), 1)
     E.put(largest, 0)
     others = E.sum(axis=1, keepdims=True)
     E.put(largest, 1)
     return D, E, others, largest
 
 
-@np.errstate(over="ignore")
+@np.errstate(over="ignore", invalid="ignore")
 def log_softmax(A, dim: int = -1, out=None) -> Array:
     """log p_i = a_i - max - log(1 + the other terms), exact also where p_i is nearly one.
 
@@ -641,6 +639,7 @@ def log_softmax(A, dim: int = -1, out=None) -> Array:
     return np.positive(np.moveaxis(D.reshape(Z.shape), -1, dim), out=np.empty_like(A) if out is None else out)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def log_softmax_backward(dH, A, dim: int = -1, out=None) -> Array:
     """dA = dH - p sum_j dH_j, summed as dH (1 - p) - p sum_{j != i} dH_j with an exact 1 - p.
 

@@ -14,7 +14,7 @@ import numpy as np
 __all__ = ["show_config"]
 
 # OpenBLAS chooses its kernel by the model of the processor, and takes one without AVX-512 for a model that it does not
-# know: half the speed in double precision, and little more in single.
+# know: half to two thirds of the speed.
 WITHOUT_AVX512 = ("Haswell", "Zen")
 WITH_AVX512 = "SkylakeX"
 
@@ -52,7 +52,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
 
     build = np.show_config(mode="dicts")
     blas = build.get("Build Dependencies", {}).get("blas", {})
-    kernel, threads = kernel_and_threads()
+    kernel, threads = kernel_and_threads() if "openblas" in blas.get("name", "") else (None, None)
     config = {
         "handmade": __version__,
         "Python": platform.python_version(),
@@ -90,7 +90,7 @@ def better_kernel(kernel: str | None, features: list[str]) -> str | None:
 
 
 def kernel_and_threads() -> tuple[str | None, int | None]:
-    """What the OpenBLAS that NumPy has loaded says of itself; None and None of any other library."""
+    """What the OpenBLAS that this process has loaded says of itself; None and None where there is none."""
     for path in _libraries():
         try:
             library = ctypes.CDLL(str(path))
@@ -112,7 +112,7 @@ def _libraries() -> list[Path]:
     found = [path for folder in folders for path in folder.glob("*openblas*")]
     maps = Path("/proc/self/maps")
     if maps.exists():
-        mapped = [line.split()[-1] for line in maps.read_text().splitlines() if "openblas" in line]
+        mapped = [line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if "openblas" in line]
         found += map(Path, dict.fromkeys(mapped))
     return found
 

@@ -60,10 +60,10 @@ class Memory:
         return array
 
     def ones(self, size: int, dtype: np.dtype) -> Array:
-        array = self._arrays.get("ones")
-        if array is None or array.size != size or array.dtype is not dtype:
-            array = self._arrays["ones"] = np.ones(size, dtype)
-        return array
+        whole = self._whole.get("ones")
+        if whole is None or whole.size < size or whole.dtype != dtype:
+            whole = self._whole["ones"] = np.ones(size, dtype)
+        return whole[:size]
 
     def _cut(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         size = math.prod(shape)
@@ -159,7 +159,7 @@ class Layer:
 
 
 class Dense(Layer):
-    """A fully connected layer of O perceptrons: A = X Wt + b (System 3; equation 1 of 1986).
+    """A fully connected layer of O perceptrons: A = X Wt + b (System 3; equation 1 of 1986), taken as At = W Xt + b.
 
     Parameters
     ----------
@@ -265,6 +265,7 @@ class Activation(Layer):
     function : str or (callable, callable)
         A name of `handmade.activations`, or a pair ``f(A, out=None)``, ``f_backward(dH, A, out=None)`` of your own;
         a backward whose second parameter is named ``H`` is given the activation instead of the pre-activation.
+        Arrays and ``out`` are in Fortran's order.
     **options
         Go to both functions, e.g. ``negative_slope=0.2``.
 
@@ -302,11 +303,15 @@ class Activation(Layer):
 
     def _rehearse(self) -> None:
         """An unknown option or another contract is an error here, not in the middle of training."""
-        A = np.full((2, 3), 0.5)
-        H = self.forward(A)
-        for name, result in ("f", H), ("f_backward", self.backward(np.ones_like(A))):
+        A = np.linspace(0.5, 1, 6).reshape(2, 3)
+        H, dA = self.forward(A), self.backward(A)
+        alone = self.f(A, **self.options), self.f_backward(A, self.memory.kept, **self.options)
+        for name, result, expected in ("f", H, alone[0]), ("f_backward", dA, alone[1]):
             if not isinstance(result, np.ndarray) or result.shape != A.shape:
                 raise TypeError(f"activation: expected {name} to give an array of its input's shape, got {result!r}")
+            if not np.array_equal(result, expected):
+                raise ValueError(f"activation: expected {name} to give with out, in Fortran's order, what it gives "
+                                 f"without, {expected}; got {result}")  # fmt: skip
         self.memory = Memory()
 
     def forward(self, A: Array, training: bool = False) -> Array:
@@ -364,10 +369,10 @@ class Dropout(Layer):
 
     def _mask(self, X: Array) -> Array:
         # Drawn in float32 and sample by sample, whatever the network computes in: one seed, one mask, in every dtype.
-        mask = self.memory.array("mask", X.shape[::-1], np.dtype(np.float32)).T
-        self.rng.random(dtype=np.float32, out=mask)
-        np.greater_equal(mask, self.p, out=mask)
-        return mask
+        single = np.dtype(np.float32)
+        drawn = self.memory.array("drawn", X.shape[::-1], single).T
+        self.rng.random(dtype=single, out=drawn)
+        return np.greater_equal(drawn, self.p, out=self.memory.array("mask", X.shape, single))
 
     def _apply(self, name: str, V: Array) -> Array:
         """The same linear map forward and backward: zero or 1 / (1 - p) times each value."""

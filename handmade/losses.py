@@ -648,11 +648,12 @@ def _class_weights(weight, Z: Array) -> Array:
     return weight
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _cross_entropy(
     input, target, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
 ):
     """Both halves of the loss, from one softmax: what `cross_entropy` and what `cross_entropy_backward` return."""
-    if label_smoothing != 0:
+    if type(label_smoothing) is not float or label_smoothing:
         label_smoothing = up_to_one(label_smoothing, "label_smoothing")
     Z, lead = _class_rows(input)
     N, K = Z.shape

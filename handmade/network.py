@@ -269,7 +269,7 @@ class Network(Sequential):
         Returns
         -------
         ndarray, shape (N, O)
-            A new array. For classes: ``network.predict(X).argmax(axis=1)``.
+            A new array, of a Dense layer in Fortran's order. For classes: ``network.predict(X).argmax(axis=1)``.
 
         Raises
         ------

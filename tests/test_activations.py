@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 
 import mpmath
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from oracles import assert_pulls_back, complex_gradient, exact_errors, read_only
 
+import handmade as hm
 from handmade import activations
 from handmade.activations import (
     ACTIVATIONS,
@@ -541,3 +543,24 @@ def test_what_is_called_exact_is_exact(grain):
     assert v.dtype == dtype
     exact = [409 * 16 * int(k) * grain**2 + 292 * int(k) ** 3 for k in rough * grain]
     assert [int(x) for x in v.astype(float) * 4096 * grain**3] == exact
+
+
+def test_the_slope_of_relu_takes_what_the_others_take():
+    np.testing.assert_array_equal(activations.relu_backward(np.array([5.0, 5.0]), np.array([1, 0])), [5, 0])
+    wide = activations.relu_backward(np.array([5.0, 5.0]), np.array([1, 0], np.float32))
+    assert wide.dtype == np.float64
+    np.testing.assert_array_equal(activations.relu_backward(np.ones((3, 2)), np.array([1.0, 0.0])), [[1, 0]] * 3)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_infinite_and_enormous_logits_are_quiet(dtype):
+    """What comes of them is no number, or infinite: that is for the caller to see, and not for a warning."""
+    infinite, enormous = np.array([[np.inf, 0]], dtype), np.array([[0.9, -0.9]], dtype) * np.finfo(dtype).max
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        softmax(infinite)
+        activations.log_softmax(infinite)
+        log_softmax_backward(infinite, infinite)
+        hm.losses.cross_entropy(infinite, [0])
+        assert hm.losses.cross_entropy(enormous, [1]) == np.inf
+        np.testing.assert_array_equal(hm.losses.cross_entropy_backward(enormous, [1]), [[1, -1]])

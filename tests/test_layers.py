@@ -618,3 +618,24 @@ def test_an_activation_prints_all_its_options():
 
     layer = Activation((power, power_backward), exponent=3, factor=2.0)
     assert repr(layer) == "Activation('power', exponent=3, factor=2.0)"
+
+
+def test_an_activation_of_ones_own_that_loses_its_result_in_out_is_refused():
+    """reshape copies what lies in Fortran's order, and the copy is what this one fills."""
+
+    def lost(A, out=None):
+        out = np.empty_like(A) if out is None else out
+        out.reshape(-1)[:] = np.maximum(A, 0).reshape(-1)
+        return out
+
+    with pytest.raises(ValueError, match="expected f to give with out, in Fortran's order, what it gives without"):
+        Activation((lost, activations.relu_backward))
+
+
+def test_ones_for_a_shorter_batch_are_the_first_of_the_longer():
+    memory, double = Memory(), np.dtype(float)
+    long, short = memory.ones(4, double), memory.ones(2, double)
+    assert short.tolist() == [1, 1] and np.shares_memory(short, long) and np.shares_memory(memory.ones(4, double), long)
+    single = memory.ones(3, np.dtype(np.float32))
+    assert single.dtype == np.float32 and single.tolist() == [1, 1, 1]
+    assert memory.ones(5, np.dtype(np.float32)).tolist() == [1] * 5

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+import handmade as hm
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import alternation, memory, report, targets
 from benchmarks.speed.alternation import Process, alternate, time_calls
@@ -77,10 +78,22 @@ SMALL = [
 SLOW = ("torch.compile",)  # half a minute for the compiler: it is compared when it is timed
 
 
-@pytest.mark.parametrize("piece", SMALL, ids=lambda piece: piece.title)
+EXPECTED = [
+    {"torch", "JAX", "NumPy's calls alone"},
+    {"torch", "JAX"},
+    {"torch", "JAX", "scikit-learn"},
+    {"torch", "JAX"},
+    {"torch", "JAX", "scikit-learn", "ONNX Runtime"},
+    {"torch", "JAX", "scikit-learn"},
+    {"torch", "loop"},
+    {"loop", "scikit-learn"},
+]
+
+
+@pytest.mark.parametrize(("piece", "expected"), [*zip(SMALL, EXPECTED, strict=True)])
 @pytest.mark.filterwarnings("ignore")  # scikit-learn's, of an unfinished fit
-def test_every_side_that_is_installed_computes_what_handmade_computes(piece):
-    ours, compared = piece.sides[OURS](piece).results(), []
+def test_every_side_that_is_installed_computes_what_handmade_computes(piece, expected):
+    ours, compared = piece.sides[OURS](piece).results(), set()
     for name, side in piece.sides.items():
         if name in (OURS, FLOOR, TORCH_FLOOR, *SLOW) or why_missing(side):
             continue
@@ -88,8 +101,31 @@ def test_every_side_that_is_installed_computes_what_handmade_computes(piece):
             piece.check(name, side(piece).results(), ours)
         except Unable:
             continue
-        compared.append(name)
-    assert "torch" in compared or "loop" in compared
+        compared.add(name)
+    assert compared == {name for name in expected if not why_missing(piece.sides[name])}
+
+
+MIDDLE = [case for case in GRID if case.work == "step" and case.parameter_count < 300_000]
+
+
+@pytest.mark.parametrize("case", MIDDLE, ids=lambda case: case.title)
+def test_another_step_is_a_disagreement_also_where_it_is_small_beside_theta(case):
+    ours = case.sides[OURS](case).results()
+    case.check("itself", ours, ours)
+    for factor in (0, -1, 0.5, 1.25, 2):
+        step = (ours["theta"] - ours["before"]).astype(np.float64)
+        with pytest.raises(Disagreement):
+            case.check("another", ours | {"theta": (ours["before"] + factor * step).astype(case.dtype)}, ours)
+
+
+def test_a_wrong_gradient_is_found_by_every_side_that_checks_one(monkeypatch):
+    piece = GradientCheck((2, 3, 2), 4)
+    right = hm.activations.ACTIVATIONS["tanh"]
+    monkeypatch.setitem(hm.activations.ACTIVATIONS, "tanh", (right[0], lambda dH, A, out=None: 0.9 * right[1](dH, A)))
+    ours = piece.sides[OURS](piece).results()
+    assert not ours["passed"] and not piece.sides["loop"](piece).results()["passed"]
+    with pytest.raises(Disagreement):
+        piece.check("loop", {"passed": np.array(True)}, ours)
 
 
 @pytest.mark.parametrize("piece", SMALL[:6], ids=lambda piece: piece.title)
@@ -131,6 +167,11 @@ def test_steps_keep_nothing_and_hold_what_the_bound_allows(optimizer):
     found = memory.step_memory(Case((784, 256, 10), 32, optimizer=optimizer), steps=5)
     assert found["kept"] < 1000
     assert found["peak"] <= found["bound"] + 2 * 4 * BLOCK + 8 * np.getbufsize() + 10_000
+
+
+def test_a_process_tells_its_own_memory_and_not_that_of_the_one_before():
+    held = np.ones(5 * 10**7)
+    assert memory.resident("handmade", (3, 4, 2), 1) < held.nbytes / 2
 
 
 def test_a_large_memmap_is_read_batch_by_batch():
@@ -177,14 +218,19 @@ def test_a_peer_that_computes_something_else_is_an_error_and_not_timed(few, tmp_
         if name == FLOOR:
             raise Disagreement("something else")
 
+    def broken(self):
+        raise OSError("a backend that breaks")
+
     monkeypatch.setattr(Case, "check", disagree)
     monkeypatch.setattr(SIDES[FLOOR], "results", lambda self: {"loss": np.array(0.0)})
+    monkeypatch.setattr(SIDES["NumPy's calls alone"], "results", broken)
     monkeypatch.setattr(command, "Process", Here)
     status, results = run(tmp_path, "--match", "predict: 3-4-2, batch 1")
     (cell,) = results["cells"].values()
     assert status == 1
-    assert cell["errors"] == {FLOOR: "something else"} and FLOOR not in cell["seconds"]
-    assert "not timed: something else" in capsys.readouterr().err
+    assert cell["errors"] == {FLOOR: "something else", "NumPy's calls alone": "a backend that breaks"}
+    assert list(cell["seconds"]) == [OURS]
+    assert f"not timed: {FLOOR}, predict: 3-4-2, batch 1: something else" in capsys.readouterr().err
     assert "something else" in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -231,7 +277,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_work(tmp_path, capsy
 
 def cell(title="step, SGD: 3-4-2, batch 1", seconds=None, **changes):
     usual = {"title": title, "kind": "step", "sizes": [3, 4, 2], "batch": 1, "optimizer": "SGD", "parameters": 26,
-             "errors": {}, "seconds": seconds}  # fmt: skip
+             "grid": True, "errors": {}, "seconds": seconds}  # fmt: skip
     return usual | changes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -150,3 +151,20 @@ def test_the_two_dtypes_of_a_network_by_any_name(dtype):
 def test_other_dtypes_are_refused(wrong, got):
     with pytest.raises(TypeError, match=f"^dtype: expected float64 or float32, got {got}$"):
         check_dtype(wrong)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_what_is_finite_is_found_so_without_a_copy(order):
+    """Whichever way round it lies: a memmap may be larger than memory."""
+    A = np.ones((2000, 1000), order=order)
+    tracemalloc.start()
+    try:
+        check_finite(A, "A")
+        assert tracemalloc.get_traced_memory()[1] < A.nbytes / 100
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_whose_squares_overflow_are_finite(dtype):
+    check_finite(np.full((3, 2), np.finfo(dtype).max, dtype), "X")

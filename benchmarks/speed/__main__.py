@@ -21,7 +21,7 @@ from .cases import GRID, Case, curves
 from .jobs import JOBS, Epoch
 from .peers import SIDES
 from .report import versions, write
-from .sides import OURS, Bench, Disagreement, Unable, why_missing
+from .sides import OURS, Bench, Unable, why_missing
 
 HERE = Path(__file__).parent
 BLOCK, ROUNDS = 0.2, 3  # seconds that a side has at a time, and how often
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         _parser().error(f"--out: expected a folder that can be written, got {str(options.out)!r}: {error.strerror}")
     results: dict[str, Any] = {
-        "machine": {**show_config(mode="dicts"), **versions()},
+        "machine": {**show_config(mode="dicts"), **versions(), "kernel asked for": os.environ.get("OPENBLAS_CORETYPE")},
         "quick": options.quick,
         "missing": {name: why for name, side in SIDES.items() if (why := why_missing(side))},
         "load": os.getloadavg()[0],
@@ -105,7 +105,7 @@ def _cell(piece: Any, benches: dict[str, Process], quick: bool) -> dict[str, Any
     cell: dict[str, Any] = {"title": piece.title, "kind": getattr(piece, "work", type(piece).__name__), "errors": {}}
     if isinstance(piece, Case):
         cell |= {"sizes": list(piece.sizes), "batch": piece.batch, "optimizer": piece.optimizer,
-                 "parameters": piece.parameter_count, "activation": piece.activation}  # fmt: skip
+                 "parameters": piece.parameter_count, "grid": piece in GRID}  # fmt: skip
     sides, ours = {}, benches[OURS].call("prepare", piece)
     for name, process in benches.items():
         try:
@@ -114,9 +114,11 @@ def _cell(piece: Any, benches: dict[str, Process], quick: bool) -> dict[str, Any
                 piece.check(name, theirs, ours)
         except Unable:
             continue
-        except Disagreement as error:
+        except Exception as error:  # a Disagreement, or whatever a peer breaks with: its own loss
+            if name == OURS:
+                raise
             cell["errors"][name] = str(error)
-            print(f"not timed: {error}", file=sys.stderr)
+            print(f"not timed: {name}, {piece.title}: {error}", file=sys.stderr)
             continue
         sides[name] = partial(process.call, "time")
     timings = alternate(sides, BLOCK / 2 if quick else BLOCK, ROUNDS)

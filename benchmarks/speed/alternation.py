@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -120,7 +119,10 @@ def _serve(pipe, make) -> None:
         try:
             pipe.send((True, getattr(held, method)(*arguments)))
         except Exception as error:
-            pipe.send((False, error))
+            try:
+                pipe.send((False, error))
+            except Exception:  # not every exception can be pickled
+                pipe.send((False, RuntimeError(f"{type(error).__name__}: {error}")))
 
 
 def time_calls(work: Callable[[], object], wait: Callable[[], object], block: float) -> float:
@@ -145,11 +147,6 @@ def time_calls(work: Callable[[], object], wait: Callable[[], object], block: fl
     finally:
         if collecting:
             gc.enable()
-
-
-def peak_memory() -> int:
-    """The largest resident size of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def alternate(sides: Mapping[str, Callable[[float], float]], block: float = 0.2, rounds: int = 5) -> dict[str, Timing]:

@@ -181,8 +181,10 @@ class FitOfSklearn(Side):
     packages = ("sklearn",)
 
     def __init__(self, job: Epoch) -> None:
+        import sklearn
         from sklearn.neural_network import MLPClassifier
 
+        sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
         self.job, (self.X, self.y) = job, job.data()
         self.model = MLPClassifier(
             job.sizes[1:-1], solver="sgd", alpha=0.0, batch_size=job.batch, learning_rate_init=job.lr, max_iter=1,
@@ -304,7 +306,7 @@ class Perceptron:
 
     @property
     def title(self) -> str:
-        return f"perceptron: {self.samples:,} separable samples of {self.inputs} inputs, an epoch"
+        return f"perceptron: {self.samples:,} separable samples of {self.inputs} inputs, until none is wrong"
 
     def data(self) -> tuple[Array, Array]:
         """Normally distributed samples, but for the fifth that is nearest to the plane between the classes."""

@@ -96,16 +96,20 @@ jax.block_until_ready(parameters)
 
 def resident(side: str, sizes: tuple[int, ...], batch: int) -> int:
     """The largest resident size in bytes of a fresh process that makes five training steps with a side."""
-    code = f"sizes, N = {list(sizes)}, {batch}\n{TRAIN[side]}\nimport resource\n"
-    return 1024 * int(_python(code + "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"))
+    return 1024 * int(_python(f"sizes, N = {list(sizes)}, {batch}\n{TRAIN[side]}\n{status('VmHWM')}\nprint(status)"))
 
 
-MEMMAP = """
-import re, sys, threading
+def status(name: str) -> str:
+    """The line that reads a number of kilobytes from what Linux says of a process."""
+    return f"import re; status = int(re.search(r'{name}:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+
+
+MEMMAP = f"""
+import sys, threading
 import numpy as np, handmade as hm
-from pathlib import Path
 def anonymous():
-    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+    {status("RssAnon")}
+    return status
 X = np.memmap(sys.argv[1], np.float32, "r").reshape(-1, 8192)
 network, y = hm.MLP([8192, 32, 10], dtype=np.float32, rng=0), np.arange(len(X)) % 10
 samples, done = [], threading.Event()

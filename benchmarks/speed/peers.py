@@ -113,7 +113,7 @@ class Torch(CaseSide):
 
 
 class TorchCompiled(Torch):
-    """torch.compile of the module with its loss, for exactly these shapes."""
+    """torch.compile of the module with its loss, for exactly these shapes; to predict, with its weights frozen."""
 
     def build(self, network: hm.Network) -> None:
         import torch
@@ -121,7 +121,9 @@ class TorchCompiled(Torch):
         if not has_compiler():
             raise Unable("torch.compile needs a C++ compiler")
         torch._dynamo.reset()  # or it would remember the shapes of other cases, and compile for any shape
+        torch._inductor.config.freezing = self.case.work == "predict"
         super().build(network)
+        self.inference = torch.no_grad  # with inference_mode nothing is frozen
         eager, objective = self.module, self.objective
         self.forward = torch.compile(eager, dynamic=False)
         self.objective_of = torch.compile(lambda X, y: objective(eager(X), y), dynamic=False)
@@ -142,10 +144,7 @@ class Jax(CaseSide):
     def build(self, network: hm.Network) -> None:
         import jax
 
-        if self.case.dtype == "float64":
-            jax.config.update("jax_enable_x64", True)
-        else:
-            jax.config.update("jax_enable_x64", False)
+        jax.config.update("jax_enable_x64", self.case.dtype == "float64")
         self.jax = jax
         self.arrays = jax.numpy.asarray(self.X), jax.numpy.asarray(self.y)
         blocks = list(network.blocks(network.theta.copy()).values())
@@ -229,8 +228,10 @@ class ScikitLearn(CaseSide):
     packages = ("sklearn",)
 
     def build(self, network: hm.Network) -> None:
+        import sklearn
         from sklearn.neural_network import MLPClassifier
 
+        sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
         case = self.case
         options = dict(
             hidden_layer_sizes=case.sizes[1:-1],
@@ -239,6 +240,7 @@ class ScikitLearn(CaseSide):
             alpha=0.0,
             batch_size=case.batch,
             learning_rate_init=case.lr,
+            shuffle=False,
         )
         if case.optimizer == "SGD":
             options |= dict(momentum=0.0, nesterovs_momentum=False)
@@ -465,5 +467,6 @@ def check_agreement(case: Case, name: str, theirs: Mapping[str, Array], ours: Ma
         raise Disagreement(f"{name}, {case.title}: loss {theirs['loss']}, handmade's {ours['loss']}")
     weight, change = np.abs(ours["gradient"]), ours["theta"] - ours["before"]
     apart, moved = weight @ np.abs(theirs["theta"] - ours["theta"]), weight @ np.abs(change)
-    if not apart <= case.tolerance * (moved + weight @ np.abs(ours["before"])):
+    rounding = float(np.finfo(case.dtype).eps) * (weight @ np.abs(ours["before"]))  # both have stored their theta
+    if not apart <= case.tolerance * moved + rounding:
         raise Disagreement(f"{name}, {case.title}: the step differs by {apart / moved:.1g} of itself")

@@ -70,8 +70,9 @@ def write(results: dict[str, Any], out: Path) -> list[Path]:
 def _sections(results: dict[str, Any]) -> list[Section]:
     cells = list(results["cells"].values())
     targets = judge(results) if cells else []
-    networks = [cell for cell in cells if cell["kind"] in ("step", "predict")]
-    jobs = [cell for cell in cells if cell not in networks]
+    networks = [cell for cell in cells if cell.get("grid")]
+    jobs = [cell for cell in cells if "sizes" not in cell]
+    along = [cell for cell in cells if "sizes" in cell and not cell["grid"]]
     behind = sorted(filter(_is_behind, networks), key=_worst)
     machine = ", ".join(f"{key} {value}" for key, value in results["machine"].items() if value is not None)
     errors = [[name, text] for cell in cells for name, text in cell["errors"].items()]
@@ -80,14 +81,16 @@ def _sections(results: dict[str, Any]) -> list[Section]:
             "Speed and memory beside the peers",
             f"{machine}. {len(cells)} cells in {results.get('minutes', 0):.0f} minutes. A number in a table is how "
             "many times as long the peer takes: above 1, handmade is ahead. It is the ratio of the medians of a few "
-            "rounds in which the sides take turns, each in a process of its own; in brackets the smallest and the "
-            "largest of one round. Before a side is timed, its results are compared with handmade's.",
+            "rounds in which the sides take turns, each in a process of its own with as many threads as it takes by "
+            "itself; in brackets the smallest and the largest of one round. Before a side is timed, its results are "
+            "compared with handmade's. scikit-learn's prediction ends with a softmax, the others with the logits.",
         ),
         *_doubts(results),
         Section("In short", "The median over the cells, the smallest and the largest.", *_summary(networks, jobs)),
         Section("Where handmade is behind", _behind_text(networks, behind), *_table(behind)),
         Section("Targets", count_met(targets) + ".", ("target", "measured", "met"), _target_rows(targets)),
         *(Section(title, "", *_table(_chosen(networks, kind, optimizer))) for title, kind, optimizer in TABLES),
+        Section("More widths, depths and batches", "Drawn, but not counted among the cells above.", *_table(along)),
         Section("Whole jobs", "", *_table(jobs, ("torch", "torch.compile", "JAX", "scikit-learn", "loop"))),
         *_memory_sections(results["memory"]),
         *([Section("Disagreements", "Not timed.", ("side", "what"), errors)] if errors else []),
