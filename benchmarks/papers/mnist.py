@@ -114,8 +114,9 @@ RECIPES = (
                                      {"dropout": (0.2, 0.3), "label_smoothing": 0.1}), **DROPOUT),
     Recipe("mnist-dropout-relu", "3 x 1024 ReLU, dropout", published=1.25, epochs=15, compared=4, candidates=DECAYED,
            **DROPOUT),
-    Recipe("mnist-dropout-logistic", "3 x 1024 logistic, dropout", published=1.35, activation="sigmoid", epochs=15,
-           compared=4, candidates=DECAYED, **DROPOUT),
+    Recipe("mnist-dropout-logistic", "3 x 1024 logistic, dropout", published=1.35, activation="sigmoid", epochs=20,
+           compared=3, label_smoothing=0.1, candidates=({"dropout": (0.1, 0.1)}, {"dropout": (0.1, 0.2)}),
+           **DROPOUT | dict(batch=100, lr=0.003)),
 )  # fmt: skip
 
 
@@ -276,6 +277,9 @@ GROUP = Group(
         "batch normalization. The nets with dropout have the widths of a reproduction (1,000,000 steps: 1.12 %). "
         "The best published net, two layers of 8,192 units, has 48 times the weights of the one here, which stands in "
         "its place under its own name, with Gaussian noise (Rasmus et al. 2015, arXiv:1507.02672) and no dropout. "
+        "A first recipe of the row of logistic units with dropout (15 epochs in batches of 200, dropout of 0.3 to 0.5, "
+        "one seed) came to 3.28 % on the test set, and 6.9 % on the held-out images after 4 epochs; it was replaced, "
+        "and its successor chosen by the held-out images alone. "
         "Minutes on two cores are half of the processor time, as two or three rows were trained side by side."
     ),
     draw=draw,
