@@ -441,9 +441,3 @@ class _Case:
             explains = residual <= SHARE * self.like.residual(self.truth)
             if together and explains and self.like.chance(self.truth, fitted) < CHANCE:
                 yield together, fitted, residual
-
-
-def _leaves(value) -> list:
-    if isinstance(value, Mapping):
-        return list(value.values())
-    return list(value) if isinstance(value, list | tuple) else [value]
