@@ -235,8 +235,8 @@ class Likeness:
 
     def _form_and_ratio(self, block: Block, candidate: Array) -> tuple[str, str, float, float] | None:
         """The first form that is equal to the claim, or a multiple of it; and what is left."""
-        scale = self._scales(self.claimed, candidate)[self.blocks.index(block)]
-        decided = self.decided[block.slice]
+        i, decided = self.blocks.index(block), self.decided[block.slice]
+        scale = self._scales(self.claimed, candidate)[i]
         c, allowed = self.claimed[block.slice][decided], self.allowed[block.slice][decided]
         if not decided.any():
             return "", "", 1.0, 0.0
@@ -248,8 +248,8 @@ class Likeness:
                 return name, hint, 1.0, residual
             if min(np.abs(c).max(), np.abs(t).max()) > allowed.max():  # a multiple of what is not known is nothing
                 ratio = float(t @ c / (t @ t))
-                more = max(abs(ratio), 1.0)
-                residual = np.maximum(np.abs(c - ratio * t) - more * allowed, 0).max() / (more * scale)
+                left = np.maximum(np.abs(c - ratio * t) - max(abs(ratio), 1.0) * allowed, 0).max()
+                residual = left / self._scales(self.claimed, ratio * candidate)[i]
                 if residual <= self.relative:
                     return name, hint, ratio, residual
         return None

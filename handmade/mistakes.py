@@ -165,7 +165,7 @@ def _of_dense(walk: Walk, i: int) -> Found:
 def _dense(walk: Walk, i: int, dA: Array, dX=None, db=None, dW=None) -> Array:
     """The right backward pass of a Dense layer, but for what is replaced by a function of dA and X."""
     layer, X = walk.layers[i], walk.values[i]
-    right = layer.backward(dA, True)
+    right = layer.backward(dA)
     if db and "bias" in layer.parameters:
         layer.db[:] = db(dA, X)
     if dW:
@@ -312,7 +312,7 @@ def _of_normalization(walk: Walk, i: int) -> Found:
     memory, axis = layer.memory, layer.axis
 
     def step(mean: bool, variance: bool, walk: Walk, i: int, dH: Array) -> Array:
-        layer.backward(dH, True)
+        layer.backward(dH)
         dX = dH * layer.gamma
         along = (dX * memory.Xhat).mean(axis=axis, keepdims=True)
         dX = dX - mean * dX.mean(axis=axis, keepdims=True) - variance * memory.Xhat * along
@@ -330,17 +330,17 @@ def _of_normalization(walk: Walk, i: int) -> Found:
 
 def _normalization_ignored(scaled: bool, walk: Walk, i: int, dH: Array) -> Array:
     layer = walk.layers[i]
-    layer.backward(dH, True)
+    layer.backward(dH)
     return dH * (layer.gamma if scaled else 1.0)
 
 
 def _of_residual(walk: Walk, i: int) -> Found:
     layer = walk.layers[i]
     hint = "the gradient comes back along one path where the forward pass has two"
-    yield "skip connection missing", hint, lambda w, i, dH: Sequential.backward(layer, dH, True)
+    yield "skip connection missing", hint, lambda w, i, dH: Sequential.backward(layer, dH)
 
     def branch_missing(walk: Walk, i: int, dH: Array) -> Array:
-        layer.backward(dH, True)
+        layer.backward(dH)
         return dH.copy()
 
     yield "block missing beside its skip connection", hint, branch_missing

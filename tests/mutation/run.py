@@ -69,7 +69,7 @@ TESTS = {
     "walk": ["walk"],
     "_loss_mistakes": ["mistakes"],
     "mistakes": ["mistakes"],
-    "_likeness": ["diagnosis"],
+    "_likeness": ["likeness"],
     "diagnosis": ["diagnosis"],
     "grading": ["grading"],
     "data": ["data"],
