@@ -118,6 +118,14 @@ def test_what_cannot_be_told_apart_is_listed_and_said():
     assert "cannot tell apart" in str(diagnosis)
 
 
+@pytest.mark.parametrize("ignored", [3, 255])
+def test_labels_that_are_no_class_may_be_ignored(ignored):
+    y, loss = np.where(LABELS == 1, ignored, LABELS), functools.partial(hm.losses.cross_entropy, ignore_index=ignored)
+    network = CASES["relu"][0]
+    diagnosis = diagnose_gradient(network, X, y, -network.loss_and_gradient(X, y, loss=loss)[1], loss=loss)
+    assert names(diagnosis) == ["sign"]
+
+
 def test_the_learning_rate_inside_the_walk_is_measured():
     network, y, loss = CASES["deep tanh"]
     walk = Walk(network, X, y, loss)

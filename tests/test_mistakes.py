@@ -568,10 +568,48 @@ def test_probabilities_out_of_a_sigmoid_are_not_squashed_again():
         assert_equal(found[name], right / 21)
 
 
-def test_labels_that_are_no_class_are_ignored():
-    y = np.array([0, 2, -100, 1, 0, 2, 2])
-    walk = Walk(network_of(), X, y)
-    found = at_the_loss(walk)
+@pytest.mark.parametrize("ignored", [-100, 3, 255])
+def test_labels_that_are_no_class_are_ignored(ignored):
+    y = np.array([0, 2, ignored, 1, 0, 2, 2])
+    walk = Walk(network_of(), X, y, functools.partial(losses.cross_entropy, ignore_index=ignored))
+    found, counted = at_the_loss(walk), y != ignored
     assert np.isfinite(found["softmax missing"]).all()
-    right = (softmax(walk.values[-1]) + np.eye(3)[np.maximum(y, 0)]) / 6
-    assert_equal(found["sum of p and y"][y >= 0], right[y >= 0])
+    right = (softmax(walk.values[-1]) + np.eye(3)[np.where(counted, y, 0)]) / 6
+    assert_equal(found["sum of p and y"][counted], right[counted])
+
+
+def test_a_loss_of_labels_that_is_not_the_cross_entropy_has_no_terms_of_its_own():
+    listed = [m.name for m in mistakes(Walk(network_of(), X, LABELS, "multi_margin_loss")) if "the loss," in m.where]
+    others = {name for name in OF_CROSS_ENTROPY if name.startswith("gradient of")} - {"gradient of multi_margin_loss"}
+    assert set(listed) == COMMON | others
+
+
+def test_a_loss_without_a_name_is_the_loss():
+    class Half:
+        def __call__(self, H, y):
+            return ((H - y) ** 2).sum() / 2
+
+    walk = Walk(network_of(), X, REALS, (Half(), lambda H, y: H - y))
+    assert {m.where for m in mistakes(walk) if len(walk.layers) in m.steps} == {"the loss, the loss"}
+
+
+@pytest.mark.parametrize(("loss", "y"), [("cross_entropy", LABELS), ("binary_cross_entropy_with_logits", BITS)])
+def test_probabilities_of_0_and_1_are_no_concern(loss, y):
+    network = network_of()
+    network.theta[-15:] *= 1e5
+    found = at_the_loss(Walk(network, X, y, loss))
+    assert not all(np.isfinite(dH).all() for dH in found.values())
+
+
+@pytest.mark.parametrize("label", [1.0, -1.0])
+def test_the_comparisons_of_the_hinge_at_and_around_their_margins(label):
+    network = hm.Network([hm.Dense(1, 1)])
+    network.theta[:] = [1, 0]
+    outputs = [-2.5, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.5]
+    found = at_the_loss(Walk(network, np.array(outputs)[:, np.newaxis], np.full((9, 1), label), "hinge_loss"))
+    for name, gradient in {
+        "label missing in the hinge": [-1 if label * h < 1 else 0 for h in outputs],
+        "margin 0 in the hinge": [-label if label * h < 0 else 0 for h in outputs],
+        "margin condition reversed": [-label if label * h >= 1 else 0 for h in outputs],
+    }.items():
+        assert_equal(found[name].ravel(), np.array(gradient) / 9)

@@ -141,6 +141,7 @@ def run(module: str, place: Path, processes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     source = mutmut.SourceFileMutationData(path=Path(f"handmade/{module}.py"))
     if tests_changed and source.meta_path.exists():
+        Path("mutants/mutmut-stats.json").unlink(missing_ok=True)  # which tests reach what: of old tests, too
         source.load()
         for name, code in source.exit_code_by_key.items():
             if mutmut.status_by_exit_code[code] != "killed":
