@@ -337,6 +337,16 @@ def test_a_layer_without_bias_has_no_mistakes_of_one():
         assert walk.gradient(mistake.steps, SCALE).shape == walk.network.theta.shape
 
 
+def test_a_last_layer_below_an_activation_has_the_mistakes_of_one():
+    walk = Walk(network_of(activation=["tanh", "tanh", "sigmoid"]), X, REALS, "mse_loss")
+    assert set(names_at(walk, 4)) >= BELOW_ACTIVATION
+
+
+def test_an_array_that_is_the_same_is_no_wrong_input():
+    network = hm.Network([hm.Dense(4, 5, rng=0), hm.Activation("identity"), hm.Dense(5, 3, rng=1)])
+    assert not [name for name in names_at(Walk(network, X, LABELS), 2) if name.startswith("weight gradient with ")]
+
+
 @pytest.mark.parametrize("activation", ["tanh", "relu", "gelu"])
 def test_an_activation_has_the_derivatives_of_all_others(activation):
     expected = {*OF_ACTIVATION, "derivative of tanh", "derivative of gelu"} - {f"derivative of {activation}"}
