@@ -148,11 +148,12 @@ class Likeness:
 
         Each wrong entry beyond those used for fitting is a test, passed by accident with the chance ``relative``.
         """
-        wrong, scales = np.zeros(self.claimed.shape, bool), self._scales(truth, self.claimed)
+        tests, scales = -fitted, self._scales(truth, self.claimed)
         for block in self.wrong_blocks(truth):
             at, scale = block.slice, scales[self.blocks.index(block)]
-            wrong[at] = np.abs(truth[at] - self.claimed[at]) > self.allowed[at] + self.relative * scale
-        return self.compared * self.relative ** min(int(wrong.sum()) - fitted, 40)
+            wrong = np.abs(truth[at] - self.claimed[at]) > self.allowed[at] + self.relative * scale
+            tests += int(wrong.sum())
+        return self.compared * self.relative ** min(tests, 40)
 
     # ---- what is wrong, in numbers ---------------------------------------------------------------------------------
 
@@ -168,7 +169,7 @@ class Likeness:
             elif min(sizes) == 0:
                 told[block.name] = f"of length {sizes[0]:.3g}, the true one {sizes[1]:.3g}"
             else:
-                cosine = float(np.clip(c @ t / (sizes[0] * sizes[1]), -1, 1))
+                cosine = c @ t / (sizes[0] * sizes[1])
                 told[block.name] = f"{sizes[0] / sizes[1]:.3g} times as long as the true one, cosine {cosine:.4f}"
         return told
 
@@ -266,9 +267,9 @@ class Likeness:
                 hint = "two parameters are mistaken for each other"
                 yield "gradient of another parameter", hint, candidate[other.slice]
 
-    def _part(self, name: str, hint: str, blocks: Sequence[Block], evidence: str, fitted: int = 0) -> Part:
+    def _part(self, name: str, hint: str, blocks: Sequence[Block], evidence: str) -> Part:
         where = self._where(blocks)
-        return Part(name, where, hint, f"{evidence} in {where}", fitted)
+        return Part(name, where, hint, f"{evidence} in {where}")
 
     def _where(self, blocks: Sequence[Block]) -> str:
         chosen = set(blocks)
@@ -341,12 +342,14 @@ class Likeness:
                 if (product := math.prod(number for _, (number, _) in chosen)) != 1 and self._is(ratio, product)
             ]
             # Two factors make up many a number: beside them stands that it may be another. Not so with a mere sign.
-            certain = [count == 1 or "sign" in (name for name, _ in chosen) for chosen in named]
-            for chosen, is_certain in zip(named, certain, strict=True):
+            certain = False
+            for chosen in named:
+                is_certain = count == 1 or "sign" in (name for name, _ in chosen)
                 hints = dict.fromkeys(hint for _, (_, hint) in chosen)
                 name = " and ".join(name for name, _ in chosen)
                 yield Part(name, where, "; ".join(hints), told, fitted=int(not is_certain))
-            if any(certain):
+                certain = certain or is_certain
+            if certain:
                 return
         norm = float(np.linalg.norm(self.claimed))
         if ratio > 0 and len(blocks) == len(self.blocks) and any(self._is(norm, n) for n in ROUND_NORMS):
@@ -414,7 +417,7 @@ class Likeness:
 
     def _with_factor(self, candidate: Array, column: Array, names, where: str) -> Iterator[Way]:
         both = np.stack([candidate, column], axis=1)[self.decided]
-        ratio, _ = np.linalg.lstsq(both, self.claimed[self.decided], rcond=None)[0]
+        ratio, _ = np.linalg.lstsq(both, self.claimed[self.decided])[0]
         if abs(ratio) > self.relative and not self._is(ratio, 1):
             for factor in self._names(float(ratio), list(self.blocks)):
                 yield from self._with_penalty(ratio * candidate, column, names, where, [factor])

@@ -215,7 +215,8 @@ def _of_bias(walk: Walk, i: int) -> Found:
         "bias gradient times the bias": ("depends on the bias itself", lambda dA: dA.sum(axis=0) * walk.layers[i].b),
         "bias gradient without sign": ("loses its signs", lambda dA: np.abs(dA).sum(axis=0)),
     }
-    if walk.values[i + 1].shape[0] == walk.values[i + 1].shape[1]:
+    samples, units = walk.values[i + 1].shape
+    if samples == units:
         wrong["bias gradient summed over the wrong axis"] = ("adds up what does not belong together", _rows)
         wrong["bias gradient averaged over the wrong axis"] = ("adds up what does not belong together", _row_means)
     if "bias" in walk.layers[i].parameters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 import handmade as hm
 from handmade import MLP, Network, diagnose_gradient
+from handmade.diagnosis import _blocks, _claimed, _flat, _is_single, _parts
 from handmade.mistakes import mistakes
 from handmade.walk import Walk
 from reference.twin import twin
@@ -380,6 +382,119 @@ def test_gradients_come_in_every_form(given):
     assert diagnose_gradient(network, X, y, given(network.blocks(gradient)), loss=loss).verdict == "right"
     wrong = diagnose_gradient(network, X, y, given(network.blocks(-gradient)), loss=loss)
     assert names(wrong) == ["sign"]
+
+
+SINGLE, DOUBLE = np.float32(0.1), 0.1
+
+
+@pytest.mark.parametrize(
+    ("gradient", "expected"),
+    [
+        (np.array([SINGLE, 1]), True),
+        ([np.array([0.5]), np.array([0.25], np.float32)], True),  # by its type, though the numbers do not tell
+        ({"W": torch.tensor([0.5]), "b": np.array([DOUBLE])}, True),
+        ([[float(SINGLE)], [1.0]], True),  # by its numbers
+        (np.array([float(SINGLE)]), True),
+        ([[0.5], [-0.25]], False),  # which are numbers of every type
+        (np.array([DOUBLE, 1.0]), False),
+        (np.array([1e300, float(SINGLE)]), False),
+        (3.0, False),
+    ],
+)  # fmt: skip
+def test_numbers_come_from_float32_if_their_type_or_all_of_them_say_so(gradient, expected):
+    parts = _parts(gradient, "gradient").values()
+    assert _is_single(gradient, np.concatenate([part.reshape(-1) for part in parts])) == expected
+
+
+def test_a_vector_that_follows_a_matrix_belongs_to_its_layer():
+    shapes = {"W0": (3, 2), "b0": (3,), "gamma": (3,), "beta": (3,), "K": (2, 2, 3), "b1": (2,), "W2": (1, 2), "s": ()}
+    blocks = _blocks({name: np.zeros(shape) for name, shape in shapes.items()})
+    assert [(block.name, block.shape) for block in blocks] == list(shapes.items())
+    assert [block.start for block in blocks] == [0, 6, 9, 12, 15, 27, 29, 31]
+    assert [block.layer for block in blocks] == [1, 1, 2, 3, 4, 4, 5, 6]
+    assert [block.layer for block in _blocks({"b": np.zeros(3), "W": np.zeros((3, 3))})] == [1, 2]
+
+
+BLOCKS = _blocks({"W": np.zeros((2, 3)), "b": np.zeros(2), "V": np.zeros((2, 2))})
+W, B, V = np.arange(6.0).reshape(2, 3), np.array([6.0, 7.0]), np.array([[8.0, 9.0], [10.0, 11.0]])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (np.arange(12.0), range(12)),
+        (list(range(12)), range(12)),
+        ([W, B, V], range(12)),
+        ((W.tolist(), B.tolist(), V.tolist()), range(12)),
+        ({"V": V, "b": B, "W": W}, range(12)),
+        ([W.T, B, V.T], range(12)),  # (I, O) shows in W, and V is turned with it
+        ({"W": W.T, "b": B, "V": V.T}, range(12)),
+        ([W, B, V.T], [*range(8), 8, 10, 9, 11]),  # here it does not show
+    ],
+)
+def test_a_gradient_is_one_vector_in_the_order_and_layout_of_the_parameters(given, expected):
+    assert _flat(given, BLOCKS).tolist() == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "told"),
+    [
+        (np.zeros(11), ValueError, r"expected a vector of 12, or arrays for W \(2, 3\), b \(2,\), V \(2, 2\); got"),
+        (np.zeros((12, 1)), ValueError, r"got shape \(12, 1\)"),
+        ([W, B], ValueError, r"expected 3 arrays for \['W', 'b', 'V'\], got 2"),
+        ([W], ValueError, r"expected 3 arrays"),
+        ({"W": W, "b": B}, ValueError, r"expected the parameters \['W', 'b', 'V'\], got \['W', 'b'\]"),
+        ([W, B, np.zeros((2, 3))], ValueError, r"gradient: expected shape \(2, 2\) for V, got \(2, 3\)"),
+        ([W.T, B, np.zeros((2, 3))], ValueError, r"expected shape \(2, 2\) for V, got \(3, 2\)"),
+        ([W, B[:, np.newaxis], V], ValueError, r"expected shape \(2,\) for b, got \(2, 1\)"),
+        ([W, [True, False], V], TypeError, r"gradient\[1\]: expected numbers, got \[True, False\]"),
+        ({"W": 1j * W, "b": B, "V": V}, TypeError, r"gradient\['W'\]: expected numbers"),
+        ([W, B, [[1], [2, 3]]], TypeError, r"gradient\[2\]: expected numbers, got \[\[1\], \[2, 3\]\]"),
+    ],
+)
+def test_a_gradient_of_another_form_is_named(given, error, told):
+    with pytest.raises(error, match=told):
+        _flat(given, BLOCKS)
+
+
+def test_a_gradient_function_is_called_with_theta_three_times_and_its_first_answer_is_taken():
+    """Where it writes into the same arrays each time, the first answer is kept as it was."""
+    seen, kept = [], np.zeros(12)
+
+    def gradient(theta):
+        seen.append(theta)
+        kept[:] = len(seen) ** 2  # grows by 3, then by 5: changes, and does not accumulate
+        return kept
+
+    claimed, odd, _ = _claimed(gradient, lambda: "theta", BLOCKS)
+    assert seen == ["theta"] * 3 and claimed.tolist() == [1.0] * 12
+    assert [(part.name, part.evidence) for part in odd] == [
+        ("changes from call to call", "two calls differ by 3.0e+00, where the largest entry is 4.0e+00")
+    ]
+
+
+@pytest.mark.parametrize("start", [0.0, 100.0])
+def test_a_gradient_that_grows_by_the_same_in_each_call_is_its_growth(start):
+    kept = np.full(12, start)
+
+    def gradient(theta):
+        kept.__iadd__(np.arange(12.0))
+        return kept
+
+    claimed, odd, _ = _claimed(gradient, lambda: None, BLOCKS)
+    assert claimed.tolist() == list(range(12))
+    assert [part.name for part in odd] == ["gradients accumulate"]
+    for part in odd:
+        assert re.fullmatch("[a-z, ]+", part.hint + part.evidence) and part.where == "every call"
+
+
+@pytest.mark.parametrize(("dtype", "single"), [(np.float32, True), (np.float64, False)])
+def test_a_gradient_function_is_of_the_type_of_what_it_gives(dtype, single):
+    given = np.linspace(0, 1, 12).astype(dtype)
+    assert _claimed(lambda theta: given, lambda: None, BLOCKS)[1:] == ([], single)
+    assert _claimed(given, lambda: None, BLOCKS)[1:] == ([], single)
+    rounded = iter([given, given * dtype(1 + 2 * np.finfo(dtype).eps), given])
+    assert _claimed(lambda theta: next(rounded), lambda: None, BLOCKS)[1:] == ([], single)
 
 
 def test_theta_comes_as_a_vector_or_by_name():

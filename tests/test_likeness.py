@@ -97,14 +97,29 @@ def test_what_is_not_a_number_is_never_right():
 
 @pytest.mark.parametrize("fitted", [0, 1, 2])
 def test_the_chance_of_an_accident_falls_with_each_entry_that_is_wrong(fitted):
-    """Four entries are wrong, in two parameters, a fifth is off by less than counts; three comparisons were made."""
-    claimed = changed(b0=2)
-    claimed[BY_NAME["W1"].start] += 1
-    claimed[BY_NAME["W1"].start + 1] += 0.5 * tolerance(False) * np.abs(claimed[BY_NAME["W1"].slice]).max()
+    """Four entries are wrong, in two parameters, a fifth is as far off as it may be; three comparisons were made."""
+    true, claimed, W1 = TRUE.copy(), changed(b0=2), BY_NAME["W1"]
+    true[W1.slice], claimed[W1.slice] = [4, 0, 1, 1, 1, 1], [4, 4 * tolerance(False), 2, 1, 1, 1]
     like = likeness(claimed)
     for _ in range(3):
-        like.residual(TRUE)
-    assert like.chance(TRUE, fitted) == 3 * tolerance(False) ** (4 - fitted)
+        like.residual(true)
+    assert like.chance(true, fitted) == 3 * tolerance(False) ** (4 - fitted)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_an_entry_is_wrong_by_the_size_of_the_larger_of_the_two_gradients(swap):
+    true, claimed = np.array([8, 0, 1.0]), np.array([0, 4 * tolerance(False), 1.0])
+    true, claimed = (claimed, true) if swap else (true, claimed)
+    like = likeness(claimed, blocks=[Block("theta", 0, (3,), 1)], theta=true)
+    like.residual(true)
+    assert like.chance(true, 0) == tolerance(False)
+
+
+def test_as_far_off_as_it_may_be_is_not_wrong():
+    block = [Block("theta", 0, (2,), 1)]
+    true, claimed = np.array([4.0, 0.0]), np.array([4.0, 4 * tolerance(False)])
+    assert likeness(claimed, blocks=block).wrong_blocks(true) == []
+    assert likeness(2 * claimed, blocks=block).wrong_blocks(true) == block
 
 
 def test_the_chance_of_an_accident_with_many_entries_is_not_rounded_to_none():
@@ -141,13 +156,14 @@ def test_how_a_wrong_parameter_compares_is_told_in_numbers():
 
 def test_where_something_is_not_finite_that_is_all_that_is_told():
     claimed = changed(W0=np.inf, b0=3)
+    claimed[0] = np.nan
     claimed[BY_NAME["b2"].start + 1] = np.nan
     like = likeness(claimed)
     assert like.not_finite_blocks() == ["b2", "W0"]
     assert like.ratios(TRUE) == {"b2": "not finite", "W0": "not finite"}
     part = like.not_finite()
     assert (part.name, part.where, part.fitted) == ("not finite", "b2, W0", 0)
-    assert part.evidence == f"10 of {SIZE} entries are not finite, the first is {claimed[0]}"
+    assert part.evidence == f"10 of {SIZE} entries are not finite, the first is nan"
     assert "logarithm of 0" in part.hint and part.hint == part.hint.lower()
 
 
@@ -340,6 +356,8 @@ def test_a_gradient_made_shorter_to_a_round_norm_may_be_clipped(norm):
     ("length", "factor", "expected"),
     [
         (0.3, 1 / 0.3, ["normalized", "constant factor"]),
+        (0.8, 1 / 0.8, ["normalized", "constant factor"]),
+        (4, 5 / 4, ["constant factor"]),
         (0.3, 5 / 0.3, ["constant factor"]),  # longer, and not 1
         (7, -5 / 7, ["constant factor"]),  # turned around
         (7, 4 / 7, ["constant factor"]),  # not round
@@ -348,6 +366,11 @@ def test_a_gradient_made_shorter_to_a_round_norm_may_be_clipped(norm):
 def test_a_gradient_made_longer_is_not_clipped(length, factor, expected):
     true = TRUE * length / np.linalg.norm(TRUE)
     assert names(factor * true, true=true) == expected
+
+
+def test_two_numbers_may_be_clipped():
+    like = likeness(np.array([3.0, 4.0]), blocks=[Block("theta", 0, (2,), 1)], theta=np.ones(2))
+    assert next(found[0].name for found, _ in like.ways(np.array([30.0, 40.0]), 1)) == "clipped by norm"
 
 
 def test_a_part_of_a_gradient_or_a_single_number_is_not_clipped():
@@ -469,6 +492,19 @@ def test_a_penalty_beside_a_factor_is_two_mistakes():
         ("times N", "every parameter"), ("L2 term added or too large", "the weights"),
     ]  # fmt: skip
     assert found[1].evidence == "claimed - true = 0.01 theta in the weights"
+
+
+def test_a_factor_of_two_may_stand_beside_a_penalty_and_one_of_1_is_none():
+    assert names(2 * TRUE + 0.01 * THETA, 2) == ["factor 2 and L2 term added or too large"]
+    assert names(TRUE + 0.01 * THETA, 2) == ["L2 term added or too large"]
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, []), (2, ["constant factor and L2 term added or too large"])])
+def test_a_factor_no_larger_than_the_tolerance_is_none(size, expected):
+    true, theta = np.array([1.0, 1, 0, 0]), np.array([0.0, 0, 1, 2])
+    claimed = size * tolerance(False) * true + theta
+    like = likeness(claimed, blocks=[Block("theta", 0, (4,), 1)], theta=theta)
+    assert [" and ".join(part.name for part in found) for found, _ in like.ways(true, 2)] == expected
 
 
 def test_a_penalty_in_place_of_the_gradient_is_no_factor_and_a_penalty():

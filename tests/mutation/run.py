@@ -65,7 +65,7 @@ TESTS = {
     "metrics": ["metrics"],
     "information": ["information"],
     "chain_rule": ["chain_rule"],
-    "differences": ["differences", "gradients"],
+    "differences": ["differences"],
     "_network_loss": ["differences"],
     "gradients": ["gradients"],
     "walk": ["walk"],
