@@ -297,6 +297,8 @@ def test_at_a_kink_an_entry_is_undecidable_not_wrong(claimed):
     )
     assert result.worst.name == "theta[1]"
     assert (result.blocks[0].checked, result.blocks[0].size) == (1, 2)
+    assert np.isnan(result.measured).tolist() == np.isnan(result.allowed).tolist() == [True, False]
+    assert result.measured[1] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("kinks", [1, 3, 4])

@@ -334,6 +334,17 @@ def test_a_multiple_has_to_be_as_near_as_what_is_equal_whatever_the_factor(facto
     assert [found[0].name for found, _ in like.ways(TRUE, 1)] == expected
 
 
+def test_a_number_is_a_known_one_up_to_ten_tolerances():
+    like = likeness(TRUE)
+    like.relative = 2.0**-20
+    assert like._is(1 + 10 * 2.0**-20, 1) and like._is(3 - 30 * 2.0**-20, 3)
+    assert not like._is(1 + 10.5 * 2.0**-20, 1) and not like._is(-1, 1)
+
+
+def test_facts_that_are_the_same_number_are_all_named():
+    assert names(2 * TRUE, facts={"N": 2, "outputs": 2}) == ["factor 2", "times N", "times outputs"]
+
+
 def test_two_factors_in_two_places_are_two_mistakes():
     claimed = changed(W2=-1, b0=16)
     assert names(claimed, 1, facts=FACTS) == []
@@ -409,6 +420,18 @@ STEPS = "the ratios, from the output down, are "
 )  # fmt: skip
 def test_a_factor_in_every_step_back_is_a_power_in_each_layer(claimed, ratios, facts, name, hint, fitted):
     assert parts(claimed, facts=facts) == [[Part(name, "every layer", hint, STEPS + ratios, fitted)]]
+
+
+def of_two_layers(claimed):
+    like = likeness(claimed[: BLOCKS[4].start], blocks=BLOCKS[:4], theta=THETA[: BLOCKS[4].start])
+    return [" and ".join(part.name for part in found) for found, _ in like.ways(TRUE[: BLOCKS[4].start], 1)]
+
+
+def test_two_layers_are_enough_for_powers_and_norms():
+    assert of_two_layers(by_layer(0.49, 0.7, 1)) == ["constant factor in every layer"]
+    same = TRUE / np.repeat([np.linalg.norm(TRUE[:12]), np.linalg.norm(TRUE[12:20]), 1], [12, 8, 6])
+    whole = likeness(same[:20], blocks=[Block("U", 0, (12,), 1), Block("V", 12, (8,), 2)], theta=THETA[:20])
+    assert "each parameter normalized" in [found[0].name for found, _ in whole.ways(TRUE[:20], 1)]
 
 
 @pytest.mark.parametrize(
