@@ -242,15 +242,15 @@ class Likeness:
         if not decided.any():
             return "", "", 1.0, 0.0
         for name, hint, form in self._forms(block, candidate):
-            t = form.reshape(-1)[decided]
+            t = form.ravel()[decided]
             self.compared += 1
-            residual = np.maximum(np.abs(c - t) - allowed, 0).max(initial=0.0) / scale
+            residual = np.maximum(np.abs(c - t) - allowed, 0).max() / scale
             if residual <= self.relative:
                 return name, hint, 1.0, residual
             if min(np.abs(c).max(), np.abs(t).max()) > allowed.max():  # a multiple of what is not known is nothing
                 ratio = float(t @ c / (t @ t))
                 left = np.maximum(np.abs(c - ratio * t) - max(abs(ratio), 1.0) * allowed, 0).max()
-                residual = left / self._scales(self.claimed, ratio * candidate)[i]
+                residual = left / self._scales(self.claimed)[i]
                 if residual <= self.relative:
                     return name, hint, ratio, residual
         return None
@@ -310,8 +310,8 @@ class Likeness:
         if len(groups) < 2 or count != whole or known.min() <= 0:
             return None
         steps = known[1:] / known[:-1]
-        begins = min(abs(known[0] - 1), abs(known[0] / steps[0] - 1))
-        if max(begins, np.abs(steps / steps[0] - 1).max()) > 10 * self.relative:
+        begins = self._is(known[0], 1) or self._is(known[0], steps[0])
+        if not (begins and all(self._is(step, steps[0]) for step in steps)):
             return None
         told = "the ratios, from the output down, are " + ", ".join(f"{r:.6g}" for r in known)
         if "learning rate" in self.facts and self._is(steps[0], self.facts["learning rate"]):
@@ -399,7 +399,7 @@ class Likeness:
 
     def _scopes(self) -> Iterator[tuple[str, Array]]:
         is_weight = np.concatenate([np.full(block.size, block.is_weight) for block in self.blocks])
-        yield "every parameter", np.ones(self.theta.shape, bool)
+        yield "every parameter", np.array(True)
         if is_weight.any() and not is_weight.all():
             yield "the weights", is_weight
             yield "the biases", ~is_weight

@@ -466,7 +466,68 @@ def test_entries_that_are_not_decided_are_not_compared():
     claimed[[at, at + 4]] = 77
     assert names(claimed, allowed=allowed) == ["sign"]
     allowed[BY_NAME["b1"].slice], claimed[BY_NAME["b1"].slice] = np.inf, 77
-    assert [(part.name, part.where) for part in parts(claimed, allowed=allowed)[0]] == [("sign", "W2, b2, W1, W0, b0")]
+    ((found, residual),) = likeness(claimed, allowed=allowed).ways(TRUE, 1)
+    assert [(part.name, part.where, residual) for part in found] == [("sign", "W2, b2, W1, W0, b0", 0)]
+
+
+U, V = [Block("U", 0, (2,), 1)], Block("V", 2, (2,), 2)
+
+
+def of_two(true, claimed, allowed=(0, 0)):
+    """What is said of two numbers where the two that follow have a wrong sign."""
+    claimed, true = np.array([*claimed, -1, 2]), np.array([*true, 1, -2])
+    like = likeness(claimed, blocks=[*U, V], theta=np.ones(4), allowed=np.array([*allowed, 0, 0]))
+    return [[(part.name, part.where) for part in found] for found, _ in like.ways(true, 1)]
+
+
+@pytest.mark.parametrize("size", [1, 2.0**10])
+def test_a_parameter_that_is_as_far_off_as_it_may_be_is_right(size):
+    off = size * 4 * tolerance(False)
+    assert of_two([size * 4, 0], [size * 4, off]) == [[("sign", "V")]]
+    assert of_two([size * 4, 0], [size * 4, 2 * off]) == []
+    assert of_two([size * 4, 0], [size * 4, off + 2], allowed=[0, 2]) == [[("sign", "V")]]
+
+
+@pytest.mark.parametrize(("factor", "name"), [(2, "factor 2"), (-4, "constant factor"), (0.5, "factor 1/2")])
+def test_a_multiple_may_be_as_far_off_as_what_is_equal_and_the_factor_times_what_is_allowed(factor, name):
+    def said(off, allowed):
+        like = likeness(np.array([4 * factor, off]), blocks=U, theta=np.ones(2), allowed=np.array([0, allowed]))
+        return [found[0].name for found, _ in like.ways(np.array([4.0, 0.0]), 1) if found[0].where == "U"]
+
+    one, times = 4 * factor * tolerance(False), max(abs(factor), 1)
+    assert said(one, 0) == [name] and said(1.01 * one, 0) == []
+    assert said(times * 1e-3, 1e-3) == [name] and said(times * 1.1e-3, 1e-3) == []
+
+
+def test_a_factor_next_to_one_allows_no_more_than_it_is():
+    like = likeness(np.array([6, 1.7e-3]), blocks=U, theta=np.zeros(2), allowed=np.array([0, 1e-3]))
+    assert list(like.ways(np.array([4.0, 0.0]), 1)) == []
+
+
+@pytest.mark.parametrize(("large", "small"), [(2e4, 1.0), (1.0, 2e4)])
+def test_next_to_large_parameters_of_either_gradient_small_differences_do_not_count(large, small):
+    true, claimed = np.array([1, 0, small, small]), np.array([1, 1e-6, large, large])
+    like = likeness(claimed, blocks=[*U, V], theta=np.zeros(4))
+    assert [[(part.name, part.where) for part in found] for found, _ in like.ways(true, 1)] == [
+        [("constant factor", "V")]
+    ]
+
+
+def test_what_is_left_is_the_largest_difference_of_all_parameters():
+    one = tolerance(False)
+    assert list(likeness(np.array([4, 4 * one]), blocks=U).ways(np.array([4.0, 0]), 1)) == [([], one)]
+    like = likeness(np.array([4, 2 * one, -4, one]), blocks=[*U, V], theta=np.zeros(4))
+    assert [residual for _, residual in like.ways(np.array([4.0, 0, 4, 0]), 1)] == [one / 2]
+    like = likeness(np.array([4, 4 * one]), blocks=U, theta=np.zeros(2))
+    found = {(found[0].name, found[0].where): residual for found, residual in like.ways(np.array([-4.0, 0]), 1)}
+    assert found["without sign", "every parameter"] == one
+
+
+def test_comparisons_are_counted():
+    """One to see that they differ, one of each parameter, one of each transform of the whole; no penalty on theta 0."""
+    like = likeness(-TRUE, theta=np.zeros(SIZE))
+    assert len(list(like.ways(TRUE, 1))) == 1
+    assert like.compared == 1 + len(BLOCKS) + len(WHOLES)
 
 
 def test_a_multiple_of_what_is_not_known_is_nothing():
@@ -538,6 +599,18 @@ def test_where_there_are_only_weights_they_are_every_parameter():
     block = [Block("W", 0, (3, 2), 1)]
     like = likeness(TRUE[:6] + 0.01 * THETA[:6], blocks=block, theta=THETA[:6])
     assert [found[0].where for found, _ in like.ways(TRUE[:6], 1)] == ["every parameter"]
+
+
+def test_a_penalty_of_one_parameter_of_two_is_found():
+    blocks = [Block("U", 0, (2, 3), 1), Block("V", 6, (3, 2), 2)]
+    like = likeness(TRUE[:12] + 0.01 * THETA[:12] * (np.arange(12) < 6), blocks=blocks, theta=THETA[:12])
+    assert [found[0].where for found, _ in like.ways(TRUE[:12], 1)] == ["U"]
+
+
+def test_what_a_penalty_leaves_may_be_as_large_as_the_tolerance():
+    true, claimed = np.array([4.0, 0, 0]), np.array([4, 4 * tolerance(False), 1])
+    like = likeness(claimed, blocks=[Block("theta", 0, (3,), 1)], theta=np.array([0.0, 0, 2]))
+    assert "L2 term added or too large" in [found[0].name for found, _ in like.ways(true, 1)]
 
 
 def test_a_penalty_shows_in_decided_entries_alone():
