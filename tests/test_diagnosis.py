@@ -506,6 +506,61 @@ def test_theta_comes_as_a_vector_or_by_name():
     assert (diagnosis.wrong, names(diagnosis)) == (["b"], ["sign"])
 
 
+A, B2 = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([5.0, -6.0])
+
+
+@pytest.mark.parametrize(
+    ("theta", "f", "gradient"),
+    [
+        (B2, lambda t: t @ t, lambda t: 2 * t),
+        ([A, B2], lambda t: (t[0] ** 2).sum() + t[1] @ t[1], lambda t: [2 * t[0], 2 * t[1]]),
+        ([A], lambda t: (t**2).sum(), lambda t: 2 * t),
+        ({"W": A, "b": B2}, lambda t: (t["W"] ** 2).sum() + t["b"] @ t["b"], lambda t: {n: 2 * t[n] for n in t}),
+    ],
+    ids=["vector", "list", "one array", "dict"],
+)
+def test_a_gradient_may_be_a_function_of_theta_in_the_form_in_which_it_was_given(theta, f, gradient):
+    assert diagnose_gradient(lambda t: float(f(t)), theta, gradient)
+    assert names(diagnose_gradient(lambda t: float(-f(t)), theta, gradient)) == ["sign"]
+
+
+def test_a_gradient_function_may_do_to_its_theta_what_it_likes():
+    def gradient(theta):
+        result = 2 * theta
+        theta[:] = 7
+        return result
+
+    assert diagnose_gradient(lambda t: float(t @ t), np.array([1.0, 3.0]), gradient)
+
+
+@pytest.mark.parametrize("of_theta", [np.float32, np.float64])
+@pytest.mark.parametrize("of_gradient", [np.float32, np.float64])
+def test_a_function_may_be_as_far_off_as_the_less_precise_of_theta_and_gradient(of_theta, of_gradient):
+    theta, off = np.array([0.1, 0.3], of_theta), 1 + 1e-5 * np.array([1, -1])
+    claimed = (2 * theta.astype(float) * off).astype(of_gradient)
+    right = np.float32 in (of_theta, of_gradient)
+    assert bool(diagnose_gradient(lambda t: float(t @ t), theta, claimed)) == right
+
+
+def test_every_entry_of_a_large_vector_is_compared():
+    theta = np.ones(2001)
+    assert diagnose_gradient(lambda t: float(t.sum()), theta, theta).undecided == 0
+
+
+def test_progress_is_shown_if_asked_for(capfd):
+    network, y, loss = CASES["deep tanh"]
+    gradient = network.loss_and_gradient(X, y)[1] * np.random.default_rng(0).uniform(1, 2, network.parameter_count)
+    for shown in False, True:
+        diagnose_gradient(lambda t: float(t @ t), B2, 2 * B2, progress=shown)
+        assert capfd.readouterr().err.startswith("entries 2/2") == shown
+        diagnose_gradient(network, X, y, gradient, loss=loss, progress=shown)
+        told = capfd.readouterr().err.splitlines()
+        assert all(line.startswith("pairs of mistakes ") for line in told) and bool(told) == shown
+        if shown:
+            done, total = told[-1].split()[-1].split("/")
+            assert done == total
+
+
 def test_what_is_not_finite_is_named_with_its_place():
     network, y, _ = CASES["relu"]
     gradient = network.loss_and_gradient(X, y)[1].copy()

@@ -81,6 +81,7 @@ def assert_right(result, size):
     assert result, str(result)
     assert result.passed and not result.wrong
     assert sum(block.size for block in result.blocks) == result.total.size == size
+    assert result.total.name == "all"
     assert len(result.undecidable) + sum(block.checked for block in result.blocks) == size
 
 
