@@ -28,7 +28,7 @@ from handmade import (
 )
 from handmade._network_loss import NetworkLoss
 from handmade.differences import Measurement
-from handmade.gradients import _Judge
+from handmade.gradients import _Entries, _Judge, _summary
 
 LARGEST_STEP, SMALLEST_STEP = np.finfo(float).eps ** 0.2, np.finfo(float).eps ** 0.2 * 1e-4
 
@@ -989,3 +989,12 @@ def test_a_gradient_may_hold_numbers_of_any_kind():
 def test_what_was_left_undecided_is_told_beside_what_agrees():
     told = str(check_gradient(lambda t: abs(t[0]) + t[1], [0.0, 1.0], [1.0, 1.0])).splitlines()[-1]
     assert told == "PASS: 1 entries agree, 1 undecided"
+
+
+def test_the_worst_entry_is_off_by_the_most_of_what_it_may_be_off_and_is_not_undecided():
+    claimed, allowed = np.array([2.0, 1.5, 99.0]), np.array([1.0, 0.125, 0.125])
+    verdicts = np.array(["right", "wrong", "undecidable"])
+    entries = _Entries(np.arange(3), claimed, np.ones(3), np.ones(3), np.ones(3), allowed, verdicts)
+    result = _summary({"b": np.arange(3)}, {"b": entries}, (3,), 0.0, 0.0)
+    assert (result.worst.name, result.worst.error, result.worst.allowed) == ("b[1]", 0.5, 0.125)
+    assert [entry.name for entry in result.undecidable] == ["b[2]"]
