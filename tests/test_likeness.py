@@ -422,13 +422,21 @@ def test_a_factor_in_every_step_back_is_a_power_in_each_layer(claimed, ratios, f
     assert parts(claimed, facts=facts) == [[Part(name, "every layer", hint, STEPS + ratios, fitted)]]
 
 
-def of_two_layers(claimed):
-    like = likeness(claimed[: BLOCKS[4].start], blocks=BLOCKS[:4], theta=THETA[: BLOCKS[4].start])
-    return [" and ".join(part.name for part in found) for found, _ in like.ways(TRUE[: BLOCKS[4].start], 1)]
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        ({}, "constant factor in every layer"),
+        ({"N": 0.7}, "times N in every layer"),
+        ({"learning rate": 0.7}, "learning rate in the chain rule"),
+    ],
+)
+def test_two_layers_are_enough_for_powers(facts, name):
+    two = BLOCKS[4].start
+    like = likeness(by_layer(0.49, 0.7, 1)[:two], blocks=BLOCKS[:4], theta=THETA[:two], facts=facts)
+    assert [[part.name for part in found] for found, _ in like.ways(TRUE[:two], 1)] == [[name]]
 
 
-def test_two_layers_are_enough_for_powers_and_norms():
-    assert of_two_layers(by_layer(0.49, 0.7, 1)) == ["constant factor in every layer"]
+def test_two_parameters_are_enough_to_be_normalized():
     same = TRUE / np.repeat([np.linalg.norm(TRUE[:12]), np.linalg.norm(TRUE[12:20]), 1], [12, 8, 6])
     whole = likeness(same[:20], blocks=[Block("U", 0, (12,), 1), Block("V", 12, (8,), 2)], theta=THETA[:20])
     assert "each parameter normalized" in [found[0].name for found, _ in whole.ways(TRUE[:20], 1)]
