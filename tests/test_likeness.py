@@ -493,7 +493,14 @@ def test_a_parameter_that_is_as_far_off_as_it_may_be_is_right(size):
     off = size * 4 * tolerance(False)
     assert of_two([size * 4, 0], [size * 4, off]) == [[("sign", "V")]]
     assert of_two([size * 4, 0], [size * 4, 2 * off]) == []
-    assert of_two([size * 4, 0], [size * 4, off + 2], allowed=[0, 2]) == [[("sign", "V")]]
+    assert of_two([size * 4, 0], [size * 4, off], allowed=[size * 4, 0]) == [[("sign", "V")]]  # and no multiple, either
+    assert of_two([0, 0], [0, 2], allowed=[0, 2]) == [[("sign", "V")]]
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_difference_is_relative_to_the_larger_of_the_two(swap):
+    one, other = (TRUE, 0 * TRUE) if swap else (0 * TRUE, TRUE)
+    assert likeness(one).residual(other) == 1
 
 
 @pytest.mark.parametrize(("factor", "name"), [(2, "factor 2"), (-4, "constant factor"), (0.5, "factor 1/2")])
@@ -514,7 +521,7 @@ def test_a_factor_next_to_one_allows_no_more_than_it_is():
 
 @pytest.mark.parametrize(("large", "small"), [(2e4, 1.0), (1.0, 2e4)])
 def test_next_to_large_parameters_of_either_gradient_small_differences_do_not_count(large, small):
-    true, claimed = np.array([1, 0, small, small]), np.array([1, 1e-6, large, large])
+    true, claimed = np.array([0, 0, small, small]), np.array([0, 1e-6, large, large])
     like = likeness(claimed, blocks=[*U, V], theta=np.zeros(4))
     assert [[(part.name, part.where) for part in found] for found, _ in like.ways(true, 1)] == [
         [("constant factor", "V")]

@@ -6,8 +6,8 @@
 
 Needs mutmut (`pip install mutmut==3.8.1`) beside the development dependencies. It works on copies of the project, one
 per module, in a directory of its own (`--work`); Ctrl-C stops it, and the same command goes on where it stopped.
-Where a function has changed since, its mutants are run again; where a test has, those that had survived. `--fresh`
-forgets all results, which the last word on a score needs.
+Where a function has changed since, its mutants are run again; where a test has, those that had survived without being
+listed (see below), or ended by not ending. `--fresh` forgets all results, which the last word on a score needs.
 
 A mutant is one change: `<` for `<=`, `-` for `+`, 2 for 1, None for an argument or for what is assigned, an argument
 left out, `not` left out, another string. It is killed where a test of the module's own files (`TESTS`) fails or does
@@ -158,9 +158,9 @@ def run(module: str, place: Path, processes: int) -> None:
     if tests_changed and source.meta_path.exists():
         Path("mutants/mutmut-stats.json").unlink(missing_ok=True)  # which tests reach what: of old tests, too
         source.load()
-        for name, code in source.exit_code_by_key.items():
-            if mutmut.status_by_exit_code[code] != "killed":
-                source.exit_code_by_key[name] = None
+        for mutant in describe(mutmut, source):
+            if is_open(module, mutant) or mutant["status"] == "timeout":
+                source.exit_code_by_key[mutant["name"]] = None
         source.save()
 
     file_mutation.MutationVisitor = without_text(file_mutation.MutationVisitor)
