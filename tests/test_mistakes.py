@@ -526,6 +526,20 @@ def test_an_option_of_the_loss_that_is_ignored(loss, sample_weight, name, instea
     assert {name for name in found if name.endswith("ignored")} == expected
 
 
+def test_targets_that_are_shifted_leave_the_weights_where_they_are():
+    walk = Walk(network_of(), X, LABELS, sample_weight=WEIGHT)
+    found = at_the_loss(walk)["target of the next sample"]
+    T = np.eye(3)[[*LABELS[1:], LABELS[0]]]
+    assert_equal(found, WEIGHT[:, np.newaxis] * (softmax(walk.values[-1]) - T) / 7)
+
+
+def test_an_option_that_the_loss_cannot_do_without_does_not_hide_the_others():
+    y = np.where(LABELS == 1, 255, LABELS)
+    loss = functools.partial(losses.cross_entropy, ignore_index=255, label_smoothing=0.2)
+    ignored = [name for name in at_the_loss(Walk(network_of(), X, y, loss)) if name.endswith("ignored")]
+    assert ignored == ["label_smoothing ignored"]
+
+
 @pytest.mark.parametrize(
     ("loss", "count"),
     [
