@@ -85,6 +85,7 @@ TESTS = {
 LEFT_OUT = [
     # They run the package in another place, where mutmut is not.
     "tests/test_data.py::test_digits_are_read_from_a_package_inside_a_zip",
+    "tests/test_plots.py::test_matplotlib_is_not_imported_before_a_picture_is_drawn_and_pyplot_never",
     # The whole catalogue in eleven networks takes longer than all other tests of diagnosis, and what it tells, they do.
     "tests/test_diagnosis.py::test_every_mistake_of_the_catalogue_is_named_or_changes_nothing",
 ]
