@@ -110,8 +110,14 @@ def test_the_first_wrong_parameter_is_the_one_nearest_the_output():
     diagnosis = diagnose_gradient(network, X, y, gradient)
     assert diagnosis.wrong == ["2.weight", "0.bias"]
     assert names(diagnosis) == ["sign and constant factor"]
-    assert "claimed = -1 true in 2.weight" in diagnosis.explanations[0].evidence
-    assert "claimed = 5 true in 0.bias" in diagnosis.explanations[0].evidence
+    told = diagnosis.explanations[0]
+    assert told.evidence == "claimed = -1 true in 2.weight; claimed = 5 true in 0.bias"
+    assert told.where == "2.weight, and 0.bias"
+
+
+def test_three_mistakes_at_once_are_unknown():
+    claimed = changed(at0=lambda g: -g, at1=lambda g: 5 * g, at2=lambda g: g.T)
+    assert diagnose_gradient(f, THETA, claimed).verdict == "unknown"
 
 
 def test_what_cannot_be_told_apart_is_listed_and_said():
