@@ -307,7 +307,8 @@ class Likeness:
         known = np.array([ratio_of.get(layer, 1.0) for layer in layers])
         count = sum(len(of) for _, of in groups)
         whole = sum(block.layer in ratio_of for block in self.blocks)
-        if len(groups) < 2 or count != whole or known.min() <= 0:
+        mixed = any(ratio_of[block.layer] != r for r, of in groups for block in of)
+        if len(groups) < 2 or count != whole or mixed or known.min() <= 0:
             return None
         steps = known[1:] / known[:-1]
         begins = self._is(known[0], 1) or self._is(known[0], steps[0])

@@ -450,8 +450,10 @@ def test_two_parameters_are_enough_to_be_normalized():
         by_layer(-(0.7**3), 0.7**2, -0.7),
         by_layer(1, 0.7, 0.7**2),
         changed(W0=0.7**3, b0=0.7**3, W1=0.7**2, W2=0.7, b2=0.7),
+        changed(W0=2, b0=0.7**3, W1=0.7**2, b1=0.7**2, W2=0.7, b2=0.7),
+        changed(W0=0.7**3, b0=2, W1=0.7**2, b1=0.7**2, W2=0.7, b2=0.7),
     ],
-    ids=["begins late", "skips", "turns", "wrong way", "a bias without"],
+    ids=["begins late", "skips", "turns", "wrong way", "a bias without", "a weight by another", "a bias by another"],
 )
 def test_other_factors_in_the_layers_are_no_powers(claimed):
     assert parts(claimed) == []
