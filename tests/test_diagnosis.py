@@ -569,6 +569,22 @@ def test_progress_is_shown_if_asked_for(capfd):
             assert done == total
 
 
+@pytest.mark.parametrize("wrong", [{"0.weight"}, {"2.weight", "2.bias"}])
+def test_pairs_are_made_of_mistakes_that_touch_nothing_right(wrong, capfd):
+    """And that touch the first wrong layer: all do, as here there is one."""
+    network, y, loss = CASES["deep tanh"]
+    walk, rng = Walk(network, X, y, loss), np.random.default_rng(0)
+    truth, touching = walk.gradient(), 0
+    for mistake in mistakes(walk):
+        off = walk.network.blocks(np.abs(walk.gradient(mistake.steps, 0.1) - truth))
+        touching += {name for name, block in off.items() if block.max() > 1e-7} in [{w} for w in wrong] + [wrong]
+    claimed = truth.copy()
+    for name in wrong:
+        network.blocks(claimed)[name][:] *= rng.uniform(1, 2, network.blocks(claimed)[name].shape)
+    assert diagnose_gradient(network, X, y, claimed, loss=loss, progress=True).verdict == "unknown"
+    assert int(capfd.readouterr().err.split("/")[-1]) == touching * (touching - 1) / 2 > 10
+
+
 def test_what_is_not_finite_is_named_with_its_place():
     network, y, _ = CASES["relu"]
     gradient = network.loss_and_gradient(X, y)[1].copy()
