@@ -67,7 +67,7 @@ TESTS = {
     "chain_rule": ["chain_rule"],
     "differences": ["differences"],
     "_network_loss": ["differences"],
-    "gradients": ["gradients"],
+    "gradients": ["gradients", "progress"],
     "walk": ["walk"],
     "_loss_mistakes": ["mistakes"],
     "mistakes": ["mistakes"],
