@@ -565,6 +565,14 @@ def test_a_loss_of_ones_own_is_a_mean_over_the_samples():
     assert {m.where for m in mistakes(walk) if len(walk.layers) in m.steps} == {"the loss, cubic"}
 
 
+def test_a_loss_of_ones_own_may_take_one_real_number_per_sample():
+    def first(H, y):
+        return ((H[:, 0] - y) ** 2).sum()
+
+    walk = Walk(network_of(), X, REALS[:, 0], (first, lambda H, y: 2 * (H - y[:, np.newaxis]) * [1, 0, 0]))
+    assert at_the_loss(walk).keys() == COMMON - {"gradient of cross_entropy"}
+
+
 def test_a_loss_without_a_gradient_here_divides_by_the_samples():
     """Every margin is kept: nothing says over how many terms the mean is."""
     network = hm.Network([hm.Dense(4, 3)])
