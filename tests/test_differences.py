@@ -505,6 +505,10 @@ def test_a_function_that_does_not_move_stands_on_a_stair(value, stair):
     assert np.array(points) == pytest.approx(expected, rel=16 * EPS, abs=0)
 
 
+def test_the_stair_is_that_of_the_value_at_the_place_itself():
+    assert measured_noise(lambda t: 3.0 if t == 0 else 1 + 2**-30) == pytest.approx(3 * 2**-23 / math.sqrt(12))
+
+
 def test_where_more_than_half_of_the_steps_are_flat_the_spacing_is_wider():
     assert measured_noise(of_steps([1, 1, 1, 2, 2, 3, 3, 4], later=1.0)) == pytest.approx(2**-23 / math.sqrt(12))
 
@@ -519,6 +523,16 @@ def test_a_wild_function_is_looked_at_more_closely():
 
     assert measured_noise(wild) <= 4 * EPS
     assert points[1:33:8] == pytest.approx([1e-12, 1e-13, 1e-14, 1e-15], rel=16 * EPS, abs=0)
+
+
+def test_where_no_spacing_shows_noise_the_smallest_level_of_the_twelfth_is_the_most_it_can_be():
+    """The values 1, 10, ..., 10^7 at every spacing: all differences grow, none is noise."""
+    calls = itertools.count()
+    found = measured_noise(lambda t: 10.0 ** (next(calls) % 8))
+    assert next(calls) == 12 * 8
+    squares = [np.mean(np.diff(10.0 ** np.arange(8), k) ** 2) for k in range(1, 7)]
+    levels = [math.factorial(k) / math.sqrt(math.factorial(2 * k)) * math.sqrt(squares[k - 1]) for k in range(1, 7)]
+    assert found == pytest.approx(min(levels), rel=8 * EPS)
 
 
 def test_noise_is_measured_along_random_directions_each_entry_by_its_size():
