@@ -156,7 +156,15 @@ def test_a_forgotten_bias_is_missed_though_it_is_zero(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("factor", "got"), [("6 *", "N times that"), ("0.5 *", "half of it"), ("-1 *", "its negative"), ("3 *", "other")]
+    ("factor", "got"),
+    [
+        ("6 *", "N times that"),
+        ("1 / 6 *", "that divided by N"),
+        ("2 *", "twice that"),
+        ("0.5 *", "half of it"),
+        ("-1 *", "its negative"),
+        ("3 *", "other numbers"),
+    ],
 )
 def test_a_wrong_loss_beside_a_right_gradient_costs_one_point(graded, factor, got):
     result = graded("return np.mean", f"return {factor} np.mean", RIGHT + BOTH)
@@ -164,20 +172,21 @@ def test_a_wrong_loss_beside_a_right_gradient_costs_one_point(graded, factor, go
     assert result.hint.startswith(f"loss: expected that of the network, got {got}")
 
 
-def test_probabilities_in_place_of_logits_are_named():
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_probabilities_in_place_of_logits_are_named(activation):
     network, labels = hm.MLP([3, 2], rng=0), np.array([0, 1, 1, 0, 1, 0])
 
     def probabilities(parameters, X):
-        return hm.activations.softmax(X @ parameters[0].T + parameters[1])
+        return getattr(hm.activations, activation)(X @ parameters[0].T + parameters[1])
 
     def backward(parameters, X, y):
-        dA = (probabilities(parameters, X) - np.eye(2)[y]) / len(X)
+        dA = (hm.activations.softmax(X @ parameters[0].T + parameters[1]) - np.eye(2)[y]) / len(X)
         return dA.T @ X, dA.sum(axis=0)
 
     student = types.SimpleNamespace(forward=probabilities, backward=backward)
     result = grade(student, network, X, labels)
     assert credits(result) == [0, 1]
-    assert result.hint == "forward: expected that of the network, got its softmax"
+    assert result.hint == f"forward: expected that of the network, got its {activation}"
 
 
 def test_float32_is_judged_by_its_own_precision(graded):
@@ -422,6 +431,12 @@ def test_each_file_is_graded_and_the_summary_lists_them(course):
             "alice.py: 4 of 4 points",
             "* 1 failed, 1 passed in *",
         ]
+    )
+
+
+def test_the_option_is_explained_in_a_group_of_its_own(course):
+    course.runpytest_inprocess("--help").stdout.fnmatch_lines(
+        ["handmade:", "  --student=FILE*a file to grade, or a folder of them; may be repeated"]
     )
 
 
