@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import re
 import warnings
 
 import numpy as np
 import pytest
+import torch
 from test_gradients import ARCHITECTURES, LABELS, PROBABILITIES, REALS, TARGETS, X, build
 
 import handmade.losses as losses
@@ -226,6 +228,19 @@ def test_a_function_that_has_moved_is_asked_for_all_values_at_once(method):
 def test_a_value_of_many_that_is_not_finite_is_named():
     with pytest.raises(ValueError, match=r"expected it to return a finite number, got .*nan"):
         numerical_gradient(Squares(spoilt=5), THETA)
+
+
+def test_a_number_of_torch_is_a_number_though_it_hangs_on_a_graph():
+    def f(theta):
+        return (torch.tensor(theta, requires_grad=True) ** 2).sum()
+
+    assert numerical_gradient(f, [3.0, -1.0]) == pytest.approx([6, -2], rel=1e-9)
+
+
+def test_what_is_no_function_is_named():
+    told = "f: expected a function of theta; for that of a network, NetworkLoss(network, X, y); got 3"
+    with pytest.raises(TypeError, match=re.escape(told)):
+        numerical_gradient(3, [1.0])
 
 
 def test_an_empty_theta_is_named():
