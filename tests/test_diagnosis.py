@@ -720,3 +720,17 @@ def test_a_parameter_knows_its_layer_also_inside_of_others():
     network.blocks(gradient)["1.0.bias"] *= -1
     network.blocks(gradient)["2.bias"] *= -1
     assert diagnose_gradient(network, X, y, gradient, loss=loss).wrong == ["2.bias", "1.0.bias"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rounding"), [(np.float64, np.finfo(float).eps ** 0.8), (np.float32, np.finfo(np.float32).eps)]
+)
+@pytest.mark.parametrize(("off", "right"), [(63.9, True), (64.1, False)])
+def test_next_to_a_large_loss_a_gradient_may_be_off_by_some_of_its_roundings(dtype, rounding, off, right):
+    """At the optimum of two targets far apart: the loss is 1e8, and the gradient zero."""
+    network = Network([hm.Dense(1, 1)])
+    network.theta[:] = 0
+    claimed = np.array([off, -off]) * rounding * 1e8
+    data = np.zeros((2, 1)), np.array([[1e4], [-1e4]])
+    assert bool(diagnose_gradient(network, *data, claimed.astype(dtype), loss="mse_loss")) == right
+    assert bool(diagnose_gradient(network.astype(dtype), *data, claimed, loss="mse_loss")) == right
