@@ -606,6 +606,9 @@ NETWORK = CASES["relu"][0]
     [
         ((NETWORK, X), TypeError, r"expected \(network, X, y\)"),
         ((hm.Dense(2, 2), X, LABELS), TypeError, r"expected \(network, X, y\)"),
+        ((hm.Dense(2, 2), X), TypeError, r"got Dense, ndarray$"),
+        ((NETWORK, X, LABELS, np.ones(51), 3), TypeError, r"got MLP, ndarray, ndarray, ndarray, int$"),
+        ((np.sum, np.ones(2), np.ones(2), 3), TypeError, r"or \(f, theta, gradient\), got"),
         ((NETWORK, X, LABELS, np.ones(5)), ValueError, r"expected a vector of 51.*got shape \(5,\)"),
         ((NETWORK, X, LABELS, [np.ones((6, 4))]), ValueError, "expected 4 arrays"),
         ((NETWORK, X, LABELS, [np.ones((6, 4)), np.ones(6), np.ones((3, 5)), np.ones(3)]), ValueError,
@@ -734,3 +737,24 @@ def test_next_to_a_large_loss_a_gradient_may_be_off_by_some_of_its_roundings(dty
     data = np.zeros((2, 1)), np.array([[1e4], [-1e4]])
     assert bool(diagnose_gradient(network, *data, claimed.astype(dtype), loss="mse_loss")) == right
     assert bool(diagnose_gradient(network.astype(dtype), *data, claimed, loss="mse_loss")) == right
+
+
+def test_what_a_diagnosis_has_found_is_also_there_in_numbers():
+    right = np.concatenate([g.ravel() for g in f_gradient(THETA)])
+    fine = diagnose_gradient(f, THETA, right)
+    assert (fine.wrong, fine.explanations, fine.ratios, fine.undecided) == ([], [], {}, 0)
+    assert fine.difference <= fine.tolerance == tolerance(single=False) and fine.tried >= 1
+    twice = diagnose_gradient(f, THETA, 2 * right)
+    assert twice.difference == pytest.approx(0.5, rel=1e-6)
+    assert twice.ratios == dict.fromkeys(["theta[2]", "theta[3]", "theta[0]", "theta[1]"], "2 times the true gradient")
+    assert twice.explanations[0].residual <= twice.tolerance
+    kinks = diagnose_gradient(lambda t: float(np.abs(t).sum()), np.array([0.0, 1.0, 0.0]), np.array([9.0, -1.0, 9.0]))
+    assert (kinks.undecided, names(kinks), kinks.wrong) == (2, ["sign"], ["theta"])
+
+
+def test_numbers_that_change_from_call_to_call_are_given_no_other_name():
+    """Though the first answer is twice the true gradient."""
+    answers = iter([np.array([4.0, 4.0]), np.array([2.0, 2.0]), np.array([3.0, 9.0])])
+    diagnosis = diagnose_gradient(lambda t: float(t @ t), np.ones(2), lambda theta: next(answers))
+    assert (diagnosis.verdict, names(diagnosis)) == ("named", ["changes from call to call"])
+    assert diagnosis.explanations[0].residual == pytest.approx(0.5, rel=1e-6)
