@@ -412,7 +412,7 @@ def pytest_addoption(parser) -> None:
 
 
 def pytest_configure(config) -> None:
-    config.pluginmanager.register(_fixtures(), "handmade.grading.fixtures")
+    config.pluginmanager.register(_fixtures())
 
 
 def _fixtures():
