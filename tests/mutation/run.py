@@ -47,6 +47,7 @@ KILLED = ("killed", "timeout")
 CAPTURED = dict(capture_output=True, text=True, check=True)
 TIMEOUT = 36  # mutmut's exit code for it
 MEMORY = 4 << 30  # bytes, so that a mutant that never stops growing fails and harms nobody
+PATIENCE = 60  # a mutant that does not end is told by the processor's time; the clock may show so many times as much
 
 # Which tests have to notice: the module's own, and those of what is built on it where that is the way it is used.
 TESTS = {
@@ -153,7 +154,10 @@ def run(module: str, place: Path, processes: int) -> None:
     os.chdir(place)  # where mutmut looks for its settings as soon as it is imported
     import mutmut.__main__ as mutmut
     from mutmut.mutation import file_mutation
+    from mutmut.workers import isolation
 
+    register = isolation.register_timeout  # by the clock, which goes on where others use the processor
+    isolation.register_timeout = lambda pid, timeout_s: register(pid, PATIENCE * timeout_s)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     source = mutmut.SourceFileMutationData(path=Path(f"handmade/{module}.py"))
     if tests_changed and source.meta_path.exists():
