@@ -495,11 +495,12 @@ SIGNS = (-1.0) ** np.arange(8)
         (SIGNS, 2 / math.sqrt(2)),  # k-th differences of 2^k: by the first, as all levels agree
         (SIGNS + 1000.0 * np.arange(8) ** 3, 16 * 24 / math.sqrt(math.factorial(8))),  # by the first that are no slope
         ([0, 9, 8, 3, 1, 5, 8, 9], math.sqrt(137 / 7 * 1 / 2)),  # three levels agree, within 2.7; the fourth is far
+        ([0, 4, 11, 22, 28, 29, 28, 28], 4),  # just within four: the third level is 1
         ([7, 1, 0, 2, 6, 8, 9, 8], math.sqrt(47 / 6 * 4 / 24)),  # the first three are 4.4 apart: by the second
         ([0, 0, 1, 1, 2, 2, 3, 4], math.sqrt(5 / 6 * 4 / 24)),  # differences of one sign are a slope: by the second
         ([0, 0, -1, -1, -2, -2, -3, -4], math.sqrt(5 / 6 * 4 / 24)),
     ],
-    ids=["signs", "signs on a cubic", "three levels", "not within four", "up", "down"],
+    ids=["signs", "signs on a cubic", "three levels", "just within four", "not within four", "up", "down"],
 )
 def test_noise_is_told_by_the_first_differences_that_are_no_slope(values, expected):
     """The k-th differences of noise have (2k)! / (k!)^2 times its variance."""
