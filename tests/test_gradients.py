@@ -986,10 +986,11 @@ def test_the_tolerance_of_a_parameter_is_that_of_its_entries_relative_to_its_nor
     assert check.blocks[0].tolerance > 0
 
 
-def test_a_gradient_may_hold_numbers_of_any_kind():
+@pytest.mark.parametrize("method", ["richardson", "complex"])
+def test_a_gradient_may_hold_numbers_of_any_kind(method):
     halves = [Fraction(1, 2), Fraction(3, 2)]
     for gradient in halves, lambda t: halves:
-        check = check_gradient(lambda t: 0.5 * t[0] + 1.5 * t[1], [1.0, 2.0], gradient)
+        check = check_gradient(lambda t: 0.5 * t[0] + 1.5 * t[1], [1.0, 2.0], gradient, method=method)
         assert check and isinstance(check.worst.claimed, float)
 
 
