@@ -148,11 +148,12 @@ class Likeness:
 
         Each wrong entry beyond those used for fitting is a test, passed by accident with the chance ``relative``.
         """
-        wrong, scales = np.zeros(self.claimed.shape, bool), self._scales(truth, self.claimed)
+        tests, scales = -fitted, self._scales(truth, self.claimed)
         for block in self.wrong_blocks(truth):
             at, scale = block.slice, scales[self.blocks.index(block)]
-            wrong[at] = np.abs(truth[at] - self.claimed[at]) > self.allowed[at] + self.relative * scale
-        return self.compared * self.relative ** min(int(wrong.sum()) - fitted, 40)
+            wrong = np.abs(truth[at] - self.claimed[at]) > self.allowed[at] + self.relative * scale
+            tests += int(wrong.sum())
+        return self.compared * self.relative ** min(tests, 40)
 
     # ---- what is wrong, in numbers ---------------------------------------------------------------------------------
 
@@ -168,7 +169,7 @@ class Likeness:
             elif min(sizes) == 0:
                 told[block.name] = f"of length {sizes[0]:.3g}, the true one {sizes[1]:.3g}"
             else:
-                cosine = float(np.clip(c @ t / (sizes[0] * sizes[1]), -1, 1))
+                cosine = c @ t / (sizes[0] * sizes[1])
                 told[block.name] = f"{sizes[0] / sizes[1]:.3g} times as long as the true one, cosine {cosine:.4f}"
         return told
 
@@ -235,21 +236,21 @@ class Likeness:
 
     def _form_and_ratio(self, block: Block, candidate: Array) -> tuple[str, str, float, float] | None:
         """The first form that is equal to the claim, or a multiple of it; and what is left."""
-        scale = self._scales(self.claimed, candidate)[self.blocks.index(block)]
-        decided = self.decided[block.slice]
+        i, decided = self.blocks.index(block), self.decided[block.slice]
+        scale = self._scales(self.claimed, candidate)[i]
         c, allowed = self.claimed[block.slice][decided], self.allowed[block.slice][decided]
         if not decided.any():
             return "", "", 1.0, 0.0
         for name, hint, form in self._forms(block, candidate):
-            t = form.reshape(-1)[decided]
+            t = form.ravel()[decided]
             self.compared += 1
-            residual = np.maximum(np.abs(c - t) - allowed, 0).max(initial=0.0) / scale
+            residual = np.maximum(np.abs(c - t) - allowed, 0).max() / scale
             if residual <= self.relative:
                 return name, hint, 1.0, residual
             if min(np.abs(c).max(), np.abs(t).max()) > allowed.max():  # a multiple of what is not known is nothing
                 ratio = float(t @ c / (t @ t))
-                more = max(abs(ratio), 1.0)
-                residual = np.maximum(np.abs(c - ratio * t) - more * allowed, 0).max() / (more * scale)
+                left = np.maximum(np.abs(c - ratio * t) - max(abs(ratio), 1.0) * allowed, 0).max()
+                residual = left / self._scales(self.claimed)[i]
                 if residual <= self.relative:
                     return name, hint, ratio, residual
         return None
@@ -266,9 +267,9 @@ class Likeness:
                 hint = "two parameters are mistaken for each other"
                 yield "gradient of another parameter", hint, candidate[other.slice]
 
-    def _part(self, name: str, hint: str, blocks: Sequence[Block], evidence: str, fitted: int = 0) -> Part:
+    def _part(self, name: str, hint: str, blocks: Sequence[Block], evidence: str) -> Part:
         where = self._where(blocks)
-        return Part(name, where, hint, f"{evidence} in {where}", fitted)
+        return Part(name, where, hint, f"{evidence} in {where}")
 
     def _where(self, blocks: Sequence[Block]) -> str:
         chosen = set(blocks)
@@ -306,11 +307,12 @@ class Likeness:
         known = np.array([ratio_of.get(layer, 1.0) for layer in layers])
         count = sum(len(of) for _, of in groups)
         whole = sum(block.layer in ratio_of for block in self.blocks)
-        if len(groups) < 2 or count != whole or known.min() <= 0:
+        mixed = any(ratio_of[block.layer] != r for r, of in groups for block in of)
+        if len(groups) < 2 or count != whole or mixed or known.min() <= 0:
             return None
         steps = known[1:] / known[:-1]
-        begins = min(abs(known[0] - 1), abs(known[0] / steps[0] - 1))
-        if max(begins, np.abs(steps / steps[0] - 1).max()) > 10 * self.relative:
+        begins = self._is(known[0], 1) or self._is(known[0], steps[0])
+        if not (begins and all(self._is(step, steps[0]) for step in steps)):
             return None
         told = "the ratios, from the output down, are " + ", ".join(f"{r:.6g}" for r in known)
         if "learning rate" in self.facts and self._is(steps[0], self.facts["learning rate"]):
@@ -341,12 +343,14 @@ class Likeness:
                 if (product := math.prod(number for _, (number, _) in chosen)) != 1 and self._is(ratio, product)
             ]
             # Two factors make up many a number: beside them stands that it may be another. Not so with a mere sign.
-            certain = [count == 1 or "sign" in (name for name, _ in chosen) for chosen in named]
-            for chosen, is_certain in zip(named, certain, strict=True):
+            certain = False
+            for chosen in named:
+                is_certain = count == 1 or "sign" in (name for name, _ in chosen)
                 hints = dict.fromkeys(hint for _, (_, hint) in chosen)
                 name = " and ".join(name for name, _ in chosen)
                 yield Part(name, where, "; ".join(hints), told, fitted=int(not is_certain))
-            if any(certain):
+                certain = certain or is_certain
+            if certain:
                 return
         norm = float(np.linalg.norm(self.claimed))
         if ratio > 0 and len(blocks) == len(self.blocks) and any(self._is(norm, n) for n in ROUND_NORMS):
@@ -396,7 +400,7 @@ class Likeness:
 
     def _scopes(self) -> Iterator[tuple[str, Array]]:
         is_weight = np.concatenate([np.full(block.size, block.is_weight) for block in self.blocks])
-        yield "every parameter", np.ones(self.theta.shape, bool)
+        yield "every parameter", np.array(True)
         if is_weight.any() and not is_weight.all():
             yield "the weights", is_weight
             yield "the biases", ~is_weight
@@ -414,7 +418,7 @@ class Likeness:
 
     def _with_factor(self, candidate: Array, column: Array, names, where: str) -> Iterator[Way]:
         both = np.stack([candidate, column], axis=1)[self.decided]
-        ratio, _ = np.linalg.lstsq(both, self.claimed[self.decided], rcond=None)[0]
+        ratio, _ = np.linalg.lstsq(both, self.claimed[self.decided])[0]
         if abs(ratio) > self.relative and not self._is(ratio, 1):
             for factor in self._names(float(ratio), list(self.blocks)):
                 yield from self._with_penalty(ratio * candidate, column, names, where, [factor])

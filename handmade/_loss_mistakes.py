@@ -79,7 +79,10 @@ def _of_options(walk: Walk, loss: Callable, backward: Callable) -> Gradients:
     H, keywords = walk.values[-1], dict(getattr(loss, "keywords", {}))
     for option in keywords:
         others = {key: value for key, value in keywords.items() if key != option}
-        dH = backward.func(H, walk.y, **others)
+        try:
+            dH = backward.func(H, walk.y, **others)
+        except ValueError:  # the loss cannot do without it: labels that are no class have to be ignored
+            continue
         found[f"{option} ignored"] = (f"the loss has {option}, its gradient has not", dH)
     if walk.sample_weight is not None:
         dH = loss_and_backward(walk.loss, H, walk.y)[1]
@@ -91,8 +94,8 @@ def _other_losses(H: Array, y: Array, name: str) -> Gradients:
     """The gradients of the losses that take the same input and target; and of those that take them one-hot."""
     found: Gradients = {}
     targets = [y]
-    if y.ndim == 1 and y.dtype.kind in "iu" and H.ndim == 2:
-        targets.append(np.eye(H.shape[1])[np.where((y < 0) | (y >= H.shape[1]), 0, y)])
+    if y.ndim == 1 and y.dtype.kind in "iu":
+        targets.append(_one_hot(y, H))
     for other, (_, backward) in LOSSES.items():
         for target in targets:
             try:
@@ -104,9 +107,13 @@ def _other_losses(H: Array, y: Array, name: str) -> Gradients:
     return found
 
 
+def _one_hot(y: Array, H: Array) -> Array:
+    """Each label as a row like H's; of a label that is ignored, some row."""
+    return np.eye(H.shape[1])[np.clip(y, 0, H.shape[1] - 1)]
+
+
 def _of_cross_entropy(H: Array, y: Array) -> Gradients:
-    K = H.shape[-1]
-    T = np.eye(K)[np.where((y < 0) | (y >= K), 0, y)] if y.ndim < H.ndim else y
+    T = _one_hot(y, H) if y.ndim < H.ndim else y
     P = softmax(H)
     twice = softmax(P)
     double = "what comes out of the last layer is normalized more than once"
@@ -126,17 +133,17 @@ def _of_cross_entropy(H: Array, y: Array) -> Gradients:
         "sigmoid for softmax": ("the probabilities of a sample do not sum to one", sigmoid(H) - T),
         "squared error of the probabilities": (another, _through(P, P - T)),
         "only the target's class": ("a part of the outputs has no gradient", (P - T) * (T > 0)),
-        "only the other classes": ("a part of the outputs has no gradient", (P - T) * (T == 0)),
-        "predicted class for probabilities": ("the error is all or nothing", np.eye(K)[H.argmax(-1)] - T),
-        "class index one too large": (shifted, P - np.roll(T, 1, axis=-1)),
-        "class index one too small": (shifted, P - np.roll(T, -1, axis=-1)),
-        "classes in reverse": (shifted, P - T[..., ::-1]),
+        "only the other classes": ("a part of the outputs has no gradient", P * (T == 0)),
+        "predicted class for probabilities": ("the error is all or nothing", _one_hot(H.argmax(axis=1), H) - T),
+        "class index one too large": (shifted, P - np.roll(T, 1, axis=1)),
+        "class index one too small": (shifted, P - np.roll(T, -1, axis=1)),
+        "classes in reverse": (shifted, P - T[:, ::-1]),
         "sum of p and y": ("the gradient at the output has a wrong sign inside", P + T),
     }  # fmt: skip
 
 
 def _through(P: Array, dP: Array) -> Array:
-    return P * (dP - (dP * P).sum(axis=-1, keepdims=True))
+    return P * (dP - (dP * P).sum(axis=1, keepdims=True))
 
 
 def _of_targets(H: Array, y: Array, name: str) -> Gradients:

@@ -255,7 +255,7 @@ def _flat(value, blocks: Sequence[Block], name: str = "gradient") -> Array:
     for array, block in zip(arrays, blocks, strict=True):
         if array.shape != block.shape:
             raise ValueError(f"{name}: expected shape {block.shape} for {block.name}, got {array.shape}")
-    return np.concatenate([array.reshape(-1) for array in arrays])
+    return np.concatenate([array.ravel() for array in arrays])
 
 
 def _blocks(arrays: Mapping[str, Array]) -> list[Block]:
@@ -325,7 +325,7 @@ def _of_network(network: Network, X, y, gradient=None, *, loss, weight, training
 def _of_function(f: Callable, theta, gradient, *, facts, progress) -> _Case:
     parts = _parts(theta, "theta")
     blocks = _blocks(parts)
-    vector = np.concatenate([part.reshape(-1) for part in parts.values()])
+    vector = np.concatenate([part.ravel() for part in parts.values()])
 
     def shaped(vector: Array):
         """Theta in the form in which it was given."""
@@ -441,9 +441,3 @@ class _Case:
             explains = residual <= SHARE * self.like.residual(self.truth)
             if together and explains and self.like.chance(self.truth, fitted) < CHANCE:
                 yield together, fitted, residual
-
-
-def _leaves(value) -> list:
-    if isinstance(value, Mapping):
-        return list(value.values())
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -305,13 +305,12 @@ def measured_noise(f: Callable[[float], float]) -> float:
                 return _stair(values[0]) / math.sqrt(12)
             spacing *= 100
             continue
-        variances = (math.factorial(k) ** 2 / math.factorial(2 * k) * np.mean(tables[k - 1] ** 2) for k in range(1, 7))
-        levels = np.sqrt(list(variances))
+        levels = [math.factorial(k) ** 2 / math.factorial(2 * k) * np.mean(tables[k - 1] ** 2) for k in range(1, 7)]
         for k in range(4):
-            three = levels[k : k + 3]
-            if three.max() <= 4 * three.min() and tables[k].min() < 0 < tables[k].max():
-                return float(levels[k])
-        spacing, least = spacing / 10, float(levels.min())
+            three = levels[k : k + 3]  # of the variance
+            if max(three) <= 4**2 * min(three) and tables[k].min() < 0 < tables[k].max():
+                return math.sqrt(levels[k])
+        spacing, least = spacing / 10, math.sqrt(min(levels))
     return least
 
 

@@ -278,7 +278,7 @@ def check_gradient(
     entries = min(theta.size, 2000) if entries is None else check_count(entries, "entries")
 
     rng = np.random.default_rng(rng)
-    chosen = {name: _choose(block.reshape(-1), theta.size, entries, rng) for name, block in names.items()}
+    chosen = {name: _choose(block.ravel(), theta.size, entries, rng) for name, block in names.items()}
     total = sum(map(len, chosen.values()))
     judge = _Judge(near, claimed, own, near.noise(np.concatenate(list(chosen.values()))))
     judged, done = {}, 0
@@ -339,7 +339,7 @@ class _Judge:
     DECISIVE = 0.1  # relative to the largest entry: where noise is larger, agreement proves nothing
 
     def __init__(self, near: Neighbourhood, claimed: Array, own: Array, noise: float) -> None:
-        self.near, self.claimed, self.own, self.noise = near, claimed.reshape(-1), own.reshape(-1), noise
+        self.near, self.claimed, self.own, self.noise = near, claimed.ravel(), own.ravel(), noise
         self.largest = float(np.abs(claimed).max())
         self.absolute = self.ROUNDINGS * EPS * self.largest
 

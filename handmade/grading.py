@@ -239,7 +239,8 @@ def _guarded(what: str, hints: list[str], function: Callable, *arguments):
 def _told(error: BaseException) -> str:
     """The error, and the last line of the student's file that led to it."""
     told = traceback.format_exception_only(error)[-1].strip()
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    frames = traceback.extract_tb(error.__traceback__)
+    frames = frames[1 + max(i for i, frame in enumerate(frames) if frame.filename == __file__) :]
     lines = [f"{frame.lineno}: {frame.line}" for frame in frames if frame.filename == frames[0].filename]
     if isinstance(error, SyntaxError):
         lines = [str(error.lineno)]
@@ -411,7 +412,7 @@ def pytest_addoption(parser) -> None:
 
 
 def pytest_configure(config) -> None:
-    config.pluginmanager.register(_fixtures(), "handmade.grading.fixtures")
+    config.pluginmanager.register(_fixtures())
 
 
 def _fixtures():

@@ -163,11 +163,11 @@ def _of_dense(walk: Walk, i: int) -> Found:
 
 
 def _dense(walk: Walk, i: int, dA: Array, dX=None, db=None, dW=None) -> Array:
-    """The right backward pass of a Dense layer, but for what is replaced by a function of dA and X."""
+    """The right backward pass of a Dense layer, but for what is replaced: dX(dA, layer), db(dA), dW(dA, X)."""
     layer, X = walk.layers[i], walk.values[i]
-    right = layer.backward(dA, True)
+    right = layer.backward(dA)
     if db and "bias" in layer.parameters:
-        layer.db[:] = db(dA, X)
+        layer.db[:] = db(dA)
     if dW:
         layer.dW[:] = dW(dA, X)
     return dX(dA, layer) if dX else right
@@ -207,15 +207,16 @@ OPEN = frozenset({"updated weights in propagation"})
 
 def _of_bias(walk: Walk, i: int) -> Found:
     wrong = {
-        "bias gradient averaged over the samples": ("is scaled down", lambda dA, X: dA.mean(axis=0)),
-        "bias gradient of the first sample only": ("sees a part of the batch", lambda dA, X: dA[0]),
-        "bias gradient of the last sample only": ("sees a part of the batch", lambda dA, X: dA[-1]),
-        "bias gradient summed over everything": ("is the same for all units", lambda dA, X: dA.sum()),
-        "bias gradient averaged over everything": ("is the same for all units", lambda dA, X: dA.mean()),
-        "bias gradient times the bias": ("depends on the bias itself", lambda dA, X: dA.sum(axis=0) * walk.layers[i].b),
-        "bias gradient without sign": ("loses its signs", lambda dA, X: np.abs(dA).sum(axis=0)),
+        "bias gradient averaged over the samples": ("is scaled down", lambda dA: dA.mean(axis=0)),
+        "bias gradient of the first sample only": ("sees a part of the batch", lambda dA: dA[0]),
+        "bias gradient of the last sample only": ("sees a part of the batch", lambda dA: dA[-1]),
+        "bias gradient summed over everything": ("is the same for all units", lambda dA: dA.sum()),
+        "bias gradient averaged over everything": ("is the same for all units", lambda dA: dA.mean()),
+        "bias gradient times the bias": ("depends on the bias itself", lambda dA: dA.sum(axis=0) * walk.layers[i].b),
+        "bias gradient without sign": ("loses its signs", lambda dA: np.abs(dA).sum(axis=0)),
     }
-    if walk.values[i + 1].shape[0] == walk.values[i + 1].shape[1]:
+    samples, units = walk.values[i + 1].shape
+    if samples == units:
         wrong["bias gradient summed over the wrong axis"] = ("adds up what does not belong together", _rows)
         wrong["bias gradient averaged over the wrong axis"] = ("adds up what does not belong together", _row_means)
     if "bias" in walk.layers[i].parameters:
@@ -223,15 +224,15 @@ def _of_bias(walk: Walk, i: int) -> Found:
             yield name, f"the gradient of the bias {what}", _dense_step(db=db)
         if i + 1 < len(walk.layers) and isinstance(walk.layers[i + 1], Activation):
             hint = "the gradient of the bias is taken one step too early in the walk backward"
-            step = _dense_step(db=lambda dA, X: walk.upstream[i + 2].sum(axis=0))
+            step = _dense_step(db=lambda dA: walk.upstream[i + 2].sum(axis=0))
             yield "activation derivative missing in the bias gradient", hint, step
 
 
-def _rows(dA: Array, X: Array) -> Array:
+def _rows(dA: Array) -> Array:
     return dA.sum(axis=1)
 
 
-def _row_means(dA: Array, X: Array) -> Array:
+def _row_means(dA: Array) -> Array:
     return dA.mean(axis=1)
 
 
@@ -274,7 +275,7 @@ def _of_both(walk: Walk, i: int) -> Found:
         yield f"layer's gradient of the {name} sample only", hint, _dense_step(dW=dW, db=db)
     if i + 1 < len(walk.layers) and isinstance(walk.layers[i + 1], Activation):
         hint = "a layer's own gradient is taken one step too early in the walk backward"
-        dW, db = (lambda dA, X: walk.upstream[i + 2].T @ X), (lambda dA, X: walk.upstream[i + 2].sum(axis=0))
+        dW, db = (lambda dA, X: walk.upstream[i + 2].T @ X), (lambda dA: walk.upstream[i + 2].sum(axis=0))
         yield "activation derivative missing in the layer's own gradient", hint, _dense_step(dW=dW, db=db)
 
 
@@ -282,7 +283,7 @@ def _rows_of(rows: slice, dA: Array, X: Array) -> Array:
     return dA[rows].T @ X[rows]
 
 
-def _sum_of(rows: slice, dA: Array, X: Array) -> Array:
+def _sum_of(rows: slice, dA: Array) -> Array:
     return dA[rows].sum(axis=0)
 
 
@@ -312,7 +313,7 @@ def _of_normalization(walk: Walk, i: int) -> Found:
     memory, axis = layer.memory, layer.axis
 
     def step(mean: bool, variance: bool, walk: Walk, i: int, dH: Array) -> Array:
-        layer.backward(dH, True)
+        layer.backward(dH)
         dX = dH * layer.gamma
         along = (dX * memory.Xhat).mean(axis=axis, keepdims=True)
         dX = dX - mean * dX.mean(axis=axis, keepdims=True) - variance * memory.Xhat * along
@@ -324,23 +325,22 @@ def _of_normalization(walk: Walk, i: int) -> Found:
         yield "variance taken for a constant", hint, functools.partial(step, True, False)
         yield "mean taken for a constant", hint, functools.partial(step, False, True)
     hint = "the gradient passes a layer as if it were not there"
-    yield "normalization ignored", hint, functools.partial(_normalization_ignored, False)
-    yield "normalization ignored but for gamma", hint, functools.partial(_normalization_ignored, True)
+    yield "normalization ignored", hint, functools.partial(_normalization_ignored, 1.0)
+    yield "normalization ignored but for gamma", hint, functools.partial(_normalization_ignored, layer.gamma)
 
 
-def _normalization_ignored(scaled: bool, walk: Walk, i: int, dH: Array) -> Array:
-    layer = walk.layers[i]
-    layer.backward(dH, True)
-    return dH * (layer.gamma if scaled else 1.0)
+def _normalization_ignored(factor: Array | float, walk: Walk, i: int, dH: Array) -> Array:
+    walk.layers[i].backward(dH)
+    return dH * factor
 
 
 def _of_residual(walk: Walk, i: int) -> Found:
     layer = walk.layers[i]
     hint = "the gradient comes back along one path where the forward pass has two"
-    yield "skip connection missing", hint, lambda w, i, dH: Sequential.backward(layer, dH, True)
+    yield "skip connection missing", hint, lambda w, i, dH: Sequential.backward(layer, dH)
 
     def branch_missing(walk: Walk, i: int, dH: Array) -> Array:
-        layer.backward(dH, True)
+        layer.backward(dH)
         return dH.copy()
 
     yield "block missing beside its skip connection", hint, branch_missing

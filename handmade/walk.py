@@ -36,10 +36,10 @@ class Walk:
         The loss, and its gradient with respect to the output.
     slopes : dict of int to ndarray
         The derivatives of the elementwise activations, by layer.
-    upstream : list of ndarray
+    upstream : dict of int to ndarray
         ``upstream[i]``: the gradient with respect to ``values[i]`` in the latest backward pass.
     scale : float
-        The one number that some mistakes leave open, such as a learning rate.
+        The one number that some mistakes leave open, such as a learning rate, in the latest backward pass.
 
     Examples
     --------
@@ -48,6 +48,8 @@ class Walk:
     >>> bool(np.allclose(Walk(network, X, y).gradient(), network.loss_and_gradient(X, y)[1], rtol=1e-14, atol=1e-16))
     True
     """
+
+    scale: float
 
     def __init__(
         self, network: Network, X, y, loss: Loss = "cross_entropy", sample_weight=None, training: bool = True
@@ -61,8 +63,7 @@ class Walk:
         value, self.loss_gradient = loss_and_backward(loss, self.values[-1], self.y, sample_weight)
         self.value = float(value)
         self.slopes = {i: slope(f, self.values[i]) for i, f in enumerate(self.layers) if is_elementwise(f)}
-        self.upstream: list[Array] = [np.empty(0)] * len(self.values)
-        self.scale = 0.0
+        self.upstream: dict[int, Array] = {}
 
     def gradient(self, steps: Mapping[int, Step] | None = None, scale: float = 0.0) -> Array:
         """The gradient as vector (P,), with the given steps in place of the right ones.
@@ -90,7 +91,7 @@ def _loss_step(walk: Walk, i: int, H: Array) -> Array:
 
 
 def _step(walk: Walk, i: int, dH: Array) -> Array:
-    return dH * walk.slopes[i] if i in walk.slopes else walk.layers[i].backward(dH, True)
+    return dH * walk.slopes[i] if i in walk.slopes else walk.layers[i].backward(dH)
 
 
 def is_elementwise(layer: Layer) -> bool:

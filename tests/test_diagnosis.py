@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import torch
 
 import handmade as hm
 from handmade import MLP, Network, diagnose_gradient
+from handmade._likeness import tolerance
+from handmade.diagnosis import Diagnosis, Explanation, _blocks, _claimed, _flat, _is_single, _parts
 from handmade.mistakes import mistakes
 from handmade.walk import Walk
 from reference.twin import twin
@@ -106,8 +110,14 @@ def test_the_first_wrong_parameter_is_the_one_nearest_the_output():
     diagnosis = diagnose_gradient(network, X, y, gradient)
     assert diagnosis.wrong == ["2.weight", "0.bias"]
     assert names(diagnosis) == ["sign and constant factor"]
-    assert "claimed = -1 true in 2.weight" in diagnosis.explanations[0].evidence
-    assert "claimed = 5 true in 0.bias" in diagnosis.explanations[0].evidence
+    told = diagnosis.explanations[0]
+    assert told.evidence == "claimed = -1 true in 2.weight; claimed = 5 true in 0.bias"
+    assert told.where == "2.weight, and 0.bias"
+
+
+def test_three_mistakes_at_once_are_unknown():
+    claimed = changed(at0=lambda g: -g, at1=lambda g: 5 * g, at2=lambda g: g.T)
+    assert diagnose_gradient(f, THETA, claimed).verdict == "unknown"
 
 
 def test_what_cannot_be_told_apart_is_listed_and_said():
@@ -116,6 +126,14 @@ def test_what_cannot_be_told_apart_is_listed_and_said():
     diagnosis = diagnose_gradient(network, X[:2], LABELS[:2] % 2, 2 * gradient)
     assert {"factor 2", "times N", "times outputs"} <= set(names(diagnosis))
     assert "cannot tell apart" in str(diagnosis)
+
+
+@pytest.mark.parametrize("ignored", [3, 255])
+def test_labels_that_are_no_class_may_be_ignored(ignored):
+    y, loss = np.where(LABELS == 1, ignored, LABELS), functools.partial(hm.losses.cross_entropy, ignore_index=ignored)
+    network = CASES["relu"][0]
+    diagnosis = diagnose_gradient(network, X, y, -network.loss_and_gradient(X, y, loss=loss)[1], loss=loss)
+    assert names(diagnosis) == ["sign"]
 
 
 def test_the_learning_rate_inside_the_walk_is_measured():
@@ -374,6 +392,119 @@ def test_gradients_come_in_every_form(given):
     assert names(wrong) == ["sign"]
 
 
+SINGLE, DOUBLE = np.float32(0.1), 0.1
+
+
+@pytest.mark.parametrize(
+    ("gradient", "expected"),
+    [
+        (np.array([SINGLE, 1]), True),
+        ([np.array([0.5]), np.array([0.25], np.float32)], True),  # by its type, though the numbers do not tell
+        ({"W": torch.tensor([0.5]), "b": np.array([DOUBLE])}, True),
+        ([[float(SINGLE)], [1.0]], True),  # by its numbers
+        (np.array([float(SINGLE)]), True),
+        ([[0.5], [-0.25]], False),  # which are numbers of every type
+        (np.array([DOUBLE, 1.0]), False),
+        (np.array([1e300, float(SINGLE)]), False),
+        (3.0, False),
+    ],
+)  # fmt: skip
+def test_numbers_come_from_float32_if_their_type_or_all_of_them_say_so(gradient, expected):
+    parts = _parts(gradient, "gradient").values()
+    assert _is_single(gradient, np.concatenate([part.reshape(-1) for part in parts])) == expected
+
+
+def test_a_vector_that_follows_a_matrix_belongs_to_its_layer():
+    shapes = {"W0": (3, 2), "b0": (3,), "gamma": (3,), "beta": (3,), "K": (2, 2, 3), "b1": (2,), "W2": (1, 2), "s": ()}
+    blocks = _blocks({name: np.zeros(shape) for name, shape in shapes.items()})
+    assert [(block.name, block.shape) for block in blocks] == list(shapes.items())
+    assert [block.start for block in blocks] == [0, 6, 9, 12, 15, 27, 29, 31]
+    assert [block.layer for block in blocks] == [1, 1, 2, 3, 4, 4, 5, 6]
+    assert [block.layer for block in _blocks({"b": np.zeros(3), "W": np.zeros((3, 3))})] == [1, 2]
+
+
+BLOCKS = _blocks({"W": np.zeros((2, 3)), "b": np.zeros(2), "V": np.zeros((2, 2))})
+W, B, V = np.arange(6.0).reshape(2, 3), np.array([6.0, 7.0]), np.array([[8.0, 9.0], [10.0, 11.0]])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (np.arange(12.0), range(12)),
+        (list(range(12)), range(12)),
+        ([W, B, V], range(12)),
+        ((W.tolist(), B.tolist(), V.tolist()), range(12)),
+        ({"V": V, "b": B, "W": W}, range(12)),
+        ([W.T, B, V.T], range(12)),  # (I, O) shows in W, and V is turned with it
+        ({"W": W.T, "b": B, "V": V.T}, range(12)),
+        ([W, B, V.T], [*range(8), 8, 10, 9, 11]),  # here it does not show
+    ],
+)
+def test_a_gradient_is_one_vector_in_the_order_and_layout_of_the_parameters(given, expected):
+    assert _flat(given, BLOCKS).tolist() == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "told"),
+    [
+        (np.zeros(11), ValueError, r"expected a vector of 12, or arrays for W \(2, 3\), b \(2,\), V \(2, 2\); got"),
+        (np.zeros((12, 1)), ValueError, r"got shape \(12, 1\)"),
+        ([W, B], ValueError, r"expected 3 arrays for \['W', 'b', 'V'\], got 2"),
+        ([W], ValueError, r"expected 3 arrays"),
+        ({"W": W, "b": B}, ValueError, r"expected the parameters \['W', 'b', 'V'\], got \['W', 'b'\]"),
+        ([W, B, np.zeros((2, 3))], ValueError, r"gradient: expected shape \(2, 2\) for V, got \(2, 3\)"),
+        ([W.T, B, np.zeros((2, 3))], ValueError, r"expected shape \(2, 2\) for V, got \(3, 2\)"),
+        ([W, B[:, np.newaxis], V], ValueError, r"expected shape \(2,\) for b, got \(2, 1\)"),
+        ([W, [True, False], V], TypeError, r"gradient\[1\]: expected numbers, got \[True, False\]"),
+        ({"W": 1j * W, "b": B, "V": V}, TypeError, r"gradient\['W'\]: expected numbers"),
+        ([W, B, [[1], [2, 3]]], TypeError, r"gradient\[2\]: expected numbers, got \[\[1\], \[2, 3\]\]"),
+    ],
+)
+def test_a_gradient_of_another_form_is_named(given, error, told):
+    with pytest.raises(error, match=told):
+        _flat(given, BLOCKS)
+
+
+def test_a_gradient_function_is_called_with_theta_three_times_and_its_first_answer_is_taken():
+    """Where it writes into the same arrays each time, the first answer is kept as it was."""
+    seen, kept = [], np.zeros(12)
+
+    def gradient(theta):
+        seen.append(theta)
+        kept[:] = len(seen) ** 2  # grows by 3, then by 5: changes, and does not accumulate
+        return kept
+
+    claimed, odd, _ = _claimed(gradient, lambda: "theta", BLOCKS)
+    assert seen == ["theta"] * 3 and claimed.tolist() == [1.0] * 12
+    assert [(part.name, part.evidence) for part in odd] == [
+        ("changes from call to call", "two calls differ by 3.0e+00, where the largest entry is 4.0e+00")
+    ]
+
+
+@pytest.mark.parametrize("start", [0.0, 100.0])
+def test_a_gradient_that_grows_by_the_same_in_each_call_is_its_growth(start):
+    kept = np.full(12, start)
+
+    def gradient(theta):
+        kept.__iadd__(np.arange(12.0))
+        return kept
+
+    claimed, odd, _ = _claimed(gradient, lambda: None, BLOCKS)
+    assert claimed.tolist() == list(range(12))
+    assert [part.name for part in odd] == ["gradients accumulate"]
+    for part in odd:
+        assert re.fullmatch("[a-z, ]+", part.hint + part.evidence) and part.where == "every call"
+
+
+@pytest.mark.parametrize(("dtype", "single"), [(np.float32, True), (np.float64, False)])
+def test_a_gradient_function_is_of_the_type_of_what_it_gives(dtype, single):
+    given = np.linspace(0, 1, 12).astype(dtype)
+    assert _claimed(lambda theta: given, lambda: None, BLOCKS)[1:] == ([], single)
+    assert _claimed(given, lambda: None, BLOCKS)[1:] == ([], single)
+    rounded = iter([given, given * dtype(1 + 2 * np.finfo(dtype).eps), given])
+    assert _claimed(lambda theta: next(rounded), lambda: None, BLOCKS)[1:] == ([], single)
+
+
 def test_theta_comes_as_a_vector_or_by_name():
     vector = np.array([1.0, -2.0, 3.0])
     assert diagnose_gradient(lambda t: float(t @ t), vector, 2 * vector)
@@ -381,6 +512,81 @@ def test_theta_comes_as_a_vector_or_by_name():
     claimed = {"b": -2 * by_name["b"], "W": 2 * by_name["W"]}
     diagnosis = diagnose_gradient(lambda p: float((p["W"] ** 2).sum() + (p["b"] ** 2).sum()), by_name, claimed)
     assert (diagnosis.wrong, names(diagnosis)) == (["b"], ["sign"])
+
+
+A, B2 = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([5.0, -6.0])
+
+
+@pytest.mark.parametrize(
+    ("theta", "f", "gradient"),
+    [
+        (B2, lambda t: t @ t, lambda t: 2 * t),
+        ([A, B2], lambda t: (t[0] ** 2).sum() + t[1] @ t[1], lambda t: [2 * t[0], 2 * t[1]]),
+        ([A], lambda t: (t**2).sum(), lambda t: 2 * t),
+        ({"W": A, "b": B2}, lambda t: (t["W"] ** 2).sum() + t["b"] @ t["b"], lambda t: {n: 2 * t[n] for n in t}),
+    ],
+    ids=["vector", "list", "one array", "dict"],
+)
+def test_a_gradient_may_be_a_function_of_theta_in_the_form_in_which_it_was_given(theta, f, gradient):
+    assert diagnose_gradient(lambda t: float(f(t)), theta, gradient)
+    assert names(diagnose_gradient(lambda t: float(-f(t)), theta, gradient)) == ["sign"]
+
+
+def test_a_gradient_function_may_do_to_its_theta_what_it_likes():
+    def gradient(theta):
+        result = 2 * theta
+        theta[:] = 7
+        return result
+
+    assert diagnose_gradient(lambda t: float(t @ t), np.array([1.0, 3.0]), gradient)
+
+
+@pytest.mark.parametrize("of_theta", [np.float32, np.float64])
+@pytest.mark.parametrize("of_gradient", [np.float32, np.float64])
+def test_a_function_may_be_as_far_off_as_the_less_precise_of_theta_and_gradient(of_theta, of_gradient):
+    theta, off = np.array([0.5, 1.5], of_theta), 1 + 1e-5 * np.array([1, -1])
+    claimed = (2 * theta.astype(float) * off).astype(of_gradient)
+    right = np.float32 in (of_theta, of_gradient)
+    assert bool(diagnose_gradient(lambda t: float(t @ t), theta, claimed)) == right
+
+
+def test_every_entry_of_a_large_vector_is_compared():
+    theta = np.ones(2001)
+    assert diagnose_gradient(lambda t: float(t.sum()), theta, theta).undecided == 0
+
+
+def test_progress_is_shown_if_asked_for(capfd):
+    network, y, loss = CASES["deep tanh"]
+    gradient = network.loss_and_gradient(X, y)[1] * np.random.default_rng(0).uniform(1, 2, network.parameter_count)
+    for shown in False, True:
+        diagnose_gradient(lambda t: float(t @ t), B2, 2 * B2, progress=shown)
+        assert capfd.readouterr().err.startswith("entries 2/2") == shown
+        diagnose_gradient(network, X, y, gradient, loss=loss, progress=shown)
+        told = capfd.readouterr().err.splitlines()
+        assert all(line.startswith("pairs of mistakes ") for line in told) and bool(told) == shown
+        if shown:
+            done, total = told[-1].split()[-1].split("/")
+            assert done == total
+
+
+@pytest.mark.parametrize("wrong", [{"0.weight"}, {"2.weight", "2.bias"}, {"2.weight", "0.weight", "0.bias"}])
+def test_pairs_are_made_of_mistakes_that_touch_nothing_right_and_one_of_them_the_first_wrong_layer(wrong, capfd):
+    network, y, loss = CASES["deep tanh"]
+    walk, rng, first = Walk(network, X, y, loss), np.random.default_rng(0), max(wrong)[0]
+    claimed = truth = walk.gradient()
+    leading = others = 0
+    for mistake in mistakes(walk):
+        off = walk.network.blocks(np.abs(walk.gradient(mistake.steps, 0.1) - truth))
+        touched = {name for name, block in off.items() if block.max() > 1e-7}
+        if touched and touched <= wrong:
+            leading += any(name.startswith(first) for name in touched)
+            others += not any(name.startswith(first) for name in touched)
+    for name in wrong:
+        network.blocks(claimed)[name][:] *= rng.uniform(1, 2, network.blocks(claimed)[name].shape)
+    assert diagnose_gradient(network, X, y, claimed, loss=loss, progress=True).verdict == "unknown"
+    pairs = leading * (leading - 1) // 2 + leading * others
+    assert int(capfd.readouterr().err.split("/")[-1]) == pairs > 10
+    assert (others > 0) == (len({name[0] for name in wrong}) > 1)
 
 
 def test_what_is_not_finite_is_named_with_its_place():
@@ -400,6 +606,9 @@ NETWORK = CASES["relu"][0]
     [
         ((NETWORK, X), TypeError, r"expected \(network, X, y\)"),
         ((hm.Dense(2, 2), X, LABELS), TypeError, r"expected \(network, X, y\)"),
+        ((hm.Dense(2, 2), X), TypeError, r"got Dense, ndarray$"),
+        ((NETWORK, X, LABELS, np.ones(51), 3), TypeError, r"got MLP, ndarray, ndarray, ndarray, int$"),
+        ((np.sum, np.ones(2), np.ones(2), 3), TypeError, r"or \(f, theta, gradient\), got"),
         ((NETWORK, X, LABELS, np.ones(5)), ValueError, r"expected a vector of 51.*got shape \(5,\)"),
         ((NETWORK, X, LABELS, [np.ones((6, 4))]), ValueError, "expected 4 arrays"),
         ((NETWORK, X, LABELS, [np.ones((6, 4)), np.ones(6), np.ones((3, 5)), np.ones(3)]), ValueError,
@@ -413,3 +622,139 @@ NETWORK = CASES["relu"][0]
 def test_bad_input_is_named(arguments, error, match):
     with pytest.raises(error, match=match):
         diagnose_gradient(*arguments)
+
+
+# ---- the report ----------------------------------------------------------------------------------------------------
+
+FIRST = Explanation("sign", "0.weight", "it points the other way", "claimed = -1 true", 1.25e-12)
+TOLD = "NAMED: sign, in 0.weight\n  evidence: claimed = -1 true; residual 1.2e-12"
+WRONG = dict(wrong=["2.bias", "0.weight"], ratios={"2.bias": "twice", "0.weight": "-1 times"})
+BOTH = "first wrong in backward order: 2.bias\n  2.bias: twice\n  0.weight: -1 times\n"
+SEVERAL = "{} explanations that this batch cannot tell apart; another, of another size, may"
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (dict(verdict="right"), "RIGHT: equal to the true gradient within 9e-08"),
+        (
+            dict(verdict="right", undecided=3),
+            "RIGHT: equal to the true gradient within 9e-08; 3 entries at a kink or in noise undecided",
+        ),
+        (dict(verdict="undecided"), "UNDECIDED: at no entry did the differences tell right from wrong"),
+        (
+            dict(verdict="unknown", difference=1e-3, **WRONG),
+            BOTH + "UNKNOWN: 77 comparisons, and no known mistake or pair of them explains it",
+        ),
+        (
+            dict(verdict="unknown", difference=tolerance(single=True), **WRONG),
+            BOTH + "UNKNOWN: 77 comparisons, and no known mistake or pair of them explains it\n"
+            "it differs by at most 7.7e-04, as much as float32 may lose",
+        ),
+        (dict(verdict="named", explanations=[FIRST], **WRONG), BOTH + TOLD),
+        (dict(verdict="named", explanations=[FIRST]), TOLD),
+        (dict(verdict="named", explanations=[FIRST] * 2), "\n".join([TOLD] * 2 + [SEVERAL.format(2)])),
+        (dict(verdict="named", explanations=[FIRST] * 7), "\n".join([TOLD] * 5 + [SEVERAL.format(7)])),
+    ],
+)
+def test_what_a_diagnosis_prints(found, text):
+    nothing = dict(wrong=[], explanations=[], ratios={}, tolerance=9e-8, tried=77, undecided=0, difference=1.0)
+    diagnosis = Diagnosis(**nothing | found)
+    assert str(diagnosis) == repr(diagnosis) == text
+    assert bool(diagnosis) == (found["verdict"] == "right")
+    assert diagnosis.first_wrong == (found["wrong"][0] if "wrong" in found else None)
+
+
+def test_a_pair_of_mistakes_is_told_in_one_and_what_they_share_once():
+    network, y, loss = CASES["deep tanh"]
+    walk = Walk(network, X, y, loss)
+    known = {mistake.name: mistake for mistake in mistakes(walk) if not mistake.where.startswith("all")}
+    one, other = known["activation derivative missing"], known["bias gradient averaged over the samples"]
+    assert one.where == "layer 1, Activation('tanh')" and other.where == "layer 0, Dense(4, 5)"
+    wrong = walk.gradient({**one.steps, **other.steps})
+    diagnosis = diagnose_gradient(network, X, y, wrong, loss=loss)
+    told = next(e for e in diagnosis.explanations if {one.name, other.name} == set(e.name.split(" and ")))
+    assert set(told.where.split(", and ")) == {one.where, other.where}
+    assert set(told.hint.split("; ")) == {one.hint, other.hint}
+    assert told.evidence == "a backward pass with this mistake gives the claimed gradient"
+    assert told.residual <= diagnosis.tolerance
+    assert diagnosis.wrong == ["0.weight", "0.bias"] and list(diagnosis.ratios) == diagnosis.wrong
+
+
+# ---- the options of the loss ---------------------------------------------------------------------------------------
+
+WEIGHT = np.array([0.5, 0, 1, 2, 3, 0.25, 1, 4])
+
+
+@pytest.mark.parametrize("options", [{}, {"training": False}, {"sample_weight": WEIGHT}, {"loss": "multi_margin_loss"}])
+@pytest.mark.parametrize("own", [False, True], ids=["given", "the network's own"])
+def test_a_gradient_is_that_of_the_loss_with_all_its_options(options, own):
+    network = MLP([4, 5, 3], activation="tanh", normalization="batch", dropout=0.3, rng=9)
+    gradient = [] if own else [copy.deepcopy(network).loss_and_gradient(X, LABELS, **options)[1]]
+    assert diagnose_gradient(network, X, LABELS, *gradient, **options)
+    if not own:
+        assert "sign" in names(diagnose_gradient(network, X, LABELS, -gradient[0], **options))
+
+
+@pytest.mark.parametrize("options", [{}, {"training": False}, {"sample_weight": WEIGHT}, {"loss": "multi_margin_loss"}])
+def test_a_layer_of_the_users_own_is_judged_with_all_options(options):
+    def power_backward(dH, A, out=None):
+        return dH * A**4  # the 5 is missing
+
+    power = hm.Activation((lambda A, out=None: A**5, power_backward))
+    network = Network([hm.Dense(4, 3, rng=0), power, hm.Dropout(0.3, rng=2), hm.Dense(3, 3, rng=1)])
+    diagnosis = diagnose_gradient(network, X, LABELS, **options)
+    assert (diagnosis.first_wrong, names(diagnosis)) == ("0.weight", ["constant factor"])
+    assert "claimed = 0.2 true" in diagnosis.explanations[0].evidence
+
+
+def test_the_batch_of_a_network_is_a_fact_and_its_outputs():
+    network, y, loss = CASES["deep tanh"]
+    gradient = network.loss_and_gradient(X, y, loss=loss)[1].copy()
+    factors = {"times N": 8, "times outputs": 3, "divided by N outputs": 1 / 24, "times learning rate": 0.01}
+    for name, factor in factors.items():
+        diagnosis = diagnose_gradient(network, X, y, factor * gradient, loss=loss, batch_size=5, learning_rate=0.01)
+        assert name in names(diagnosis), diagnosis
+
+
+def test_a_parameter_knows_its_layer_also_inside_of_others():
+    network, y, loss = CASES["residual"]
+    gradient = network.loss_and_gradient(X, y, loss=loss)[1].copy()
+    network.blocks(gradient)["1.0.bias"] *= -1
+    network.blocks(gradient)["2.bias"] *= -1
+    assert diagnose_gradient(network, X, y, gradient, loss=loss).wrong == ["2.bias", "1.0.bias"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rounding"), [(np.float64, np.finfo(float).eps ** 0.8), (np.float32, np.finfo(np.float32).eps)]
+)
+@pytest.mark.parametrize(("off", "right"), [(63.9, True), (64.1, False)])
+def test_next_to_a_large_loss_a_gradient_may_be_off_by_some_of_its_roundings(dtype, rounding, off, right):
+    """At the optimum of two targets far apart: the loss is 1e8, and the gradient zero."""
+    network = Network([hm.Dense(1, 1)])
+    network.theta[:] = 0
+    claimed = np.array([off, -off]) * rounding * 1e8
+    data = np.zeros((2, 1)), np.array([[1e4], [-1e4]])
+    assert bool(diagnose_gradient(network, *data, claimed.astype(dtype), loss="mse_loss")) == right
+    assert bool(diagnose_gradient(network.astype(dtype), *data, claimed, loss="mse_loss")) == right
+
+
+def test_what_a_diagnosis_has_found_is_also_there_in_numbers():
+    right = np.concatenate([g.ravel() for g in f_gradient(THETA)])
+    fine = diagnose_gradient(f, THETA, right)
+    assert (fine.wrong, fine.explanations, fine.ratios, fine.undecided) == ([], [], {}, 0)
+    assert fine.difference <= fine.tolerance == tolerance(single=False) and fine.tried >= 1
+    twice = diagnose_gradient(f, THETA, 2 * right)
+    assert twice.difference == pytest.approx(0.5, rel=1e-6)
+    assert twice.ratios == dict.fromkeys(["theta[2]", "theta[3]", "theta[0]", "theta[1]"], "2 times the true gradient")
+    assert twice.explanations[0].residual <= twice.tolerance
+    kinks = diagnose_gradient(lambda t: float(np.abs(t).sum()), np.array([0.0, 1.0, 0.0]), np.array([9.0, -1.0, 9.0]))
+    assert (kinks.undecided, names(kinks), kinks.wrong) == (2, ["sign"], ["theta"])
+
+
+def test_numbers_that_change_from_call_to_call_are_given_no_other_name():
+    """Though the first answer is twice the true gradient."""
+    answers = iter([np.array([4.0, 4.0]), np.array([2.0, 2.0]), np.array([3.0, 9.0])])
+    diagnosis = diagnose_gradient(lambda t: float(t @ t), np.ones(2), lambda theta: next(answers))
+    assert (diagnosis.verdict, names(diagnosis)) == ("named", ["changes from call to call"])
+    assert diagnosis.explanations[0].residual == pytest.approx(0.5, rel=1e-6)

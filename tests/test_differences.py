@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import re
 import warnings
 
 import numpy as np
 import pytest
+import torch
 from test_gradients import ARCHITECTURES, LABELS, PROBABILITIES, REALS, TARGETS, X, build
 
 import handmade.losses as losses
@@ -226,6 +228,19 @@ def test_a_function_that_has_moved_is_asked_for_all_values_at_once(method):
 def test_a_value_of_many_that_is_not_finite_is_named():
     with pytest.raises(ValueError, match=r"expected it to return a finite number, got .*nan"):
         numerical_gradient(Squares(spoilt=5), THETA)
+
+
+def test_a_number_of_torch_is_a_number_though_it_hangs_on_a_graph():
+    def f(theta):
+        return (torch.tensor(theta, requires_grad=True) ** 2).sum()
+
+    assert numerical_gradient(f, [3.0, -1.0]) == pytest.approx([6, -2], rel=1e-9)
+
+
+def test_what_is_no_function_is_named():
+    told = "f: expected a function of theta; for that of a network, NetworkLoss(network, X, y); got 3"
+    with pytest.raises(TypeError, match=re.escape(told)):
+        numerical_gradient(3, [1.0])
 
 
 def test_an_empty_theta_is_named():
@@ -480,11 +495,12 @@ SIGNS = (-1.0) ** np.arange(8)
         (SIGNS, 2 / math.sqrt(2)),  # k-th differences of 2^k: by the first, as all levels agree
         (SIGNS + 1000.0 * np.arange(8) ** 3, 16 * 24 / math.sqrt(math.factorial(8))),  # by the first that are no slope
         ([0, 9, 8, 3, 1, 5, 8, 9], math.sqrt(137 / 7 * 1 / 2)),  # three levels agree, within 2.7; the fourth is far
+        ([0, 4, 11, 22, 28, 29, 28, 28], 4),  # just within four: the third level is 1
         ([7, 1, 0, 2, 6, 8, 9, 8], math.sqrt(47 / 6 * 4 / 24)),  # the first three are 4.4 apart: by the second
         ([0, 0, 1, 1, 2, 2, 3, 4], math.sqrt(5 / 6 * 4 / 24)),  # differences of one sign are a slope: by the second
         ([0, 0, -1, -1, -2, -2, -3, -4], math.sqrt(5 / 6 * 4 / 24)),
     ],
-    ids=["signs", "signs on a cubic", "three levels", "not within four", "up", "down"],
+    ids=["signs", "signs on a cubic", "three levels", "just within four", "not within four", "up", "down"],
 )
 def test_noise_is_told_by_the_first_differences_that_are_no_slope(values, expected):
     """The k-th differences of noise have (2k)! / (k!)^2 times its variance."""
@@ -505,6 +521,10 @@ def test_a_function_that_does_not_move_stands_on_a_stair(value, stair):
     assert np.array(points) == pytest.approx(expected, rel=16 * EPS, abs=0)
 
 
+def test_the_stair_is_that_of_the_value_at_the_place_itself():
+    assert measured_noise(lambda t: 3.0 if t == 0 else 1 + 2**-30) == pytest.approx(3 * 2**-23 / math.sqrt(12))
+
+
 def test_where_more_than_half_of_the_steps_are_flat_the_spacing_is_wider():
     assert measured_noise(of_steps([1, 1, 1, 2, 2, 3, 3, 4], later=1.0)) == pytest.approx(2**-23 / math.sqrt(12))
 
@@ -519,6 +539,16 @@ def test_a_wild_function_is_looked_at_more_closely():
 
     assert measured_noise(wild) <= 4 * EPS
     assert points[1:33:8] == pytest.approx([1e-12, 1e-13, 1e-14, 1e-15], rel=16 * EPS, abs=0)
+
+
+def test_where_no_spacing_shows_noise_the_smallest_level_of_the_twelfth_is_the_most_it_can_be():
+    """The values 1, 10, ..., 10^7 at every spacing: all differences grow, none is noise."""
+    calls = itertools.count()
+    found = measured_noise(lambda t: 10.0 ** (next(calls) % 8))
+    assert next(calls) == 12 * 8
+    squares = [np.mean(np.diff(10.0 ** np.arange(8), k) ** 2) for k in range(1, 7)]
+    levels = [math.factorial(k) / math.sqrt(math.factorial(2 * k)) * math.sqrt(squares[k - 1]) for k in range(1, 7)]
+    assert found == pytest.approx(min(levels), rel=8 * EPS)
 
 
 def test_noise_is_measured_along_random_directions_each_entry_by_its_size():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
+from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +27,8 @@ from handmade import (
     losses,
 )
 from handmade._network_loss import NetworkLoss
+from handmade.differences import Measurement
+from handmade.gradients import _Entries, _Judge, _summary
 
 LARGEST_STEP, SMALLEST_STEP = np.finfo(float).eps ** 0.2, np.finfo(float).eps ** 0.2 * 1e-4
 
@@ -77,6 +81,7 @@ def assert_right(result, size):
     assert result, str(result)
     assert result.passed and not result.wrong
     assert sum(block.size for block in result.blocks) == result.total.size == size
+    assert result.total.name == "all"
     assert len(result.undecidable) + sum(block.checked for block in result.blocks) == size
 
 
@@ -116,6 +121,13 @@ def test_right_gradients_of_every_loss_pass(loss, weighted, dtype):
 def test_losses_in_every_form(loss, y):
     network = build("tanh", np.float64)
     assert_right(check_gradient(network, X, y, loss=loss), network.theta.size)
+
+
+def test_a_network_is_checked_in_training_unless_told():
+    network = build("dropout", np.float64)
+    told = {}, {"training": True}, {"training": False}
+    default, training, outside = (check_gradient(network, X, LABELS, **options).value for options in told)
+    assert default == training != outside
 
 
 def test_probabilities_out_of_a_sigmoid():
@@ -293,6 +305,8 @@ def test_at_a_kink_an_entry_is_undecidable_not_wrong(claimed):
     )
     assert result.worst.name == "theta[1]"
     assert (result.blocks[0].checked, result.blocks[0].size) == (1, 2)
+    assert np.isnan(result.measured).tolist() == np.isnan(result.allowed).tolist() == [True, False]
+    assert result.measured[1] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("kinks", [1, 3, 4])
@@ -447,10 +461,10 @@ def test_the_entries_are_drawn_by_rng():
     assert drawn[0] == drawn[1] == drawn[2] != drawn[3]
 
 
-@pytest.mark.parametrize("size", [1, 7, 2000])
-def test_small_vectors_are_checked_entry_by_entry(size):
+@pytest.mark.parametrize("size", [1, 7, 2000, 2001])
+def test_vectors_are_checked_entry_by_entry_up_to_two_thousand(size):
     result = check_gradient(lambda t: float(t @ t), np.ones(size), 2 * np.ones(size))
-    assert result.blocks[0].checked == size
+    assert result.blocks[0].checked == min(size, 2000)
 
 
 @pytest.mark.parametrize("scale", [1.001, 0.5])
@@ -863,3 +877,132 @@ def test_what_was_wrong_is_listed_in_order_with_all_its_numbers():
     ]
     assert [e.measured for e in result.wrong] == pytest.approx([-2.5, 1.6])
     assert result.value == THETA @ THETA
+
+
+# ---- the judge ------------------------------------------------------------------------------------------------------
+
+
+class Judge(_Judge):
+    """One with thresholds in powers of two, so that what is equal to one of them can be written down."""
+
+    ROUNDINGS, DOUBT, SMOOTH, PRECISE, DECISIVE = 0, 8, 2**-10, 2**-20, 2**-3
+
+
+def measurement(value=1.0, truncation=0.0, rounding=0.0, doubt=0.0, roughness=0.0):
+    columns = (value, value, value, truncation, rounding, doubt, roughness)
+    return Measurement(*(np.array([column]) for column in columns))
+
+
+def judge_of(claimed, *measured, largest=0.0):
+    """A judge for whom each step finds the next of these."""
+    found = iter(measured)
+    near = SimpleNamespace(measure=lambda *arguments: next(found), scale=lambda i: np.ones(1), base=0.0)
+    return Judge(near, np.array([claimed, largest]), np.zeros(2), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "verdict"),
+    [
+        (dict(truncation=2**-20), "right"),  # precise
+        (dict(truncation=2**-19), "undecidable"),
+        (dict(rounding=2**-3), "right"),  # decisive, and no truncation in it
+        (dict(rounding=2**-2), "undecidable"),
+        (dict(rounding=2**-4, truncation=2**-4), "right"),
+        (dict(rounding=2**-4, truncation=2**-4 + 2**-9), "undecidable"),
+        (dict(rounding=4.0, value=1.0), "right"),  # nothing is nearer than equal
+        (dict(rounding=2**-3, value=1 - 2**-3), "right"),
+        (dict(rounding=2**-3, value=1 - 2**-2), "undecidable"),
+        (dict(roughness=2**-10, value=1.0), "right"),  # smooth enough
+        (dict(roughness=2**-9, value=1.0), "undecidable"),
+    ],
+)
+def test_what_is_right_is_smooth_and_near_by_a_measurement_that_decides(numbers, verdict):
+    near = {"value": 1 - 2**-23}  # the claim itself would be right in any case
+    found, _ = judge_of(1.0, measurement(**near | numbers))._measure(np.array([0]), "central", 1.0)
+    assert found.verdict.tolist() == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "refuted"),
+    [
+        (dict(rounding=2**-3), False),  # as far off as it may be
+        (dict(rounding=2**-4), True),
+        (dict(doubt=2**-6), False),  # smooth: eight times the doubt
+        (dict(doubt=2**-7), True),
+        (dict(doubt=2**-6, roughness=2**-11), False),
+        (dict(doubt=2**-7, roughness=2**-6), False),  # rough: eight times the roughness
+        (dict(doubt=2**-3, roughness=2**-7), True),
+    ],
+)
+def test_what_is_refuted_is_off_by_more_than_noise_curvature_and_kinks_explain(numbers, refuted):
+    _, refuting = judge_of(1.0 + 2**-3, measurement(**numbers))._measure(np.array([0]), "central", 1.0)
+    assert refuting.tolist() == [refuted]
+
+
+@pytest.mark.parametrize(("apart", "verdict"), [(0.0, "wrong"), (0.5, "wrong"), (0.5 + 2**-9, "undecidable")])
+def test_a_refutation_is_confirmed_by_smaller_steps_that_find_the_same(apart, verdict):
+    """The two slopes may be apart by what both may be off: a quarter each."""
+    steps = [measurement(value=8 + n % 2 * apart, rounding=0.25) for n in range(6)]
+    judge = judge_of(1.0, *steps)
+    found = judge._by_differences(np.array([0]), "central")
+    assert found.verdict.tolist() == [verdict]
+    assert found.measured.tolist() == [8.0 if verdict == "wrong" else 8 + apart]
+
+
+@pytest.mark.parametrize(("method", "order"), [("forward", 1), ("central", 2), ("richardson", 4)])
+@pytest.mark.parametrize(
+    ("claimed", "theta", "base", "slope"), [(4.0, 100.0, 7.0, 400.0), (0.0, 100.0, 7.0, 7.0), (0.0, 1.0, 0.0, 1.0)]
+)
+def test_the_first_step_balances_noise_and_slope_and_is_no_smaller_than_usual(
+    method, order, claimed, theta, base, slope
+):
+    """It is the nearest of the usual one and its tens below 0.1; the others go down from it by tens."""
+    near = SimpleNamespace(scale=lambda i: np.maximum(1, [theta]), base=base)
+    usual = np.finfo(float).eps ** (1 / (order + 1))
+    tens = [usual * 10.0**n for n in range(8) if usual * 10.0**n < 0.1]
+    for noise in 0.0, 1e-30, *10.0 ** np.arange(-16, 4, 0.15), 1e9:
+        steps = _Judge(near, np.array([claimed]), np.zeros(1), noise)._steps(method)
+        wanted = (noise / slope) ** (1 / (order + 1))
+        assert steps[0] == pytest.approx(min(tens, key=lambda h: abs(np.log(max(wanted, usual) / h))), rel=1e-12)
+        assert steps[:-1] / steps[1:] == pytest.approx(10, rel=1e-12)
+        assert steps[-1] == pytest.approx(usual * 1e-5, rel=1e-12)
+
+
+def test_a_slope_that_the_complex_step_finds_may_be_off_by_its_roundings():
+    """As far as it may be, it is right without differences, which would allow it more."""
+    eps = np.finfo(float).eps
+    worst = check_gradient(lambda t: t[0], [0.5], [1 - 32 * eps], method="complex").worst
+    assert (worst.verdict, worst.measured, worst.allowed) == ("right", 1.0, 32 * eps)
+
+
+# ---- sums and texts -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slope", [0.0, 3.0])
+def test_the_tolerance_of_a_parameter_is_that_of_its_entries_relative_to_its_norm(slope):
+    check = check_gradient(lambda t: 1 + slope * t.sum(), [1.0, 2.0], [slope, slope])
+    norm = slope * np.sqrt(2) or 1.0  # of nothing, nothing is divided
+    assert check.blocks[0].tolerance == pytest.approx(np.linalg.norm(check.allowed) / norm, rel=1e-9, abs=0)
+    assert check.blocks[0].tolerance > 0
+
+
+@pytest.mark.parametrize("method", ["richardson", "complex"])
+def test_a_gradient_may_hold_numbers_of_any_kind(method):
+    halves = [Fraction(1, 2), Fraction(3, 2)]
+    for gradient in halves, lambda t: halves:
+        check = check_gradient(lambda t: 0.5 * t[0] + 1.5 * t[1], [1.0, 2.0], gradient, method=method)
+        assert check and isinstance(check.worst.claimed, float)
+
+
+def test_what_was_left_undecided_is_told_beside_what_agrees():
+    told = str(check_gradient(lambda t: abs(t[0]) + t[1], [0.0, 1.0], [1.0, 1.0])).splitlines()[-1]
+    assert told == "PASS: 1 entries agree, 1 undecided"
+
+
+def test_the_worst_entry_is_off_by_the_most_of_what_it_may_be_off_and_is_not_undecided():
+    claimed, allowed = np.array([2.0, 1.5, 99.0]), np.array([1.0, 0.125, 0.125])
+    verdicts = np.array(["right", "wrong", "undecidable"])
+    entries = _Entries(np.arange(3), claimed, np.ones(3), np.ones(3), np.ones(3), allowed, verdicts)
+    result = _summary({"b": np.arange(3)}, {"b": entries}, (3,), 0.0, 0.0)
+    assert (result.worst.name, result.worst.error, result.worst.allowed) == ("b[1]", 0.5, 0.125)
+    assert [entry.name for entry in result.undecidable] == ["b[2]"]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import handmade as hm
-from handmade.grading import grade
+from handmade.grading import Grade, Item, grade
 from handmade.mistakes import mistakes
 from handmade.walk import Walk
 
@@ -156,7 +156,15 @@ def test_a_forgotten_bias_is_missed_though_it_is_zero(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("factor", "got"), [("6 *", "N times that"), ("0.5 *", "half of it"), ("-1 *", "its negative"), ("3 *", "other")]
+    ("factor", "got"),
+    [
+        ("6 *", "N times that"),
+        ("1 / 6 *", "that divided by N"),
+        ("2 *", "twice that"),
+        ("0.5 *", "half of it"),
+        ("-1 *", "its negative"),
+        ("3 *", "other numbers"),
+    ],
 )
 def test_a_wrong_loss_beside_a_right_gradient_costs_one_point(graded, factor, got):
     result = graded("return np.mean", f"return {factor} np.mean", RIGHT + BOTH)
@@ -164,20 +172,21 @@ def test_a_wrong_loss_beside_a_right_gradient_costs_one_point(graded, factor, go
     assert result.hint.startswith(f"loss: expected that of the network, got {got}")
 
 
-def test_probabilities_in_place_of_logits_are_named():
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_probabilities_in_place_of_logits_are_named(activation):
     network, labels = hm.MLP([3, 2], rng=0), np.array([0, 1, 1, 0, 1, 0])
 
     def probabilities(parameters, X):
-        return hm.activations.softmax(X @ parameters[0].T + parameters[1])
+        return getattr(hm.activations, activation)(X @ parameters[0].T + parameters[1])
 
     def backward(parameters, X, y):
-        dA = (probabilities(parameters, X) - np.eye(2)[y]) / len(X)
+        dA = (hm.activations.softmax(X @ parameters[0].T + parameters[1]) - np.eye(2)[y]) / len(X)
         return dA.T @ X, dA.sum(axis=0)
 
     student = types.SimpleNamespace(forward=probabilities, backward=backward)
     result = grade(student, network, X, labels)
     assert credits(result) == [0, 1]
-    assert result.hint == "forward: expected that of the network, got its softmax"
+    assert result.hint == f"forward: expected that of the network, got its {activation}"
 
 
 def test_float32_is_judged_by_its_own_precision(graded):
@@ -282,6 +291,88 @@ def test_the_network_and_the_data_are_left_as_they_are(graded):
         assert np.array_equal(now, then)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_student_gets_parameters_moved_a_little_and_the_same_each_time(dtype):
+    network, given = NETWORK.astype(dtype), []
+
+    def forward(parameters, X):
+        given.append(np.concatenate([parameter.ravel() for parameter in parameters]))
+        return X
+
+    for _ in range(2):
+        grade(types.SimpleNamespace(forward=forward), network, X, Y, loss="mse_loss")
+    assert len(given) == 4 and all(np.array_equal(one, given[0]) for one in given)
+    moved = given[0] - network.theta
+    assert given[0].dtype == dtype and np.abs(moved).max() < 0.1001
+    assert moved.min() < -0.09 and moved.max() > 0.09 and np.count_nonzero(moved) == moved.size
+
+
+def test_a_dropout_that_drops_nothing_can_be_graded(graded, tmp_path):
+    file = tmp_path / "alice.py"
+    file.write_text(RIGHT)
+    layers = [hm.Dense(3, 5, rng=0), hm.Activation("tanh"), hm.Dense(5, 4, rng=1), hm.Activation("tanh")]
+    assert grade(file, hm.Network([*layers, hm.Dropout(0.0), hm.Dense(4, 2, rng=2)]), X, Y, loss="mse_loss").passed
+
+
+@pytest.mark.parametrize(
+    ("student", "name"),
+    [
+        (types.SimpleNamespace(), "SimpleNamespace"),
+        (types.SimpleNamespace(__name__="bob"), "bob"),
+        (types.ModuleType("carol"), "carol"),
+    ],
+)
+def test_who_has_neither_function_is_told_what_is_expected(student, name):
+    result = grade(student, NETWORK, X, Y, loss="mse_loss")
+    assert (result.student, credits(result)) == (name, [0, 0, 0, 0])
+    assert repr(result) == f"<{name}: 0 of 4 points>"
+    assert result.hint == (
+        "forward and backward missing: expected loss_and_gradient(parameters, X, y), or both of "
+        "forward(parameters, X) and backward(parameters, X, y)"
+    )
+    assert [(item.name, item.remark) for item in result.items] == [
+        ("forward", "not graded"),
+        ("layer 0, Dense(3, 5)", "not graded"),
+        ("layer 2, Dense(5, 4)", "not graded"),
+        ("layer 4, Dense(4, 2)", "not graded"),
+    ]
+
+
+def test_what_is_no_function_is_missing():
+    result = grade(types.SimpleNamespace(forward=3, backward=None), NETWORK, X, Y, loss="mse_loss")
+    assert result.hint.startswith("forward and backward missing")
+
+
+def test_a_file_is_a_module_of_its_own(graded, monkeypatch):
+    """It knows its name and place, its annotations are evaluated, and what it imports stays."""
+    checks = "assert (__name__, __file__[-8:]) == ('alice', 'alice.py')\nimport sys\n"
+    checks += "from dataclasses import dataclass\n@dataclass\nclass Kept:\n    H: np.ndarray\n"
+    checks += "assert Kept.__annotations__['H'] is np.ndarray\nimport colorsys\n"
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    assert graded("import numpy as np\n", "import numpy as np\n" + checks).passed
+    assert "alice" not in sys.modules and "colorsys" in sys.modules
+
+
+def test_what_the_student_warns_of_or_sets_does_not_outlast_the_call(graded):
+    before = np.geterr()
+    text = "import warnings; warnings.warn('slow'); np.seterr(all='warn'); np.log(0 * X); warnings.resetwarnings()"
+    assert graded("    H0 =", f"    {text}\n    H0 =").passed
+    assert np.geterr() == before
+
+
+def test_the_table_has_a_line_for_each_that_earns_credit():
+    items = [Item("layer 0", 1), Item("1", 0, "wrong: b")]
+    told = str(Grade("alice.py", Item("loss", 1), items, "first\nsecond"))
+    assert told.splitlines() == [
+        "alice.py: 2 of 3 points",
+        "  loss     1",
+        "  layer 0  1",
+        "  1        0  wrong: b",
+        "  hint: first",
+        "  hint: second",
+    ]
+
+
 def test_dropout_cannot_be_graded():
     with pytest.raises(ValueError, match="without Dropout"):
         grade("alice.py", hm.MLP([3, 4, 2], dropout=0.5, rng=0), X, Y, loss="mse_loss")
@@ -340,6 +431,12 @@ def test_each_file_is_graded_and_the_summary_lists_them(course):
             "alice.py: 4 of 4 points",
             "* 1 failed, 1 passed in *",
         ]
+    )
+
+
+def test_the_option_is_explained_in_a_group_of_its_own(course):
+    course.runpytest_inprocess("--help").stdout.fnmatch_lines(
+        ["handmade:", "  --student=FILE*a file to grade, or a folder of them; may be repeated"]
     )
 
 

@@ -17,6 +17,7 @@ import handmade as hm
 from handmade import plots
 
 matplotlib_figure = pytest.importorskip("matplotlib.figure")
+matplotlib_colors = pytest.importorskip("matplotlib.colors")
 
 RNG = np.random.default_rng(0)
 X3, Y2 = RNG.normal(size=(5, 3)), RNG.normal(size=(5, 2))
@@ -98,6 +99,76 @@ def test_a_picture_is_a_figure_that_can_be_saved_and_is_large_enough_to_read(dra
     texts += [tick for ax in figure.axes if ax.axison or ax.name == "3d" for tick in ax.get_xticklabels()]
     sizes = [text.get_fontsize() for text in texts if text.get_text()]
     assert min(sizes) >= 12  # 6 points at half the size
+
+
+WORDS = {  # along x, along y, above, and in the legend
+    "losses": (
+        r"prediction  $\hat{y}$  (= margin  $y\hat{y}$, as $y = 1$)", r"loss  $\ell(\hat{y}, y)$", "",
+        [r"L1  $|\hat{y} - y|$", r"L2  $(\hat{y} - y)^2$", r"zero-one  $1[\mathrm{sign}(\hat{y}) \neq y]$",
+         r"hinge  $\max(0, 1 - y\hat{y})$"],
+    ),
+    "descent_1d": (
+        "$w$", r"$\mathcal{L}$", r"$\eta = 0.1$,  8 steps",
+        [r"loss  $\mathcal{L}(w)$", r"steps  $w \leftarrow w - \eta\, d\mathcal{L}/dw$", r"slope  $d\mathcal{L}/dw$"],
+    ),
+    "descent_2d": ("$w_{1}$", "$w_{2}$", r"contours of  $\mathcal{L}$,  20 steps", ["SGD"]),
+    "surface": ("$w_{1}$", "$w_{2}$", "20 steps", ["SGD"]),
+    "knobs": ("", "", r"$\mathcal{L} = 0.6274$;  arrows: the turns that lower it", []),
+    "network": ("", "", "", ["positive", "negative"]),
+    "chain_rule": ("", "", "", []),
+    "history": ("epoch", "loss", "", ["training", "validation", "best epoch: 1"]),
+    "decision_boundary": ("$x_1$", "$x_2$", "", ["class 0", "class 1"]),
+    "hinton": ("from unit $i$", "to unit $j$", "largest: 2.33", []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_picture_says_what_it_shows(name):
+    ax = PICTURES[name]().axes[0]
+    legend = ax.get_legend()
+    told = [text.get_text() for text in legend.get_texts()] if legend else []
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title(), told) == WORDS[name]
+
+
+def test_further_axes_say_what_they_show():
+    (errors,) = plots.losses().axes[0].child_axes
+    assert errors.get_xlabel() == r"error  $\hat{y} - y$"
+    assert PICTURES["surface"]().axes[0].get_zlabel() == r"$\mathcal{L}$"
+    assert PICTURES["network"]().axes[1].get_ylabel() == "output of the unit"
+    legend = PICTURES["network"]().axes[0].get_legend()
+    assert re.fullmatch(r"widest edge: 0\.\d+;  stub from above: bias", legend.get_title().get_text())
+
+
+BLUE, VERMILLION, GREEN, PURPLE, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#808080"
+LOOKS = {  # of the first lines: colour, line, marker
+    "losses": [(BLUE, "-", "o"), (VERMILLION, "--", "s"), (GREEN, "-.", "^"), (PURPLE, ":", "D"), (GREY, "-", "None")],
+    "descent_1d": [(BLACK, "-", "None"), (VERMILLION, "--", "o"), (BLUE, "-.", "None"), (BLUE, "-.", "None")],
+    "descent_2d": [(VERMILLION, "--", "s")],
+    "surface": [(VERMILLION, "--", "s")],
+    "history": [(BLUE, "-", "o"), (VERMILLION, "--", "s"), (BLACK, "--", "None")],
+    "chain_rule": [(GREY, ":", "None")],
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_a_line_is_told_by_its_colour_its_style_and_its_marker(name):
+    lines = PICTURES[name]().axes[0].lines
+    found = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines]
+    assert found[: len(LOOKS[name])] == LOOKS[name]
+
+
+def test_a_knob_has_a_black_pointer_and_a_vermillion_arrow():
+    ax = PICTURES["knobs"]().axes[0]
+    colours = {line.get_gid(): line.get_color() for line in ax.lines if line.get_gid() in ("pointer", "turn")}
+    assert colours == {"pointer": BLACK, "turn": VERMILLION}
+    heads = [patch for patch in ax.patches if type(patch).__name__ == "FancyArrowPatch"]
+    assert {matplotlib_colors.to_hex(head.get_edgecolor()).upper() for head in heads} == {VERMILLION}
+
+
+def test_edges_are_blue_where_positive_and_vermillion_where_negative():
+    collections = PICTURES["network"]().axes[0].collections
+    for name, colour in ("positive", BLUE), ("negative", VERMILLION):
+        assert matplotlib_colors.to_hex(labelled(collections, name).get_color()[0]).upper() == colour
 
 
 @pytest.mark.parametrize("draw", [PICTURES[name] for name in PICTURES if name != "history"])

@@ -185,6 +185,15 @@ def test_a_bar_fills_its_line_and_only_the_news_give_way(columns, monkeypatch):
     assert last[len(start) :] == news[: columns - len(start) - 1] + "…"
 
 
+@pytest.mark.parametrize("columns", [40, 44])
+def test_in_a_narrow_terminal_the_bar_gives_way_and_no_word_or_number(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with redirect_stderr(Terminal()) as terminal, progress_bar("pairs of mistakes", 12345) as report:
+        report(6172, "news")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    assert re.fullmatch(r"pairs of mistakes [━╸╺]{2,6}  6172/12345 --:-- …", text.strip().rpartition("\r")[2]), text
+
+
 def test_ten_seconds_of_silence_are_broken(monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr("handmade.progress.time", SimpleNamespace(monotonic=lambda: clock.now))

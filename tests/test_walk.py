@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
 from handmade import MLP, Activation, Concatenate, Dense, Network, Parallel, Residual
-from handmade.walk import Walk, slope
+from handmade.activations import ACTIVATIONS
+from handmade.walk import Walk, is_elementwise, slope
 
 RNG = np.random.default_rng(3)
 X, y = RNG.normal(size=(6, 4)), np.array([0, 2, 1, 1, 0, 2])
@@ -14,6 +17,7 @@ NETWORKS = {
     "plain": MLP([4, 5, 3], activation="sigmoid", rng=0),
     "softmax inside": MLP([4, 5, 3], activation="softmax", rng=1),
     "normalized": MLP([4, 5, 3], activation="gelu", normalization="layer", rng=2),
+    "dropout, batch": MLP([4, 5, 3], activation="tanh", normalization="batch", dropout=0.4, rng=6),
     "composites": Network(
         [
             Parallel([Dense(2, 3, rng=1)], [Dense(2, 2, rng=2), Activation("tanh")]),
@@ -25,10 +29,11 @@ NETWORKS = {
 }
 
 
+@pytest.mark.parametrize("options", [{}, {"training": False}, {"sample_weight": np.arange(6.0)}])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_without_a_replaced_step_it_is_the_networks_own_gradient(name):
-    network = NETWORKS[name]
-    walk, own = Walk(network, X, y), network.loss_and_gradient(X, y)
+def test_without_a_replaced_step_it_is_the_networks_own_gradient(name, options):
+    network = copy.deepcopy(NETWORKS[name])
+    walk, own = Walk(network, X, y, **options), network.loss_and_gradient(X, y, **options)
     assert walk.value == own[0]
     # dH f'(A) by way of f'(A) rounds once more in each of at most four layers, and the sums over six samples carry it.
     assert np.abs(walk.gradient() - own[1]).max() <= 4 * 6 * np.finfo(float).eps * np.abs(own[1]).max()
@@ -37,6 +42,8 @@ def test_without_a_replaced_step_it_is_the_networks_own_gradient(name):
 def test_a_replaced_step_changes_what_lies_below_it_and_is_forgotten_afterwards():
     walk = Walk(NETWORKS["plain"], X, y)
     right = walk.network.blocks(walk.gradient())
+    without = walk.network.blocks(walk.gradient({1: lambda w, i, dH: w.scale * dH}))  # 0 unless told
+    assert not without["0.weight"].any() and (without["2.weight"] == right["2.weight"]).all()
     doubled = walk.network.blocks(walk.gradient({1: lambda w, i, dH: w.scale * dH * w.slopes[i]}, scale=2.0))
     assert (doubled["2.weight"] == right["2.weight"]).all() and (doubled["2.bias"] == right["2.bias"]).all()
     assert (doubled["0.weight"] == 2 * right["0.weight"]).all() and (doubled["0.bias"] == 2 * right["0.bias"]).all()
@@ -52,13 +59,75 @@ def test_upstream_holds_what_came_down_to_each_layer():
     assert (walk.upstream[1] == walk.upstream[2] * walk.slopes[1]).all()
 
 
+def test_the_step_of_the_loss_has_a_place_and_takes_the_output():
+    walk, seen = Walk(NETWORKS["plain"], X, y), []
+
+    def twice(walk, i, H):
+        seen.append((i, H is walk.values[-1]))
+        return 2 * walk.loss_gradient
+
+    assert (walk.gradient({3: twice}) == 2 * walk.gradient()).all()
+    assert seen == [(3, True)]
+
+
+def test_a_step_that_leaves_no_gradient_leaves_zeros_and_not_what_was_there():
+    walk = Walk(NETWORKS["plain"], X, y)
+    walk.gradient()
+    blocks = walk.network.blocks(walk.gradient({2: lambda w, i, dH: dH @ w.layers[2].W}))
+    assert not blocks["2.weight"].any() and not blocks["2.bias"].any() and blocks["0.weight"].any()
+
+
+def test_what_a_mistake_makes_infinite_is_no_concern():
+    walk = Walk(NETWORKS["plain"], X, y)
+    blocks = walk.network.blocks(walk.gradient({1: lambda w, i, dH: dH / (0 * dH)}))
+    assert not np.isfinite(blocks["0.bias"]).any() and np.isfinite(blocks["2.bias"]).all()
+
+
+def test_a_float32_network_is_walked_in_float64():
+    network = NETWORKS["plain"].astype(np.float32)
+    assert (Walk(network, X, y).gradient() == Walk(network.astype(np.float64), X, y).gradient()).all()
+
+
+@pytest.mark.parametrize(
+    "activation", [Activation(name) for name in ACTIVATIONS] + [Activation("leaky_relu", negative_slope=0.3)], ids=repr
+)
+def test_the_slope_of_an_activation_is_its_own_derivative(activation):
+    A = RNG.normal(size=(3, 4))
+    assert is_elementwise(activation) == ("softmax" not in activation.function)
+    if is_elementwise(activation):
+        layer = copy.deepcopy(activation)
+        layer.forward(A, True)
+        assert (slope(activation, A) == layer.backward(np.ones_like(A))).all()
+
+
 def test_the_slope_of_an_activation_of_ones_own_is_measured():
     def power(A, out=None):
         return A**3
 
     layer = Activation((power, lambda dH, A, out=None: 0 * dH))  # whose own backward is not asked
-    A = np.array([[-2.0, 0.5, 3.0]])
+    A = np.array([[-2.0, 0.5, 3.0, 1e6]])
     assert np.abs(slope(layer, A) / (3 * A**2) - 1).max() <= 1e-10  # of a cubic, eps / h is left
+    A[:] = 0.5  # where f is 1/8, and the differences are off by eps^(4/5) / 8 and less
+    network = Network([Dense(4, 4, rng=0), layer])
+    upstream = RNG.normal(size=(1, 4))
+    walk = Walk(network, A, upstream, (lambda H, T: (H * T).sum(), lambda H, T: T))
+    walk.gradient()
+    assert np.abs(walk.upstream[1] - upstream * 3 * walk.values[1] ** 2).max() <= 1e-11
+
+
+def test_an_activation_of_ones_own_is_measured_by_the_step_that_suits_richardson():
+    asked = []
+
+    def record(A, out=None):
+        asked.append(A.copy())
+        return A
+
+    layer = Activation((record, lambda dH, A, out=None: dH))
+    asked.clear()  # of what the layer tries when it is made
+    slope(layer, np.array([[0.0, -8.0]]))
+    h = np.finfo(float).eps ** 0.2
+    assert sorted(float(A[0, 0]) for A in asked) == [-h, -h / 2, h / 2, h]
+    assert sorted(float(A[0, 1]) for A in asked) == [-8 - 8 * h, -8 - 4 * h, -8 + 4 * h, -8 + 8 * h]
 
 
 def test_the_network_is_left_as_it_was():
