@@ -19,8 +19,8 @@ import numpy as np
 
 __all__ = ["Process", "Timing", "alternate", "time_calls"]
 
-WARM_UP = 0.25  # of a block
-PAUSE = 0.06  # seconds
+WARM_UP = 0.2  # of a block
+PAUSE = 0.04  # seconds
 
 
 @dataclass(frozen=True)

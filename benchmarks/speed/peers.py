@@ -362,7 +362,7 @@ class TorchFloor(Floor):
     def build(self, network: hm.Network) -> None:
         import torch
 
-        if self.case.parameter_count < 10**5:
+        if self.case.parameter_count < 10**6:
             raise Unable("the products of small networks take no time worth telling")
         super().build(network)
         self.jobs = [tuple(map(torch.from_numpy, job)) for job in self.jobs]
