@@ -304,15 +304,20 @@ class Activation(Layer):
     def _rehearse(self) -> None:
         """An unknown option or another contract is an error here, not in the middle of training."""
         A = np.linspace(0.5, 1, 6).reshape(2, 3)
-        H, dA = self.forward(A), self.backward(A)
-        alone = self.f(A, **self.options), self.f_backward(A, self.memory.kept, **self.options)
-        for name, result, expected in ("f", H, alone[0]), ("f_backward", dA, alone[1]):
-            if not isinstance(result, np.ndarray) or result.shape != A.shape:
-                raise TypeError(f"activation: expected {name} to give an array of its input's shape, got {result!r}")
-            if not np.array_equal(result, expected):
-                raise ValueError(f"activation: expected {name} to give with out, in Fortran's order, what it gives "
-                                 f"without, {expected}; got {result}")  # fmt: skip
-        self.memory = Memory()
+        H = self._try("f", self.f, A)
+        self._try("f_backward", self.f_backward, A, H if self.keeps_H else A)
+
+    def _try(self, name: str, function, *arrays: Array) -> Array:
+        out = np.empty_like(arrays[0], order="F")
+        alone, result = function(*arrays, **self.options), function(*arrays, out=out, **self.options)
+        if not isinstance(result, np.ndarray) or result.shape != out.shape:
+            raise TypeError(f"activation: expected {name} to give an array of its input's shape, got {result!r}")
+        if not np.array_equal(result, alone):
+            raise ValueError(
+                f"activation: expected {name} to give with out, in Fortran's order, what it gives without, {alone}, "
+                f"got {result}"
+            )
+        return result
 
     def forward(self, A: Array, training: bool = False) -> Array:
         H = self.f(A, out=self.memory.array("H", A.shape, A.dtype), **self.options)
