@@ -282,7 +282,7 @@ EXPERIMENTS = (
             "width 64, 10 epochs in batches of 100; 6,000 images to train on, drawn in each run from the first "
             "50,000, the last 10,000 to choose by, the whole test set."
         ),
-        full=Size(5, 10),
+        full=Size(3, 10),
         quick=Size(1, 8),
         chunk=1,
         run=run,
