@@ -25,7 +25,7 @@ from .sides import OURS, Bench, Unable, why_missing
 
 HERE = Path(__file__).parent
 BLOCK, ROUNDS = 0.2, 3  # seconds that a side has at a time, and how often
-QUICK = 10  # cells, evenly out of the grid
+QUICK = 7  # cells, evenly out of the grid
 
 
 def main(arguments: list[str] | None = None) -> int:
