@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 Array = np.ndarray
+INTEGER = int, np.integer
 
 
 def floating(A, name: str = "A") -> Array:
@@ -80,7 +81,7 @@ def check_count(value, name: str, least: int = 1) -> int:
         ...
     ValueError: out_features: expected an integer of at least 1, got 0
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if isinstance(value, bool) or not isinstance(value, INTEGER):
         raise TypeError(f"{name}: expected an integer of at least {least}, got {value!r}")
     if value < least:
         raise ValueError(f"{name}: expected an integer of at least {least}, got {value}")

@@ -51,6 +51,8 @@ __all__ = [
 ]
 
 Array = np.ndarray
+SINGLE = np.dtype(np.float32)
+ZERO = np.zeros((), SINGLE)  # takes no conversion, which for a small array is half of the time; and no dtype is less
 
 
 def identity(A, out=None) -> Array:
@@ -194,7 +196,7 @@ def relu(A, out=None) -> Array:
     >>> relu(np.array([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    return np.maximum(floating(A), 0, out=out)
+    return np.maximum(floating(A), ZERO, out=out)
 
 
 def relu_backward(dH, H, out=None) -> Array:
@@ -499,7 +501,6 @@ def softplus_backward(dH, A, beta: float = 1.0, out=None) -> Array:
     return np.multiply(dH, sigmoid(_times(positive(beta, "beta"), floating(A))), out=out)
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def softmax(A, dim: int = -1, out=None) -> Array:
     """p_i = e^(a_i) / sum_j e^(a_j) along ``dim`` (System 12), shifted by the maximum so that nothing overflows.
 
@@ -534,24 +535,34 @@ def exp_below_the_largest(A: Array, dim: int) -> tuple[Array, Array]:
     The rounding of d would be as large a relative error of the exponential: half an eps of d, 250 eps at d = -500.
     That of a double is nothing to a float32. Of float64, what it took is computed exactly (TwoSum: Knuth, The Art of
     Computer Programming, volume 2, section 4.2.2), and given back to first order. Where d is too large for the dtype
-    it is minus infinity, whose power is 0; who calls this lets NumPy overflow in silence.
+    it is minus infinity, whose power is 0; of infinite logits it is not a number. Neither is worth a warning.
     """
-    if A.dtype == np.float32:
+    if A.dtype == SINGLE:
         D = A.astype(np.float64)
-        D -= np.maximum.reduce(D, dim, keepdims=True)
+        D = _difference(D, np.maximum.reduce(D, dim, keepdims=True))
         return D, np.exp(D)
     largest = np.maximum.reduce(A, dim, keepdims=True)
-    D = A - largest
-    B = D - A
-    lost = D - B
-    np.subtract(A, lost, out=lost)
-    B += largest
-    lost -= B
-    np.fmax(lost, -1, out=lost)  # of an infinite d it is not a number, and E is 0
-    E = np.exp(D)
+    D = _difference(A, largest)
+    E, lost = np.exp(D), _lost_by_it(A, largest, D)
     lost *= E
     E += lost
     return D, E
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _difference(A: Array, B: Array) -> Array:
+    return A - B
+
+
+@np.errstate(invalid="ignore")
+def _lost_by_it(A: Array, B: Array, D: Array) -> Array:
+    """(a - b) - d, for b at least a; where d is infinite, which makes it no number, -1."""
+    T = D - A
+    lost = D - T
+    np.subtract(A, lost, out=lost)
+    T += B
+    lost -= T
+    return np.fmax(lost, -1, out=lost)
 
 
 def softmax_backward(dH, H, dim: int = -1, out=None) -> Array:
@@ -609,7 +620,7 @@ def log_sum_parts(Z: Array) -> tuple[Array, Array, Array, Array]:
     return D, E, others, largest
 
 
-@np.errstate(over="ignore", invalid="ignore")
+@np.errstate(over="ignore")
 def log_softmax(A, dim: int = -1, out=None) -> Array:
     """log p_i = a_i - max - log(1 + the other terms), exact also where p_i is nearly one.
 
@@ -639,7 +650,7 @@ def log_softmax(A, dim: int = -1, out=None) -> Array:
     return np.positive(np.moveaxis(D.reshape(Z.shape), -1, dim), out=np.empty_like(A) if out is None else out)
 
 
-@np.errstate(over="ignore", invalid="ignore")
+@np.errstate(invalid="ignore")
 def log_softmax_backward(dH, A, dim: int = -1, out=None) -> Array:
     """dA = dH - p sum_j dH_j, summed as dH (1 - p) - p sum_{j != i} dH_j with an exact 1 - p.
 

@@ -99,17 +99,19 @@ def _weighted(terms: Array, weight) -> tuple[Array, float]:
 
 def _reduce(terms: Array, reduction: str, count: float):
     """The terms as they are, their sum, or their sum over ``count``."""
+    if reduction == "mean":
+        return np.add.reduce(terms, axis=None) / count
     _check_reduction(reduction)
-    if reduction == "none":
-        return terms
-    total = np.add.reduce(terms, axis=None)
-    return total if reduction == "sum" else total / count
+    return np.add.reduce(terms, axis=None) if reduction == "sum" else terms
 
 
 def _reduce_backward(derivatives: Array, reduction: str, count: float) -> Array:
-    """The derivatives of that: a mean divides each by ``count``."""
-    _check_reduction(reduction)
-    return derivatives / count if reduction == "mean" else derivatives
+    """The derivatives of that, in place: a mean divides each by ``count``."""
+    if reduction == "mean":
+        derivatives /= count
+    else:
+        _check_reduction(reduction)
+    return derivatives
 
 
 # ---- regression ----------------------------------------------------------------------------------------------------
@@ -648,25 +650,25 @@ def _class_weights(weight, Z: Array) -> Array:
     return weight
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def _cross_entropy(
     input, target, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
 ):
-    """Both halves of the loss, from one softmax: what `cross_entropy` and what `cross_entropy_backward` return."""
+    """Both halves of the loss, from one softmax: what `cross_entropy`, but for its dtype, and its backward return."""
     if type(label_smoothing) is not float or label_smoothing:
         label_smoothing = up_to_one(label_smoothing, "label_smoothing")
     Z, lead = _class_rows(input)
     N, K = Z.shape
     weight = None if weight is None else _class_weights(weight, Z)
     target = np.asarray(target)
+    count = N
     if target.ndim > len(lead):  # probabilities
-        T, count = _probability_rows(target, Z, np.shape(input)), N
-        smoothed = (1 - label_smoothing) * T + label_smoothing / K
-        terms, dZ = _against_distribution(Z, smoothed if weight is None else smoothed * weight)
+        T = (1 - label_smoothing) * _probability_rows(target, Z, np.shape(input)) + label_smoothing / K
+        terms, dZ = _against_distribution(Z, T if weight is None else T * weight)
     else:
         labels, kept = _labels(target, lead, K, ignore_index)
         own = kept if weight is None else weight[labels] if kept is None else weight[labels] * kept
-        count = N if own is None else float(own.sum()) or 1.0  # of nothing, the mean is 0
+        if own is not None:
+            count = float(own.sum()) or 1.0  # of nothing, the mean is 0
         if label_smoothing:
             T = np.full((N, K), label_smoothing / K, Z.real.dtype)
             T[np.arange(N), labels] += 1 - label_smoothing
@@ -679,7 +681,7 @@ def _cross_entropy(
     if len(lead) != 1:
         terms, dZ = terms.reshape(lead), np.moveaxis(dZ.reshape(*lead, K), -1, min(1, len(lead)))
     value, dZ = _reduce(terms, reduction, count), _reduce_backward(dZ, reduction, count)
-    return Z.dtype.type(value), dZ.astype(Z.dtype, copy=False)
+    return value, dZ.astype(Z.dtype, copy=False)
 
 
 def _against_index(Z: Array, labels: Array) -> tuple[Array, Array]:
@@ -689,14 +691,14 @@ def _against_index(Z: Array, labels: Array) -> tuple[Array, Array]:
     lose: log(1 + rest), and p_t - 1 = -rest / total, both exact where p_t itself rounds to 1.
     """
     N = len(Z)
-    flat = labels * N
-    flat += np.arange(N)
+    place = labels * N
+    place += np.arange(N)
     D, E = exp_below_the_largest(Z.T, 0)  # (K, N): a class to a row, as a network's logits lie in memory
-    d, own = D.take(flat), E.take(flat)
-    E.put(flat, 0)
+    d, own = D.take(place), E.take(place)
+    E.put(place, 0)
     rest = np.add.reduce(E, axis=0)
-    terms = np.log1p(rest + np.expm1(d)) - d  # d is 0, and its exponential 1, where the target leads
-    E.put(flat, -rest)
+    terms = np.log1p(rest + (own - 1)) - d  # own is 1, and d 0, where the target leads
+    E.put(place, -rest)
     E /= rest + own
     return terms, E.T
 
@@ -712,6 +714,7 @@ def _against_distribution(Z: Array, T: Array) -> tuple[Array, Array]:
     return terms, pull_back_log_softmax(-T, *softmax_and_complement(E, others, largest))
 
 
+@np.errstate(over="ignore")  # an enormous loss in double precision is infinite in single
 def cross_entropy(
     input, target, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
 ):
@@ -761,7 +764,8 @@ def cross_entropy(
     >>> float(cross_entropy([[50.0, 0.0]], [0]))
     1.9287498479639178e-22
     """
-    return _cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)[0]
+    value, dZ = _cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
+    return dZ.dtype.type(value)
 
 
 def cross_entropy_backward(
@@ -880,12 +884,10 @@ def loss_and_backward(loss: Loss, input: Array, target, sample_weight: Array | N
     """
     f, f_backward = find_loss(loss)
     options = getattr(f, "keywords", {})
-    reduction = options.get("reduction", "mean")
-    _check_reduction(reduction)
-    if reduction == "none":
+    if options.get("reduction") == "none":
         raise ValueError("loss: expected one number to differentiate; reduction='none' gives many")
     if sample_weight is not None:
-        return _weighted_by_sample(f, f_backward, input, target, sample_weight, reduction)
+        return _weighted_by_sample(f, f_backward, input, target, sample_weight, options)
     if getattr(f, "func", f) is cross_entropy:  # one softmax serves both
         return _cross_entropy(input, target, **options)
     return f(input, target), _as_gradient(f_backward(input, target), input)
@@ -899,14 +901,16 @@ def _as_gradient(dH, input: Array) -> Array:
     return dH
 
 
-def _weighted_by_sample(f, f_backward, input, target, sample_weight, reduction):
+def _weighted_by_sample(f, f_backward, input, target, sample_weight, options):
+    reduction = options.get("reduction", "mean")
+    _check_reduction(reduction)
     weight = _numbers(sample_weight, "sample_weight", input.real)
     if weight.shape != (len(input),):
         raise ValueError(f"sample_weight: expected one weight per sample, shape {(len(input),)}, got {weight.shape}")
     check_finite(weight, "sample_weight")
     if weight.min() < 0:
         raise ValueError(f"sample_weight: expected weights of at least 0, got {weight.min()}")
-    if "weight" in getattr(f, "keywords", {}):
+    if "weight" in options:
         raise ValueError("sample_weight: expected a loss without weight; fold that in, or use the class_weight of fit")
     terms = f(input, target, reduction="none").reshape(len(input), -1)
     scale = weight / terms.size if reduction == "mean" else weight

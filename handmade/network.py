@@ -190,12 +190,12 @@ class Network(Sequential):
             If a dtype is wrong.
         """
         X, y = self.check_input(X), check_finite_targets(y)
-        before = [(array, array.copy()) for array in self._statistics()]
+        statistics = [(layer, name, getattr(layer, name).copy()) for layer in self._stateful for name in layer.state]
         try:
             return self.backpropagate(X, y, loss, sample_weight, training)
         except Exception:
-            for array, copied in before:
-                array[...] = copied
+            for layer, name, before in statistics:  # a forward pass in training has moved them
+                getattr(layer, name)[...] = before
             raise
 
     def backpropagate(self, X: Array, y: Array, loss: Loss, sample_weight=None, training: bool = True):
@@ -277,11 +277,11 @@ class Network(Sequential):
             As in `loss_and_gradient`.
         """
         check_count(batch_size, "batch_size")
-        X = X if isinstance(X, np.ndarray) else np.asarray(X)
-        if X.ndim != 2 or len(X) <= batch_size:
-            return self._predict(X)
-        starts = range(0, len(X), batch_size)
-        return np.concatenate([self._predict(X[start : start + batch_size], start) for start in starts])
+        X = np.asarray(X)
+        if X.ndim == 2 and len(X) > batch_size:
+            starts = range(0, len(X), batch_size)
+            return np.concatenate([self._predict(X[start : start + batch_size], start) for start in starts])
+        return self._predict(X)
 
     def _predict(self, X: Array, first_row: int = 0) -> Array:
         X = self.check_input(X, first_row)
@@ -299,9 +299,9 @@ class Network(Sequential):
             raise ValueError(f"X: expected shape (N, {width}) with N at least 1, got {X.shape}{hint}")
         if not self.in_features:
             self.width_after(X.shape[1])  # raises, where a layer further up takes another width
-        if X.dtype.kind not in "fiub" and X.dtype != self.dtype:
-            raise TypeError(f"X: expected numbers, got dtype {X.dtype}; convert it with X.astype(float)")
         if X.dtype != self.dtype:
+            if X.dtype.kind not in "fiub":
+                raise TypeError(f"X: expected numbers, got dtype {X.dtype}; convert it with X.astype(float)")
             with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
                 X = X.astype(self.dtype)
         if X.dtype.kind == "f":
@@ -433,10 +433,6 @@ class Network(Sequential):
         ['0.weight', '0.bias', '2.weight', '2.bias']
         """
         return {name: array.copy() for name, array in self._state()}
-
-    def _statistics(self) -> Iterator[Array]:
-        """What a forward pass in training changes."""
-        return (getattr(layer, name) for layer in self._stateful for name in layer.state)
 
     def _state(self) -> Iterator[tuple[str, Array]]:
         for prefix, layer in self.leaves():

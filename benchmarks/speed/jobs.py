@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 import handmade as hm
+from handmade._steps import BLOCK
 
+from .calls import Call, CallsAlone
+from .cases import Case
 from .peers import jax_forward
-from .sides import OURS, Disagreement, Side, Unable, has_compiler
+from .sides import CALLS, OURS, Disagreement, Side, Unable, has_compiler
 
 __all__ = ["JOBS", "Epoch", "GradientCheck", "Perceptron"]
 
@@ -58,7 +61,7 @@ class Epoch:
     @property
     def sides(self) -> dict[str, type[Side]]:
         loops = {"torch": TorchLoop, "torch.compile": CompiledLoop, "JAX": JaxScan}
-        return {OURS: Fit, **loops, "scikit-learn": FitOfSklearn}
+        return {OURS: Fit, **loops, "scikit-learn": FitOfSklearn, CALLS: CallsOfAnEpoch}
 
     def check(self, name: str, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> None:
         """Compare the parameters after an epoch in one order: every step may round as much as a single one."""
@@ -83,6 +86,51 @@ class Fit(Side):
 
     def results(self) -> dict[str, Array]:
         self.work(shuffle=False)
+        return {"theta": self.network.theta.copy()}
+
+
+class StepWithMomentum(CallsAlone):
+    """The calls of a step whose velocity is also that of other batch sizes."""
+
+    def __init__(self, job: Epoch, batch: int, network: hm.Network, velocity: Array) -> None:
+        self.job, self.velocity = job, velocity
+        super().__init__(Case(job.sizes, batch), network)
+
+    def _update(self) -> Iterator[Call]:
+        lr, momentum = self.number(self.job.lr), self.number(self.job.momentum)
+        scratch = np.empty_like(self.theta[:BLOCK])
+        for start in range(0, len(self.theta), BLOCK):
+            theta, gradient, v = (a[start : start + BLOCK] for a in (self.theta, self.gradient, self.velocity))
+            change = scratch[: len(v)]
+            yield np.multiply, (v, momentum, v)
+            yield np.add, (v, gradient, v)
+            yield np.multiply, (v, lr, change)
+            yield np.subtract, (theta, change, theta)
+
+
+class CallsOfAnEpoch(Side):
+    """NumPy's calls alone, as of a step, and two more that fetch the rows of a batch."""
+
+    def __init__(self, job: Epoch) -> None:
+        self.job, self.network, (self.X, self.y) = job, job.network(), job.data()
+        self.rng, velocity = np.random.default_rng(0), np.zeros_like(self.network.theta)
+        sizes = {job.batch, job.samples % job.batch or job.batch}
+        self.steps = {size: StepWithMomentum(job, size, self.network, velocity) for size in sizes}
+
+    def epoch(self, order: Array) -> None:
+        for start in range(0, len(order), self.job.batch):
+            rows = order[start : start + self.job.batch]
+            calls = self.steps[len(rows)]
+            self.X.take(rows, 0, calls.X, "clip")
+            self.y.take(rows, 0, calls.y, "clip")
+            for function, arguments in calls.step:
+                function(*arguments)
+
+    def work(self) -> None:
+        self.epoch(self.rng.permutation(self.job.samples))
+
+    def results(self) -> dict[str, Array]:
+        self.epoch(np.arange(self.job.samples))
         return {"theta": self.network.theta.copy()}
 
 
@@ -358,6 +406,17 @@ class SequentialLoop(Separating):
         self.w = w
 
 
+class ScoresAlone(Separating):
+    """What no way of doing it in NumPy can leave out: the score of every sample once in each epoch."""
+
+    def work(self) -> None:
+        for _ in range(self.epochs):
+            np.vecdot(self.X, self.w)
+
+    def results(self) -> dict[str, Array]:
+        return {}
+
+
 class SklearnPerceptron(Separating):
     """scikit-learn's, compiled, in the order of the samples."""
 
@@ -370,7 +429,9 @@ class SklearnPerceptron(Separating):
         self.w = model.fit(self.X, self.y).coef_[0]
 
 
-Perceptron.sides = {OURS: OurPerceptron, "loop": SequentialLoop, "scikit-learn": SklearnPerceptron}
+Perceptron.sides = {
+    OURS: OurPerceptron, "loop": SequentialLoop, "scikit-learn": SklearnPerceptron, CALLS: ScoresAlone,
+}  # fmt: skip
 
 JOBS = (
     Epoch("the digits' size", 1_797, (64, 100, 10), 32),

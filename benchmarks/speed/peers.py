@@ -14,8 +14,9 @@ import numpy as np
 
 import handmade as hm
 
+from .calls import CallsAlone
 from .cases import Case
-from .sides import FLOOR, OURS, TORCH_FLOOR, Disagreement, Side, Unable, has_compiler
+from .sides import CALLS, FLOOR, OURS, TORCH_FLOOR, Disagreement, Side, Unable, has_compiler
 
 __all__ = ["SIDES", "Floor", "Handmade", "check_agreement", "jax_forward"]
 
@@ -376,58 +377,20 @@ class TorchFloor(Floor):
 
 
 class Calls(CaseSide):
-    """A step of a network with one hidden ReLU layer as nothing but calls of NumPy, every array and view made before.
-
-    No layer, no check, no function of one's own: what no library built on NumPy can be faster than.
-    """
+    """The calls of NumPy that the work consists of, without a library around them."""
 
     def build(self, network: hm.Network) -> None:
-        case = self.case
-        usual = Case(case.sizes, case.batch, work=case.work)
-        if case != usual or len(case.sizes) != 3 or case.batch > 32:
-            raise Unable("only small steps of float32, ReLU, cross-entropy and SGD have been written out")
-        self.network = network
-        W, b, V, c = network.blocks(network.theta).values()
-        dW, db, dV, dc = network.blocks(network.gradient).values()
-        theta, gradient, X, XT, y, N = network.theta, network.gradient, self.X, self.X.T, self.y, case.batch
-        A, Z = np.empty((len(b), N), X.dtype), np.empty((len(c), N), X.dtype)
-        H, dH, zero, dZ, E = np.empty_like(A), np.empty_like(A), np.zeros_like(A), np.empty_like(Z), np.empty(Z.shape)
-        HT, VT, ones, change, columns = H.T, V.T, np.ones(N, X.dtype), np.empty_like(theta), np.arange(N)
-        b, c = b[:, np.newaxis], c[:, np.newaxis]
-        largest, total = np.maximum.reduce, np.add.reduce
+        self.network, self.calls = network, CallsAlone(self.case, network)
 
-        def forward() -> Array:
-            W.dot(XT, A)
-            np.add(A, b, A)
-            np.maximum(A, zero, out=H)
-            V.dot(H, Z)
-            return np.add(Z, c, Z)
+    def step(self) -> None:
+        for function, arguments in self.calls.step:
+            function(*arguments)
+        self.loss = float(self.calls.loss)
 
-        def step() -> None:
-            D = forward().astype(np.float64)
-            D -= largest(D, 0)
-            np.exp(D, E)
-            place = y * N
-            place += columns
-            d, own = D.take(place), E.take(place)
-            E.put(place, 0)
-            rest = total(E, 0)
-            self.loss = float(total(np.log1p(rest + np.expm1(d)) - d) / N)
-            E.put(place, -rest)
-            own += rest
-            own *= N
-            np.divide(E, own, dZ)
-            dZ.dot(HT, dV)
-            dZ.dot(ones, dc)
-            VT.dot(dZ, dH)
-            np.sign(H, A)
-            np.multiply(A, dH, A)
-            A.dot(X, dW)
-            A.dot(ones, db)
-            np.multiply(gradient, case.lr, change)
-            np.subtract(theta, change, theta)
-
-        self.step, self.predict = step, lambda: forward().T
+    def predict(self) -> Array:
+        for function, arguments in self.calls.forward:
+            function(*arguments)
+        return self.calls.Z.T
 
     def theta(self) -> Array:
         return self.network.theta.copy()
@@ -442,7 +405,7 @@ SIDES: dict[str, type[CaseSide]] = {
     "ONNX Runtime": OnnxRuntime,
     FLOOR: Floor,
     TORCH_FLOOR: TorchFloor,
-    "NumPy's calls alone": Calls,
+    CALLS: Calls,
 }
 
 

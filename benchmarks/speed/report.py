@@ -15,8 +15,8 @@ import numpy as np
 
 from .alternation import Timing
 from .cases import curves
-from .sides import FLOOR, OURS, TORCH_FLOOR
-from .targets import LEVEL, PEERS, Cell, Target, count_met, judge, ratio
+from .sides import CALLS, FLOOR, OURS, TORCH_FLOOR
+from .targets import LEVEL, PEERS, Cell, Target, count_limited, count_met, judge, ratio
 
 __all__ = ["versions", "write"]
 
@@ -83,7 +83,9 @@ def _sections(results: dict[str, Any]) -> list[Section]:
             "many times as long the peer takes: above 1, handmade is ahead. It is the ratio of the medians of a few "
             "rounds in which the sides take turns, each in a process of its own with as many threads as it takes by "
             "itself; in brackets the smallest and the largest of one round. Before a side is timed, its results are "
-            "compared with handmade's. scikit-learn's prediction ends with a softmax, the others with the logits.",
+            "compared with handmade's. scikit-learn's prediction ends with a softmax, the others with the logits. "
+            "handmade's calls are those of NumPy that the work consists of, in one list, each array made before and "
+            "nothing checked: what makes them is no faster. Its products are the matrix products among them.",
         ),
         *_doubts(results),
         Section("In short", "The median over the cells, the smallest and the largest.", *_summary(networks, jobs)),
@@ -130,9 +132,12 @@ def _worst(cell: Cell) -> float:
 def _behind_text(cells: list[Cell], behind: list[Cell]) -> str:
     clearly = sum(_worst(cell) < LEVEL for cell in behind)
     text = f"In {len(behind)} of {len(cells)} cells some peer is faster, in {clearly} of them by more than 5 %."
+    if any(CALLS in cell["seconds"] for cell in cells):
+        text += (f" NumPy's calls alone, in one list and with no library around them, are behind one in "
+                 f"{count_limited(cells, 1)} cells, by more than 5 % in {count_limited(cells)}.")  # fmt: skip
     limits = [cell for cell in behind if (floor := ratio(cell, FLOOR)) and _worst(cell) < floor]
     if limits:
-        text += (f" In {len(limits)} of them that peer takes less time for everything than NumPy's BLAS takes for the "
+        text += (f" In {len(limits)} the fastest peer takes less time for everything than NumPy's BLAS takes for the "
                  "matrix products alone.")  # fmt: skip
     blas = [_median(cell, TORCH_FLOOR) / _median(cell, FLOOR) for cell in cells if TORCH_FLOOR in cell["seconds"]]
     if blas:
@@ -162,14 +167,17 @@ def _doubts(results: dict[str, Any]) -> list[Section]:
     return [Section("Doubts", " ".join(found))] if found else []
 
 
+LIMITS = {CALLS: "of its calls' speed", FLOOR: "of the products' speed"}
+
+
 def _table(cells: list[Cell], sides: tuple[str, ...] = PEERS) -> tuple[tuple[str, ...], Rows]:
-    sides = tuple(side for side in sides if any(side in cell["seconds"] for cell in cells))
-    floor = any(FLOOR in cell["seconds"] for cell in cells)
-    header = ("", "handmade", *sides, *(["of the products' speed"] if floor else []))
-    return header, [_row(cell, sides, floor) for cell in cells]
+    timed = {side for cell in cells for side in cell["seconds"]}
+    sides = tuple(side for side in sides if side in timed)
+    limits = [side for side in LIMITS if side in timed]
+    return ("", "handmade", *sides, *(LIMITS[side] for side in limits)), [_row(cell, sides, limits) for cell in cells]
 
 
-def _row(cell: Cell, sides: tuple[str, ...], floor: bool) -> list[str]:
+def _row(cell: Cell, sides: tuple[str, ...], limits: list[str]) -> list[str]:
     own = Timing(tuple(cell["seconds"][OURS]))
     row = [cell["title"], _seconds(own.median)]
     for side in sides:
@@ -180,10 +188,8 @@ def _row(cell: Cell, sides: tuple[str, ...], floor: bool) -> list[str]:
         other = Timing(tuple(seconds))
         low, high = own.spread(other)
         row.append(f"{own.ratio(other):.2f} ({low:.2f}-{high:.2f})")
-    if floor:
-        share = ratio(cell, FLOOR)
-        row.append("-" if share is None else f"{100 * share:.0f} %")
-    return row
+    shares = [ratio(cell, side) for side in limits]
+    return row + ["-" if share is None else f"{100 * share:.0f} %" for share in shares]
 
 
 def _seconds(value: float) -> str:

@@ -13,9 +13,11 @@ import numpy as np
 
 from .alternation import time_calls
 
-__all__ = ["FLOOR", "OURS", "TORCH_FLOOR", "Bench", "Disagreement", "Side", "Unable", "has_compiler", "why_missing"]
+__all__ = ["CALLS", "FLOOR", "OURS", "TORCH_FLOOR", "Bench", "Disagreement", "Side", "Unable", "has_compiler",
+           "why_missing"]  # fmt: skip
 
 OURS, FLOOR, TORCH_FLOOR = "handmade", "matrix products alone", "matrix products by torch"
+CALLS = "NumPy's calls alone"
 
 
 class Unable(Exception):
