@@ -52,12 +52,13 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
 
     build = np.show_config(mode="dicts")
     blas = build.get("Build Dependencies", {}).get("blas", {})
-    kernel, threads = kernel_and_threads() if "openblas" in blas.get("name", "") else (None, None)
+    name = blas.get("name", "unknown")
+    kernel, threads = kernel_and_threads() if "openblas" in name else (None, None)
     config = {
         "handmade": __version__,
         "Python": platform.python_version(),
         "NumPy": np.__version__,
-        "BLAS": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+        "BLAS": f"{name} {blas.get('version', '')}".strip(),
         "kernel": kernel,
         "threads": threads,
         "processor": _processor(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 import math
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import RECORD, marks
 
 import handmade as hm
 from handmade import plots
@@ -72,6 +74,51 @@ PICTURES = {
 }
 
 
+WEIGHTS = np.array([0.5, 0, 1, 2, 3, 0.25])
+EVERY_PICTURE = PICTURES | {
+    "climbing": functools.partial(plots.descent_1d, perceptron(-1.0), [[1.0], [2.0]], [[3.0], [4.0]], lr=0.85, steps=3),
+    "one step": functools.partial(plots.descent_1d, perceptron(3.0), [[1.0]], [[2.0]], lr=0.5, steps=1),
+    "at rest": functools.partial(plots.descent_1d, perceptron(2.0), [[1.0]], [[2.0]], steps=2),
+    "two paths": functools.partial(
+        plots.descent_2d, perceptron(-1.0, 4.0), X2, Y1,
+        {"a": hm.SGD(lr=0.2), **{name: hm.Adam(lr=0.1) for name in "bcdefgh"}}, steps=3, loss="l1_loss",
+    ),
+    "another surface": functools.partial(plots.descent_2d, perceptron(0.5, 3.0), X2, Y1, steps=2, surface=True),
+    "at rest on the map": functools.partial(plots.descent_2d, perceptron(1.0, 2.0), X2, Y1, steps=1),
+    "one knob": functools.partial(plots.knobs, perceptron(0.0), [[1.0]], [[0.0]]),
+    "many knobs": functools.partial(plots.knobs, hm.MLP([10, 2, 5], rng=1), RNG.normal(size=(6, 10)),
+                                    RNG.normal(size=(6, 5)), loss="mse_loss", sample_weight=WEIGHTS),
+    "chain of knobs": functools.partial(plots.knobs, chain(3), [[1.0], [2.0]], [[0.0], [1.0]]),
+    "small network": functools.partial(plots.network, hm.MLP([2, 3, 1], activation="tanh", bias=False, rng=3)),
+    "gradient": functools.partial(plots.network, hm.MLP([2, 3, 1], rng=3), vector=np.linspace(-1, 2, 13)),
+    "network in float32": functools.partial(plots.network, hm.MLP([6, 5, 2], rng=3, dtype="f"), x=[1, 0] * 3),
+    "filled wide network": functools.partial(
+        plots.network, hm.MLP([7, 12, 3], rng=4, dropout=0.5, normalization="layer"), x=X2.ravel()[:7], max_units=5
+    ),
+    "longer chain": functools.partial(plots.chain_rule, hm.trace(chain(4), -0.75, 0.25)),
+    "long history": functools.partial(plots.history, hm.History(loss=[1 / n for n in range(1, 35)])),
+    "many metrics": functools.partial(
+        plots.history, hm.History(loss=[1.0, 0.5], metrics={name: [n, n + 1] for n, name in enumerate("abcdefghi")})
+    ),
+    "three classes": functools.partial(
+        plots.decision_boundary, hm.MLP([2, 3], rng=5), X2, [0, 1, 2, 2, 1, 0], resolution=40
+    ),
+    "softmax at the end": functools.partial(
+        plots.decision_boundary, hm.MLP([2, 3, 2], activation=["tanh", "softmax"], rng=6), X2, [0, 1, 1, 0, 1, 0],
+        resolution=30,
+    ),
+    "sigmoid at the end": functools.partial(
+        plots.decision_boundary, hm.MLP([2, 1], activation=["sigmoid"], rng=7), [[1.0, 1.0]], [[1]],
+        resolution=20,
+    ),
+    "nine classes": functools.partial(
+        plots.decision_boundary, hm.MLP([2, 9], rng=8), X2, [0, 8, 2, 7, 1, 0], resolution=20
+    ),
+    "hinton of a row": functools.partial(plots.hinton, [4.0, 0.0, -1.0]),
+    "large hinton": functools.partial(plots.hinton, np.linspace(-1, 2, 96).reshape(8, 12)),
+}  # fmt: skip
+
+
 def words(ax):
     """Everything that is written in the axes."""
     return [text.get_text() for text in ax.texts]
@@ -99,6 +146,30 @@ def test_a_picture_is_a_figure_that_can_be_saved_and_is_large_enough_to_read(dra
     texts += [tick for ax in figure.axes if ax.axison or ax.name == "3d" for tick in ax.get_xticklabels()]
     sizes = [text.get_fontsize() for text in texts if text.get_text()]
     assert min(sizes) >= 12  # 6 points at half the size
+
+
+RECORDED = json.loads(RECORD.read_text())
+
+
+@pytest.mark.parametrize("name", EVERY_PICTURE)
+def test_every_mark_is_where_it_was_when_someone_last_looked(name):
+    found, expected = marks(EVERY_PICTURE[name]()), RECORDED[name]
+    assert_same_marks(json.loads(json.dumps(found)), expected, name)
+
+
+def assert_same_marks(found, expected, where):
+    """Words and counts are equal, numbers to what a screen could show."""
+    if isinstance(expected, dict):
+        assert list(found) == list(expected), where
+        for key, value in expected.items():
+            assert_same_marks(found[key], value, f"{where}, {key}")
+    elif isinstance(expected, list) and not all(isinstance(value, float) for value in expected):
+        assert len(found) == len(expected), where
+        for n, value in enumerate(expected):
+            assert_same_marks(found[n], value, f"{where}, {n}")
+    else:
+        numbers = isinstance(expected, list)
+        assert found == (pytest.approx(expected, rel=1e-6, abs=1e-9, nan_ok=True) if numbers else expected), where
 
 
 WORDS = {  # along x, along y, above, and in the legend

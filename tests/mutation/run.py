@@ -77,6 +77,7 @@ TESTS = {
     "grading": ["grading"],
     "data": ["data"],
     "progress": ["progress"],
+    "configuration": ["configuration"],
     "plots": ["plots"],
     "_steps": ["optimizers"],
     "_resumable": ["optimizers", "schedules"],
