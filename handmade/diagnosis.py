@@ -236,12 +236,13 @@ def _flat(value, blocks: Sequence[Block], name: str = "gradient") -> Array:
     """The claimed gradient as one vector in the order of the blocks, its weights laid out as theirs."""
     parts = _parts(value, name)
     size = sum(block.size for block in blocks)
-    if len(parts) == 1 and list(parts) == [name] and len(blocks) > 1:
+    if list(parts) == [name]:
         (vector,) = parts.values()
-        if vector.shape != (size,):
+        if vector.shape == (size,):
+            return vector
+        if len(blocks) > 1:
             shapes = ", ".join(f"{block.name} {block.shape}" for block in blocks)
             raise ValueError(f"{name}: expected a vector of {size}, or arrays for {shapes}; got shape {vector.shape}")
-        return vector
     names = [block.name for block in blocks]
     if isinstance(value, Mapping):
         if set(parts) != set(names):

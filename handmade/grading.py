@@ -290,8 +290,9 @@ def _copied(value):
 def _same(a, b) -> bool:
     if isinstance(a, list):
         return isinstance(b, list) and len(a) == len(b) and all(map(_same, a, b))
-    if not (_is_numeric(a) and _is_numeric(b)):
-        return True  # refused later, for what it is
+    numeric = _is_numeric(a), _is_numeric(b)
+    if not all(numeric):
+        return not any(numeric)  # two that are refused later, for what they are
     return np.array_equal(a, b, equal_nan=True)
 
 
@@ -340,8 +341,9 @@ def _judge_forward(what: str, answer, walk: Walk, dtype, hints: list[str]) -> It
 
     if equals(true):
         return Item(what, 1)
-    named = next((name for name, other in _near_misses(what, true, len(walk.values[0])).items() if equals(other)), "")
-    hints.append(f"{what}: expected that of the network, got {named or 'other numbers'}")
+    others = _near_misses(what, true, len(walk.values[0]))
+    named = next((name for name, other in others.items() if equals(other)), "other numbers")
+    hints.append(f"{what}: expected that of the network, got {named}")
     return Item(what, 0, "wrong")
 
 

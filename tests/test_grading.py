@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import handmade as hm
-from handmade.grading import Grade, Item, grade
+from handmade._likeness import tolerance
+from handmade.grading import Grade, Item, _moved, grade
 from handmade.mistakes import mistakes
 from handmade.walk import Walk
 
@@ -120,6 +121,35 @@ def test_each_mistake_of_the_catalogue_costs_one_point_where_it_is_made_once():
     assert sum(lost) > 10
 
 
+@pytest.mark.parametrize(("shift", "right"), [(0, 1), (63.5, 1), (64, 1), (64.5, 0), (1e6, 0)])
+def test_a_loss_of_zero_is_right_up_to_the_rounding_of_numbers_next_to_one(shift, right):
+    network, x = hm.MLP([1, 1], rng=0), np.array([[1.0]])
+    student = types.SimpleNamespace(loss_and_gradient=lambda W, X, y: (shift * np.finfo(float).eps, [[[0.0]], [0.0]]))
+    assert credits(grade(student, network, x, _moved(network).predict(x), loss="mse_loss")) == [right, 1]
+
+
+@pytest.mark.parametrize("claimed", [0.0, 2.0, 3e300])
+def test_where_the_gradient_is_zero_another_is_wrong_and_no_factor_explains_it(claimed):
+    network, x = hm.MLP([1, 1], rng=0), np.array([[1.0]])
+    student = types.SimpleNamespace(loss_and_gradient=lambda W, X, y: (0.0, [[[claimed]], [claimed]]))
+    assert credits(grade(student, network, x, _moved(network).predict(x), loss="mse_loss")) == [1, claimed == 0]
+
+
+def test_gradients_of_nothing_but_zeros_earn_nothing(graded):
+    assert credits(graded("return [dA0", "dA0 *= 0; dA1 *= 0; dA2 *= 0; return [dA0")) == [1, 0, 0, 0]
+
+
+def test_at_most_three_mistakes_that_are_the_same_on_a_batch_are_told():
+    network, x, y = hm.MLP([1, 1], bias=False, rng=0), np.array([[1.0]]), np.array([[0.25]])
+    w = _moved(network).theta[0]
+    student = types.SimpleNamespace(loss_and_gradient=lambda W, X, y: ((w - 0.25) ** 2, [[[w - 0.25]]]))
+    found = hm.diagnose_gradient(_moved(network), x, y, [w - 0.25], loss="mse_loss").explanations
+    assert len(found) == 5
+    first, second, third = (f"{one.name}, in {one.where}: {one.hint}" for one in found[:3])
+    same = "or, the same on this batch: "
+    assert grade(student, network, x, y, loss="mse_loss").hint == f"{first}\n{same}{second}\n{same}{third}"
+
+
 def test_an_unknown_mistake_forgives_nothing_below_it(graded):
     result = graded("dA1 = dA2 @ W2 *", "dA1 = dA2 @ (W2 + np.arange(8).reshape(2, 4)) *")
     assert credits(result) == [1, 0, 0, 1]
@@ -194,6 +224,22 @@ def test_float32_is_judged_by_its_own_precision(graded):
     text = RIGHT.replace("return np.tanh", "return np.float32(1) * np.tanh")
     head, tail = text.split("def backward")
     assert graded(text=head + "def backward" + tail.replace("W0", single, 1)).passed
+
+
+def answering(change: str) -> str:
+    """The right file, whose forward gives something else in place of its output Z."""
+    text = RIGHT.replace("return np.tanh(np", "Z = np.tanh(np")
+    return text.replace("W2.T + b2\n", f"W2.T + b2\n    return {change}\n")
+
+
+@pytest.mark.parametrize("network", [np.float32, np.float64])
+@pytest.mark.parametrize("answer", [np.float32, np.float64])
+def test_only_where_float32_is_in_play_an_error_may_be_larger_than_float64_allows(tmp_path, network, answer):
+    assert 10 * tolerance(False) < tolerance(True)
+    file = tmp_path / "alice.py"
+    file.write_text(answering(f"(Z * {1 + 3 * tolerance(False)}).astype('{np.dtype(answer)}')"))
+    result = grade(file, NETWORK.astype(network), X, Y, loss="mse_loss")
+    assert result.forward.credit == (np.float32 in (network, answer))
 
 
 # ---- every way to fail ---------------------------------------------------------------------------------------------
@@ -284,6 +330,80 @@ def test_gradients_that_pile_up_over_calls_are_told_and_the_first_call_is_graded
     assert result.hint.startswith("backward: two calls differ")
 
 
+def test_an_answer_that_the_second_call_overwrites_is_graded_as_it_was(graded):
+    text = RIGHT.replace("np\n", "np\nkept = np.zeros((6, 2))\n", 1)
+    text = text.replace("W2.T + b2\n", "W2.T + b2\n    return kept\n")
+    result = graded("return np.tanh(np", "kept[:] += np.tanh(np", text)
+    assert credits(result) == [1, 1, 1, 1]
+    assert result.hint == "forward: two calls differ; something is random, or the first call left something behind"
+
+
+def test_who_answers_the_second_time_alone_is_told_of_the_first(graded):
+    text = RIGHT.replace("np\n", "np\ncalls = []\n", 1)
+    result = graded("return np.tanh(np", "calls.append(1)\n    if len(calls) > 1: return np.tanh(np", text)
+    assert (credits(result)[0], result.hint) == (0, "forward returns None: is there a return?")
+
+
+def test_an_answer_of_another_kind_the_second_time_is_another_answer(graded):
+    text = RIGHT.replace("np\n", "np\ncalls = []\n", 1)
+    result = graded("return np.tanh(np", "calls.append(1)\n    return 'x' if len(calls) > 1 else np.tanh(np", text)
+    assert credits(result) == [1, 1, 1, 1] and result.hint.startswith("forward: two calls differ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("return np.tanh(np", "return str(1) or (np", "forward: expected numbers, got str"),
+        ("W2.T + b2\n", "W2.T + np.nan\n", "forward: 12 of 12 numbers are not finite, the first is nan"),
+        ("W2.T + b2\n", "W2.T + [[np.inf, 0]]\n", "forward: 6 of 12 numbers are not finite, the first is inf"),
+        ("W2.T + b2\n", "W2.T * [[np.inf, np.nan]]\n", None),
+        ("W2.T + b2\n", "W2.T * 1e308 * 3\n", None),
+        (
+            "dA0.T @ X, ", "",
+            "gradients: expected a list of 6 arrays of shapes (5, 3), (5,), (4, 5), (4,), (2, 4), (2,), "
+            "got a sequence of 5",
+        ),
+        ("[dA0.T @ X, ", "['a', ", "gradient of 0.weight: expected numbers, got str"),
+        ("[dA0.T @ X, dA0.sum(axis=0), ", "['a', 'b', ",
+         "gradient of 0.weight: expected numbers, got str\ngradient of 0.bias: expected numbers, got str"),
+        ("W2.T + b2\n", "W2.T\n", "forward: expected that of the network, got other numbers"),
+    ],
+)  # fmt: skip
+def test_a_hint_says_no_more_than_what_is_wrong(graded, old, new, hint):
+    result = graded(old, new)
+    assert not result.passed and (hint is None or result.hint == hint)
+    wrong = "forward" if old[0] in "rW" else "gradients"
+    assert result.forward == (Item("forward", 0, "wrong") if wrong == "forward" else Item("forward", 1))
+    if "list of 6" in result.hint:
+        names = ["layer 0, Dense(3, 5)", "layer 2, Dense(5, 4)", "layer 4, Dense(4, 2)"]
+        assert result.layers == [Item(name, 0, "not graded") for name in names]
+
+
+def test_the_first_number_that_is_not_finite_is_told(graded):
+    result = graded("dA2.sum(axis=0)", "np.array([np.nan, np.inf])")
+    assert result.hint == "gradient of 4.bias: 2 of 2 numbers are not finite, the first is nan"
+    result = graded("dA2.sum(axis=0)", "np.array([0, np.inf])")
+    assert result.hint == "gradient of 4.bias: 1 of 2 numbers are not finite, the first is inf"
+
+
+def test_numbers_next_to_the_largest_there_is_are_judged_in_silence(graded):
+    assert credits(graded("dA2.sum(axis=0)", "dA2.sum(axis=0) * 0 + 1.7e308")) == [1, 1, 1, 0]
+    assert credits(graded("W2.T + b2\n", "W2.T * 0 + 1.7e308\n")) == [0, 1, 1, 1]
+
+
+def test_a_file_says_itself_how_it_is_encoded(tmp_path):
+    file = tmp_path / "alice.py"
+    text = "# -*- coding: latin-1 -*-\nname = 'Ren\N{LATIN SMALL LETTER E WITH ACUTE}'\n" + RIGHT
+    file.write_bytes(text.encode("latin-1"))
+    assert grade(file, NETWORK, X, Y, loss="mse_loss").passed
+
+
+def test_a_layer_far_up_has_its_whole_number():
+    network = hm.MLP([1] * 7, activation="tanh", rng=0)
+    result = grade(types.SimpleNamespace(), network, X[:, :1], X[:, :1], loss="mse_loss")
+    assert [item.name for item in result.layers] == [f"layer {i}, Dense(1, 1)" for i in range(0, 12, 2)]
+
+
 def test_the_network_and_the_data_are_left_as_they_are(graded):
     before = NETWORK.theta.copy(), NETWORK.gradient.copy(), X.copy(), Y.copy()
     graded("    H0 =", "    X[:] = 7; y[:] = 7; W0[:] = 7; 1 / 0\n    H0 =")
@@ -302,6 +422,8 @@ def test_the_student_gets_parameters_moved_a_little_and_the_same_each_time(dtype
     for _ in range(2):
         grade(types.SimpleNamespace(forward=forward), network, X, Y, loss="mse_loss")
     assert len(given) == 4 and all(np.array_equal(one, given[0]) for one in given)
+    drawn = np.random.default_rng(0).uniform(-0.1, 0.1, network.theta.shape).astype(dtype)
+    assert np.array_equal(given[0], network.theta + drawn)
     moved = given[0] - network.theta
     assert given[0].dtype == dtype and np.abs(moved).max() < 0.1001
     assert moved.min() < -0.09 and moved.max() > 0.09 and np.count_nonzero(moved) == moved.size
@@ -442,6 +564,16 @@ def test_the_option_is_explained_in_a_group_of_its_own(course):
 
 def test_a_folder_means_its_files(course):
     course.runpytest_inprocess("--student=students").assert_outcomes(passed=1, failed=1)
+
+
+def test_a_grade_of_a_fixture_is_listed_once_beside_what_is_no_test_at_all(course):
+    teacher = TEACHER.replace("def test_backward(grade, student):", "@pytest.fixture\ndef result(grade, student):")
+    teacher = teacher.replace("    result = ", "    return ").replace("    assert result.passed\n", "")
+    teacher = f"import pytest, warnings\n{teacher}\ndef test_it(result):\n    warnings.warn('a warning is no test')\n"
+    course.makepyfile(test_course=teacher + "\ndef test_other():\n    pass\n")
+    result = course.runpytest_inprocess("--student=students/alice.py", "-k", "it", "-W", "default")
+    result.assert_outcomes(passed=1, deselected=1, warnings=1)
+    assert [line for line in result.outlines if "points" in line] == ["alice.py: 4 of 4 points"]
 
 
 def test_an_empty_folder_is_no_success(course):
