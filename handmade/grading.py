@@ -394,8 +394,8 @@ def _is_one_mistake(diagnosis: Diagnosis, claimed: dict[str, Array], network: Ne
     single = {(mistake.name, mistake.where) for mistake in mistakes(walk) if len(mistake.steps) == 1}
     if any((told.name, told.where) in single for told in diagnosis.explanations):
         return True
-    factor = float(given @ truth / (truth @ truth)) if truth.any() else 0.0
-    return factor != 0 and bool(diagnose_gradient(network, X, y, given / factor, loss=loss))
+    factor = given @ truth / (truth @ truth)  # where that is not a number or 0, nothing is right after a division by it
+    return bool(diagnose_gradient(network, X, y, given / factor, loss=loss))
 
 
 def _hints(diagnosis: Diagnosis) -> list[str]:

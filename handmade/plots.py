@@ -98,6 +98,11 @@ def _words(ax: Axes, x: str, y: str, title: str = "", legend: str | None = None)
         ax.legend(loc=legend, fontsize=MIDDLE, handlelength=3, framealpha=0.9)
 
 
+def _count(axis, things: int) -> None:
+    """Ticks at whole numbers alone, at two or more of them where there are as many things."""
+    axis.get_major_locator().set_params(integer=True, min_n_ticks=min(things, 2))
+
+
 def _as_drawing(ax: Axes, left: float, right: float, bottom: float, top: float) -> None:
     """No frame, no ticks, and a unit as long upwards as sideways."""
     ax.set_axis_off()
@@ -214,6 +219,7 @@ def _descend(network: Network, X, y, loss: Loss, optimizer, steps: int) -> tuple
     return np.array(thetas), np.array(values), np.array(gradients)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # found by who needs finite numbers
 def _along_first(f: NetworkLoss, theta: Array, values: Array) -> Array:
     """The losses where the first parameter takes these values and the others stay at theta."""
     return f.moved(theta, np.zeros(len(values), np.intp), values)
@@ -615,23 +621,23 @@ def _edges(ax: Axes, segments: Array, weights: Array, widest: float) -> None:
         options = dict(colors=colour, linestyles=[style], capstyle="butt", label=label, zorder=1)
         ax.add_collection(LineCollection(segments[chosen], linewidths=widest * np.abs(sizes[chosen]), **options))
         handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=3, label=label))
-    title = dict(title=f"widest edge: {largest:.3g};  stub from above: bias", title_fontsize=SMALL)
-    place = dict(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2, handlelength=3)
-    ax.legend(handles=handles, fontsize=SMALL, frameon=False, **place, **title)
+    told = f"widest edge: {largest:.3g};  stub from above: bias"
+    ax.legend(handles=handles, title=told, fontsize=SMALL, title_fontsize=SMALL, ncols=2, handlelength=3, frameon=False,
+              loc="upper center", bbox_to_anchor=(0.5, 1.12))  # fmt: skip
 
 
 def _units(ax: Axes, columns, across: float, outputs: list[Array] | None, height: int) -> None:
     """A circle per unit, filled with its output and, where there is room, the number in it."""
     places = [(n * across, y) for n, (_, heights) in enumerate(columns) for y in heights]
     circles = [_matplotlib("patches").Circle(place, 0.32) for place in places]
-    units = _matplotlib("collections").PatchCollection(circles, facecolor="white", edgecolor=BLACK, linewidth=1.5)
-    units.set_zorder(2)
+    PatchCollection = _matplotlib("collections").PatchCollection
+    units = PatchCollection(circles, facecolor="white", edgecolor=BLACK, linewidth=1.5, zorder=2)
     ax.add_collection(units)
     if outputs is None:
         return
     values = np.concatenate([output[shown] for output, (shown, _) in zip(outputs, columns, strict=True)])
     units.set(array=values, cmap="cividis")
-    bar = ax.figure.colorbar(units, ax=ax, shrink=0.8)
+    bar = ax.figure.colorbar(units, shrink=0.8)
     bar.set_label("output of the unit", fontsize=MIDDLE)
     bar.ax.tick_params(labelsize=SMALL)
     if height <= 5:
@@ -737,7 +743,7 @@ def _node(ax: Axes, x: float, symbol: str, formula: str, value: str) -> None:
     ax.text(x, 0, f"{symbol}\n${value}$", ha="center", va="center", fontsize=SMALL, bbox=box, gid="node")
     breakable = formula.replace("_", " ").replace("(", " (").replace(", ", ",\N{NO-BREAK SPACE}")
     words = "\n".join(textwrap.wrap(breakable, 13))
-    ax.text(x, 0.42, words, ha="center", va="bottom", fontsize=SMALL - 1, color=BLACK)
+    ax.text(x, 0.42, words, ha="center", va="bottom", fontsize=SMALL - 1)
 
 
 def _reuse(ax: Axes, left: float, right: float, y: float, value: str) -> None:
@@ -801,11 +807,11 @@ def history(history: History, *, axes=None) -> Figure:
         for (name, values), (colour, line, marker) in zip(curves.items(), itertools.cycle(STYLES), strict=False):
             every = max(1, len(values) // 10)
             options = dict(color=colour, linestyle=line, linewidth=2.5, marker=marker, markersize=8, markevery=every)
-            ax.plot(range(len(values)), values, label=name, **options)
+            ax.plot(values, label=name, **options)
         if panel == "loss" and history.best_epoch is not None:
             label = f"best epoch: {history.best_epoch}"
             ax.axvline(history.best_epoch, color=BLACK, linestyle=(0, (1, 3)), linewidth=2, label=label)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        _count(ax.xaxis, len(history))
         ax.grid(color="#DDDDDD")
         _words(ax, "epoch", panel, legend="best")
     return axes[0].figure
@@ -884,7 +890,7 @@ def decision_boundary(network: Network, X, y, *, resolution: int = 200, ax: Axes
     ax = _axes(ax, (7.5, 6.0))
     shades = 1 - sureness * (1 - tints[P.argmax(axis=2)])
     extent = (low[0], high[0], low[1], high[1])
-    ax.imshow(np.clip(shades, 0, 1), origin="lower", extent=extent, aspect="auto", interpolation="bilinear")
+    ax.imshow(shades, origin="lower", extent=extent, aspect="auto", interpolation="bilinear")
     for k in range(1, classes):
         share = P[:, :, k] / (P[:, :, k] + rival[:, :, k])
         if share.min() < 0.5 < share.max():
@@ -956,7 +962,7 @@ def hinton(W, *, ax: Axes | None = None) -> Figure:
     ax.set_aspect("equal")
     ax.set_xlim(0.4, W.shape[1] + 0.6)
     ax.set_ylim(W.shape[0] + 0.6, 0.4)  # the first unit on top, as a matrix is read
-    for axis in ax.xaxis, ax.yaxis:
-        axis.get_major_locator().set_params(integer=True)
+    _count(ax.xaxis, W.shape[1])
+    _count(ax.yaxis, W.shape[0])
     _words(ax, "from unit $i$", "to unit $j$", f"largest: {largest:.3g}")
     return ax.figure

@@ -20,7 +20,7 @@ FEW = 8  # numbers are kept as they are; of more, what tells most of them
 def marks(figure) -> dict:
     """Everything that is drawn: the axes, and in each the lines, patches, collections, images, texts and the legend.
 
-    Left out are widths, sizes and alignments, but for those of edges, which are data.
+    Left out are sizes and alignments, and the widths of single lines.
     """
     figure.draw_without_rendering()  # limits of some axes are known only then
     return {"inches": _numbers(figure.get_size_inches()), "axes": [_axes(ax) for ax in _all_axes(figure.axes)]}
@@ -37,6 +37,7 @@ def _axes(ax) -> dict:
         "words": [getattr(ax, f"get_{name}label")() for name in names] + [ax.title.get_text()],
         "limits": _numbers([getattr(ax, f"get_{name}lim")() for name in names]),
         "ticks": [_numbers(getattr(ax, f"get_{name}ticks")()) for name in names if ax.axison],
+        "pads": [float(getattr(ax, f"{name}axis").labelpad) for name in names],
         "background": _colours(ax.get_facecolor()),
         "order": getattr(ax, "computed_zorder", None),
         "lines": [_line(line) for line in ax.lines],
@@ -71,13 +72,13 @@ def _patch(patch) -> list:
 
 
 def _collection(collection) -> dict:
-    array, edges = collection.get_array(), type(collection).__name__ == "LineCollection"
+    array = collection.get_array()
     return {
         "kind": type(collection).__name__,
         "label": collection.get_label(),
         "colours": [_colours(collection.get_facecolor()), _colours(collection.get_edgecolor())],
         "styles": [str(style) for style in collection.get_linestyle()][:3],
-        "widths": _numbers(collection.get_linewidth()) if edges else None,
+        "widths": _numbers(collection.get_linewidth()),
         "offsets": _numbers(collection.get_offsets()),
         "paths": [_numbers(path.vertices) for path in collection.get_paths()[:40]],
         "values": None if array is None else _numbers(array),
@@ -95,7 +96,7 @@ def _text(text) -> list:
     return [
         text.get_text(), text.get_gid(), _colours(text.get_color()), _numbers(text.get_position()),
         box and [_colours(box.get_facecolor()), _colours(box.get_edgecolor())],
-        arrow and [_colours(arrow.get_edgecolor()), _numbers(text.xy), _numbers(text.xyann)],
+        arrow and [_colours(arrow.get_edgecolor()), _colours(arrow.get_facecolor()), _numbers([text.xy, text.xyann])],
     ]  # fmt: skip
 
 

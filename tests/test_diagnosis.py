@@ -444,6 +444,14 @@ def test_a_gradient_is_one_vector_in_the_order_and_layout_of_the_parameters(give
     assert _flat(given, BLOCKS).tolist() == list(expected)
 
 
+@pytest.mark.parametrize("given", [W.ravel(), W, W.T, [W], {"W": W}, W.ravel().tolist()])
+def test_of_a_single_block_too_the_gradient_may_be_a_vector(given):
+    assert _flat(given, BLOCKS[:1]).tolist() == list(range(6))
+    network, X = hm.MLP([3, 1], bias=False, rng=0), np.eye(3)
+    gradient = network.loss_and_gradient(X, X[:, :1], "mse_loss")[1]
+    assert hm.diagnose_gradient(network, X, X[:, :1], gradient.copy(), loss="mse_loss")
+
+
 @pytest.mark.parametrize(
     ("given", "error", "told"),
     [

@@ -25,6 +25,7 @@ RNG = np.random.default_rng(0)
 X3, Y2 = RNG.normal(size=(5, 3)), RNG.normal(size=(5, 2))
 X2 = RNG.normal(size=(6, 2))
 Y1 = X2 @ [[1.0], [2.0]]
+X9 = np.linspace(-1, 1, 27).reshape(3, 9)
 
 
 def perceptron(*w):
@@ -57,6 +58,18 @@ def logit(*theta):
     return network
 
 
+def nested():
+    """A chain within a chain."""
+    return hm.Network([hm.Sequential([hm.Dense(2, 2, rng=0), hm.Activation("tanh"), hm.Dense(2, 1, rng=1)])])
+
+
+def ramp(sign):
+    """Where x1 + x2 is below 1, both classes are as probable; beyond, one is ahead."""
+    network = hm.MLP([2, 1, 1], "relu")
+    network.theta[:] = [1, 1, -1, sign, 0]
+    return network
+
+
 CORNERS, AND = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 0, 0, 1]
 
 PICTURES = {
@@ -81,22 +94,31 @@ EVERY_PICTURE = PICTURES | {
     "at rest": functools.partial(plots.descent_1d, perceptron(2.0), [[1.0]], [[2.0]], steps=2),
     "two paths": functools.partial(
         plots.descent_2d, perceptron(-1.0, 4.0), X2, Y1,
-        {"a": hm.SGD(lr=0.2), **{name: hm.Adam(lr=0.1) for name in "bcdefgh"}}, steps=3, loss="l1_loss",
+        {"a": hm.SGD(lr=0.2), **{name: hm.Adam(lr=0.1) for name in "bcdefghi"}}, steps=3, loss="l1_loss",
     ),
     "another surface": functools.partial(plots.descent_2d, perceptron(0.5, 3.0), X2, Y1, steps=2, surface=True),
     "at rest on the map": functools.partial(plots.descent_2d, perceptron(1.0, 2.0), X2, Y1, steps=1),
     "one knob": functools.partial(plots.knobs, perceptron(0.0), [[1.0]], [[0.0]]),
     "many knobs": functools.partial(plots.knobs, hm.MLP([10, 2, 5], rng=1), RNG.normal(size=(6, 10)),
                                     RNG.normal(size=(6, 5)), loss="mse_loss", sample_weight=WEIGHTS),
+    "large losses": functools.partial(plots.descent_2d, perceptron(-1e4, 4e5), X2, Y1, steps=2),
+    "nine inputs": functools.partial(plots.knobs, hm.MLP([9, 1, 2], rng=2), X9, Y2[:3]),
+    "nested knobs": functools.partial(plots.knobs, nested(), X2, Y1),
     "chain of knobs": functools.partial(plots.knobs, chain(3), [[1.0], [2.0]], [[0.0], [1.0]]),
     "small network": functools.partial(plots.network, hm.MLP([2, 3, 1], activation="tanh", bias=False, rng=3)),
     "gradient": functools.partial(plots.network, hm.MLP([2, 3, 1], rng=3), vector=np.linspace(-1, 2, 13)),
+    "just visible": functools.partial(plots.network, hm.MLP([2, 2], bias=False), vector=[50.0, 1.0, -1.0, 0.9]),
+    "half filled": functools.partial(plots.network, hm.MLP([3, 1], weight_init="zeros", bias=False), x=[0, 0.5, 1]),
     "network in float32": functools.partial(plots.network, hm.MLP([6, 5, 2], rng=3, dtype="f"), x=[1, 0] * 3),
     "filled wide network": functools.partial(
-        plots.network, hm.MLP([7, 12, 3], rng=4, dropout=0.5, normalization="layer"), x=X2.ravel()[:7], max_units=5
+        plots.network, hm.MLP([7, 12, 4, 3], rng=4, dropout=0.5, normalization="layer"), x=X2.ravel()[:7], max_units=5
     ),
+    "shortest chain": functools.partial(plots.chain_rule, hm.trace(chain(1), 0.5, 1.0)),
+    "linear at the end": functools.partial(plots.chain_rule, hm.trace(hm.MLP([1, 1, 1], "tanh", rng=0), 0.5, 1.0)),
+    "long words": functools.partial(plots.chain_rule, hm.trace(hm.MLP([1, 1, 1], "leaky_relu", rng=0), 0.5, 1.0)),
     "longer chain": functools.partial(plots.chain_rule, hm.trace(chain(4), -0.75, 0.25)),
-    "long history": functools.partial(plots.history, hm.History(loss=[1 / n for n in range(1, 35)])),
+    "long history": functools.partial(plots.history, hm.History(loss=[1 / n for n in range(1, 41)])),
+    "one epoch": functools.partial(plots.history, hm.History(loss=[0.5])),
     "many metrics": functools.partial(
         plots.history, hm.History(loss=[1.0, 0.5], metrics={name: [n, n + 1] for n, name in enumerate("abcdefghi")})
     ),
@@ -111,6 +133,9 @@ EVERY_PICTURE = PICTURES | {
         plots.decision_boundary, hm.MLP([2, 1], activation=["sigmoid"], rng=7), [[1.0, 1.0]], [[1]],
         resolution=20,
     ),
+    "never below a half": functools.partial(plots.decision_boundary, ramp(1.0), CORNERS, AND, resolution=20),
+    "never above a half": functools.partial(plots.decision_boundary, ramp(-1.0), CORNERS, AND, resolution=20),
+    "coarse": functools.partial(plots.decision_boundary, logit(1, 1, -1.5), CORNERS, AND, resolution=2),
     "nine classes": functools.partial(
         plots.decision_boundary, hm.MLP([2, 9], rng=8), X2, [0, 8, 2, 7, 1, 0], resolution=20
     ),
@@ -204,6 +229,8 @@ def test_a_picture_says_what_it_shows(name):
 def test_further_axes_say_what_they_show():
     (errors,) = plots.losses().axes[0].child_axes
     assert errors.get_xlabel() == r"error  $\hat{y} - y$"
+    to_error, to_prediction = errors._functions
+    assert (to_error(1.5), to_prediction(0.5)) == (0.5, 1.5)
     assert PICTURES["surface"]().axes[0].get_zlabel() == r"$\mathcal{L}$"
     assert PICTURES["network"]().axes[1].get_ylabel() == "output of the unit"
     legend = PICTURES["network"]().axes[0].get_legend()
@@ -444,11 +471,15 @@ def test_two_parameters_may_be_a_weight_and_a_bias_or_a_chain():
         (lambda: plots.descent_1d(perceptron(1.0), [[1.0]], [[2.0]], lr=-1.0), ValueError, "lr: expected"),
         (lambda: plots.descent_1d(perceptron(1.0), [[1.0]], [[2.0]], lr=1e200), ValueError, "overflow after 1 steps"),
         (lambda: plots.descent_1d(perceptron(1.0), [[1.0]], [[1.0]], loss="zero_one_loss"), TypeError, "no gradient"),
+        (lambda: plots.descent_1d(perceptron(1e308), [[100.0]], [[1.0]], loss="binary_cross_entropy_with_logits"),
+         ValueError, "overflow after 0 steps"),
+        (lambda: plots.descent_2d(perceptron(1.33e154, 0.0), np.eye(2), [[0.0], [0.0]], steps=1), ValueError,
+         "loss around the path: expected finite numbers, got inf"),
         (lambda: plots.descent_2d(perceptron(1.0, 2.0), X2, Y1, hm.SGD()), TypeError, "expected a mapping"),
         (lambda: plots.descent_2d(perceptron(1.0, 2.0), X2, Y1, {}), TypeError, "expected a mapping"),
         (lambda: plots.descent_2d(perceptron(1.0, 2.0), 0 * X2, Y1), ValueError, "depends on the parameters"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_descended_is_named(draw, error, message):
     with pytest.raises(error, match=message):
         draw()
@@ -518,6 +549,9 @@ def test_knobs_of_zeros_at_a_minimum_point_up_and_need_no_turn():
 def test_too_many_knobs_are_refused():
     with pytest.raises(ValueError, match="expected 1 to 40 parameters, one knob each, got 73"):
         plots.knobs(hm.MLP([10, 6, 1], rng=0), np.ones((1, 10)), [[1.0]])
+    with pytest.raises(ValueError, match="got 41"):
+        plots.knobs(perceptron(*range(41)), np.ones((1, 41)), [[1.0]])
+    assert len(words(plots.knobs(perceptron(*range(40)), np.ones((1, 40)), [[1.0]]).axes[0])) == 80
 
 
 # ---- the network ---------------------------------------------------------------------------------------------------
