@@ -670,7 +670,7 @@ def _cross_entropy(
         if own is not None:
             count = float(own.sum()) or 1.0  # of nothing, the mean is 0
         if label_smoothing:
-            T = np.full((N, K), label_smoothing / K, Z.real.dtype)
+            T = np.full((N, K), label_smoothing / K)
             T[np.arange(N), labels] += 1 - label_smoothing
             T = T if weight is None else T * weight
             terms, dZ = _against_distribution(Z, T if kept is None else T * kept[:, np.newaxis])

@@ -407,6 +407,27 @@ def test_activation_refuses(function, options, error, words):
         Activation(function, **options)
 
 
+@pytest.mark.parametrize("takes", ["A", "H"])
+def test_a_pair_is_tried_on_numbers_above_0_up_to_1_and_gets_what_it_asks_for(takes):
+    """An activation may have no value elsewhere."""
+    seen = []
+
+    def f(A, out=None):
+        if not ((A > 0) & (A <= 1)).all():
+            raise ValueError("undefined")
+        return np.add(A, 7, out=out)
+
+    def with_A(dH, A, out=None):
+        seen.append(A)
+        return np.positive(dH, out=out)
+
+    def with_H(dH, H, out=None):
+        return with_A(dH, H, out)
+
+    Activation((f, with_A if takes == "A" else with_H))
+    assert seen and all(((array > 7) == (takes == "H")).all() for array in seen)
+
+
 # --- Dropout
 
 
@@ -433,6 +454,16 @@ def test_one_seed_drops_the_same_values_in_both_dtypes():
     assert single.dtype == np.float32
     assert_same([single], [H.astype(np.float32)])
     assert np.any(Dropout(0.5, rng=4).forward(X, training=True) != H)
+
+
+def test_the_mask_is_drawn_in_float32_sample_by_sample_and_keeps_its_memory():
+    layer, X = Dropout(0.3, rng=5), np.ones((4, 3))
+    drawn = np.random.default_rng(5).random((2, 4, 3), dtype=np.float32)
+    masks = []
+    for batch in range(2):
+        assert_same([layer.forward(X, training=True)], [(drawn[batch] >= 0.3) / 0.7])
+        masks.append(layer.memory.mask)
+    assert np.shares_memory(*masks) and masks[0].dtype == np.float32
 
 
 def test_dropout_draws_anew_for_every_batch_and_backward_drops_the_same():

@@ -634,6 +634,10 @@ BAD = [
         for e in (-0.1, 1.5)
     ],
     *[
+        ("cross_entropy", SCORES, [0, 1, 2], {"label_smoothing": no}, TypeError, "label_smoothing: expected a number")
+        for no in (None, "", False)
+    ],
+    *[
         (name, SCORES, [0, 1, 2] if name in OF_CLASSES else SCORES + 1, {"reduction": wrong}, ValueError, message)
         for name in LOSSES
         for wrong, message in [
