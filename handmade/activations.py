@@ -554,14 +554,14 @@ def _difference(A: Array, B: Array) -> Array:
     return A - B
 
 
-@np.errstate(invalid="ignore")
 def _lost_by_it(A: Array, B: Array, D: Array) -> Array:
     """(a - b) - d, for b at least a; where d is infinite, which makes it no number, -1."""
-    T = D - A
-    lost = D - T
-    np.subtract(A, lost, out=lost)
-    T += B
-    lost -= T
+    with np.errstate(invalid="ignore"):
+        T = D - A
+        lost = D - T
+        np.subtract(A, lost, out=lost)
+        T += B
+        lost -= T
     return np.fmax(lost, -1, out=lost)
 
 
@@ -620,7 +620,6 @@ def log_sum_parts(Z: Array) -> tuple[Array, Array, Array, Array]:
     return D, E, others, largest
 
 
-@np.errstate(over="ignore")
 def log_softmax(A, dim: int = -1, out=None) -> Array:
     """log p_i = a_i - max - log(1 + the other terms), exact also where p_i is nearly one.
 
@@ -647,10 +646,10 @@ def log_softmax(A, dim: int = -1, out=None) -> Array:
     Z = np.moveaxis(A, dim, -1)
     D, _, others, _ = log_sum_parts(Z.reshape(-1, Z.shape[-1]))
     D -= np.log1p(others)
-    return np.positive(np.moveaxis(D.reshape(Z.shape), -1, dim), out=np.empty_like(A) if out is None else out)
+    with np.errstate(over="ignore"):  # too large for float32: infinite
+        return np.positive(np.moveaxis(D.reshape(Z.shape), -1, dim), out=np.empty_like(A) if out is None else out)
 
 
-@np.errstate(invalid="ignore")
 def log_softmax_backward(dH, A, dim: int = -1, out=None) -> Array:
     """dA = dH - p sum_j dH_j, summed as dH (1 - p) - p sum_{j != i} dH_j with an exact 1 - p.
 
@@ -664,7 +663,8 @@ def log_softmax_backward(dH, A, dim: int = -1, out=None) -> Array:
     A = floating(A)
     Z, U = np.moveaxis(A, dim, -1), np.moveaxis(dH, dim, -1)
     P, complement = softmax_and_complement(*log_sum_parts(Z.reshape(-1, Z.shape[-1]))[1:])
-    dZ = pull_back_log_softmax(U.reshape(P.shape), P, complement)
+    with np.errstate(invalid="ignore"):  # of infinite logits there is no number
+        dZ = pull_back_log_softmax(U.reshape(P.shape), P, complement)
     return np.positive(np.moveaxis(dZ.reshape(Z.shape), -1, dim), out=np.empty_like(A) if out is None else out)
 
 
