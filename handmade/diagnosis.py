@@ -227,7 +227,7 @@ def _parts(value, name: str) -> dict[str, Array]:
     """Arrays by name, from a dict, a sequence of arrays, or one array."""
     if isinstance(value, Mapping):
         return {str(key): _array(part, f"{name}[{key!r}]") for key, part in value.items()}
-    if isinstance(value, list | tuple) and any(np.ndim(getattr(part, "detach", lambda p=part: p)()) for part in value):
+    if isinstance(value, list | tuple) and any(map(np.ndim, value)):
         return {f"{name}[{i}]": _array(part, f"{name}[{i}]") for i, part in enumerate(value)}
     return {name: _array(value, name)}
 
@@ -374,10 +374,9 @@ class _Case:
         return self._report("named" if found else "unknown" if wrong else "right", found, wrong)
 
     def _report(self, verdict: str, found: list[Explanation], wrong: list[str]) -> Diagnosis:
-        ratios = self.like.ratios(self.truth) if wrong else {}
         like = self.like
+        ratios, difference = like.ratios(self.truth), like.residual(self.truth)
         undecided = int(np.sum(~like.decided))
-        difference = like.residual(self.truth)
         return Diagnosis(verdict, wrong, found, ratios, like.relative, like.compared, undecided, difference)
 
     def _explain(self, parts: Sequence[Part], residual: float) -> Explanation:
@@ -421,7 +420,7 @@ class _Case:
             for i, (one, other) in enumerate(pairs):
                 if not one.steps.keys() & other.steps.keys():
                     yield from self._matches(*self._made(one, other), 0)
-                report(i + 1, "")
+                report(i + 1)
 
     def _made(self, *made: Mistake) -> tuple[Array, list[Part]]:
         """The gradient that these mistakes lead to, and what is to be said of them."""

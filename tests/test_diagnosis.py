@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import handmade as hm
-from handmade import MLP, Network, diagnose_gradient
-from handmade._likeness import tolerance
+from handmade import MLP, Network, diagnose_gradient, diagnosis
+from handmade._likeness import Part, tolerance
 from handmade.diagnosis import Diagnosis, Explanation, _blocks, _claimed, _flat, _is_single, _parts
 from handmade.mistakes import mistakes
 from handmade.walk import Walk
@@ -466,6 +466,7 @@ def test_of_a_single_block_too_the_gradient_may_be_a_vector(given):
         ([W, [True, False], V], TypeError, r"gradient\[1\]: expected numbers, got \[True, False\]"),
         ({"W": 1j * W, "b": B, "V": V}, TypeError, r"gradient\['W'\]: expected numbers"),
         ([W, B, [[1], [2, 3]]], TypeError, r"gradient\[2\]: expected numbers, got \[\[1\], \[2, 3\]\]"),
+        ("dW", TypeError, "^gradient: expected numbers, got 'dW'"),
     ],
 )
 def test_a_gradient_of_another_form_is_named(given, error, told):
@@ -484,9 +485,34 @@ def test_a_gradient_function_is_called_with_theta_three_times_and_its_first_answ
 
     claimed, odd, _ = _claimed(gradient, lambda: "theta", BLOCKS)
     assert seen == ["theta"] * 3 and claimed.tolist() == [1.0] * 12
-    assert [(part.name, part.evidence) for part in odd] == [
-        ("changes from call to call", "two calls differ by 3.0e+00, where the largest entry is 4.0e+00")
-    ]
+    told = "two calls differ by 3.0e+00, where the largest entry is 4.0e+00"
+    assert odd == [Part("changes from call to call", "every call", "two calls use different numbers", told)]
+
+
+def oddities(*answers):
+    """What is odd about a function that gives these, one after the other, in the first of twelve entries."""
+    given = iter(answers)
+    return [part.name for part in _claimed(lambda theta: np.append(next(given), np.full(10, 1.0)), list, BLOCKS)[1]]
+
+
+CHANGES, GROWS = ["changes from call to call"], ["gradients accumulate"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "odd"),
+    [
+        ([[np.nan, 0], [np.nan, 0], [np.nan, 0]], []),
+        ([[0, 0], [tolerance(False), 0], [0, 0]], []),
+        ([[0, 0], [1.01 * tolerance(False), 0], [0, 0]], CHANGES),
+        ([[0, 100], [50 * tolerance(False), 100], [0, 100]], []),
+        ([[0, 0], [1, 0], [2 + 1e-6, 0]], CHANGES),
+        ([[0, 0], [1, 0], [2 + 1e-10, 0]], GROWS),
+        ([[1e6, 5], [2e6, 5], [3e6, 5 + 1e-7]], GROWS),  # beside a million, 1e-7 is less than a rounding or two
+        ([[1e6, 5], [2e6, 5], [3e6, 5 + 1e-5]], CHANGES),
+    ],
+)
+def test_what_rounding_can_explain_is_not_odd_and_what_grows_grows_by_the_same(answers, odd):
+    assert oddities(*answers) == odd
 
 
 @pytest.mark.parametrize("start", [0.0, 100.0])
@@ -507,8 +533,10 @@ def test_a_gradient_that_grows_by_the_same_in_each_call_is_its_growth(start):
 @pytest.mark.parametrize(("dtype", "single"), [(np.float32, True), (np.float64, False)])
 def test_a_gradient_function_is_of_the_type_of_what_it_gives(dtype, single):
     given = np.linspace(0, 1, 12).astype(dtype)
-    assert _claimed(lambda theta: given, lambda: None, BLOCKS)[1:] == ([], single)
-    assert _claimed(given, lambda: None, BLOCKS)[1:] == ([], single)
+    halves = np.full(12, dtype(0.5))  # of every type, but for what it says itself
+    for numbers in given, halves:
+        assert _claimed(lambda theta, numbers=numbers: numbers, lambda: None, BLOCKS)[1:] == ([], single)
+        assert _claimed(numbers, lambda: None, BLOCKS)[1:] == ([], single)
     rounded = iter([given, given * dtype(1 + 2 * np.finfo(dtype).eps), given])
     assert _claimed(lambda theta: next(rounded), lambda: None, BLOCKS)[1:] == ([], single)
 
@@ -569,12 +597,12 @@ def test_progress_is_shown_if_asked_for(capfd):
     for shown in False, True:
         diagnose_gradient(lambda t: float(t @ t), B2, 2 * B2, progress=shown)
         assert capfd.readouterr().err.startswith("entries 2/2") == shown
-        diagnose_gradient(network, X, y, gradient, loss=loss, progress=shown)
+        diagnose_gradient(network, X, y, gradient, loss=loss, **{"progress": True} if shown else {})
         told = capfd.readouterr().err.splitlines()
         assert all(line.startswith("pairs of mistakes ") for line in told) and bool(told) == shown
         if shown:
             done, total = told[-1].split()[-1].split("/")
-            assert done == total
+            assert done == total and told[0].split()[-1].startswith("1/")
 
 
 @pytest.mark.parametrize("wrong", [{"0.weight"}, {"2.weight", "2.bias"}, {"2.weight", "0.weight", "0.bias"}])
@@ -595,6 +623,41 @@ def test_pairs_are_made_of_mistakes_that_touch_nothing_right_and_one_of_them_the
     pairs = leading * (leading - 1) // 2 + leading * others
     assert int(capfd.readouterr().err.split("/")[-1]) == pairs > 10
     assert (others > 0) == (len({name[0] for name in wrong}) > 1)
+
+
+def test_the_library_s_own_gradient_is_looked_at_in_thirty_places_the_same_in_every_call(monkeypatch):
+    asked = []
+    quick_look = diagnosis.check_gradient
+    monkeypatch.setattr(diagnosis, "check_gradient", lambda *a, **o: asked.append(o) or quick_look(*a, **o))
+    network, y, loss = CASES["relu"]
+    assert diagnose_gradient(network, X, y, loss=loss)
+    assert [(options["entries"], options["rng"]) for options in asked] == [(30, 0)]
+
+
+def test_a_network_in_float32_may_be_as_far_off_as_float32():
+    network, y, loss = CASES["deep tanh"]
+    claimed = Walk(network, X, y, loss).gradient() * (1 + 1e-5 * np.random.default_rng(0).choice([-1, 1], network.parameter_count))
+    assert not diagnose_gradient(network, X, y, claimed, loss=loss)
+    assert diagnose_gradient(network.astype(np.float32), X, y, claimed, loss=loss)
+
+
+def test_scale_and_shift_of_a_normalization_are_one_layer():
+    network, y, loss = CASES["normalized, dropout"]
+    network = MLP([4, 5, 3], activation="elu", normalization="batch", rng=9)
+    claimed = Walk(network, X, y, loss).gradient()
+    for name in "1.weight", "1.bias":
+        network.blocks(claimed)[name][:] = np.arange(5)
+    assert diagnose_gradient(network, X, y, claimed, loss=loss).wrong == ["1.weight", "1.bias"]
+
+
+def test_an_undecided_gradient_has_no_wrong_parameter_and_no_explanation():
+    told = diagnose_gradient(lambda t: float(np.abs(t).sum()), np.zeros(2), np.ones(2))
+    assert (told.verdict, told.wrong, told.explanations, told.ratios) == ("undecided", [], [], {})
+
+
+def test_what_is_not_finite_is_named_and_leaves_nothing():
+    told = diagnose_gradient(lambda t: float(t @ t), B2, np.array([np.nan, 1.0]))
+    assert told.verdict == "named" and [explanation.residual for explanation in told.explanations] == [0.0]
 
 
 def test_what_is_not_finite_is_named_with_its_place():

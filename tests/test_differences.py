@@ -566,6 +566,8 @@ def test_noise_is_measured_along_random_directions_each_entry_by_its_size():
     ways = moved[-1, :12] / (7e-12 * np.maximum(1, np.abs(theta[:12])))
     assert ways.min() < -0.5 and ways.max() > 0.5 and np.abs(ways).max() < 1.0001  # theta + h is rounded, by eps theta
     assert len(set(ways.tolist())) == 12
+    # The same in every process: those of the seed 0, but for the rounding of theta + h, eps theta in 7e-12 theta.
+    assert np.abs(ways - np.random.default_rng(0).uniform(-1, 1, 12)).max() < 2 * np.finfo(float).eps / 7e-12
     assert near.noise(np.arange(12)) != 0
 
 
