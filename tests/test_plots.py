@@ -116,8 +116,11 @@ EVERY_PICTURE = PICTURES | {
     "shortest chain": functools.partial(plots.chain_rule, hm.trace(chain(1), 0.5, 1.0)),
     "linear at the end": functools.partial(plots.chain_rule, hm.trace(hm.MLP([1, 1, 1], "tanh", rng=0), 0.5, 1.0)),
     "long words": functools.partial(plots.chain_rule, hm.trace(hm.MLP([1, 1, 1], "leaky_relu", rng=0), 0.5, 1.0)),
+    "words that just do not fit": functools.partial(
+        plots.chain_rule, hm.trace(hm.MLP([1, 1], rng=0), 0.5, 1.0, loss="smooth_l1_loss")
+    ),
     "longer chain": functools.partial(plots.chain_rule, hm.trace(chain(4), -0.75, 0.25)),
-    "long history": functools.partial(plots.history, hm.History(loss=[1 / n for n in range(1, 41)])),
+    "long history": functools.partial(plots.history, hm.History(loss=[1 / n for n in range(1, 44)])),
     "one epoch": functools.partial(plots.history, hm.History(loss=[0.5])),
     "many metrics": functools.partial(
         plots.history, hm.History(loss=[1.0, 0.5], metrics={name: [n, n + 1] for n, name in enumerate("abcdefghi")})
@@ -140,6 +143,7 @@ EVERY_PICTURE = PICTURES | {
         plots.decision_boundary, hm.MLP([2, 9], rng=8), X2, [0, 8, 2, 7, 1, 0], resolution=20
     ),
     "hinton of a row": functools.partial(plots.hinton, [4.0, 0.0, -1.0]),
+    "tall hinton": functools.partial(plots.hinton, np.linspace(-1, 2, 120).reshape(30, 4)),
     "large hinton": functools.partial(plots.hinton, np.linspace(-1, 2, 96).reshape(8, 12)),
 }  # fmt: skip
 
