@@ -386,7 +386,8 @@ def descent_2d(
     ax = _axes(ax, size, projection)
     if surface:
         ax.computed_zorder = False  # or the surface covers paths that lie on it
-        ax.plot_surface(W1, W2, L, cmap="cividis", alpha=0.6, rcount=40, ccount=40, edgecolor="white", linewidth=0.2)
+        # Every second line: all faces have as many corners then, and matplotlib fills up none with what memory holds.
+        ax.plot_surface(W1, W2, L, cmap="cividis", alpha=0.6, rcount=51, ccount=51, edgecolor="white", linewidth=0.2)
         ax.set_zlabel(r"$\mathcal{L}$", fontsize=LARGE, labelpad=12)
         ax.view_init(elev=38, azim=-60)
         ax.set_box_aspect(None, zoom=0.88)

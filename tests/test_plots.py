@@ -291,6 +291,13 @@ def test_what_is_no_axes_is_refused(draw):
         draw(ax=matplotlib_figure.Figure().add_subplot(projection="3d"))
 
 
+def test_the_faces_of_a_surface_have_as_many_corners_each():
+    """Matplotlib makes up for missing ones with numbers that are not set, and warns, at times, of their overflow."""
+    figure = PICTURES["surface"]()
+    figure.draw_without_rendering()
+    assert {len(path.vertices) for path in figure.axes[0].collections[0].get_paths()} == {9}
+
+
 def test_a_surface_needs_axes_with_a_height():
     with pytest.raises(ValueError, match="projection='3d', got 'rectilinear'"):
         PICTURES["surface"](ax=matplotlib_figure.Figure().add_subplot())
