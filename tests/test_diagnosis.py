@@ -13,7 +13,7 @@ import torch
 import handmade as hm
 from handmade import MLP, Network, diagnose_gradient, diagnosis
 from handmade._likeness import Part, tolerance
-from handmade.diagnosis import Diagnosis, Explanation, _blocks, _claimed, _flat, _is_single, _parts
+from handmade.diagnosis import Diagnosis, Explanation, _blocks, _claimed, _flat, _is_single, _of_network, _parts
 from handmade.mistakes import mistakes
 from handmade.walk import Walk
 from reference.twin import twin
@@ -623,6 +623,54 @@ def test_pairs_are_made_of_mistakes_that_touch_nothing_right_and_one_of_them_the
     pairs = leading * (leading - 1) // 2 + leading * others
     assert int(capfd.readouterr().err.split("/")[-1]) == pairs > 10
     assert (others > 0) == (len({name[0] for name in wrong}) > 1)
+
+
+def of_two(case, *wanted):
+    """The diagnosis of a gradient with these mistakes, each given by its name and place."""
+    network, y, loss = CASES[case]
+    walk, steps = Walk(network, X, y, loss), {}
+    for name, where in wanted:
+        (mistake,) = [m for m in mistakes(walk) if m.name == name and m.where.startswith(where)]
+        steps |= mistake.steps
+    return diagnose_gradient(network, X, y, walk.gradient(steps, SCALE), loss=loss)
+
+
+def test_a_learning_rate_is_fitted_beside_another_mistake():
+    found = of_two("relu", ("updated weights in propagation", "layer 2"), ("last sample only", "the loss"))
+    assert set(names(found)) == {"last sample only and updated weights in propagation"}
+    assert all("with a learning rate of 0.05" in explanation.evidence for explanation in found.explanations)
+
+
+def test_three_mistakes_explain_nothing_that_two_do():
+    pair = "sign of the loss's gradient", "activation derivative missing in the bias gradient"
+    found = of_two("probabilities", (pair[0], "the loss"), (pair[1], "layer 2"))
+    assert names(found) == [" and ".join(pair)]
+
+
+def test_two_mistakes_are_not_explained_by_two_factors_before_all_pairs_have_been_tried():
+    average = "bias gradient averaged over the samples"
+    found = of_two("sigmoid, regression", ("gradient of half_squared_error", "the loss"), (average, "layer 2"))
+    assert f"gradient of half_squared_error and {average}" in names(found)
+    assert all("a backward pass with this mistake" in explanation.evidence for explanation in found.explanations)
+
+
+def test_a_learning_rate_counts_as_a_number_that_is_fitted():
+    network, y, loss = CASES["relu"]
+    options = dict(loss=loss, weight=None, training=True, facts={"N": None, "learning rate": None})
+    case = _of_network(network, X, y, Walk(network, X, y, loss).gradient() * 2, **options)
+    fitted = {m.open: [part.fitted for part in case._made(m)[1]] for m in mistakes(case.walk)}
+    assert fitted == {False: [0], True: [1]}
+
+
+@pytest.mark.parametrize(("noise", "verdict"), [(0.0, "named"), (6e-8, "unknown")])
+def test_an_explanation_leaves_next_to_nothing_of_the_difference(noise, verdict):
+    """The noise is less than the tolerance, and more than a hundredth of the millionth by which the gradient is off."""
+    network, y, loss = CASES["relu"]
+    truth = Walk(network, X, y, loss).gradient()
+    claimed = truth * (1 + 1e-6)
+    for block in network.blocks(claimed).values():
+        block += noise * np.abs(block).max() * np.random.default_rng(0).choice([-1, 1], block.shape)
+    assert diagnose_gradient(network, X, y, claimed, loss=loss).verdict == verdict
 
 
 def test_the_library_s_own_gradient_is_looked_at_in_thirty_places_the_same_in_every_call(monkeypatch):
