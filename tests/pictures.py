@@ -7,6 +7,7 @@ draws all of them into the folder, to be looked at, and takes down what is on th
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import sys
 from pathlib import Path
@@ -15,6 +16,11 @@ import numpy as np
 
 RECORD = Path(__file__).with_name("pictures.json")
 FEW = 8  # numbers are kept as they are; of more, what tells most of them
+
+
+def version() -> str:
+    """Of matplotlib, the first two numbers: another one may place ticks and labels elsewhere."""
+    return ".".join(importlib.metadata.version("matplotlib").split(".")[:2])
 
 
 def marks(figure) -> dict:
@@ -119,7 +125,7 @@ def _numbers(values) -> list[float]:
 def main(folder: str) -> None:
     from test_plots import EVERY_PICTURE
 
-    record = {}
+    record = {"matplotlib": version()}
     for name, draw in EVERY_PICTURE.items():
         figure = draw()
         record[name] = marks(figure)
