@@ -442,6 +442,27 @@ def test_the_gradient_of_the_loss_is_that_of_backpropagation(architecture, dtype
         assert np.array_equal(array, untouched[name]), name
 
 
+def test_of_a_network_in_float32_the_loss_is_computed_in_float64_with_the_targets_that_it_sees():
+    network = build("tanh", np.float32)
+    targets = RNG.normal(size=(len(X), network.predict(X[:1]).shape[1]))
+    theta = network.theta * (1 + 1e-9 * np.arange(network.theta.size))  # in float32 it would be the same
+    rounded = targets.astype(np.float32).astype(float)
+    seen, double = X.astype(np.float32), build("tanh", np.float64)
+    f, g = NetworkLoss(network, seen, targets, "mse_loss"), NetworkLoss(double, seen, rounded, "mse_loss")
+    assert f(theta) == g(theta) != f(network.theta)
+    assert f(network.theta) == g(network.theta.astype(float))
+
+
+def test_what_is_moved_is_complex_where_theta_is_and_indices_are_whole_numbers_of_any_type():
+    network = build("tanh", np.float64)
+    f, theta = NetworkLoss(network, X, LABELS), network.theta + 1e-20j
+    moved = f.moved(theta, np.array([0.0, 5.0]), [0.25, -0.5])
+    for loss, index, value in zip(moved, [0, 5], [0.25, -0.5], strict=True):
+        other = theta.copy()
+        other[index] = value
+        assert loss == pytest.approx(complex(f(other)), rel=1e-13) and loss.imag != 0
+
+
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
