@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
+import types
 
 import numpy as np
 import pytest
@@ -13,7 +14,19 @@ import torch
 import handmade as hm
 from handmade import MLP, Network, diagnose_gradient, diagnosis
 from handmade._likeness import Part, tolerance
-from handmade.diagnosis import Diagnosis, Explanation, _blocks, _claimed, _flat, _is_single, _of_network, _parts
+from handmade.diagnosis import (
+    CHANCE,
+    SHARE,
+    Diagnosis,
+    Explanation,
+    _blocks,
+    _Case,
+    _claimed,
+    _flat,
+    _is_single,
+    _of_network,
+    _parts,
+)
 from handmade.mistakes import mistakes
 from handmade.walk import Walk
 from reference.twin import twin
@@ -407,6 +420,8 @@ SINGLE, DOUBLE = np.float32(0.1), 0.1
         (np.array([DOUBLE, 1.0]), False),
         (np.array([1e300, float(SINGLE)]), False),
         (3.0, False),
+        (np.array(0.5, np.float32), True),
+        (np.array(0.5), False),
     ],
 )  # fmt: skip
 def test_numbers_come_from_float32_if_their_type_or_all_of_them_say_so(gradient, expected):
@@ -665,6 +680,39 @@ def test_a_learning_rate_counts_as_a_number_that_is_fitted():
     case = _of_network(network, X, y, Walk(network, X, y, loss).gradient() * 2, **options)
     fitted = {m.open: [part.fitted for part in case._made(m)[1]] for m in mistakes(case.walk)}
     assert fitted == {False: [0], True: [1]}
+
+
+@pytest.mark.parametrize(
+    ("residual", "chance", "explains"),
+    [(0.0, 0.0, True), (SHARE, 0.0, True), (1.01 * SHARE, 0.0, False), (0.0, CHANCE, False), (0.0, CHANCE / 2, True)],
+)
+def test_what_explains_leaves_a_hundredth_at_most_and_is_met_by_accident_less_than_once_in_a_thousand(
+    residual, chance, explains
+):
+    like = types.SimpleNamespace(
+        ways=lambda candidate, most: [([], residual)], residual=lambda truth: 1.0, chance=lambda truth, fitted: chance
+    )
+    made = [Part("a mistake", "somewhere", "a hint", "evidence")]
+    assert bool(list(_Case(like, None, [], None)._matches(None, made, 0))) == explains
+
+
+class OneNumber(hm.Layer):
+    """(N, 1) -> (N,)."""
+
+    def forward(self, X, training=False):
+        return X[:, 0]
+
+    def predict(self, X):
+        return X[:, 0]
+
+    def backward(self, dH, need_dX=True):
+        return dH[:, np.newaxis]
+
+
+def test_a_network_may_put_out_one_number_for_each_sample():
+    network = Network([hm.Dense(4, 3, rng=0), hm.Activation("tanh"), hm.Dense(3, 1, rng=1), OneNumber()])
+    pair = (lambda H, y, reduction="mean": ((H - y) ** 2).sum(), lambda H, y, reduction="mean": 2 * (H - y))
+    assert diagnose_gradient(network, X, REALS[:, 0], loss=pair)
 
 
 @pytest.mark.parametrize(("noise", "verdict"), [(0.0, "named"), (6e-8, "unknown")])

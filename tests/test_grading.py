@@ -396,6 +396,8 @@ def test_a_file_says_itself_how_it_is_encoded(tmp_path):
     text = "# -*- coding: latin-1 -*-\nname = 'Ren\N{LATIN SMALL LETTER E WITH ACUTE}'\n" + RIGHT
     file.write_bytes(text.encode("latin-1"))
     assert grade(file, NETWORK, X, Y, loss="mse_loss").passed
+    file.write_bytes(RIGHT.encode("utf-8-sig"))
+    assert grade(file, NETWORK, X, Y, loss="mse_loss").passed
 
 
 def test_a_layer_far_up_has_its_whole_number():

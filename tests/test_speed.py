@@ -323,6 +323,14 @@ def test_beside_a_target_stands_what_the_calls_alone_would_reach():
     assert "are behind one in 1 cells, by more than 5 % in 1" in report._behind_text([one, other], [one, other])
 
 
+def test_of_what_nobody_can_go_below_the_fastest_round_counts():
+    one = cell(seconds={OURS: [2.0, 3.0, 2.0], CALLS: [9.0, 1.0, 9.0], FLOOR: [8.0, 0.5, 8.0], "JAX": [4.0, 3.0, 4.0]})
+    assert (targets.share(one, CALLS), targets.share(one, FLOOR), targets.limit(one, "JAX")) == (0.5, 0.25, 4.0)
+    assert targets.share(one, "torch") is targets.limit(one, "torch") is None
+    wide = one | {"sizes": [784, 800, 800, 10], "batch": 128}
+    assert judged(wide)["step: 85 % of it for width 800 at batch 128"].measured.startswith("0.25")
+
+
 def test_memory_is_judged_by_its_bounds():
     step = {"kept": 10, "peak": 11, "bound": 10, "temporary": 0}
     found = {"steps": {"relu": step}, "resident": {"handmade": 1, "torch": 2}, "memmap": (1e10, 6e8), "import": [1.31]}

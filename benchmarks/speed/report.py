@@ -16,7 +16,7 @@ import numpy as np
 from .alternation import Timing
 from .cases import curves
 from .sides import CALLS, FLOOR, OURS, TORCH_FLOOR
-from .targets import LEVEL, PEERS, Cell, Target, count_limited, count_met, judge, ratio
+from .targets import LEVEL, PEERS, Cell, Target, count_limited, count_met, judge, ratio, share
 
 __all__ = ["versions", "write"]
 
@@ -85,7 +85,8 @@ def _sections(results: dict[str, Any]) -> list[Section]:
             "itself; in brackets the smallest and the largest of one round. Before a side is timed, its results are "
             "compared with handmade's. scikit-learn's prediction ends with a softmax, the others with the logits. "
             "handmade's calls are those of NumPy that the work consists of, in one list, each array made before and "
-            "nothing checked: what makes them is no faster. Its products are the matrix products among them.",
+            "nothing checked: what makes them is no faster. Its products are the matrix products among them. Of "
+            "both the fastest round counts.",
         ),
         *_doubts(results),
         Section("In short", "The median over the cells, the smallest and the largest.", *_summary(networks, jobs)),
@@ -135,7 +136,7 @@ def _behind_text(cells: list[Cell], behind: list[Cell]) -> str:
     if any(CALLS in cell["seconds"] for cell in cells):
         text += (f" NumPy's calls alone, in one list and with no library around them, are behind one in "
                  f"{count_limited(cells, 1)} cells, by more than 5 % in {count_limited(cells)}.")  # fmt: skip
-    limits = [cell for cell in behind if (floor := ratio(cell, FLOOR)) and _worst(cell) < floor]
+    limits = [cell for cell in behind if (floor := share(cell, FLOOR)) and _worst(cell) < floor]
     if limits:
         text += (f" In {len(limits)} the fastest peer takes less time for everything than NumPy's BLAS takes for the "
                  "matrix products alone.")  # fmt: skip
@@ -188,8 +189,8 @@ def _row(cell: Cell, sides: tuple[str, ...], limits: list[str]) -> list[str]:
         other = Timing(tuple(seconds))
         low, high = own.spread(other)
         row.append(f"{own.ratio(other):.2f} ({low:.2f}-{high:.2f})")
-    shares = [ratio(cell, side) for side in limits]
-    return row + ["-" if share is None else f"{100 * share:.0f} %" for share in shares]
+    shares = [share(cell, side) for side in limits]
+    return row + ["-" if part is None else f"{100 * part:.0f} %" for part in shares]
 
 
 def _seconds(value: float) -> str:
