@@ -328,7 +328,8 @@ def test_of_what_nobody_can_go_below_the_fastest_round_counts():
     assert (targets.share(one, CALLS), targets.share(one, FLOOR), targets.limit(one, "JAX")) == (0.5, 0.25, 4.0)
     assert targets.share(one, "torch") is targets.limit(one, "torch") is None
     wide = one | {"sizes": [784, 800, 800, 10], "batch": 128}
-    assert judged(wide)["step: 85 % of it for width 800 at batch 128"].measured.startswith("0.25")
+    near_the_products = judged(wide)["step: 85 % of it for width 800 at batch 128"].measured
+    assert near_the_products.startswith("0.25; NumPy's calls alone: 0.50 (")
 
 
 def test_memory_is_judged_by_its_bounds():

@@ -130,11 +130,11 @@ def _small(cells: list[Cell]) -> list[Target]:
 
 def _least_share(text: str, cells: list[Cell], least: float) -> Target:
     """The smallest part of the time that the matrix products take is to be at least ``least``."""
-    found = [(value, cell["title"]) for cell in cells if (value := share(cell, FLOOR)) is not None]
+    found = [(value, cell["title"], share(cell, CALLS)) for cell in cells if (value := share(cell, FLOOR)) is not None]
     if not found:
         return Target(text, "not measured", None)
-    value, title = min(found)
-    return Target(text, f"{value:.2f} ({title})", value >= least)
+    value, title, calls = min(found)
+    return Target(text, f"{value:.2f}{_alone(calls and value / calls)} ({title})", value >= least)
 
 
 def _near_the_floor(cells: list[Cell]) -> list[Target]:
