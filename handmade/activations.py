@@ -52,7 +52,7 @@ __all__ = [
 
 Array = np.ndarray
 SINGLE = np.dtype(np.float32)
-ZERO = np.zeros((), SINGLE)  # takes no conversion, which for a small array is half of the time; and no dtype is less
+ZERO = np.zeros((), SINGLE)  # saves NumPy the conversion of 0, half the time of a small array; promotes no dtype
 
 
 def identity(A, out=None) -> Array:

@@ -1,4 +1,4 @@
-"""What is on a picture, mark by mark, in numbers and words: what `test_plots` compares with what was there before.
+"""The pictures that `test_plots` looks at, and what is on them, mark by mark, to be compared with what was there.
 
     python tests/pictures.py FOLDER
 
@@ -7,6 +7,7 @@ draws all of them into the folder, to be looked at, and takes down what is on th
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import sys
@@ -14,8 +15,142 @@ from pathlib import Path
 
 import numpy as np
 
+import handmade as hm
+from handmade import plots
+
 RECORD = Path(__file__).with_name("pictures.json")
 FEW = 8  # numbers are kept as they are; of more, what tells most of them
+
+# ---- the pictures --------------------------------------------------------------------------------------------------
+
+RNG = np.random.default_rng(0)
+X3, Y2 = RNG.normal(size=(5, 3)), RNG.normal(size=(5, 2))
+X2 = RNG.normal(size=(6, 2))
+Y1 = X2 @ [[1.0], [2.0]]
+X9 = np.linspace(-1, 1, 27).reshape(3, 9)
+
+
+def perceptron(*w):
+    """yhat = <w, x>."""
+    network = hm.MLP([len(w), 1], bias=False)
+    network.theta[:] = w
+    return network
+
+
+def chain(depth=4):
+    """The chain of the slides: one bias, at the first layer (System 8)."""
+    layers = [hm.Dense(1, 1), hm.Activation("sigmoid")]
+    for _ in range(depth - 1):
+        layers += [hm.Dense(1, 1, bias=False), hm.Activation("sigmoid")]
+    network = hm.Network(layers)
+    network.theta[:] = np.linspace(-1.0, 1.5, depth + 1)
+    return network
+
+
+def history():
+    return hm.History(
+        loss=[0.9, 0.5, 0.4], validation_loss=[0.8, 0.6, 0.7], metrics={"accuracy": [0.5, 0.75, 1.0], "r2": [0, 1, 2]}
+    )
+
+
+def logit(*theta):
+    """One output of two inputs."""
+    network = hm.MLP([2, 1])
+    network.theta[:] = theta
+    return network
+
+
+def nested():
+    """A chain within a chain."""
+    return hm.Network([hm.Sequential([hm.Dense(2, 2, rng=0), hm.Activation("tanh"), hm.Dense(2, 1, rng=1)])])
+
+
+def ramp(sign):
+    """Where x1 + x2 is below 1, both classes are as probable; beyond, one is ahead."""
+    network = hm.MLP([2, 1, 1], "relu")
+    network.theta[:] = [1, 1, -1, sign, 0]
+    return network
+
+
+CORNERS, AND = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 0, 0, 1]
+
+PICTURES = {
+    "losses": plots.losses,
+    "descent_1d": functools.partial(plots.descent_1d, perceptron(-1.0), [[1.0], [2.0]], [[3.0], [4.0]]),
+    "descent_2d": functools.partial(plots.descent_2d, perceptron(-1.0, 0.5), X2, Y1),
+    "surface": functools.partial(plots.descent_2d, perceptron(-1.0, 0.5), X2, Y1, surface=True),
+    "knobs": functools.partial(plots.knobs, hm.MLP([2, 1], rng=0), X2, Y1),
+    "network": functools.partial(plots.network, hm.MLP([3, 4, 2], rng=0), x=X3[0]),
+    "wide network": functools.partial(plots.network, hm.MLP([64, 32, 10], rng=0)),
+    "chain_rule": functools.partial(plots.chain_rule, hm.trace(chain(2), 0.5, 1.0)),
+    "history": functools.partial(plots.history, history()),
+    "decision_boundary": functools.partial(plots.decision_boundary, logit(1, 1, -1.5), CORNERS, AND),
+    "hinton": functools.partial(plots.hinton, X3),
+}
+
+
+WEIGHTS = np.array([0.5, 0, 1, 2, 3, 0.25])
+EVERY_PICTURE = PICTURES | {
+    "climbing": functools.partial(plots.descent_1d, perceptron(-1.0), [[1.0], [2.0]], [[3.0], [4.0]], lr=0.85, steps=3),
+    "one step": functools.partial(plots.descent_1d, perceptron(3.0), [[1.0]], [[2.0]], lr=0.5, steps=1),
+    "at rest": functools.partial(plots.descent_1d, perceptron(2.0), [[1.0]], [[2.0]], steps=2),
+    "two paths": functools.partial(
+        plots.descent_2d, perceptron(-1.0, 4.0), X2, Y1,
+        {"a": hm.SGD(lr=0.2), **{name: hm.Adam(lr=0.1) for name in "bcdefghi"}}, steps=3, loss="l1_loss",
+    ),
+    "another surface": functools.partial(plots.descent_2d, perceptron(0.5, 3.0), X2, Y1, steps=2, surface=True),
+    "at rest on the map": functools.partial(plots.descent_2d, perceptron(1.0, 2.0), X2, Y1, steps=1),
+    "one knob": functools.partial(plots.knobs, perceptron(0.0), [[1.0]], [[0.0]]),
+    "many knobs": functools.partial(plots.knobs, hm.MLP([10, 2, 5], rng=1), RNG.normal(size=(6, 10)),
+                                    RNG.normal(size=(6, 5)), loss="mse_loss", sample_weight=WEIGHTS),
+    "large losses": functools.partial(plots.descent_2d, perceptron(-1e4, 4e5), X2, Y1, steps=2),
+    "nine inputs": functools.partial(plots.knobs, hm.MLP([9, 1, 2], rng=2), X9, Y2[:3]),
+    "nested knobs": functools.partial(plots.knobs, nested(), X2, Y1),
+    "chain of knobs": functools.partial(plots.knobs, chain(3), [[1.0], [2.0]], [[0.0], [1.0]]),
+    "small network": functools.partial(plots.network, hm.MLP([2, 3, 1], activation="tanh", bias=False, rng=3)),
+    "gradient": functools.partial(plots.network, hm.MLP([2, 3, 1], rng=3), vector=np.linspace(-1, 2, 13)),
+    "just visible": functools.partial(plots.network, hm.MLP([2, 2], bias=False), vector=[50.0, 1.0, -1.0, 0.9]),
+    "half filled": functools.partial(plots.network, hm.MLP([3, 1], weight_init="zeros", bias=False), x=[0, 0.5, 1]),
+    "network in float32": functools.partial(plots.network, hm.MLP([6, 5, 2], rng=3, dtype="f"), x=[1, 0] * 3),
+    "filled wide network": functools.partial(
+        plots.network, hm.MLP([7, 12, 4, 3], rng=4, dropout=0.5, normalization="layer"), x=X2.ravel()[:7], max_units=5
+    ),
+    "shortest chain": functools.partial(plots.chain_rule, hm.trace(chain(1), 0.5, 1.0)),
+    "linear at the end": functools.partial(plots.chain_rule, hm.trace(hm.MLP([1, 1, 1], "tanh", rng=0), 0.5, 1.0)),
+    "long words": functools.partial(plots.chain_rule, hm.trace(hm.MLP([1, 1, 1], "leaky_relu", rng=0), 0.5, 1.0)),
+    "words that just do not fit": functools.partial(
+        plots.chain_rule, hm.trace(hm.MLP([1, 1], rng=0), 0.5, 1.0, loss="smooth_l1_loss")
+    ),
+    "longer chain": functools.partial(plots.chain_rule, hm.trace(chain(4), -0.75, 0.25)),
+    "long history": functools.partial(plots.history, hm.History(loss=[1 / n for n in range(1, 44)])),
+    "one epoch": functools.partial(plots.history, hm.History(loss=[0.5])),
+    "many metrics": functools.partial(
+        plots.history, hm.History(loss=[1.0, 0.5], metrics={name: [n, n + 1] for n, name in enumerate("abcdefghi")})
+    ),
+    "three classes": functools.partial(
+        plots.decision_boundary, hm.MLP([2, 3], rng=5), X2, [0, 1, 2, 2, 1, 0], resolution=40
+    ),
+    "softmax at the end": functools.partial(
+        plots.decision_boundary, hm.MLP([2, 3, 2], activation=["tanh", "softmax"], rng=6), X2, [0, 1, 1, 0, 1, 0],
+        resolution=30,
+    ),
+    "sigmoid at the end": functools.partial(
+        plots.decision_boundary, hm.MLP([2, 1], activation=["sigmoid"], rng=7), [[1.0, 1.0]], [[1]],
+        resolution=20,
+    ),
+    "never below a half": functools.partial(plots.decision_boundary, ramp(1.0), CORNERS, AND, resolution=20),
+    "never above a half": functools.partial(plots.decision_boundary, ramp(-1.0), CORNERS, AND, resolution=20),
+    "coarse": functools.partial(plots.decision_boundary, logit(1, 1, -1.5), CORNERS, AND, resolution=2),
+    "nine classes": functools.partial(
+        plots.decision_boundary, hm.MLP([2, 9], rng=8), X2, [0, 8, 2, 7, 1, 0], resolution=20
+    ),
+    "hinton of a row": functools.partial(plots.hinton, [4.0, 0.0, -1.0]),
+    "tall hinton": functools.partial(plots.hinton, np.linspace(-1, 2, 120).reshape(30, 4)),
+    "large hinton": functools.partial(plots.hinton, np.linspace(-1, 2, 96).reshape(8, 12)),
+}  # fmt: skip
+
+
+# ---- what is on them -----------------------------------------------------------------------------------------------
 
 
 def version() -> str:
@@ -123,8 +258,6 @@ def _numbers(values) -> list[float]:
 
 
 def main(folder: str) -> None:
-    from test_plots import EVERY_PICTURE
-
     record = {"matplotlib": version()}
     for name, draw in EVERY_PICTURE.items():
         figure = draw()
