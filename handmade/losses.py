@@ -12,14 +12,17 @@ also the gradient of the sum. Each docstring says which 1/N and which one-half i
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from ._resumable import positive, up_to_one
-from ._validation import check_finite, floating
+from ._validation import check_finite, floating, within
 from .activations import (
+    ZERO,
     exp_below_the_largest,
+    exp_in_double,
     log_sum_parts,
     pull_back_log_softmax,
     sigmoid,
@@ -612,18 +615,17 @@ def _labels(target: Array, lead: tuple[int, ...], K: int, ignore_index: int | No
     if target.shape != lead:
         told = f"expected class indices of shape {lead}, got shape {target.shape}{_column_hint(target, lead)}"
         raise ValueError(f"target: {told}")
-    labels = target.reshape(-1)
+    labels = target.astype(np.intp, copy=False).reshape(-1)
     # One pass for both ends of the range: as an unsigned number, a negative one is enormous.
-    unsigned = labels.astype(np.uint64)
-    in_range = unsigned[unsigned.argmax()] < K
+    in_range = 0 <= labels[labels.view(np.uintp).argmax()] < K
     if in_range and (ignore_index is None or not 0 <= ignore_index < K):
-        return labels.astype(np.intp, copy=False), None
+        return labels, None
     kept = labels != ignore_index
-    wrong = labels[kept & ((labels < 0) | (labels >= K))]
+    wrong = target.reshape(-1)[kept & ((labels < 0) | (labels >= K))]
     if wrong.size:
         hint = "; for two classes and one logit use binary_cross_entropy_with_logits" if K == 1 else ""
         raise ValueError(f"target: expected class indices from 0 to {K - 1}, got {wrong[0]}{hint}")
-    return np.where(kept, labels, 0).astype(np.intp), kept
+    return np.where(kept, labels, 0), kept
 
 
 def _column_hint(target: Array, lead: tuple[int, ...]) -> str:
@@ -688,19 +690,42 @@ def _against_index(Z: Array, labels: Array) -> tuple[Array, Array]:
     """-log p_t of each row, and its derivatives p_c, and p_t - 1 for the target's own.
 
     The terms of the softmax are summed without the target's. That sum is what a confident, right answer has left to
-    lose: log(1 + rest), and p_t - 1 = -rest / total, both exact where p_t itself rounds to 1.
+    lose: log(1 + rest / own), and p_t - 1 = -rest / total, both exact where p_t itself rounds to 1.
     """
-    N = len(Z)
+    N, K = Z.shape
     place = labels * N
     place += np.arange(N)
-    D, E = exp_below_the_largest(Z.T, 0)  # (K, N): a class to a row, as a network's logits lie in memory
-    d, own = D.take(place), E.take(place)
-    E.put(place, 0)
-    rest = np.add.reduce(E, axis=0)
-    terms = np.log1p(rest + (own - 1)) - d  # own is 1, and d 0, where the target leads
+    E, own, beyond = _exponentials(Z.T, place)  # (K, N): a class to a row, as a network's logits lie in memory
+    E.put(place, ZERO)
+    rest = _ones(K).dot(E)
+    terms = np.log1p(rest / own)
+    if beyond is not None:
+        terms -= beyond
     E.put(place, -rest)
     E /= rest + own
     return terms, E.T
+
+
+REACH = 340.0  # quotients from e^-680 to e^680, and sums of any number of them, have all digits of double precision
+
+
+def _exponentials(Z: Array, place: Array) -> tuple[Array, Array, Array | None]:
+    """e^(z - s) of all logits, that of each target, and what its logarithm lacks, if anything.
+
+    s is 0, as a shift would only round the logits. Where one of them is out of REACH, s is the largest of its column;
+    a target's own that is then too small to divide by is taken as e^-REACH.
+    """
+    if within(Z, REACH):
+        E = exp_in_double(Z)
+        return E, E.take(place), None
+    D, E = exp_below_the_largest(Z, 0)
+    return E, np.maximum(E.take(place), math.exp(-REACH)), np.minimum(D.take(place) + REACH, 0)
+
+
+@functools.lru_cache
+def _ones(count: int) -> Array:
+    """What sums over so many classes in a product, which takes a third of the time of a sum."""
+    return np.ones(count)
 
 
 def _against_distribution(Z: Array, T: Array) -> tuple[Array, Array]:
@@ -762,7 +787,7 @@ def cross_entropy(
     A confident answer keeps its digits:
 
     >>> float(cross_entropy([[50.0, 0.0]], [0]))
-    1.9287498479639178e-22
+    1.928749847963918e-22
     """
     value, dZ = _cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     return dZ.dtype.type(value)
@@ -883,12 +908,12 @@ def loss_and_backward(loss: Loss, input: Array, target, sample_weight: Array | N
            [0.]]))
     """
     f, f_backward = find_loss(loss)
-    options = getattr(f, "keywords", {})
+    function, options = (f.func, f.keywords) if isinstance(f, functools.partial) else (f, {})
     if options.get("reduction") == "none":
         raise ValueError("loss: expected one number to differentiate; reduction='none' gives many")
     if sample_weight is not None:
         return _weighted_by_sample(f, f_backward, input, target, sample_weight, options)
-    if getattr(f, "func", f) is cross_entropy:  # one softmax serves both
+    if function is cross_entropy:  # one softmax serves both
         return _cross_entropy(input, target, **options)
     return f(input, target), _as_gradient(f_backward(input, target), input)
 

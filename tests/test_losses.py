@@ -726,14 +726,44 @@ def test_a_value_outside_of_zero_and_one_is_named_without_a_hint_unless_one_is_g
         losses.between_zero_and_one(np.array([0.5, 2.0]), "p")
 
 
+# ---- logits in and out of the exponential's reach -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shift", [339, 341, -339, -341, 2**30])
+def test_a_shift_of_all_logits_changes_nothing(shift):
+    """Whole numbers, which a shift leaves exact, so that only the exponentials and their sums round: under 8 times."""
+    Z, labels = np.array([[0.0, 1.0, -1.0], [3.0, -40.0, 0.0], [-1.0, -1.0, -1.0]]), np.array([0, 1, 2])
+    value, gradient = losses._cross_entropy(Z, labels, reduction="none")
+    shifted, its_gradient = losses._cross_entropy(Z + shift, labels, reduction="none")
+    np.testing.assert_allclose(shifted, value, rtol=8 * EPS, atol=0)
+    np.testing.assert_allclose(its_gradient, gradient, rtol=8 * EPS, atol=0)
+
+
+@pytest.mark.parametrize("away", [339.0, 340.5, 341.0, 679.0, 681.0, 1e4, 1e300])
+def test_a_target_however_far_from_the_largest_costs_the_distance(away):
+    Z = np.array([[0.0, -away], [away, 0.0], [away / 2, -away / 2]])
+    value, gradient = losses._cross_entropy(Z, np.array([1, 1, 1]), reduction="none")
+    np.testing.assert_allclose(value, [away] * 3, rtol=2 * EPS, atol=0)
+    np.testing.assert_array_equal(gradient, [[1.0, -1.0]] * 3)
+
+
+def test_one_enormous_logit_leaves_the_other_rows_their_digits():
+    Z, labels = np.array([[50.0, 0.0], [1e5, 0.0]]), np.array([0, 0])
+    alone, gradient_alone = losses._cross_entropy(Z[:1], labels[:1], reduction="none")
+    value, gradient = losses._cross_entropy(Z, labels, reduction="none")
+    np.testing.assert_allclose(value, [alone[0], 0], rtol=4 * EPS, atol=0)
+    np.testing.assert_allclose(gradient, [gradient_alone[0], [0, 0]], rtol=4 * EPS, atol=0)
+
+
 # ---- what is not done twice ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", functools.partial(cross_entropy, reduction="sum")], ids=str)
-def test_one_softmax_serves_both_numbers(loss, monkeypatch):
-    calls, original = [], losses.exp_below_the_largest
-    monkeypatch.setattr(losses, "exp_below_the_largest", lambda *a: calls.append(a) or original(*a))
-    loss_and_backward(loss, X, np.array([0, 1, 2, 0, 1, 2]))
+@pytest.mark.parametrize(("exponential", "scale"), [("exp_in_double", 1), ("exp_below_the_largest", 1000)])
+def test_one_softmax_serves_both_numbers(loss, exponential, scale, monkeypatch):
+    calls, original = [], getattr(losses, exponential)
+    monkeypatch.setattr(losses, exponential, lambda *a: calls.append(a) or original(*a))
+    loss_and_backward(loss, scale * X, np.array([0, 1, 2, 0, 1, 2]))
     assert len(calls) == 1
 
 

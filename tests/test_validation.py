@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from oracles import read_only
 
-from handmade._validation import check_count, check_dtype, check_finite, floating
+from handmade._validation import check_count, check_dtype, check_finite, floating, within
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64, np.complex128])
@@ -77,6 +77,21 @@ def test_finite_numbers_pass_quietly_however_large(dtype, shape):
     info = np.finfo(dtype)
     for value in (0, -0.0, 1, info.max, info.min, info.smallest_subnormal):
         check_finite(read_only(np.full(shape, value, dtype)), "X")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+@pytest.mark.parametrize("count", [1, 30])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_within_holds_up_to_the_limit_and_no_further(dtype, count, sign):
+    """One entry or many, whose squares together are far above the limit's."""
+    A = np.full((count, 2), sign * 3.0, dtype)
+    assert within(A, 3.0) is True
+    assert within(A[::2], 3.0) is True
+    A[-1, 0] = sign * np.nextafter(np.float32(3), np.float32(4))
+    assert within(A, 3.0) is False
+    for wrong in np.nan, np.inf, -np.inf:
+        A[-1, 0] = wrong
+        assert within(A, 3.0) is False
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
