@@ -8,6 +8,7 @@ linear unit, which makes it gradient descent.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from numbers import Real
 from typing import Self
@@ -120,9 +121,10 @@ class Perceptron:
         `Perceptron`. A call that fails changes nothing.
 
         Scores change only when the weights do, and the weights only on a mistake. So a block of coming
-        samples is scored at once, and all of them before the first mistake are done with. The weights,
-        mistakes and epochs are, bit for bit, those of the rule taken one sample at a time, however X lies in
-        memory.
+        samples is scored at once, by a matrix product, and all of them before the first mistake are done with.
+        Where a score is so near zero that the order of the sum could decide its sign, the rule's own sum decides. So
+        the weights, mistakes and epochs are, bit for bit, those of the rule taken one sample at a time, however X
+        lies in memory.
 
         Parameters
         ----------
@@ -169,31 +171,31 @@ class Perceptron:
 
         w = np.zeros(X.shape[1]) if self.w is None else self.w.copy()
         b = self.b
-        positive = y > 0
+        # No w is longer than the first one plus the longest x for each mistake since.
+        longest = _longest(X)
+        doubt, more_doubt = (_rounding(X.shape[1], longest * length) for length in (np.linalg.norm(w), longest))
         mistakes_per_epoch: list[int] = []
         smallest, largest = _SMALLEST_BLOCK, max(_SMALLEST_BLOCK, _LARGEST_BLOCK // X.shape[1])
         block = smallest
         while len(mistakes_per_epoch) < max_epochs and mistakes_per_epoch[-1:] != [0]:
             mistakes = start = 0
             while start < len(X):
-                x = np.ascontiguousarray(X[start : start + block], dtype=np.float64)
-                # The bias is a threshold of the opposite sign: <w, x> + b >= 0, and one addition less.
-                wrong = np.not_equal(_products(x, w) >= -b, positive[start : start + block])
-                n = wrong.argmax()
-                if wrong[n]:
-                    start += int(n)
-                    if positive[start]:
-                        w += x[n]
-                        b += self.bias
-                    else:
-                        w -= x[n]
-                        b -= self.bias
-                    mistakes += 1
-                    start += 1
-                    block = max(block // 2, smallest)
-                else:
+                x, labels = np.ascontiguousarray(X[start : start + block], dtype=np.float64), y[start : start + block]
+                n = _first_wrong(x, labels, w, b, doubt)
+                if n is None:
                     start += block
                     block = min(block * 2, largest)
+                    continue
+                if labels[n] > 0:
+                    w += x[n]
+                    b += self.bias
+                else:
+                    w -= x[n]
+                    b -= self.bias
+                doubt += more_doubt
+                mistakes += 1
+                start += n + 1
+                block = max(block // 2, smallest)
             mistakes_per_epoch.append(mistakes)
 
         self.w, self.b = w, b
@@ -384,6 +386,40 @@ def delta_rule(
                     f" stay below 2 / max ||x||^2 = {2 / np.vecdot(X, X).max():.3g}"
                 )
     return np.array(path) if return_path else w
+
+
+def _first_wrong(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], w: npt.NDArray[np.float64], b: float, doubt: float
+) -> int | None:
+    """The index of the first sample whose answer, sign(<w, x> + b), is not y, or None; doubt is from `_rounding`."""
+    margins = x.dot(w)
+    if b:
+        margins += b
+    margins *= y
+    n = int((margins <= doubt).argmax())
+    if margins[n] > doubt:
+        return None
+    if margins[n] < -doubt:
+        return n
+    # The bias is a threshold of the opposite sign: <w, x> + b >= 0, without the rounding of a sum.
+    wrong = (_products(x, w) >= -b) != (y > 0)
+    n = int(wrong.argmax())
+    return n if wrong[n] else None
+
+
+def _longest(X: npt.NDArray) -> float:
+    """A bound on the norms of the rows."""
+    largest = max(max(-float(X[rows].min()), float(X[rows].max())) for rows in _blocks(X))
+    return math.sqrt(X.shape[1]) * largest
+
+
+def _rounding(inputs: int, lengths: float) -> float:
+    """Twice what two ways of summing <w, x> can differ by at most, |w| |x| being `lengths`.
+
+    Each is off by up to I |w| |x| eps / 2 (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1),
+    and, where products underflow, by the smallest numbers. Twice, as this bound and a bias are rounded themselves.
+    """
+    return inputs * (2 * sys.float_info.epsilon * float(lengths) + sys.float_info.min)
 
 
 def _products(X: npt.NDArray[np.float64], w: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

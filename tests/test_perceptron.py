@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handmade import perceptron
 from handmade.perceptron import Perceptron, delta_rule
 
 GATES = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
@@ -123,6 +124,33 @@ def test_the_layout_in_memory_changes_no_bit(layout):
     plain = X.copy(order="C")
     assert unit.decision_function(X).tobytes() == unit.decision_function(plain).tobytes()
     assert delta_rule(X, y, eta=0.1).tobytes() == delta_rule(plain, y, eta=0.1).tobytes()
+
+
+def test_scores_of_a_product_alone_would_make_other_mistakes(monkeypatch):
+    """That is what the doubt is for: on the same data as above, without it, some signs are decided by the order."""
+    rng = np.random.default_rng(8)
+    X, y = rng.integers(-1, 2, size=(2000, 10)) / 10, rng.choice([-1, 1], size=2000)
+    expected = naive(X, y, bias=False, max_epochs=2)
+    monkeypatch.setattr(perceptron, "_rounding", lambda inputs, lengths: 0.0)
+    assert Perceptron(bias=False).fit(X, y, max_epochs=2).mistakes_per_epoch != expected[2]
+
+
+@pytest.mark.parametrize("inputs", [1, 3, 100, 20_000])
+@pytest.mark.parametrize("scale", [1e-170, 1e-150, 1.0, 1e90])
+def test_half_the_doubt_holds_what_two_orders_of_summing_differ_by(inputs, scale):
+    rng = np.random.default_rng(inputs)
+    X, w = scale * rng.normal(size=(50, inputs)), scale * rng.normal(size=inputs)
+    apart = np.abs(X @ w - perceptron._products(X, w)).max()
+    bound = perceptron._rounding(inputs, perceptron._longest(X) * np.linalg.norm(w))
+    assert apart <= bound / 2
+    assert np.linalg.norm(X, axis=1).max() <= perceptron._longest(X) <= np.sqrt(inputs) * np.abs(X).max()
+
+
+@pytest.mark.parametrize("labels", [[1, 1, 1, -1], [-1, 1, 1, 1]])
+def test_samples_whose_score_is_zero_are_answered_as_the_rule_does(labels):
+    """All scores are zero until the first mistake: the whole block is in doubt, and one call settles it."""
+    X, y = np.ones((1000, 3)), np.repeat(labels, 250)
+    assert_same(Perceptron().fit(X, y, max_epochs=3), naive(X, y, bias=True, max_epochs=3))
 
 
 @settings(deadline=None, max_examples=50)
