@@ -2,14 +2,15 @@
 
 In one process the sides would disturb each other: thread pools that wait for work by spinning take the cores from
 whoever comes next, and allocators and OpenMP libraries get mixed. Before a block is a pause, in which the threads of
-the side before go to sleep (OpenBLAS's spin for 30 ms), and it begins with calls that are not counted, so that its own
-are awake.
+the side before go to sleep, and it begins with calls that are not counted, so that its own are awake. OpenBLAS's would
+spin for 2^28 cycles, a tenth of a second, and slow down whoever comes next up to ten times; here it is 2^24.
 """
 
 from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ class Process:
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
+        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "24")  # read when NumPy is loaded, in the new process
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, make), daemon=True)
