@@ -608,6 +608,7 @@ BAD = [
         for case in [
             (SCORES, [0, 4, 1], {}, ValueError, "target: expected class indices from 0 to 3, got 4"),
             (SCORES, [0, -1, 1], {}, ValueError, "target: expected class indices from 0 to 3, got -1"),
+            (SCORES, [0, -(2**62), 1], {}, ValueError, f"target: expected class indices from 0 to 3, got {-(2**62)}"),
             (SCORES, [0.0, 1.0, 2.0], {}, TypeError, r"class indices of shape \(3,\), got dtype float64 .*astype\(i"),
             (SCORES, [True, False, True], {}, TypeError, "expected integer class indices .* got dtype bool"),
             (SCORES, ["a", "b", "c"], {}, TypeError, "expected integer class indices .* got dtype <U1"),

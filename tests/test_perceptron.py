@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from handmade import perceptron
 from handmade.perceptron import Perceptron, delta_rule
 
+EPS = np.finfo(np.float64).eps
 GATES = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 
 
@@ -135,14 +136,33 @@ def test_scores_of_a_product_alone_would_make_other_mistakes(monkeypatch):
     assert Perceptron(bias=False).fit(X, y, max_epochs=2).mistakes_per_epoch != expected[2]
 
 
+def test_the_first_sample_that_is_wrong_may_come_after_one_in_doubt():
+    x, y, w = np.array([[1.0], [-5.0], [1.0]]), np.ones(3), np.ones(1)
+    assert perceptron._first_wrong(x, y, w, 0.0, doubt=1.0) == 1
+    assert perceptron._first_wrong(x[::2], y[::2], w, 0.0, doubt=1.0) is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_long_weights_keep_their_doubt_after_a_short_mistake(seed):
+    """Ten terms of a size of 1e7 cancel but for rounding, and the samples themselves are short."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.integers(-1, 2, size=(2000, 10)) / 10, rng.choice([-1, 1], size=2000)
+    X[0], y[0], w = 0, -1, 1e8 * rng.integers(-1, 2, size=10) / 10
+    unit = Perceptron(bias=False).fit(X[:1], y[:1], max_epochs=1)
+    unit.w, unit.mistakes_per_epoch = w.copy(), []
+    assert_same(unit.fit(X, y, max_epochs=1), naive(X, y, bias=False, max_epochs=1, w=w))
+
+
 @pytest.mark.parametrize("inputs", [1, 3, 100, 20_000])
 @pytest.mark.parametrize("scale", [1e-170, 1e-150, 1.0, 1e90])
 def test_half_the_doubt_holds_what_two_orders_of_summing_differ_by(inputs, scale):
     rng = np.random.default_rng(inputs)
     X, w = scale * rng.normal(size=(50, inputs)), scale * rng.normal(size=inputs)
-    apart = np.abs(X @ w - perceptron._products(X, w)).max()
-    bound = perceptron._rounding(inputs, perceptron._longest(X) * np.linalg.norm(w))
-    assert apart <= bound / 2
+    lengths = perceptron._longest(X) * np.linalg.norm(w)
+    doubt = perceptron._rounding(inputs, lengths)
+    assert np.abs(X @ w - perceptron._products(X, w)).max() <= doubt / 2
+    each = inputs * EPS / 2 * lengths
+    assert 4 * each <= doubt <= (4 * each + inputs * np.finfo(float).tiny) * (1 + 4 * EPS)
     assert np.linalg.norm(X, axis=1).max() <= perceptron._longest(X) <= np.sqrt(inputs) * np.abs(X).max()
 
 
