@@ -533,14 +533,6 @@ def softmax(A, dim: int = -1, out=None) -> Array:
     return np.divide(E, E.sum(axis=dim, keepdims=True), out=np.empty_like(A) if out is None else out)
 
 
-def exp_in_double(A: Array) -> Array:
-    """e^a in an array of its own, of float32 in double precision."""
-    if A.dtype != SINGLE:
-        return np.exp(A)
-    E = A.astype(np.float64)
-    return np.exp(E, out=E)
-
-
 def exp_below_the_largest(A: Array, dim: int) -> tuple[Array, Array]:
     """d = a - max along ``dim``, and its exponential, which is between 0 and 1: of float32 both in double precision.
 

@@ -20,9 +20,9 @@ import numpy as np
 from ._resumable import positive, up_to_one
 from ._validation import check_finite, floating, within
 from .activations import (
+    SINGLE,
     ZERO,
     exp_below_the_largest,
-    exp_in_double,
     log_sum_parts,
     pull_back_log_softmax,
     sigmoid,
@@ -716,10 +716,18 @@ def _exponentials(Z: Array, place: Array) -> tuple[Array, Array, Array | None]:
     a target's own that is then too small to divide by is taken as e^-REACH.
     """
     if within(Z, REACH):
-        E = exp_in_double(Z)
+        E = _exp_in_double(Z)
         return E, E.take(place), None
     D, E = exp_below_the_largest(Z, 0)
     return E, np.maximum(E.take(place), math.exp(-REACH)), np.minimum(D.take(place) + REACH, 0)
+
+
+def _exp_in_double(A: Array) -> Array:
+    """e^a in an array of its own, of float32 in double precision."""
+    if A.dtype != SINGLE:
+        return np.exp(A)
+    E = A.astype(np.float64)
+    return np.exp(E, out=E)
 
 
 @functools.lru_cache

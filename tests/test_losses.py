@@ -760,7 +760,7 @@ def test_one_enormous_logit_leaves_the_other_rows_their_digits():
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", functools.partial(cross_entropy, reduction="sum")], ids=str)
-@pytest.mark.parametrize(("exponential", "scale"), [("exp_in_double", 1), ("exp_below_the_largest", 1000)])
+@pytest.mark.parametrize(("exponential", "scale"), [("_exp_in_double", 1), ("exp_below_the_largest", 1000)])
 def test_one_softmax_serves_both_numbers(loss, exponential, scale, monkeypatch):
     calls, original = [], getattr(losses, exponential)
     monkeypatch.setattr(losses, exponential, lambda *a: calls.append(a) or original(*a))
