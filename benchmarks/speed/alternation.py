@@ -21,7 +21,7 @@ import numpy as np
 __all__ = ["Process", "Timing", "alternate", "time_calls"]
 
 WARM_UP = 0.2  # of a block
-PAUSE = 0.04  # seconds
+PAUSE = 0.02  # seconds
 
 
 @dataclass(frozen=True)
