@@ -411,7 +411,7 @@ class ScoresAlone(Separating):
 
     def work(self) -> None:
         for _ in range(self.epochs):
-            np.vecdot(self.X, self.w)
+            self.X.dot(self.w)
 
     def results(self) -> dict[str, Array]:
         return {}
