@@ -620,8 +620,9 @@ def _labels(target: Array, lead: tuple[int, ...], K: int, ignore_index: int | No
     in_range = 0 <= labels[labels.view(np.uintp).argmax()] < K
     if in_range and (ignore_index is None or not 0 <= ignore_index < K):
         return labels, None
-    kept = labels != ignore_index
-    wrong = target.reshape(-1)[kept & ((labels < 0) | (labels >= K))]
+    given = target.reshape(-1)  # an unsigned one that is too large has become negative in labels
+    kept = given != ignore_index
+    wrong = given[kept & ((labels < 0) | (labels >= K))]
     if wrong.size:
         hint = "; for two classes and one logit use binary_cross_entropy_with_logits" if K == 1 else ""
         raise ValueError(f"target: expected class indices from 0 to {K - 1}, got {wrong[0]}{hint}")

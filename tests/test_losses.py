@@ -727,6 +727,12 @@ def test_a_value_outside_of_zero_and_one_is_named_without_a_hint_unless_one_is_g
         losses.between_zero_and_one(np.array([0.5, 2.0]), "p")
 
 
+def test_an_enormous_unsigned_label_is_not_taken_for_the_negative_one_that_is_ignored():
+    labels = np.array([0, 2**64 - 100], np.uint64)
+    with pytest.raises(ValueError, match=f"target: expected class indices from 0 to 3, got {2**64 - 100}$"):
+        cross_entropy(np.zeros((2, 4)), labels, ignore_index=-100)
+
+
 # ---- logits in and out of the exponential's reach -------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 In one process the sides would disturb each other: thread pools that wait for work by spinning take the cores from
 whoever comes next, and allocators and OpenMP libraries get mixed. Before a block is a pause, in which the threads of
 the side before go to sleep, and it begins with calls that are not counted, so that its own are awake. OpenBLAS's would
-spin for 2^28 cycles, a tenth of a second, and slow down whoever comes next up to ten times; here it is 2^24.
+spin for 2^28 cycles, a tenth of a second, and slow down whoever comes next ten times and more; here it is 2^24.
 """
 
 from __future__ import annotations
