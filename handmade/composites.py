@@ -44,11 +44,11 @@ class Residual(Sequential):
             self.width_after(self.in_features)
 
     def forward(self, X: Array, training: bool = False) -> Array:
-        return np.add(X, super().forward(X, training), out=self.memory.array("H", X.shape, X.dtype))
+        return np.add(X, super().forward(X, training), out=self.memory.array("H", X))
 
     def backward(self, dH: Array, need_dX: bool = True) -> Array | None:
         through = super().backward(dH, need_dX)
-        return np.add(dH, through, out=self.memory.array("dX", dH.shape, dH.dtype)) if need_dX else None
+        return np.add(dH, through, out=self.memory.array("dX", dH)) if need_dX else None
 
     def predict(self, X: Array) -> Array:
         return X + super().predict(X)
@@ -81,7 +81,7 @@ class Concatenate(Sequential):
     def forward(self, X: Array, training: bool = False) -> Array:
         self.memory.skipped = X.shape[1]
         B = super().forward(X, training)
-        H = self.memory.array("H", (len(X), X.shape[1] + B.shape[1]), X.dtype)
+        H = self.memory.array("H", X, X.shape[1] + B.shape[1])
         return np.concatenate((X, B), axis=1, out=H)
 
     def backward(self, dH: Array, need_dX: bool = True) -> Array | None:
@@ -89,7 +89,7 @@ class Concatenate(Sequential):
         through = super().backward(dH[:, skipped:], need_dX)
         if not need_dX:
             return None
-        return np.add(dH[:, :skipped], through, out=self.memory.array("dX", through.shape, dH.dtype))
+        return np.add(dH[:, :skipped], through, out=self.memory.array("dX", through))
 
     def predict(self, X: Array) -> Array:
         return np.concatenate((X, super().predict(X)), axis=1)
@@ -137,13 +137,13 @@ class Parallel(Layer):
         self._out = _slices([group.width_after(group.in_features) for group in self.groups])
 
     def forward(self, X: Array, training: bool = False) -> Array:
-        H = self.memory.array("H", (len(X), self._out[-1].stop), X.dtype)
+        H = self.memory.array("H", X, self._out[-1].stop)
         for group, into, out in zip(self.groups, self._in, self._out, strict=True):
             H[:, out] = group.forward(X[:, into], training)
         return H
 
     def backward(self, dH: Array, need_dX: bool = True) -> Array | None:
-        dX = self.memory.array("dX", (len(dH), self.in_features), dH.dtype) if need_dX else None
+        dX = self.memory.array("dX", dH, self.in_features) if need_dX else None
         for group, into, out in zip(self.groups, self._in, self._out, strict=True):
             through = group.backward(dH[:, out], need_dX)
             if need_dX:

@@ -34,6 +34,9 @@ __all__ = ["Activation", "Dense", "Dropout", "Layer"]
 Array = np.ndarray
 
 
+NOTHING = None, None
+
+
 class Memory:
     """What a pass leaves for the next one, and the arrays it works in, allocated once and used again.
 
@@ -42,34 +45,38 @@ class Memory:
 
     Examples
     --------
-    >>> memory = Memory()
-    >>> large = memory.array("A", (4, 3), np.dtype(float))
-    >>> small = memory.array("A", (2, 3), np.dtype(float))
-    >>> small.base is large.base
-    True
+    >>> memory, X = Memory(), np.zeros((4, 2))
+    >>> large = memory.array("A", X, width=3)
+    >>> small = memory.array("A", X[:2], width=3)
+    >>> large.shape, small.shape, small.base is large.base
+    ((4, 3), (2, 3), True)
     """
 
     def __init__(self) -> None:
-        self._arrays: dict[str, Array] = {}
+        self._arrays: dict[str, tuple[Array, Array]] = {}
         self._whole: dict[str, Array] = {}
 
-    def array(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-        array = self._arrays.get(name)
-        if array is None or array.shape != shape or array.dtype is not dtype:
-            array = self._arrays[name] = self._cut(name, shape, dtype)
+    def array(self, name: str, like: Array, width: int | None = None, dtype=None, make=np.empty) -> Array:
+        """An array with the rows of another and, unless given, its width and dtype; one name, one width and dtype."""
+        # From step to step the layer below gives the same array: to see that takes less than to compare shapes.
+        known, array = self._arrays.get(name, NOTHING)
+        if known is not like:
+            shape = like.shape if width is None else (len(like), width)
+            array = self._cut(name, shape, dtype or like.dtype, make)
+            self._arrays[name] = like, array
         return array
 
-    def ones(self, size: int, dtype: np.dtype) -> Array:
-        whole = self._whole.get("ones")
-        if whole is None or whole.size < size or whole.dtype != dtype:
-            whole = self._whole["ones"] = np.ones(size, dtype)
-        return whole[:size]
+    def ones(self, like: Array) -> Array:
+        """As many ones as another array has rows."""
+        return self.array("ones", like, 1, make=np.ones).ravel()
 
-    def _cut(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-        size = math.prod(shape)
-        whole = self._whole.get(name)
+    def _cut(self, name: str, shape: tuple[int, ...], dtype: np.dtype, make) -> Array:
+        _, array = self._arrays.get(name, NOTHING)
+        if array is not None and array.shape == shape and array.dtype == dtype:
+            return array
+        whole, size = self._whole.get(name), math.prod(shape)
         if whole is None or whole.size < size or whole.dtype != dtype:
-            whole = self._whole[name] = np.empty(size, dtype)
+            whole = self._whole[name] = make(size, dtype)
         return whole[:size].reshape(shape, order="F")
 
     def __getattr__(self, name: str):
@@ -225,21 +232,22 @@ class Dense(Layer):
 
     def forward(self, X: Array, training: bool = False) -> Array:
         self.memory.X = X
-        A = self.memory.array("A", (len(X), self.neuron_count), X.dtype).T
-        self.W.dot(X.T, A)
+        A = self.memory.array("A", X, self.neuron_count)
+        At = A.T
+        self.W.dot(X.T, At)
         if "bias" in self.parameters:
-            A += self.b[:, np.newaxis]
-        return A.T
+            At += self.b[:, np.newaxis]
+        return A
 
     def backward(self, dA: Array, need_dX: bool = True) -> Array | None:
-        X = self.memory.X
-        dA.T.dot(X, self.dW)
+        X, dAt = self.memory.X, dA.T
+        dAt.dot(X, self.dW)
         if "bias" in self.parameters:  # "a unit that is always 1" (1986): db is to 1 what dW is to X
-            dA.T.dot(self.memory.ones(len(X), X.dtype), self.db)
+            dAt.dot(self.memory.ones(X), self.db)
         if not need_dX:
             return None
-        dX = self.memory.array("dX", X.shape, X.dtype)
-        self.W.T.dot(dA.T, dX.T)
+        dX = self.memory.array("dX", X)
+        self.W.T.dot(dAt, dX.T)
         return dX
 
     def predict(self, X: Array) -> Array:
@@ -320,12 +328,12 @@ class Activation(Layer):
         return result
 
     def forward(self, A: Array, training: bool = False) -> Array:
-        H = self.f(A, out=self.memory.array("H", A.shape, A.dtype), **self.options)
+        H = self.f(A, out=self.memory.array("H", A), **self.options)
         self.memory.kept = H if self.keeps_H else A
         return H
 
     def backward(self, dH: Array, need_dX: bool = True) -> Array:
-        dA = self.memory.array("dA", dH.shape, dH.dtype)
+        dA = self.memory.array("dA", dH)
         return self.f_backward(dH, self.memory.kept, out=dA, **self.options)
 
     def predict(self, A: Array) -> Array:
@@ -375,15 +383,15 @@ class Dropout(Layer):
     def _mask(self, X: Array) -> Array:
         # Drawn in float32 and sample by sample, whatever the network computes in: one seed, one mask, in every dtype.
         single = np.dtype(np.float32)
-        drawn = self.memory.array("drawn", X.shape[::-1], single).T
+        drawn = self.memory.array("drawn", X, dtype=single).T.reshape(X.shape)
         self.rng.random(dtype=single, out=drawn)
-        return np.greater_equal(drawn, self.p, out=self.memory.array("mask", X.shape, single))
+        return np.greater_equal(drawn, self.p, out=self.memory.array("mask", X, dtype=single))
 
     def _apply(self, name: str, V: Array) -> Array:
         """The same linear map forward and backward: zero or 1 / (1 - p) times each value."""
         if self.memory.mask is None:
             return V
-        result = np.multiply(V, self.memory.mask, out=self.memory.array(name, V.shape, V.dtype))
+        result = np.multiply(V, self.memory.mask, out=self.memory.array(name, V))
         if self.p < 1:
             result /= 1 - self.p
         return result

@@ -21,7 +21,6 @@ from ._resumable import positive, up_to_one
 from ._validation import check_finite, floating, within
 from .activations import (
     SINGLE,
-    ZERO,
     exp_below_the_largest,
     log_sum_parts,
     pull_back_log_softmax,
@@ -108,12 +107,17 @@ def _reduce(terms: Array, reduction: str, count: float):
     return np.add.reduce(terms, axis=None) if reduction == "sum" else terms
 
 
-def _reduce_backward(derivatives: Array, reduction: str, count: float) -> Array:
-    """The derivatives of that, in place: a mean divides each by ``count``."""
+def _divisor(reduction: str, count: float) -> float:
+    """What the derivatives of that are divided by."""
     if reduction == "mean":
-        derivatives /= count
-    else:
-        _check_reduction(reduction)
+        return count
+    _check_reduction(reduction)
+    return 1
+
+
+def _reduce_backward(derivatives: Array, reduction: str, count: float) -> Array:
+    """The derivatives of that, in place."""
+    derivatives /= _divisor(reduction, count)
     return derivatives
 
 
@@ -615,7 +619,7 @@ def _labels(target: Array, lead: tuple[int, ...], K: int, ignore_index: int | No
     if target.shape != lead:
         told = f"expected class indices of shape {lead}, got shape {target.shape}{_column_hint(target, lead)}"
         raise ValueError(f"target: {told}")
-    labels = target.astype(np.intp, copy=False).reshape(-1)
+    labels = target.astype(np.intp, copy=False).ravel()
     # One pass for both ends of the range: as an unsigned number, a negative one is enormous.
     in_range = 0 <= labels[labels.view(np.uintp).argmax()] < K
     if in_range and (ignore_index is None or not 0 <= ignore_index < K):
@@ -666,29 +670,29 @@ def _cross_entropy(
     count = N
     if target.ndim > len(lead):  # probabilities
         T = (1 - label_smoothing) * _probability_rows(target, Z, np.shape(input)) + label_smoothing / K
-        terms, dZ = _against_distribution(Z, T if weight is None else T * weight)
+        terms, dZ = _against_distribution(Z, T if weight is None else T * weight, _divisor(reduction, count))
     else:
         labels, kept = _labels(target, lead, K, ignore_index)
         own = kept if weight is None else weight[labels] if kept is None else weight[labels] * kept
         if own is not None:
             count = float(own.sum()) or 1.0  # of nothing, the mean is 0
+        divisor = _divisor(reduction, count)
         if label_smoothing:
             T = np.full((N, K), label_smoothing / K)
             T[np.arange(N), labels] += 1 - label_smoothing
             T = T if weight is None else T * weight
-            terms, dZ = _against_distribution(Z, T if kept is None else T * kept[:, np.newaxis])
+            terms, dZ = _against_distribution(Z, T if kept is None else T * kept[:, np.newaxis], divisor)
         else:
-            terms, dZ = _against_index(Z, labels)
+            terms, dZ = _against_index(Z, labels, divisor)
             if own is not None:
                 terms, dZ = terms * own, dZ * own[:, np.newaxis]
     if len(lead) != 1:
         terms, dZ = terms.reshape(lead), np.moveaxis(dZ.reshape(*lead, K), -1, min(1, len(lead)))
-    value, dZ = _reduce(terms, reduction, count), _reduce_backward(dZ, reduction, count)
-    return value, dZ.astype(Z.dtype, copy=False)
+    return _reduce(terms, reduction, count), dZ.astype(Z.dtype, copy=False)
 
 
-def _against_index(Z: Array, labels: Array) -> tuple[Array, Array]:
-    """-log p_t of each row, and its derivatives p_c, and p_t - 1 for the target's own.
+def _against_index(Z: Array, labels: Array, divisor: float) -> tuple[Array, Array]:
+    """-log p_t of each row, and its derivatives p_c, and p_t - 1 for the target's own, over the divisor.
 
     The terms of the softmax are summed without the target's. That sum is what a confident, right answer has left to
     lose: log(1 + rest / own), and p_t - 1 = -rest / total, both exact where p_t itself rounds to 1.
@@ -697,16 +701,19 @@ def _against_index(Z: Array, labels: Array) -> tuple[Array, Array]:
     place = labels * N
     place += np.arange(N)
     E, own, beyond = _exponentials(Z.T, place)  # (K, N): a class to a row, as a network's logits lie in memory
-    E.put(place, ZERO)
+    E.put(place, _ZERO)
     rest = _ones(K).dot(E)
     terms = np.log1p(rest / own)
     if beyond is not None:
         terms -= beyond
     E.put(place, -rest)
-    E /= rest + own
+    own += rest
+    own *= divisor
+    E /= own
     return terms, E.T
 
 
+_ZERO = np.zeros(())  # of double precision, as the exponentials are: a number, and ZERO, would have to be converted
 REACH = 340.0  # quotients from e^-680 to e^680, and sums of any number of them, have all digits of double precision
 
 
@@ -737,15 +744,15 @@ def _ones(count: int) -> Array:
     return np.ones(count)
 
 
-def _against_distribution(Z: Array, T: Array) -> tuple[Array, Array]:
-    """-sum_c t_c log p_c of each row, and its derivatives p_c sum(t) - t_c, for any weights T of the classes.
+def _against_distribution(Z: Array, T: Array, divisor: float) -> tuple[Array, Array]:
+    """-sum_c t_c log p_c of each row, and its derivatives p_c sum(t) - t_c over the divisor, for any weights T.
 
     The derivative is that of the logarithm of the softmax: small and exact where p_c - t_c would be rounding noise.
     """
     D, E, others, largest = log_sum_parts(Z)
     # A class of weight 0 costs nothing, also where -log p is infinite.
     terms = (T * np.where(T == 0, 0, np.log1p(others) - D)).sum(axis=1)
-    return terms, pull_back_log_softmax(-T, *softmax_and_complement(E, others, largest))
+    return terms, pull_back_log_softmax(-T, *softmax_and_complement(E, others, largest)) / divisor
 
 
 @np.errstate(over="ignore")  # an enormous loss in double precision is infinite in single

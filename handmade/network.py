@@ -293,20 +293,23 @@ class Network(Sequential):
     def check_input(self, X, first_row: int = 0) -> Array:
         """X in the network's dtype and of its width, or an error that says what came, and in which row."""
         X = np.asarray(X)
-        if X.ndim != 2 or (self.in_features and X.shape[1] != self.in_features) or X.shape[0] == 0:
-            width = self.in_features or "features"
-            hint = "; a single sample x is x[np.newaxis, :]" if X.shape == (self.in_features,) else ""
-            raise ValueError(f"X: expected shape (N, {width}) with N at least 1, got {X.shape}{hint}")
-        if not self.in_features:
-            self.width_after(X.shape[1])  # raises, where a layer further up takes another width
+        if X.ndim != 2 or X.shape[1] != self.in_features or len(X) == 0:
+            self._check_shape(X)
         if X.dtype != self.dtype:
             if X.dtype.kind not in "fiub":
                 raise TypeError(f"X: expected numbers, got dtype {X.dtype}; convert it with X.astype(float)")
             with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
                 X = X.astype(self.dtype)
-        if X.dtype.kind == "f":
+        if self.dtype.kind == "f":
             check_finite(X, "X", first_row)
         return X
+
+    def _check_shape(self, X: Array) -> None:
+        if X.ndim != 2 or X.shape[1] != (self.in_features or X.shape[1]) or len(X) == 0:
+            width = self.in_features or "features"
+            hint = "; a single sample x is x[np.newaxis, :]" if X.shape == (self.in_features,) else ""
+            raise ValueError(f"X: expected shape (N, {width}) with N at least 1, got {X.shape}{hint}")
+        self.width_after(X.shape[1])  # raises, where a layer further up takes another width
 
     # ---- theta -----------------------------------------------------------------------------------------------------
 

@@ -48,15 +48,15 @@ class Normalization(Layer):
         mean, variance = self.moments(X, training)
         memory.inverse = 1 / np.sqrt(variance + self.eps)
         memory.moving = self.moments_move_with(training)
-        memory.Xhat = Xhat = np.subtract(X, mean, out=memory.array("Xhat", X.shape, X.dtype))
+        memory.Xhat = Xhat = np.subtract(X, mean, out=memory.array("Xhat", X))
         Xhat *= memory.inverse
-        H = np.multiply(Xhat, self.gamma, out=memory.array("H", X.shape, X.dtype))
+        H = np.multiply(Xhat, self.gamma, out=memory.array("H", X))
         H += self.beta
         return H
 
     def backward(self, dH: Array, need_dX: bool = True) -> Array | None:
         Xhat, inverse = self.memory.Xhat, self.memory.inverse
-        dX = np.multiply(dH, Xhat, out=self.memory.array("dX", dH.shape, dH.dtype))
+        dX = np.multiply(dH, Xhat, out=self.memory.array("dX", dH))
         dX.sum(axis=0, out=self.dgamma)
         dH.sum(axis=0, out=self.dbeta)
         if not need_dX:

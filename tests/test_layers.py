@@ -493,27 +493,28 @@ def test_dropout_refuses_what_is_no_probability(p):
 
 
 def test_memory_is_allocated_once_per_name_and_cut_for_smaller_batches():
-    memory = Memory()
-    large = memory.array("A", (4, 3), np.dtype(float))
-    other = memory.array("B", (4, 3), np.dtype(float))
-    assert memory.array("A", (4, 3), np.dtype(float)) is large
-    small = memory.array("A", (2, 5), np.dtype(float))
+    memory, X = Memory(), np.zeros((4, 3))
+    large, other = memory.array("A", X), memory.array("B", X)
+    assert large.shape == X.shape and large.dtype == X.dtype and large.flags.f_contiguous
+    assert memory.array("A", X) is large and memory.array("A", X.copy()) is large
+    small = memory.array("A", X[:2], width=5)
     assert small.shape == (2, 5) and np.shares_memory(small, large) and not np.shares_memory(small, other)
-    assert np.shares_memory(memory.array("A", (4, 3), np.dtype(float)), large)
-    single = memory.array("A", (4, 3), np.dtype(np.float32))
+    assert np.shares_memory(memory.array("A", X), large)
+    single = memory.array("A", X.astype(np.float32))
     assert single.dtype == np.float32 and not np.shares_memory(single, large)
-    assert memory.array("A", (5, 3), np.dtype(float)).shape == (5, 3)
+    assert memory.array("A", np.zeros((5, 3))).shape == (5, 3)
+    assert memory.array("mask", X, dtype=np.dtype(np.float32)).dtype == np.float32
 
 
 @pytest.mark.parametrize(
     "duplicate", [copy.deepcopy, copy.copy, lambda memory: pickle.loads(pickle.dumps(memory))]
 )
 def test_a_copy_of_a_memory_is_empty(duplicate):
-    memory = Memory()
-    A = memory.array("A", (4, 3), np.dtype(float))
+    memory, X = Memory(), np.zeros((4, 3))
+    A = memory.array("A", X)
     memory.X = A
     clone = duplicate(memory)
-    assert not hasattr(clone, "X") and not np.shares_memory(clone.array("A", (4, 3), np.dtype(float)), A)
+    assert not hasattr(clone, "X") and not np.shares_memory(clone.array("A", X), A)
     assert memory.X is A
 
 
@@ -664,9 +665,9 @@ def test_an_activation_of_ones_own_that_loses_its_result_in_out_is_refused():
 
 
 def test_ones_for_a_shorter_batch_are_the_first_of_the_longer():
-    memory, double = Memory(), np.dtype(float)
-    long, short = memory.ones(4, double), memory.ones(2, double)
-    assert short.tolist() == [1, 1] and np.shares_memory(short, long) and np.shares_memory(memory.ones(4, double), long)
-    single = memory.ones(3, np.dtype(np.float32))
+    memory, X = Memory(), np.zeros((4, 3))
+    long, short = memory.ones(X), memory.ones(X[:2])
+    assert short.tolist() == [1, 1] and np.shares_memory(short, long) and np.shares_memory(memory.ones(X), long)
+    single = memory.ones(np.zeros((3, 2), np.float32))
     assert single.dtype == np.float32 and single.tolist() == [1, 1, 1]
-    assert memory.ones(5, np.dtype(np.float32)).tolist() == [1] * 5
+    assert memory.ones(np.zeros((5, 2), np.float32)).tolist() == [1] * 5

@@ -40,7 +40,7 @@ class GaussianNoise(hm.Layer):
     def forward(self, X: np.ndarray, training: bool = False) -> np.ndarray:
         if not training:
             return X
-        H = self.memory.array("H", X.shape[::-1], X.dtype).T  # sample by sample, as a generator fills an array
+        H = self.memory.array("H", X).T.reshape(X.shape)  # sample by sample, as a generator fills an array
         self.rng.standard_normal(dtype=X.dtype, out=H)
         H *= self.std
         H += X
