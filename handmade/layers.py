@@ -56,27 +56,23 @@ class Memory:
         self._arrays: dict[str, tuple[Array, Array]] = {}
         self._whole: dict[str, Array] = {}
 
-    def array(self, name: str, like: Array, width: int | None = None, dtype=None, make=np.empty) -> Array:
+    def array(self, name: str, like: Array, width: int | None = None, dtype=None) -> Array:
         """An array with the rows of another and, unless given, its width and dtype; one name, one width and dtype."""
         # From step to step the layer below gives the same array: to see that takes less than to compare shapes.
         known, array = self._arrays.get(name, NOTHING)
         if known is not like:
             shape = like.shape if width is None else (len(like), width)
-            array = self._cut(name, shape, dtype or like.dtype, make)
+            array = self._cut(name, shape, dtype or like.dtype)
             self._arrays[name] = like, array
         return array
 
-    def ones(self, like: Array) -> Array:
-        """As many ones as another array has rows."""
-        return self.array("ones", like, 1, make=np.ones).ravel()
-
-    def _cut(self, name: str, shape: tuple[int, ...], dtype: np.dtype, make) -> Array:
+    def _cut(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         _, array = self._arrays.get(name, NOTHING)
         if array is not None and array.shape == shape and array.dtype == dtype:
             return array
         whole, size = self._whole.get(name), math.prod(shape)
         if whole is None or whole.size < size or whole.dtype != dtype:
-            whole = self._whole[name] = make(size, dtype)
+            whole = self._whole[name] = np.empty(size, dtype)
         return whole[:size].reshape(shape, order="F")
 
     def __getattr__(self, name: str):
@@ -138,6 +134,7 @@ class Layer:
 
     def set_parameter(self, name: str, value: Array, gradient: Array | None = None) -> None:
         """Let the layer read its parameter from ``value``, and write the gradient to ``gradient``."""
+        self.memory = Memory()  # which may hold views of the parameter that was
         self.__dict__[name] = value
         self.__dict__["d" + name] = np.zeros_like(value) if gradient is None else gradient
 
@@ -231,22 +228,22 @@ class Dense(Layer):
                 self.set_parameter(name, value)
 
     def forward(self, X: Array, training: bool = False) -> Array:
-        self.memory.X = X
-        A = self.memory.array("A", X, self.neuron_count)
-        At = A.T
-        self.W.dot(X.T, At)
+        memory = self.memory
+        if getattr(memory, "X", None) is not X:
+            self._bind(X)
+        At = self.W.dot(memory.Xt, memory.At)
         if "bias" in self.parameters:
-            At += self.b[:, np.newaxis]
-        return A
+            At += memory.b
+        return memory.A
 
     def backward(self, dA: Array, need_dX: bool = True) -> Array | None:
-        X, dAt = self.memory.X, dA.T
-        dAt.dot(X, self.dW)
+        memory, dAt = self.memory, dA.T
+        dAt.dot(memory.X, self.dW)
         if "bias" in self.parameters:  # "a unit that is always 1" (1986): db is to 1 what dW is to X
-            dAt.dot(self.memory.ones(X), self.db)
+            dAt.dot(memory.ones, self.db)
         if not need_dX:
             return None
-        dX = self.memory.array("dX", X)
+        dX = memory.array("dX", memory.X)
         self.W.T.dot(dAt, dX.T)
         return dX
 
@@ -255,6 +252,16 @@ class Dense(Layer):
         if "bias" in self.parameters:
             A += self.b[:, np.newaxis]
         return A.T
+
+    def _bind(self, X: Array) -> None:
+        """Make what a pass over X works in: it lasts from step to step, as the layer below gives the same X again."""
+        memory = self.memory
+        memory.A = memory.array("A", X, self.neuron_count)
+        memory.At, memory.Xt = memory.A.T, X.T
+        if "bias" in self.parameters:
+            memory.b, memory.ones = self.b[:, np.newaxis], memory.array("ones", X, 1).ravel()
+            memory.ones.fill(1)
+        memory.X = X
 
     def width_after(self, in_features: int) -> int:
         super().width_after(in_features)

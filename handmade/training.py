@@ -362,11 +362,17 @@ def _split(network: Network, X: Array, y: Array, loss: Loss, validation, rng):
 
 
 def _batches(network: Network, X: Array, y: Array, weight: Array | None, order: Array, size: int, drop_last: bool):
-    """The samples in this order, ``size`` at a time."""
+    """The samples in this order, ``size`` at a time, in one array from the first to the last."""
+    X, batch = np.asarray(X), np.empty((size, X.shape[1]), network.dtype)
     for start in range(0, len(order) - (size - 1 if drop_last else 0), size):
         rows = order[start : start + size]
-        batch = np.asarray(X[rows]).astype(network.dtype, copy=False)
-        yield batch, y[rows], None if weight is None else weight[rows]
+        if len(rows) < size:
+            batch = batch[: len(rows)]
+        if X.dtype == batch.dtype:
+            X.take(rows, 0, batch, "clip")  # all rows exist, and so NumPy needs no copy to fall back on
+        else:
+            batch[...] = X.take(rows, 0)
+        yield batch, y.take(rows, 0), None if weight is None else weight.take(rows)
 
 
 def _descend(network: Network, batches, loss: Loss, optimizer, every_batch: Callable[[], None]) -> tuple[float, float]:

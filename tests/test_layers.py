@@ -664,10 +664,21 @@ def test_an_activation_of_ones_own_that_loses_its_result_in_out_is_refused():
         Activation((lost, activations.relu_backward))
 
 
-def test_ones_for_a_shorter_batch_are_the_first_of_the_longer():
-    memory, X = Memory(), np.zeros((4, 3))
-    long, short = memory.ones(X), memory.ones(X[:2])
-    assert short.tolist() == [1, 1] and np.shares_memory(short, long) and np.shares_memory(memory.ones(X), long)
-    single = memory.ones(np.zeros((3, 2), np.float32))
-    assert single.dtype == np.float32 and single.tolist() == [1, 1, 1]
-    assert memory.ones(np.zeros((5, 2), np.float32)).tolist() == [1] * 5
+def test_the_bias_of_a_shorter_batch_counts_its_own_samples_only():
+    layer = Dense(3, 2, rng=0)
+    for samples in (5, 2, 7, 2):
+        dA = np.arange(2.0 * samples).reshape(samples, 2)  # sums of whole numbers are exact
+        layer.forward(numbers((samples, 3)))
+        layer.backward(dA)
+        np.testing.assert_array_equal(layer.db, dA.sum(axis=0))
+
+
+def test_a_parameter_put_elsewhere_is_the_one_that_a_pass_over_the_same_input_reads():
+    """What the layer made ready for an array that comes again holds views of its parameters."""
+    layer, X = Dense(3, 2, rng=0), numbers((4, 3))
+    layer.forward(X)
+    layer.set_parameter("b", layer.b + 1)
+    np.testing.assert_array_equal(layer.forward(X), layer.predict(X))
+    network = Network([layer])
+    network.theta += 1
+    np.testing.assert_array_equal(Sequential.forward(network, X), network.predict(X))
