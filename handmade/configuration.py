@@ -15,8 +15,8 @@ __all__ = ["show_config"]
 
 # OpenBLAS chooses its kernel by the model of the processor, and takes one without AVX-512 for a model that it does not
 # know: half to two thirds of the speed.
-WITHOUT_AVX512 = ("Haswell", "Zen")
-WITH_AVX512 = "SkylakeX"
+WITH_AVX512 = ("skylakex", "cooperlake", "sapphirerapids")
+BETTER = "SkylakeX"
 
 
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:
@@ -52,13 +52,13 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
 
     build = np.show_config(mode="dicts")
     blas = build.get("Build Dependencies", {}).get("blas", {})
-    name = blas.get("name", "unknown")
+    name = blas.get("name") or "unknown"
     kernel, threads = kernel_and_threads() if "openblas" in name else (None, None)
     config = {
         "handmade": __version__,
         "Python": platform.python_version(),
         "NumPy": np.__version__,
-        "BLAS": f"{name} {blas.get('version', '')}".strip(),
+        "BLAS": f"{name} {blas.get('version') or ''}".strip(),
         "kernel": kernel,
         "threads": threads,
         "processor": _processor(),
@@ -87,7 +87,7 @@ def better_kernel(kernel: str | None, features: list[str]) -> str | None:
     True
     """
     avx512 = any(name == "X86_V4" or name.startswith("AVX512_SKX") for name in features)
-    return WITH_AVX512 if avx512 and kernel in WITHOUT_AVX512 else None
+    return BETTER if avx512 and kernel and kernel.lower() not in WITH_AVX512 else None
 
 
 def kernel_and_threads() -> tuple[str | None, int | None]:

@@ -158,6 +158,7 @@ class Layer:
 
     def __setstate__(self, attributes: dict) -> None:
         self.__dict__.update(attributes)
+        self.memory = Memory()  # also of a shallow copy
         for name in self.parameters.values():
             self.set_parameter(name, self.__dict__[name])
 

@@ -682,3 +682,14 @@ def test_a_parameter_put_elsewhere_is_the_one_that_a_pass_over_the_same_input_re
     network = Network([layer])
     network.theta += 1
     np.testing.assert_array_equal(Sequential.forward(network, X), network.predict(X))
+
+
+@pytest.mark.parametrize(
+    "layer", [Dense(4, 4, rng=0), Activation("tanh"), Dropout(0.5, rng=0), BatchNorm(4), LayerNorm(4)], ids=str
+)
+def test_a_shallow_copy_remembers_for_itself(layer):
+    X, dH = numbers((5, 4)), numbers((5, 4), seed=1)
+    layer.forward(X, training=True)
+    expected = layer.backward(dH).copy()
+    copy.copy(layer).forward(2 * X, training=True)
+    np.testing.assert_array_equal(layer.backward(dH), expected)

@@ -9,10 +9,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 import handmade as hm
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import alternation, memory, report, targets
+from benchmarks.speed import alternation, jobs, memory, peers, report, targets
 from benchmarks.speed.alternation import Process, alternate, time_calls
 from benchmarks.speed.cases import GRID, Case, curves
 from benchmarks.speed.jobs import JOBS, Epoch, GradientCheck, Perceptron
@@ -65,6 +66,33 @@ def test_a_process_passes_on_results_and_errors():
             process.call("nonsense")
 
 
+def test_a_process_that_dies_says_so_and_is_told_from_one_that_lives():
+    with Process(list) as process:
+        assert process.alive
+        process._process.kill()
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="ended with status -9"):
+                process.call("append", 7)
+        assert not process.alive
+
+
+def test_a_side_that_fails_has_no_further_turn_and_the_others_have(monkeypatch):
+    monkeypatch.setattr(alternation, "PAUSE", 0)
+    turns = iter(range(9))
+
+    def failing(block):
+        if next(turns):
+            raise RuntimeError("out of memory")
+        return block
+
+    lost = []
+    timings = alternate({"a": lambda block: block, "b": failing}, 1.0, 3, lambda *what: lost.append(what))
+    assert timings.keys() == {"a"} and len(timings["a"].rounds) == 3 and next(turns) == 2
+    assert [(name, str(error)) for name, error in lost] == [("b", "out of memory")]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        alternate({"b": failing}, 1.0, 3)
+
+
 # ---- agreement -------------------------------------------------------------------------------------------------------
 
 SMALL = [
@@ -77,16 +105,14 @@ SMALL = [
     GradientCheck((2, 3, 2), 4),
     Perceptron(200, 5),
 ]
-SLOW = ("torch.compile",)  # half a minute for the compiler: it is compared when it is timed
-
-
+EVERYWHERE = {"torch", "torch.compile", "JAX", CALLS}
 EXPECTED = [
-    {"torch", "JAX", CALLS},
-    {"torch", "JAX", CALLS},
-    {"torch", "JAX", "scikit-learn", CALLS},
-    {"torch", "JAX", CALLS},
-    {"torch", "JAX", "scikit-learn", "ONNX Runtime", CALLS},
-    {"torch", "JAX", "scikit-learn", CALLS},
+    EVERYWHERE,
+    EVERYWHERE,
+    EVERYWHERE | {"scikit-learn"},
+    EVERYWHERE,
+    EVERYWHERE | {"scikit-learn", "ONNX Runtime"},
+    EVERYWHERE | {"scikit-learn"},
     {"torch", "loop"},
     {"loop", "scikit-learn"},
 ]
@@ -94,10 +120,14 @@ EXPECTED = [
 
 @pytest.mark.parametrize(("piece", "expected"), [*zip(SMALL, EXPECTED, strict=True)])
 @pytest.mark.filterwarnings("ignore")  # scikit-learn's, of an unfinished fit
-def test_every_side_that_is_installed_computes_what_handmade_computes(piece, expected):
+def test_every_side_that_is_installed_computes_what_handmade_computes(piece, expected, monkeypatch):
+    # What is to be compiled is compared here as it stands; compiling takes long, and is compared when it is timed.
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    for module in peers, jobs:
+        monkeypatch.setattr(module, "has_compiler", lambda: True)
     ours, compared = piece.sides[OURS](piece).results(), set()
     for name, side in piece.sides.items():
-        if name in (OURS, *SLOW) or why_missing(side):
+        if name == OURS or why_missing(side):
             continue
         try:
             theirs = side(piece).results()
@@ -110,16 +140,27 @@ def test_every_side_that_is_installed_computes_what_handmade_computes(piece, exp
 
 
 MIDDLE = [case for case in GRID if case.work == "step" and case.parameter_count < 300_000]
+DEEP = [case for case in (*GRID, *curves()["depth"]) if case.work == "step" and len(case.sizes) > 8]
 
 
 @pytest.mark.parametrize("case", MIDDLE, ids=lambda case: case.title)
 def test_another_step_is_a_disagreement_also_where_it_is_small_beside_theta(case):
     ours = case.sides[OURS](case).results()
     case.check("itself", ours, ours)
+    step = (ours["theta"] - ours["before"]).astype(np.float64)
     for factor in (0, -1, 0.5, 1.25, 2):
-        step = (ours["theta"] - ours["before"]).astype(np.float64)
         with pytest.raises(Disagreement):
             case.check("another", ours | {"theta": (ours["before"] + factor * step).astype(case.dtype)}, ours)
+
+
+@pytest.mark.parametrize("case", [*MIDDLE, *DEEP], ids=lambda case: case.title)
+def test_a_layer_that_learns_nothing_is_a_disagreement_however_deep_below(case):
+    ours = case.sides[OURS](case).results()
+    for name in case.network().blocks(ours["theta"]):
+        theta = ours["theta"].copy()
+        case.network().blocks(theta)[name][...] = case.network().blocks(ours["before"])[name]
+        with pytest.raises(Disagreement, match=name):
+            case.check("another", ours | {"theta": theta}, ours)
 
 
 def test_a_wrong_gradient_is_found_by_every_side_that_checks_one(monkeypatch):
@@ -217,6 +258,15 @@ def test_cells_can_be_chosen(few, tmp_path):
     assert results["memory"] == {}
 
 
+def test_cells_that_do_not_exist_are_said_before_a_report_is_overwritten(few, tmp_path, capsys):
+    run(tmp_path, "--match", "PREDICT: 3-4-2, batch 1")
+    before = (tmp_path / "out" / "report.md").read_text()
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path, "--match", "zzz")
+    assert "--match: expected a part of the title of a cell" in capsys.readouterr().err
+    assert (tmp_path / "out" / "report.md").read_text() == before
+
+
 def test_a_peer_that_computes_something_else_is_an_error_and_not_timed(few, tmp_path, monkeypatch, capsys):
     def disagree(self, name, theirs, ours):
         if name == FLOOR:
@@ -244,6 +294,8 @@ class Here:
     def __init__(self, make):
         self.held = make()
 
+    alive = True
+
     def call(self, method, *arguments):
         return getattr(self.held, method)(*arguments)
 
@@ -267,6 +319,40 @@ def test_an_interrupted_run_leaves_what_it_has_measured(few, tmp_path, monkeypat
     assert status == 130 and list(results["cells"]) == ["predict: 3-4-2, batch 1"]
     assert "interrupted" in (tmp_path / "out" / "report.md").read_text()
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_leaves_what_it_has_measured(few, tmp_path, monkeypatch):
+    def failing(found):
+        raise OSError("no memory left to measure")
+
+    monkeypatch.setattr(command, "_memory", lambda quick: [("memory", failing)])
+    monkeypatch.setattr(command, "_work", lambda options: [Case((3, 4, 2), 1, "predict")])
+    with pytest.raises(OSError, match="no memory left"):
+        run(tmp_path)
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| predict: 3-4-2, batch 1 |" in text and "It was interrupted" in text
+
+
+def test_a_side_that_dies_while_it_is_timed_is_lost_and_the_next_cell_has_a_new_one(few, tmp_path, monkeypatch, capsys):
+    started = []
+
+    class Mortal(Here):
+        def __init__(self, make):
+            super().__init__(make)
+            started.append(self.held.name)
+
+        def call(self, method, *arguments):
+            if method == "time" and self.held.name == FLOOR and started.count(FLOOR) == 1:
+                self.alive = False
+                raise RuntimeError("the process ended with status -9")
+            return super().call(method, *arguments)
+
+    monkeypatch.setattr(command, "Process", Mortal)
+    status, results = run(tmp_path, "--match", "predict: 3-4-2")
+    first, second = results["cells"].values()
+    assert status == 1 and first["errors"] == {FLOOR: "the process ended with status -9"} and second["errors"] == {}
+    assert FLOOR not in first["seconds"] and FLOOR in second["seconds"] and OURS in first["seconds"]
+    assert "not timed: " + FLOOR in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_any_work(tmp_path, capsys):
@@ -371,7 +457,8 @@ def results(cells, **changes):
         ({"load": 1.5}, "load of 1.5 on 2 cores"),
         ({"machine": {"cores": 1, "kernel": "X", "better kernel": None}}, "one core"),
         ({"machine": {"cores": 2, "kernel": "Haswell", "better kernel": "X"}}, "kernel is Haswell"),
-        ({"cells": {"a": cell("a", {OURS: [1.0, 2.0, 1.0]})}}, "differ by more than half"),
+        ({"cells": {"a": cell("a", {OURS: [1.0, 2.0, 1.0]})}}, "In 1 of 1 cells handmade's own rounds differ by more"),
+        ({"environment": {"MKL_NUM_THREADS": "1"}}, "MKL_NUM_THREADS=1 is set: not every side has the threads"),
     ],
 )
 def test_a_doubtful_run_says_why(changes, doubt):

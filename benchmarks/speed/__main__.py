@@ -26,6 +26,7 @@ from .sides import OURS, Bench, Unable, why_missing
 HERE = Path(__file__).parent
 BLOCK, ROUNDS = 0.2, 3  # seconds that a side has at a time, and how often
 QUICK = 7  # cells, evenly out of the grid
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,11 +38,17 @@ def main(arguments: list[str] | None = None) -> int:
         (options.out / ".probe").unlink()
     except OSError as error:
         _parser().error(f"--out: expected a folder that can be written, got {str(options.out)!r}: {error.strerror}")
+    pieces = _work(options)
+    if not pieces:
+        expected = "expected a part of the title of a cell, such as 'predict: 3-4-2'"
+        _parser().error(f"--match: {expected}, got {options.match!r}")
     results: dict[str, Any] = {
         "machine": {**show_config(mode="dicts"), **versions(), "kernel asked for": os.environ.get("OPENBLAS_CORETYPE")},
         "quick": options.quick,
         "missing": {name: why for name, side in SIDES.items() if (why := why_missing(side))},
         "load": os.getloadavg()[0],
+        "environment": {name: os.environ[name] for name in THREADS if name in os.environ},
+        "interrupted": True,
         "cells": {},
         "memory": {},
     }
@@ -49,13 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{name} takes no part: {why}", file=sys.stderr)
     started, status = time.perf_counter(), 0
     try:
-        _run(_work(options), options, results)
+        _run(pieces, options, results)
+        results["interrupted"] = False
     except KeyboardInterrupt:
         status = 130
         print("interrupted: the report has what was measured", file=sys.stderr)
-    results["minutes"] = (time.perf_counter() - started) / 60
-    results["interrupted"] = status == 130
-    print(*write(results, options.out), sep="\n")
+    finally:
+        results["minutes"] = (time.perf_counter() - started) / 60
+        print(*write(results, options.out), sep="\n")
     return status or int(any(cell["errors"] for cell in results["cells"].values()))
 
 
@@ -76,7 +84,7 @@ def _work(options: argparse.Namespace) -> list[Any]:
         small = [piece for piece in pieces if not (isinstance(piece, Case) and piece.parameter_count > 10**6)]
         small = [piece for piece in small if not (isinstance(piece, Epoch) and piece.samples > 10**4)]
         pieces = small[:: max(1, len(small) // QUICK)]
-    return [piece for piece in pieces if options.match in piece.title]
+    return [piece for piece in pieces if options.match.lower() in piece.title.lower()]
 
 
 def _run(pieces: list[Any], options: argparse.Namespace, results: dict[str, Any]) -> None:
@@ -86,7 +94,7 @@ def _run(pieces: list[Any], options: argparse.Namespace, results: dict[str, Any]
         benches: dict[str, Process] = {}
 
         def bench(name: str) -> Process:
-            if name not in benches:
+            if name not in benches or not benches[name].alive:
                 benches[name] = stack.enter_context(Process(partial(Bench, name)))
             return benches[name]
 
@@ -106,6 +114,14 @@ def _cell(piece: Any, benches: dict[str, Process], quick: bool) -> dict[str, Any
     if isinstance(piece, Case):
         cell |= {"sizes": list(piece.sizes), "batch": piece.batch, "optimizer": piece.optimizer,
                  "parameters": piece.parameter_count, "grid": piece in GRID}  # fmt: skip
+
+    def lose(name: str, error: Exception) -> None:
+        """A peer's failure is its own loss."""
+        if name == OURS:
+            raise error
+        cell["errors"][name] = str(error)
+        print(f"not timed: {name}, {piece.title}: {error}", file=sys.stderr)
+
     sides, ours = {}, benches[OURS].call("prepare", piece)
     for name, process in benches.items():
         try:
@@ -114,14 +130,11 @@ def _cell(piece: Any, benches: dict[str, Process], quick: bool) -> dict[str, Any
                 piece.check(name, theirs, ours)
         except Unable:
             continue
-        except Exception as error:  # a Disagreement, or whatever a peer breaks with: its own loss
-            if name == OURS:
-                raise
-            cell["errors"][name] = str(error)
-            print(f"not timed: {name}, {piece.title}: {error}", file=sys.stderr)
+        except Exception as error:  # a Disagreement, or whatever a peer breaks with
+            lose(name, error)
             continue
         sides[name] = partial(process.call, "time")
-    timings = alternate(sides, BLOCK / 2 if quick else BLOCK, ROUNDS)
+    timings = alternate(sides, BLOCK / 2 if quick else BLOCK, ROUNDS, lose)
     cell["seconds"] = {name: list(timing.rounds) for name, timing in timings.items()}
     return cell
 

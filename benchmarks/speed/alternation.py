@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -83,15 +84,21 @@ class Process:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, make), daemon=True)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is for the one who asks
         self._process.start()
+        signal.signal(signal.SIGINT, before)
         theirs.close()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
 
     def call(self, method: str, *arguments):
         """Call a method there; what it returns, or raises, comes back."""
-        self._pipe.send((method, arguments))
         try:
+            self._pipe.send((method, arguments))
             succeeded, answer = self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self._process.join()
             raise RuntimeError(f"the process ended with status {self._process.exitcode}") from None
         if succeeded:
@@ -116,15 +123,19 @@ def _serve(pipe, make) -> None:
     while True:
         try:
             method, arguments = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             return
         try:
-            pipe.send((True, getattr(held, method)(*arguments)))
+            answer = True, getattr(held, method)(*arguments)
         except Exception as error:
-            try:
-                pipe.send((False, error))
-            except Exception:  # not every exception can be pickled
-                pipe.send((False, RuntimeError(f"{type(error).__name__}: {error}")))
+            answer = False, error
+        try:
+            pipe.send(answer)
+        except OSError:  # nobody listens any more
+            return
+        except Exception as error:  # not everything can be pickled
+            what = answer[1] if isinstance(answer[1], Exception) else error
+            pipe.send((False, RuntimeError(f"{type(what).__name__}: {what}")))
 
 
 def time_calls(work: Callable[[], object], wait: Callable[[], object], block: float) -> float:
@@ -151,7 +162,12 @@ def time_calls(work: Callable[[], object], wait: Callable[[], object], block: fl
             gc.enable()
 
 
-def alternate(sides: Mapping[str, Callable[[float], float]], block: float = 0.2, rounds: int = 5) -> dict[str, Timing]:
+def alternate(
+    sides: Mapping[str, Callable[[float], float]],
+    block: float = 0.2,
+    rounds: int = 5,
+    failed: Callable[[str, Exception], None] | None = None,
+) -> dict[str, Timing]:
     """Time the sides in turn.
 
     Parameters
@@ -162,6 +178,8 @@ def alternate(sides: Mapping[str, Callable[[float], float]], block: float = 0.2,
         Seconds that a side has at a time, at least one call.
     rounds : int
         How many blocks each has. Every other round goes backwards, so that nobody always follows the same side.
+    failed : callable, optional
+        Is told of a side that raises, and by what; it has no further turn, and no timing. Unless given, it is raised.
 
     Returns
     -------
@@ -169,7 +187,13 @@ def alternate(sides: Mapping[str, Callable[[float], float]], block: float = 0.2,
     """
     times: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds):
-        for name in list(sides)[:: -1 if turn % 2 else 1]:
+        for name in list(times)[:: -1 if turn % 2 else 1]:
             time.sleep(PAUSE)
-            times[name].append(sides[name](block))
+            try:
+                times[name].append(sides[name](block))
+            except Exception as error:
+                if failed is None:
+                    raise
+                failed(name, error)
+                del times[name]
     return {name: Timing(tuple(values)) for name, values in times.items()}

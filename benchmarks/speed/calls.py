@@ -39,7 +39,7 @@ class CallsAlone:
     >>> case = Case((3, 4, 2), 5)
     >>> calls = CallsAlone(case, case.network())
     >>> len(calls.forward), len(calls.step), calls.Z.shape
-    (5, 30, (2, 5))
+    (5, 28, (2, 5))
     """
 
     def __init__(self, case: Case, network: hm.Network) -> None:
@@ -100,21 +100,20 @@ class CallsAlone:
     # ---- the loss ----------------------------------------------------------------------------------------------------
 
     def _cross_entropy(self) -> Iterator[Call]:
-        N = self.case.batch
+        K, N = self.Z.shape
         P = self.dZ = np.empty_like(self.Z)
-        largest, total, own, mean = *(np.empty(N, P.dtype) for _ in range(3)), self.number(1 / N)
+        classes, samples = np.ones(K, P.dtype), np.ones(N, P.dtype)
+        total, own, mean = np.empty(N, P.dtype), np.empty(N, P.dtype), self.number(1 / N)
         place, columns = np.empty(N, np.intp), np.arange(N)
         yield np.multiply, (self.y, np.array(N), place)
         yield np.add, (place, columns, place)
-        yield np.maximum.reduce, (self.Z, 0, None, largest)
-        yield np.subtract, (self.Z, largest, P)
-        yield P.take, (place, None, own, "clip")
-        yield np.exp, (P, P)
-        yield np.add.reduce, (P, 0, None, total)
+        yield self.Z.take, (place, None, own, "clip")
+        yield np.exp, (self.Z, P)
+        yield classes.dot, (P, total)
         yield np.divide, (P, total, P)
         yield np.log, (total, total)
         yield np.subtract, (total, own, total)
-        yield np.add.reduce, (total, 0, None, self.loss)
+        yield samples.dot, (total, self.loss)
         yield P.take, (place, None, own, "clip")
         yield np.subtract, (own, self.number(1), own)
         yield P.put, (place, own)

@@ -92,7 +92,9 @@ class Case:
         return X, rng.standard_normal((self.batch, self.sizes[-1])).astype(self.dtype)
 
     def network(self) -> hm.MLP:
-        return hm.MLP(self.sizes, activation=self.activation, rng=0, dtype=self.dtype)
+        # He's weights, as with smaller ones the gradient of a deep network vanishes, and a step could not be compared.
+        options = dict(activation=self.activation, weight_init="kaiming_uniform", rng=0, dtype=self.dtype)
+        return hm.MLP(self.sizes, **options)
 
     @property
     def sides(self) -> dict[str, type]:

@@ -13,7 +13,7 @@ from handmade._steps import BLOCK
 
 from .calls import Call, CallsAlone
 from .cases import Case
-from .peers import jax_forward
+from .peers import functional_gradient, jax_forward
 from .sides import CALLS, OURS, Disagreement, Side, Unable, has_compiler
 
 __all__ = ["JOBS", "Epoch", "GradientCheck", "Perceptron"]
@@ -148,12 +148,12 @@ class TorchLoop(Side):
         X, y = job.data()
         self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
         self.optimizer = torch.optim.SGD(self.module.parameters(), lr=job.lr, momentum=job.momentum, fused=True)
-        self.objective = lambda X, y: torch.nn.functional.cross_entropy(self.module(X), y)
 
     def epoch(self, order) -> None:
+        cross_entropy = self.torch.nn.functional.cross_entropy
         for rows in order.split(self.job.batch):
             self.optimizer.zero_grad(set_to_none=True)
-            self.objective(self.X[rows], self.y[rows]).backward()
+            cross_entropy(self.module(self.X[rows]), self.y[rows]).backward()
             self.optimizer.step()
 
     def work(self) -> None:
@@ -165,14 +165,30 @@ class TorchLoop(Side):
 
 
 class CompiledLoop(TorchLoop):
-    """The same loop around a compiled module and loss."""
+    """The same loop, each step compiled into one graph."""
 
     def __init__(self, job: Epoch) -> None:
         if not has_compiler():
             raise Unable("torch.compile needs a C++ compiler")
         super().__init__(job)
         self.torch._dynamo.reset()
-        self.objective = self.torch.compile(self.objective, dynamic=False)  # once, and once for the last, short batch
+        self.parameters = [parameter.detach() for parameter in self.module.parameters()]
+        self.velocity = [self.torch.zeros_like(parameter) for parameter in self.parameters]
+        gradient = functional_gradient(self.module, self.torch.nn.functional.cross_entropy)
+
+        def step(X, y):
+            gradients, _ = gradient(self.parameters, X, y)
+            for p, v, g in zip(self.parameters, self.velocity, gradients, strict=True):
+                v.copy_(job.momentum * v + g)
+                p.copy_(p - job.lr * v)
+
+        # Once, and once more for the last, short batch.
+        self.step = self.torch.compile(step, dynamic=False, fullgraph=True)
+
+    def epoch(self, order) -> None:
+        with self.torch.no_grad():
+            for rows in order.split(self.job.batch):
+                self.step(self.X[rows], self.y[rows])
 
 
 class JaxScan(Side):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from .calls import CallsAlone
 from .cases import Case
 from .sides import CALLS, FLOOR, OURS, TORCH_FLOOR, Disagreement, Side, Unable, has_compiler
 
-__all__ = ["SIDES", "Floor", "Handmade", "check_agreement", "jax_forward"]
+__all__ = ["SIDES", "Floor", "Handmade", "check_agreement", "functional_gradient", "jax_forward"]
 
 Array = np.ndarray
 
@@ -114,7 +115,7 @@ class Torch(CaseSide):
 
 
 class TorchCompiled(Torch):
-    """torch.compile of the module with its loss, for exactly these shapes; to predict, with its weights frozen."""
+    """torch.compile of the whole step as one graph, for exactly these shapes; to predict, with the weights frozen."""
 
     def build(self, network: hm.Network) -> None:
         import torch
@@ -125,16 +126,57 @@ class TorchCompiled(Torch):
         torch._inductor.config.freezing = self.case.work == "predict"
         super().build(network)
         self.inference = torch.no_grad  # with inference_mode nothing is frozen
-        eager, objective = self.module, self.objective
-        self.forward = torch.compile(eager, dynamic=False)
-        self.objective_of = torch.compile(lambda X, y: objective(eager(X), y), dynamic=False)
+        self.forward = torch.compile(self.module, dynamic=False)
+        self.parameters = [parameter.detach() for parameter in self.module.parameters()]
+        self.state = _torch_state(self.case, torch, self.parameters)
+        step = _torch_step(self.case, functional_gradient(self.module, self.objective))
+        self.update = torch.compile(step, dynamic=False, fullgraph=True)
 
     def step(self):
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self.objective_of(*self.tensors)
-        loss.backward()
-        self.optimizer.step()
-        self.loss = loss.detach()
+        with self.inference():
+            self.loss = self.update(self.parameters, self.state, *self.tensors)
+
+
+def functional_gradient(module, objective):
+    """The gradients and the loss as a function of the parameters, the inputs and the targets."""
+    from torch.func import functional_call, grad_and_value
+
+    names = [name for name, _ in module.named_parameters()]
+
+    def loss(parameters, X, y):
+        return objective(functional_call(module, dict(zip(names, parameters, strict=True)), (X,)), y)
+
+    return grad_and_value(loss)
+
+
+def _torch_step(case: Case, gradient):
+    """Forward, backward and update: what is compiled into one graph. It returns the loss."""
+
+    def sgd(parameters, state, X, y):
+        gradients, loss = gradient(parameters, X, y)
+        for p, g in zip(parameters, gradients, strict=True):
+            p.copy_(p - case.lr * g)
+        return loss
+
+    def adam(parameters, state, X, y):
+        t, ms, vs = state
+        gradients, loss = gradient(parameters, X, y)
+        t += 1
+        root, scale = (1 - 0.999**t).sqrt(), case.lr / (1 - 0.9**t)
+        for p, g, m, v in zip(parameters, gradients, ms, vs, strict=True):
+            m.copy_(0.9 * m + 0.1 * g)
+            v.copy_(0.999 * v + 0.001 * g * g)
+            p.copy_(p - scale * m / (v.sqrt() / root + 1e-8))
+        return loss
+
+    return {"SGD": sgd, "Adam": adam}[case.optimizer]
+
+
+def _torch_state(case: Case, torch, parameters):
+    if case.optimizer == "SGD":
+        return ()
+    zeros = [[torch.zeros_like(parameter) for parameter in parameters] for _ in range(2)]
+    return torch.zeros((), dtype=parameters[0].dtype), *zeros
 
 
 class Jax(CaseSide):
@@ -153,14 +195,14 @@ class Jax(CaseSide):
         self.parameters = [(jax.numpy.array(W.T), jax.numpy.array(b)) for W, b in pairs]
         self.state = _jax_state(self.case, jax, self.parameters)
         forward = jax_forward(self.case.activation, jax)
-        self.forward = jax.jit(forward)
+        self.forward = jax.jit(partial(forward, self.parameters))  # to predict, the weights are constants
         self.update = jax.jit(_jax_step(self.case, jax, forward), donate_argnums=(0, 1))
 
     def step(self):
         self.parameters, self.state, self.loss = self.update(self.parameters, self.state, *self.arrays)
 
     def predict(self):
-        self.output = self.forward(self.parameters, self.arrays[0])
+        self.output = self.forward(self.arrays[0])
         return self.output
 
     def wait(self) -> None:
@@ -281,7 +323,7 @@ class ScikitLearn(CaseSide):
 
 
 class OnnxRuntime(CaseSide):
-    """Prediction from a graph of Gemm and activation nodes, fully optimized, on all cores."""
+    """Prediction from a graph of Gemm and activation nodes, fully optimized, on all cores, bound to its arrays."""
 
     packages = ("onnxruntime", "onnx")
 
@@ -294,11 +336,14 @@ class OnnxRuntime(CaseSide):
         options.log_severity_level = 3
         model = _onnx_model(self.case, network)
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self.feed = {"X": self.X}
-        self.wanted = ["Z"]
+        self.output = np.empty((self.case.batch, self.case.sizes[-1]), self.case.dtype)
+        self.binding = self.session.io_binding()
+        self.binding.bind_cpu_input("X", self.X)
+        self.binding.bind_output("Z", "cpu", 0, self.output.dtype, self.output.shape, self.output.ctypes.data)
 
     def predict(self) -> Array:
-        return self.session.run(self.wanted, self.feed)[0]
+        self.session.run_with_iobinding(self.binding)
+        return self.output
 
 
 def _onnx_model(case: Case, network: hm.Network) -> bytes:
@@ -412,8 +457,8 @@ SIDES: dict[str, type[CaseSide]] = {
 def check_agreement(case: Case, name: str, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> None:
     """Raise unless a side has computed what handmade computes: the loss, every parameter after a step, the outputs.
 
-    Parameters after a step are compared entry by entry, each difference weighted by its gradient: where a gradient is
-    nothing but rounding, Adam makes a whole step of it, in a direction of its own.
+    Parameters after a step are compared block by block and entry by entry, each difference weighted by its gradient:
+    where a gradient is nothing but rounding, Adam makes a whole step of it, in a direction of its own.
 
     Raises
     ------
@@ -428,8 +473,14 @@ def check_agreement(case: Case, name: str, theirs: Mapping[str, Array], ours: Ma
         return
     if not abs(theirs["loss"] - ours["loss"]) <= case.tolerance * abs(ours["loss"]):
         raise Disagreement(f"{name}, {case.title}: loss {theirs['loss']}, handmade's {ours['loss']}")
-    weight, change = np.abs(ours["gradient"]), ours["theta"] - ours["before"]
-    apart, moved = weight @ np.abs(theirs["theta"] - ours["theta"]), weight @ np.abs(change)
-    rounding = float(np.finfo(case.dtype).eps) * (weight @ np.abs(ours["before"]))  # both have stored their theta
-    if not apart <= case.tolerance * moved + rounding:
-        raise Disagreement(f"{name}, {case.title}: the step differs by {apart / moved:.1g} of itself")
+    network, eps = case.network(), float(np.finfo(case.dtype).eps)
+    after = network.blocks(theirs["theta"])
+    theta, before, gradient = (network.blocks(ours[key]) for key in ("theta", "before", "gradient"))
+    for block, weight in gradient.items():
+        weight = np.abs(weight)
+        apart, moved, stored = (
+            float(np.sum(weight * np.abs(array)))
+            for array in (after[block] - theta[block], theta[block] - before[block], before[block])
+        )
+        if not apart <= case.tolerance * moved + eps * stored:  # both have rounded the parameters that they store
+            raise Disagreement(f"{name}, {case.title}: the step of {block} differs by {apart / moved:.1g} of itself")

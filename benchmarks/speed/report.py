@@ -154,10 +154,14 @@ def _doubts(results: dict[str, Any]) -> list[Section]:
         found.append("There is one core: no side can show what it does with two.")
     if results["load"] > cores / 2:
         found.append(f"When it began the machine had a load of {results['load']:.1f} on {cores} cores.")
-    own = [Timing(tuple(cell["seconds"][OURS])) for cell in results["cells"].values() if OURS in cell["seconds"]]
-    wide = sum(max(timing.rounds) > WIDE * min(timing.rounds) for timing in own)
-    if wide > len(own) / 10:
-        found.append(f"In {wide} of {len(own)} cells handmade's own rounds differ by more than half.")
+    if results.get("environment"):
+        given = ", ".join(f"{name}={value}" for name, value in results["environment"].items())
+        found.append(f"{given} is set: not every side has the threads that it takes by itself.")
+    cells = results["cells"].values()
+    wide = [cell["title"] for cell in cells if max(cell["seconds"][OURS]) > WIDE * min(cell["seconds"][OURS])]
+    if wide:
+        found.append(f"In {len(wide)} of {len(cells)} cells handmade's own rounds differ by more than half: "
+                     f"{'; '.join(wide)}.")  # fmt: skip
     if results["quick"]:
         found.append("It was a quick run, of few cells and short rounds.")
     if results.get("interrupted"):
