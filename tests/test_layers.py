@@ -693,3 +693,14 @@ def test_a_shallow_copy_remembers_for_itself(layer):
     expected = layer.backward(dH).copy()
     copy.copy(layer).forward(2 * X, training=True)
     np.testing.assert_array_equal(layer.backward(dH), expected)
+
+
+def test_what_a_pass_works_in_is_made_anew_only_for_another_array(monkeypatch):
+    bound, bind, cut = [], Dense._bind, Memory._cut
+    monkeypatch.setattr(Dense, "_bind", lambda self, X: bound.append(X) or bind(self, X))
+    monkeypatch.setattr(Memory, "_cut", lambda self, name, *how: bound.append(name) or cut(self, name, *how))
+    layers, X = Sequential([Dense(3, 2, rng=0), Activation("tanh")]), numbers((4, 3))
+    for _ in range(2):
+        H = layers.forward(X)
+        layers.backward(H)
+    assert [what if isinstance(what, str) else "X" for what in bound] == ["X", "A", "ones", "H", "dA", "dX"]

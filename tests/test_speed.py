@@ -475,3 +475,5 @@ def test_cells_in_which_handmade_is_behind_come_first_the_worst_at_the_top(tmp_p
     section = text.partition("## Where handmade is behind")[2].partition("\n## ")[0]
     assert "In 2 of 3 cells some peer is faster" in section
     assert section.index("| b |") < section.index("| a |") and "| c |" not in section
+    report.write(results(cells[2:]), tmp_path)
+    assert "In 0 of 1 cells some peer is faster" in (tmp_path / "report.md").read_text()

@@ -25,7 +25,7 @@ from .sides import OURS, Bench, Unable, why_missing
 
 HERE = Path(__file__).parent
 BLOCK, ROUNDS = 0.2, 3  # seconds that a side has at a time, and how often
-QUICK = 7  # cells, evenly out of the grid
+QUICK = 5  # cells, evenly out of the grid
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -156,7 +156,7 @@ def _memory(quick: bool) -> list[tuple[str, Any]]:
         found["import"] = memory.import_ratio()
 
     def mapped(found: dict) -> None:
-        size = 10**8 if quick else 10**10
+        size = 3 * 10**7 if quick else 10**10
         found["memmap"] = size, memory.memmap_growth(size)
 
     def along(name: str, case: Case, found: dict) -> None:

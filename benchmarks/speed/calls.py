@@ -2,8 +2,8 @@
 
 Every array, view and number is made before; what is timed is one list of calls. There is no layer, no check, no
 memory of what came before, and each formula is the cheapest that the comparison of results lets pass: the textbook's
-softmax and sigmoid in the network's own dtype, moments of Adam without the factors 1 - beta. A library that makes
-these calls takes at least as long. Where a peer needs less, it cannot be ahead of it.
+sigmoid and softmax in the network's own dtype, without a shift, moments of Adam without the factors 1 - beta. A
+library that makes these calls takes at least as long. Where a peer needs less, it cannot be ahead of it.
 """
 
 from __future__ import annotations

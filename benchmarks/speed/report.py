@@ -76,7 +76,7 @@ def _sections(results: dict[str, Any]) -> list[Section]:
     behind = sorted(filter(_is_behind, networks), key=_worst)
     machine = ", ".join(f"{key} {value}" for key, value in results["machine"].items() if value is not None)
     errors = [[name, text] for cell in cells for name, text in cell["errors"].items()]
-    return [
+    sections = [
         Section(
             "Speed and memory beside the peers",
             f"{machine}. {len(cells)} cells in {results.get('minutes', 0):.0f} minutes. A number in a table is how "
@@ -85,19 +85,20 @@ def _sections(results: dict[str, Any]) -> list[Section]:
             "itself; in brackets the smallest and the largest of one round. Before a side is timed, its results are "
             "compared with handmade's. scikit-learn's prediction ends with a softmax, the others with the logits. "
             "handmade's calls are those of NumPy that the work consists of, in one list, each array made before and "
-            "nothing checked: what makes them is no faster. Its products are the matrix products among them. Of "
-            "both the fastest round counts.",
+            "nothing checked: but for noise, what makes them is no faster. Its products are the matrix products among "
+            "them. Of both the fastest round counts.",
         ),
         *_doubts(results),
         Section("In short", "The median over the cells, the smallest and the largest.", *_summary(networks, jobs)),
-        Section("Where handmade is behind", _behind_text(networks, behind), *_table(behind)),
+        Section("Where handmade is behind", _behind_text(networks, behind), *(_table(behind) if behind else ())),
         Section("Targets", count_met(targets) + ".", ("target", "measured", "met"), _target_rows(targets)),
         *(Section(title, "", *_table(_chosen(networks, kind, optimizer))) for title, kind, optimizer in TABLES),
         Section("More widths, depths and batches", "Drawn, but not counted among the cells above.", *_table(along)),
         Section("Whole jobs", "", *_table(jobs, ("torch", "torch.compile", "JAX", "scikit-learn", "loop"))),
         *_memory_sections(results["memory"]),
-        *([Section("Disagreements", "Not timed.", ("side", "what"), errors)] if errors else []),
+        Section("Lost", "Not timed, for computing something else, or for an error.", ("side", "what"), errors),
     ]  # fmt: skip
+    return [section for section in sections if section.rows or not section.header]
 
 
 def _summary(networks: list[Cell], jobs: list[Cell]) -> tuple[tuple[str, ...], Rows]:
