@@ -299,6 +299,9 @@ class Here:
     def call(self, method, *arguments):
         return getattr(self.held, method)(*arguments)
 
+    def begin(self, method, *arguments):
+        return partial(self.call, method, *arguments)
+
     def __enter__(self):
         return self
 

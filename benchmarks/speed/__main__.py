@@ -122,10 +122,12 @@ def _cell(piece: Any, benches: dict[str, Process], quick: bool) -> dict[str, Any
         cell["errors"][name] = str(error)
         print(f"not timed: {name}, {piece.title}: {error}", file=sys.stderr)
 
-    sides, ours = {}, benches[OURS].call("prepare", piece)
+    # All at once, as most of the time goes into compiling; nothing is timed before the last is ready.
+    prepared = {name: process.begin("prepare", piece) for name, process in benches.items()}
+    sides, ours = {}, prepared[OURS]()
     for name, process in benches.items():
         try:
-            theirs = process.call("prepare", piece) if name != OURS else ours
+            theirs = ours if name == OURS else prepared[name]()
             if theirs:  # the floor computes nothing that could be compared
                 piece.check(name, theirs, ours)
         except Unable:

@@ -14,6 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,8 +96,16 @@ class Process:
 
     def call(self, method: str, *arguments):
         """Call a method there; what it returns, or raises, comes back."""
-        try:
+        return self.begin(method, *arguments)()
+
+    def begin(self, method: str, *arguments) -> Callable[[], Any]:
+        """Begin to call a method there; what is returned waits for it and gives what `call` gives."""
+        with suppress(OSError):  # it has ended, as the answer will say
             self._pipe.send((method, arguments))
+        return self._answer
+
+    def _answer(self):
+        try:
             succeeded, answer = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join()
