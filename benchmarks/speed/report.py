@@ -299,6 +299,7 @@ def _figure(results: dict[str, Any]) -> str:
 
     matplotlib.use("svg")
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     held = results["memory"].get("curves", {})
     figure = Figure(figsize=(13, 7.5), layout="constrained")
@@ -317,6 +318,8 @@ def _figure(results: dict[str, Any]) -> str:
             axes[row, column].set_xticks(along, [f"{value:,}" for value in along])
             axes[row, column].minorticks_off()
             axes[row, column].grid(alpha=0.3)
+        axes[1, column].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # powers of ten would leave a single tick
+        axes[1, column].yaxis.set_major_formatter("{x:.0f}")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(COLORS))
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
