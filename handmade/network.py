@@ -305,11 +305,13 @@ class Network(Sequential):
         return X
 
     def _check_shape(self, X: Array) -> None:
-        if X.ndim != 2 or X.shape[1] != (self.in_features or X.shape[1]) or len(X) == 0:
-            width = self.in_features or "features"
-            hint = "; a single sample x is x[np.newaxis, :]" if X.shape == (self.in_features,) else ""
-            raise ValueError(f"X: expected shape (N, {width}) with N at least 1, got {X.shape}{hint}")
-        self.width_after(X.shape[1])  # raises, where a layer further up takes another width
+        """Raise, unless no layer says how wide X has to be, and all can take it as it is."""
+        if not self.in_features and X.ndim == 2 and len(X) > 0:
+            self.width_after(X.shape[1])  # raises, where a layer further up takes another width
+            return
+        width = self.in_features or "features"
+        hint = "; a single sample x is x[np.newaxis, :]" if X.shape == (self.in_features,) else ""
+        raise ValueError(f"X: expected shape (N, {width}) with N at least 1, got {X.shape}{hint}")
 
     # ---- theta -----------------------------------------------------------------------------------------------------
 

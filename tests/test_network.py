@@ -1040,3 +1040,8 @@ def test_an_error_begins_with_the_argument_that_is_wrong(call, error, words):
     network.forward(inputs())
     with pytest.raises(error, match=words):
         call(network)
+
+
+def test_a_network_of_any_width_wants_a_sample_too():
+    with pytest.raises(ValueError, match=r"X: expected shape \(N, features\) with N at least 1, got \(0, 3\)"):
+        Network([Activation("relu")]).predict(np.empty((0, 3)))

@@ -140,7 +140,7 @@ def test_every_side_that_is_installed_computes_what_handmade_computes(piece, exp
 
 
 MIDDLE = [case for case in GRID if case.work == "step" and case.parameter_count < 300_000]
-DEEP = [case for case in (*GRID, *curves()["depth"]) if case.work == "step" and len(case.sizes) > 8]
+DEEP = [case for case in dict.fromkeys([*GRID, *curves()["depth"]]) if case.work == "step" and len(case.sizes) > 8]
 
 
 @pytest.mark.parametrize("case", MIDDLE, ids=lambda case: case.title)
