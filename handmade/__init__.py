@@ -52,12 +52,12 @@ from .training import EarlyStopping, History, fit
 
 if TYPE_CHECKING:
     from . import plots
-    from ._network_loss import NetworkLoss
     from .chain_rule import Trace, trace
+    from .checking.diagnosis import Diagnosis, diagnose_gradient
+    from .checking.differences import StepSweep, numerical_gradient, step_sweep
+    from .checking.gradients import GradientCheck, check_gradient
+    from .checking.network_loss import NetworkLoss
     from .configuration import show_config
-    from .diagnosis import Diagnosis, diagnose_gradient
-    from .differences import StepSweep, numerical_gradient, step_sweep
-    from .gradients import GradientCheck, check_gradient
 
 __version__ = "0.1.0"
 
@@ -136,26 +136,27 @@ __all__ = [
     "train_test_split",
 ]
 
-# Where the names of these modules are: imported when they are first asked for, as training and serving never do.
-_LATER = {
+# Names that are imported when they are first asked for: training and serving never need them.
+_LAZY = {
     "plots": ("plots",),
-    "_network_loss": ("NetworkLoss",),
     "chain_rule": ("Trace", "trace"),
     "configuration": ("show_config",),
-    "diagnosis": ("Diagnosis", "diagnose_gradient"),
-    "differences": ("StepSweep", "numerical_gradient", "step_sweep"),
-    "gradients": ("GradientCheck", "check_gradient"),
-    "mistakes": (),
-    "walk": (),
+    "checking": (),
+    "checking.network_loss": ("NetworkLoss",),
+    "checking.diagnosis": ("Diagnosis", "diagnose_gradient"),
+    "checking.differences": ("StepSweep", "numerical_gradient", "step_sweep"),
+    "checking.gradients": ("GradientCheck", "check_gradient"),
 }
 
+if not TYPE_CHECKING:  # a type checker would take __getattr__ as a promise that every name exists
 
-def __getattr__(name: str):
-    for module, names in _LATER.items():
-        if name in names or name == module:
-            found = import_module(f".{module}", __name__)
-            return globals().setdefault(name, found if name == module else getattr(found, name))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str):
+        """Import a lazy name, or raise AttributeError."""
+        for module, names in _LAZY.items():
+            if name in names or name == module:
+                found = import_module(f".{module}", __name__)
+                return globals().setdefault(name, found if name == module else getattr(found, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

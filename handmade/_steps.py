@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._resumable import Resumable
+from ._state import Resumable
 from ._validation import check_count
 
 BLOCK = 32768  # elements, so few that all the arrays of one update stay in the cache

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +14,7 @@ Array = np.ndarray
 INTEGER = int, np.integer
 
 
-def floating(A, name: str = "A") -> Array:
+def as_floating(A, name: str = "A") -> Array:
     """Give ``A`` as a floating-point array, or say why that is impossible.
 
     Integers become float64; float32, float64 and complex128 stay as they are.
@@ -22,7 +26,7 @@ def floating(A, name: str = "A") -> Array:
 
     Examples
     --------
-    >>> floating([1, 2])
+    >>> as_floating([1, 2])
     array([1., 2.])
     """
     if type(A) is np.ndarray and A.dtype.kind in "fc":
@@ -35,14 +39,14 @@ def floating(A, name: str = "A") -> Array:
     raise TypeError(f"{name}: expected an array of numbers, got dtype {A.dtype}; convert it with {name}.astype(float)")
 
 
-def within(A: Array, limit: float) -> bool:
+def all_within(A: Array, limit: float) -> bool:
     """Whether all entries are from -limit to limit, which no NaN is; of complex ones, the real parts.
 
     Where the sum of squares, one quick pass, does not tell, the largest and the smallest entry do.
 
     Examples
     --------
-    >>> within(np.array([3.0, -4.0]), 4.0), within(np.array([3.0, -4.0]), 3.9)
+    >>> all_within(np.array([3.0, -4.0]), 4.0), all_within(np.array([3.0, -4.0]), 3.9)
     (True, False)
     """
     if A.flags.forc:
@@ -67,7 +71,7 @@ def check_finite(A: Array, name: str, first_row: int = 0) -> None:
         ...
     ValueError: X: expected finite numbers, got nan at index (100, 1)
     """
-    if within(A, sys.float_info.max):
+    if all_within(A, sys.float_info.max):
         return
     index = tuple(np.argwhere(~np.isfinite(A))[0].tolist())
     where = (index[0] + first_row, *index[1:]) if index else index
@@ -119,3 +123,33 @@ def check_dtype(dtype) -> np.dtype:
     if dtype is None or known is None or known not in (np.dtype(np.float64), np.dtype(np.float32)):
         raise TypeError(f"dtype: expected float64 or float32, got {known or repr(dtype)}")
     return known
+
+
+def number(expected: str, accepts: Callable[[Any], bool]) -> Callable[[Any, str], float]:
+    """Make a check(value, name) that returns value as a float, or raises saying what was expected."""
+
+    def check(value: Any, name: str) -> float:
+        # To Python a bool is a number; here it is an argument in the wrong place.
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"{name}: expected {expected}, got {value!r} of type {type(value).__name__}")
+        if not accepts(value):
+            raise ValueError(f"{name}: expected {expected}, got {value!r}")
+        return float(value)
+
+    return check
+
+
+finite = number("a finite number", math.isfinite)
+nonnegative = number("a finite number >= 0", lambda x: 0 <= x < math.inf)
+positive = number("a finite number > 0", lambda x: 0 < x < math.inf)
+nonnegative_or_infinite = number("a number >= 0", lambda x: x >= 0)
+positive_or_infinite = number("a number > 0", lambda x: x > 0)
+up_to_one = number("a number in [0, 1]", lambda x: 0 <= x <= 1)
+below_one = number("a number in [0, 1)", lambda x: 0 <= x < 1)
+
+
+def check_bool(value: Any, name: str) -> bool:
+    """Return value, or raise where it is not a bool."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return value

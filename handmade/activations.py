@@ -22,8 +22,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._resumable import positive
-from ._validation import floating
+from ._validation import as_floating, positive
 
 __all__ = [
     "identity",
@@ -64,7 +63,7 @@ def identity(A, out=None) -> Array:
     >>> identity(np.array([-1.0, 2.0]))
     array([-1.,  2.])
     """
-    return np.positive(floating(A), out=out)
+    return np.positive(as_floating(A), out=out)
 
 
 def identity_backward(dH, H, out=None) -> Array:
@@ -134,7 +133,7 @@ def sigmoid(A, out=None) -> Array:
     >>> sigmoid(np.array([0.0, -710.0, 1e4]))
     array([5.00000000e-001, 4.47628623e-309, 1.00000000e+000])
     """
-    A = floating(A)
+    A = as_floating(A)
     E = _exp_of_minus_magnitude(A)
     numerator = np.maximum(E, A >= ZERO)  # 1 / (1 + e), and e / (1 + e) for a below 0
     E += ONE
@@ -165,7 +164,7 @@ def sigmoid_backward(dH, A, out=None) -> Array:
     >>> sigmoid_backward(np.ones(2), np.array([0.0, 50.0]))
     array([2.50000000e-01, 1.92874985e-22])
     """
-    return np.multiply(dH, _sigmoid_slope(_exp_of_minus_magnitude(floating(A))), out=out)
+    return np.multiply(dH, _sigmoid_slope(_exp_of_minus_magnitude(as_floating(A))), out=out)
 
 
 def tanh(A, out=None) -> Array:
@@ -176,7 +175,7 @@ def tanh(A, out=None) -> Array:
     >>> tanh(np.array([0.0, 0.5]))
     array([0.        , 0.46211716])
     """
-    return np.tanh(floating(A), out=out)
+    return np.tanh(as_floating(A), out=out)
 
 
 def tanh_backward(dH, A, out=None) -> Array:
@@ -187,7 +186,7 @@ def tanh_backward(dH, A, out=None) -> Array:
     >>> tanh_backward(np.ones(2), np.array([0.0, 30.0]))
     array([1.00000000e+00, 3.50260431e-26])
     """
-    slope = _sigmoid_slope(_exp_of_minus_magnitude(_times(2.0, floating(A))))
+    slope = _sigmoid_slope(_exp_of_minus_magnitude(_times(2.0, as_floating(A))))
     slope *= 4
     return np.multiply(dH, slope, out=out)
 
@@ -200,7 +199,7 @@ def relu(A, out=None) -> Array:
     >>> relu(np.array([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    return np.maximum(floating(A), ZERO, out=out)
+    return np.maximum(as_floating(A), ZERO, out=out)
 
 
 def relu_backward(dH, H, out=None) -> Array:
@@ -224,7 +223,7 @@ def leaky_relu(A, negative_slope: float = 0.01, out=None) -> Array:
     >>> leaky_relu(np.array([-1.0, 2.0]), negative_slope=0.1)
     array([-0.1,  2. ])
     """
-    A = floating(A)
+    A = as_floating(A)
     return np.positive(np.where(A > 0, A, float(negative_slope) * A), out=out)
 
 
@@ -236,7 +235,7 @@ def leaky_relu_backward(dH, A, negative_slope: float = 0.01, out=None) -> Array:
     >>> leaky_relu_backward(np.array([5.0, 5.0]), np.array([-1.0, 2.0]), negative_slope=0.1)
     array([0.5, 5. ])
     """
-    return np.positive(np.where(floating(A) > 0, dH, float(negative_slope) * dH), out=out)
+    return np.positive(np.where(as_floating(A) > 0, dH, float(negative_slope) * dH), out=out)
 
 
 def elu(A, alpha: float = 1.0, out=None) -> Array:
@@ -247,7 +246,7 @@ def elu(A, alpha: float = 1.0, out=None) -> Array:
     >>> elu(np.array([-1.0, 2.0]))
     array([-0.63212056,  2.        ])
     """
-    A = floating(A)
+    A = as_floating(A)
     return np.positive(np.where(A > 0, A, float(alpha) * np.expm1(np.minimum(A, 0))), out=out)
 
 
@@ -259,7 +258,7 @@ def elu_backward(dH, A, alpha: float = 1.0, out=None) -> Array:
     >>> elu_backward(np.ones(2), np.array([-100.0, 2.0]))
     array([3.72007598e-44, 1.00000000e+00])
     """
-    A = floating(A)
+    A = as_floating(A)
     return np.multiply(dH, np.where(A > 0, 1, float(alpha) * np.exp(np.minimum(A, 0))).astype(A.dtype), out=out)
 
 
@@ -390,7 +389,7 @@ def gelu(A, approximate: str = "none", out=None) -> Array:
     array([ 8.41191991e-01, -1.20409235e-37])
     """
     _check_approximate(approximate)
-    A = floating(A)
+    A = as_floating(A)
     X = np.minimum(np.maximum(A, -A), _NORMAL_TAIL_ENDS)
     if approximate == "none":
         E, beyond = _normal_density(X)
@@ -412,7 +411,7 @@ def gelu_backward(dH, A, approximate: str = "none", out=None) -> Array:
     array([0.5       , 1.08331547])
     """
     _check_approximate(approximate)
-    A = floating(A)
+    A = as_floating(A)
     X = np.minimum(np.maximum(A, -A), _NORMAL_TAIL_ENDS)
     slope = _gelu_slope_below(X) if approximate == "none" else _gelu_tanh_slope_below(X)
     return np.multiply(dH, np.where(A >= 0, 1 - slope, slope), out=out)
@@ -453,7 +452,7 @@ def silu(A, out=None) -> Array:
     >>> silu(np.array([0.0, 1.0]))
     array([0.        , 0.73105858])
     """
-    A = floating(A)
+    A = as_floating(A)
     D, E, beyond = _exp_in_two(_minus_magnitude(A))
     return np.add(np.maximum(A, 0), D * (E / (1 + E)) * beyond, out=out)
 
@@ -466,7 +465,7 @@ def silu_backward(dH, A, out=None) -> Array:
     >>> silu_backward(np.ones(2), np.array([0.0, 1.0]))
     array([0.5       , 0.92767051])
     """
-    A = floating(A)
+    A = as_floating(A)
     D, E, beyond = _exp_in_two(_minus_magnitude(A))
     s = E / (1 + E)
     d, rest = _from_root(D, _SILU_ROOT)
@@ -487,7 +486,7 @@ def softplus(A, beta: float = 1.0, out=None) -> Array:
     >>> softplus(np.array([0.0, -50.0, 1000.0]))
     array([6.93147181e-01, 1.92874985e-22, 1.00000000e+03])
     """
-    A = floating(A)
+    A = as_floating(A)
     E = _exp_of_minus_magnitude(_times(positive(beta, "beta"), A))
     np.log1p(E, out=E)
     E /= float(beta)
@@ -502,7 +501,7 @@ def softplus_backward(dH, A, beta: float = 1.0, out=None) -> Array:
     >>> softplus_backward(np.ones(2), np.array([0.0, 1.0]))
     array([0.5       , 0.73105858])
     """
-    return np.multiply(dH, sigmoid(_times(positive(beta, "beta"), floating(A))), out=out)
+    return np.multiply(dH, sigmoid(_times(positive(beta, "beta"), as_floating(A))), out=out)
 
 
 def softmax(A, dim: int = -1, out=None) -> Array:
@@ -528,7 +527,7 @@ def softmax(A, dim: int = -1, out=None) -> Array:
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    A = floating(A)
+    A = as_floating(A)
     _, E = exp_below_the_largest(A, dim)
     return np.divide(E, E.sum(axis=dim, keepdims=True), out=np.empty_like(A) if out is None else out)
 
@@ -646,7 +645,7 @@ def log_softmax(A, dim: int = -1, out=None) -> Array:
     >>> log_softmax(np.array([0.0, -50.0]))
     array([-1.92874985e-22, -5.00000000e+01])
     """
-    A = floating(A)
+    A = as_floating(A)
     Z = np.moveaxis(A, dim, -1)
     D, _, others, _ = log_sum_parts(Z.reshape(-1, Z.shape[-1]))
     D -= np.log1p(others)
@@ -664,7 +663,7 @@ def log_softmax_backward(dH, A, dim: int = -1, out=None) -> Array:
     >>> log_softmax_backward(np.array([1.0, 0.0]), np.log([0.25, 0.75]))
     array([ 0.75, -0.75])
     """
-    A = floating(A)
+    A = as_floating(A)
     Z, U = np.moveaxis(A, dim, -1), np.moveaxis(dH, dim, -1)
     P, complement = softmax_and_complement(*log_sum_parts(Z.reshape(-1, Z.shape[-1]))[1:])
     with np.errstate(invalid="ignore"):  # of infinite logits there is no number

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ._resumable import Resumable, nonnegative, nonnegative_or_infinite, positive, positive_or_infinite
+from ._state import Resumable
 from ._steps import Elementwise, Step, check_array
+from ._validation import nonnegative, nonnegative_or_infinite, positive, positive_or_infinite
 
 __all__ = ["L1", "Chain", "ClipGradNorm", "ClipGradValue", "MaxNorm", "clip_grad_norm_", "clip_grad_value_"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._validation import floating
+from ._validation import as_floating
 from .losses import between_zero_and_one
 
 __all__ = ["information", "entropy", "kl_divergence"]
@@ -17,7 +17,7 @@ Array = np.ndarray
 
 
 def _probabilities(p, name: str) -> Array:
-    p = floating(p, name)
+    p = as_floating(p, name)
     if p.size == 0:
         raise ValueError(f"{name}: expected probabilities, got an empty array of shape {p.shape}")
     between_zero_and_one(p, name)

@@ -24,8 +24,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ._resumable import flag, up_to_one
-from ._validation import check_count, check_dtype
+from ._validation import check_bool, check_count, check_dtype, up_to_one
 from .activations import ACTIVATIONS
 from .initializers import Initializer, find_initializer
 
@@ -220,7 +219,7 @@ class Dense(Layer):
         dtype = check_dtype(dtype)
         self.weight_count = O * I
         rng = np.random.default_rng(rng)
-        self.parameters = {"weight": "W", "bias": "b"} if flag(bias, "bias") else {"weight": "W"}
+        self.parameters = {"weight": "W", "bias": "b"} if check_bool(bias, "bias") else {"weight": "W"}
         for name, shape, initializer in ("W", (O, I), weight_init), ("b", (O,), bias_init):
             if name in self.parameters.values():
                 value = np.asarray(find_initializer(initializer)(shape, I, O, rng), dtype)

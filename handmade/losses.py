@@ -17,8 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._resumable import positive, up_to_one
-from ._validation import check_finite, floating, within
+from ._validation import all_within, as_floating, check_finite, positive, up_to_one
 from .activations import (
     SINGLE,
     exp_below_the_largest,
@@ -77,7 +76,7 @@ def _numbers(value, name: str, like: Array) -> Array:
 
 def _elementwise(input, target) -> tuple[Array, Array]:
     """Both as arrays of one dtype and one shape: no broadcasting, which hides the (N,) against (N, 1) mistake."""
-    input = floating(input, "input")
+    input = as_floating(input, "input")
     target = _numbers(target, "target", input)
     if target.shape != input.shape:
         hint = ""
@@ -599,7 +598,7 @@ def binary_cross_entropy_with_logits_backward(
 
 def _class_rows(input) -> tuple[Array, tuple[int, ...]]:
     """Logits as (rows, K), and the shape that the rows stand for: (), (N,), or (N, d1, ...) of (N, K, d1, ...)."""
-    Z = floating(input, "input")
+    Z = as_floating(input, "input")
     if Z.size == 0 or Z.ndim == 0:
         raise ValueError(f"input: expected logits of shape (N, K) with at least one sample and class, got {Z.shape}")
     if Z.ndim == 2:
@@ -723,7 +722,7 @@ def _exponentials(Z: Array, place: Array) -> tuple[Array, Array, Array | None]:
     s is 0, as a shift would only round the logits. Where one of them is out of REACH, s is the largest of its column;
     a target's own that is then too small to divide by is taken as e^-REACH.
     """
-    if within(Z, REACH):
+    if all_within(Z, REACH):
         E = _exp_in_double(Z)
         return E, E.take(place), None
     D, E = exp_below_the_largest(Z, 0)

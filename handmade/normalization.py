@@ -9,8 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ._resumable import nonnegative, up_to_one
-from ._validation import check_count, check_dtype
+from ._validation import check_count, check_dtype, nonnegative, up_to_one
 from .layers import Layer
 
 __all__ = ["BatchNorm", "LayerNorm"]

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._resumable import below_one, finite, flag, nonnegative, up_to_one
 from ._steps import Elementwise
+from ._validation import below_one, check_bool, finite, nonnegative, up_to_one
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum1986", "RMSprop"]
 
@@ -87,7 +87,7 @@ class SGD(Elementwise):
     def _validate(self) -> None:
         self._require(nonnegative, "lr", "momentum", "weight_decay")
         self._require(finite, "dampening")
-        self._require(flag, "nesterov", "maximize")
+        self._require(check_bool, "nesterov", "maximize")
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(
                 f"nesterov: expected momentum > 0 and dampening = 0 with it, got momentum={self.momentum} "
@@ -256,7 +256,7 @@ class RMSprop(Elementwise):
     def _validate(self) -> None:
         self._require(nonnegative, "lr", "eps", "weight_decay", "momentum")
         self._require(up_to_one, "alpha")
-        self._require(flag, "centered")
+        self._require(check_bool, "centered")
 
     def _initial_state(self) -> dict[str, float | None]:
         return {
@@ -327,7 +327,7 @@ class Adam(Elementwise):
 
     def _validate(self) -> None:
         self._require(nonnegative, "lr", "eps", "weight_decay")
-        self._require(flag, "amsgrad")
+        self._require(check_bool, "amsgrad")
         if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
             raise TypeError(f"betas: expected two numbers in [0, 1), got {self.betas!r}")
         self.betas = tuple(below_one(beta, f"betas[{i}]") for i, beta in enumerate(self.betas))

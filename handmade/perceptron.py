@@ -433,9 +433,7 @@ def _blocks(X: npt.NDArray) -> Iterator[slice]:
     return (slice(start, start + rows) for start in range(0, len(X), rows))
 
 
-def _samples(
-    X: npt.ArrayLike, y: npt.ArrayLike, inputs: int | str
-) -> tuple[npt.NDArray, npt.NDArray[np.float64]]:
+def _samples(X: npt.ArrayLike, y: npt.ArrayLike, inputs: int | str) -> tuple[npt.NDArray, npt.NDArray[np.float64]]:
     X = np.asarray(X)
     if X.size == 0:
         raise ValueError(f"X: expected at least one sample and one input, got shape {X.shape}")

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._network_loss import NetworkLoss
 from ._validation import check_count, check_finite
 from .activations import sigmoid, softmax
 from .chain_rule import Trace
+from .checking.network_loss import NetworkLoss
 from .layers import Activation, Dense
 from .losses import Loss, hinge_loss, l1_loss, mse_loss, zero_one_loss
 from .network import Network

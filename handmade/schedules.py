@@ -18,8 +18,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
-from ._resumable import Resumable, below_one, flag, nonnegative, number, positive, up_to_one
-from ._validation import check_count
+from ._state import Resumable
+from ._validation import below_one, check_bool, check_count, nonnegative, number, positive, up_to_one
 
 above_zero_up_to_one = number("a number in (0, 1]", lambda x: 0 < x <= 1)
 any_number = number("a number", lambda x: True)
@@ -333,7 +333,7 @@ class OneCycleLR(LRScheduler):
         self._require(positive, "div_factor", "final_div_factor")
         self._require(up_to_one, "pct_start")
         self._require(below_one, "base_momentum", "max_momentum")
-        self._require(flag, "cycle_momentum", "three_phase")
+        self._require(check_bool, "cycle_momentum", "three_phase")
         self._require_one_of("anneal_strategy", "cos", "linear")
         can_cycle = hasattr(self.optimizer, "betas") or hasattr(self.optimizer, "momentum")
         if self.cycle_momentum and not can_cycle:

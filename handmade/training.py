@@ -15,9 +15,8 @@ from numbers import Real
 
 import numpy as np
 
-from ._resumable import flag, nonnegative
 from ._steps import Step
-from ._validation import check_count, check_finite
+from ._validation import check_bool, check_count, check_finite, nonnegative
 from .losses import Loss, find_loss
 from .metrics import accuracy, r2_score, top_k_accuracy
 from .network import Network, check_finite_targets
@@ -216,7 +215,7 @@ def fit(
     optimizer = _check_optimizer(Adam() if optimizer is None else optimizer)
     check_count(epochs, "epochs")
     for name, value in ("shuffle", shuffle), ("drop_last", drop_last), ("progress", progress):
-        flag(value, name)
+        check_bool(value, name)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: expected a function of the network and the history, got {callback!r}")
     X, y = _check_data(network, X, y, loss)

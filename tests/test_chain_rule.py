@@ -87,9 +87,7 @@ def test_every_factor_of_the_slides_chain_is_right(x, y, w, b):
         for factor in parts:
             # A few roundings each; 1 - f and f - y may lose a digit of f.
             assert factor.value.item() == pytest.approx(factors[factor.name], rel=1e-13), factor.name
-        assert product.value.item() == pytest.approx(
-            math.prod(factors[factor.name] for factor in parts), rel=1e-12
-        )
+        assert product.value.item() == pytest.approx(math.prod(factors[factor.name] for factor in parts), rel=1e-12)
         if product.shared:
             shared = math.prod(factors[factor.name] for factor in product.shared)
             assert product.prefix.item() == pytest.approx(shared, rel=1e-12)

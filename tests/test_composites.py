@@ -98,9 +98,7 @@ def test_xor_with_one_hidden_unit_and_direct_connections():
     h = sigmoid(2.2 - 6.4 * X.sum(axis=1))
     assert (h > 0.5).tolist() == [True, False, False, False]
     # A dozen roundings of numbers of at most 9.4; the slope of the last sigmoid is at most 1 / 4.
-    assert_close(
-        network.predict(X)[:, 0], sigmoid(6.3 - 4.2 * X.sum(axis=1) - 9.4 * h), operations=12, scale=9.4 / 4
-    )
+    assert_close(network.predict(X)[:, 0], sigmoid(6.3 - 4.2 * X.sum(axis=1) - 9.4 * h), operations=12, scale=9.4 / 4)
     assert (network.neuron_count, network.weight_count, network.parameter_count) == (2, 5, 7)
 
 

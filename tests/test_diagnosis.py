@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import handmade as hm
-from handmade import MLP, Network, diagnose_gradient, diagnosis
-from handmade._likeness import Part, tolerance
-from handmade.diagnosis import (
+from handmade import MLP, Network, diagnose_gradient
+from handmade.checking import diagnosis
+from handmade.checking.backward_pass import Walk
+from handmade.checking.diagnosis import (
     CHANCE,
     SHARE,
     Diagnosis,
@@ -27,8 +28,8 @@ from handmade.diagnosis import (
     _of_network,
     _parts,
 )
-from handmade.mistakes import mistakes
-from handmade.walk import Walk
+from handmade.checking.mistakes import mistakes
+from handmade.checking.transforms import Part, tolerance
 from reference.twin import twin
 
 RNG = np.random.default_rng(7)

@@ -26,8 +26,8 @@ from handmade import (
     Residual,
     Sequential,
 )
-from handmade._network_loss import NetworkLoss, _row_wise
-from handmade.differences import METHODS, Neighbourhood, _best, measured_noise, numerical_gradient, step_sweep
+from handmade.checking.differences import METHODS, Neighbourhood, _best, measured_noise, numerical_gradient, step_sweep
+from handmade.checking.network_loss import NetworkLoss, _row_wise
 
 EPS = np.finfo(float).eps
 ORDERS = {"forward": 1, "central": 2, "richardson": 4}

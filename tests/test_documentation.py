@@ -18,9 +18,9 @@ import reference
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 MODULES = [
-    f"{package.__name__}.{module.name}"
+    module.name
     for package in (hm, reference)
-    for module in pkgutil.iter_modules(package.__path__)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 ]
 
 

@@ -26,9 +26,9 @@ from handmade import (
     fit,
     losses,
 )
-from handmade._network_loss import NetworkLoss
-from handmade.differences import Measurement
-from handmade.gradients import _Entries, _Judge, _summary
+from handmade.checking.differences import Measurement
+from handmade.checking.gradients import _Entries, _Judge, _summary
+from handmade.checking.network_loss import NetworkLoss
 
 LARGEST_STEP, SMALLEST_STEP = np.finfo(float).eps ** 0.2, np.finfo(float).eps ** 0.2 * 1e-4
 
@@ -44,9 +44,7 @@ ARCHITECTURES = {
     "dropout": functools.partial(MLP, [4, 5, 5, 3], activation="tanh", dropout=0.4),
     "batch norm": functools.partial(MLP, [4, 4, 3], activation="tanh", normalization="batch", bias=False),
     "layer norm": functools.partial(MLP, [4, 4, 3], activation="tanh", normalization="layer"),
-    "both": functools.partial(
-        MLP, [4, 4, 3], activation="gelu", normalization="batch", dropout=0.3, bias=False
-    ),
+    "both": functools.partial(MLP, [4, 4, 3], activation="gelu", normalization="batch", dropout=0.3, bias=False),
     "composites": lambda rng, dtype: Network(
         [
             Parallel([Dense(2, 3, rng=rng)], [Dense(2, 3, rng=rng), Activation("tanh")]),
@@ -102,9 +100,7 @@ def test_right_gradients_of_every_architecture_pass(architecture, training, dtyp
 def test_right_gradients_of_every_loss_pass(loss, weighted, dtype):
     network = build("both", dtype)
     weight = np.array([0.5, 0, 1, 2, 3, 0.25, 1]) if weighted else None
-    assert_right(
-        check_gradient(network, X, TARGETS[loss], loss=loss, sample_weight=weight), network.theta.size
-    )
+    assert_right(check_gradient(network, X, TARGETS[loss], loss=loss, sample_weight=weight), network.theta.size)
 
 
 @pytest.mark.parametrize(
@@ -191,9 +187,7 @@ def network_with(spoil, dtype=np.float64):
     return Network([*layers, Activation("tanh"), Dense(3, 3, rng=3)], dtype=dtype)
 
 
-ENTRIES = [("weight", "dW", (o, i)) for o in range(3) for i in range(5)] + [
-    ("bias", "db", (o,)) for o in range(3)
-]
+ENTRIES = [("weight", "dW", (o, i)) for o in range(3) for i in range(5)] + [("bias", "db", (o,)) for o in range(3)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -214,9 +208,7 @@ def test_one_wrong_entry_of_a_network_is_found_and_named(block, name, index, fac
     assert result.worst.name == entry
     assert [wrong.name for wrong in result.wrong] == [entry]
     error = abs(factor - 1) / max(abs(factor), 1)
-    assert result.worst.relative_error == pytest.approx(
-        error, rel=0.2
-    )  # the small entries of float32 have few digits
+    assert result.worst.relative_error == pytest.approx(error, rel=0.2)  # the small entries of float32 have few digits
     failing = [b.name for b in result.blocks if not b.passed]
     assert failing == [f"2.{block}"] or (failing == [] and dtype == np.float32)
     assert f"worst entry: {entry}: claimed " in str(result)
@@ -300,9 +292,7 @@ def test_at_a_kink_an_entry_is_undecidable_not_wrong(claimed):
     assert [(entry.name, entry.verdict) for entry in result.undecidable] == [("theta[0]", "undecidable")]
     entry = result.undecidable[0]
     assert (entry.left, entry.right) == (0, pytest.approx(1))
-    assert "undecidable: theta[0]: " in str(result) and "the slopes on its two sides are 0 and 1" in str(
-        result
-    )
+    assert "undecidable: theta[0]: " in str(result) and "the slopes on its two sides are 0 and 1" in str(result)
     assert result.worst.name == "theta[1]"
     assert (result.blocks[0].checked, result.blocks[0].size) == (1, 2)
     assert np.isnan(result.measured).tolist() == np.isnan(result.allowed).tolist() == [True, False]
@@ -388,9 +378,7 @@ def test_kinks_near_by_never_make_a_wrong_gradient_right(kinks):
         result = check_gradient(f, [x], [slope + rng.choice([-1, 1]) * error])
         verdict = result.worst.verdict
         verdicts.append(verdict)
-        if distances.min() > SMALLEST_STEP * max(
-            1, abs(x)
-        ):  # the smallest step stays on the near side of all kinks
+        if distances.min() > SMALLEST_STEP * max(1, abs(x)):  # the smallest step stays on the near side of all kinks
             assert verdict == "wrong" and not result, f"x = {x!r}, distances {distances}\n{result}"
         else:
             assert verdict != "right", f"x = {x!r}\n{result}"

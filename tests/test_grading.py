@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import handmade as hm
-from handmade._likeness import tolerance
+from handmade.checking.backward_pass import Walk
+from handmade.checking.mistakes import mistakes
+from handmade.checking.transforms import tolerance
 from handmade.grading import Grade, Item, _moved, grade
-from handmade.mistakes import mistakes
-from handmade.walk import Walk
 
 pytest_plugins = ["pytester"]
 

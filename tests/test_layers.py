@@ -56,9 +56,7 @@ KINDS = {
         [Dense(I, 2, rng=0), BatchNorm(2, eps=0.1), Concatenate([Dropout(0.5, rng=0)]), Dense(4, I, rng=1)]
     ),
     **{
-        " ".join(map(str, [name, *options.values()])): lambda I, name=name, options=options: Activation(
-            name, **options
-        )
+        " ".join(map(str, [name, *options.values()])): lambda I, name=name, options=options: Activation(name, **options)
         for name, options in ACTIVATIONS
     },
 }
@@ -117,9 +115,7 @@ LEARNING = [kind for kind in KINDS if Network([KINDS[kind](3)]).theta.size]
 # A batch of one has no variance to train with.
 SHAPES = [
     (kind, training, samples, width)
-    for kind, training, (samples, width) in itertools.product(
-        KINDS, [False, True], [(5, 3), (1, 3), (5, 1), (1, 1)]
-    )
+    for kind, training, (samples, width) in itertools.product(KINDS, [False, True], [(5, 3), (1, 3), (5, 1), (1, 1)])
     if not (training and samples == 1 and kind in BATCHED)
 ]
 
@@ -279,9 +275,7 @@ def test_the_width_that_comes_out_is_the_width_that_was_said(kind):
     X = inputs_of(network, 2)
     assert network.width_after(X.shape[1]) == network.predict(X).shape[1] == network.forward(X).shape[1]
     if network.in_features:
-        with pytest.raises(
-            ValueError, match=f"expected .*{network.in_features}.* got {network.in_features + 1}"
-        ):
+        with pytest.raises(ValueError, match=f"expected .*{network.in_features}.* got {network.in_features + 1}"):
             network.layers[0].width_after(network.in_features + 1)
 
 
@@ -506,9 +500,7 @@ def test_memory_is_allocated_once_per_name_and_cut_for_smaller_batches():
     assert memory.array("mask", X, dtype=np.dtype(np.float32)).dtype == np.float32
 
 
-@pytest.mark.parametrize(
-    "duplicate", [copy.deepcopy, copy.copy, lambda memory: pickle.loads(pickle.dumps(memory))]
-)
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, copy.copy, lambda memory: pickle.loads(pickle.dumps(memory))])
 def test_a_copy_of_a_memory_is_empty(duplicate):
     memory, X = Memory(), np.zeros((4, 3))
     A = memory.array("A", X)

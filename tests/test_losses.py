@@ -138,8 +138,7 @@ def some_ignored(target, index):
 CROSS_ENTROPY = {
     f"{name}, {kind}, smoothing {smoothing}, {'weights' if weighted else 'no weights'}": (
         "cross_entropy",
-        {"label_smoothing": smoothing}
-        | ({"weight": class_weights(shape)} if weighted else {}),
+        {"label_smoothing": smoothing} | ({"weight": class_weights(shape)} if weighted else {}),
         (RNG.normal(scale=3, size=shape), class_targets(kind, shape)),
     )
     for name, shape in SHAPES.items()

@@ -12,8 +12,8 @@ import torch
 import handmade as hm
 from handmade import losses
 from handmade.activations import ACTIVATIONS, sigmoid, softmax
-from handmade.mistakes import mistakes
-from handmade.walk import Walk, slope
+from handmade.checking.backward_pass import Walk, slope
+from handmade.checking.mistakes import mistakes
 
 RNG = np.random.default_rng(11)
 X, LABELS = RNG.normal(size=(7, 4)), np.array([0, 2, 1, 1, 0, 2, 2])

@@ -15,8 +15,8 @@ import pytest
 import torch
 from oracles import assert_close
 
+from handmade.checking.gradients import check_gradient
 from handmade.composites import Concatenate, Parallel, Residual
-from handmade.gradients import check_gradient
 from handmade.initializers import constant
 from handmade.layers import Activation, Dense, Dropout, Layer
 from handmade.losses import cross_entropy
@@ -29,9 +29,7 @@ I, O, N = 6, 3, 8
 
 
 def family():
-    encoders = Parallel(
-        [Dense(4, 3, rng=0), Activation("sigmoid")], [Dense(2, 2, rng=1), Activation("sigmoid")]
-    )
+    encoders = Parallel([Dense(4, 3, rng=0), Activation("sigmoid")], [Dense(2, 2, rng=1), Activation("sigmoid")])
     return Network([encoders, Dense(5, 4, rng=2), Activation("tanh"), Dense(4, O, rng=3)])
 
 
@@ -149,9 +147,7 @@ def test_a_network_that_takes_any_width_says_so():
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(
-    "sizes", [[1, 1], [2, 1], [3, 4, 2], [6, 2, 1], [1, 1, 1, 1, 1], [64, 32, 16, 10], (5, 9, 5)]
-)
+@pytest.mark.parametrize("sizes", [[1, 1], [2, 1], [3, 4, 2], [6, 2, 1], [1, 1, 1, 1, 1], [64, 32, 16, 10], (5, 9, 5)])
 def test_counts_are_those_of_torch(sizes, bias):
     network = MLP(sizes, bias=bias)
     linear = [torch.nn.Linear(i, o, bias=bias) for i, o in itertools.pairwise(sizes)]
@@ -159,9 +155,7 @@ def test_counts_are_those_of_torch(sizes, bias):
     assert network.parameter_count == network.theta.size == sum(p.numel() for p in parameters)
     assert network.weight_count == sum(module.weight.numel() for module in linear)
     assert network.neuron_count == sum(sizes[1:])
-    assert [block.shape for block in network.blocks(network.theta).values()] == [
-        tuple(p.shape) for p in parameters
-    ]
+    assert [block.shape for block in network.blocks(network.theta).values()] == [tuple(p.shape) for p in parameters]
 
 
 # --- theta
@@ -204,9 +198,7 @@ def test_a_new_vector_in_place_of_theta_reaches_the_layers():
     step = np.linspace(-1, 1, 26)
     network.theta -= step
     other.theta = other.theta - step
-    assert_same(
-        [other.theta, other.predict(np.ones((1, 3)))], [network.theta, network.predict(np.ones((1, 3)))]
-    )
+    assert_same([other.theta, other.predict(np.ones((1, 3)))], [network.theta, network.predict(np.ones((1, 3)))])
     assert_views(other)
     with pytest.raises(ValueError, match="shape"):
         other.theta = np.ones(25)
@@ -267,9 +259,7 @@ def test_autograd_gives_the_same_loss_and_gradient(name, training, loss, dtype):
     # The loss adds up N O terms more. What cancels in these sums are products of numbers of about one.
     scale = max(1.0, np.abs(torch_gradient).max())
     assert_close(gradient, torch_gradient, operations=roundings(network), scale=scale)
-    assert_close(
-        dtype(value), torch_value, operations=roundings(network) + N * O, scale=max(1.0, abs(torch_value))
-    )
+    assert_close(dtype(value), torch_value, operations=roundings(network) + N * O, scale=max(1.0, abs(torch_value)))
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "groups"])
@@ -760,9 +750,7 @@ def test_any_real_numbers_will_do(X, dtype):
     assert_close(network.forward(X), H, operations=2 * 10, scale=1)
 
 
-@pytest.mark.parametrize(
-    "layers", [lambda: [Dropout(0.5)], lambda: [Activation("identity")], lambda: [Dense(I, O)]]
-)
+@pytest.mark.parametrize("layers", [lambda: [Dropout(0.5)], lambda: [Activation("identity")], lambda: [Dense(I, O)]])
 def test_predict_gives_a_new_array(layers):
     network, X = Network(layers()), inputs()
     H = network.predict(X)
@@ -781,9 +769,7 @@ def test_blocks_give_what_one_block_gives(name, dtype):
         # Matrices of other sizes are multiplied in another order of the same sums.
         assert_close(H, whole[: len(H)], operations=roundings(network), scale=max(1.0, np.abs(whole).max()))
     assert network.predict(X).shape == (2500, O)
-    assert_close(
-        network.predict(X), whole, operations=roundings(network), scale=max(1.0, np.abs(whole).max())
-    )
+    assert_close(network.predict(X), whole, operations=roundings(network), scale=max(1.0, np.abs(whole).max()))
 
 
 def test_a_memmap_is_read_in_blocks(tmp_path):
@@ -827,9 +813,7 @@ def test_many_threads_may_predict_at_once(name):
 
     with ThreadPoolExecutor(threads + 1) as pool:
         jobs = [pool.submit(repeatedly, lambda X=X: network.predict(X, batch_size=100)) for X in batches]
-        backward = pool.submit(
-            repeatedly, lambda: network.loss_and_gradient(inputs(), labels(), training=False)[1]
-        )
+        backward = pool.submit(repeatedly, lambda: network.loss_and_gradient(inputs(), labels(), training=False)[1])
         for job, alone in zip(jobs, expected, strict=True):
             assert_same(job.result(), [alone] * rounds)
         assert_same(backward.result(), [gradient] * rounds)

@@ -15,10 +15,7 @@ from handmade.normalization import BatchNorm, LayerNorm
 
 BOTH = {BatchNorm: torch.nn.BatchNorm1d, LayerNorm: torch.nn.LayerNorm}
 OPTIONS = [
-    *[
-        (BatchNorm, {"eps": eps, "momentum": m})
-        for eps, m in itertools.product([1e-5, 0.3], [0.0, 0.1, 0.7, 1.0])
-    ],
+    *[(BatchNorm, {"eps": eps, "momentum": m}) for eps, m in itertools.product([1e-5, 0.3], [0.0, 0.1, 0.7, 1.0])],
     *[(LayerNorm, {"eps": eps}) for eps in (1e-12, 1e-5, 0.3)],
 ]
 WIDTH = 4

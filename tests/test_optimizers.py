@@ -54,9 +54,7 @@ TABLE = [
     ],
     *[
         (Adagrad, torch.optim.Adagrad, {"lr": 0.05, **options})
-        for options in combinations(
-            lr_decay=[0.0, 0.1], weight_decay=[0.0, 0.1], initial_accumulator_value=[0.0, 0.5]
-        )
+        for options in combinations(lr_decay=[0.0, 0.1], weight_decay=[0.0, 0.1], initial_accumulator_value=[0.0, 0.5])
     ],
     *[
         (RMSprop, torch.optim.RMSprop, {"alpha": 0.9, **options})
@@ -65,9 +63,7 @@ TABLE = [
     *[
         (ours, theirs, {"lr": 0.01, **options})
         for ours, theirs in [(Adam, torch.optim.Adam), (AdamW, torch.optim.AdamW)]
-        for options in combinations(
-            betas=[(0.9, 0.999), (0.0, 0.5)], weight_decay=[0.0, 0.1], amsgrad=[False, True]
-        )
+        for options in combinations(betas=[(0.9, 0.999), (0.0, 0.5)], weight_decay=[0.0, 0.1], amsgrad=[False, True])
     ],
     *[(ours, getattr(torch.optim, ours.__name__), {"eps": 0.1}) for ours in [Adagrad, RMSprop, Adam, AdamW]],
     *[(ours, getattr(torch.optim, ours.__name__), {}) for ours in [SGD, Adagrad, RMSprop, Adam, AdamW]],

@@ -99,9 +99,7 @@ def test_a_run_does_not_depend_on_its_company_to_the_last_bit():
 
 def test_a_goal_is_counted_in_sweeps_and_its_weights_are_those_that_meet_it():
     network = mlp(6, 2, 1)(0.3, np.random.default_rng([0, 12]))
-    outcome = learn(
-        [network], symmetry.X, symmetry.Y, hm.Momentum1986(), 5000, {"E": at_most(1.0)}, lambda *news: None
-    )
+    outcome = learn([network], symmetry.X, symmetry.Y, hm.Momentum1986(), 5000, {"E": at_most(1.0)}, lambda *news: None)
     optimizer, sweeps = hm.Momentum1986(), 0
     while (found := network.loss_and_gradient(symmetry.X, symmetry.Y, loss=SUMMED))[0] > 1.0:
         optimizer.step(network.theta, found[1])

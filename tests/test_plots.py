@@ -36,6 +36,7 @@ from handmade import plots
 matplotlib_figure = pytest.importorskip("matplotlib.figure")
 matplotlib_colors = pytest.importorskip("matplotlib.colors")
 
+
 def words(ax):
     """Everything that is written in the axes."""
     return [text.get_text() for text in ax.texts]

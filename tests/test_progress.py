@@ -36,9 +36,7 @@ def plain_environment(monkeypatch):
 @pytest.fixture
 def without_rich(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "rich"]:
-        monkeypatch.setitem(
-            sys.modules, name, None
-        )  # what Python takes for a package that cannot be imported
+        monkeypatch.setitem(sys.modules, name, None)  # what Python takes for a package that cannot be imported
 
 
 def count(total, enabled=True, title="counting"):
@@ -165,9 +163,7 @@ def test_an_error_in_the_work_passes_through(stream):
         report(1, "one")
         raise ZeroDivisionError
     assert "one" in shown.getvalue()
-    assert shown.getvalue().count("\x1b[?25l") == shown.getvalue().count(
-        "\x1b[?25h"
-    )  # no hidden cursor stays behind
+    assert shown.getvalue().count("\x1b[?25l") == shown.getvalue().count("\x1b[?25h")  # no hidden cursor stays behind
 
 
 @pytest.mark.parametrize("columns", [60, 120])

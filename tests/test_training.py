@@ -65,9 +65,7 @@ def stateful(rng=0):
 
 def state(network):
     """Copies of all that training can change."""
-    generators = {
-        id(leaf.rng): leaf.rng.bit_generator.state for _, leaf in network.leaves() if hasattr(leaf, "rng")
-    }
+    generators = {id(leaf.rng): leaf.rng.bit_generator.state for _, leaf in network.leaves() if hasattr(leaf, "rng")}
     return network.state_dict() | {"generators": list(generators.values())}
 
 
@@ -131,9 +129,7 @@ def test_batch_size_one_is_the_lecture_s_loop_over_samples():
     watched = Watched(SGD(lr=eta))
     network = Network([Dense(1, 1, bias=False, weight_init="zeros")])
     columns = np.array([x]).T, np.array([y]).T
-    fit(
-        network, *columns, loss="half_squared_error", optimizer=watched, epochs=2, batch_size=1, shuffle=False
-    )
+    fit(network, *columns, loss="half_squared_error", optimizer=watched, epochs=2, batch_size=1, shuffle=False)
     w, path = 0.0, []
     for x_n, y_n in 2 * list(zip(x, y, strict=True)):
         w -= eta * ((w * x_n - y_n) * x_n)
@@ -177,9 +173,7 @@ def test_fit_is_the_loop_written_by_hand_to_the_bit(loss, batch_size):
 
 def torch_twin(network):
     modules = {
-        Dense: lambda layer: torch.nn.Linear(
-            layer.in_features, layer.neuron_count, "bias" in layer.parameters
-        ),
+        Dense: lambda layer: torch.nn.Linear(layer.in_features, layer.neuron_count, "bias" in layer.parameters),
         Activation: lambda layer: torch.nn.Tanh(),
         BatchNorm: lambda layer: torch.nn.BatchNorm1d(layer.in_features),
     }
@@ -326,9 +320,7 @@ def test_a_chain_of_penalty_clipping_step_and_norm_limit():
 
 @pytest.mark.parametrize(("N", "fraction", "held"), [(10, 0.25, 3), (10, 0.1, 1), (7, 0.5, 4), (2, 0.01, 1)])
 def test_a_fraction_is_set_aside_at_random(N, fraction, held):
-    trained = [
-        set(flat(rows_seen(N, validation=fraction, epochs=3, batch_size=1, rng=rng))) for rng in range(8)
-    ]
+    trained = [set(flat(rows_seen(N, validation=fraction, epochs=3, batch_size=1, rng=rng))) for rng in range(8)]
     assert {len(rows) for rows in trained} == {N - held}
     assert len({frozenset(rows) for rows in trained}) > 1
 
@@ -398,9 +390,7 @@ def test_metrics_by_name_and_by_function(validates):
     X, y = samples(20)
     judged = samples(12, seed=6) if validates else (X, y)
     network = stateful()
-    history = fit(
-        network, X, y, epochs=3, metrics=["accuracy", mean_output], validation=judged if validates else None
-    )
+    history = fit(network, X, y, epochs=3, metrics=["accuracy", mean_output], validation=judged if validates else None)
     assert {name: len(values) for name, values in history.metrics.items()} == {
         "accuracy": 3,
         "mean_output": 3,
@@ -460,9 +450,7 @@ def test_the_best_epoch_is_restored_exactly():
     held = samples(20, seed=8)  # labels of pure chance: the validation loss soon rises
     network, states = stateful(), []
     options = {"epochs": 100, "batch_size": 8, "early_stopping": 5, "rng": 1, "optimizer": Adam(lr=0.05)}
-    history = fit(
-        network, X, y, validation=held, callback=lambda n, _: states.append(n.state_dict()), **options
-    )
+    history = fit(network, X, y, validation=held, callback=lambda n, _: states.append(n.state_dict()), **options)
     assert history.stopped == "early stopping"
     assert len(history) == history.best_epoch + 6
     assert_same_state(network.state_dict(), states[history.best_epoch])
@@ -517,9 +505,7 @@ def test_a_schedule_is_stepped_every_epoch_or_every_batch(every, steps, by_epoch
     ids=["validation", "training"],
 )
 def test_a_plateau_is_one_of_the_validation_loss_if_there_is_any(options, best, rates):
-    optimizer = Script(
-        [3, 2, 2.5, 2.5, 1.5]
-    )  # the training losses, taken before the update: 0, 3, 2, 2.5, 2.5
+    optimizer = Script([3, 2, 2.5, 2.5, 1.5])  # the training losses, taken before the update: 0, 3, 2, 2.5, 2.5
     schedule = ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
     _, history = follow([3, 2, 2.5, 2.5, 1.5], optimizer=optimizer, schedule=schedule, **options)
     assert history.loss == [0, 3, 2, 2.5, 2.5]
@@ -597,9 +583,7 @@ def test_class_weights_are_those_of_torch(class_weight):
     weight, expected = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64), []
     for _ in range(5):
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(
-            twin(torch.from_numpy(X)), torch.from_numpy(y), weight=weight
-        )
+        loss = torch.nn.functional.cross_entropy(twin(torch.from_numpy(X)), torch.from_numpy(y), weight=weight)
         loss.backward()
         optimizer.step()
         expected.append(loss.item())
@@ -632,9 +616,7 @@ def test_data_on_disk_give_the_same_bits(tmp_path, dtype, network_dtype):
     on_disk = np.memmap(tmp_path / "X", dtype, "r", shape=X.shape)
     networks = [MLP([6, 5, 3], normalization="layer", rng=0, dtype=network_dtype) for _ in range(3)]
     options = {"epochs": 2, "batch_size": 100, "validation": 0.4, "metrics": ["accuracy"], "rng": 3}
-    histories = [
-        fit(n, A, y, **options) for n, A in zip(networks, [X, on_disk, X.astype(network_dtype)], strict=True)
-    ]
+    histories = [fit(n, A, y, **options) for n, A in zip(networks, [X, on_disk, X.astype(network_dtype)], strict=True)]
     for network, history in zip(networks[1:], histories[1:], strict=True):
         assert np.array_equal(network.theta, networks[0].theta)
         assert history.validation_loss == histories[0].validation_loss
@@ -804,9 +786,7 @@ with_middle = functools.partial(with_row, 1200)  # in the second block of rows, 
 
 
 def pair_without_reduction():
-    return lambda input, target: float(
-        ((input - target) ** 2).sum()
-    ), lambda input, target: 2 * (input - target)
+    return lambda input, target: float(((input - target) ** 2).sum()), lambda input, target: 2 * (input - target)
 
 
 BAD = {

@@ -66,9 +66,7 @@ def test_every_activation_has_a_counterpart(name):
     [module] = twin(hm.Network([hm.Activation(name)]))
     A = np.linspace(-3, 3, 14).reshape(2, 7)
     # Either side takes at most 16 operations, of numbers of at most 3 e^0.
-    assert_close(
-        hm.Network([hm.Activation(name)]).predict(A), module(torch.tensor(A)), operations=32, scale=3
-    )
+    assert_close(hm.Network([hm.Activation(name)]).predict(A), module(torch.tensor(A)), operations=32, scale=3)
 
 
 def test_a_linear_layer_has_a_bias_where_the_dense_layer_has_one():

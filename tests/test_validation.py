@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from oracles import read_only
 
-from handmade._validation import check_count, check_dtype, check_finite, floating, within
+from handmade._validation import all_within, as_floating, check_count, check_dtype, check_finite
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64, np.complex128])
 @pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
 def test_floating_point_passes_as_it_is(dtype, shape):
     A = np.zeros(shape, dtype)
-    assert floating(A) is A
+    assert as_floating(A) is A
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_floating_point_passes_as_it_is(dtype, shape):
     ],
 )
 def test_numbers_become_floating_point(given, expected):
-    np.testing.assert_array_equal(floating(given), expected, strict=True)
-    assert type(floating(given)) is np.ndarray
+    np.testing.assert_array_equal(as_floating(given), expected, strict=True)
+    assert type(as_floating(given)) is np.ndarray
 
 
 def test_subclasses_become_plain_arrays():
@@ -44,8 +44,8 @@ def test_subclasses_become_plain_arrays():
         pass
 
     A = np.ones((2, 2)).view(Special)
-    assert type(floating(A)) is np.ndarray
-    np.testing.assert_array_equal(floating(A), np.ones((2, 2)))
+    assert type(as_floating(A)) is np.ndarray
+    np.testing.assert_array_equal(as_floating(A), np.ones((2, 2)))
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_subclasses_become_plain_arrays():
 def test_what_is_no_number_is_refused(wrong, dtype):
     message = f"logits: expected an array of numbers, got dtype {dtype}; convert it with logits.astype(float)"
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
-        floating(wrong, "logits")
+        as_floating(wrong, "logits")
     with pytest.raises(TypeError, match=r"^A: expected"):
-        floating(wrong)
+        as_floating(wrong)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -85,13 +85,13 @@ def test_finite_numbers_pass_quietly_however_large(dtype, shape):
 def test_within_holds_up_to_the_limit_and_no_further(dtype, count, sign):
     """One entry or many, whose squares together are far above the limit's."""
     A = np.full((count, 2), sign * 3.0, dtype)
-    assert within(A, 3.0) is True
-    assert within(A[::2], 3.0) is True
+    assert all_within(A, 3.0) is True
+    assert all_within(A[::2], 3.0) is True
     A[-1, 0] = sign * np.nextafter(np.float32(3), np.float32(4))
-    assert within(A, 3.0) is False
+    assert all_within(A, 3.0) is False
     for wrong in np.nan, np.inf, -np.inf:
         A[-1, 0] = wrong
-        assert within(A, 3.0) is False
+        assert all_within(A, 3.0) is False
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -59,7 +59,6 @@ class CaseSide(Side):
 
 
 class Handmade(CaseSide):
-
     def build(self, network: hm.Network) -> None:
         self.network = network
         self.optimizer = getattr(hm, self.case.optimizer)(lr=self.case.lr)

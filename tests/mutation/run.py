@@ -80,7 +80,7 @@ TESTS = {
     "configuration": ["configuration"],
     "plots": ["plots"],
     "_steps": ["optimizers"],
-    "_resumable": ["optimizers", "schedules"],
+    "_state": ["optimizers", "schedules"],
     "_validation": ["validation"],
 }
 

@@ -14,13 +14,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ._loss_mistakes import of_loss
-from .activations import ACTIVATIONS, softmax
-from .composites import Residual
-from .layers import Activation, Dense, Dropout, Layer
-from .network import Sequential
-from .normalization import Normalization
-from .walk import Step, Walk, is_elementwise, slope
+from ..activations import ACTIVATIONS, softmax
+from ..composites import Residual
+from ..layers import Activation, Dense, Dropout, Layer
+from ..network import Sequential
+from ..normalization import Normalization
+from .backward_pass import Step, Walk, is_elementwise, slope
+from .loss_mistakes import of_loss
 
 __all__ = ["Mistake", "mistakes"]
 
@@ -300,11 +300,15 @@ def _of_dropout(walk: Walk, i: int) -> Found:
                 yield "dropout mask of another layer", hint, step
         yield "dropout mask missing", "the gradient reaches units that were switched off", lambda w, i, dH: dH.copy()
         yield "dropout scale missing", "a factor of the forward pass is missing", lambda w, i, dH: dH * keep
-        yield "dropout mask missing, its scale kept", "the gradient reaches units that were switched off", (
-            lambda w, i, dH: dH / (1 - p)
+        yield (
+            "dropout mask missing, its scale kept",
+            "the gradient reaches units that were switched off",
+            (lambda w, i, dH: dH / (1 - p)),
         )
-        yield "dropout scale applied twice", "a factor of the forward pass occurs twice", (
-            lambda w, i, dH: dH * keep / (1 - p) ** 2
+        yield (
+            "dropout scale applied twice",
+            "a factor of the forward pass occurs twice",
+            (lambda w, i, dH: dH * keep / (1 - p) ** 2),
         )
 
 

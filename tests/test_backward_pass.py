@@ -9,7 +9,7 @@ import pytest
 
 from handmade import MLP, Activation, Concatenate, Dense, Network, Parallel, Residual
 from handmade.activations import ACTIVATIONS
-from handmade.walk import Walk, is_elementwise, slope
+from handmade.checking.backward_pass import Walk, is_elementwise, slope
 
 RNG = np.random.default_rng(3)
 X, y = RNG.normal(size=(6, 4)), np.array([0, 2, 1, 1, 0, 2])

@@ -15,16 +15,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ._likeness import Block, Likeness, Part, tolerance
-from ._network_loss import NetworkLoss
+from ..layers import Layer
+from ..losses import Loss
+from ..network import Network, check_finite_targets
+from ..progress import progress_bar
+from .backward_pass import Walk
 from .differences import numerical_gradient
 from .gradients import check_gradient
-from .layers import Layer
-from .losses import Loss
 from .mistakes import Mistake, mistakes
-from .network import Network, check_finite_targets
-from .progress import progress_bar
-from .walk import Walk
+from .network_loss import NetworkLoss
+from .transforms import Block, Likeness, Part, tolerance
 
 __all__ = ["Diagnosis", "Explanation", "diagnose_gradient"]
 

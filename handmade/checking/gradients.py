@@ -14,13 +14,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ._network_loss import NetworkLoss
-from ._validation import check_count, check_finite
+from .._validation import check_count, check_finite
+from ..layers import Layer
+from ..losses import Loss
+from ..network import Network
+from ..progress import progress_bar
 from .differences import COMPLEX_STEP, EPS, ORDERS, Function, Neighbourhood, check_method, default_step
-from .layers import Layer
-from .losses import Loss
-from .network import Network
-from .progress import progress_bar
+from .network_loss import NetworkLoss
 
 __all__ = ["BlockCheck", "EntryCheck", "GradientCheck", "check_gradient"]
 

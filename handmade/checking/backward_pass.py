@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .layers import Activation, Layer
-from .losses import Loss, loss_and_backward
-from .network import Network
+from ..layers import Activation, Layer
+from ..losses import Loss, loss_and_backward
+from ..network import Network
 
 __all__ = ["Step", "Walk", "is_elementwise", "slope"]
 

@@ -4,40 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
-
-
-def number(expected: str, accepts: Callable[[Any], bool]) -> Callable[[Any, str], float]:
-    """Make a check(value, name) that returns value as a float, or raises saying what was expected."""
-
-    def check(value: Any, name: str) -> float:
-        # To Python a bool is a number; here it is an argument in the wrong place.
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"{name}: expected {expected}, got {value!r} of type {type(value).__name__}")
-        if not accepts(value):
-            raise ValueError(f"{name}: expected {expected}, got {value!r}")
-        return float(value)
-
-    return check
-
-
-finite = number("a finite number", math.isfinite)
-nonnegative = number("a finite number >= 0", lambda x: 0 <= x < math.inf)
-positive = number("a finite number > 0", lambda x: 0 < x < math.inf)
-nonnegative_or_infinite = number("a number >= 0", lambda x: x >= 0)
-positive_or_infinite = number("a number > 0", lambda x: x > 0)
-up_to_one = number("a number in [0, 1]", lambda x: 0 <= x <= 1)
-below_one = number("a number in [0, 1)", lambda x: 0 <= x < 1)
-
-
-def flag(value: Any, name: str) -> bool:
-    """Return value, or raise where it is not a bool."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
-    return value
 
 
 class Resumable:

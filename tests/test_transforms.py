@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from handmade._likeness import FORMS, ROUND_NORMS, WHOLES, Block, Likeness, Part, tolerance
+from handmade.checking.transforms import FORMS, ROUND_NORMS, WHOLES, Block, Likeness, Part, tolerance
 
 EPS = np.finfo(float).eps
 SHAPES = {"W0": (3, 3), "b0": (3,), "W1": (2, 3), "b1": (2,), "W2": (2, 2), "b2": (2,)}

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from .activations import sigmoid, softmax
-from .losses import LOSSES, find_loss, loss_and_backward
-from .walk import Step, Walk
+from ..activations import sigmoid, softmax
+from ..losses import LOSSES, find_loss, loss_and_backward
+from .backward_pass import Step, Walk
 
 Array = np.ndarray
 Gradients = dict[str, tuple[str, Array]]  # what it is called, what it does, and the gradient by the network's output

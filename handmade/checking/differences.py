@@ -25,7 +25,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._validation import check_finite
+from .._validation import check_finite
 
 __all__ = ["Accuracy", "StepSweep", "numerical_gradient", "step_sweep"]
 

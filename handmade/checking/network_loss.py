@@ -8,11 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from .composites import Concatenate, Parallel, Residual
-from .layers import Activation, Dense, Dropout, Layer, Memory
-from .losses import LOSSES, Loss, find_loss, loss_and_backward
-from .network import Network, Sequential, check_finite_targets
-from .normalization import BatchNorm, LayerNorm
+from ..composites import Concatenate, Parallel, Residual
+from ..layers import Activation, Dense, Dropout, Layer, Memory
+from ..losses import LOSSES, Loss, find_loss, loss_and_backward
+from ..network import Network, Sequential, check_finite_targets
+from ..normalization import BatchNorm, LayerNorm
 
 __all__ = ["NetworkLoss"]
 

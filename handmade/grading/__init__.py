@@ -46,14 +46,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ._likeness import tolerance
-from .activations import sigmoid, softmax
-from .diagnosis import Diagnosis, diagnose_gradient
-from .layers import Dropout
-from .losses import Loss
-from .mistakes import mistakes
-from .network import Network, check_finite_targets
-from .walk import Walk
+from ..activations import sigmoid, softmax
+from ..checking.backward_pass import Walk
+from ..checking.diagnosis import Diagnosis, diagnose_gradient
+from ..checking.mistakes import mistakes
+from ..checking.transforms import tolerance
+from ..layers import Dropout
+from ..losses import Loss
+from ..network import Network, check_finite_targets
 
 __all__ = ["Grade", "Item", "grade"]
 

@@ -1,0 +1,1 @@
+"""9. Gradients checked by differences, and wrong ones explained."""
