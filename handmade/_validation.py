@@ -14,6 +14,77 @@ Array = np.ndarray
 INTEGER = int, np.integer
 
 
+def as_array(value: Any, name: str = "A") -> Array:
+    """Return ``value`` as a plain array in the byte order of this machine, without a copy where possible.
+
+    A tensor of torch that requires grad is detached first. The dtype is left to the caller to check.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is a masked array or a sparse matrix, whose hidden numbers NumPy would use or lose, or anything
+        else that NumPy cannot read.
+    ValueError
+        If it holds rows of different lengths.
+
+    Examples
+    --------
+    >>> as_array([1, 2])
+    array([1, 2])
+    >>> as_array(np.ma.array([1.0, 2.0], mask=[False, True]), "X")
+    Traceback (most recent call last):
+        ...
+    TypeError: X: expected an array without a mask, got MaskedArray; fill it with X.filled(value)
+    """
+    if type(value) is np.ndarray and value.dtype.isnative:
+        return value
+    if isinstance(value, (list, tuple)):
+        if any(_needs_unwrapping(kind) for kind in set(map(type, value))):
+            value = [as_array(item, name) for item in value]
+    elif _needs_unwrapping(type(value)):
+        value = _unwrap(value, name)
+    try:
+        A = np.asarray(value)
+    except Exception as error:  # of NumPy, or of the __array__ of any class
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{name}: expected an array, got {type(value).__name__} that NumPy cannot read: {error}") from error
+    return A if A.dtype.isnative else A.astype(A.dtype.newbyteorder("="))
+
+
+def _needs_unwrapping(kind: type) -> bool:
+    """Return whether objects of this type are masked, sparse or tensors of torch."""
+    return hasattr(kind, "filled") or hasattr(kind, "toarray") or hasattr(kind, "detach")
+
+
+def _unwrap(value: Any, name: str) -> Any:
+    """Return a tensor without its gradient; raise TypeError for masked and sparse arrays."""
+    kind = type(value).__name__
+    if hasattr(value, "filled"):
+        raise TypeError(f"{name}: expected an array without a mask, got {kind}; fill it with {name}.filled(value)")
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{name}: expected a dense array, got {kind}; convert it with {name}.toarray()")
+    return value.detach()
+
+
+def as_generator(rng: Any) -> np.random.Generator:
+    """Return numpy.random.default_rng(rng).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``rng`` is neither None, an integer of at least 0, a sequence of them nor a generator.
+
+    Examples
+    --------
+    >>> as_generator(0).integers(10)
+    np.int64(8)
+    """
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"rng: expected None, an integer >= 0 or a numpy.random.Generator, got {rng!r}") from error
+
+
 def as_floating(A, name: str = "A") -> Array:
     """Give ``A`` as a floating-point array, or say why that is impossible.
 
@@ -22,16 +93,16 @@ def as_floating(A, name: str = "A") -> Array:
     Raises
     ------
     TypeError
-        If ``A`` holds booleans, text or Python objects.
+        If ``A`` holds booleans, text or Python objects, or is what `as_array` refuses.
 
     Examples
     --------
     >>> as_floating([1, 2])
     array([1., 2.])
     """
-    if type(A) is np.ndarray and A.dtype.kind in "fc":
+    if type(A) is np.ndarray and A.dtype.kind in "fc" and A.dtype.isnative:  # as_array does the same, less quickly
         return A
-    A = np.asarray(A)
+    A = as_array(A, name)
     if A.dtype.kind in "fc":
         return A
     if A.dtype.kind in "iu":

@@ -7,9 +7,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.sparse
+import torch
 from oracles import read_only
 
-from handmade._validation import all_within, as_floating, check_count, check_dtype, check_finite
+from handmade._validation import all_within, as_array, as_floating, as_generator, check_count, check_dtype, check_finite
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64, np.complex128])
@@ -183,3 +185,61 @@ def test_what_is_finite_is_found_so_without_a_copy(order):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_numbers_whose_squares_overflow_are_finite(dtype):
     check_finite(np.full((3, 2), np.finfo(dtype).max, dtype), "X")
+
+
+# ---- as_array and as_generator ---------------------------------------------------------------------------------------
+
+MASKED = np.ma.array([1.0, 2.0], mask=[False, True])
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 3), np.int8), np.array("text"), np.zeros(3)[::-1], np.array([None])])
+def test_plain_arrays_of_any_dtype_pass_without_a_copy(array):
+    assert as_array(array) is array
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">i4", "<f4", ">c16", "<U3"])
+def test_arrays_get_the_byte_order_of_this_machine(dtype):
+    given = np.array([1, 2]).astype(dtype)
+    assert as_array(given).dtype == given.dtype.newbyteorder("=") and as_array(given).dtype.isnative
+    np.testing.assert_array_equal(as_array(given), given)
+
+
+@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: [t, t], lambda t: (t.sum(), 2.0)])
+def test_tensors_that_require_grad_are_taken(wrap):
+    given = wrap(torch.arange(3.0, requires_grad=True))
+    expected = wrap(np.arange(3, dtype=np.float32))
+    np.testing.assert_array_equal(as_array(given), expected)
+    np.testing.assert_array_equal(as_floating(given), np.asarray(expected, as_floating(given).dtype), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (MASKED, TypeError, "X: expected an array without a mask, got MaskedArray; fill it with X.filled(value)"),
+        ([MASKED, MASKED], TypeError, "X: expected an array without a mask, got MaskedArray"),
+        (MASKED[1], TypeError, "X: expected an array without a mask, got MaskedConstant"),
+        (scipy.sparse.eye_array(2), TypeError, "X: expected a dense array, got dia_array; convert it with X.toarray()"),
+        (scipy.sparse.csr_matrix((2, 2)), TypeError, "X: expected a dense array, got csr_matrix"),
+        ([[1, 2], [3]], ValueError, "X: expected an array, got list that NumPy cannot read: setting an array element"),
+        (torch.eye(2).to_sparse(), TypeError, "X: expected an array, got Tensor that NumPy cannot read: can't convert"),
+        (torch.ones(2, dtype=torch.bfloat16), TypeError, "X: expected an array, got Tensor that NumPy cannot read"),
+    ],
+)
+def test_what_numpy_would_misread_or_cannot_read_is_refused(wrong, error, message):
+    with pytest.raises(error, match=f"^{re.escape(message)}"):
+        as_array(wrong, "X")
+    with pytest.raises(error, match=f"^{re.escape(message)}"):
+        as_floating(wrong, "X")
+
+
+@pytest.mark.parametrize("rng", [0, 7, np.int64(3), [1, 2], None, np.random.default_rng(0), np.random.PCG64(1)])
+def test_generators_are_those_of_numpy(rng):
+    assert isinstance(as_generator(rng), np.random.Generator)
+    assert (as_generator(rng) is rng) == isinstance(rng, np.random.Generator)
+
+
+@pytest.mark.parametrize(("rng", "error"), [(-1, ValueError), (1.5, TypeError), ("a", TypeError), ([1.5], TypeError)])
+def test_what_makes_no_generator_is_named(rng, error):
+    message = f"rng: expected None, an integer >= 0 or a numpy.random.Generator, got {rng!r}"
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        as_generator(rng)
