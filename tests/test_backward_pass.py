@@ -9,7 +9,7 @@ import pytest
 
 from handmade import MLP, Activation, Concatenate, Dense, Network, Parallel, Residual
 from handmade.activations import ACTIVATIONS
-from handmade.checking.backward_pass import Walk, is_elementwise, slope
+from handmade.checking.backward_pass import BackwardPass, is_elementwise, slope
 
 RNG = np.random.default_rng(3)
 X, y = RNG.normal(size=(6, 4)), np.array([0, 2, 1, 1, 0, 2])
@@ -33,14 +33,14 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_without_a_replaced_step_it_is_the_networks_own_gradient(name, options):
     network = copy.deepcopy(NETWORKS[name])
-    walk, own = Walk(network, X, y, **options), network.loss_and_gradient(X, y, **options)
+    walk, own = BackwardPass(network, X, y, **options), network.loss_and_gradient(X, y, **options)
     assert walk.value == own[0]
     # dH f'(A) by way of f'(A) rounds once more in each of at most four layers, and the sums over six samples carry it.
     assert np.abs(walk.gradient() - own[1]).max() <= 4 * 6 * np.finfo(float).eps * np.abs(own[1]).max()
 
 
 def test_a_replaced_step_changes_what_lies_below_it_and_is_forgotten_afterwards():
-    walk = Walk(NETWORKS["plain"], X, y)
+    walk = BackwardPass(NETWORKS["plain"], X, y)
     right = walk.network.blocks(walk.gradient())
     without = walk.network.blocks(walk.gradient({1: lambda w, i, dH: w.scale * dH}))  # 0 unless told
     assert not without["0.weight"].any() and (without["2.weight"] == right["2.weight"]).all()
@@ -52,7 +52,7 @@ def test_a_replaced_step_changes_what_lies_below_it_and_is_forgotten_afterwards(
 
 
 def test_upstream_holds_what_came_down_to_each_layer():
-    walk = Walk(NETWORKS["plain"], X, y)
+    walk = BackwardPass(NETWORKS["plain"], X, y)
     walk.gradient()
     assert (walk.upstream[3] == walk.loss_gradient).all()
     assert (walk.upstream[2] == walk.loss_gradient @ walk.layers[2].W).all()
@@ -60,7 +60,7 @@ def test_upstream_holds_what_came_down_to_each_layer():
 
 
 def test_the_step_of_the_loss_has_a_place_and_takes_the_output():
-    walk, seen = Walk(NETWORKS["plain"], X, y), []
+    walk, seen = BackwardPass(NETWORKS["plain"], X, y), []
 
     def twice(walk, i, H):
         seen.append((i, H is walk.values[-1]))
@@ -71,21 +71,21 @@ def test_the_step_of_the_loss_has_a_place_and_takes_the_output():
 
 
 def test_a_step_that_leaves_no_gradient_leaves_zeros_and_not_what_was_there():
-    walk = Walk(NETWORKS["plain"], X, y)
+    walk = BackwardPass(NETWORKS["plain"], X, y)
     walk.gradient()
     blocks = walk.network.blocks(walk.gradient({2: lambda w, i, dH: dH @ w.layers[2].W}))
     assert not blocks["2.weight"].any() and not blocks["2.bias"].any() and blocks["0.weight"].any()
 
 
 def test_what_a_mistake_makes_infinite_is_no_concern():
-    walk = Walk(NETWORKS["plain"], X, y)
+    walk = BackwardPass(NETWORKS["plain"], X, y)
     blocks = walk.network.blocks(walk.gradient({1: lambda w, i, dH: dH / (0 * dH)}))
     assert not np.isfinite(blocks["0.bias"]).any() and np.isfinite(blocks["2.bias"]).all()
 
 
 def test_a_float32_network_is_walked_in_float64():
     network = NETWORKS["plain"].astype(np.float32)
-    assert (Walk(network, X, y).gradient() == Walk(network.astype(np.float64), X, y).gradient()).all()
+    assert (BackwardPass(network, X, y).gradient() == BackwardPass(network.astype(np.float64), X, y).gradient()).all()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_slope_of_an_activation_of_ones_own_is_measured():
     A[:] = 0.5  # where f is 1/8, and the differences are off by eps^(4/5) / 8 and less
     network = Network([Dense(4, 4, rng=0), layer])
     upstream = RNG.normal(size=(1, 4))
-    walk = Walk(network, A, upstream, (lambda H, T: (H * T).sum(), lambda H, T: T))
+    walk = BackwardPass(network, A, upstream, (lambda H, T: (H * T).sum(), lambda H, T: T))
     walk.gradient()
     assert np.abs(walk.upstream[1] - upstream * 3 * walk.values[1] ** 2).max() <= 1e-11
 
@@ -134,5 +134,5 @@ def test_the_network_is_left_as_it_was():
     network = NETWORKS["plain"]
     theta = network.theta.copy()
     network.gradient[:] = 7
-    Walk(network, X, y).gradient({0: lambda walk, i, dH: dH})
+    BackwardPass(network, X, y).gradient({0: lambda walk, i, dH: dH})
     assert (network.theta == theta).all() and (network.gradient == 7).all()

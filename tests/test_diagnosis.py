@@ -14,7 +14,7 @@ import torch
 import handmade as hm
 from handmade import MLP, Network, diagnose_gradient
 from handmade.checking import diagnosis
-from handmade.checking.backward_pass import Walk
+from handmade.checking.backward_pass import BackwardPass
 from handmade.checking.diagnosis import (
     CHANCE,
     SHARE,
@@ -29,7 +29,7 @@ from handmade.checking.diagnosis import (
     _parts,
 )
 from handmade.checking.mistakes import mistakes
-from handmade.checking.transforms import Part, tolerance
+from handmade.checking.transforms import Cause, tolerance
 from reference.twin import twin
 
 RNG = np.random.default_rng(7)
@@ -71,7 +71,7 @@ def names(diagnosis) -> list[str]:
 @pytest.mark.parametrize("case", CASES)
 def test_every_mistake_of_the_catalogue_is_named_or_changes_nothing(case):
     network, y, loss = CASES[case]
-    walk = Walk(network, X, y, loss)
+    walk = BackwardPass(network, X, y, loss)
     truth = walk.gradient()
     named = 0
     # Of a mistake that several layers can have, the last in the list is the one that all of them have.
@@ -91,7 +91,7 @@ def test_every_mistake_of_the_catalogue_is_named_or_changes_nothing(case):
 @pytest.mark.parametrize("seed", range(12))
 def test_two_mistakes_at_once_are_both_named(seed):
     network, y, loss = CASES["deep tanh"]
-    walk = Walk(network, X, y, loss)
+    walk = BackwardPass(network, X, y, loss)
     known, truth, rng = mistakes(walk), walk.gradient(), np.random.default_rng(seed)
     while True:  # two that each have an effect of their own
         one, other = (known[i] for i in rng.choice(len(known), 2, replace=False))
@@ -108,7 +108,7 @@ def test_two_mistakes_at_once_are_both_named(seed):
 
 def test_a_mistake_and_a_factor_are_both_named():
     network, y, loss = CASES["relu"]
-    walk = Walk(network, X, y, loss)
+    walk = BackwardPass(network, X, y, loss)
     missing = next(m for m in mistakes(walk) if m.name == "activation derivative missing")
     diagnosis = diagnose_gradient(network, X, y, 8 * walk.gradient(missing.steps), loss=loss)
     assert "activation derivative missing and times N" in names(diagnosis)
@@ -152,9 +152,9 @@ def test_labels_that_are_no_class_may_be_ignored(ignored):
 
 def test_the_learning_rate_inside_the_walk_is_measured():
     network, y, loss = CASES["deep tanh"]
-    walk = Walk(network, X, y, loss)
+    walk = BackwardPass(network, X, y, loss)
     for mistake in mistakes(walk):
-        if mistake.open and "all" in mistake.where:
+        if mistake.has_learning_rate and "all" in mistake.where:
             diagnosis = diagnose_gradient(network, X, y, walk.gradient(mistake.steps, 0.25), loss=loss)
             assert "with a learning rate of 0.25;" in str(diagnosis)
 
@@ -507,7 +507,7 @@ def test_a_gradient_function_is_called_with_theta_three_times_and_its_first_answ
     claimed, odd, _ = _claimed(gradient, lambda: "theta", BLOCKS)
     assert seen == ["theta"] * 3 and claimed.tolist() == [1.0] * 12
     told = "two calls differ by 3.0e+00, where the largest entry is 4.0e+00"
-    assert odd == [Part("changes from call to call", "every call", "two calls use different numbers", told)]
+    assert odd == [Cause("changes from call to call", "every call", "two calls use different numbers", told)]
 
 
 def oddities(*answers):
@@ -629,7 +629,7 @@ def test_progress_is_shown_if_asked_for(capfd):
 @pytest.mark.parametrize("wrong", [{"0.weight"}, {"2.weight", "2.bias"}, {"2.weight", "0.weight", "0.bias"}])
 def test_pairs_are_made_of_mistakes_that_touch_nothing_right_and_one_of_them_the_first_wrong_layer(wrong, capfd):
     network, y, loss = CASES["deep tanh"]
-    walk, rng, first = Walk(network, X, y, loss), np.random.default_rng(0), max(wrong)[0]
+    walk, rng, first = BackwardPass(network, X, y, loss), np.random.default_rng(0), max(wrong)[0]
     claimed = truth = walk.gradient()
     leading = others = 0
     for mistake in mistakes(walk):
@@ -649,7 +649,7 @@ def test_pairs_are_made_of_mistakes_that_touch_nothing_right_and_one_of_them_the
 def of_two(case, *wanted):
     """The diagnosis of a gradient with these mistakes, each given by its name and place."""
     network, y, loss = CASES[case]
-    walk, steps = Walk(network, X, y, loss), {}
+    walk, steps = BackwardPass(network, X, y, loss), {}
     for name, where in wanted:
         (mistake,) = [m for m in mistakes(walk) if m.name == name and m.where.startswith(where)]
         steps |= mistake.steps
@@ -678,8 +678,8 @@ def test_two_mistakes_are_not_explained_by_two_factors_before_all_pairs_have_bee
 def test_a_learning_rate_counts_as_a_number_that_is_fitted():
     network, y, loss = CASES["relu"]
     options = dict(loss=loss, weight=None, training=True, facts={"N": None, "learning rate": None})
-    case = _of_network(network, X, y, Walk(network, X, y, loss).gradient() * 2, **options)
-    fitted = {m.open: [part.fitted for part in case._made(m)[1]] for m in mistakes(case.walk)}
+    case = _of_network(network, X, y, BackwardPass(network, X, y, loss).gradient() * 2, **options)
+    fitted = {m.has_learning_rate: [part.fitted for part in case._made(m)[1]] for m in mistakes(case.backward_pass)}
     assert fitted == {False: [0], True: [1]}
 
 
@@ -690,11 +690,11 @@ def test_a_learning_rate_counts_as_a_number_that_is_fitted():
 def test_what_explains_leaves_a_hundredth_at_most_and_is_met_by_accident_less_than_once_in_a_thousand(
     residual, chance, explains
 ):
-    like = types.SimpleNamespace(
+    match = types.SimpleNamespace(
         ways=lambda candidate, most: [([], residual)], residual=lambda truth: 1.0, chance=lambda truth, fitted: chance
     )
-    made = [Part("a mistake", "somewhere", "a hint", "evidence")]
-    assert bool(list(_Case(like, None, [], None)._matches(None, made, 0))) == explains
+    made = [Cause("a mistake", "somewhere", "a hint", "evidence")]
+    assert bool(list(_Case(match, None, [], None)._matches(None, made, 0))) == explains
 
 
 class OneNumber(hm.Layer):
@@ -720,7 +720,7 @@ def test_a_network_may_put_out_one_number_for_each_sample():
 def test_an_explanation_leaves_next_to_nothing_of_the_difference(noise, verdict):
     """The noise is less than the tolerance, and more than a hundredth of the millionth by which the gradient is off."""
     network, y, loss = CASES["relu"]
-    truth = Walk(network, X, y, loss).gradient()
+    truth = BackwardPass(network, X, y, loss).gradient()
     claimed = truth * (1 + 1e-6)
     for block in network.blocks(claimed).values():
         block += noise * np.abs(block).max() * np.random.default_rng(0).choice([-1, 1], block.shape)
@@ -739,14 +739,14 @@ def test_the_library_s_own_gradient_is_looked_at_in_thirty_places_the_same_in_ev
 def test_a_network_in_float32_may_be_as_far_off_as_float32():
     network, y, loss = CASES["deep tanh"]
     off = 4e-4 * np.random.default_rng(0).choice([-1, 1], network.parameter_count)
-    claimed = Walk(network, X, y, loss).gradient() * (1 + off)
+    claimed = BackwardPass(network, X, y, loss).gradient() * (1 + off)
     assert not diagnose_gradient(network, X, y, claimed, loss=loss)
     assert diagnose_gradient(network.astype(np.float32), X, y, claimed, loss=loss)
 
 
 def test_scale_and_shift_of_a_normalization_are_one_layer():
     network = MLP([4, 5, 3], activation="elu", normalization="batch", rng=9)
-    claimed = Walk(network, X, LABELS, "cross_entropy").gradient()
+    claimed = BackwardPass(network, X, LABELS, "cross_entropy").gradient()
     for name in "1.weight", "1.bias":
         network.blocks(claimed)[name][:] = np.arange(5)
     assert diagnose_gradient(network, X, LABELS, claimed).wrong == ["1.weight", "1.bias"]
@@ -840,7 +840,7 @@ def test_what_a_diagnosis_prints(found, text):
 
 def test_a_pair_of_mistakes_is_told_in_one_and_what_they_share_once():
     network, y, loss = CASES["deep tanh"]
-    walk = Walk(network, X, y, loss)
+    walk = BackwardPass(network, X, y, loss)
     known = {mistake.name: mistake for mistake in mistakes(walk) if not mistake.where.startswith("all")}
     one, other = known["activation derivative missing"], known["bias gradient averaged over the samples"]
     assert one.where == "layer 1, Activation('tanh')" and other.where == "layer 0, Dense(4, 5)"

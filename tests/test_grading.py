@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import handmade as hm
-from handmade.checking.backward_pass import Walk
+from handmade.checking.backward_pass import BackwardPass
 from handmade.checking.mistakes import mistakes
 from handmade.checking.transforms import tolerance
 from handmade.grading import Grade, Item, _moved, grade
@@ -106,7 +106,7 @@ def test_each_mistake_of_the_catalogue_costs_one_point_where_it_is_made_once():
     def wrong_at(place, parameters, X, y):
         own = copy.deepcopy(network)
         own.theta[:] = np.concatenate([parameter.reshape(-1) for parameter in parameters])
-        walk = Walk(own, X, y)
+        walk = BackwardPass(own, X, y)
         steps = [mistake.steps for mistake in mistakes(walk) if len(mistake.steps) == 1]
         wrong, truth = walk.gradient(steps[place], 0.1), walk.gradient()
         given.append(np.abs(wrong - truth).max() > 1e-5)

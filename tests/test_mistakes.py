@@ -12,7 +12,7 @@ import torch
 import handmade as hm
 from handmade import losses
 from handmade.activations import ACTIVATIONS, sigmoid, softmax
-from handmade.checking.backward_pass import Walk, slope
+from handmade.checking.backward_pass import BackwardPass, slope
 from handmade.checking.mistakes import mistakes
 
 RNG = np.random.default_rng(11)
@@ -75,7 +75,7 @@ def assert_equal(gradient, other):
 
 
 def assert_made(network, X, y, loss, name, where, *replaced):
-    assert_equal(made(Walk(network, X, y, loss), name, where), written(network, X, y, loss, *replaced))
+    assert_equal(made(BackwardPass(network, X, y, loss), name, where), written(network, X, y, loss, *replaced))
 
 
 # ---- the loss ------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ COMMON = {*OF_BATCH, "target of the previous sample", "target of the next sample
     ],
 )
 def test_each_loss_has_the_mistakes_that_can_be_made_with_it_and_no_others(loss, y, expected):
-    found = [m.name for m in mistakes(Walk(network_of(), X, y, loss)) if m.where == f"the loss, {loss}"]
+    found = [m.name for m in mistakes(BackwardPass(network_of(), X, y, loss)) if m.where == f"the loss, {loss}"]
     assert len(found) == len(set(found))
     assert set(found) == expected
 
@@ -286,7 +286,7 @@ def test_a_mistake_in_an_activation_is_a_wrong_factor(name, factor):
 )
 def test_the_wrong_input_of_a_weight_gradient_is_any_array_of_its_shape(name, where, old, news):
     network = network_of()
-    walk = Walk(network, X, LABELS)
+    walk = BackwardPass(network, X, LABELS)
     found = [walk.gradient(m.steps) for m in mistakes(walk) if m.name == name and m.where.startswith(where)]
     for gradient, new in zip(found, news, strict=True):
         assert_equal(gradient, written(network, X, LABELS, "cross_entropy", (old, new)))
@@ -295,7 +295,7 @@ def test_the_wrong_input_of_a_weight_gradient_is_any_array_of_its_shape(name, wh
 def test_the_weights_of_another_layer_have_its_shape():
     name, wide = "weights of another layer in propagation", RNG.normal(size=(7, 5))
     assert_made(network_of(I=5), wide, LABELS, "cross_entropy", name, "layer 2", ("dA1 @ W1", "dA1 @ W0"))
-    assert not [m for m in mistakes(Walk(network_of(), X, LABELS)) if m.name == name]
+    assert not [m for m in mistakes(BackwardPass(network_of(), X, LABELS)) if m.name == name]
 
 
 def names_at(walk, i):
@@ -321,36 +321,38 @@ AXES = {name for name in OF_SQUARE if "axis" in name or name.startswith("dA")}
     ],
 )
 def test_a_dense_layer_has_the_mistakes_that_its_shape_lets_run(samples, i, expected):
-    assert names_at(Walk(network_of(), X[:samples], LABELS[:samples]), i) == sorted(expected)
+    assert names_at(BackwardPass(network_of(), X[:samples], LABELS[:samples]), i) == sorted(expected)
 
 
 @pytest.mark.parametrize(("samples", "more"), [(7, set()), (5, OF_SQUARE.keys())])
 def test_a_square_layer_has_more(samples, more):
-    found = names_at(Walk(network_of(), X[:samples], LABELS[:samples]), 2)
+    found = names_at(BackwardPass(network_of(), X[:samples], LABELS[:samples]), 2)
     assert found == sorted([*OF_DENSE, *more, OTHER, OTHER])
 
 
 def test_a_layer_without_bias_has_no_mistakes_of_one():
-    walk = Walk(network_of(bias=False), X, LABELS)
+    walk = BackwardPass(network_of(bias=False), X, LABELS)
     assert names_at(walk, 2) == sorted([*(name for name in OF_DENSE if "bias" not in name), OTHER, OTHER])
     for mistake in mistakes(walk):
         assert walk.gradient(mistake.steps, SCALE).shape == walk.network.theta.shape
 
 
 def test_a_last_layer_below_an_activation_has_the_mistakes_of_one():
-    walk = Walk(network_of(activation=["tanh", "tanh", "sigmoid"]), X, REALS, "mse_loss")
+    walk = BackwardPass(network_of(activation=["tanh", "tanh", "sigmoid"]), X, REALS, "mse_loss")
     assert set(names_at(walk, 4)) >= BELOW_ACTIVATION
 
 
 def test_an_array_that_is_the_same_is_no_wrong_input():
     network = hm.Network([hm.Dense(4, 5, rng=0), hm.Activation("identity"), hm.Dense(5, 3, rng=1)])
-    assert not [name for name in names_at(Walk(network, X, LABELS), 2) if name.startswith("weight gradient with ")]
+    assert not [
+        name for name in names_at(BackwardPass(network, X, LABELS), 2) if name.startswith("weight gradient with ")
+    ]
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "gelu"])
 def test_an_activation_has_the_derivatives_of_all_others(activation):
     expected = {*OF_ACTIVATION, "derivative of tanh", "derivative of gelu"} - {f"derivative of {activation}"}
-    walk = Walk(network_of(activation=activation), X, LABELS)
+    walk = BackwardPass(network_of(activation=activation), X, LABELS)
     assert names_at(walk, 3) == sorted(expected)
     for other in {f"derivative of {other}": other for other in ACTIVATIONS}.keys() & expected:
         (step,) = (m.steps[3] for m in mistakes(walk) if m.name == other and m.where.startswith("layer 3"))
@@ -360,7 +362,7 @@ def test_an_activation_has_the_derivatives_of_all_others(activation):
 
 def test_only_an_activation_of_the_same_shape_is_mistaken_for_this_one():
     network = hm.Network([hm.Dense(4, 5, rng=0), hm.Activation("tanh"), hm.Dense(5, 3, rng=1), hm.Activation("tanh")])
-    walk = Walk(network, X, REALS, "mse_loss")
+    walk = BackwardPass(network, X, REALS, "mse_loss")
     assert not [name for i in (1, 3) for name in names_at(walk, i) if "another layer" in name]
 
 
@@ -381,15 +383,15 @@ def test_a_mistake_of_several_layers_is_also_made_in_all_of_them(name, count, li
 
 
 def test_what_only_one_layer_has_is_not_listed_twice():
-    listed = [m.name for m in mistakes(Walk(network_of(), X, LABELS))]
+    listed = [m.name for m in mistakes(BackwardPass(network_of(), X, LABELS))]
     for name in "weights transposed in propagation", "first sample only":
         assert listed.count(name) == 1
 
 
 def test_only_weights_that_were_updated_leave_a_number_open():
-    walk = Walk(network_of(), X, LABELS)
-    assert {m.name for m in mistakes(walk) if m.open} == {"updated weights in propagation"}
-    assert all(m.open for m in mistakes(walk) if m.name == "updated weights in propagation")
+    walk = BackwardPass(network_of(), X, LABELS)
+    assert {m.name for m in mistakes(walk) if m.has_learning_rate} == {"updated weights in propagation"}
+    assert all(m.has_learning_rate for m in mistakes(walk) if m.name == "updated weights in propagation")
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -400,7 +402,7 @@ def test_hints_are_words_of_a_sentence_and_give_no_line_away(loss):
         layers += [hm.Dense(4, 4, rng=seed), hm.Activation("tanh"), hm.Dropout(0.5, rng=seed)]
     network = hm.Network([*layers, hm.Dense(4, 3, rng=3)])
     for samples in 4, 7:
-        for mistake in mistakes(Walk(network, X[:samples], y[:samples], loss, np.ones(samples))):
+        for mistake in mistakes(BackwardPass(network, X[:samples], y[:samples], loss, np.ones(samples))):
             assert re.fullmatch("[a-z', ]+", mistake.hint), mistake.hint
 
 
@@ -413,7 +415,7 @@ def steps_at(walk, i):
 
 def test_mistakes_of_dropout():
     network = hm.Network([hm.Dense(4, 5, rng=0), hm.Dropout(0.4, rng=1), hm.Dense(5, 5, rng=2), hm.Dropout(0.2, rng=3)])
-    walk = Walk(network, X, RNG.normal(size=(7, 5)), "mse_loss")
+    walk = BackwardPass(network, X, RNG.normal(size=(7, 5)), "mse_loss")
     one, other, dH = walk.layers[1].memory.mask, walk.layers[3].memory.mask, RNG.normal(size=(7, 5))
     found = {name: step(walk, 1, dH) for name, step in steps_at(walk, 1).items()}
     expected = {
@@ -432,7 +434,7 @@ def test_mistakes_of_dropout():
 @pytest.mark.parametrize(("width", "training"), [(4, True), (5, False)])
 def test_dropout_has_no_mask_of_another_shape_and_none_outside_of_training(width, training):
     layers = hm.Dense(4, 5, rng=0), hm.Dropout(0.4, rng=1), hm.Dense(5, width, rng=2), hm.Dropout(0.2, rng=3)
-    walk = Walk(hm.Network([*layers]), X, RNG.normal(size=(7, width)), "mse_loss", training=training)
+    walk = BackwardPass(hm.Network([*layers]), X, RNG.normal(size=(7, width)), "mse_loss", training=training)
     assert len(steps_at(walk, 1)) == (4 if training else 0)
 
 
@@ -441,7 +443,7 @@ def test_mistakes_of_normalization_are_what_autograd_finds_with_parts_held_const
     layer = normalization(5)
     network = hm.Network([hm.Dense(4, 5, rng=0), layer])
     network.theta += RNG.normal(size=network.theta.shape)
-    walk = Walk(network, X, RNG.normal(size=(7, 5)), "mse_loss")
+    walk = BackwardPass(network, X, RNG.normal(size=(7, 5)), "mse_loss")
     gamma, dH = walk.layers[1].gamma, RNG.normal(size=(7, 5))
 
     def by_autograd(mean_moves, variance_moves):
@@ -467,13 +469,13 @@ def test_mistakes_of_normalization_are_what_autograd_finds_with_parts_held_const
 
 def test_a_normalization_with_moments_that_do_not_move_has_no_mistakes_of_them():
     network = hm.Network([hm.Dense(4, 3, rng=0), hm.BatchNorm(3)])
-    walk = Walk(network, X, REALS, "mse_loss", training=False)
+    walk = BackwardPass(network, X, REALS, "mse_loss", training=False)
     assert steps_at(walk, 1).keys() == {"normalization ignored", "normalization ignored but for gamma"}
 
 
 def test_mistakes_of_a_residual_are_the_one_path_without_the_other():
     network = hm.Network([hm.Dense(4, 5, rng=0), hm.Residual([hm.Dense(5, 5, rng=1), hm.Activation("tanh")])])
-    walk = Walk(network, X, RNG.normal(size=(7, 5)), "mse_loss")
+    walk = BackwardPass(network, X, RNG.normal(size=(7, 5)), "mse_loss")
     steps, right, dH = steps_at(walk, 1), walk.gradient(), RNG.normal(size=(7, 5))
     assert steps.keys() == {"skip connection missing", "block missing beside its skip connection"}
     whole = walk.layers[1].backward(dH, True).copy()
@@ -486,7 +488,7 @@ def test_mistakes_of_a_residual_are_the_one_path_without_the_other():
 @pytest.mark.parametrize("activation", ["softmax", "log_softmax"])
 def test_mistakes_of_a_softmax_inside(activation):
     network = network_of(activation=activation)
-    walk = Walk(network, X, LABELS)
+    walk = BackwardPass(network, X, LABELS)
     P, dH = softmax(walk.values[3]), RNG.normal(size=(7, 5))
     found = {name: step(walk, 3, dH) for name, step in steps_at(walk, 3).items()}
     expected = {
@@ -520,14 +522,14 @@ def at_the_loss(walk):
     ],
 )
 def test_an_option_of_the_loss_that_is_ignored(loss, sample_weight, name, instead):
-    found = at_the_loss(Walk(network_of(), X, LABELS, loss, sample_weight))
-    assert_equal(found[name], Walk(network_of(), X, LABELS, instead).loss_gradient)
+    found = at_the_loss(BackwardPass(network_of(), X, LABELS, loss, sample_weight))
+    assert_equal(found[name], BackwardPass(network_of(), X, LABELS, instead).loss_gradient)
     expected = {"label_smoothing ignored", "weight ignored"} if loss is SMOOTHED else {"sample_weight ignored"}
     assert {name for name in found if name.endswith("ignored")} == expected
 
 
 def test_targets_that_are_shifted_leave_the_weights_where_they_are():
-    walk = Walk(network_of(), X, LABELS, sample_weight=WEIGHT)
+    walk = BackwardPass(network_of(), X, LABELS, sample_weight=WEIGHT)
     found = at_the_loss(walk)["target of the next sample"]
     T = np.eye(3)[[*LABELS[1:], LABELS[0]]]
     assert_equal(found, WEIGHT[:, np.newaxis] * (softmax(walk.values[-1]) - T) / 7)
@@ -536,7 +538,7 @@ def test_targets_that_are_shifted_leave_the_weights_where_they_are():
 def test_an_option_that_the_loss_cannot_do_without_does_not_hide_the_others():
     y = np.where(LABELS == 1, 255, LABELS)
     loss = functools.partial(losses.cross_entropy, ignore_index=255, label_smoothing=0.2)
-    ignored = [name for name in at_the_loss(Walk(network_of(), X, y, loss)) if name.endswith("ignored")]
+    ignored = [name for name in at_the_loss(BackwardPass(network_of(), X, y, loss)) if name.endswith("ignored")]
     assert ignored == ["label_smoothing ignored"]
 
 
@@ -551,7 +553,7 @@ def test_an_option_that_the_loss_cannot_do_without_does_not_hide_the_others():
     ids=["mean", "sum", "weights", "ignored"],
 )
 def test_a_term_of_the_loss_is_divided_by_what_the_loss_divides_by(loss, count):
-    walk = Walk(network_of(), X, LABELS, loss)
+    walk = BackwardPass(network_of(), X, LABELS, loss)
     found = at_the_loss(walk)["target not subtracted"]
     assert np.abs(found * count - softmax(walk.values[-1])).max() <= 1e-14
 
@@ -560,7 +562,7 @@ def test_a_loss_of_ones_own_is_a_mean_over_the_samples():
     def cubic(H, y):
         return ((H - y) ** 3).sum() / len(H)
 
-    walk = Walk(network_of(), X, REALS, (cubic, lambda H, y: 3 * (H - y) ** 2 / len(H)))
+    walk = BackwardPass(network_of(), X, REALS, (cubic, lambda H, y: 3 * (H - y) ** 2 / len(H)))
     assert_equal(at_the_loss(walk)["error without its bounds"], (walk.values[-1] - REALS) / 7)
     assert {m.where for m in mistakes(walk) if len(walk.layers) in m.steps} == {"the loss, cubic"}
 
@@ -569,7 +571,7 @@ def test_a_loss_of_ones_own_may_take_one_real_number_per_sample():
     def first(H, y):
         return ((H[:, 0] - y) ** 2).sum()
 
-    walk = Walk(network_of(), X, REALS[:, 0], (first, lambda H, y: 2 * (H - y[:, np.newaxis]) * [1, 0, 0]))
+    walk = BackwardPass(network_of(), X, REALS[:, 0], (first, lambda H, y: 2 * (H - y[:, np.newaxis]) * [1, 0, 0]))
     assert at_the_loss(walk).keys() == COMMON - {"gradient of cross_entropy"}
 
 
@@ -577,14 +579,14 @@ def test_a_loss_without_a_gradient_here_divides_by_the_samples():
     """Every margin is kept: nothing says over how many terms the mean is."""
     network = hm.Network([hm.Dense(4, 3)])
     network.theta[:] = [*np.zeros(12), 5, 5, 5]
-    found = at_the_loss(Walk(network, X, np.ones((7, 3)), "hinge_loss"))
+    found = at_the_loss(BackwardPass(network, X, np.ones((7, 3)), "hinge_loss"))
     assert_equal(found["margin condition missing"], -np.ones((7, 3)) / 7)
     assert not [name for name in found if name == "gradient of hinge_loss"]
 
 
 def test_probabilities_as_targets_of_the_cross_entropy():
     T = softmax(REALS)
-    walk = Walk(network_of(), X, T)
+    walk = BackwardPass(network_of(), X, T)
     found = at_the_loss(walk)
     assert_equal(found["sum of p and y"], (softmax(walk.values[-1]) + T) / 7)
     assert_equal(found["gradient of mse_loss"], 2 * (walk.values[-1] - T) / 21)
@@ -592,7 +594,7 @@ def test_probabilities_as_targets_of_the_cross_entropy():
 
 def test_probabilities_out_of_a_sigmoid_are_not_squashed_again():
     network = network_of(activation=["tanh", "tanh", "sigmoid"])
-    walk = Walk(network, X, BITS, "binary_cross_entropy")
+    walk = BackwardPass(network, X, BITS, "binary_cross_entropy")
     P, found = walk.values[-1], at_the_loss(walk)
     for name, right in {
         "p - y": P - BITS,
@@ -606,7 +608,7 @@ def test_probabilities_out_of_a_sigmoid_are_not_squashed_again():
 @pytest.mark.parametrize("ignored", [-100, 3, 255])
 def test_labels_that_are_no_class_are_ignored(ignored):
     y = np.array([0, 2, ignored, 1, 0, 2, 2])
-    walk = Walk(network_of(), X, y, functools.partial(losses.cross_entropy, ignore_index=ignored))
+    walk = BackwardPass(network_of(), X, y, functools.partial(losses.cross_entropy, ignore_index=ignored))
     found, counted = at_the_loss(walk), y != ignored
     assert np.isfinite(found["softmax missing"]).all()
     right = (softmax(walk.values[-1]) + np.eye(3)[np.where(counted, y, 0)]) / 6
@@ -614,7 +616,9 @@ def test_labels_that_are_no_class_are_ignored(ignored):
 
 
 def test_a_loss_of_labels_that_is_not_the_cross_entropy_has_no_terms_of_its_own():
-    listed = [m.name for m in mistakes(Walk(network_of(), X, LABELS, "multi_margin_loss")) if "the loss," in m.where]
+    listed = [
+        m.name for m in mistakes(BackwardPass(network_of(), X, LABELS, "multi_margin_loss")) if "the loss," in m.where
+    ]
     others = {name for name in OF_CROSS_ENTROPY if name.startswith("gradient of")} - {"gradient of multi_margin_loss"}
     assert set(listed) == COMMON | others
 
@@ -624,7 +628,7 @@ def test_a_loss_without_a_name_is_the_loss():
         def __call__(self, H, y):
             return ((H - y) ** 2).sum() / 2
 
-    walk = Walk(network_of(), X, REALS, (Half(), lambda H, y: H - y))
+    walk = BackwardPass(network_of(), X, REALS, (Half(), lambda H, y: H - y))
     assert {m.where for m in mistakes(walk) if len(walk.layers) in m.steps} == {"the loss, the loss"}
 
 
@@ -632,7 +636,7 @@ def test_a_loss_without_a_name_is_the_loss():
 def test_probabilities_of_0_and_1_are_no_concern(loss, y):
     network = network_of()
     network.theta[-15:] *= 1e5
-    found = at_the_loss(Walk(network, X, y, loss))
+    found = at_the_loss(BackwardPass(network, X, y, loss))
     assert not all(np.isfinite(dH).all() for dH in found.values())
 
 
@@ -641,7 +645,7 @@ def test_the_comparisons_of_the_hinge_at_and_around_their_margins(label):
     network = hm.Network([hm.Dense(1, 1)])
     network.theta[:] = [1, 0]
     outputs = [-2.5, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.5]
-    found = at_the_loss(Walk(network, np.array(outputs)[:, np.newaxis], np.full((9, 1), label), "hinge_loss"))
+    found = at_the_loss(BackwardPass(network, np.array(outputs)[:, np.newaxis], np.full((9, 1), label), "hinge_loss"))
     for name, gradient in {
         "label missing in the hinge": [-1 if label * h < 1 else 0 for h in outputs],
         "margin 0 in the hinge": [-label if label * h < 0 else 0 for h in outputs],

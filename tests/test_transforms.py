@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from handmade.checking.transforms import FORMS, ROUND_NORMS, WHOLES, Block, Likeness, Part, tolerance
+from handmade.checking.transforms import (
+    BLOCK_TRANSFORMS,
+    GLOBAL_TRANSFORMS,
+    ROUND_NORMS,
+    Block,
+    Cause,
+    GradientMatch,
+    tolerance,
+)
 
 EPS = np.finfo(float).eps
 SHAPES = {"W0": (3, 3), "b0": (3,), "W1": (2, 3), "b1": (2,), "W2": (2, 2), "b2": (2,)}
@@ -31,11 +39,11 @@ def changed(**factors):
 
 def likeness(claimed, *, allowed=None, facts=None, single=False, blocks=BLOCKS, theta=THETA):
     allowed = np.zeros(len(claimed)) if allowed is None else allowed
-    return Likeness(blocks, theta, claimed, allowed, facts or {}, single)
+    return GradientMatch(blocks, theta, claimed, allowed, facts or {}, single)
 
 
 def parts(claimed, most=1, true=TRUE, **options):
-    return [found for found, _ in likeness(claimed, **options).ways(true, most)]
+    return [found for found, _ in likeness(claimed, **options).explanations(true, most)]
 
 
 def names(*arguments, **options):
@@ -56,9 +64,9 @@ def test_almost_half_of_the_digits_have_to_agree():
 def test_a_difference_is_relative_to_the_largest_entry_of_its_parameter(single, within, expected):
     claimed, b0 = TRUE.copy(), BY_NAME["b0"].slice
     claimed[b0] += [within * tolerance(single) * np.abs(TRUE[b0]).max(), 0, 0]
-    like = likeness(claimed, single=single)
-    assert [block.name for block in like.wrong_blocks(TRUE)] == expected
-    assert like.residual(TRUE) == pytest.approx(within * tolerance(single), rel=1e-2)
+    match = likeness(claimed, single=single)
+    assert [block.name for block in match.wrong_blocks(TRUE)] == expected
+    assert match.residual(TRUE) == pytest.approx(within * tolerance(single), rel=1e-2)
 
 
 @pytest.mark.parametrize(("size", "wrong"), [(0.5, False), (2, True)])
@@ -100,19 +108,19 @@ def test_the_chance_of_an_accident_falls_with_each_entry_that_is_wrong(fitted):
     """Four entries are wrong, in two parameters, a fifth is as far off as it may be; three comparisons were made."""
     true, claimed, W1 = TRUE.copy(), changed(b0=2), BY_NAME["W1"]
     true[W1.slice], claimed[W1.slice] = [4, 0, 1, 1, 1, 1], [4, 4 * tolerance(False), 2, 1, 1, 1]
-    like = likeness(claimed)
+    match = likeness(claimed)
     for _ in range(3):
-        like.residual(true)
-    assert like.chance(true, fitted) == 3 * tolerance(False) ** (4 - fitted)
+        match.residual(true)
+    assert match.chance(true, fitted) == 3 * tolerance(False) ** (4 - fitted)
 
 
 @pytest.mark.parametrize("swap", [False, True])
 def test_an_entry_is_wrong_by_the_size_of_the_larger_of_the_two_gradients(swap):
     true, claimed = np.array([8, 0, 1.0]), np.array([0, 4 * tolerance(False), 1.0])
     true, claimed = (claimed, true) if swap else (true, claimed)
-    like = likeness(claimed, blocks=[Block("theta", 0, (3,), 1)], theta=true)
-    like.residual(true)
-    assert like.chance(true, 0) == tolerance(False)
+    match = likeness(claimed, blocks=[Block("theta", 0, (3,), 1)], theta=true)
+    match.residual(true)
+    assert match.chance(true, 0) == tolerance(False)
 
 
 def test_as_far_off_as_it_may_be_is_not_wrong():
@@ -124,17 +132,17 @@ def test_as_far_off_as_it_may_be_is_not_wrong():
 
 def test_the_chance_of_an_accident_with_many_entries_is_not_rounded_to_none():
     block = [Block("theta", 0, (60,), 1)]
-    like = likeness(np.ones(60), blocks=block, theta=np.ones(60))
-    like.residual(-np.ones(60))
-    assert like.chance(-np.ones(60), 0) == tolerance(False) ** 40 > 0
+    match = likeness(np.ones(60), blocks=block, theta=np.ones(60))
+    match.residual(-np.ones(60))
+    assert match.chance(-np.ones(60), 0) == tolerance(False) ** 40 > 0
 
 
 def test_what_an_entry_is_allowed_to_be_off_is_no_test():
     claimed, allowed = changed(b0=2, b1=2), np.zeros(SIZE)
     allowed[BY_NAME["b0"].slice] = 10
-    like = likeness(claimed, allowed=allowed)
-    like.residual(TRUE)
-    assert like.chance(TRUE, 0) == tolerance(False) ** 2
+    match = likeness(claimed, allowed=allowed)
+    match.residual(TRUE)
+    assert match.chance(TRUE, 0) == tolerance(False) ** 2
 
 
 # ---- in numbers ----------------------------------------------------------------------------------------------------
@@ -158,10 +166,10 @@ def test_where_something_is_not_finite_that_is_all_that_is_told():
     claimed = changed(W0=np.inf, b0=3)
     claimed[0] = np.nan
     claimed[BY_NAME["b2"].start + 1] = np.nan
-    like = likeness(claimed)
-    assert like.not_finite_blocks() == ["b2", "W0"]
-    assert like.ratios(TRUE) == {"b2": "not finite", "W0": "not finite"}
-    part = like.not_finite()
+    match = likeness(claimed)
+    assert match.not_finite_blocks() == ["b2", "W0"]
+    assert match.ratios(TRUE) == {"b2": "not finite", "W0": "not finite"}
+    part = match.not_finite()
     assert (part.name, part.where, part.fitted) == ("not finite", "b2, W0", 0)
     assert part.evidence == f"10 of {SIZE} entries are not finite, the first is nan"
     assert "logarithm of 0" in part.hint and part.hint == part.hint.lower()
@@ -187,8 +195,8 @@ def test_a_number_that_changes_nothing_or_is_not_finite_is_zero():
 
 
 def test_what_is_equal_needs_nothing():
-    assert list(likeness(TRUE).ways(TRUE, 2)) == [([], 0.0)]
-    assert list(likeness(TRUE).ways(TRUE, 0)) == [([], 0.0)]
+    assert list(likeness(TRUE).explanations(TRUE, 2)) == [([], 0.0)]
+    assert list(likeness(TRUE).explanations(TRUE, 0)) == [([], 0.0)]
 
 
 def test_without_a_further_mistake_what_differs_is_not_explained():
@@ -206,15 +214,15 @@ def test_noise_has_no_explanation():
 
 # ---- forms ---------------------------------------------------------------------------------------------------------
 
-SQUARE = [("W0", name) for name in FORMS]
-FLAT = [("b0", name) for name in FORMS if name not in ("transposed", "columns in reverse")]
-OBLONG = [("W1", name) for name in FORMS if name != "transposed"]
+SQUARE = [("W0", name) for name in BLOCK_TRANSFORMS]
+FLAT = [("b0", name) for name in BLOCK_TRANSFORMS if name not in ("transposed", "columns in reverse")]
+OBLONG = [("W1", name) for name in BLOCK_TRANSFORMS if name != "transposed"]
 
 
 @pytest.mark.parametrize(("block", "name"), SQUARE + FLAT + OBLONG)
 def test_each_form_of_a_parameter_is_named(block, name):
-    hint, form = FORMS[name]
-    expected = Part(name, block, hint, f"{name}: equal in {block}", 0)
+    hint, form = BLOCK_TRANSFORMS[name]
+    expected = Cause(name, block, hint, f"{name}: equal in {block}", 0)
     assert [expected] in parts(changed(**{block: form}))
 
 
@@ -235,17 +243,17 @@ def test_the_gradient_of_another_parameter_has_its_shape():
     claimed = changed(b1=lambda t: TRUE[BY_NAME["b2"].slice])
     hint = "two parameters are mistaken for each other"
     name = "gradient of another parameter"
-    assert parts(claimed) == [[Part(name, "b1", hint, f"{name}: equal in b1", 0)]]
+    assert parts(claimed) == [[Cause(name, "b1", hint, f"{name}: equal in b1", 0)]]
     swapped = changed(b1=lambda t: TRUE[BY_NAME["b2"].slice], b2=lambda t: TRUE[BY_NAME["b1"].slice])
     assert names(swapped) == [name]
 
 
-@pytest.mark.parametrize("name", WHOLES)
+@pytest.mark.parametrize("name", GLOBAL_TRANSFORMS)
 def test_each_transform_of_the_whole_is_named(name):
-    hint, whole = WHOLES[name]
+    hint, whole = GLOBAL_TRANSFORMS[name]
     claimed = 10 * TRUE
     claimed = np.clip(claimed, -15, 15) if name == "clipped by value" else whole(claimed, claimed).astype(float)
-    expected = Part(name, "every parameter", hint, f"the true gradient {name} is the claimed one", 1)
+    expected = Cause(name, "every parameter", hint, f"the true gradient {name} is the claimed one", 1)
     assert [expected] in parts(claimed, true=10 * TRUE)
 
 
@@ -267,14 +275,14 @@ def test_each_transform_of_the_whole_is_named(name):
 )
 def test_where_a_factor_is(chosen, where):
     hint = "a constant factor is too much or missing"
-    expected = Part("constant factor", where, hint, f"claimed = 3 true in {where}", 1)
+    expected = Cause("constant factor", where, hint, f"claimed = 3 true in {where}", 1)
     assert parts(changed(**dict.fromkeys(chosen, 3))) == [[expected]]
 
 
 def test_one_parameter_alone_is_called_by_its_name():
     for block in Block("theta", 0, (2,), 1), Block("W", 0, (1, 2), 1):
-        like = likeness(np.array([3.0, 6.0]), blocks=[block], theta=np.ones(2))
-        ((found, _),) = like.ways(np.array([1.0, 2.0]), 1)
+        match = likeness(np.array([3.0, 6.0]), blocks=[block], theta=np.ones(2))
+        ((found, _),) = match.explanations(np.array([1.0, 2.0]), 1)
         assert found[0].where == block.name
 
 
@@ -302,7 +310,7 @@ FACTS = {"N": 16, "outputs": 3, "learning rate": 0.3, "unknown": None}
 )
 def test_a_factor_that_is_a_known_number_is_called_by_it_and_nothing_else(factor, name, hint):
     told = f"claimed = {factor:.9g} true in every parameter"
-    assert parts(factor * TRUE, facts=FACTS) == [[Part(name, "every parameter", hint, told, 0)]]
+    assert parts(factor * TRUE, facts=FACTS) == [[Cause(name, "every parameter", hint, told, 0)]]
 
 
 def test_a_factor_made_of_two_known_numbers_may_also_be_another():
@@ -330,15 +338,15 @@ def test_a_factor_is_known_within_ten_tolerances(off, known):
 def test_a_multiple_has_to_be_as_near_as_what_is_equal_whatever_the_factor(factor, noise, expected):
     """Relative to the claimed entries, which are as large as the factor makes them."""
     claimed = 3 * factor * TRUE * (1 + noise * RNG.choice([-1, 1], SIZE))
-    like = likeness(claimed, blocks=[Block("theta", 0, (SIZE,), 1)])
-    assert [found[0].name for found, _ in like.ways(TRUE, 1)] == expected
+    match = likeness(claimed, blocks=[Block("theta", 0, (SIZE,), 1)])
+    assert [found[0].name for found, _ in match.explanations(TRUE, 1)] == expected
 
 
 def test_a_number_is_a_known_one_up_to_ten_tolerances():
-    like = likeness(TRUE)
-    like.relative = 2.0**-20
-    assert like._is(1 + 10 * 2.0**-20, 1) and like._is(3 - 30 * 2.0**-20, 3)
-    assert not like._is(1 + 10.5 * 2.0**-20, 1) and not like._is(-1, 1)
+    match = likeness(TRUE)
+    match.relative = 2.0**-20
+    assert match._is(1 + 10 * 2.0**-20, 1) and match._is(3 - 30 * 2.0**-20, 3)
+    assert not match._is(1 + 10.5 * 2.0**-20, 1) and not match._is(-1, 1)
 
 
 def test_facts_that_are_the_same_number_are_all_named():
@@ -359,7 +367,7 @@ def test_a_gradient_made_shorter_to_a_round_norm_may_be_clipped(norm):
     clipped, constant = parts(norm / 300 * true, true=true)
     told = f"claimed = {norm / 300:.9g} true in every parameter"
     hint = "the gradient has a length that it was given"
-    assert clipped == [Part("clipped by norm", "every parameter", hint, f"{told}, which makes its norm {norm:g}", 0)]
+    assert clipped == [Cause("clipped by norm", "every parameter", hint, f"{told}, which makes its norm {norm:g}", 0)]
     assert constant[0].name == "constant factor"
 
 
@@ -380,8 +388,8 @@ def test_a_gradient_made_longer_is_not_clipped(length, factor, expected):
 
 
 def test_two_numbers_may_be_clipped():
-    like = likeness(np.array([3.0, 4.0]), blocks=[Block("theta", 0, (2,), 1)], theta=np.ones(2))
-    assert next(found[0].name for found, _ in like.ways(np.array([30.0, 40.0]), 1)) == "clipped by norm"
+    match = likeness(np.array([3.0, 4.0]), blocks=[Block("theta", 0, (2,), 1)], theta=np.ones(2))
+    assert next(found[0].name for found, _ in match.explanations(np.array([30.0, 40.0]), 1)) == "clipped by norm"
 
 
 def test_a_part_of_a_gradient_or_a_single_number_is_not_clipped():
@@ -392,7 +400,7 @@ def test_a_part_of_a_gradient_or_a_single_number_is_not_clipped():
     assert np.linalg.norm(claimed) == pytest.approx(10)
     assert names(claimed) == ["constant factor"]
     single = likeness(np.array([0.5]), blocks=[Block("theta", 0, (), 1)], theta=np.ones(1))
-    assert next(found[0].name for found, _ in single.ways(np.array([0.9]), 1)) == "constant factor"
+    assert next(found[0].name for found, _ in single.explanations(np.array([0.9]), 1)) == "constant factor"
 
 
 def by_layer(*factors):
@@ -419,7 +427,7 @@ STEPS = "the ratios, from the output down, are "
     ],
 )  # fmt: skip
 def test_a_factor_in_every_step_back_is_a_power_in_each_layer(claimed, ratios, facts, name, hint, fitted):
-    assert parts(claimed, facts=facts) == [[Part(name, "every layer", hint, STEPS + ratios, fitted)]]
+    assert parts(claimed, facts=facts) == [[Cause(name, "every layer", hint, STEPS + ratios, fitted)]]
 
 
 @pytest.mark.parametrize(
@@ -432,14 +440,14 @@ def test_a_factor_in_every_step_back_is_a_power_in_each_layer(claimed, ratios, f
 )
 def test_two_layers_are_enough_for_powers(facts, name):
     two = BLOCKS[4].start
-    like = likeness(by_layer(0.49, 0.7, 1)[:two], blocks=BLOCKS[:4], theta=THETA[:two], facts=facts)
-    assert [[part.name for part in found] for found, _ in like.ways(TRUE[:two], 1)] == [[name]]
+    match = likeness(by_layer(0.49, 0.7, 1)[:two], blocks=BLOCKS[:4], theta=THETA[:two], facts=facts)
+    assert [[part.name for part in found] for found, _ in match.explanations(TRUE[:two], 1)] == [[name]]
 
 
 def test_two_parameters_are_enough_to_be_normalized():
     same = TRUE / np.repeat([np.linalg.norm(TRUE[:12]), np.linalg.norm(TRUE[12:20]), 1], [12, 8, 6])
     whole = likeness(same[:20], blocks=[Block("U", 0, (12,), 1), Block("V", 12, (8,), 2)], theta=THETA[:20])
-    assert "each parameter normalized" in [found[0].name for found, _ in whole.ways(TRUE[:20], 1)]
+    assert "each parameter normalized" in [found[0].name for found, _ in whole.explanations(TRUE[:20], 1)]
 
 
 @pytest.mark.parametrize(
@@ -462,7 +470,7 @@ def test_other_factors_in_the_layers_are_no_powers(claimed):
 def test_parameters_that_each_have_norm_1_are_normalized():
     claimed = changed(**dict.fromkeys(SHAPES, lambda t: t / np.linalg.norm(t)))
     hint = "the gradient has a length that it was given"
-    assert parts(claimed) == [[Part("each parameter normalized", "every parameter", hint, "the norm of each is 1", 0)]]
+    assert parts(claimed) == [[Cause("each parameter normalized", "every parameter", hint, "the norm of each is 1", 0)]]
     assert parts(claimed * np.where(np.arange(SIZE) < 9, 1.1, 1)) == []
 
 
@@ -476,7 +484,7 @@ def test_entries_that_are_not_decided_are_not_compared():
     claimed[[at, at + 4]] = 77
     assert names(claimed, allowed=allowed) == ["sign"]
     allowed[BY_NAME["b1"].slice], claimed[BY_NAME["b1"].slice] = np.inf, 77
-    ((found, residual),) = likeness(claimed, allowed=allowed).ways(TRUE, 1)
+    ((found, residual),) = likeness(claimed, allowed=allowed).explanations(TRUE, 1)
     assert [(part.name, part.where, residual) for part in found] == [("sign", "W2, b2, W1, W0, b0", 0)]
 
 
@@ -486,8 +494,8 @@ U, V = [Block("U", 0, (2,), 1)], Block("V", 2, (2,), 2)
 def of_two(true, claimed, allowed=(0, 0)):
     """What is said of two numbers where the two that follow have a wrong sign."""
     claimed, true = np.array([*claimed, -1, 2]), np.array([*true, 1, -2])
-    like = likeness(claimed, blocks=[*U, V], theta=np.ones(4), allowed=np.array([*allowed, 0, 0]))
-    return [[(part.name, part.where) for part in found] for found, _ in like.ways(true, 1)]
+    match = likeness(claimed, blocks=[*U, V], theta=np.ones(4), allowed=np.array([*allowed, 0, 0]))
+    return [[(part.name, part.where) for part in found] for found, _ in match.explanations(true, 1)]
 
 
 @pytest.mark.parametrize("size", [1, 2.0**10])
@@ -508,8 +516,8 @@ def test_a_difference_is_relative_to_the_larger_of_the_two(swap):
 @pytest.mark.parametrize(("factor", "name"), [(2, "factor 2"), (-4, "constant factor"), (0.5, "factor 1/2")])
 def test_a_multiple_may_be_as_far_off_as_what_is_equal_and_the_factor_times_what_is_allowed(factor, name):
     def said(off, allowed):
-        like = likeness(np.array([4 * factor, off]), blocks=U, theta=np.ones(2), allowed=np.array([0, allowed]))
-        return [found[0].name for found, _ in like.ways(np.array([4.0, 0.0]), 1) if found[0].where == "U"]
+        match = likeness(np.array([4 * factor, off]), blocks=U, theta=np.ones(2), allowed=np.array([0, allowed]))
+        return [found[0].name for found, _ in match.explanations(np.array([4.0, 0.0]), 1) if found[0].where == "U"]
 
     one, times = 4 * factor * tolerance(False), max(abs(factor), 1)
     assert said(one, 0) == [name] and said(1.01 * one, 0) == []
@@ -517,34 +525,36 @@ def test_a_multiple_may_be_as_far_off_as_what_is_equal_and_the_factor_times_what
 
 
 def test_a_factor_next_to_one_allows_no_more_than_it_is():
-    like = likeness(np.array([6, 1.7e-3]), blocks=U, theta=np.zeros(2), allowed=np.array([0, 1e-3]))
-    assert list(like.ways(np.array([4.0, 0.0]), 1)) == []
+    match = likeness(np.array([6, 1.7e-3]), blocks=U, theta=np.zeros(2), allowed=np.array([0, 1e-3]))
+    assert list(match.explanations(np.array([4.0, 0.0]), 1)) == []
 
 
 @pytest.mark.parametrize(("large", "small"), [(2e4, 1.0), (1.0, 2e4)])
 def test_next_to_large_parameters_of_either_gradient_small_differences_do_not_count(large, small):
     true, claimed = np.array([0, 0, small, small]), np.array([0, 1e-6, large, large])
-    like = likeness(claimed, blocks=[*U, V], theta=np.zeros(4))
-    assert [[(part.name, part.where) for part in found] for found, _ in like.ways(true, 1)] == [
+    match = likeness(claimed, blocks=[*U, V], theta=np.zeros(4))
+    assert [[(part.name, part.where) for part in found] for found, _ in match.explanations(true, 1)] == [
         [("constant factor", "V")]
     ]
 
 
 def test_what_is_left_is_the_largest_difference_of_all_parameters():
     one = tolerance(False)
-    assert list(likeness(np.array([4, 4 * one]), blocks=U).ways(np.array([4.0, 0]), 1)) == [([], one)]
-    like = likeness(np.array([4, 2 * one, -4, one]), blocks=[*U, V], theta=np.zeros(4))
-    assert [residual for _, residual in like.ways(np.array([4.0, 0, 4, 0]), 1)] == [one / 2]
-    like = likeness(np.array([4, 4 * one]), blocks=U, theta=np.zeros(2))
-    found = {(found[0].name, found[0].where): residual for found, residual in like.ways(np.array([-4.0, 0]), 1)}
+    assert list(likeness(np.array([4, 4 * one]), blocks=U).explanations(np.array([4.0, 0]), 1)) == [([], one)]
+    match = likeness(np.array([4, 2 * one, -4, one]), blocks=[*U, V], theta=np.zeros(4))
+    assert [residual for _, residual in match.explanations(np.array([4.0, 0, 4, 0]), 1)] == [one / 2]
+    match = likeness(np.array([4, 4 * one]), blocks=U, theta=np.zeros(2))
+    found = {
+        (found[0].name, found[0].where): residual for found, residual in match.explanations(np.array([-4.0, 0]), 1)
+    }
     assert found["without sign", "every parameter"] == one
 
 
 def test_comparisons_are_counted():
     """One to see that they differ, one of each parameter, one of each transform of the whole; no penalty on theta 0."""
-    like = likeness(-TRUE, theta=np.zeros(SIZE))
-    assert len(list(like.ways(TRUE, 1))) == 1
-    assert like.compared == 1 + len(BLOCKS) + len(WHOLES)
+    match = likeness(-TRUE, theta=np.zeros(SIZE))
+    assert len(list(match.explanations(TRUE, 1))) == 1
+    assert match.compared == 1 + len(BLOCKS) + len(GLOBAL_TRANSFORMS)
 
 
 def test_a_multiple_of_what_is_not_known_is_nothing():
@@ -581,7 +591,7 @@ def test_a_multiple_of_theta_or_its_sign_is_a_penalty(where, formula, amount):
     penalty, more, less = PENALTIES[formula]
     hint = f"the penalty on {where} is not the one that the loss has"
     told = f"claimed - true = {amount:.6g} {formula} in {where}"
-    expected = Part(more if amount > 0 else less, where, hint, told, 1)
+    expected = Cause(more if amount > 0 else less, where, hint, told, 1)
     assert parts(TRUE + amount * penalty * SCOPES[where]) == [[expected]]
 
 
@@ -604,8 +614,8 @@ def test_a_factor_of_two_may_stand_beside_a_penalty_and_one_of_1_is_none():
 def test_a_factor_no_larger_than_the_tolerance_is_none(size, expected):
     true, theta = np.array([1.0, 1, 0, 0]), np.array([0.0, 0, 1, 2])
     claimed = size * tolerance(False) * true + theta
-    like = likeness(claimed, blocks=[Block("theta", 0, (4,), 1)], theta=theta)
-    assert [" and ".join(part.name for part in found) for found, _ in like.ways(true, 2)] == expected
+    match = likeness(claimed, blocks=[Block("theta", 0, (4,), 1)], theta=theta)
+    assert [" and ".join(part.name for part in found) for found, _ in match.explanations(true, 2)] == expected
 
 
 def test_a_penalty_in_place_of_the_gradient_is_no_factor_and_a_penalty():
@@ -614,20 +624,20 @@ def test_a_penalty_in_place_of_the_gradient_is_no_factor_and_a_penalty():
 
 def test_where_there_are_only_weights_they_are_every_parameter():
     block = [Block("W", 0, (3, 2), 1)]
-    like = likeness(TRUE[:6] + 0.01 * THETA[:6], blocks=block, theta=THETA[:6])
-    assert [found[0].where for found, _ in like.ways(TRUE[:6], 1)] == ["every parameter"]
+    match = likeness(TRUE[:6] + 0.01 * THETA[:6], blocks=block, theta=THETA[:6])
+    assert [found[0].where for found, _ in match.explanations(TRUE[:6], 1)] == ["every parameter"]
 
 
 def test_a_penalty_of_one_parameter_of_two_is_found():
     blocks = [Block("U", 0, (2, 3), 1), Block("V", 6, (3, 2), 2)]
-    like = likeness(TRUE[:12] + 0.01 * THETA[:12] * (np.arange(12) < 6), blocks=blocks, theta=THETA[:12])
-    assert [found[0].where for found, _ in like.ways(TRUE[:12], 1)] == ["U"]
+    match = likeness(TRUE[:12] + 0.01 * THETA[:12] * (np.arange(12) < 6), blocks=blocks, theta=THETA[:12])
+    assert [found[0].where for found, _ in match.explanations(TRUE[:12], 1)] == ["U"]
 
 
 def test_what_a_penalty_leaves_may_be_as_large_as_the_tolerance():
     true, claimed = np.array([4.0, 0, 0]), np.array([4, 4 * tolerance(False), 1])
-    like = likeness(claimed, blocks=[Block("theta", 0, (3,), 1)], theta=np.array([0.0, 0, 2]))
-    assert "L2 term added or too large" in [found[0].name for found, _ in like.ways(true, 1)]
+    match = likeness(claimed, blocks=[Block("theta", 0, (3,), 1)], theta=np.array([0.0, 0, 2]))
+    assert "L2 term added or too large" in [found[0].name for found, _ in match.explanations(true, 1)]
 
 
 def test_a_penalty_shows_in_decided_entries_alone():

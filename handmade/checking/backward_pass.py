@@ -1,4 +1,4 @@
-"""The backward pass once more, as a walk whose steps can be replaced: what a mistake in one of them leads to."""
+"""A backward pass whose steps can be replaced, to compute the gradient that a mistake leads to."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..layers import Activation, Layer
 from ..losses import Loss, loss_and_backward
 from ..network import Network
 
-__all__ = ["Step", "Walk", "is_elementwise", "slope"]
+__all__ = ["Step", "BackwardPass", "is_elementwise", "slope"]
 
 Array = np.ndarray
-Step = Callable[["Walk", int, Array], Array]
+Step = Callable[["BackwardPass", int, Array], Array]
 
 
-class Walk:
+class BackwardPass:
     """One forward pass of a network, and any number of backward passes over what it left.
 
     Parameters
@@ -45,7 +45,8 @@ class Walk:
     --------
     >>> from handmade import MLP
     >>> network, X, y = MLP([2, 3, 2], activation="tanh", rng=0), np.eye(2), np.array([0, 1])
-    >>> bool(np.allclose(Walk(network, X, y).gradient(), network.loss_and_gradient(X, y)[1], rtol=1e-14, atol=1e-16))
+    >>> right = network.loss_and_gradient(X, y)[1]
+    >>> bool(np.allclose(BackwardPass(network, X, y).gradient(), right, rtol=1e-14, atol=1e-16))
     True
     """
 
@@ -86,11 +87,11 @@ class Walk:
         return self.network.gradient.copy()
 
 
-def _loss_step(walk: Walk, i: int, H: Array) -> Array:
+def _loss_step(walk: BackwardPass, i: int, H: Array) -> Array:
     return walk.loss_gradient
 
 
-def _step(walk: Walk, i: int, dH: Array) -> Array:
+def _step(walk: BackwardPass, i: int, dH: Array) -> Array:
     return dH * walk.slopes[i] if i in walk.slopes else walk.layers[i].backward(dH)
 
 

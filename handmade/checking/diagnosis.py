@@ -19,17 +19,17 @@ from ..layers import Layer
 from ..losses import Loss
 from ..network import Network, check_finite_targets
 from ..progress import progress_bar
-from .backward_pass import Walk
+from .backward_pass import BackwardPass
 from .differences import numerical_gradient
 from .gradients import check_gradient
 from .mistakes import Mistake, mistakes
 from .network_loss import NetworkLoss
-from .transforms import Block, Likeness, Part, tolerance
+from .transforms import Block, Cause, GradientMatch, tolerance
 
 __all__ = ["Diagnosis", "Explanation", "diagnose_gradient"]
 
 Array = np.ndarray
-Found = Iterator[tuple[list[Part], int, float]]  # the mistakes, how many numbers were fitted, what is left
+Found = Iterator[tuple[list[Cause], int, float]]  # the mistakes, how many numbers were fitted, what is left
 
 CHANGES = "changes from call to call"
 SHARE = 0.01  # of the difference is all that an explanation may leave: what is left of rounding, rounding explains
@@ -279,7 +279,7 @@ def _is_single(gradient, vector: Array) -> bool:
     return told or (exact and not fewer)  # 0.5 is a number of every type
 
 
-def _claimed(gradient, theta: Callable[[], object], blocks: Sequence[Block]) -> tuple[Array, list[Part], bool]:
+def _claimed(gradient, theta: Callable[[], object], blocks: Sequence[Block]) -> tuple[Array, list[Cause], bool]:
     """The claimed gradient; what is odd about the function that gives it, where it is one; whether it is float32."""
     if not callable(gradient):
         vector = _flat(gradient, blocks)
@@ -295,15 +295,15 @@ def _claimed(gradient, theta: Callable[[], object], blocks: Sequence[Block]) -> 
         return first, [], single
     if np.allclose(third - second, growth, rtol=1e-9, atol=1e-12 * size):
         told, hint = "each call adds the same to what it returns", "what one call leaves behind, the next finds"
-        return growth, [Part("gradients accumulate", "every call", hint, told)], single
+        return growth, [Cause("gradients accumulate", "every call", hint, told)], single
     told = f"two calls differ by {np.abs(growth).max():.1e}, where the largest entry is {size:.1e}"
-    return first, [Part(CHANGES, "every call", "two calls use different numbers", told)], single
+    return first, [Cause(CHANGES, "every call", "two calls use different numbers", told)], single
 
 
 def _of_network(network: Network, X, y, gradient=None, *, loss, weight, training, facts) -> _Case:
     X, y = network.check_input(X), check_finite_targets(y)
     options = dict(loss=loss, sample_weight=weight, training=training)
-    walk = Walk(network, X, y, **options)
+    walk = BackwardPass(network, X, y, **options)
     layers = {prefix: i for i, (prefix, _) in enumerate(network.leaves())}
     blocks = _blocks(network.blocks(network.theta))
     blocks = [dataclasses.replace(block, layer=layers[block.name[: block.name.rindex(".") + 1]]) for block in blocks]
@@ -320,7 +320,7 @@ def _of_network(network: Network, X, y, gradient=None, *, loss, weight, training
     # A loss is known to some roundings of its value, and its slope to that over the step of the differences.
     rounding = np.finfo(np.float32).eps if single else np.finfo(np.float64).eps ** 0.8
     allowed = np.full(theta.shape, 64 * rounding * abs(walk.value))
-    return _Case(Likeness(blocks, theta, claimed, allowed, facts, single), truth, odd, walk)
+    return _Case(GradientMatch(blocks, theta, claimed, allowed, facts, single), truth, odd, walk)
 
 
 def _of_function(f: Callable, theta, gradient, *, facts, progress) -> _Case:
@@ -345,7 +345,7 @@ def _of_function(f: Callable, theta, gradient, *, facts, progress) -> _Case:
         check = check_gradient(value, vector, claimed, entries=vector.size, progress=progress)
         decided = np.isfinite(check.measured)
         truth[decided], allowed[decided] = check.measured[decided], check.allowed[decided]
-    return _Case(Likeness(blocks, vector, claimed, allowed, facts, single), truth, odd, None)
+    return _Case(GradientMatch(blocks, vector, claimed, allowed, facts, single), truth, odd, None)
 
 
 # ---- the search ----------------------------------------------------------------------------------------------------
@@ -355,31 +355,31 @@ def _of_function(f: Callable, theta, gradient, *, facts, progress) -> _Case:
 class _Case:
     """A claimed gradient beside the true one, and the search for what leads from the one to the other."""
 
-    like: Likeness
+    match: GradientMatch
     truth: Array
-    odd: list[Part]
-    walk: Walk | None
+    odd: list[Cause]
+    backward_pass: BackwardPass | None
 
     def diagnose(self, progress: bool) -> Diagnosis:
-        like = self.like
-        if not np.isfinite(like.claimed).all():
-            return self._report("named", [self._explain([like.not_finite()], 0.0)], like.not_finite_blocks())
-        if not like.decided.any():
+        match = self.match
+        if not np.isfinite(match.claimed).all():
+            return self._report("named", [self._explain([match.not_finite()], 0.0)], match.not_finite_blocks())
+        if not match.decided.any():
             return self._report("undecided", [], [])
-        wrong = [block.name for block in like.wrong_blocks(self.truth)]
+        wrong = [block.name for block in match.wrong_blocks(self.truth)]
         # Of numbers that change from call to call, none is worth an explanation.
         found = self._search(progress) if wrong and not any(part.name == CHANGES for part in self.odd) else []
         if self.odd and not found:
-            found = [self._explain(self.odd, like.residual(self.truth))]
+            found = [self._explain(self.odd, match.residual(self.truth))]
         return self._report("named" if found else "unknown" if wrong else "right", found, wrong)
 
     def _report(self, verdict: str, found: list[Explanation], wrong: list[str]) -> Diagnosis:
-        like = self.like
-        ratios, difference = like.ratios(self.truth), like.residual(self.truth)
-        undecided = int(np.sum(~like.decided))
-        return Diagnosis(verdict, wrong, found, ratios, like.relative, like.compared, undecided, difference)
+        match = self.match
+        ratios, difference = match.ratios(self.truth), match.residual(self.truth)
+        undecided = int(np.sum(~match.decided))
+        return Diagnosis(verdict, wrong, found, ratios, match.relative, match.compared, undecided, difference)
 
-    def _explain(self, parts: Sequence[Part], residual: float) -> Explanation:
+    def _explain(self, parts: Sequence[Cause], residual: float) -> Explanation:
         def joined(attribute: str, by: str) -> str:
             return by.join(dict.fromkeys(getattr(part, attribute) for part in parts))
 
@@ -388,7 +388,7 @@ class _Case:
 
     def _search(self, progress: bool) -> list[Explanation]:
         """The simplest explanations: one mistake before two, and the fewer numbers fitted the better."""
-        known = mistakes(self.walk) if self.walk and self._walk_is_right() else []
+        known = mistakes(self.backward_pass) if self.backward_pass and self._walk_is_right() else []
         for found in self._alone(known), self._in_pairs(known, progress):
             if found := list(found):
                 fewest = min(fitted for _, fitted, _ in found)
@@ -397,7 +397,7 @@ class _Case:
         return []
 
     def _walk_is_right(self) -> bool:
-        return not self.like.wrong_blocks(self.truth, self.walk.gradient())
+        return not self.match.wrong_blocks(self.truth, self.backward_pass.gradient())
 
     def _alone(self, known: list[Mistake]) -> Found:
         yield from self._matches(self.truth, [], 1)
@@ -407,12 +407,12 @@ class _Case:
     def _in_pairs(self, known: list[Mistake], progress: bool) -> Found:
         """Two mistakes: neither touches what is right, and one of them shows where the walk goes wrong first."""
         yield from self._matches(self.truth, [], 2)
-        wrong = self.like.wrong_blocks(self.truth)
+        wrong = self.match.wrong_blocks(self.truth)
         leading, others = [], []
         for mistake in known:
             gradient, made = self._made(mistake)
             yield from self._matches(gradient, made, 1)
-            changed = self.like.wrong_blocks(self.truth, gradient)
+            changed = self.match.wrong_blocks(self.truth, gradient)
             if changed and all(block in wrong for block in changed):
                 (leading if changed[0].layer == wrong[0].layer else others).append(mistake)
         pairs = [*itertools.combinations(leading, 2), *itertools.product(leading, others)]
@@ -422,22 +422,24 @@ class _Case:
                     yield from self._matches(*self._made(one, other), 0)
                 report(i + 1)
 
-    def _made(self, *made: Mistake) -> tuple[Array, list[Part]]:
+    def _made(self, *made: Mistake) -> tuple[Array, list[Cause]]:
         """The gradient that these mistakes lead to, and what is to be said of them."""
         steps = {i: step for mistake in made for i, step in mistake.steps.items()}
         scale = 0.0
-        if is_open := any(mistake.open for mistake in made):
-            scale = self.like.fitted_scale(self.walk.gradient(steps, 0.0), self.walk.gradient(steps, 1.0))
+        if is_open := any(mistake.has_learning_rate for mistake in made):
+            scale = self.match.fitted_scale(
+                self.backward_pass.gradient(steps, 0.0), self.backward_pass.gradient(steps, 1.0)
+            )
         told = "a backward pass with this mistake gives the claimed gradient"
         told += f", with a learning rate of {scale:.6g}" if is_open else ""
-        parts = [Part(m.name, m.where, m.hint, told, fitted=int(m.open)) for m in made]
-        return self.walk.gradient(steps, scale), parts
+        parts = [Cause(m.name, m.where, m.hint, told, fitted=int(m.has_learning_rate)) for m in made]
+        return self.backward_pass.gradient(steps, scale), parts
 
-    def _matches(self, candidate: Array, made: list[Part], most: int) -> Found:
+    def _matches(self, candidate: Array, made: list[Cause], most: int) -> Found:
         """The ways to turn the candidate into the claim with at most so many further mistakes."""
-        for parts, residual in self.like.ways(candidate, most):
+        for parts, residual in self.match.explanations(candidate, most):
             together = [*made, *parts]
             fitted = sum(part.fitted for part in together)
-            explains = residual <= SHARE * self.like.residual(self.truth)
-            if together and explains and self.like.chance(self.truth, fitted) < CHANCE:
+            explains = residual <= SHARE * self.match.residual(self.truth)
+            if together and explains and self.match.chance(self.truth, fitted) < CHANCE:
                 yield together, fitted, residual

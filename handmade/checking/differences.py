@@ -302,7 +302,7 @@ def measured_noise(f: Callable[[float], float]) -> float:
         tables = [np.diff(values, k) for k in range(1, 7)]
         if np.count_nonzero(tables[0] == 0) >= 4:
             if spacing > 1e-3:
-                return _stair(values[0]) / math.sqrt(12)
+                return _last_bit(values[0]) / math.sqrt(12)
             spacing *= 100
             continue
         levels = [math.factorial(k) ** 2 / math.factorial(2 * k) * np.mean(tables[k - 1] ** 2) for k in range(1, 7)]
@@ -314,7 +314,7 @@ def measured_noise(f: Callable[[float], float]) -> float:
     return least
 
 
-def _stair(value: float) -> float:
+def _last_bit(value: float) -> float:
     """How high a stair a function may stand on that does not move: the last bit of its value, float32's at most."""
     numerator, denominator = value.as_integer_ratio()
     return min((numerator & -numerator) / denominator, float(np.finfo(np.float32).eps) * abs(value))

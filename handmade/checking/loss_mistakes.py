@@ -1,4 +1,4 @@
-"""The gradients that learners put where the loss's belongs: what `handmade.mistakes` starts a wrong walk with."""
+"""The gradients that learners put in place of the gradient of the loss."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from ..activations import sigmoid, softmax
 from ..losses import LOSSES, find_loss, loss_and_backward
-from .backward_pass import Step, Walk
+from .backward_pass import BackwardPass, Step
 
 Array = np.ndarray
 Gradients = dict[str, tuple[str, Array]]  # what it is called, what it does, and the gradient by the network's output
 WRONG_WAY = "the gradient is not the one by what comes out of the last layer"
 
 
-def of_loss(walk: Walk) -> Iterator[tuple[str, str, str, dict[int, Step]]]:
-    """Every gradient that may stand for that of the loss, as `handmade.mistakes.Mistake` takes it."""
+def of_loss(walk: BackwardPass) -> Iterator[tuple[str, str, str, dict[int, Step]]]:
+    """Every gradient that may stand for that of the loss, as `handmade.checking.mistakes.Mistake` takes it."""
     loss, backward = find_loss(walk.loss)
     name = getattr(getattr(loss, "func", loss), "__name__", "the loss")
     H, y = walk.values[-1], walk.y
@@ -43,11 +43,11 @@ def _count(backward: Callable, H: Array, y: Array) -> float:
     return whole / mean if mean else len(H)
 
 
-def _fixed(dH: Array, walk: Walk, i: int, H: Array) -> Array:
+def _fixed(dH: Array, walk: BackwardPass, i: int, H: Array) -> Array:
     return dH
 
 
-def _of_batch(walk: Walk) -> Gradients:
+def _of_batch(walk: BackwardPass) -> Gradients:
     right = walk.loss_gradient
     N = len(right)
     part = "only a part of the batch has a say"
@@ -73,7 +73,7 @@ def _of_batch(walk: Walk) -> Gradients:
     return found
 
 
-def _of_options(walk: Walk, loss: Callable, backward: Callable) -> Gradients:
+def _of_options(walk: BackwardPass, loss: Callable, backward: Callable) -> Gradients:
     """The gradient without one of the options that the loss has."""
     found: Gradients = {}
     H, keywords = walk.values[-1], dict(getattr(loss, "keywords", {}))

@@ -1,6 +1,6 @@
 """Backward passes as learners write them: the wrong lines, each as a step that takes the place of the right one.
 
-A `handmade.walk.Walk` goes backward through a network as `Sequential.backward` does, and lets any of its steps be
+A `BackwardPass` goes backward through a network as `Sequential.backward` does, and lets any of its steps be
 replaced. What `mistakes` lists for it are the replacements; `handmade.diagnose_gradient` asks which of them leads to
 the gradient that somebody claims.
 """
@@ -19,7 +19,7 @@ from ..composites import Residual
 from ..layers import Activation, Dense, Dropout, Layer
 from ..network import Sequential
 from ..normalization import Normalization
-from .backward_pass import Step, Walk, is_elementwise, slope
+from .backward_pass import BackwardPass, Step, is_elementwise, slope
 from .loss_mistakes import of_loss
 
 __all__ = ["Mistake", "mistakes"]
@@ -40,7 +40,7 @@ class Mistake:
     where : str
         The layer.
     steps : dict of int to callable
-        See `Walk.gradient`.
+        See `BackwardPass.gradient`.
     open : bool
         Whether its steps leave ``walk.scale`` open.
     """
@@ -49,16 +49,16 @@ class Mistake:
     hint: str
     where: str
     steps: dict[int, Step]
-    open: bool = False
+    has_learning_rate: bool = False
 
 
-def mistakes(walk: Walk) -> list[Mistake]:
+def mistakes(walk: BackwardPass) -> list[Mistake]:
     """What can be wrong in this network, from the loss down: in one place each, then in all places that can have it.
 
     Examples
     --------
     >>> from handmade import MLP
-    >>> walk = Walk(MLP([2, 3, 2], activation="tanh", rng=0), np.eye(2), np.array([0, 1]))
+    >>> walk = BackwardPass(MLP([2, 3, 2], activation="tanh", rng=0), np.eye(2), np.array([0, 1]))
     >>> len({mistake.name for mistake in mistakes(walk)}) > 60
     True
     """
@@ -67,7 +67,10 @@ def mistakes(walk: Walk) -> list[Mistake]:
         where = f"layer {i}, {layer!r}"
         for kind, of_kind in OF_LAYER.items():
             if isinstance(layer, kind):
-                single += [Mistake(name, hint, where, {i: step}, name in OPEN) for name, hint, step in of_kind(walk, i)]
+                single += [
+                    Mistake(name, hint, where, {i: step}, name in WITH_LEARNING_RATE)
+                    for name, hint, step in of_kind(walk, i)
+                ]
     together: dict[str, list[Mistake]] = {}
     for mistake in single:
         together.setdefault(mistake.name, []).append(mistake)
@@ -115,7 +118,7 @@ SLOPES: dict[str, tuple[str, Callable[[SimpleNamespace], Array]]] = {
 }
 
 
-def _of_activation(walk: Walk, i: int) -> Found:
+def _of_activation(walk: BackwardPass, i: int) -> Found:
     layer = walk.layers[i]
     if not is_elementwise(layer):
         yield from _of_softmax(walk, i)
@@ -139,12 +142,12 @@ def _slope_of(layer: Activation) -> Callable[[SimpleNamespace], Array]:
     return lambda u: slope(layer, u.A)
 
 
-def _with_slope(value: Callable[[SimpleNamespace], Array], walk: Walk, i: int, dH: Array) -> Array:
+def _with_slope(value: Callable[[SimpleNamespace], Array], walk: BackwardPass, i: int, dH: Array) -> Array:
     layer, A, H = walk.layers[i], walk.values[i], walk.values[i + 1]
     return dH * value(SimpleNamespace(A=A, H=H, s=walk.slopes[i], dH=dH, slope=functools.partial(slope, layer)))
 
 
-def _of_softmax(walk: Walk, i: int) -> Found:
+def _of_softmax(walk: BackwardPass, i: int) -> Found:
     P = softmax(walk.values[i])
     yield "activation derivative missing", SLOPES["activation derivative missing"][0], lambda w, i, dH: dH
     hint = "an output is taken to depend on its own input alone"
@@ -155,14 +158,14 @@ def _of_softmax(walk: Walk, i: int) -> Found:
 # ---- Dense ---------------------------------------------------------------------------------------------------------
 
 
-def _of_dense(walk: Walk, i: int) -> Found:
+def _of_dense(walk: BackwardPass, i: int) -> Found:
     yield from _of_propagation(walk, i)
     yield from _of_bias(walk, i)
     yield from _of_weight(walk, i)
     yield from _of_both(walk, i)
 
 
-def _dense(walk: Walk, i: int, dA: Array, dX=None, db=None, dW=None) -> Array:
+def _dense(walk: BackwardPass, i: int, dA: Array, dX=None, db=None, dW=None) -> Array:
     """The right backward pass of a Dense layer, but for what is replaced: dX(dA, layer), db(dA), dW(dA, X)."""
     layer, X = walk.layers[i], walk.values[i]
     right = layer.backward(dA)
@@ -177,7 +180,7 @@ def _dense_step(**replaced) -> Step:
     return functools.partial(_dense, **replaced)
 
 
-def _of_propagation(walk: Walk, i: int) -> Found:
+def _of_propagation(walk: BackwardPass, i: int) -> Found:
     layer = walk.layers[i]
     O, I = layer.W.shape
     if O == I:
@@ -202,10 +205,10 @@ def _of_propagation(walk: Walk, i: int) -> Found:
     yield "updated weights in propagation", hint, step
 
 
-OPEN = frozenset({"updated weights in propagation"})
+WITH_LEARNING_RATE = frozenset({"updated weights in propagation"})
 
 
-def _of_bias(walk: Walk, i: int) -> Found:
+def _of_bias(walk: BackwardPass, i: int) -> Found:
     wrong = {
         "bias gradient averaged over the samples": ("is scaled down", lambda dA: dA.mean(axis=0)),
         "bias gradient of the first sample only": ("sees a part of the batch", lambda dA: dA[0]),
@@ -236,7 +239,7 @@ def _row_means(dA: Array) -> Array:
     return dA.mean(axis=1)
 
 
-def _of_weight(walk: Walk, i: int) -> Found:
+def _of_weight(walk: BackwardPass, i: int) -> Found:
     X = walk.values[i]
     hint = "the gradient of the weights is made with the wrong array"
     below = max((j for j in range(i) if isinstance(walk.layers[j], Dense)), default=None)
@@ -268,7 +271,7 @@ def _of_weight(walk: Walk, i: int) -> Found:
         yield "activation derivative missing in the weight gradient", hint, step
 
 
-def _of_both(walk: Walk, i: int) -> Found:
+def _of_both(walk: BackwardPass, i: int) -> Found:
     hint = "a layer's own gradient sees a part of the batch"
     for name, rows in ("first", slice(1)), ("last", slice(-1, None)):
         dW, db = functools.partial(_rows_of, rows), functools.partial(_sum_of, rows)
@@ -290,7 +293,7 @@ def _sum_of(rows: slice, dA: Array) -> Array:
 # ---- other layers --------------------------------------------------------------------------------------------------
 
 
-def _of_dropout(walk: Walk, i: int) -> Found:
+def _of_dropout(walk: BackwardPass, i: int) -> Found:
     p, keep = walk.layers[i].p, walk.layers[i].memory.mask
     if keep is not None:
         for other in walk.layers:
@@ -312,11 +315,11 @@ def _of_dropout(walk: Walk, i: int) -> Found:
         )
 
 
-def _of_normalization(walk: Walk, i: int) -> Found:
+def _of_normalization(walk: BackwardPass, i: int) -> Found:
     layer = walk.layers[i]
     memory, axis = layer.memory, layer.axis
 
-    def step(mean: bool, variance: bool, walk: Walk, i: int, dH: Array) -> Array:
+    def step(mean: bool, variance: bool, walk: BackwardPass, i: int, dH: Array) -> Array:
         layer.backward(dH)
         dX = dH * layer.gamma
         along = (dX * memory.Xhat).mean(axis=axis, keepdims=True)
@@ -333,24 +336,24 @@ def _of_normalization(walk: Walk, i: int) -> Found:
     yield "normalization ignored but for gamma", hint, functools.partial(_normalization_ignored, layer.gamma)
 
 
-def _normalization_ignored(factor: Array | float, walk: Walk, i: int, dH: Array) -> Array:
+def _normalization_ignored(factor: Array | float, walk: BackwardPass, i: int, dH: Array) -> Array:
     walk.layers[i].backward(dH)
     return dH * factor
 
 
-def _of_residual(walk: Walk, i: int) -> Found:
+def _of_residual(walk: BackwardPass, i: int) -> Found:
     layer = walk.layers[i]
     hint = "the gradient comes back along one path where the forward pass has two"
     yield "skip connection missing", hint, lambda w, i, dH: Sequential.backward(layer, dH)
 
-    def branch_missing(walk: Walk, i: int, dH: Array) -> Array:
+    def branch_missing(walk: BackwardPass, i: int, dH: Array) -> Array:
         layer.backward(dH)
         return dH.copy()
 
     yield "block missing beside its skip connection", hint, branch_missing
 
 
-OF_LAYER: dict[type[Layer], Callable[[Walk, int], Found]] = {
+OF_LAYER: dict[type[Layer], Callable[[BackwardPass, int], Found]] = {
     Activation: _of_activation,
     Dense: _of_dense,
     Dropout: _of_dropout,

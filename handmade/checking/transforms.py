@@ -38,7 +38,7 @@ class Block:
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class Cause:
     """One mistake of an explanation; ``fitted`` counts the numbers that were chosen to make it match."""
 
     name: str
@@ -48,10 +48,10 @@ class Part:
     fitted: int = 0
 
 
-Way = tuple[list[Part], float]  # mistakes, and the difference that is left, relative to the parameter
+Match = tuple[list[Cause], float]  # mistakes, and the difference that is left, relative to the parameter
 
 # What may stand where a parameter's gradient belongs: a function of the right one.
-FORMS: dict[str, tuple[str, Callable[[Array], Array]]] = {
+BLOCK_TRANSFORMS: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "transposed": ("rows and columns are exchanged", lambda t: t.T),
     "not computed": ("a parameter has no gradient at all", np.zeros_like),
     "rows in reverse": ("the order of the units is turned around", lambda t: t[::-1]),
@@ -62,15 +62,15 @@ FORMS: dict[str, tuple[str, Callable[[Array], Array]]] = {
 }
 
 # The same for the gradient as a whole; ``c`` is what was claimed.
-WHOLES: dict[str, tuple[str, Callable[[Array, Array], Array]]] = {
+GLOBAL_TRANSFORMS: dict[str, tuple[str, Callable[[Array, Array], Array]]] = {
     "clipped by value": ("large entries are cut off", lambda t, c: np.clip(t, -np.abs(c).max(), np.abs(c).max())),
     "truncated to integers": ("the numbers pass through an integer type", lambda t, c: np.trunc(t)),
     "rounded to integers": ("the numbers pass through an integer type", lambda t, c: np.round(t)),
     "rounded to float16": ("the numbers pass through a type of few digits", lambda t, c: t.astype(np.float16)),
     "rounded to four decimals": ("the numbers are rounded", lambda t, c: np.round(t, 4)),
-    "without sign": (FORMS["without sign"][0], lambda t, c: np.abs(t)),
-    "sign only": (FORMS["sign only"][0], lambda t, c: np.sign(t)),
-    "squared": (FORMS["squared"][0], lambda t, c: np.square(t)),
+    "without sign": (BLOCK_TRANSFORMS["without sign"][0], lambda t, c: np.abs(t)),
+    "sign only": (BLOCK_TRANSFORMS["sign only"][0], lambda t, c: np.sign(t)),
+    "squared": (BLOCK_TRANSFORMS["squared"][0], lambda t, c: np.square(t)),
     "parameters in reverse": ("the order of the parameters is turned around", lambda t, c: t[::-1]),
 }
 
@@ -85,7 +85,7 @@ def tolerance(single: bool) -> float:
     return float(np.finfo(np.float32 if single else np.float64).eps) ** 0.45
 
 
-class Likeness:
+class GradientMatch:
     """A claimed gradient, and how others compare with it.
 
     Parameters
@@ -178,11 +178,11 @@ class Likeness:
         bad = [block for block, good in zip(self.blocks, finite, strict=True) if not good]
         return [block.name for block in sorted(bad, key=lambda block: -block.layer)]
 
-    def not_finite(self) -> Part:
+    def not_finite(self) -> Cause:
         bad = self.claimed[~np.isfinite(self.claimed)]
         told = f"{bad.size} of {self.claimed.size} entries are not finite, the first is {bad[0]}"
         hint = "a logarithm of 0, a division by 0, or an exponential that overflows"
-        return Part("not finite", ", ".join(self.not_finite_blocks()), hint, told)
+        return Cause("not finite", ", ".join(self.not_finite_blocks()), hint, told)
 
     def fitted_scale(self, at_0: Array, at_1: Array) -> float:
         """The number s at which at_0 + s (at_1 - at_0) comes closest to the claim where it first matters."""
@@ -197,7 +197,7 @@ class Likeness:
 
     # ---- what turns a candidate into the claim ---------------------------------------------------------------------
 
-    def ways(self, candidate: Array, most: int) -> Iterator[Way]:
+    def explanations(self, candidate: Array, most: int) -> Iterator[Match]:
         """Up to ``most`` parts that turn the candidate into the claim, none where they are equal; and what is left."""
         residual = self.residual(candidate)
         if residual <= self.relative:
@@ -207,14 +207,14 @@ class Likeness:
             yield from self._as_a_whole(candidate)
             yield from self._by_penalty(candidate, most)
 
-    def _as_a_whole(self, candidate: Array) -> Iterator[Way]:
-        for name, (hint, whole) in WHOLES.items():
+    def _as_a_whole(self, candidate: Array) -> Iterator[Match]:
+        for name, (hint, whole) in GLOBAL_TRANSFORMS.items():
             residual = self.residual(whole(candidate, self.claimed).astype(float))
             if residual <= self.relative:
                 told = f"the true gradient {name} is the claimed one"
-                yield [Part(name, "every parameter", hint, told, fitted=1)], residual
+                yield [Cause(name, "every parameter", hint, told, fitted=1)], residual
 
-    def _by_blocks(self, candidate: Array, most: int) -> Iterator[Way]:
+    def _by_blocks(self, candidate: Array, most: int) -> Iterator[Match]:
         """Each parameter by itself: what form of it, and how many times that."""
         forms: dict[tuple[str, str], list[Block]] = {}
         ratios: dict[Block, float] = {}
@@ -259,7 +259,7 @@ class Likeness:
         """The block itself, then what may stand for it: name, hint, numbers."""
         t = candidate[block.slice].reshape(block.shape)
         yield "", "", t
-        for name, (hint, form) in FORMS.items():
+        for name, (hint, form) in BLOCK_TRANSFORMS.items():
             if form(t).shape == t.shape:
                 yield name, hint, form(t)
         for other in self.blocks:
@@ -267,9 +267,9 @@ class Likeness:
                 hint = "two parameters are mistaken for each other"
                 yield "gradient of another parameter", hint, candidate[other.slice]
 
-    def _part(self, name: str, hint: str, blocks: Sequence[Block], evidence: str) -> Part:
+    def _part(self, name: str, hint: str, blocks: Sequence[Block], evidence: str) -> Cause:
         where = self._where(blocks)
-        return Part(name, where, hint, f"{evidence} in {where}")
+        return Cause(name, where, hint, f"{evidence} in {where}")
 
     def _where(self, blocks: Sequence[Block]) -> str:
         chosen = set(blocks)
@@ -285,7 +285,7 @@ class Likeness:
 
     # ---- factors ---------------------------------------------------------------------------------------------------
 
-    def _factors(self, ratios: Mapping[Block, float], most: int) -> Iterator[list[Part]]:
+    def _factors(self, ratios: Mapping[Block, float], most: int) -> Iterator[list[Cause]]:
         """The names that the ratios of the parameters may have."""
         groups: list[tuple[float, list[Block]]] = []
         for block, ratio in ratios.items():
@@ -300,7 +300,7 @@ class Likeness:
         if len(groups) <= most:
             yield from map(list, itertools.product(*(list(self._names(r, of)) for r, of in groups)))
 
-    def _powers(self, groups: list[tuple[float, list[Block]]]) -> Part | None:
+    def _powers(self, groups: list[tuple[float, list[Block]]]) -> Cause | None:
         """One factor in every step backward: its first, second, third power in the layers from the output down."""
         ratio_of = {block.layer: r for r, of in groups for block in of}
         layers = sorted({block.layer for block in self.blocks}, reverse=True)
@@ -317,21 +317,21 @@ class Likeness:
         told = "the ratios, from the output down, are " + ", ".join(f"{r:.6g}" for r in known)
         if "learning rate" in self.facts and self._is(steps[0], self.facts["learning rate"]):
             hint = "a factor that belongs to the update stands inside the chain rule"
-            return Part("learning rate in the chain rule", "every layer", hint, told)
+            return Cause("learning rate in the chain rule", "every layer", hint, told)
         factors = self._known_factors().items()
         named = [(f"{name} in every layer", hint, 0) for name, (number, hint) in factors if self._is(steps[0], number)]
         name, hint, fitted = (named or [("constant factor in every layer", "a factor is in every step back", 1)])[0]
-        return Part(name, "every layer", hint, told, fitted)
+        return Cause(name, "every layer", hint, told, fitted)
 
-    def _normalized(self, groups: list[tuple[float, list[Block]]]) -> Part | None:
+    def _normalized(self, groups: list[tuple[float, list[Block]]]) -> Cause | None:
         """Every parameter of norm 1, each by a factor of its own."""
         norms = [float(np.linalg.norm(self.claimed[block.slice])) for block in self.blocks]
         if len(groups) < 2 or not all(self._is(norm, 1) for norm in norms):
             return None
         hint = "the gradient has a length that it was given"
-        return Part("each parameter normalized", "every parameter", hint, "the norm of each is 1")
+        return Cause("each parameter normalized", "every parameter", hint, "the norm of each is 1")
 
-    def _names(self, ratio: float, blocks: list[Block]) -> Iterator[Part]:
+    def _names(self, ratio: float, blocks: list[Block]) -> Iterator[Cause]:
         """What the factor is made of: one known number, or two of them, or none that is known."""
         where = self._where(blocks)
         told = f"claimed = {ratio:.9g} true in {where}"
@@ -348,7 +348,7 @@ class Likeness:
                 is_certain = count == 1 or "sign" in (name for name, _ in chosen)
                 hints = dict.fromkeys(hint for _, (_, hint) in chosen)
                 name = " and ".join(name for name, _ in chosen)
-                yield Part(name, where, "; ".join(hints), told, fitted=int(not is_certain))
+                yield Cause(name, where, "; ".join(hints), told, fitted=int(not is_certain))
                 certain = certain or is_certain
             if certain:
                 return
@@ -357,8 +357,8 @@ class Likeness:
             hint = "the gradient has a length that it was given"
             if self.claimed.size > 1 and (ratio < 1 or self._is(norm, 1)):
                 name = "clipped by norm" if ratio < 1 else "normalized"
-                yield Part(name, where, hint, f"{told}, which makes its norm {norm:g}")
-        yield Part("constant factor", where, "a constant factor is too much or missing", told, fitted=1)
+                yield Cause(name, where, hint, f"{told}, which makes its norm {norm:g}")
+        yield Cause("constant factor", where, "a constant factor is too much or missing", told, fitted=1)
 
     def _is(self, number: float, known: float) -> bool:
         return abs(number / known - 1) <= 10 * self.relative
@@ -380,7 +380,7 @@ class Likeness:
 
     # ---- penalties -------------------------------------------------------------------------------------------------
 
-    def _by_penalty(self, candidate: Array, most: int) -> Iterator[Way]:
+    def _by_penalty(self, candidate: Array, most: int) -> Iterator[Match]:
         """A multiple of theta, or of its sign, in the weights, the biases or both; perhaps beside a factor."""
         for (names, penalty), (where, of) in itertools.product(self._penalties().items(), self._scopes()):
             column = penalty * of
@@ -407,16 +407,16 @@ class Likeness:
         for block in self.blocks if len(self.blocks) > 1 else ():
             yield block.name, np.isin(np.arange(len(is_weight)), np.arange(len(is_weight))[block.slice])
 
-    def _with_penalty(self, candidate: Array, column: Array, names, where: str, others: list[Part]) -> Iterator[Way]:
+    def _with_penalty(self, candidate: Array, column: Array, names, where: str, others: list[Cause]) -> Iterator[Match]:
         c, t = column[self.decided], (self.claimed - candidate)[self.decided]
         amount = float(c @ t / (c @ c or 1.0))
         residual = self.residual(candidate + amount * column)
         if amount and residual <= self.relative:
             told = f"claimed - true = {amount:.6g} {names[2]} in {where}"
             hint = f"the penalty on {where} is not the one that the loss has"
-            yield [*others, Part(names[amount < 0], where, hint, told, fitted=1)], residual
+            yield [*others, Cause(names[amount < 0], where, hint, told, fitted=1)], residual
 
-    def _with_factor(self, candidate: Array, column: Array, names, where: str) -> Iterator[Way]:
+    def _with_factor(self, candidate: Array, column: Array, names, where: str) -> Iterator[Match]:
         both = np.stack([candidate, column], axis=1)[self.decided]
         ratio, _ = np.linalg.lstsq(both, self.claimed[self.decided])[0]
         if abs(ratio) > self.relative and not self._is(ratio, 1):

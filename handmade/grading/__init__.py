@@ -47,7 +47,7 @@ from pathlib import Path
 import numpy as np
 
 from ..activations import sigmoid, softmax
-from ..checking.backward_pass import Walk
+from ..checking.backward_pass import BackwardPass
 from ..checking.diagnosis import Diagnosis, diagnose_gradient
 from ..checking.mistakes import mistakes
 from ..checking.transforms import tolerance
@@ -168,7 +168,7 @@ def grade(student, network: Network, X, y, loss: Loss = "cross_entropy") -> Grad
     """
     network = _moved(network)
     X, y = network.check_input(X).copy(), check_finite_targets(y)
-    walk = Walk(network, X, y, loss)
+    walk = BackwardPass(network, X, y, loss)
     hints: list[str] = []
     name, functions = _functions(student, hints)
     what, forward, gradients = _answers(functions, [list(network.blocks(network.theta).values()), X, y], hints)
@@ -325,7 +325,7 @@ def _flaw(value, shape: tuple[int, ...]) -> str:
 # ---- credit --------------------------------------------------------------------------------------------------------
 
 
-def _judge_forward(what: str, answer, walk: Walk, dtype, hints: list[str]) -> Item:
+def _judge_forward(what: str, answer, walk: BackwardPass, dtype, hints: list[str]) -> Item:
     true = np.asarray(walk.value if what == "loss" else walk.values[-1])
     if answer is None:  # and it was said why
         return Item(what, 0, "not graded")
@@ -389,7 +389,7 @@ def _judge_layer(name: str, wrong: list[str], first: str | None, forgiven: bool)
 
 def _is_one_mistake(diagnosis: Diagnosis, claimed: dict[str, Array], network: Network, X, y, loss: Loss) -> bool:
     """Whether one mistake in one place, or one factor in everything, is enough for all that is wrong."""
-    walk = Walk(network, X, y, loss)
+    walk = BackwardPass(network, X, y, loss)
     truth, given = walk.gradient(), np.concatenate([array.reshape(-1) for array in claimed.values()])
     single = {(mistake.name, mistake.where) for mistake in mistakes(walk) if len(mistake.steps) == 1}
     if any((told.name, told.where) in single for told in diagnosis.explanations):
