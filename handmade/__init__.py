@@ -51,7 +51,7 @@ from .schedules import (
 from .training import EarlyStopping, History, fit
 
 if TYPE_CHECKING:
-    from . import plots
+    from . import plots, protocols
     from .chain_rule import Trace, trace
     from .checking.diagnosis import Diagnosis, diagnose_gradient
     from .checking.differences import StepSweep, numerical_gradient, step_sweep
@@ -127,6 +127,8 @@ __all__ = [
     "Trace",
     "plots",
     "show_config",
+    # types of arguments
+    "protocols",
     # data
     "data",
     "load_digits",
@@ -139,6 +141,7 @@ __all__ = [
 # Names that are imported when they are first asked for: training and serving never need them.
 _LAZY = {
     "plots": ("plots",),
+    "protocols": ("protocols",),
     "chain_rule": ("Trace", "trace"),
     "configuration": ("show_config",),
     "checking": (),
