@@ -1,0 +1,137 @@
+"""NumPy's archives of arrays, read with a bound on the memory that they take."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from ._streams import FilePath, Source, memory_limit, open_source, read_array
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile
+
+__all__ = ["read_npz"]
+
+Array = npt.NDArray[Any]
+
+KINDS = "biufcSUmM"  # of dtypes: booleans, numbers, text and times, but no Python objects and no records
+
+
+def read_npz(
+    path: FilePath | IO[bytes], names: Iterable[str] | None = None, *, max_bytes: int | None = None
+) -> dict[str, Array]:
+    """Read arrays from an ``.npz`` archive; Python objects are never loaded, so that a file cannot run code.
+
+    The header of each array is read first, and no more is read or kept than it declares.
+
+    Parameters
+    ----------
+    path : path-like or binary file object
+        The archive, as `numpy.savez` writes it.
+    names : iterable of str, optional
+        The arrays to read; all by default.
+    max_bytes : int, optional
+        The most bytes that all arrays together may take. By default 1 GiB, or 16 times the size of the file if that
+        is more.
+
+    Returns
+    -------
+    dict of ndarray
+        In the order of ``names``, or of the archive.
+
+    Raises
+    ------
+    ValueError
+        If the file is no archive, is damaged, lacks a name, holds Python objects under one, or declares more than
+        ``max_bytes``.
+
+    Examples
+    --------
+    >>> import io, numpy as np
+    >>> from handmade._npz import read_npz
+    >>> stream = io.BytesIO()
+    >>> np.savez(stream, a=[1, 2], b=[3.0])
+    >>> read_npz(stream, ["b"])
+    Traceback (most recent call last):
+        ...
+    ValueError: <stream>: expected an .npz archive, got an empty file
+    >>> _ = stream.seek(0)
+    >>> read_npz(stream, ["b"])
+    {'b': array([3.])}
+    """
+    import zipfile  # here, as importing it takes longer than most of this library
+
+    with open_source(path) as source:
+        limit = memory_limit(max_bytes, source)
+        if not source.head:
+            raise ValueError(f"{source.name}: expected an .npz archive, got an empty file")
+        if source.head.startswith(b"\x93NUM"):
+            raise ValueError(f"{source.name}: expected an .npz archive, got one array (.npy); read it with numpy.load")
+        try:
+            archive = zipfile.ZipFile(_seekable(source, limit))
+        except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{source.name}: expected an .npz archive, got a file that is cut short or damaged, "
+                f"or something else: {error}"
+            ) from error
+        with archive:
+            return _read_members(archive, source.name, names, limit)
+
+
+def _seekable(source: Source, limit: int) -> BinaryIO:
+    """Return the stream, or its content where it cannot seek."""
+    if source.stream.seekable():
+        return source.stream
+    content = source.stream.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{source.name}: expected at most {limit} bytes, got more; if you trust it, raise max_bytes")
+    return io.BytesIO(content)
+
+
+def _read_members(archive: ZipFile, name: str, wanted: Iterable[str] | None, limit: int) -> dict[str, Array]:
+    """Read the wanted arrays, which share the limit."""
+    members = {member.removesuffix(".npy"): member for member in archive.namelist()}
+    arrays: dict[str, Array] = {}
+    for key in members if wanted is None else wanted:
+        if key not in members:
+            raise ValueError(f"{name}: expected an array {key!r}, got an archive with {', '.join(members) or 'none'}")
+        try:
+            arrays[key] = _read_member(archive, members[key], f"{name}, array {key!r}", limit)
+        except (ValueError, MemoryError):
+            raise
+        except Exception as error:  # a damaged archive fails in many ways
+            raise ValueError(f"{name}, array {key!r}: expected whole data, got {error}; fetch it again") from error
+        limit -= arrays[key].nbytes
+    return arrays
+
+
+def _read_member(archive: ZipFile, member: str, name: str, limit: int) -> Array:
+    """Read the header of one array, then what it declares, then make sure that nothing follows."""
+    try:
+        stream = archive.open(member)
+        shape, fortran_order, dtype = _read_header(stream)
+    except Exception as error:  # of zipfile, of NumPy, or of Python's parser
+        raise ValueError(f"{name}: expected the header of an array, got {error}") from error
+    with stream:
+        if dtype.kind not in KINDS or dtype.itemsize == 0:
+            raise ValueError(f"{name}: expected numbers or text, got dtype {dtype}, which is never loaded")
+        if len(shape) > 64 or any(size < 0 for size in shape):
+            raise ValueError(f"{name}: expected at most 64 sizes of 0 or more, got shape {shape}")
+        array = read_array(stream, name, shape[::-1] if fortran_order else shape, dtype, limit)  # type: ignore[arg-type]
+        if stream.read(1):  # which also compares the checksum
+            raise ValueError(f"{name}: expected {array.nbytes} bytes for {dtype} of shape {shape}, got more")
+    return array.T if fortran_order else array
+
+
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether the order is Fortran's, and dtype."""
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(stream)
+    raise ValueError(f"format version {version}, expected 1.0 or 2.0")
