@@ -71,7 +71,7 @@ def test_examples_in_docstrings_run_when_pasted(name):
 @pytest.mark.parametrize("name", REFERENCE)
 def test_examples_in_reference_run(name):
     pytest.importorskip("torch").set_num_threads(1)
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+    assert doctest.testmod(importlib.import_module(name), extraglobs={"np": np, "hm": hm}).failed == 0
 
 
 @pytest.mark.parametrize("name", [name for name, count in EXAMPLES.items() if count])
