@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import importlib.util
+import os
 import pkgutil
 import re
 import subprocess
@@ -90,7 +91,9 @@ def test_grading_example_prints_what_the_page_says(tmp_path):
     for title, block in titles.items():
         (tmp_path / title).write_text(block)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--student=alice.py"]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    run = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
     (expected,) = (block for block in blocks if block.startswith("alice.py: "))
     assert run.returncode == 1
     assert expected in run.stdout
