@@ -98,7 +98,7 @@ def _read(stream: BinaryIO, name: str, limit: int, size: int | None) -> Array:
         raise ValueError(f"{name}: expected a type code among {known}; got 0x{code:02x}")
     if ndim > MOST_DIMENSIONS:
         raise ValueError(f"{name}: expected at most {MOST_DIMENSIONS} dimensions, got {ndim}")
-    sizes = read_array(stream, f"{name}, header", (ndim,), np.dtype(">u4"), limit)
+    sizes = read_array(stream, f"{name}, header", (ndim,), np.dtype(">u4"))
     array = read_array(stream, name, tuple(sizes.tolist()), DTYPES[code], limit, size)
     if stream.read(1):
         raise ValueError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["read_npz"]
 
 Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
 
 KINDS = "biufcSUmM"  # of dtypes: booleans, numbers, text and times, but no Python objects and no records
 
@@ -26,7 +29,7 @@ def read_npz(
 ) -> dict[str, Array]:
     """Read arrays from an ``.npz`` archive; Python objects are never loaded, so that a file cannot run code.
 
-    The header of each array is read first, and no more is read or kept than it declares.
+    The headers are read first, and no more is read or kept than they declare.
 
     Parameters
     ----------
@@ -93,24 +96,26 @@ def _seekable(source: Source, limit: int) -> BinaryIO:
 
 
 def _read_members(archive: ZipFile, name: str, wanted: Iterable[str] | None, limit: int) -> dict[str, Array]:
-    """Read the wanted arrays, which share the limit."""
+    """Read the headers of the wanted arrays, check what they declare together, then read the arrays."""
     members = {member.removesuffix(".npy"): member for member in archive.namelist()}
-    arrays: dict[str, Array] = {}
-    for key in members if wanted is None else wanted:
+    wanted = list(members if wanted is None else wanted)
+    total = 0
+    for key in wanted:
         if key not in members:
             raise ValueError(f"{name}: expected an array {key!r}, got an archive with {', '.join(members) or 'none'}")
-        try:
-            arrays[key] = _read_member(archive, members[key], f"{name}, array {key!r}", limit)
-        except (ValueError, MemoryError):
-            raise
-        except Exception as error:  # a damaged archive fails in many ways
-            raise ValueError(f"{name}, array {key!r}: expected whole data, got {error}; fetch it again") from error
-        limit -= arrays[key].nbytes
-    return arrays
+        with _open_member(archive, members[key], f"{name}, array {key!r}") as (_, shape, _, dtype):
+            total += math.prod(shape) * dtype.itemsize
+    if total > limit:
+        raise ValueError(
+            f"{name}: expected at most {limit} bytes, got headers that declare {total}; "
+            f"if you trust the file, pass max_bytes={total}"
+        )
+    return {key: _read_member(archive, members[key], f"{name}, array {key!r}") for key in wanted}
 
 
-def _read_member(archive: ZipFile, member: str, name: str, limit: int) -> Array:
-    """Read the header of one array, then what it declares, then make sure that nothing follows."""
+@contextmanager
+def _open_member(archive: ZipFile, member: str, name: str) -> Iterator[tuple[BinaryIO, Shape, bool, np.dtype[Any]]]:
+    """Open one array and read its header: yield the stream, the shape, whether the order is Fortran's, and dtype."""
     try:
         stream = archive.open(member)
         shape, fortran_order, dtype = _read_header(stream)
@@ -121,9 +126,20 @@ def _read_member(archive: ZipFile, member: str, name: str, limit: int) -> Array:
             raise ValueError(f"{name}: expected numbers or text, got dtype {dtype}, which is never loaded")
         if len(shape) > 64 or any(size < 0 for size in shape):
             raise ValueError(f"{name}: expected at most 64 sizes of 0 or more, got shape {shape}")
-        array = read_array(stream, name, shape[::-1] if fortran_order else shape, dtype, limit)  # type: ignore[arg-type]
-        if stream.read(1):  # which also compares the checksum
-            raise ValueError(f"{name}: expected {array.nbytes} bytes for {dtype} of shape {shape}, got more")
+        yield stream, shape, fortran_order, dtype  # type: ignore[misc]
+
+
+def _read_member(archive: ZipFile, member: str, name: str) -> Array:
+    """Read one array, and make sure that nothing follows."""
+    with _open_member(archive, member, name) as (stream, shape, fortran_order, dtype):
+        try:
+            array = read_array(stream, name, shape[::-1] if fortran_order else shape, dtype)
+            if stream.read(1):  # which also compares the checksum
+                raise ValueError(f"{name}: expected {array.nbytes} bytes for {dtype} of shape {shape}, got more")
+        except (ValueError, MemoryError):
+            raise
+        except Exception as error:  # damaged data fails in many ways
+            raise ValueError(f"{name}: expected whole data, got {error}; fetch it again") from error
     return array.T if fortran_order else array
 
 

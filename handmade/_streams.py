@@ -126,7 +126,12 @@ def memory_limit(max_bytes: int | None, source: Source) -> int:
 
 
 def read_array(
-    stream: BinaryIO, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], limit: int, size: int | None = None
+    stream: BinaryIO,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    limit: float = math.inf,
+    size: int | None = None,
 ) -> Array:
     """Read the numbers of an array whose shape and dtype a header has declared.
 
@@ -140,7 +145,7 @@ def read_array(
         The file, and what it holds, for messages.
     shape, dtype
         As declared.
-    limit : int
+    limit : int, optional
         The most bytes that the array may take.
     size : int or None
         The number of bytes that are known to be in the stream.
@@ -159,7 +164,7 @@ def read_array(
     --------
     >>> import io, numpy as np
     >>> from handmade._streams import read_array
-    >>> read_array(io.BytesIO(bytes([0, 1, 0, 2])), "two numbers", (2,), np.dtype(">i2"), limit=100)
+    >>> read_array(io.BytesIO(bytes([0, 1, 0, 2])), "two numbers", (2,), np.dtype(">i2"))
     array([1, 2], dtype=int16)
     """
     expected = math.prod(shape) * dtype.itemsize

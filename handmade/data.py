@@ -264,8 +264,8 @@ def _as_labels(labels: npt.ArrayLike, name: str) -> Array:
 def load_npz(path: FilePath | IO[bytes], X: str = "X", y: str = "y", *, max_bytes: int | None = None) -> Pair:
     """Read samples and targets from an ``.npz`` archive.
 
-    Python objects are never loaded: a data file cannot run code. The header of each array is read first, and no more
-    is read or kept than it declares.
+    Python objects are never loaded: a data file cannot run code. The headers are read first, and no more is read or
+    kept than they declare.
 
     Parameters
     ----------
