@@ -1,28 +1,41 @@
 """1. One unit that learns: Rosenblatt's perceptron (slide System 1) and the delta rule (Systems 2 and 7).
 
-Both rules look at one sample at a time, in order, and move the weights along that sample's inputs. The
-perceptron moves only when its answer, a sign, is wrong. The delta rule moves in proportion to the error of a
-linear unit, which makes it gradient descent.
+Both rules take one sample at a time, in order, and move the weights along that sample's inputs. The perceptron moves
+only when its answer, a sign, is wrong. The delta rule moves in proportion to the error of a linear unit, which makes it
+gradient descent.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
-from numbers import Real
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from ._validation import check_count
+from ._validation import as_array, check_bool, check_count, positive
 
-__all__ = ["Perceptron", "delta_rule"]
+__all__ = ["Perceptron", "delta_rule", "is_positive"]
 
-_SMALLEST_BLOCK = 32  # samples; scoring fewer is hardly faster, because the call itself then dominates
-_LARGEST_BLOCK = 2**17  # elements: 1 MiB of float64 stays in the processor's cache
-_LARGEST_VALUE = 1e100  # the product of two such values, summed over any data set, stays far from overflow
+Array = npt.NDArray[Any]
+
+SMALLEST_BLOCK = 32  # samples; a call of NumPy for fewer takes as long
+LARGEST_BLOCK = 2**17  # elements: 1 MiB of float64 stays in the processor's cache
+LARGEST_VALUE = 1e100  # the product of two such values, summed over any data set, stays far from overflow
+
+
+def is_positive(score: Array) -> Array:
+    """Return whether a score stands for the positive class: 0 or more, as the sign of zero is +1 on the slide.
+
+    Whatever turns a score into one of two classes asks this function.
+
+    Examples
+    --------
+    >>> hm.perceptron.is_positive(np.array([-0.5, 0.0, 2.0]))
+    array([False,  True,  True])
+    """
+    return score >= 0
 
 
 class Perceptron:
@@ -31,16 +44,15 @@ class Perceptron:
     Slide System 1, "Perceptron Training by SGD". For each sample :math:`x` with label :math:`y`, in order::
 
         w = 0                             at the start
-        yhat = sign(<w, x> + b)           sign of zero is +1
+        yhat = sign(<w, x> + b)           the sign of zero is +1
         w = w + y x,  b = b + y           if yhat != y
 
     The bias ``b`` is the weight of one more input that is always 1. The slide has none: ``bias=False``.
 
-    If unit-norm weights separate the two classes with margin :math:`\gamma`, and no input is longer than
-    :math:`R`, the rule makes at most :math:`(R / \gamma)^2` mistakes, whatever the order of the samples
-    (Novikoff, "On convergence proofs on perceptrons", 1962). With a bias, its input 1 counts in :math:`R`,
-    and its weight in the norm. If no weights separate the classes, the mistakes never end, and `converged`
-    stays false.
+    If weights of norm 1 separate the two classes with margin :math:`\gamma`, and no input is longer than :math:`R`,
+    the rule makes at most :math:`(R / \gamma)^2` mistakes, whatever the order of the samples (Novikoff, "On
+    convergence proofs on perceptrons", 1962). With a bias, its input 1 counts in :math:`R`, and its weight in the
+    norm. If no weights separate the classes, the mistakes never end, and `converged` stays false.
 
     Parameters
     ----------
@@ -56,62 +68,60 @@ class Perceptron:
     mistakes_per_epoch : list of int
         The number of mistakes in each epoch so far.
     mistakes, epochs : int
-        The sum and the length of `mistakes_per_epoch`.
+        The sum and the length of ``mistakes_per_epoch``.
     converged : bool
         Whether the last epoch had no mistake.
 
     References
     ----------
-    F. Rosenblatt, "The perceptron: a probabilistic model for information storage and organization in the
-    brain", Psychological Review 65, 1958.
+    F. Rosenblatt, "The perceptron: a probabilistic model for information storage and organization in the brain",
+    Psychological Review 65, 1958.
 
     Examples
     --------
-    The logical OR, by hand. Epoch 1: (0, 0) scores 0, so the answer is +1, a mistake: b = -1. (0, 1) scores
-    -1, a mistake: w = (0, 1), b = 0. (1, 0) scores 0 and (1, 1) scores 1: both right. Epoch 2: (0, 0) is
-    wrong again: b = -1. (1, 0) scores -1, a mistake: w = (1, 1), b = 0. Epoch 3: (0, 0) is wrong for the last
-    time: b = -1. Epoch 4 has no mistake.
+    The logical OR, by hand. Epoch 1: (0, 0) scores 0, so the answer is +1, a mistake: b = -1. (0, 1) scores -1, a
+    mistake: w = (0, 1), b = 0. (1, 0) scores 0 and (1, 1) scores 1: both right. Epoch 2: (0, 0) is wrong again:
+    b = -1. (1, 0) scores -1, a mistake: w = (1, 1), b = 0. Epoch 3: (0, 0) is wrong for the last time: b = -1.
+    Epoch 4 has no mistake.
 
     >>> X = [[0, 0], [0, 1], [1, 0], [1, 1]]
-    >>> unit = Perceptron().fit(X, [-1, 1, 1, 1])
+    >>> unit = hm.Perceptron().fit(X, [-1, 1, 1, 1])
     >>> unit.w, unit.b, unit.mistakes_per_epoch
     (array([1., 1.]), -1.0, [2, 2, 1, 0])
     >>> unit.predict(X)
     array([-1,  1,  1,  1])
 
-    The logical AND takes six epochs. After each, (w1, w2; b) is (1, 1; 0), (2, 1; -1), (2, 1; -2),
-    (2, 2; -2), (2, 1; -3) and the same again. The exclusive OR takes for ever: no line separates it.
+    The logical AND takes six epochs. After each, (w1, w2; b) is (1, 1; 0), (2, 1; -1), (2, 1; -2), (2, 2; -2),
+    (2, 1; -3) and the same again. The exclusive OR takes for ever: no line separates it.
 
-    >>> unit = Perceptron().fit(X, [-1, -1, -1, 1])
+    >>> unit = hm.Perceptron().fit(X, [-1, -1, -1, 1])
     >>> unit.w, unit.b, unit.mistakes_per_epoch
     (array([2., 1.]), -3.0, [2, 3, 3, 2, 1, 0])
     >>> unit
     Perceptron(inputs=2, bias=True): converged; epochs: 6, mistakes: 11
-    >>> Perceptron().fit(X, [-1, 1, 1, -1], max_epochs=100).converged
+    >>> hm.Perceptron().fit(X, [-1, 1, 1, -1], max_epochs=100).converged
     False
     """
 
     def __init__(self, bias: bool = True) -> None:
-        if not isinstance(bias, bool):
-            raise TypeError(f"bias: expected True or False, got {bias!r}")
-        self.bias = bias
+        self.bias = check_bool(bias, "bias")
         self.w: npt.NDArray[np.float64] | None = None
         self.b = 0.0
         self.mistakes_per_epoch: list[int] = []
 
     @property
     def mistakes(self) -> int:
-        """The number of mistakes so far, over all epochs."""
+        """Return the number of mistakes so far, over all epochs."""
         return sum(self.mistakes_per_epoch)
 
     @property
     def epochs(self) -> int:
-        """The number of passes over the samples so far."""
+        """Return the number of passes over the samples so far."""
         return len(self.mistakes_per_epoch)
 
     @property
     def converged(self) -> bool:
-        """Whether the last epoch had no mistake."""
+        """Return whether the last epoch had no mistake."""
         return self.mistakes_per_epoch[-1:] == [0]
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike, *, max_epochs: int = 1000) -> Self:
@@ -120,17 +130,11 @@ class Perceptron:
         A second call continues from the present weights and adds to the counts; for a fresh start, make a new
         `Perceptron`. A call that fails changes nothing.
 
-        Scores change only when the weights do, and the weights only on a mistake. So a block of coming
-        samples is scored at once, by a matrix product, and all of them before the first mistake are done with.
-        Where a score is so near zero that the order of the sum could decide its sign, the rule's own sum decides. So
-        the weights, mistakes and epochs are, bit for bit, those of the rule taken one sample at a time, however X
-        lies in memory.
-
         Parameters
         ----------
         X : array_like of shape (N, I)
-            Inputs: 0 and 1 on the slide, but any real numbers will do. They are converted to float64 one
-            block at a time, so a `numpy.memmap` may be larger than memory.
+            Inputs: 0 and 1 on the slide, but any real numbers will do. They are converted to float64 one block at a
+            time, so a `numpy.memmap` may be larger than memory.
         y : array_like of shape (N,)
             Labels, +1 or -1.
         max_epochs : int, default 1000
@@ -144,16 +148,16 @@ class Perceptron:
         Raises
         ------
         ValueError
-            If a shape does not fit, there are no samples, a label is neither +1 nor -1, an input is not
-            finite or larger in size than 1e100 (sums of products could overflow), or `max_epochs` is below 1.
+            If a shape does not fit, there are no samples, a label is neither +1 nor -1, an input is not finite or
+            larger in size than 1e100 (sums of products could overflow), or ``max_epochs`` is below 1.
         TypeError
-            If X or y does not hold real numbers, or `max_epochs` is not an integer.
+            If X or y does not hold real numbers, or ``max_epochs`` is not an integer.
 
         Examples
         --------
         One epoch at a time, without a bias:
 
-        >>> unit = Perceptron(bias=False)
+        >>> unit = hm.Perceptron(bias=False)
         >>> unit.fit([[1, 0], [1, 1]], [-1, 1], max_epochs=1).w
         array([0., 1.])
         >>> unit.fit([[1, 0], [1, 1]], [-1, 1], max_epochs=1).mistakes_per_epoch
@@ -165,45 +169,21 @@ class Perceptron:
         max_epochs = check_count(max_epochs, "max_epochs")
         if not (np.abs(y) == 1).all():
             raise ValueError(
-                f"y: expected labels +1 and -1, got {np.unique(y)[:5].tolist()};"
-                " labels 0 and 1 become -1 and +1 by np.where(y == 1, 1, -1)"
+                f"y: expected labels +1 and -1, got {np.unique(y)[:5].tolist()}; "
+                "convert labels 0 and 1 with np.where(y == 1, 1, -1)"
             )
-
         w = np.zeros(X.shape[1]) if self.w is None else self.w.copy()
         b = self.b
-        # No w is longer than the first one plus the longest x for each mistake since.
-        longest = _longest(X)
-        doubt, more_doubt = (_rounding(X.shape[1], longest * length) for length in (np.linalg.norm(w), longest))
         mistakes_per_epoch: list[int] = []
-        smallest, largest = _SMALLEST_BLOCK, max(_SMALLEST_BLOCK, _LARGEST_BLOCK // X.shape[1])
-        block = smallest
         while len(mistakes_per_epoch) < max_epochs and mistakes_per_epoch[-1:] != [0]:
-            mistakes = start = 0
-            while start < len(X):
-                x, labels = np.ascontiguousarray(X[start : start + block], dtype=np.float64), y[start : start + block]
-                n = _first_wrong(x, labels, w, b, doubt)
-                if n is None:
-                    start += block
-                    block = min(block * 2, largest)
-                    continue
-                if labels[n] > 0:
-                    w += x[n]
-                    b += self.bias
-                else:
-                    w -= x[n]
-                    b -= self.bias
-                doubt += more_doubt
-                mistakes += 1
-                start += n + 1
-                block = max(block // 2, smallest)
+            b, mistakes = _epoch(X, y, w, b, self.bias)
             mistakes_per_epoch.append(mistakes)
-
         self.w, self.b = w, b
         self.mistakes_per_epoch += mistakes_per_epoch
         return self
 
     def decision_function(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Score each sample: <w, x> + b.
+        """Return the score of each sample: <w, x> + b.
 
         Parameters
         ----------
@@ -213,7 +193,7 @@ class Perceptron:
         Returns
         -------
         ndarray of shape (N,), float64
-            The scores: signed distances to the separating hyperplane, times the norm of `w`.
+            The scores: signed distances to the separating hyperplane, times the norm of ``w``.
 
         Raises
         ------
@@ -226,19 +206,19 @@ class Perceptron:
 
         Examples
         --------
-        >>> Perceptron().fit([[0], [2]], [-1, 1]).decision_function([[0], [1], [2]])
+        >>> hm.Perceptron().fit([[0], [2]], [-1, 1]).decision_function([[0], [1], [2]])
         array([-1.,  1.,  3.])
         """
         if self.w is None:
-            raise RuntimeError("the perceptron has no weights yet: call fit(X, y) first")
+            raise RuntimeError("Perceptron: expected trained weights, got none yet; call fit(X, y) first")
         X = _finite("X", X, ("N", self.w.size), "one row per sample and one column per weight")
         scores = np.empty(len(X))
         for rows in _blocks(X):
-            scores[rows] = _products(np.ascontiguousarray(X[rows], dtype=np.float64), self.w) + self.b
+            scores[rows] = _scores(np.ascontiguousarray(X[rows], dtype=np.float64), self.w, self.b)
         return scores
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Answer +1 or -1 for each sample: sign(<w, x> + b), where the sign of zero is +1.
+        """Return the answer for each sample, +1 or -1: sign(<w, x> + b), where the sign of zero is +1.
 
         Parameters
         ----------
@@ -257,17 +237,17 @@ class Perceptron:
 
         Examples
         --------
-        >>> Perceptron().fit([[0], [2]], [-1, 1]).predict([[0], [1], [2]])
+        >>> hm.Perceptron().fit([[0], [2]], [-1, 1]).predict([[0], [1], [2]])
         array([-1,  1,  1])
         """
-        return np.where(self.decision_function(X) >= 0, 1, -1)
+        return np.where(is_positive(self.decision_function(X)), np.int64(1), np.int64(-1))
 
     def __repr__(self) -> str:
-        """Tell the state: not trained, converged or gave up, with the counts.
+        """Return the state: not trained, converged or gave up, with the counts.
 
         Examples
         --------
-        >>> Perceptron(bias=False).fit([[1], [1]], [1, -1], max_epochs=3)
+        >>> hm.Perceptron(bias=False).fit([[1], [1]], [1, -1], max_epochs=3)
         Perceptron(inputs=1, bias=False): gave up; epochs: 3, mistakes: 5, in the last epoch: 2; \
 the data may not be linearly separable, or need more epochs
         """
@@ -299,21 +279,20 @@ def delta_rule(
 
         w = w + eta (y - yhat) x
 
-    It is gradient descent on the half squared error of the sample, :math:`\mathcal{L} = \frac12 (y - \hat
-    y)^2`. By the chain rule, and because :math:`\hat y = \sum_i w_i x_i` changes by :math:`x_i` per unit of
-    :math:`w_i`,
+    It is gradient descent on the half squared error of the sample, :math:`\mathcal{L} = \frac12 (y - \hat y)^2`. By
+    the chain rule, and because :math:`\hat y = \sum_i w_i x_i` changes by :math:`x_i` per unit of :math:`w_i`,
 
     .. math:: \frac{\partial\mathcal{L}}{\partial w_i} = -(y - \hat y) \frac{\partial \hat y}{\partial w_i}
               = -(y - \hat y)\, x_i ,
 
-    so :math:`w - \eta \nabla w` is the line above. For the second smallest perceptron, with two inputs, these
-    are the slides' "two BP lines" and the two updates::
+    so :math:`w - \eta \nabla w` is the line above. For the second smallest perceptron, with two inputs, these are the
+    slides' "two BP lines" and the two updates::
 
         dw1 = -(y - yhat) x1        w1 = w1 - eta dw1 = w1 + eta (y - yhat) x1
         dw2 = -(y - yhat) x2        w2 = w2 - eta dw2 = w2 + eta (y - yhat) x2
 
-    A step multiplies the error of its sample by :math:`1 - \eta \lVert x \rVert^2`, so the weights stay
-    bounded for :math:`\eta < 2 / \max \lVert x \rVert^2`. Above it they may grow without end.
+    A step multiplies the error of its sample by :math:`1 - \eta \lVert x \rVert^2`, so the weights stay bounded for
+    :math:`\eta < 2 / \max \lVert x \rVert^2`. Above it they may grow without end.
 
     Parameters
     ----------
@@ -332,16 +311,16 @@ def delta_rule(
 
     Returns
     -------
-    ndarray of shape (I,), or (epochs * N + 1, I) with `return_path`, float64
-        The trained weights, or all weights on the way; the last row is then the result.
+    ndarray of shape (I,), or (epochs * N + 1, I) with ``return_path``, float64
+        The trained weights, or the weights after every step; the last row is then the result.
 
     Raises
     ------
     ValueError
-        If a shape does not fit, there are no samples, a number is not finite or larger in size than 1e100,
-        `eta` is not above 0, `epochs` is below 1, or the weights overflow because `eta` is too large.
+        If a shape does not fit, there are no samples, a number is not finite or larger in size than 1e100, ``eta`` is
+        not above 0, ``epochs`` is below 1, or the weights overflow because ``eta`` is too large.
     TypeError
-        If X, y or w does not hold real numbers, `eta` is not a number or `epochs` is not an integer.
+        If X, y or w does not hold real numbers, ``eta`` is not a number or ``epochs`` is not an integer.
 
     References
     ----------
@@ -352,108 +331,100 @@ def delta_rule(
     The smallest perceptron, yhat = w x. The first error is 3 - 0, so w = 0 + 1/4 * 3 * 1 = 3/4. The second is
     4 - 3/4 * 2 = 5/2, so w = 3/4 + 1/4 * 5/2 * 2 = 2.
 
-    >>> delta_rule([[1], [2]], [3, 4], eta=0.25, return_path=True)
+    >>> hm.delta_rule([[1], [2]], [3, 4], eta=0.25, return_path=True)
     array([[0.  ],
            [0.75],
            [2.  ]])
 
-    The second smallest. The error is 2 - (1 * 3 - 1 * 2) = 1, and each weight moves by 1/2 * 1 times its
-    input.
+    The second smallest. The error is 2 - (1 * 3 - 1 * 2) = 1, and each weight moves by 1/2 * 1 times its input.
 
-    >>> delta_rule([[3, 2]], [2], eta=0.5, w=[1, -1])
+    >>> hm.delta_rule([[3, 2]], [2], eta=0.5, w=[1, -1])
     array([2.5, 0. ])
     """
     X, y = _samples(X, y, inputs="I")
     X = np.ascontiguousarray(X, dtype=np.float64)
     start = np.zeros(X.shape[1]) if w is None else w
     w = _finite("w", start, X.shape[1:], "one number per input").astype(np.float64)
-    epochs = check_count(epochs, "epochs")
-    if not isinstance(eta, Real):
-        raise TypeError(f"eta: expected a number, got {eta!r}")
-    if not 0 < eta <= _LARGEST_VALUE:
-        raise ValueError(f"eta: expected a number above 0 and at most {_LARGEST_VALUE}, got {eta!r}")
-
-    path = [w]
+    epochs, eta = check_count(epochs, "epochs"), positive(eta, "eta")
+    if eta > LARGEST_VALUE:
+        raise ValueError(f"eta: expected a number of at most {LARGEST_VALUE}, got {eta!r}")
+    path = [w] if check_bool(return_path, "return_path") else None
     with np.errstate(over="ignore", invalid="ignore"):  # an overflow never heals, so it is found below
         for epoch in range(1, epochs + 1):
             for x, target in zip(X, y, strict=True):
                 w = w + eta * (target - w @ x) * x
-                if return_path:
+                if path is not None:
                     path.append(w)
             if not np.isfinite(w).all():
                 raise ValueError(
-                    f"the weights overflowed in epoch {epoch}: eta = {eta!r} is too large for these inputs;"
-                    f" stay below 2 / max ||x||^2 = {2 / np.vecdot(X, X).max():.3g}"
+                    f"eta: expected a learning rate below 2 / max ||x||^2 = {2 / np.vecdot(X, X).max():.3g}, "
+                    f"got {eta!r}, with which the weights overflowed in epoch {epoch}"
                 )
-    return np.array(path) if return_path else w
+    return w if path is None else np.array(path)
 
 
-def _first_wrong(
-    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], w: npt.NDArray[np.float64], b: float, doubt: float
-) -> int | None:
-    """The index of the first sample whose answer, sign(<w, x> + b), is not y, or None; doubt is from `_rounding`."""
-    margins = x.dot(w)
-    if b:
-        margins += b
-    margins *= y
-    n = int((margins <= doubt).argmax())
-    if margins[n] > doubt:
-        return None
-    if margins[n] < -doubt:
-        return n
-    # The bias is a threshold of the opposite sign: <w, x> + b >= 0, without the rounding of a sum.
-    wrong = (_products(x, w) >= -b) != (y > 0)
-    n = int(wrong.argmax())
-    return n if wrong[n] else None
+def _epoch(X: Array, y: Array, w: Array, b: float, has_bias: bool) -> tuple[float, int]:
+    """Take the samples once, in order; move w in place, and return b and the number of mistakes.
 
-
-def _longest(X: npt.NDArray) -> float:
-    """A bound on the norms of the rows."""
-    largest = max(max(-float(X[rows].min()), float(X[rows].max())) for rows in _blocks(X))
-    return math.sqrt(X.shape[1]) * largest
-
-
-def _rounding(inputs: int, lengths: float) -> float:
-    """Twice what two ways of summing <w, x> can differ by at most, |w| |x| being `lengths`.
-
-    Each is off by up to I |w| |x| eps / 2 (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1),
-    and, where products underflow, by the smallest numbers. Twice, as this bound and a bias are rounded themselves.
+    Scores change only when the weights do, and the weights only on a mistake. So a block of coming samples is scored
+    at once, and all of them before the first mistake are done with. Fewer mistakes make longer blocks.
     """
-    return inputs * (2 * sys.float_info.epsilon * float(lengths) + sys.float_info.min)
+    block, largest = SMALLEST_BLOCK, max(SMALLEST_BLOCK, LARGEST_BLOCK // X.shape[1])
+    answers = y > 0
+    mistakes = start = 0
+    while start < len(X):
+        x = np.ascontiguousarray(X[start : start + block], dtype=np.float64)
+        wrong = is_positive(_scores(x, w, b)) != answers[start : start + block]
+        first = int(wrong.argmax())
+        if not wrong[first]:
+            start += block
+            block = min(2 * block, largest)
+            continue
+        w += y[start + first] * x[first]
+        b += y[start + first] * has_bias
+        mistakes += 1
+        start += first + 1
+        block = max(block // 2, SMALLEST_BLOCK)
+    return float(b), mistakes
 
 
-def _products(X: npt.NDArray[np.float64], w: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    # One dot product per contiguous row has the very bits of w @ x. The matrix product X @ w sums in another
-    # order, and where the score is near zero its last bit decides the sign.
-    return np.vecdot(X, w)
+def _scores(X: Array, w: Array, b: float) -> Array:
+    """Return <w, x> + b for each row of a C-contiguous X, with the bits of ``w @ x + b``.
+
+    The matrix product ``X @ w`` is faster but sums in another order; where the score is near zero, its last bit would
+    decide the sign.
+    """
+    return np.vecdot(X, w) + b
 
 
-def _blocks(X: npt.NDArray) -> Iterator[slice]:
-    rows = max(1, _LARGEST_BLOCK // math.prod(X.shape[1:]))
+def _blocks(X: Array) -> Iterator[slice]:
+    """Yield slices of rows that fit into the processor's cache."""
+    rows = max(1, LARGEST_BLOCK // math.prod(X.shape[1:]))
     return (slice(start, start + rows) for start in range(0, len(X), rows))
 
 
-def _samples(X: npt.ArrayLike, y: npt.ArrayLike, inputs: int | str) -> tuple[npt.NDArray, npt.NDArray[np.float64]]:
-    X = np.asarray(X)
+def _samples(X: npt.ArrayLike, y: npt.ArrayLike, inputs: int | str) -> tuple[Array, Array]:
+    """Return inputs and targets as arrays that fit together."""
+    X = as_array(X, "X")
     if X.size == 0:
         raise ValueError(f"X: expected at least one sample and one input, got shape {X.shape}")
     X = _finite("X", X, ("N", inputs), "one row per sample and one column per input")
     return X, _finite("y", y, X.shape[:1], "one number per sample").astype(np.float64)
 
 
-def _finite(name: str, values: npt.ArrayLike, shape: tuple[int | str, ...], meaning: str) -> npt.NDArray:
-    """Give values as an array, not copied if it is one, of the right type, shape (a letter: any) and size."""
-    array = np.asarray(values)
+def _finite(name: str, values: npt.ArrayLike, shape: tuple[int | str, ...], meaning: str) -> Array:
+    """Return values as an array of real, finite numbers of this shape, in which a letter stands for any size."""
+    array = as_array(values, name)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}; convert it to float")
-    lengths = zip(shape, array.shape, strict=False)
-    if len(shape) != array.ndim or any(e != a for e, a in lengths if isinstance(e, int)):
+        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}; convert it with {name}.astype(float)")
+    sizes = zip(shape, array.shape, strict=False)
+    if len(shape) != array.ndim or any(expected != size for expected, size in sizes if isinstance(expected, int)):
         raise ValueError(f"{name}: expected shape {shape}, {meaning}, got {array.shape}".replace("'", ""))
     for rows in _blocks(array):
         smallest, largest = float(array[rows].min()), float(array[rows].max())
-        if not -_LARGEST_VALUE <= smallest <= largest <= _LARGEST_VALUE:
+        if not -LARGEST_VALUE <= smallest <= largest <= LARGEST_VALUE:
             raise ValueError(
-                f"{name}: expected finite numbers of at most {_LARGEST_VALUE} in size,"
-                f" got numbers from {smallest} to {largest}; clean or scale them"
+                f"{name}: expected finite numbers of at most {LARGEST_VALUE} in size, "
+                f"got numbers from {smallest} to {largest}; clean or scale them"
             )
     return array

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from handmade.metrics import accuracy, confusion_matrix, r2_score, top_k_accuracy
@@ -37,11 +38,11 @@ CASES = {
     "column of logits": ([[-1.0], [2.0], [0.5]], [0, 1, 0], 2, [[1, 1], [0, 1]]),
     "logits, column targets": ([[-1.0], [2.0]], [[0.0], [1.0]], 2, [[1, 0], [0, 1]]),
     "logits in a row, column targets": ([-1.0, 2.0, 3.0], [[0], [1], [0]], 2, [[1, 1], [0, 1]]),
-    "logits of zero": ([0.0, -0.0, 5e-324], [0, 1, 1], 2, [[1, 0], [1, 1]]),
+    "logits of zero": ([0.0, -0.0, -5e-324], [0, 1, 1], 1, [[0, 1], [1, 1]]),
     "infinite logits": ([-INF, INF], [0, 1], 2, [[1, 0], [0, 1]]),
     "logits, all of class 1": ([0.5, -0.5], [1, 1], 1, [[0, 0], [1, 1]]),
     "logits of small floats": (np.array([0.5, -0.5], dtype=np.float16), [True, True], 1, [[0, 0], [1, 1]]),
-    "logits, labels of the hinge loss": ([-0.5, 3.0, 0.5, 0.0], [-1, 1, -1, -1], 3, None),
+    "logits, labels of the hinge loss": ([-0.5, 3.0, 0.5, 0.0], [-1, 1, -1, 1], 3, None),
     "labels": ([3, 0, 2, 2], [3, 0, 1, 2], 3, [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
     "column of labels": (np.array([[1], [0]], dtype=np.uint8), [1.0, 1.0], 1, [[0, 0], [1, 1]]),
     "thresholded probabilities": ([True, False, True], [1, 0, 0], 2, [[1, 1], [0, 1]]),
@@ -50,14 +51,14 @@ CASES = {
 
 
 @pytest.mark.parametrize(("output", "y", "correct", "matrix"), CASES.values(), ids=CASES)
-def test_accuracy_counts_what_is_right(output, y, correct, matrix):
+def test_accuracy_is_the_share_of_right_predictions(output, y, correct, matrix):
     result = accuracy(output, y)
     assert type(result) is float
     assert result == correct / len(y)
 
 
 @pytest.mark.parametrize(("output", "y", "correct", "matrix"), CASES.values(), ids=CASES)
-def test_confusion_matrix_has_true_rows_and_predicted_columns(output, y, correct, matrix):
+def test_confusion_matrix_has_true_rows(output, y, correct, matrix):
     if matrix is None:
         with pytest.raises(ValueError, match="y: expected labels 0 to 1, got -1"):
             confusion_matrix(output, y)
@@ -116,14 +117,23 @@ def test_top_k_counts_the_first_of_equal_scores_first(scores, y, k, expected):
     assert top_k_accuracy(scores, y, 1) == accuracy(scores, y)
 
 
-def test_top_k_looks_at_five_unless_told():
+def test_top_k_takes_five_by_default():
     scores = np.tile(np.arange(7.0), (7, 1))
     assert top_k_accuracy(scores, np.arange(7)) == 5 / 7
 
 
-@pytest.mark.parametrize(("output", "k"), [([[1.0, 2.0]], 0), ([[1.0, 2.0]], 3), ([1.0, 2.0], 1), ([[1.0], [2.0]], 1)])
-def test_top_k_needs_scores_and_a_k_among_them(output, k):
-    with pytest.raises(ValueError, match=rf"1 <= k <= K, K >= 2; got \(.*\) and k={k}"):
+@pytest.mark.parametrize(
+    ("output", "k", "error", "message"),
+    [
+        ([[1.0, 2.0]], 0, ValueError, "k: expected an integer of at least 1, got 0"),
+        ([[1.0, 2.0]], 3, ValueError, "k: expected an integer from 1 to 2, the number of classes, got 3"),
+        ([[1.0, 2.0]], 1.0, TypeError, "k: expected an integer of at least 1, got 1.0"),
+        ([1.0, 2.0], 1, ValueError, r"output: expected scores of shape \(N, K\), K >= 2, got shape \(2,\)"),
+        ([[1.0], [2.0]], 1, ValueError, r"output: expected scores .* got shape \(2, 1\)"),
+    ],
+)
+def test_top_k_needs_scores_and_a_k_among_them(output, k, error, message):
+    with pytest.raises(error, match=message):
         top_k_accuracy(output, [0] * len(output), k)
 
 
@@ -137,7 +147,7 @@ def test_top_k_needs_scores_and_a_k_among_them(output, k):
         ([[1.0, 2.0]], [[0, 1, 0]], ValueError, r"y of shape \(1, 3\)"),
         ([[1.0, 2.0]], [[[0]]], ValueError, r"y of shape \(1, 1, 1\)"),
         ([[1.0, 2.0]], 0, ValueError, r"y of shape \(\)"),
-        ([[0.0, 1.0], [1.0, NAN]], [0, 1], ValueError, r"NaN, first at index \[1, 1\]"),
+        ([[0.0, 1.0], [1.0, NAN]], [0, 1], ValueError, r"output: expected numbers, got nan at index \(1, 1\)"),
         ([[1.0, 2.0]], [2], ValueError, "y: expected labels 0 to 1, got 2"),
         ([[1.0, 2.0]], [-1], ValueError, "y: expected labels 0 to 1, got -1"),
         ([[1.0, 2.0]], [0.5], ValueError, "y: expected whole numbers as labels, got 0.5"),
@@ -147,12 +157,20 @@ def test_top_k_needs_scores_and_a_k_among_them(output, k):
         ([[1.0, 2.0]], [[1, 1]], ValueError, "y: expected one-hot rows"),
         ([[1.0, 2.0]], [[0, 0]], ValueError, "y: expected one-hot rows"),
         ([[1.0, 2.0]], [[2, -1]], ValueError, "y: expected one-hot rows"),
-        ([["a", "b"]], [0], TypeError, "output: expected real numbers, got an array of <U1"),
-        ([[1j, 2.0]], [0], TypeError, "output: expected real numbers, got an array of complex128"),
-        ([[1.0, 2.0]], ["0"], TypeError, "y: expected real numbers"),
+        (
+            [["a", "b"]],
+            [0],
+            TypeError,
+            "output: expected real numbers, got dtype <U1; number the classes",
+        ),
+        ([[1j, 2.0]], [0], TypeError, "output: expected real numbers, got dtype complex128"),
+        ([[1.0, 2.0]], ["0"], TypeError, "y: expected real numbers, got dtype <U1; number the classes with hm.data"),
+        (np.ma.array([[1.0, 2.0]]), [0], TypeError, "output: expected an array without a mask"),
+        ([[1.0, 2.0]], np.ma.array([0]), TypeError, "y: expected an array without a mask"),
+        (scipy.sparse.eye_array(2), [0, 1], TypeError, "output: expected a dense array"),
     ],
 )
-def test_metrics_of_classes_refuse_bad_input(metric, output, y, error, message):
+def test_metrics_of_classes_name_bad_input(metric, output, y, error, message):
     with pytest.raises(error, match=message):
         metric(output, y)
 
@@ -162,14 +180,14 @@ def test_metrics_of_classes_refuse_bad_input(metric, output, y, error, message):
     [
         (1.0, 1, r"output of shape \(\)"),
         (np.zeros((1, 1, 2)), [0], r"output of shape \(1, 1, 2\)"),
-        ([0.1, NAN], [0, 1], r"NaN, first at index \[1\]"),
+        ([0.1, NAN], [0, 1], r"output: expected numbers, got nan at index \(1,\)"),
         ([0.1, 0.2], [0, 2], "y: expected labels 0 to 1, got 2"),
         ([0.1, 0.2, 0.3], [0, -1, 1], "y: expected labels -1 or 1, got 0"),
         ([0, 1], [[1, 0], [0, 1]], r"y of shape \(2, 2\)"),
         ([0.3, 0.2], [[0, 1]], r"y of shape \(1, 2\)"),
     ],
 )
-def test_accuracy_of_logits_and_labels_refuses_bad_input(output, y, message):
+def test_accuracy_of_logits_and_labels_names_bad_input(output, y, message):
     with pytest.raises(ValueError, match=message):
         accuracy(output, y)
 
@@ -232,7 +250,7 @@ def test_r2_averages_the_columns_evenly():
         ([0.0, 5e-324], [0.0, 5e-324], 1.0),
     ],
 )
-def test_r2_of_a_constant_target_is_one_if_met_and_else_zero(output, y, expected):
+def test_r2_of_a_constant_target_is_one_or_zero(output, y, expected):
     # The mean of three times 0.1 is not 0.1 in binary: comparing with it would find a variance.
     assert r2_score(output, y) == expected
 
@@ -240,25 +258,25 @@ def test_r2_of_a_constant_target_is_one_if_met_and_else_zero(output, y, expected
 @pytest.mark.parametrize(
     ("output", "y", "error", "message"),
     [
-        ([1.0, 2.0], [1.0, 2.0, 3.0], ValueError, r"got \(2, 1\) and \(3, 1\)"),
-        ([[1.0, 2.0]] * 2, [1.0, 2.0], ValueError, r"got \(2, 2\) and \(2, 1\)"),
+        ([1.0, 2.0], [1.0, 2.0, 3.0], ValueError, r"got \(2,\) and y of \(3,\)"),
+        ([[1.0, 2.0]] * 2, [1.0, 2.0], ValueError, r"got \(2, 2\) and y of \(2,\)"),
         ([1.0], [1.0], ValueError, "N >= 2"),
         ([], [], ValueError, "N >= 2"),
-        (1.0, 1.0, ValueError, r"got \(\) and \(\)"),
+        (1.0, 1.0, ValueError, r"got \(\) and y of \(\)"),
         (np.zeros((2, 0)), np.zeros((2, 0)), ValueError, r"got \(2, 0\)"),
         (np.zeros((2, 2, 2)), np.zeros((2, 2, 2)), ValueError, r"got \(2, 2, 2\)"),
-        ([1.0, NAN], [1.0, 2.0], ValueError, "finite"),
-        ([1.0, 2.0], [1.0, INF], ValueError, "finite"),
+        ([1.0, NAN], [1.0, 2.0], ValueError, r"output: expected finite numbers, got nan at index \(1, 0\)"),
+        ([1.0, 2.0], [1.0, INF], ValueError, r"y: expected finite numbers, got inf at index \(1, 0\)"),
         ([1.0, 2.0], ["a", "b"], TypeError, "y: expected real numbers"),
         ([1.0, 2j], [1.0, 2.0], TypeError, "output: expected real numbers"),
     ],
 )
-def test_r2_refuses_bad_input(output, y, error, message):
+def test_r2_names_bad_input(output, y, error, message):
     with pytest.raises(error, match=message):
         r2_score(output, y)
 
 
-def test_labels_are_whole_numbers_as_far_as_float64_holds_them_all():
+def test_labels_are_whole_numbers_up_to_2_to_the_53():
     for label in (107, 2**53, -(2**53)):
         assert accuracy([label, 0], [label, 0]) == 1
     for label in (2**53 + 2, 2**54, 2**60):
@@ -269,7 +287,24 @@ def test_labels_are_whole_numbers_as_far_as_float64_holds_them_all():
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
-def test_every_shape_of_labels_means_the_same(shape):
+def test_labels_of_both_shapes_mean_the_same(shape):
     y = np.array([0, 1, 1, 0])
     assert accuracy(y.reshape(shape), y) == accuracy(y, y.reshape(shape)) == 1
     np.testing.assert_array_equal(confusion_matrix(y.reshape(shape), y.reshape(shape)), [[2, 0], [0, 2]])
+
+
+def test_confusion_matrix_refuses_more_classes_than_it_can_hold():
+    for labels, n_classes in (([2**40, 0], None), ([0, 1], 2**40)):
+        with pytest.raises(ValueError, match=r"n_classes: expected at most 16384 classes, .* hm.data.encode_labels"):
+            confusion_matrix(labels, labels, n_classes)
+    with pytest.raises(TypeError, match=r"n_classes: expected an integer of at least 1, got 2\.0"):
+        confusion_matrix([0, 1], [0, 1], 2.0)
+
+
+def test_r2_of_the_largest_numbers_does_not_overflow():
+    largest = np.finfo(np.float64).max
+    assert r2_score([largest, -largest, 0.0], [largest, -largest, 0.0]) == 1
+    # The mean is 0, the variance 2 and the residual 1, in units of the largest number squared.
+    assert r2_score([largest, -largest, largest], [largest, -largest, 0.0]) == 0.5
+    assert r2_score([largest] * 9 + [0.0], [largest] * 9 + [0.0]) == 1
+    assert r2_score([1e300, 0.0], [0.0, 1.0]) == -np.inf

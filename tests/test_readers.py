@@ -610,7 +610,7 @@ def test_limits_can_be_raised_and_lowered(tmp_path, pack):
     save_npz(archive, np.zeros((100, 2)), np.zeros(100))
     assert load_npz(archive, max_bytes=2400)[0].shape == (100, 2)
     with pytest.raises(
-        ValueError, match="expected at most 2399 bytes, got headers that declare 2400; .* pass max_bytes=2400"
+        ValueError, match=r"expected at most 2399 bytes, got headers that declare 2400; .* pass max_bytes=2400"
     ):
         load_npz(archive, max_bytes=2399)
 
