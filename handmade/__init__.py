@@ -39,11 +39,18 @@ from .normalization import BatchNorm, LayerNorm
 from .optimizers import SGD, Adagrad, Adam, AdamW, Momentum1986, RMSprop
 from .perceptron import Perceptron, delta_rule
 from .schedules import (
+    ChainedScheduler,
+    ConstantLR,
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,
+    CyclicLR,
     ExponentialLR,
+    LambdaLR,
     LinearLR,
+    MultiplicativeLR,
+    MultiStepLR,
     OneCycleLR,
+    PolynomialLR,
     ReduceLROnPlateau,
     SequentialLR,
     StepLR,
@@ -102,12 +109,19 @@ __all__ = [
     # learning rates over time
     "schedules",
     "StepLR",
+    "MultiStepLR",
     "ExponentialLR",
+    "ConstantLR",
     "LinearLR",
+    "PolynomialLR",
     "CosineAnnealingLR",
+    "LambdaLR",
+    "MultiplicativeLR",
     "CosineAnnealingWarmRestarts",
+    "CyclicLR",
     "OneCycleLR",
     "SequentialLR",
+    "ChainedScheduler",
     "ReduceLROnPlateau",
     # training
     "fit",

@@ -434,7 +434,7 @@ def _when(schedule, every: str, optimizer) -> tuple[Callable[[History], None], C
 
 def _check_length(schedule, steps: int) -> None:
     """A schedule of a fixed length has to last for all the steps."""
-    left = getattr(schedule, "total_steps", steps) - getattr(schedule, "t", 0)
+    left = getattr(schedule, "steps_left", steps)
     if steps > left:
         raise ValueError(f"schedule: expected total_steps to last for {steps} steps, got {left} left of {schedule!r}")
 

@@ -53,7 +53,6 @@ NOT_YET_PASTED = {
     "handmade.perceptron",
     "handmade.plots",
     "handmade.progress",
-    "handmade.schedules",
     "handmade.training",
 }
 
