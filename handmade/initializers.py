@@ -1,15 +1,20 @@
 """Initial weights: functions ``(shape, fan_in, fan_out, rng)`` that return an array of that shape.
 
-One signature serves weights and biases: ``fan_in`` and ``fan_out`` are those of the layer, I and O. Options are given
-with functools.partial: ``partial(uniform, low=-0.3, high=0.3)`` is the start of the 1986 experiments.
+One signature serves weights and biases: ``fan_in`` and ``fan_out`` are those of the layer, I and O, both at least 1.
+``rng`` is anything that numpy.random.default_rng takes. All return float64; a layer converts it to its own dtype.
+Options are given with functools.partial: ``partial(uniform, low=-0.3, high=0.3)`` starts the experiments of 1986.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from ._validation import as_generator, check_count, finite, nonnegative
 
 __all__ = [
     "constant",
@@ -25,83 +30,161 @@ __all__ = [
     "zeros",
 ]
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
+Seed = Any  # what numpy.random.default_rng takes
 
 
-def _symmetric(shape: Shape, bound: float, rng) -> Array:
-    return np.random.default_rng(rng).uniform(-bound, bound, shape)
-
-
-def _normal(shape: Shape, std: float, rng) -> Array:
-    return np.random.default_rng(rng).normal(0, std, shape)
-
-
-def linear_default(shape: Shape, fan_in: int, fan_out: int, rng=None) -> Array:
-    """U(-1/sqrt(I), 1/sqrt(I)): how torch.nn.Linear starts its weights and its bias.
+def linear_default(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None) -> Array:
+    """Draw from U(-1/sqrt(I), 1/sqrt(I)): how torch.nn.Linear starts its weights and its bias.
 
     Examples
     --------
-    >>> bool(np.all(np.abs(linear_default((3, 100), 100, 3, rng=0)) <= 0.1))
+    >>> W = hm.initializers.linear_default((3, 100), 100, 3, rng=0)
+    >>> W.shape, bool(np.all(np.abs(W) <= 0.1))
+    ((3, 100), True)
+    """
+    return _symmetric(shape, 1 / math.sqrt(check_count(fan_in, "fan_in")), rng)
+
+
+def xavier_uniform(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None, gain: float = 1.0) -> Array:
+    """Draw from U(-a, a) with a = gain sqrt(6 / (I + O)), as torch.nn.init.xavier_uniform_.
+
+    Source: X. Glorot and Y. Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010.
+
+    Examples
+    --------
+    >>> W = hm.initializers.xavier_uniform((3, 3), 3, 3, rng=0)
+    >>> bool(np.all(np.abs(W) <= 1))
     True
     """
-    return _symmetric(shape, 1 / math.sqrt(fan_in), rng)
+    return _symmetric(shape, nonnegative(gain, "gain") * math.sqrt(6 / _fans(fan_in, fan_out)), rng)
 
 
-def xavier_uniform(shape: Shape, fan_in: int, fan_out: int, rng=None, gain: float = 1.0) -> Array:
-    """U(-a, a) with a = gain sqrt(6 / (I + O)) (Glorot and Bengio 2010): torch.nn.init.xavier_uniform_."""
-    return _symmetric(shape, gain * math.sqrt(6 / (fan_in + fan_out)), rng)
-
-
-def xavier_normal(shape: Shape, fan_in: int, fan_out: int, rng=None, gain: float = 1.0) -> Array:
-    """N(0, s^2) with s = gain sqrt(2 / (I + O)) (Glorot and Bengio 2010): torch.nn.init.xavier_normal_."""
-    return _normal(shape, gain * math.sqrt(2 / (fan_in + fan_out)), rng)
-
-
-def kaiming_uniform(shape: Shape, fan_in: int, fan_out: int, rng=None, gain: float = math.sqrt(2)) -> Array:
-    """U(-a, a) with a = gain sqrt(3 / I) (He et al. 2015, for ReLU): torch.nn.init.kaiming_uniform_."""
-    return _symmetric(shape, gain * math.sqrt(3 / fan_in), rng)
-
-
-def kaiming_normal(shape: Shape, fan_in: int, fan_out: int, rng=None, gain: float = math.sqrt(2)) -> Array:
-    """N(0, s^2) with s = gain / sqrt(I) (He et al. 2015, for ReLU): torch.nn.init.kaiming_normal_."""
-    return _normal(shape, gain / math.sqrt(fan_in), rng)
-
-
-def lecun_uniform(shape: Shape, fan_in: int, fan_out: int, rng=None) -> Array:
-    """U(-a, a) with a = sqrt(3 / I): variance 1 / I (LeCun et al. 1998, Efficient BackProp)."""
-    return _symmetric(shape, math.sqrt(3 / fan_in), rng)
-
-
-def lecun_normal(shape: Shape, fan_in: int, fan_out: int, rng=None) -> Array:
-    """N(0, 1 / I) (LeCun et al. 1998, Efficient BackProp)."""
-    return _normal(shape, 1 / math.sqrt(fan_in), rng)
-
-
-def uniform(shape: Shape, fan_in: int, fan_out: int, rng=None, low: float = 0.0, high: float = 1.0) -> Array:
-    """U(low, high).
+def xavier_normal(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None, gain: float = 1.0) -> Array:
+    """Draw from N(0, s^2) with s = gain sqrt(2 / (I + O)), as torch.nn.init.xavier_normal_ (Glorot and Bengio 2010).
 
     Examples
     --------
-    >>> uniform((2, 2), 2, 2, rng=0, low=-0.3, high=0.3).shape
+    >>> hm.initializers.xavier_normal((2, 3), 3, 2, rng=0).shape
+    (2, 3)
+    """
+    return _normal(shape, nonnegative(gain, "gain") * math.sqrt(2 / _fans(fan_in, fan_out)), rng)
+
+
+def kaiming_uniform(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None, gain: float = math.sqrt(2)) -> Array:
+    """Draw from U(-a, a) with a = gain sqrt(3 / I), as torch.nn.init.kaiming_uniform_; the default gain is for ReLU.
+
+    Source: K. He et al., Delving deep into rectifiers, 2015.
+
+    Examples
+    --------
+    >>> W = hm.initializers.kaiming_uniform((2, 6), 6, 2, rng=0)
+    >>> bool(np.all(np.abs(W) <= 1))
+    True
+    """
+    return _symmetric(shape, nonnegative(gain, "gain") * math.sqrt(3 / check_count(fan_in, "fan_in")), rng)
+
+
+def kaiming_normal(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None, gain: float = math.sqrt(2)) -> Array:
+    """Draw from N(0, s^2) with s = gain / sqrt(I), as torch.nn.init.kaiming_normal_; the default gain is for ReLU.
+
+    Source: K. He et al., Delving deep into rectifiers, 2015.
+
+    Examples
+    --------
+    >>> hm.initializers.kaiming_normal((2, 3), 3, 2, rng=0).shape
+    (2, 3)
+    """
+    return _normal(shape, nonnegative(gain, "gain") / math.sqrt(check_count(fan_in, "fan_in")), rng)
+
+
+def lecun_uniform(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None) -> Array:
+    """Draw from U(-a, a) with a = sqrt(3 / I), which has variance 1 / I.
+
+    Source: Y. LeCun et al., Efficient BackProp, 1998.
+
+    Examples
+    --------
+    >>> W = hm.initializers.lecun_uniform((2, 3), 3, 2, rng=0)
+    >>> bool(np.all(np.abs(W) <= 1))
+    True
+    """
+    return _symmetric(shape, math.sqrt(3 / check_count(fan_in, "fan_in")), rng)
+
+
+def lecun_normal(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None) -> Array:
+    """Draw from N(0, 1 / I).
+
+    Source: Y. LeCun et al., Efficient BackProp, 1998.
+
+    Examples
+    --------
+    >>> hm.initializers.lecun_normal((2, 3), 3, 2, rng=0).shape
+    (2, 3)
+    """
+    return _normal(shape, 1 / math.sqrt(check_count(fan_in, "fan_in")), rng)
+
+
+def uniform(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None, low: float = 0.0, high: float = 1.0) -> Array:
+    """Draw from U(low, high).
+
+    Examples
+    --------
+    >>> hm.initializers.uniform((2, 2), 2, 2, rng=0, low=-0.3, high=0.3).shape
     (2, 2)
     """
-    return np.random.default_rng(rng).uniform(low, high, shape)
+    if finite(high, "high") < finite(low, "low"):
+        raise ValueError(f"high: expected a number of at least low = {low}, got {high}")
+    return as_generator(rng).uniform(low, high, shape)
 
 
-def normal(shape: Shape, fan_in: int, fan_out: int, rng=None, std: float = 1.0) -> Array:
-    """N(0, std^2)."""
-    return _normal(shape, std, rng)
+def normal(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None, std: float = 1.0) -> Array:
+    """Draw from N(0, std^2).
+
+    Examples
+    --------
+    >>> hm.initializers.normal((2, 2), 2, 2, rng=0, std=0.01).shape
+    (2, 2)
+    """
+    return _normal(shape, nonnegative(std, "std"), rng)
 
 
-def constant(shape: Shape, fan_in: int, fan_out: int, rng=None, value: float = 0.0) -> Array:
-    """Every entry ``value``."""
-    return np.full(shape, float(value))
+def constant(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None, value: float = 0.0) -> Array:
+    """Return an array of one value.
+
+    Examples
+    --------
+    >>> hm.initializers.constant((2,), 3, 2, value=0.1)
+    array([0.1, 0.1])
+    """
+    return np.full(shape, finite(value, "value"))
 
 
-def zeros(shape: Shape, fan_in: int, fan_out: int, rng=None) -> Array:
-    """Every entry 0: right for biases; as weights, all units of a layer stay equal for ever."""
+def zeros(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None) -> Array:
+    """Return an array of zeros: right for biases; with such weights, all units of a layer stay equal for ever.
+
+    Examples
+    --------
+    >>> hm.initializers.zeros((2,), 3, 2)
+    array([0., 0.])
+    """
     return np.zeros(shape)
+
+
+def _fans(fan_in: int, fan_out: int) -> int:
+    """Return I + O."""
+    return check_count(fan_in, "fan_in") + check_count(fan_out, "fan_out")
+
+
+def _symmetric(shape: Shape, bound: float, rng: Seed) -> Array:
+    """Draw from U(-bound, bound)."""
+    return as_generator(rng).uniform(-bound, bound, shape)
+
+
+def _normal(shape: Shape, std: float, rng: Seed) -> Array:
+    """Draw from N(0, std^2)."""
+    return as_generator(rng).normal(0, std, shape)
 
 
 Initializer = str | Callable[..., Array]
@@ -110,7 +193,7 @@ INITIALIZERS: dict[str, Callable[..., Array]] = {name: globals()[name] for name 
 
 
 def find_initializer(initializer: Initializer) -> Callable[..., Array]:
-    """The function that is meant by a name, or the function itself.
+    """Return the initializer of this name, or the function itself.
 
     Raises
     ------
@@ -121,7 +204,7 @@ def find_initializer(initializer: Initializer) -> Callable[..., Array]:
 
     Examples
     --------
-    >>> find_initializer("zeros") is zeros
+    >>> hm.initializers.find_initializer("zeros") is hm.initializers.zeros
     True
     """
     if callable(initializer):

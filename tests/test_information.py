@@ -1,4 +1,4 @@
-"""Information, entropy and divergence against 50 digits, torch, and the inequalities that hold for all of them."""
+"""Information, entropy and divergence against 50 digits, torch, and the inequalities that bound them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def distributions(seed, *shape, scale=3.0):
         ([1, 0], 0),
     ],
 )
-def test_entropy_by_hand(p, nats):
+def test_entropy_worked_by_hand(p, nats):
     assert abs(entropy(p) - nats) <= 4 * EPS * nats
 
 
@@ -48,7 +48,7 @@ def test_entropy_by_hand(p, nats):
         ([0.0, 1.0], [1.0, 0.0], np.inf),
     ],
 )
-def test_divergence_by_hand(p, q, nats):
+def test_divergence_worked_by_hand(p, q, nats):
     assert kl_divergence(p, q) == nats or abs(kl_divergence(p, q) - nats) <= 4 * EPS
 
 
@@ -65,7 +65,7 @@ def test_information_is_exact(dtype):
     assert np.all(errors <= 2 * np.finfo(dtype).eps * np.array([float(e) for e in exact]))
 
 
-def test_the_certain_is_no_news_and_the_impossible_is_endless():
+def test_certain_events_carry_nothing_impossible_ones_inf():
     np.testing.assert_array_equal(information([1.0, 0.0]), [0.0, np.inf])
     assert not np.signbit(information(1.0))
     assert not np.signbit(entropy([1.0, 0.0]))
@@ -74,7 +74,7 @@ def test_the_certain_is_no_news_and_the_impossible_is_endless():
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("dim", [0, 1, -1])
-def test_agree_with_torch_along_every_axis(dtype, dim):
+def test_entropy_and_divergence_agree_with_torch(dtype, dim):
     """Sums of 5 products with logarithms of up to 20: 16 roundings of them."""
     p, q = (read_only(np.moveaxis(distributions(seed, 4, 3, 5), -1, dim).astype(dtype)) for seed in (1, 2))
     last = [torch.tensor(np.moveaxis(a, dim, -1).astype(float)) for a in (p, q)]
@@ -95,7 +95,7 @@ DISTRIBUTIONS = COUNTS.map(lambda p: p / p.sum())
 
 @settings(max_examples=100, deadline=None)
 @given(DISTRIBUTIONS, DISTRIBUTIONS)
-def test_inequalities(p, q):
+def test_bounds_of_entropy_and_divergence_hold(p, q):
     """0 <= H <= log K; KL >= 0. Both are sums of 5 terms no larger than |log p| p, so 16 roundings of 1 are room."""
     room = 8 * EPS
     assert 0 <= entropy(p) <= np.log(5) + room
@@ -111,7 +111,7 @@ def test_the_uniform_has_the_most_entropy(K):
     assert abs(entropy(np.full(K, 1 / K)) - np.log(K)) <= 4 * EPS * np.log(K)
 
 
-def test_they_are_what_the_loss_is_made_of():
+def test_cross_entropy_is_entropy_plus_divergence():
     """System 12: cross-entropy = entropy + divergence; within 16 roundings of sums of up to 4 |log q|, 20 at most."""
     logits, p = np.random.default_rng(3).normal(scale=2, size=(6, 4)), distributions(4, 6, 4)
     made = entropy(p) + kl_divergence(p, softmax(logits))
@@ -128,6 +128,11 @@ HALF = [0.5, 0.5]
         (lambda: information(-0.25), ValueError, "p: expected values from 0 to 1, got -0.25"),
         (lambda: information([np.nan]), ValueError, "p: expected values from 0 to 1, got nan"),
         (lambda: information([]), ValueError, r"p: expected probabilities, got an empty array of shape \(0,\)"),
+        (lambda: information([0.5 + 0j]), TypeError, "p: expected real numbers, got dtype complex128"),
+        (lambda: information(np.ma.array(HALF)), TypeError, "p: expected an array without a mask"),
+        (lambda: entropy(HALF, dim=1), ValueError, r"dim: expected an axis of p, whose shape is \(2,\), got 1"),
+        (lambda: entropy(1.0), ValueError, r"dim: expected an axis of p, whose shape is \(\), got -1"),
+        (lambda: entropy(HALF, dim=0.0), TypeError, r"dim: expected an integer, got 0\.0"),
         (lambda: information([True]), TypeError, "p: expected an array of numbers, got dtype bool"),
         (lambda: entropy([]), ValueError, r"p: expected probabilities, got an empty array of shape \(0,\)"),
         (lambda: entropy(["a"]), TypeError, "p: expected an array of numbers, got dtype <U1"),
@@ -141,20 +146,20 @@ HALF = [0.5, 0.5]
         (lambda: kl_divergence(HALF, [None, 1]), TypeError, "q: expected an array of numbers, got dtype object"),
     ],
 )
-def test_bad_input_is_named(call, error, message):
+def test_information_names_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("K", [2, 10, 10_000])
-def test_honest_rounding_is_no_mistake(dtype, K):
+def test_rounded_distributions_are_taken(dtype, K):
     p = distributions(5, 3, K, scale=10.0).astype(dtype)
     assert np.all(entropy(p) >= 0)
 
 
 @pytest.mark.parametrize(("total", "legal"), [(1 + 1e-9, True), (1 - 1e-9, True), (1 + 1e-7, False), (1 - 1e-7, False)])
-def test_the_room_for_rounding_is_the_root_of_eps_and_no_more(total, legal):
+def test_sums_may_be_off_by_the_root_of_eps(total, legal):
     """1.5e-8 in float64: a mistake in the eighth digit is one."""
     p = np.array([0.25, 0.75]) * total
     if legal:
@@ -164,6 +169,6 @@ def test_the_room_for_rounding_is_the_root_of_eps_and_no_more(total, legal):
             entropy(p)
 
 
-def test_the_sum_that_is_quoted_is_the_one_that_is_furthest_from_one():
+def test_the_quoted_sum_is_the_furthest_from_one():
     with pytest.raises(ValueError, match=r"got a sum of 0\.25$"):
         entropy([[0.5, 0.5], [0.125, 0.125], [0.75, 0.75]])

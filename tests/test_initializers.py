@@ -1,4 +1,4 @@
-"""Initial weights: are they drawn from the distribution that the paper and torch.nn.init state?"""
+"""Initial weights against the distributions that the papers and torch.nn.init state."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def assert_drawn_from(sample, kind, std):
 
 
 @RANDOM
-def test_the_distribution_is_the_one_stated(name, options, kind, std, twin):
+def test_weights_are_drawn_from_the_stated_distribution(name, options, kind, std, twin):
     sample = INITIALIZERS[name]((O, I), I, O, rng=0, **options)
     assert (sample.shape, sample.dtype) == ((O, I), np.float64)
     assert_drawn_from(sample, kind, std)
 
 
 @pytest.mark.parametrize(("name", "kind", "std", "twin"), [(r[0], *r[2:]) for r in DISTRIBUTIONS if r[-1]])
-def test_torch_states_the_same(name, kind, std, twin):
+def test_torch_draws_from_the_same_distribution(name, kind, std, twin):
     weight = torch.empty(O, I, dtype=torch.float64)
     with torch.no_grad():
         twin(weight, generator=torch.Generator().manual_seed(0))
@@ -90,12 +90,12 @@ def test_a_seed_fixes_every_bit(name, options, kind, std, twin):
 
 @pytest.mark.parametrize("shape", [(4, 3), (4,), (2, 3, 4), (1, 1)])
 @pytest.mark.parametrize("name", INITIALIZERS)
-def test_the_shape_is_the_one_asked_for(name, shape):
+def test_initializers_return_the_shape_asked_for(name, shape):
     value = INITIALIZERS[name](shape, 3, 4, 0)
     assert (value.shape, value.dtype) == (shape, np.float64)
 
 
-def test_the_scale_is_that_of_the_layer_and_not_of_the_shape():
+def test_the_scale_follows_the_layer_not_the_shape():
     """A bias of shape (O,) starts like its weights: within 1/sqrt(I), as in torch.nn.Linear."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -105,13 +105,13 @@ def test_the_scale_is_that_of_the_layer_and_not_of_the_shape():
 
 
 @pytest.mark.parametrize(("options", "value"), [({}, 0.0), ({"value": -1.5}, -1.5), ({"value": 2}, 2.0)])
-def test_constants(options, value):
+def test_constants_fill_the_array(options, value):
     expected = np.full((2, 3), value)
     np.testing.assert_array_equal(initializers.constant((2, 3), 3, 2, **options), expected, strict=True)
     np.testing.assert_array_equal(initializers.zeros((2, 3), 3, 2), np.zeros((2, 3)), strict=True)
 
 
-def test_every_name_is_found():
+def test_find_initializer_finds_every_name():
     assert list(INITIALIZERS) == initializers.__all__
     for name, f in INITIALIZERS.items():
         assert f.__name__ == name
@@ -127,7 +127,7 @@ def test_every_name_is_found():
     ],
 )
 @pytest.mark.parametrize("option", ["weight_init", "bias_init"])
-def test_what_is_no_initializer_is_named(wrong, error, message, option):
+def test_find_initializer_names_what_it_refuses(wrong, error, message, option):
     with pytest.raises(error, match=message):
         find_initializer(wrong)
     with pytest.raises(error, match=message):
@@ -149,7 +149,7 @@ def eye(shape, fan_in, fan_out, rng):
     ids=["name", "function", "partial", "own"],
 )
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_a_layer_starts_with_it(initializer, dtype):
+def test_a_layer_starts_with_its_initializer(initializer, dtype):
     """Weights first, bias second, from one generator, rounded to the layer's dtype."""
     layer = hm.Dense(3, 4, weight_init=initializer, bias_init=initializer, rng=5, dtype=dtype)
     f, rng = find_initializer(initializer), np.random.default_rng(5)
@@ -157,7 +157,7 @@ def test_a_layer_starts_with_it(initializer, dtype):
     np.testing.assert_array_equal(layer.b, f((4,), 3, 4, rng).astype(dtype), strict=True)
 
 
-def test_a_layer_starts_like_torch_unless_told():
+def test_a_layer_starts_like_torch_by_default():
     layer = hm.Dense(I, O, rng=0)
     assert_drawn_from(layer.W, "uniform", 1 / math.sqrt(3 * I))
     np.testing.assert_array_equal(layer.W, initializers.linear_default((O, I), I, O, rng=0))
@@ -176,3 +176,24 @@ def test_the_uniform_goes_from_zero_to_one_unless_told():
     sample = INITIALIZERS["uniform"]((O, I), I, O, rng=0)
     assert_drawn_from(sample - 0.5, "uniform", 0.5 / ROOT3)
     np.testing.assert_array_equal(sample, INITIALIZERS["uniform"]((O, I), I, O, rng=0, low=0.0, high=1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "error", "message"),
+    [
+        ("linear_default", {"fan_in": 0}, ValueError, "fan_in: expected an integer of at least 1, got 0"),
+        ("lecun_normal", {"fan_in": 2.5}, TypeError, r"fan_in: expected an integer of at least 1, got 2\.5"),
+        ("xavier_uniform", {"fan_out": 0}, ValueError, "fan_out: expected an integer of at least 1, got 0"),
+        ("xavier_normal", {"gain": -1.0}, ValueError, r"gain: expected a finite number >= 0, got -1\.0"),
+        ("kaiming_uniform", {"gain": math.inf}, ValueError, "gain: expected a finite number >= 0, got inf"),
+        ("kaiming_normal", {"gain": "relu"}, TypeError, "gain: expected a finite number >= 0, got 'relu'"),
+        ("normal", {"std": -0.1}, ValueError, r"std: expected a finite number >= 0, got -0\.1"),
+        ("uniform", {"low": 2.0}, ValueError, r"high: expected a number of at least low = 2\.0, got 1\.0"),
+        ("uniform", {"low": math.nan}, ValueError, "low: expected a finite number, got nan"),
+        ("constant", {"value": math.nan}, ValueError, "value: expected a finite number, got nan"),
+        ("lecun_uniform", {"rng": "seed"}, TypeError, "rng: expected None, an integer >= 0 or .* got 'seed'"),
+    ],
+)
+def test_initializers_name_bad_arguments(name, arguments, error, message):
+    with pytest.raises(error, match=message):
+        INITIALIZERS[name](**({"shape": (2, 3), "fan_in": 3, "fan_out": 2} | arguments))
