@@ -1,11 +1,9 @@
-"""On what the arithmetic runs: NumPy, its BLAS and the kernel in use, and whether the processor could do better."""
+"""Show what the arithmetic runs on: NumPy, its BLAS with kernel and threads, and the processor."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +11,26 @@ import numpy as np
 
 __all__ = ["show_config"]
 
-# OpenBLAS chooses its kernel by the model of the processor, and takes one without AVX-512 for a model that it does not
-# know: half to two thirds of the speed.
+# OpenBLAS chooses its kernel by the model of the processor. For a model that it does not know it takes one without
+# AVX-512, which has half to two thirds of the speed.
 WITH_AVX512 = ("skylakex", "cooperlake", "sapphirerapids")
 BETTER = "SkylakeX"
 
+# The variable that sets the number of threads, by a part of the name of the BLAS.
+THREADS = {
+    "openblas": "OPENBLAS_NUM_THREADS",
+    "mkl": "MKL_NUM_THREADS",
+    "blis": "BLIS_NUM_THREADS",
+    "accelerate": "VECLIB_MAXIMUM_THREADS",
+}
+
 
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:
-    """Print the versions, the BLAS library, its kernel and threads; and, where there is a better kernel, how to get it.
+    """Print the versions, the BLAS, its kernel and threads, and what would make them faster.
 
-    `handmade` changes none of these: BLAS reads its environment when NumPy is imported, and a process belongs to
-    whoever started it.
+    Kernel and threads are known if threadpoolctl is installed (``pip install handmade[threads]``); else the number of
+    threads is that of the environment, if it says one. `handmade` changes neither: BLAS reads its environment when
+    NumPy is imported, and a process belongs to whoever started it.
 
     Parameters
     ----------
@@ -33,8 +40,8 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        The values by name; ``"kernel"`` and ``"threads"`` are None where BLAS does not tell, ``"better kernel"`` is
-        None where none is known.
+        The values by name; ``"kernel"`` and ``"threads"`` are None where they are unknown, ``"better kernel"`` is None
+        where there is none.
 
     Raises
     ------
@@ -43,7 +50,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
 
     Examples
     --------
-    >>> list(show_config(mode="dicts"))
+    >>> list(hm.show_config(mode="dicts"))
     ['handmade', 'Python', 'NumPy', 'BLAS', 'kernel', 'threads', 'processor', 'cores', 'better kernel']
     """
     if mode not in ("stdout", "dicts"):
@@ -53,7 +60,8 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     build = np.show_config(mode="dicts")
     blas = build.get("Build Dependencies", {}).get("blas", {})
     name = blas.get("name") or "unknown"
-    kernel, threads = kernel_and_threads() if "openblas" in name else (None, None)
+    variable = next((variable for part, variable in THREADS.items() if part in name.lower()), "OMP_NUM_THREADS")
+    kernel, threads = kernel_and_threads(variable)
     config = {
         "handmade": __version__,
         "Python": platform.python_version(),
@@ -67,68 +75,55 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     }
     if mode == "dicts":
         return config
-    for name, value in config.items():
-        if name != "better kernel":
-            print(f"{name:<10} {'unknown' if value is None else value}")
-    if config["better kernel"]:
-        print(f"This processor has AVX-512, which the kernel does not use. Before Python starts:\n"
-              f"    export OPENBLAS_CORETYPE={config['better kernel']}")  # fmt: skip
+    _print(config, variable)
     return None
 
 
+def _print(config: dict[str, Any], variable: str) -> None:
+    """Print the values that are known, and advice where there is some."""
+    for name, value in config.items():
+        if name != "better kernel":
+            print(f"{name:<10} {'unknown' if value is None else value}")
+    if config["threads"] != 1:
+        print(f"Where several processes run at once, their threads compete for the cores. Before each starts:\n"
+              f"    export {variable}=1")  # fmt: skip
+    if config["better kernel"]:
+        print(f"This processor has AVX-512, which the kernel does not use. Before Python starts:\n"
+              f"    export OPENBLAS_CORETYPE={config['better kernel']}")  # fmt: skip
+
+
 def better_kernel(kernel: str | None, features: list[str]) -> str | None:
-    """The kernel to ask OpenBLAS for, given the one in use and NumPy's names of what the processor can do.
+    """Return the kernel to ask OpenBLAS for, or None, given the one in use and NumPy's names of processor features.
 
     Examples
     --------
-    >>> better_kernel("Haswell", ["X86_V3", "X86_V4"])
+    >>> hm.configuration.better_kernel("Haswell", ["X86_V3", "X86_V4"])
     'SkylakeX'
-    >>> better_kernel("Haswell", ["X86_V3"]) is better_kernel("SkylakeX", ["X86_V4"]) is None
+    >>> hm.configuration.better_kernel("Haswell", ["X86_V3"]) is None
     True
     """
     avx512 = any(name == "X86_V4" or name.startswith("AVX512_SKX") for name in features)
     return BETTER if avx512 and kernel and kernel.lower() not in WITH_AVX512 else None
 
 
-def kernel_and_threads() -> tuple[str | None, int | None]:
-    """What the OpenBLAS that this process has loaded says of itself; None and None where there is none."""
-    for path in _libraries():
-        try:
-            library = ctypes.CDLL(str(path))
-        except OSError:
-            continue
-        for prefix, suffix in ("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", ""):
-            name = getattr(library, f"{prefix}openblas_get_corename{suffix}", None)
-            count = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
-            if name and count:
-                name.restype = ctypes.c_char_p
-                return name().decode(), count()
-    return None, None
-
-
-def _libraries() -> list[Path]:
-    """Where an OpenBLAS that this process has loaded may be: beside NumPy, and wherever the process says."""
-    package = Path(np.__file__).parent
-    folders = package.parent / "numpy.libs", package / ".dylibs"
-    found = [path for folder in folders for path in folder.glob("*openblas*")]
-    maps = Path("/proc/self/maps")
-    if maps.exists():
-        mapped = [line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if "openblas" in line]
-        found += map(Path, dict.fromkeys(mapped))
-    return found
+def kernel_and_threads(variable: str) -> tuple[str | None, int | None]:
+    """Return kernel and threads of NumPy's BLAS, as threadpoolctl says; without it the threads that a variable sets."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        value = os.environ.get(variable) or os.environ.get("OMP_NUM_THREADS") or ""
+        return None, int(value) if value.isdecimal() else None
+    pools = [pool for pool in threadpool_info() if pool.get("user_api") == "blas"]
+    # SciPy and PyTorch may have loaded a BLAS of their own.
+    pools.sort(key=lambda pool: "numpy" not in str(pool.get("filepath", "")))
+    return (pools[0].get("architecture"), pools[0].get("num_threads")) if pools else (None, None)
 
 
 def _processor() -> str:
+    """Return the processor's name, as Linux has it, or else Python."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def restart_with_better_kernel() -> None:
-    """Start this command again with the better kernel, if there is one and nobody has chosen: for commands alone."""
-    kernel = show_config(mode="dicts")["better kernel"]
-    if kernel and "OPENBLAS_CORETYPE" not in os.environ:
-        os.execve(sys.executable, sys.orig_argv, os.environ | {"OPENBLAS_CORETYPE": kernel})

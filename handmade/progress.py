@@ -1,4 +1,4 @@
-"""Progress of long work, on stderr: a bar by rich in a terminal, plain lines elsewhere, nothing on request."""
+"""Show the progress of long work on stderr: a bar in a terminal (with rich), plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,70 +7,82 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
+
+from ._validation import check_bool, check_count
 
 __all__ = ["progress_bar"]
 
-PLAIN_LINES = 20
-SILENCE = 10.0  # seconds
+PLAIN_LINES = 20  # printed in all, whatever the number of steps
+SILENCE = 10.0  # seconds after which a report becomes a line in any case
 
 
 @contextlib.contextmanager
-def progress_bar(title: str, total: int, enabled: bool = True) -> Iterator[Callable[[int, str], None]]:
+def progress_bar(title: str, total: int, enabled: bool = True) -> Iterator[Callable[..., None]]:
     """Show how far a loop of ``total`` steps has come.
 
     Parameters
     ----------
     title : str
-        What is being done.
+        What the loop does.
     total : int
-        How many steps it takes.
-    enabled : bool
+        The number of steps.
+    enabled : bool, default True
         False shows nothing.
 
     Yields
     ------
     callable
-        ``report(done, text)``: so many steps are done, and this is the latest news. Outside a terminal about twenty
-        of the reports become lines. A second report of the same count is a last word, and always shown.
+        ``report(done, text="")``: ``done`` steps are finished, and ``text`` is the latest news. Outside a terminal
+        about twenty of the reports become lines. A second report of the same count is always shown, so that a loop can
+        end with a last word.
+
+    Raises
+    ------
+    ValueError
+        If ``total`` is below 0.
+    TypeError
+        If ``total`` is no integer, or ``enabled`` no bool.
 
     Examples
     --------
-    >>> with progress_bar("counting", 3, enabled=False) as report:
+    >>> with hm.progress.progress_bar("counting", 3, enabled=False) as report:
     ...     for done in range(1, 4):
     ...         report(done, f"at {done}")
     """
-    if not enabled:
+    total = check_count(total, "total", least=0)
+    if not check_bool(enabled, "enabled"):
         yield lambda done, text="": None
-    elif sys.stderr.isatty() and (rich := _rich()):
-        with rich as bar:
+    elif sys.stderr.isatty() and (bar := _rich_bar()):
+        with bar:
             task = bar.add_task(title, total=total, news="")
             yield lambda done, text="": bar.update(task, completed=done, news=text)
     else:
-        yield _lines(title, total)
+        yield _line_printer(title, total)
 
 
-def _rich():
-    """A rich progress display, or None where rich is not installed."""
+def _rich_bar() -> Any:
+    """Return a progress display of rich, or None where rich is not installed."""
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.table import Column
     except ImportError:
         return None
-    yielding = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # what gives way where the terminal is narrow
+    news = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # the column that shrinks in a narrow terminal
     return Progress(
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=12),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[news]}", markup=False, table_column=yielding),
+        TextColumn("{task.fields[news]}", markup=False, table_column=news),
         console=Console(stderr=True),
         expand=True,
     )
 
 
-def _lines(title: str, total: int) -> Callable[[int, str], None]:
-    """The first and the last report, about twenty in all, and more after a while of silence or for a last word."""
+def _line_printer(title: str, total: int) -> Callable[..., None]:
+    """Return a report that prints the first step, the last, about twenty in all, and more after a silence."""
     printed, due, last = time.monotonic(), 0, 0
 
     def report(done: int, text: str = "") -> None:

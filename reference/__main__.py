@@ -14,7 +14,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from handmade.configuration import restart_with_better_kernel
 from handmade.progress import progress_bar
 
 from .cases import Case, all_cases
@@ -161,5 +160,4 @@ def _record(row: Row) -> dict:
 
 
 if __name__ == "__main__":
-    restart_with_better_kernel()
     sys.exit(main())

@@ -1,19 +1,19 @@
-"""What show_config says is what the process runs on, and asks for."""
+"""show_config says what the process runs on; importing the library changes and loads nothing else."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 import handmade as hm
+from benchmarks.kernel import restart_with_better_kernel
 from handmade import configuration
 
 
@@ -24,11 +24,11 @@ def run(code: str, **environment: str) -> str:
 
 
 def needs_openblas():
-    if configuration.kernel_and_threads()[0] is None:
+    if "openblas" not in str(np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]):
         pytest.skip("this NumPy has another BLAS")
 
 
-def test_it_prints_every_value_and_returns_them_on_demand(capsys):
+def test_show_config_prints_the_values_that_it_returns(capsys):
     assert hm.show_config() is None
     printed, config = capsys.readouterr().out, hm.show_config(mode="dicts")
     assert np.__version__ in printed and config["NumPy"] == np.__version__
@@ -39,17 +39,17 @@ def test_it_prints_every_value_and_returns_them_on_demand(capsys):
 
 @pytest.fixture
 def known(monkeypatch):
-    """A machine of which everything is known: a Zen with AVX-512, of which BLAS makes no use."""
+    """Stand in for a machine of which everything is known: a Zen with AVX-512 that BLAS does not use."""
     blas = {"name": "scipy-openblas", "version": "0.3"}
     build = {"Build Dependencies": {"blas": blas}, "SIMD Extensions": {"found": ["X86_V4"]}}
     monkeypatch.setattr(np, "show_config", lambda mode: build if mode == "dicts" else None)
-    monkeypatch.setattr(configuration, "kernel_and_threads", lambda: ("Zen", 3))
+    monkeypatch.setattr(configuration, "kernel_and_threads", lambda variable: ("Zen", 3))
     monkeypatch.setattr(configuration, "_processor", lambda: "a processor")
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {*range(98)} if process == 0 else set(), raising=False)
     return build
 
 
-def test_every_value_has_its_place(known, capsys):
+def test_show_config_prints_every_value_and_advice(known, capsys):
     expected = {
         "handmade": hm.__version__,
         "Python": platform.python_version(),
@@ -66,93 +66,81 @@ def test_every_value_has_its_place(known, capsys):
     assert capsys.readouterr().out == "".join(
         f"{name:<10} {value}\n" for name, value in expected.items() if name != "better kernel"
     ) + (
+        "Where several processes run at once, their threads compete for the cores. Before each starts:\n"
+        "    export OPENBLAS_NUM_THREADS=1\n"
         "This processor has AVX-512, which the kernel does not use. Before Python starts:\n"
         "    export OPENBLAS_CORETYPE=SkylakeX\n"
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("blas", "told"), [({"name": "mkl", "version": "2025"}, "mkl 2025"), ({"name": "mkl"}, "mkl"), ({}, "unknown")]
+    ("blas", "printed", "variable"),
+    [
+        ({"name": "mkl", "version": "2025"}, "mkl 2025", "MKL_NUM_THREADS"),
+        ({"name": "Accelerate"}, "Accelerate", "VECLIB_MAXIMUM_THREADS"),
+        ({"name": "blis"}, "blis", "BLIS_NUM_THREADS"),
+        ({}, "unknown", "OMP_NUM_THREADS"),
+    ],
 )
-def test_of_another_blas_kernel_and_threads_are_unknown(known, capsys, blas, told):
+def test_each_blas_has_its_variable_for_threads(known, capsys, monkeypatch, blas, printed, variable):
     known["Build Dependencies"]["blas"] = blas
+    monkeypatch.setattr(configuration, "kernel_and_threads", lambda variable: (None, None))
     hm.show_config()
-    printed = capsys.readouterr().out
-    assert f"BLAS       {told}\n" in printed
-    assert "kernel     unknown\n" in printed and "threads    unknown\n" in printed and "export" not in printed
+    output = capsys.readouterr().out
+    assert f"BLAS       {printed}\n" in output and f"export {variable}=1\n" in output
+    assert "kernel     unknown\n" in output and "threads    unknown\n" in output and "CORETYPE" not in output
 
 
-def test_a_numpy_that_tells_nothing_of_its_build_and_a_system_without_affinity_are_no_error(known, monkeypatch):
+def test_one_thread_needs_no_advice(known, capsys, monkeypatch):
+    monkeypatch.setattr(configuration, "kernel_and_threads", lambda variable: ("SkylakeX", 1))
+    hm.show_config()
+    assert "export" not in capsys.readouterr().out
+
+
+def test_show_config_works_without_build_facts_and_affinity(known, monkeypatch):
     known.clear()
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 11)
     config = hm.show_config(mode="dicts")
-    assert (config["BLAS"], config["kernel"], config["better kernel"], config["cores"]) == ("unknown", None, None, 11)
+    assert (config["BLAS"], config["better kernel"], config["cores"]) == ("unknown", None, 11)
 
 
-class Symbol:
-    """A function of a library, which gives bytes where it has been told that it does."""
-
-    restype = ctypes.c_int
-
-    def __init__(self, value):
-        self.value = value
-
-    def __call__(self):
-        return self.value if isinstance(self.value, int) or self.restype is ctypes.c_char_p else id(self.value)
+BLAS = {"user_api": "blas", "architecture": "Haswell", "num_threads": 4, "filepath": "/scipy.libs/libopenblas.so"}
 
 
 @pytest.mark.parametrize(
-    ("name", "count"),
+    ("pools", "expected"),
     [
-        ("scipy_openblas_get_corename64_", "scipy_openblas_get_num_threads64_"),
-        ("scipy_openblas_get_corename", "scipy_openblas_get_num_threads"),
-        ("openblas_get_corename64_", "openblas_get_num_threads64_"),
-        ("openblas_get_corename", "openblas_get_num_threads"),
+        ([{"user_api": "openmp", "num_threads": 9}, BLAS], ("Haswell", 4)),
+        ([BLAS, BLAS | {"architecture": "Zen", "num_threads": 2, "filepath": "/numpy.libs/lib.so"}], ("Zen", 2)),
+        ([{"user_api": "blas", "num_threads": 3}], (None, 3)),
+        ([], (None, None)),
     ],
 )
-def test_the_first_library_that_can_be_loaded_and_knows_both_is_asked(monkeypatch, name, count):
-    libraries = {
-        "half": SimpleNamespace(**{name: Symbol(b"half")}),
-        "other half": SimpleNamespace(**{count: Symbol(1)}),
-        "whole": SimpleNamespace(**{name: Symbol(b"whole"), count: Symbol(2)}),
-        "second": SimpleNamespace(**{name: Symbol(b"second"), count: Symbol(3)}),
-    }
+def test_kernel_and_threads_are_those_of_the_blas_of_numpy(monkeypatch, pools, expected):
+    monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: pools)
+    assert configuration.kernel_and_threads("OPENBLAS_NUM_THREADS") == expected
 
-    def load(path):
-        if path not in libraries:
-            raise OSError("no such library")
-        return libraries[path]
 
-    monkeypatch.setattr(ctypes, "CDLL", load)
-    monkeypatch.setattr(configuration, "_libraries", lambda: [Path("missing"), *map(Path, libraries)])
-    assert configuration.kernel_and_threads() == ("whole", 2)
-    monkeypatch.setattr(configuration, "_libraries", lambda: [Path("missing"), Path("half"), Path("other half")])
-    assert configuration.kernel_and_threads() == (None, None)
+@pytest.mark.parametrize(
+    ("environment", "threads"),
+    [({}, None), ({"MKL_NUM_THREADS": "3"}, 3), ({"OMP_NUM_THREADS": "2"}, 2), ({"MKL_NUM_THREADS": "all"}, None)],
+)
+def test_without_threadpoolctl_the_environment_tells_threads(monkeypatch, environment, threads):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)  # which Python takes for a package that is not installed
+    for name in ("MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert configuration.kernel_and_threads("MKL_NUM_THREADS") == (None, threads)
 
 
 def stand_in(monkeypatch, **files):
-    """Let the files of the system be others."""
+    """Replace files of the system by others."""
     monkeypatch.setattr(configuration, "Path", lambda path: Path(files.get(Path(path).name, path)))
 
 
-def test_libraries_are_sought_beside_numpy_and_among_what_the_process_has_mapped(monkeypatch, tmp_path):
-    libraries = tmp_path / "numpy.libs"
-    beside = [libraries / "libscipy_openblas64_-1.so", tmp_path / "numpy" / ".dylibs" / "libopenblas.dylib"]
-    other, mapped = libraries / "libgfortran.so", tmp_path / "a folder" / "libopenblas.so.0"
-    for path in (*beside, other):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    monkeypatch.setattr(np, "__file__", str(tmp_path / "numpy" / "__init__.py"))
-    stand_in(monkeypatch, maps=tmp_path / "nothing")
-    assert configuration._libraries() == beside
-    line = "7f00-7f10 r-xp 00000000 fe:01 123456                     "
-    (tmp_path / "maps").write_text(f"{line}{mapped}\n{line}{other}\n{line}{mapped}\n7f20-7f30 rw-p 00000000 00:00 0\n")
-    stand_in(monkeypatch, maps=tmp_path / "maps")
-    assert configuration._libraries() == [*beside, mapped]
-
-
-def test_the_processor_is_what_the_system_calls_it_or_else_what_python_does(monkeypatch, tmp_path):
+def test_the_processor_has_the_name_of_linux_or_python(monkeypatch, tmp_path):
     monkeypatch.setattr(platform, "processor", lambda: "arm")
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
     (tmp_path / "cpuinfo").write_text("vendor_id : some\nmodel name\t: One: 2 GHz \n\nmodel name\t: Other\n")
@@ -166,29 +154,29 @@ def test_the_processor_is_what_the_system_calls_it_or_else_what_python_does(monk
     assert configuration._processor() == "arm64"
 
 
-def test_another_mode_is_refused():
+def test_show_config_names_a_bad_mode():
     with pytest.raises(ValueError, match="expected 'stdout' or 'dicts', got 'json'"):
         hm.show_config(mode="json")
 
 
-def test_the_threads_are_those_that_openblas_was_told():
+def test_threads_are_those_of_the_environment():
     needs_openblas()
     printed = run("import handmade as hm; print(hm.show_config(mode='dicts')['threads'])", OPENBLAS_NUM_THREADS="1")
     assert int(printed) == 1
 
 
-def test_a_kernel_that_does_not_use_the_processor_is_told_with_its_cure():
-    """Haswell's runs on every x86-64 of the last ten years; whether there is a better one is the processor's affair."""
+def test_show_config_names_a_better_kernel():
+    """Haswell's kernel runs on every x86-64 processor of the last ten years; some have a better one."""
     needs_openblas()
     features = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
     if configuration.better_kernel("Haswell", features) is None:
         pytest.skip("this processor has no AVX-512")
     printed = run("import handmade as hm; hm.show_config()", OPENBLAS_CORETYPE="Haswell")
     assert "kernel     Haswell" in printed and "export OPENBLAS_CORETYPE=SkylakeX" in printed
-    assert "export" not in run("import handmade as hm; hm.show_config()", OPENBLAS_CORETYPE="SkylakeX")
+    assert "CORETYPE" not in run("import handmade as hm; hm.show_config()", OPENBLAS_CORETYPE="SkylakeX")
 
 
-def test_a_better_kernel_is_for_a_processor_that_has_avx512_and_a_kernel_that_has_not():
+def test_a_better_kernel_needs_avx512_in_the_processor():
     old, new = ["X86_V3", "AVX512F"], ["X86_V3", "X86_V4"]
     for kernel in "Haswell", "Zen", "Sandybridge", "Nehalem", "Prescott":
         assert configuration.better_kernel(kernel, new) == "SkylakeX"
@@ -198,14 +186,14 @@ def test_a_better_kernel_is_for_a_processor_that_has_avx512_and_a_kernel_that_ha
 
 
 @pytest.mark.parametrize(("better", "chosen", "restarts"), [("X", None, True), (None, None, False), ("X", "Y", False)])
-def test_a_command_starts_again_only_for_a_kernel_that_nobody_has_chosen(monkeypatch, better, chosen, restarts):
+def test_a_command_restarts_only_for_an_unchosen_kernel(monkeypatch, better, chosen, restarts):
     calls = []
     monkeypatch.setattr(os, "execve", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(configuration, "better_kernel", lambda *_: better)
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     if chosen:
         monkeypatch.setenv("OPENBLAS_CORETYPE", chosen)
-    configuration.restart_with_better_kernel()
+    restart_with_better_kernel()
     assert len(calls) == restarts
     if restarts:
         program, arguments, environment = calls[0]
@@ -213,15 +201,15 @@ def test_a_command_starts_again_only_for_a_kernel_that_nobody_has_chosen(monkeyp
         assert environment == os.environ | {"OPENBLAS_CORETYPE": better}
 
 
-def test_importing_handmade_changes_no_environment_and_imports_none_of_what_training_never_needs():
+def test_import_changes_no_environment_and_loads_no_extra():
     code = "import os, sys; before = dict(os.environ); import handmade; assert dict(os.environ) == before"
     loaded = run(f"{code}; print(*sys.modules)").split()
-    late = {f"handmade.{name}" for name in ("plots", "gradients", "differences", "diagnosis", "configuration")}
+    late = {f"handmade.{name}" for name in ("plots", "checking", "checking.gradients", "configuration")}
     assert not late & set(loaded) and "handmade.network" in loaded
     assert not {"matplotlib", "rich", "torch", "zipfile", "sklearn"} & set(loaded)
 
 
-def test_every_public_name_is_there_and_an_unknown_one_is_an_attribute_error():
+def test_public_names_exist_and_others_raise_attribute_error():
     assert all(hasattr(hm, name) for name in hm.__all__)
     assert set(hm.__all__) <= set(dir(hm))
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):

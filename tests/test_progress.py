@@ -1,4 +1,4 @@
-"""Progress: silent on request, plain lines where nobody can see a bar, a bar by rich in a terminal."""
+"""Progress: silence on request, plain lines outside a terminal, a bar of rich in one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ WORK = {
 
 
 @pytest.mark.parametrize("work", WORK.values(), ids=WORK.keys())
-def test_silence_on_request(work, capfd):
+def test_disabled_progress_prints_nothing(work, capfd):
     work(False)
     with redirect_stderr(Terminal()) as terminal:
         work(False)
@@ -61,7 +61,7 @@ def test_silence_on_request(work, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_check_is_silent_and_training_is_not_unless_told(capfd):
+def test_by_default_training_reports_and_a_check_does_not(capfd):
     check_gradient(MLP([3, 2], rng=0), X, y)
     assert capfd.readouterr() == ("", "")
     fit(MLP([3, 2], rng=0), X, y, epochs=1)
@@ -69,22 +69,22 @@ def test_a_check_is_silent_and_training_is_not_unless_told(capfd):
 
 
 @pytest.mark.parametrize("total", [1, 3, 19, 20, 21, 30, 100, 101, 12345])
-def test_plain_lines_on_stderr_outside_a_terminal(total, capfd):
+def test_plain_lines_appear_outside_a_terminal(total, capfd):
     count(total)
     out, err = capfd.readouterr()
     assert out == ""
-    told = err.splitlines()
-    assert min(total, 11) <= len(told) <= min(total, 21)  # the first, every so many, the last
-    assert told[0] == f"counting 1/{total}  at 1"
-    assert told[-1] == f"counting {total}/{total}  at {total}"
-    done = [int(line.split()[1].split("/")[0]) for line in told]
-    assert told == [f"counting {n}/{total}  at {n}" for n in done]
+    lines = err.splitlines()
+    assert min(total, 11) <= len(lines) <= min(total, 21)  # the first, every so many, the last
+    assert lines[0] == f"counting 1/{total}  at 1"
+    assert lines[-1] == f"counting {total}/{total}  at {total}"
+    done = [int(line.split()[1].split("/")[0]) for line in lines]
+    assert lines == [f"counting {n}/{total}  at {n}" for n in done]
     gaps = np.diff([0, *done])
     assert gaps.min() >= 1
     assert gaps.max() <= np.ceil(total / 20)  # evenly: no stretch in the dark
 
 
-def test_silence_is_broken_after_a_while(capfd, monkeypatch):
+def test_a_report_after_a_silence_is_printed(capfd, monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr("handmade.progress.time", SimpleNamespace(monotonic=lambda: clock.now))
     with progress_bar("waiting", 1000) as report:
@@ -100,19 +100,19 @@ def test_silence_is_broken_after_a_while(capfd, monkeypatch):
         ("check", "entries 6/8  0.weight", "entries 8/8  0.bias"),
     ],
 )
-def test_what_the_lines_of_training_and_checking_say(work, first, last, capfd):
+def test_lines_of_training_and_checking_say_what_they_do(work, first, last, capfd):
     WORK[work](True)
-    told = capfd.readouterr().err.splitlines()
-    assert told[0].startswith(first)
-    assert told[-1].startswith(last)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].startswith(first)
+    assert lines[-1].startswith(last)
 
 
-def test_training_that_ends_early_says_so_by_its_last_line(capfd):
+def test_training_that_ends_early_says_so_in_its_last_line(capfd):
     fit(MLP([3, 2], rng=0), X, y, epochs=9, validation=(X, y), callback=stop_after_two)
-    told = capfd.readouterr().err.splitlines()
-    assert [line.split("  ")[0] for line in told] == ["epoch 1/9", "epoch 2/9", "epoch 2/9"]
-    assert "validation" in told[-2]
-    assert told[-1].endswith("interrupted")
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/9", "epoch 2/9", "epoch 2/9"]
+    assert "validation" in lines[-2]
+    assert lines[-1].endswith("interrupted")
 
 
 def stop_after_two(network, history):
@@ -120,7 +120,7 @@ def stop_after_two(network, history):
         raise KeyboardInterrupt
 
 
-def test_a_bar_in_a_terminal(capfd):
+def test_a_terminal_gets_a_bar(capfd):
     with redirect_stderr(Terminal()) as terminal:
         count(3)
     shown = terminal.getvalue()
@@ -131,7 +131,7 @@ def test_a_bar_in_a_terminal(capfd):
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back
 
 
-def test_no_bar_where_stderr_is_no_terminal(monkeypatch, capfd):
+def test_no_bar_is_drawn_outside_a_terminal(monkeypatch, capfd):
     def refuse(*arguments, **options):
         raise AssertionError("a bar was drawn")
 
@@ -141,7 +141,7 @@ def test_no_bar_where_stderr_is_no_terminal(monkeypatch, capfd):
 
 
 @pytest.mark.parametrize("news", ["loss [red] 1", "mean[/] 2", "[0, 1]"])
-def test_the_bar_shows_news_as_they_are(news):
+def test_the_bar_shows_brackets_in_news_literally(news):
     with redirect_stderr(Terminal()) as terminal, progress_bar("epoch", 1) as report:
         report(1, news)
     assert news in terminal.getvalue()
@@ -167,7 +167,7 @@ def test_an_error_in_the_work_passes_through(stream):
 
 
 @pytest.mark.parametrize("columns", [60, 120])
-def test_a_bar_fills_its_line_and_only_the_news_give_way(columns, monkeypatch):
+def test_only_the_news_shrink_in_a_full_line(columns, monkeypatch):
     """Title, 12 cells, count and time stand as they are, brackets and all; what is too long ends in an ellipsis."""
     monkeypatch.setenv("COLUMNS", str(columns))
     news = "loss [bold]0.5[/bold] " + "x" * 80
@@ -182,7 +182,7 @@ def test_a_bar_fills_its_line_and_only_the_news_give_way(columns, monkeypatch):
 
 
 @pytest.mark.parametrize("columns", [40, 44])
-def test_in_a_narrow_terminal_the_bar_gives_way_and_no_word_or_number(columns, monkeypatch):
+def test_in_a_narrow_terminal_the_bar_shrinks(columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     with redirect_stderr(Terminal()) as terminal, progress_bar("pairs of mistakes", 12345) as report:
         report(6172, "news")
@@ -190,7 +190,7 @@ def test_in_a_narrow_terminal_the_bar_gives_way_and_no_word_or_number(columns, m
     assert re.fullmatch(r"pairs of mistakes [━╸╺]{2,6}  6172/12345 --:-- …", text.strip().rpartition("\r")[2]), text
 
 
-def test_ten_seconds_of_silence_are_broken(monkeypatch):
+def test_ten_seconds_of_silence_are_the_limit(monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr("handmade.progress.time", SimpleNamespace(monotonic=lambda: clock.now))
     with redirect_stderr(io.StringIO()) as stderr, progress_bar("waiting", 1000) as report:
@@ -199,7 +199,7 @@ def test_ten_seconds_of_silence_are_broken(monkeypatch):
     assert stderr.getvalue().split() == ["waiting", "1/1000", "waiting", "3/1000"]
 
 
-def test_a_line_is_written_through_at_once():
+def test_a_line_is_flushed_at_once():
     written = []
 
     class Buffered(io.StringIO):
@@ -209,3 +209,16 @@ def test_a_line_is_written_through_at_once():
     with redirect_stderr(Buffered()), progress_bar("counting", 2) as report:
         report(1, "at 1")
         assert written[-1] == "counting 1/2  at 1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"total": -1}, ValueError, "total: expected an integer of at least 0, got -1"),
+        ({"total": 2.5}, TypeError, r"total: expected an integer of at least 0, got 2\.5"),
+        ({"enabled": "no"}, TypeError, "enabled: expected True or False, got 'no'"),
+    ],
+)
+def test_progress_bar_names_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message), progress_bar(**({"title": "counting", "total": 3} | arguments)):
+        pass

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handmade.configuration import restart_with_better_kernel
+from benchmarks.kernel import restart_with_better_kernel
 from handmade.progress import progress_bar
 
 from . import images, results

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from handmade.configuration import restart_with_better_kernel, show_config
+from benchmarks.kernel import restart_with_better_kernel
+from handmade.configuration import show_config
 from handmade.progress import progress_bar
 
 from . import memory

@@ -1,6 +1,7 @@
 """The better BLAS kernel, if there is one, and what the numbers are measured on."""
 
-from handmade.configuration import restart_with_better_kernel, show_config
+from benchmarks.kernel import restart_with_better_kernel
+from handmade.configuration import show_config
 
 
 def pytest_configure(config) -> None:
