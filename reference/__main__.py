@@ -7,7 +7,6 @@ import json
 import platform
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,10 +17,10 @@ from handmade.progress import progress_bar
 
 from .cases import Case, all_cases
 from .claims import print_claims
+from .command import add_options
 from .conventions import print_conventions
 from .exactness import print_exactness
 from .verify import Row, verify
-from .zoo import print_zoo
 
 FIGURES = {
     "loss": "loss - torch",
@@ -34,7 +33,6 @@ INSTEAD = {
     "claims": "judge the lecture's sentences, in half a minute,",
     "conventions": "compare the definitions of four libraries",
     "exactness": "measure every formula in ULP",
-    "zoo": "show wrong gradients to the check and the diagnosis, in a minute,",
 }
 
 
@@ -57,8 +55,6 @@ def main(arguments: list[str] | None = None) -> int:
         return print_conventions(options.json)
     if options.exactness:
         return print_exactness(options.seed, options.quick, options.json)
-    if options.zoo:
-        return print_zoo(options.seed, options.quick, options.json)
     cases = [case for case in all_cases() if options.case in case.name]
     if not cases:
         example = all_cases()[0].name
@@ -88,24 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     instead = parser.add_mutually_exclusive_group()
     for name, what in INSTEAD.items():
         instead.add_argument(f"--{name}", action="store_true", help=f"{what} instead")
-    parser.add_argument("--quick", action="store_true", help=f"only every {QUICK}th case")
     parser.add_argument("--case", default="", metavar="PATTERN", help="only cases whose name contains PATTERN")
-    parser.add_argument("--json", type=_writable, metavar="FILE", help="write every figure to FILE")
-    parser.add_argument("--seed", type=_seed, default=0, help="draws weights and data (default 0)")
+    add_options(parser, f"only every {QUICK}th case", "draws weights and data")
     return parser
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected an integer of at least 0, got {text!r}")
-    return int(text)
-
-
-def _writable(name: str) -> Path:
-    path = Path(name)
-    if not path.parent.is_dir() or path.is_dir():
-        raise argparse.ArgumentTypeError(f"expected a file in a folder that exists, got {name!r}")
-    return path
 
 
 def _run(cases: list[Case], seed: int) -> tuple[list[Row], bool]:

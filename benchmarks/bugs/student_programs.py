@@ -1,6 +1,6 @@
-"""A learner's program in plain NumPy, in parts: an activation, a loss with its gradient, and a network around them.
+"""Correct programs of students in plain NumPy, in parts: an activation, a loss with its gradient, a network.
 
-Nothing of handmade is in it: it is what handmade is asked to judge.
+They use nothing of handmade, which has to check them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 __all__ = ["ACTIVATIONS", "BODIES", "HEADS", "Setting"]
 
-# What a learner writes: an activation, a loss on what the last layer puts out, and a network around them.
+# A program is an activation, a head (the loss of the last layer's output) and a body (the network).
 ACTIVATIONS = {
     "tanh": '''
 def f(A):
@@ -301,7 +301,7 @@ def loss_and_gradient(parameters, X, y):
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """Which program, and what it is tried on.
+    """The choice of a program, and the size and dtype of its data.
 
     Attributes
     ----------
@@ -310,9 +310,9 @@ class Setting:
     sizes : tuple of int
         Units from the input to the output.
     N : int
-        Samples.
+        Number of samples.
     scale : float
-        What the inputs are multiplied with.
+        The factor of the inputs, which are normal numbers.
     dtype : dtype
         Of parameters and inputs.
     """
@@ -327,11 +327,11 @@ class Setting:
 
     @property
     def text(self) -> str:
-        """The correct program.
+        """The text of the correct program.
 
         Examples
         --------
-        >>> compiled = compile(Setting().text, "learner", "exec")
+        >>> compiled = compile(Setting().text, "student", "exec")
         """
         return ACTIVATIONS[self.activation] + HEADS[self.head] + BODIES[self.body]
 

@@ -1,11 +1,11 @@
-"""The wrong lines of learners: each a substitution in the text of a right program, with the name it should be given."""
+"""The bugs: each a substitution in the text of a correct program, with the name that the diagnosis should give."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 
-from .learner import Setting
+from .student_programs import Setting
 
 __all__ = ["BUGS", "RARE", "Bug"]
 
@@ -17,11 +17,11 @@ class Bug:
     Attributes
     ----------
     name : str
-        What the learner got wrong.
+        A short description of the mistake.
     right, wrong : str
-        The text that is replaced, which occurs once in the program, and what takes its place.
+        The text that is replaced, which occurs once in the program, and its replacement.
     expected : tuple of str
-        Names in the catalogue of `handmade.diagnose_gradient` that say so.
+        The names by `handmade.diagnose_gradient` that count as right.
     setting : Setting
         The program.
     """
@@ -34,7 +34,7 @@ class Bug:
 
     @property
     def text(self) -> str:
-        """The wrong program.
+        """The text of the wrong program.
 
         Examples
         --------
@@ -295,7 +295,7 @@ def _layer_bugs(bug: Callable) -> None:
 
 
 def _rare_bugs(bug: Callable) -> None:
-    """Written when the catalogue was finished, and with none of it in view."""
+    """Add bugs that were written after the catalogue of mistakes was finished, without a look at it."""
     slope, names = "return 1 - H ** 2", "activation derivative negated"
     bug("tanh' = H^2 - 1", slope, "return H ** 2 - 1", names, "sign", sizes=(3, 5, 4, 4, 3))
     bug("tanh' = (1 - H) (1 - H)", slope, "return (1 - H) * (1 - H)", "derivative formula (1 - h)^2")
