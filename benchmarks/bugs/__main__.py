@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from handmade.configuration import restart_with_better_kernel
+from benchmarks.kernel import restart_with_better_kernel
 from handmade.progress import progress_bar
 from reference.command import add_options
 
