@@ -58,13 +58,14 @@ from .schedules import (
 from .training import EarlyStopping, History, fit
 
 if TYPE_CHECKING:
-    from . import plots, protocols
+    from . import files, plots, protocols
     from .chain_rule import Trace, trace
     from .checking.diagnosis import Diagnosis, diagnose_gradient
     from .checking.differences import StepSweep, numerical_gradient, step_sweep
     from .checking.gradients import GradientCheck, check_gradient
     from .checking.network_loss import NetworkLoss
     from .configuration import show_config
+    from .files import from_config, load, register_activation, register_layer, save, to_config
 
 __version__ = "0.1.0"
 
@@ -143,6 +144,14 @@ __all__ = [
     "show_config",
     # types of arguments
     "protocols",
+    # files
+    "files",
+    "save",
+    "load",
+    "to_config",
+    "from_config",
+    "register_layer",
+    "register_activation",
     # data
     "data",
     "load_digits",
@@ -154,6 +163,7 @@ __all__ = [
 
 # Names that are imported when they are first asked for: training and serving never need them.
 _LAZY = {
+    "files": ("from_config", "load", "register_activation", "register_layer", "save", "to_config"),
     "plots": ("plots",),
     "protocols": ("protocols",),
     "chain_rule": ("Trace", "trace"),

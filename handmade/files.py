@@ -1,0 +1,525 @@
+"""Files: a network's architecture and weights in one ``.safetensors`` or ``.npz`` file, without pickle.
+
+The architecture is JSON: for each layer the name of its class and the arguments of its constructor, as `to_config`
+returns them. The arrays are those of `Network.state_dict`. Reading a file runs no code of it, and takes no more memory
+than its own bytes justify.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import IO, Any, BinaryIO, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ._atomic import write_atomically
+from ._npz import read_npz
+from ._safetensors import read_header, read_tensors, write_safetensors
+from ._streams import COMPRESSION, FilePath, open_source
+from ._validation import check_dtype, check_finite
+from .activations import ACTIVATIONS
+from .composites import Concatenate, Parallel, Residual, Sequential
+from .layers import Activation, Dense, Dropout, Layer
+from .network import MLP, Network
+from .normalization import BatchNorm, LayerNorm
+
+__all__ = [
+    "from_config",
+    "load",
+    "read_metadata",
+    "read_state_dict",
+    "register_activation",
+    "register_layer",
+    "save",
+    "to_config",
+]
+
+Array = npt.NDArray[Any]
+Config = dict[str, Any]
+L = TypeVar("L", bound=type[Layer])
+
+FORMAT = "handmade"
+VERSION = 1
+DOCUMENT = "handmade"  # the name of the JSON text in a file's metadata, or among the arrays of an archive
+ARCHIVE_LIMIT = 2**24  # bytes: 16 MiB, that a small archive may hold however far it is compressed
+SPARE_SIZES = 2**20  # numbers that layers may hold besides those in the file, e.g. a norm that learns nothing
+
+
+# ---- layers and their arguments ------------------------------------------------------------------------------------
+
+
+class LayerFormat(NamedTuple):
+    """A class of layers in files: how to read the constructor's arguments from a layer, and how to build one."""
+
+    kind: type[Layer]
+    config: Callable[[Any], Config]
+    build: Callable[..., Layer]
+
+
+def _attributes(*names: str) -> Callable[[Layer], Config]:
+    """Return a function that reads these attributes of a layer."""
+    return lambda layer: {name: getattr(layer, name) for name in names}
+
+
+def _dense(in_features: int, out_features: int, bias: bool) -> Dense:
+    return Dense(in_features, out_features, bias, weight_init="zeros", bias_init="zeros")
+
+
+def _activation(function: str, options: Config) -> Activation:
+    return Activation(REGISTERED_ACTIVATIONS.get(function, function), **options)
+
+
+def _activation_config(layer: Activation) -> Config:
+    function = layer.function
+    if not isinstance(function, str):
+        names = [name for name, pair in REGISTERED_ACTIVATIONS.items() if pair == tuple(function)]
+        if not names:
+            raise ValueError(f"{layer!r}: expected a registered pair; call hm.register_activation(name, pair) first")
+        function = names[0]
+    return {"function": function, "options": dict(layer.options)}
+
+
+def _parallel(groups: list[list[Layer]]) -> Parallel:
+    return Parallel(*groups)
+
+
+def _network(kind: type[Network], layers: list[Layer], dtype: str | None = None) -> Network:
+    """Build a network of this class from layers, whatever its own constructor takes."""
+    network = kind.__new__(kind)
+    Network.__init__(network, layers, dtype=None if dtype is None else check_dtype(dtype))
+    return network
+
+
+_CHAIN = _attributes("layers")
+LAYERS: dict[str, LayerFormat] = {
+    "Dense": LayerFormat(
+        Dense,
+        lambda layer: {**_attributes("in_features", "out_features")(layer), "bias": "bias" in layer.parameters},
+        _dense,
+    ),
+    "Activation": LayerFormat(Activation, _activation_config, _activation),
+    "Dropout": LayerFormat(Dropout, _attributes("p"), Dropout),
+    "BatchNorm": LayerFormat(
+        BatchNorm, lambda n: {"num_features": n.in_features, "eps": n.eps, "momentum": n.momentum}, BatchNorm
+    ),
+    "LayerNorm": LayerFormat(LayerNorm, lambda n: {"num_features": n.in_features, "eps": n.eps}, LayerNorm),
+    "Sequential": LayerFormat(Sequential, _CHAIN, Sequential),
+    "Residual": LayerFormat(Residual, _CHAIN, Residual),
+    "Concatenate": LayerFormat(Concatenate, _CHAIN, Concatenate),
+    "Parallel": LayerFormat(Parallel, lambda layer: {"groups": [group.layers for group in layer.groups]}, _parallel),
+    "Network": LayerFormat(Network, _CHAIN, functools.partial(_network, Network)),
+    "MLP": LayerFormat(MLP, _CHAIN, functools.partial(_network, MLP)),
+}
+BUILT_IN = frozenset(LAYERS)
+REGISTERED_ACTIVATIONS: dict[str, Any] = {}
+
+
+def register_layer(kind: L) -> L:
+    """Let files hold layers of a class of your own: a decorator.
+
+    The class has a method ``config()``, which returns the arguments of its constructor: numbers, text, layers, and
+    lists and dicts of them. A class is registered by its name, in the program that saves and in the one that loads.
+
+    Parameters
+    ----------
+    kind : subclass of Layer
+
+    Returns
+    -------
+    type
+        The class itself.
+
+    Raises
+    ------
+    TypeError
+        If it is no such class, or has no ``config``.
+    ValueError
+        If another class of this name is registered.
+
+    Examples
+    --------
+    >>> @hm.register_layer
+    ... class Double(hm.Layer):
+    ...     def config(self):
+    ...         return {}
+    ...
+    ...     def forward(self, X, training=False):
+    ...         return 2 * X, None
+    ...
+    ...     def backward(self, dH, cache, need_dX=True):
+    ...         return 2 * dH
+    >>> hm.from_config(hm.to_config(hm.Network([Double(), hm.Dense(2, 1)]))).layers[1]
+    Dense(2, 1)
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Layer)):
+        raise TypeError(f"register_layer: expected a subclass of Layer, got {kind!r}")
+    if not callable(getattr(kind, "config", None)):
+        raise TypeError(
+            f"register_layer: expected {kind.__name__} to have a method config() that returns its arguments"
+        )
+    name = kind.__name__
+    if name in BUILT_IN:
+        raise ValueError(f"register_layer: expected a name other than {name!r}, which is a layer of handmade")
+    LAYERS[name] = LayerFormat(kind, lambda layer: layer.config(), kind)
+    return kind
+
+
+def register_activation(name: str, pair: tuple[Callable[..., Array], Callable[..., Array]]) -> None:
+    """Let files hold an activation of your own, a pair ``(f, f_backward)``, under a name.
+
+    Raises
+    ------
+    ValueError
+        If the name is that of an activation of `handmade.activations`.
+    TypeError
+        If it is no text, or the pair is none of functions.
+
+    Examples
+    --------
+    >>> pair = (hm.activations.tanh, hm.activations.tanh_backward)
+    >>> hm.register_activation("my_tanh", pair)
+    >>> hm.to_config(hm.Network([hm.Dense(1, 1), hm.Activation(pair)]))["layers"][1]
+    {'class': 'Activation', 'function': 'my_tanh', 'options': {}}
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"register_activation: expected a name, got {name!r}")
+    if name in ACTIVATIONS:
+        raise ValueError(f"register_activation: expected a new name, got {name!r}, an activation of handmade")
+    Activation(pair)  # raises what is wrong with it
+    REGISTERED_ACTIVATIONS[name] = tuple(pair)
+
+
+# ---- configurations ------------------------------------------------------------------------------------------------
+
+
+def to_config(network: Network) -> Config:
+    """Return the architecture of a network as plain values that JSON can hold.
+
+    Parameters
+    ----------
+    network : Network
+
+    Returns
+    -------
+    dict
+        The format's name and version, the dtype, and for each layer its class and the arguments of its constructor.
+        Weights, and the state of random generators, are not part of it.
+
+    Raises
+    ------
+    TypeError
+        If it is no Network, or an argument of a layer is neither a number, text, a layer nor a collection of them.
+    ValueError
+        If the class of a layer, or a pair of functions, is not registered.
+
+    Examples
+    --------
+    >>> hm.to_config(hm.Network([hm.Dense(2, 1)]))["layers"]
+    [{'class': 'Dense', 'in_features': 2, 'out_features': 1, 'bias': True}]
+    """
+    if not isinstance(network, Network):
+        raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
+    head = {"format": FORMAT, "version": VERSION, "dtype": check_dtype(network.dtype).name}
+    return {**head, **_encode(network)}
+
+
+def _encode(value: Any) -> Any:
+    """Return a layer, or an argument of one, as JSON can hold it."""
+    if isinstance(value, Layer):
+        return _encode_layer(value)
+    if isinstance(value, (list, tuple)):
+        return [_encode(item) for item in value]
+    if isinstance(value, Mapping):
+        if "class" in value or not all(isinstance(key, str) for key in value):
+            raise TypeError(f"config: expected a dict with text other than 'class' as keys, got {list(value)}")
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is not None and not isinstance(value, (bool, int, float, str)):
+        raise TypeError(f"config: expected numbers, text, layers, and lists and dicts of them, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"config: expected finite numbers, got {value}")
+    return value
+
+
+def _encode_layer(layer: Layer) -> Config:
+    name = type(layer).__name__
+    if name not in LAYERS or LAYERS[name].kind is not type(layer):
+        raise ValueError(f"{layer!r}: expected a registered layer; decorate class {name} with hm.register_layer")
+    arguments = LAYERS[name].config(layer)
+    if not isinstance(arguments, Mapping):
+        raise TypeError(f"{name}.config: expected a dict of the constructor's arguments, got {arguments!r}")
+    return {"class": name, **_encode(arguments)}
+
+
+def from_config(config: Mapping[str, Any], *, rng: Any = None) -> Network:
+    """Build a network from what `to_config` returned. Its weights are zero until a state_dict is loaded.
+
+    Parameters
+    ----------
+    config : mapping
+        The architecture.
+    rng : optional
+        Anything numpy.random.default_rng takes: draws the masks of dropout.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    ValueError
+        If the format or its version is another, a class is unknown, or arguments do not fit.
+
+    Examples
+    --------
+    >>> hm.from_config(hm.to_config(hm.MLP([3, 4, 2], "tanh")))
+    MLP(Dense(3, 4), Activation('tanh'), Dense(4, 2))
+    """
+    return _build(config, math.inf, rng)
+
+
+def _build(config: Any, size: float, rng: Any) -> Network:
+    """Build the network of a configuration whose layers may declare so many numbers."""
+    if not isinstance(config, Mapping) or config.get("format") != FORMAT:
+        raise ValueError(f"config: expected the format {FORMAT!r}, got {str(config)[:80]}")
+    version = config.get("version")
+    if type(version) is not int or version < 1:
+        raise ValueError(f"config: expected a version of at least 1, got {version!r}")
+    if version > VERSION:
+        raise ValueError(f"config: expected version {VERSION} at most, got {version}; install a newer handmade")
+    arguments = {key: value for key, value in config.items() if key not in ("format", "version", "metadata")}
+    try:
+        network = _Decoder(size).decode(arguments)
+    except RecursionError:
+        raise ValueError("config: expected layers nested less deeply") from None
+    if not isinstance(network, Network):
+        raise ValueError(f"config: expected the class Network or MLP, got {str(config.get('class'))[:80]}")
+    generator = np.random.default_rng(rng)
+    for _, leaf in network.leaves():
+        if hasattr(leaf, "rng"):
+            leaf.rng = generator
+    return network
+
+
+class _Decoder:
+    """A builder of layers that refuses to build more numbers than a file can fill."""
+
+    def __init__(self, size: float) -> None:
+        self.left = size
+
+    def decode(self, value: Any) -> Any:
+        """Return an argument with the layers in it built."""
+        if isinstance(value, list):
+            return [self.decode(item) for item in value]
+        if isinstance(value, Mapping) and "class" in value:
+            return self.layer(dict(value))
+        if isinstance(value, Mapping):
+            return {key: self.decode(item) for key, item in value.items()}
+        return value
+
+    def layer(self, arguments: Config) -> Layer:
+        """Return the layer of a class and its arguments."""
+        name = arguments.pop("class")
+        if not isinstance(name, str) or name not in LAYERS:
+            known = ", ".join(LAYERS)
+            raise ValueError(
+                f"config: expected a layer among {known}, got {name!r}; import the module that registers it with "
+                "hm.register_layer, or install a newer handmade"
+            )
+        arguments = {key: self.decode(value) for key, value in arguments.items()}
+        if name in BUILT_IN:
+            self.spend(name, math.prod(value for value in arguments.values() if type(value) is int and value > 1))
+        try:
+            return LAYERS[name].build(**arguments)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"config of {name}: {error}") from error
+
+    def spend(self, name: str, size: int) -> None:
+        """Count the numbers of a layer."""
+        self.left -= size
+        if self.left < 0:
+            raise ValueError(f"config of {name}: expected as many weights as the file holds, got sizes beyond that")
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+
+
+def save(network: Network, path: FilePath, *, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write a network to a file: its architecture and its weights, bit for bit.
+
+    The file is replaced as a whole or not at all.
+
+    Parameters
+    ----------
+    network : Network
+        float32 or float64. Layers and activations of your own have to be registered, see `register_layer`.
+    path : path-like
+        Ends with ``.safetensors``, which PyTorch reads as a state_dict with ``safetensors.torch.load_file``; or with
+        ``.npz``, which `numpy.load` reads.
+    metadata : mapping, optional
+        Anything JSON can hold, for `read_metadata`.
+
+    Raises
+    ------
+    ValueError
+        If the path has another ending, a layer is not registered, a weight is not finite, or JSON cannot hold the
+        metadata.
+    TypeError
+        If it is no Network.
+    OSError
+        If the file cannot be written; an old file is left as it was.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> network = hm.MLP([3, 4, 2], rng=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "small.safetensors")
+    ...     hm.save(network, path)
+    ...     loaded = hm.load(path)
+    >>> loaded, bool((loaded.theta == network.theta).all())
+    (MLP(Dense(3, 4), Activation('relu'), Dense(4, 2)), True)
+    """
+    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    if suffix not in WRITERS:
+        raise ValueError(f"path: expected a name that ends with {' or '.join(WRITERS)}, got {os.fspath(path)!r}")
+    config = to_config(network)
+    if metadata is not None:
+        config["metadata"] = dict(metadata)
+    try:
+        document = json.dumps(config, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"metadata: expected what JSON can hold, got {error}") from error
+    state = network.state_dict()
+    for name, array in state.items():
+        check_finite(array, name)
+    write_atomically(path, lambda stream: WRITERS[suffix](stream, state, document))
+
+
+def _write_safetensors(stream: BinaryIO, state: dict[str, Array], document: str) -> None:
+    write_safetensors(stream, state, {DOCUMENT: document})
+
+
+def _write_npz(stream: BinaryIO, state: dict[str, Array], document: str) -> None:
+    np.savez(stream, **{DOCUMENT: np.array(document)}, **state)  # type: ignore[arg-type]
+
+
+WRITERS: dict[str, Callable[[BinaryIO, dict[str, Array], str], None]] = {
+    ".safetensors": _write_safetensors,
+    ".npz": _write_npz,
+}
+
+
+def load(path: FilePath | IO[bytes], *, rng: Any = None, max_bytes: int | None = None) -> Network:
+    """Read a network that `save` wrote.
+
+    No code in the file is run. All lengths, shapes and offsets are checked before memory is taken for them.
+
+    Parameters
+    ----------
+    path : path-like or binary file object
+        The file; its content says which of the formats it has.
+    rng : optional
+        Anything numpy.random.default_rng takes: draws the masks of dropout.
+    max_bytes : int, optional
+        The most bytes that the arrays may take. By default 16 times the size of the file, and at least 16 MiB.
+
+    Returns
+    -------
+    Network
+        With the architecture, dtype and weights as saved.
+
+    Raises
+    ------
+    ValueError
+        If the file is cut short, damaged or foreign, its version is newer, a layer's class is not registered, or the
+        arrays do not fit the architecture.
+    OSError
+        If the file cannot be read.
+    """
+    document, state, name = _read(path, max_bytes)
+    size = sum(array.size for array in state.values())
+    try:
+        network = _build(_parse(document, name), size + SPARE_SIZES, rng)
+        own = network.state_dict()
+        wrong = [key for key in own if key in state and state[key].dtype != own[key].dtype]
+        if wrong:
+            key = wrong[0]
+            raise ValueError(f"{key}: expected dtype {own[key].dtype}, got {state[key].dtype}")
+        network.load_state_dict(state)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
+    return network
+
+
+def read_metadata(path: FilePath | IO[bytes], *, max_bytes: int | None = None) -> dict[str, Any]:
+    """Return the metadata that `save` was given; an empty dict if it was given none.
+
+    Raises
+    ------
+    ValueError, OSError
+        As for `load`.
+    """
+    document, _, name = _read(path, max_bytes)
+    metadata = _parse(document, name).get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{name}: expected metadata that map names to values, got {type(metadata).__name__}")
+    return metadata
+
+
+def read_state_dict(path: FilePath | IO[bytes], *, max_bytes: int | None = None) -> dict[str, Array]:
+    """Return the arrays of a ``.safetensors`` or ``.npz`` file by name, whoever wrote it.
+
+    Parameters
+    ----------
+    path : path-like or binary file object
+        E.g. what ``safetensors.torch.save_file(module.state_dict(), path)`` wrote.
+    max_bytes : int, optional
+        As for `load`.
+
+    Returns
+    -------
+    dict of str to ndarray
+        For `Network.load_state_dict`.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the file cannot be read, is cut short or damaged.
+    """
+    return _read(path, max_bytes)[1]
+
+
+def _read(path: FilePath | IO[bytes], max_bytes: int | None) -> tuple[str | None, dict[str, Array], str]:
+    """Return the JSON text (None in files of others), the arrays, and the name of the file for messages."""
+    with open_source(path) as source:
+        if source.head.startswith(b"PK"):
+            limit = max(ARCHIVE_LIMIT, COMPRESSION * (source.size or 0)) if max_bytes is None else max_bytes
+            arrays = read_npz(source.stream, max_bytes=limit)
+            text = arrays.pop(DOCUMENT, None)
+            is_text = text is not None and text.dtype.kind == "U" and text.shape == ()
+            return (str(text) if is_text else None), arrays, source.name
+        header = read_header(source)
+        return header.metadata.get(DOCUMENT), read_tensors(source, header, max_bytes), source.name
+
+
+def _parse(document: str | None, name: str) -> dict[str, Any]:
+    """Return the JSON document of a file."""
+    if document is None:
+        raise ValueError(
+            f"{name}: expected a file that hm.save wrote, got one without an architecture; load its weights with "
+            "network.load_state_dict(hm.files.read_state_dict(path)), or try hm.from_torch(path)"
+        )
+    try:
+        config = json.loads(document)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: expected an architecture in JSON, got {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{name}: expected an architecture, got {type(config).__name__}")
+    return config

@@ -1,0 +1,381 @@
+"""Files: what is saved comes back bit for bit, and what is damaged, foreign or hostile is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tracemalloc
+import zipfile
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+import handmade as hm
+from handmade import files
+from handmade._safetensors import write_safetensors
+from handmade.activations import ACTIVATIONS
+
+FORMATS = (".npz", ".safetensors")
+
+
+@hm.register_layer
+class Scale(hm.Layer):
+    """A layer of a user's own: each feature times a learnt number."""
+
+    parameters = MappingProxyType({"weight": "w"})
+
+    def __init__(self, features: int, start: float = 1.0) -> None:
+        self.in_features, self.start = features, start
+        self.w = np.full(features, start)
+
+    def __repr__(self) -> str:
+        return f"Scale({self.in_features})"
+
+    def config(self) -> dict:
+        return {"features": self.in_features, "start": np.float64(self.start)}
+
+    def predict(self, X):
+        return X * self.w
+
+    def forward(self, X, training=False):
+        return X * self.w, X
+
+    def backward(self, dH, X, need_dX=True):
+        self.dw[...] = (dH * X).sum(axis=0)
+        return dH * self.w
+
+
+def layer_of_every_kind() -> list[hm.Layer]:
+    inner = [hm.Dense(4, 4, bias=False), hm.Activation("leaky_relu", negative_slope=0.3)]
+    return [
+        hm.Parallel([hm.Dense(2, 2)], [hm.Dense(1, 2), hm.BatchNorm(2, eps=1e-3, momentum=0.2)]),
+        hm.LayerNorm(4, eps=1e-4),
+        hm.Residual([hm.Sequential(inner)]),
+        hm.Dropout(0.25),
+        hm.Concatenate([hm.Dense(4, 3)]),
+        hm.Dense(7, 2),
+    ]
+
+
+def moved(network: hm.Network) -> hm.Network:
+    """Return the network with a weight for each rounding, and statistics of batches that were seen."""
+    rng = np.random.default_rng(1)
+    network.theta[:] = rng.normal(size=network.theta.size) * 10.0 ** rng.integers(-30, 5, network.theta.size)
+    network.load_state_dict(
+        {
+            name: array + 3 if "running" in name or "num" in name else array
+            for name, array in network.state_dict().items()
+        }
+    )
+    return network
+
+
+def assert_same(one: hm.Network, other: hm.Network) -> None:
+    assert repr(one) == repr(other) and type(one) is type(other) and one.dtype == other.dtype
+    a, b = one.state_dict(), other.state_dict()
+    assert a.keys() == b.keys()
+    assert all(a[name].tobytes() == b[name].tobytes() and a[name].dtype == b[name].dtype for name in a)
+    assert hm.to_config(one) == hm.to_config(other)
+
+
+# ---- round trips ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_layer_comes_back_bit_for_bit(tmp_path, suffix, dtype):
+    network = moved(hm.Network([*layer_of_every_kind(), Scale(2, 2.5)], dtype=dtype))
+    hm.save(network, tmp_path / f"network{suffix}")
+    loaded = hm.load(tmp_path / f"network{suffix}")
+    assert_same(network, loaded)
+    X = np.random.default_rng(2).normal(size=(5, 3))
+    assert (network.predict(X) == loaded.predict(X)).all()
+
+
+def test_cases_cover_all_built_in_layers():
+    found = set()
+
+    def visit(config):
+        if isinstance(config, dict):
+            found.add(config.get("class"))
+            config = config.values()
+        if not isinstance(config, str) and np.iterable(config):
+            for value in config:
+                visit(value)
+
+    visit(hm.to_config(hm.Network([hm.Dense(1, 3), *layer_of_every_kind()])))
+    assert found - {None} == files.BUILT_IN - {"MLP"}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation_comes_back(tmp_path, suffix, name):
+    network = hm.MLP([3, 4, 2], name, rng=0)
+    hm.save(network, tmp_path / f"network{suffix}")
+    assert_same(network, hm.load(tmp_path / f"network{suffix}"))
+
+
+def test_registered_pair_comes_back(tmp_path):
+    pair = (hm.activations.silu, hm.activations.silu_backward)
+    network = hm.MLP([2, 3, 1], pair)
+    with pytest.raises(ValueError, match="register_activation"):
+        hm.save(network, tmp_path / "network.npz")
+    hm.register_activation("own_silu", pair)
+    hm.save(network, tmp_path / "network.npz")
+    assert hm.load(tmp_path / "network.npz").layers[1].f is pair[0]
+
+
+def test_files_are_the_same_bytes_each_time(tmp_path):
+    network = hm.MLP([3, 4, 2], rng=0)
+    for suffix in FORMATS:
+        for name in "ab":
+            hm.save(network, tmp_path / (name + suffix))
+        assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+def test_metadata_come_back(tmp_path):
+    for suffix in FORMATS:
+        hm.save(hm.MLP([2, 1]), tmp_path / f"m{suffix}", metadata={"classes": ["é", "b"]})
+        assert files.read_metadata(tmp_path / f"m{suffix}") == {"classes": ["é", "b"]}
+        hm.save(hm.MLP([2, 1]), tmp_path / f"m{suffix}")
+        assert files.read_metadata(tmp_path / f"m{suffix}") == {}
+
+
+def test_streams_and_pipes_are_read(tmp_path):
+    network = hm.MLP([3, 4, 2], rng=0)
+    for suffix in FORMATS:
+        hm.save(network, tmp_path / f"n{suffix}")
+        content = (tmp_path / f"n{suffix}").read_bytes()
+        assert_same(network, hm.load(io.BytesIO(content)))
+
+
+def test_masks_of_dropout_follow_the_seed(tmp_path):
+    hm.save(hm.Network([hm.Dropout(0.5), hm.Dense(50, 1)]), tmp_path / "n.npz")
+    one, same, other = (hm.load(tmp_path / "n.npz", rng=seed).layers[0] for seed in (0, 0, 1))
+    draws = [layer.rng.random(50) for layer in (one, same, other)]
+    assert (draws[0] == draws[1]).all() and (draws[0] != draws[2]).any()
+
+
+# ---- other libraries -----------------------------------------------------------------------------------------------
+
+
+def test_torch_loads_the_file_as_a_state_dict(tmp_path):
+    torch = pytest.importorskip("torch")
+    safetensors = pytest.importorskip("safetensors.torch")
+    network = moved(hm.MLP([3, 4, 2], "tanh", normalization="batch", dtype="float32", rng=0))
+    hm.save(network, tmp_path / "n.safetensors")
+    nn = torch.nn
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2))
+    module.load_state_dict(safetensors.load_file(tmp_path / "n.safetensors"))
+    for name, tensor in module.state_dict().items():
+        assert tensor.numpy().tobytes() == network.state_dict()[name].tobytes()
+
+
+def test_tensors_of_the_safetensors_package_are_read(tmp_path):
+    torch = pytest.importorskip("torch")
+    safetensors = pytest.importorskip("safetensors.torch")
+    values = torch.tensor([[1.5, -2.0, 0.0078125]])
+    kinds = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
+    tensors = {str(kind): values.abs().to(kind) for kind in kinds}
+    safetensors.save_file({**tensors, "empty": torch.zeros(0, 3)}, tmp_path / "t.safetensors")
+    read = files.read_state_dict(tmp_path / "t.safetensors")
+    assert read["empty"].shape == (0, 3)
+    for name, tensor in tensors.items():
+        assert (read[name] == tensor.to(torch.float64).numpy()).all(), name
+    with pytest.raises(ValueError, match="without an architecture"):
+        hm.load(tmp_path / "t.safetensors")
+
+
+# ---- bad calls -----------------------------------------------------------------------------------------------------
+
+
+def test_failed_save_keeps_the_old_file(tmp_path):
+    path = tmp_path / "n.npz"
+    hm.save(hm.MLP([2, 1], rng=0), path)
+    before = path.read_bytes()
+    network = hm.MLP([2, 1])
+    network.theta[0] = np.nan
+    for call, error in [
+        (lambda: hm.save(network, path), "finite"),
+        (lambda: hm.save(hm.MLP([2, 1]), path, metadata={"a": object()}), "JSON"),
+        (lambda: hm.save(hm.MLP([2, 1]), tmp_path / "n.pickle"), "safetensors"),
+        (lambda: hm.save("no network", path), "Network"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=error):
+            call()
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["n.npz"]
+
+
+def test_unregistered_layer_is_named(tmp_path):
+    class Own(hm.Layer):
+        def forward(self, X, training=False):
+            return X, None
+
+        def backward(self, dH, cache, need_dX=True):
+            return dH
+
+    with pytest.raises(ValueError, match=r"class Own with hm\.register_layer"):
+        hm.save(hm.Network([Own(), hm.Dense(1, 1)]), tmp_path / "n.npz")
+    with pytest.raises(TypeError, match="config"):
+        hm.register_layer(Own)
+    Own.config = lambda self: {"function": print}
+    Own.__name__ = "Dense"
+    with pytest.raises(ValueError, match="Dense"):
+        hm.register_layer(Own)
+    Own.__name__ = "Own"
+    hm.register_layer(Own)
+    with pytest.raises(TypeError, match="expected numbers, text, layers"):
+        hm.save(hm.Network([Own(), hm.Dense(1, 1)]), tmp_path / "n.npz")
+
+
+# ---- hostile files -------------------------------------------------------------------------------------------------
+
+CONFIG = hm.to_config(hm.MLP([2, 1]))
+
+
+def safetensors_bytes(config=CONFIG, state=None) -> bytes:
+    stream = io.BytesIO()
+    metadata = {files.DOCUMENT: config if isinstance(config, str) else json.dumps(config)}
+    write_safetensors(stream, hm.MLP([2, 1], rng=0).state_dict() if state is None else state, metadata)
+    return stream.getvalue()
+
+
+def with_header(change, data: bytes = bytes(24)) -> bytes:
+    header = {
+        "0.weight": {"dtype": "F64", "shape": [1, 2], "data_offsets": [0, 16]},
+        "0.bias": {"dtype": "F64", "shape": [1], "data_offsets": [16, 24]},
+        "__metadata__": {files.DOCUMENT: json.dumps(CONFIG)},
+    }
+    text = change(header)
+    text = (text if isinstance(text, str) else json.dumps(header if text is None else text)).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def setting(name: str, key: str, value):
+    return lambda header: header[name].update({key: value})
+
+
+WHOLE = safetensors_bytes()
+NESTED = '[{"class":"Sequential","layers":' * 900 + "[]" + "}]" * 900
+HOSTILE = {
+    "empty": b"",
+    "short": b"\x01",
+    "text": b"just some text that is no model",
+    "pickle": b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x08",
+    "no data": WHOLE[:-1],
+    "more data": WHOLE + b"\0",
+    "cut header": WHOLE[:40],
+    "huge header": (2**63).to_bytes(8, "little") + WHOLE[8:],
+    "header beyond the file": (10**6).to_bytes(8, "little") + WHOLE[8:],
+    "header of 0": bytes(16),
+    "header is a list": with_header(lambda header: []),
+    "header nested": with_header(lambda header: "[" * 100_000),
+    "name twice": with_header(lambda header: json.dumps(header)[:-1] + ', "0.bias": 1}'),
+    "metadata of numbers": with_header(setting("__metadata__", files.DOCUMENT, 1)),
+    "unknown dtype": with_header(setting("0.bias", "dtype", "O")),
+    "dtype is a list": with_header(setting("0.bias", "dtype", [])),
+    "negative size": with_header(setting("0.bias", "shape", [-1])),
+    "size is a bool": with_header(setting("0.bias", "shape", [True])),
+    "size is a float": with_header(setting("0.bias", "shape", [1.0])),
+    "enormous size": with_header(setting("0.weight", "shape", [2**62, 2**62])),
+    "many dimensions": with_header(setting("0.bias", "shape", [1] * 100)),
+    "overlap": with_header(setting("0.bias", "data_offsets", [8, 16])),
+    "gap": with_header(setting("0.bias", "data_offsets", [24, 32]), bytes(32)),
+    "backwards": with_header(setting("0.bias", "data_offsets", [24, 16])),
+    "negative offset": with_header(setting("0.bias", "data_offsets", [-8, 0])),
+    "wrong length": with_header(setting("0.weight", "data_offsets", [0, 8])),
+    "surplus key": with_header(setting("0.weight", "more", 1)),
+    "no document": safetensors_bytes("null"),
+    "document no JSON": safetensors_bytes("{"),
+    "newer version": safetensors_bytes({**CONFIG, "version": 2}),
+    "version is text": safetensors_bytes({**CONFIG, "version": "1"}),
+    "other format": safetensors_bytes({**CONFIG, "format": "other"}),
+    "unknown layer": safetensors_bytes({**CONFIG, "layers": [{"class": "os.system", "command": "true"}]}),
+    "class is a list": safetensors_bytes({**CONFIG, "class": []}),
+    "no layers": safetensors_bytes({**CONFIG, "layers": []}),
+    "not a layer": safetensors_bytes({**CONFIG, "layers": ["Dense"]}),
+    "root no network": safetensors_bytes({"format": "handmade", "version": 1, "class": "Dropout", "p": 0.5}),
+    "wrong argument": safetensors_bytes({**CONFIG, "layers": [{"class": "Dense", "rows": 2}]}),
+    "surplus argument": safetensors_bytes({**CONFIG, "surplus": 2}),
+    "complex": safetensors_bytes({**CONFIG, "dtype": "complex128"}),
+    "another dtype": safetensors_bytes({**CONFIG, "dtype": "float32"}),
+    "sizes beyond the file": safetensors_bytes(
+        {**CONFIG, "layers": [{"class": "Dense", "in_features": 10**6, "out_features": 10**6, "bias": True}]}
+    ),
+    "many sizes beyond the file": safetensors_bytes(
+        {**CONFIG, "layers": [{"class": "LayerNorm", "num_features": 10**6, "eps": 0.1}] * 100}
+    ),
+    "nested layers": safetensors_bytes(json.dumps({**CONFIG, "layers": "?"}).replace('"?"', NESTED)),
+    "weights missing": safetensors_bytes(state={"0.weight": np.zeros((1, 2))}),
+    "weights surplus": safetensors_bytes(state={**hm.MLP([2, 1]).state_dict(), "1.weight": np.zeros(1)}),
+    "weights misshapen": safetensors_bytes(state={"0.weight": np.zeros((2, 1)), "0.bias": np.zeros(1)}),
+    "weights infinite": safetensors_bytes(state={"0.weight": np.full((1, 2), np.inf), "0.bias": np.zeros(1)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_file_is_refused_at_no_cost(tmp_path, case):
+    path = tmp_path / "hostile.safetensors"
+    path.write_bytes(HOSTILE[case])
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"hostile\.safetensors"):
+        hm.load(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40 * 2**20  # SPARE_SIZES numbers with their gradient are 16 MiB
+
+
+def npz_bytes(compression=zipfile.ZIP_STORED, **arrays) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **{files.DOCUMENT: np.array(json.dumps(CONFIG)), **arrays})
+    if compression == zipfile.ZIP_STORED:
+        return stream.getvalue()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(stream) as old, zipfile.ZipFile(packed, "w", compression) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    return packed.getvalue()
+
+
+STATE = hm.MLP([2, 1], rng=0).state_dict()
+HOSTILE_NPZ = {
+    "cut short": npz_bytes(**STATE)[:-30],
+    "objects": npz_bytes(**{**STATE, "0.bias": np.array([print], dtype=object)}),
+    "document of objects": npz_bytes(**{**STATE, files.DOCUMENT: np.array({"a": 1}, dtype=object)}),
+    "document is a list": npz_bytes(**{**STATE, files.DOCUMENT: np.array(["a", "b"])}),
+    "no document": npz_bytes(**{**STATE, files.DOCUMENT: np.zeros(1)}),
+    "bomb": npz_bytes(zipfile.ZIP_DEFLATED, **STATE, more=np.zeros(2**23)),
+    "text weights": npz_bytes(**{**STATE, "0.bias": np.array(["1"])}),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_NPZ)
+def test_hostile_archive_is_refused_at_no_cost(tmp_path, case):
+    path = tmp_path / "hostile.npz"
+    path.write_bytes(HOSTILE_NPZ[case])
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"hostile\.npz"):
+        hm.load(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40 * 2**20
+
+
+def test_every_truncation_is_refused(tmp_path):
+    path = tmp_path / "n.safetensors"
+    for length in range(0, len(WHOLE), 7):
+        path.write_bytes(WHOLE[:length])
+        with pytest.raises(ValueError, match="expected"):
+            hm.load(path)
+
+
+def test_flipped_bytes_load_or_raise_value_error(tmp_path):
+    # Only a damaged weight can go unnoticed: the format has no checksum.
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        content = bytearray(WHOLE)
+        content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        with contextlib.suppress(ValueError):
+            hm.load(io.BytesIO(bytes(content)))
