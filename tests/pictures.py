@@ -147,6 +147,7 @@ EVERY_PICTURE = PICTURES | {
     "hinton of a row": functools.partial(plots.hinton, [4.0, 0.0, -1.0]),
     "tall hinton": functools.partial(plots.hinton, np.linspace(-1, 2, 120).reshape(30, 4)),
     "large hinton": functools.partial(plots.hinton, np.linspace(-1, 2, 96).reshape(8, 12)),
+    "hinton of digits": functools.partial(plots.hinton, hm.MLP([64, 32, 10], rng=0).layers[0].W),
 }  # fmt: skip
 
 

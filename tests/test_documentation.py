@@ -51,7 +51,6 @@ NOT_YET_PASTED = {
     "handmade.normalization",
     "handmade.optimizers",
     "handmade.perceptron",
-    "handmade.plots",
     "handmade.progress",
     "handmade.training",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import pickle
 import re
 import subprocess
 import sys
@@ -55,9 +56,9 @@ def labelled(artists, start):
 
 
 @pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
-def test_a_picture_is_a_figure_that_can_be_saved_and_is_large_enough_to_read(draw, tmp_path):
+def test_picture_can_be_saved_and_its_words_can_be_read(draw, tmp_path):
     figure = draw()
-    assert type(figure) is matplotlib_figure.Figure
+    assert isinstance(figure, matplotlib_figure.Figure)
     figure.savefig(tmp_path / "picture.png", dpi=20)
     assert (tmp_path / "picture.png").stat().st_size > 0
     texts = [text for ax in figure.axes for text in [*ax.texts, ax.title, ax.xaxis.label, ax.yaxis.label]]
@@ -70,7 +71,7 @@ RECORDED = json.loads(RECORD.read_text())
 
 
 @pytest.mark.parametrize("name", EVERY_PICTURE)
-def test_every_mark_is_where_it_was_when_someone_last_looked(name):
+def test_every_mark_is_where_the_record_has_it(name):
     if RECORDED["matplotlib"] != version():
         pytest.skip(f"the pictures on record are of matplotlib {RECORDED['matplotlib']}; see tests/pictures.py")
     found, expected = marks(EVERY_PICTURE[name]()), RECORDED[name]
@@ -107,14 +108,14 @@ WORDS = {  # along x, along y, above, and in the legend
     "knobs": ("", "", r"$\mathcal{L} = 0.6274$;  arrows: the turns that lower it", []),
     "network": ("", "", "", ["positive", "negative"]),
     "chain_rule": ("", "", "", []),
-    "history": ("epoch", "loss", "", ["training", "validation", "best epoch: 1"]),
+    "history": ("epoch", "loss", "", ["training", "validation", "best epoch: 2"]),
     "decision_boundary": ("$x_1$", "$x_2$", "", ["class 0", "class 1"]),
     "hinton": ("from unit $i$", "to unit $j$", "largest: 2.33", []),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_a_picture_says_what_it_shows(name):
+def test_picture_says_what_it_shows(name):
     ax = PICTURES[name]().axes[0]
     legend = ax.get_legend()
     told = [text.get_text() for text in legend.get_texts()] if legend else []
@@ -144,13 +145,13 @@ LOOKS = {  # of the first lines: colour, line, marker
 
 
 @pytest.mark.parametrize("name", LOOKS)
-def test_a_line_is_told_by_its_colour_its_style_and_its_marker(name):
+def test_lines_differ_in_colour_style_and_marker(name):
     lines = PICTURES[name]().axes[0].lines
     found = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines]
     assert found[: len(LOOKS[name])] == LOOKS[name]
 
 
-def test_a_knob_has_a_black_pointer_and_a_vermillion_arrow():
+def test_knob_has_a_black_pointer_and_a_vermillion_arrow():
     ax = PICTURES["knobs"]().axes[0]
     colours = {line.get_gid(): line.get_color() for line in ax.lines if line.get_gid() in ("pointer", "turn")}
     assert colours == {"pointer": BLACK, "turn": VERMILLION}
@@ -158,14 +159,14 @@ def test_a_knob_has_a_black_pointer_and_a_vermillion_arrow():
     assert {matplotlib_colors.to_hex(head.get_edgecolor()).upper() for head in heads} == {VERMILLION}
 
 
-def test_edges_are_blue_where_positive_and_vermillion_where_negative():
+def test_positive_edges_are_blue_and_negative_vermillion():
     collections = PICTURES["network"]().axes[0].collections
     for name, colour in ("positive", BLUE), ("negative", VERMILLION):
         assert matplotlib_colors.to_hex(labelled(collections, name).get_color()[0]).upper() == colour
 
 
 @pytest.mark.parametrize("draw", [PICTURES[name] for name in PICTURES if name != "history"])
-def test_a_picture_goes_into_given_axes(draw):
+def test_picture_is_drawn_into_given_axes(draw):
     figure = matplotlib_figure.Figure()
     projection = "3d" if getattr(draw, "keywords", {}).get("surface") else "rectilinear"
     ax = figure.add_subplot(1, 2, 2, projection=projection)
@@ -175,14 +176,14 @@ def test_a_picture_goes_into_given_axes(draw):
 
 
 @pytest.mark.parametrize("draw", [PICTURES[name] for name in PICTURES if name not in ("history", "surface")])
-def test_what_is_no_axes_is_refused(draw):
+def test_other_objects_than_axes_are_refused(draw):
     with pytest.raises(TypeError, match="ax: expected matplotlib axes, got Figure"):
         draw(ax=matplotlib_figure.Figure())
     with pytest.raises(ValueError, match="projection='rectilinear', got '3d'"):
         draw(ax=matplotlib_figure.Figure().add_subplot(projection="3d"))
 
 
-def test_the_faces_of_a_surface_have_as_many_corners_each():
+def test_faces_of_a_surface_have_equally_many_corners():
     """Matplotlib makes up for missing ones with numbers that are not set, and warns, at times, of their overflow."""
     figure = PICTURES["surface"]()
     figure.draw_without_rendering()
@@ -202,7 +203,7 @@ def test_without_matplotlib_the_error_names_what_to_install(name, monkeypatch):
         PICTURES[name]()
 
 
-def test_matplotlib_is_not_imported_before_a_picture_is_drawn_and_pyplot_never():
+def test_matplotlib_is_imported_late_and_pyplot_never():
     # In an interpreter of its own: this one has loaded much already.
     code = (
         "import sys; from handmade import plots; print('matplotlib' in sys.modules); from matplotlib import rcParams; "
@@ -229,16 +230,59 @@ def test_drawing_changes_neither_network_nor_optimizer():
 
 
 @pytest.mark.parametrize("draw", [plots.knobs, plots.descent_2d, plots.decision_boundary, plots.network])
-def test_parameters_that_are_not_finite_are_named(draw):
+def test_parameters_that_are_not_finite_are_refused(draw):
     with pytest.raises(ValueError, match=r"theta: expected finite numbers, got nan at index \(1,\)"):
         draw(perceptron(1.0, np.nan), *([] if draw is plots.network else [X2, Y1]))
 
 
-def test_a_trace_that_is_not_finite_is_named():
+def test_trace_that_is_not_finite_is_refused():
     network = chain(1)
     network.theta[:] = np.nan
     with pytest.raises(ValueError, match="a1: expected finite numbers, got nan"):
         plots.chain_rule(hm.trace(network, 0.5, 1.0))
+
+
+# ---- in a notebook -------------------------------------------------------------------------------------------------
+
+
+def run_notebook(*cells):
+    """Return the outputs that a new kernel shows below each cell, as in Jupyter."""
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute(cwd=str(Path(__file__).parents[1]))
+    return [cell.outputs for cell in notebook.cells]
+
+
+def test_notebook_shows_the_picture_without_a_magic_line():
+    shown = run_notebook(
+        "import handmade as hm; hm.plots.losses()",
+        "figure = hm.plots.hinton([[1.0, -1.0]]); figure.show()",
+        "import sys; 'matplotlib.pyplot' in sys.modules",
+        "import matplotlib.pyplot as plt; hm.plots.losses()",  # pyplot registers IPython's own display of figures
+        "plt.close('all'); hm.plots.losses(ax=plt.subplots()[1]);",
+    )
+    for outputs in (shown[0], shown[1], shown[3], shown[4]):
+        (output,) = outputs
+        assert output.data["image/png"].startswith("iVBOR")  # PNG in base 64
+    assert shown[0][0].metadata["image/png"] == {"width": 720, "height": 403}
+    assert shown[2][0].data["text/plain"] == "False"
+
+
+def test_png_of_a_picture_is_twice_as_fine_as_it_is_shown():
+    png, size = plots.hinton([[1.0, -1.0]])._repr_png_()
+    assert png.startswith(b"\x89PNG")
+    assert np.frombuffer(png[16:24], ">u4").tolist() == [2 * size["width"], 2 * size["height"]]
+
+
+def test_show_outside_of_a_notebook_says_how_to_save():
+    with pytest.raises(RuntimeError, match=re.escape('save the picture: savefig("picture.png")')):
+        plots.losses().show()
+
+
+def test_picture_can_be_pickled():
+    copied = pickle.loads(pickle.dumps(plots.losses()))
+    assert copied.axes[0].get_xlabel() == plots.losses().axes[0].get_xlabel()
 
 
 # ---- losses --------------------------------------------------------------------------------------------------------
@@ -261,7 +305,7 @@ def test_the_four_losses_are_those_of_the_library():
     assert 1.0 in yhat
 
 
-def test_the_losses_differ_in_line_and_marker_as_well_as_in_colour():
+def test_losses_differ_in_line_and_marker_and_colour():
     lines = plots.losses().axes[0].lines[:4]
     for look in "get_color", "get_linestyle", "get_marker":
         assert len({getattr(line, look)() for line in lines}) == 4
@@ -297,7 +341,7 @@ def test_the_steps_on_the_curve_are_those_of_the_lecture(lr):
         assert slope.item() == pytest.approx(np.mean(-(y - v * x) * x), rel=1e-12)
 
 
-def test_any_network_of_one_parameter_and_any_loss_will_do():
+def test_descent_1d_takes_any_network_of_one_parameter():
     network = hm.MLP([1, 1], activation=["sigmoid"], bias=False, rng=0)
     figure = plots.descent_1d(network, [[1.0]], [[1.0]], loss="binary_cross_entropy", steps=1)
     curve = figure.axes[0].lines[0]
@@ -305,7 +349,7 @@ def test_any_network_of_one_parameter_and_any_loss_will_do():
     np.testing.assert_allclose(curve.get_ydata(), expected, rtol=1e-12)
 
 
-def test_a_descent_that_starts_at_the_minimum_stays_in_the_picture():
+def test_descent_from_the_minimum_stays_in_the_picture():
     curve, steps, *_ = plots.descent_1d(perceptron(2.0), [[1.0]], [[2.0]], steps=2).axes[0].lines
     assert steps.get_xdata().tolist() == [2.0, 2.0, 2.0]
     assert curve.get_xdata().min() < 2.0 < curve.get_xdata().max()
@@ -355,7 +399,7 @@ def test_the_contours_are_levels_of_the_loss():
         assert np.abs(np.vecdot(residuals, residuals) / 12 - level).max() <= bound
 
 
-def test_two_parameters_may_be_a_weight_and_a_bias_or_a_chain():
+def test_descent_2d_takes_any_network_of_two_parameters():
     line = plots.descent_2d(hm.MLP([1, 1], rng=0), [[1.0]], [[2.0]])
     assert (line.axes[0].get_xlabel(), line.axes[0].get_ylabel()) == ("$w$", "$b$")
     deep = plots.descent_2d(hm.MLP([1, 1, 1], "tanh", bias=False, rng=0), [[1.0]], [[2.0]])
@@ -382,7 +426,7 @@ def test_two_parameters_may_be_a_weight_and_a_bias_or_a_chain():
         (lambda: plots.descent_2d(perceptron(1.0, 2.0), 0 * X2, Y1), ValueError, "depends on the parameters"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_descended_is_named(draw, error, message):
+def test_bad_arguments_of_descent_are_named(draw, error, message):
     with pytest.raises(error, match=message):
         draw()
 
@@ -441,7 +485,7 @@ def test_parameters_have_the_names_of_the_slides(network, names):
     assert [text.split()[0].strip("$") for text in told[0::2]][: len(names)] == names
 
 
-def test_knobs_of_zeros_at_a_minimum_point_up_and_need_no_turn():
+def test_knobs_of_zeros_at_a_minimum_point_up_without_a_turn():
     ax = plots.knobs(perceptron(0.0), [[1.0]], [[0.0]]).axes[0]
     (pointer,) = [np.transpose(line.get_data()) for line in ax.lines if line.get_gid() == "pointer"]
     assert angle(pointer) == 0.0
@@ -471,7 +515,7 @@ def drawn_edges(ax):
 
 @pytest.mark.parametrize("sizes", [[2, 2, 1], [3, 4, 2], [8, 3, 8]])
 @pytest.mark.parametrize("what", ["theta", "gradient"])
-def test_edges_are_as_wide_as_the_parameters_are_large_and_dashed_where_negative(sizes, what):
+def test_edges_are_as_wide_as_parameters_and_dashed_if_negative(sizes, what):
     network = hm.MLP(sizes, activation="sigmoid", rng=1)
     X = np.random.default_rng(1).normal(size=(4, sizes[0]))
     network.loss_and_gradient(X, np.ones((4, sizes[-1])), loss="mse_loss")
@@ -482,7 +526,7 @@ def test_edges_are_as_wide_as_the_parameters_are_large_and_dashed_where_negative
     np.testing.assert_allclose(widths / np.abs(widths).max(), expected[np.abs(expected) >= 0.02], rtol=1e-12)
 
 
-def test_an_edge_joins_the_units_that_its_weight_joins():
+def test_edge_joins_the_units_of_its_weight():
     network = hm.MLP([2, 3], bias=True)
     network.theta[:] = [1, -2, 3, -4, 5, -6, 7, 8, -9]
     edges = {tuple(segment.ravel().tolist()): width for segment, width in drawn_edges(plots.network(network).axes[0])}
@@ -495,7 +539,7 @@ def test_an_edge_joins_the_units_that_its_weight_joins():
     assert not edges
 
 
-def test_a_wide_layer_is_drawn_by_its_ends_and_an_ellipsis():
+def test_wide_layer_is_drawn_by_its_ends_and_an_ellipsis():
     network = hm.MLP([64, 32, 10], bias=False, rng=0)
     ax = plots.network(network).axes[0]
     assert [text for text in words(ax) if text != "⋮"] == ["input\n64", "relu\n32", "linear\n10"]
@@ -507,7 +551,7 @@ def test_a_wide_layer_is_drawn_by_its_ends_and_an_ellipsis():
     np.testing.assert_allclose(widths / np.abs(widths).max(), expected[np.abs(expected) >= 0.02], rtol=1e-12)
 
 
-def test_units_are_filled_with_what_they_put_out():
+def test_units_are_filled_with_their_outputs():
     network = hm.MLP([2, 3, 1], activation="sigmoid", rng=0)
     figure = plots.network(network, x=[0.5, -1.5])
     (units,) = [artist for artist in figure.axes[0].collections if artist.get_array() is not None]
@@ -524,7 +568,7 @@ def test_layers_without_weights_are_named_below_the_units():
     assert words(plots.network(network).axes[0]) == ["input\n2", "BatchNorm\ntanh\nDropout\n3", "linear\n1"]
 
 
-def test_a_network_of_zeros_has_units_and_no_edges():
+def test_network_of_zeros_has_units_and_no_edges():
     network = hm.MLP([2, 1])
     network.theta[:] = 0
     ax = plots.network(network).axes[0]
@@ -550,7 +594,7 @@ def test_a_network_of_zeros_has_units_and_no_edges():
         (lambda: plots.network(hm.MLP([2, 1]), max_units=2), ValueError, "max_units: .* at least 3"),
     ],
 )
-def test_what_is_no_row_of_layers_is_named(draw, error, message):
+def test_bad_arguments_of_network_are_named(draw, error, message):
     with pytest.raises(error, match=message):
         draw()
 
@@ -559,7 +603,7 @@ def test_what_is_no_row_of_layers_is_named(draw, error, message):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
-def test_the_picture_of_the_chain_rule_has_the_numbers_of_the_trace(depth):
+def test_picture_of_the_chain_rule_has_the_traces_numbers(depth):
     trace = hm.trace(chain(depth), 0.5, 1.0)
     ax = plots.chain_rule(trace).axes[0]
     values = [value.item() for _, value in trace.forward] + [trace.loss]
@@ -572,7 +616,7 @@ def test_the_picture_of_the_chain_rule_has_the_numbers_of_the_trace(depth):
     assert [text.split(" $= ")[1] for text in results] == [f"{product.value.item():.4g}$" for product in trace.products]
 
 
-def test_a_row_of_the_picture_multiplies_to_its_derivative():
+def test_factors_of_a_row_multiply_to_its_derivative():
     ax = plots.chain_rule(hm.trace(chain(), 0.5, 1.0)).axes[0]
     results = [text for text in ax.texts if " $= " in text.get_text()]
     assert len(results) == 5
@@ -584,7 +628,7 @@ def test_a_row_of_the_picture_multiplies_to_its_derivative():
         assert product == pytest.approx(value, rel=5 * 5e-4)  # up to four factors and the value, to four digits each
 
 
-def test_factors_stand_below_their_edges_and_bars_below_what_they_hold():
+def test_factors_and_bars_stand_below_their_edges():
     ax = plots.chain_rule(hm.trace(chain(2), 0.5, 1.0)).axes[0]
     nodes = {text.get_text().split("\n")[0]: text.get_position()[0] for text in written(ax, "node")}
     assert nodes == {"$x$": 0, "$a_{1}$": 1, "$f_{1}$": 2, "$a_{2}$": 3, "$f_{2}$": 4, "$L$": 5}
@@ -609,7 +653,7 @@ def test_factors_stand_below_their_edges_and_bars_below_what_they_hold():
     assert written(ax, "re-use")[0].get_text().startswith("already computed,\nre-use (propagate)!\n")
 
 
-def test_a_linear_last_layer_is_an_edge_of_its_own():
+def test_linear_last_layer_is_an_edge_of_its_own():
     trace = hm.trace(hm.MLP([1, 1, 1], "tanh", rng=0), 0.5, 1.0)
     told = [text.get_text().split("\n")[0] for text in written(plots.chain_rule(trace).axes[0], "factor")]
     assert told[0] == r"$\dfrac{\partial L}{\partial a_{2}}$"
@@ -623,7 +667,7 @@ def test_a_linear_last_layer_is_an_edge_of_its_own():
         (lambda: chain(), TypeError, "expected a Trace, got Network"),
     ],
 )
-def test_what_is_no_scalar_chain_is_named(argument, error, message):
+def test_bad_arguments_of_chain_rule_are_named(argument, error, message):
     with pytest.raises(error, match=message):
         plots.chain_rule(argument())
 
@@ -637,18 +681,18 @@ def test_the_lines_of_a_history_are_its_numbers():
     curves = {line.get_label(): line for line in [*left.lines, *right.lines]}
     expected = {"training": record.loss, "validation": record.validation_loss, **record.metrics}
     for name, values in expected.items():
-        assert list(curves[name].get_xdata()) == [0, 1, 2]  # counted as best_epoch is
+        assert list(curves[name].get_xdata()) == [1, 2, 3]  # as progress counts
         assert list(curves[name].get_ydata()) == values
-    assert curves["best epoch: 1"].get_xdata() == [1, 1]
+    assert curves["best epoch: 2"].get_xdata() == [2, 2]
     assert (left.get_ylabel(), right.get_ylabel(), left.get_xlabel()) == ("loss", "metric", "epoch")
 
 
-def test_a_history_of_one_epoch_and_one_loss_is_one_panel():
+def test_history_of_one_epoch_and_one_loss_is_one_panel():
     (ax,) = plots.history(hm.History(loss=[0.5])).axes
     assert [line.get_label() for line in ax.lines] == ["training"]
 
 
-def test_a_history_goes_into_given_axes():
+def test_history_is_drawn_into_given_axes():
     figure = matplotlib_figure.Figure()
     axes = figure.subplots(2, 1)
     assert plots.history(history(), axes=axes) is figure
@@ -674,7 +718,7 @@ def test_a_history_goes_into_given_axes():
         ),
     ],
 )
-def test_what_is_no_history_is_named(draw, error, message):
+def test_bad_arguments_of_history_are_named(draw, error, message):
     with pytest.raises(error, match=message):
         draw()
 
@@ -686,7 +730,7 @@ def boundaries(figure):
     return [artist for artist in figure.axes[0].collections if hasattr(artist, "levels")]
 
 
-def test_the_boundary_of_one_output_is_where_the_logit_is_zero():
+def test_boundary_of_one_output_is_where_the_logit_is_zero():
     figure = plots.decision_boundary(logit(1.0, 2.0, -1.5), CORNERS, AND)
     (contour,) = boundaries(figure)
     assert contour.levels.tolist() == [0.5]
@@ -698,7 +742,7 @@ def test_the_boundary_of_one_output_is_where_the_logit_is_zero():
 
 
 @pytest.mark.parametrize("outputs", ["logits", "softmax"])
-def test_the_boundary_of_two_outputs_is_where_they_are_equal(outputs):
+def test_boundary_of_two_outputs_is_where_they_are_equal(outputs):
     network = hm.MLP([2, 2], activation=[None if outputs == "logits" else "softmax"], rng=0)
     network.theta[:] = [0.0, 0.0, 1.0, 2.0, 1.5, 0.0]  # a1 - a0 = x1 + 2 x2 - 1.5
     (contour,) = boundaries(plots.decision_boundary(network, CORNERS, AND))
@@ -707,7 +751,7 @@ def test_the_boundary_of_two_outputs_is_where_they_are_equal(outputs):
     assert np.abs(on_it @ [1.0, 2.0] - 1.5).max() < 1e-4
 
 
-def test_a_single_output_may_be_a_probability_already():
+def test_single_output_may_be_a_probability_already():
     ended = hm.MLP([2, 1], activation=["sigmoid"])
     ended.theta[:] = [1.0, 2.0, -1.5]
     pictures = [plots.decision_boundary(network, CORNERS, AND) for network in (ended, logit(1.0, 2.0, -1.5))]
@@ -732,7 +776,7 @@ def test_three_classes_meet_where_two_are_equally_probable():
     assert len(figure.axes[0].images) == 1
 
 
-def test_the_shade_is_the_class_that_the_network_predicts():
+def test_shade_is_the_predicted_class():
     network = logit(4.0, 0.0, 0.0)
     image = plots.decision_boundary(network, [[-1.0, 0.0], [1.0, 0.0]], [0, 1]).axes[0].images[0]
     shades = image.get_array()
@@ -743,7 +787,7 @@ def test_the_shade_is_the_class_that_the_network_predicts():
     assert image.get_extent()[0] < -1 < 1 < image.get_extent()[1]
 
 
-def test_samples_are_drawn_by_class_each_with_a_marker_of_its_own():
+def test_samples_of_each_class_have_a_marker_of_their_own():
     X, y = hm.data.spirals(30, 3, noise=0.1, rng=0)
     ax = plots.decision_boundary(hm.MLP([2, 4, 3], rng=0), X, y, resolution=20).axes[0]
     markers = []
@@ -754,7 +798,7 @@ def test_samples_are_drawn_by_class_each_with_a_marker_of_its_own():
     assert len(set(markers)) == 3
 
 
-def test_a_network_that_is_sure_of_one_class_has_no_boundary():
+def test_network_that_is_sure_of_one_class_has_no_boundary():
     assert not boundaries(plots.decision_boundary(logit(0.0, 0.0, 5.0), CORNERS, AND))
 
 
@@ -773,7 +817,7 @@ def test_a_network_that_is_sure_of_one_class_has_no_boundary():
         (lambda: plots.decision_boundary(logit(1, 1, 1), CORNERS, AND, resolution=1), ValueError, "resolution"),
     ],
 )
-def test_what_has_no_plane_is_named(draw, error, message):
+def test_bad_arguments_of_decision_boundary_are_named(draw, error, message):
     with pytest.raises(error, match=message):
         draw()
 
@@ -781,26 +825,39 @@ def test_what_has_no_plane_is_named(draw, error, message):
 # ---- squares -------------------------------------------------------------------------------------------------------
 
 
-def test_squares_have_the_area_of_the_weights_and_stand_in_their_cells():
+def squares(W):
+    """Return corners and colour of each square."""
+    (collection,) = plots.hinton(W).axes[0].collections
+    colours = [matplotlib_colors.to_hex(colour) for colour in collection.get_facecolor()]
+    return list(zip([path.vertices[:4] for path in collection.get_paths()], colours, strict=True))
+
+
+def test_squares_have_the_area_of_the_weights_in_their_cells():
     W = np.array([[14.2, -3.6, 7.2], [0.0, 3.6, -14.2]])  # of the symmetry network of 1986
-    squares = plots.hinton(W).axes[0].patches
-    assert len(squares) == 5  # a weight of zero has no area
-    by_cell = {(round(s.get_y() + s.get_height() / 2), round(s.get_x() + s.get_width() / 2)): s for s in squares}
-    for (row, column), square in by_cell.items():
+    assert len(squares(W)) == 5  # a weight of zero has no area
+    for corners, colour in squares(W):
+        column, row = corners.mean(axis=0).round(12).astype(int)
         w = W[row - 1, column - 1]
-        assert square.get_width() == square.get_height()
-        assert square.get_width() * square.get_height() == pytest.approx(0.81 * abs(w) / 14.2, rel=1e-14)
-        assert square.get_facecolor()[:3] == ((1, 1, 1) if w > 0 else (0, 0, 0))
+        width, height = np.ptp(corners, axis=0)
+        assert width == pytest.approx(height, rel=1e-14)
+        assert width * height == pytest.approx(0.81 * abs(w) / 14.2, rel=1e-14)
+        assert colour == ("#ffffff" if w > 0 else "#000000")
 
 
-def test_the_first_unit_is_the_first_row_and_a_vector_is_one_row():
+def test_first_unit_is_the_first_row_and_a_vector_is_one_row():
     ax = plots.hinton([[1.0], [2.0]]).axes[0]
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
-    assert len(plots.hinton([1.0, 2.0, 3.0]).axes[0].patches) == 3
+    assert {round(corners[:, 1].mean()) for corners, _ in squares([1.0, 2.0, 3.0])} == {1}
 
 
 def test_weights_that_are_all_zero_give_no_squares():
-    assert len(plots.hinton(np.zeros((2, 2))).axes[0].patches) == 0
+    assert not plots.hinton(np.zeros((2, 2))).axes[0].collections[0].get_paths()
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (32, 64), (300, 784), (500, 2), (1, 1000)])
+def test_hinton_of_any_matrix_fits_a_page(shape):
+    width, height = plots.hinton(np.ones(shape)).get_size_inches()
+    assert 4 <= width <= 11 and 3 <= height <= 8
 
 
 @pytest.mark.parametrize(
@@ -812,6 +869,6 @@ def test_weights_that_are_all_zero_give_no_squares():
         ([["a"]], TypeError, "W: expected numbers"),
     ],
 )
-def test_what_is_no_matrix_is_named(W, error, message):
+def test_bad_arguments_of_hinton_are_named(W, error, message):
     with pytest.raises(error, match=message):
         plots.hinton(W)

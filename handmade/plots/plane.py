@@ -1,0 +1,133 @@
+"""The classes that a network of two inputs has learnt, in the plane of its inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._validation import check_count
+from ..activations import sigmoid, softmax
+from ..layers import Activation
+from ..network import Network
+from ..protocols import Array
+from ._drawing import BLACK, axes_for, check_network, check_numbers, label, matplotlib, styles
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def decision_boundary(network: Network, X: Any, y: Any, *, resolution: int = 200, ax: Axes | None = None) -> Figure:
+    """Draw the class that a network of two inputs predicts at each point of the plane, and the data.
+
+    The shade of a class grows with its probability: the softmax of the outputs, the sigmoid of a single one, or the
+    outputs themselves if the network ends in either. (After training for something else, the boundary between two or
+    more outputs is still where they are equal, and the shade shows which is larger.) On the boundary a class is as
+    probable as its strongest rival.
+
+    Parameters
+    ----------
+    network : Network
+        A network with two inputs, and one output (of two classes) or one per class.
+    X : array_like, shape (N, 2)
+        The samples.
+    y : array_like, shape (N,) or (N, 1)
+        Their class indices.
+    resolution : int
+        Number of points per side at which the network predicts.
+    ax : matplotlib Axes, optional
+        The axes to draw in.
+
+    Returns
+    -------
+    matplotlib Figure
+        Shades, boundaries and samples.
+
+    Raises
+    ------
+    ValueError
+        If the network has not two inputs, or X and y do not fit it.
+    TypeError
+        If `network` is no Network.
+
+    Examples
+    --------
+    >>> network = hm.MLP([2, 1])
+    >>> network.theta[:] = [1.0, 1.0, -1.5]
+    >>> figure = hm.plots.decision_boundary(network, [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 0, 0, 1])
+    >>> [points.get_offsets().tolist() for points in figure.axes[0].collections if points.get_label() == "class 1"]
+    [[[1.0, 1.0]]]
+    """
+    check_network(network)
+    check_count(resolution, "resolution", least=2)
+    X = _check_samples(network, X)
+    classes = _class_probabilities(network, X[:1]).shape[1]
+    labels = _check_labels(y, len(X), classes)
+
+    margin = 0.15 * np.ptp(X, axis=0) + 0.1 * (np.ptp(X) or 1.0)
+    low, high = X.min(axis=0) - margin, X.max(axis=0) + margin
+    sides = np.linspace(low, high, resolution).T
+    grid = np.stack(np.meshgrid(*sides), axis=-1)
+    P = _class_probabilities(network, grid.reshape(-1, 2)).reshape(resolution, resolution, classes)
+
+    ax = axes_for(ax, (8.5, 5.6))
+    looks = [style for _, style in zip(range(classes), styles(), strict=False)]
+    extent = (low[0], high[0], low[1], high[1])
+    tints = np.array([matplotlib("colors").to_rgb(look["color"]) for look in looks])
+    ax.imshow(_shades(P, tints), origin="lower", extent=extent, aspect="auto", interpolation="bilinear")
+    _boundaries(ax, sides, P)
+    for k, look in enumerate(looks):
+        face, edge = look["markerfacecolor"], look["color"]
+        options = {"facecolors": face, "edgecolors": "white" if face == edge else edge, "marker": look["marker"]}
+        ax.scatter(*X[labels == k].T, s=70, linewidths=1, label=f"class {k}", zorder=3, **options)
+    label(ax, "$x_1$", "$x_2$", legend="outside")
+    return ax.figure
+
+
+def _check_samples(network: Network, X: Any) -> Array:
+    """Return X as an array of shape (N, 2), or raise if it or the network has not two inputs."""
+    if network.in_features not in (None, 2):
+        raise ValueError(f"network: expected 2 inputs, to draw as a plane, got {network.in_features}")
+    X = network.check_input(X)
+    if X.shape[1] != 2:
+        raise ValueError(f"X: expected shape (N, 2), to draw as a plane, got {X.shape}")
+    return X
+
+
+def _check_labels(y: Any, N: int, classes: int) -> Array:
+    """Return y as a vector of N class indices, or raise if it is none."""
+    labels = check_numbers(y, "y").reshape(-1)
+    if len(labels) != N:
+        raise ValueError(f"y: expected one class index per row of X, which has {N}, got shape {np.shape(y)}")
+    strange = labels[~np.isin(labels, range(classes))]
+    if strange.size:
+        raise ValueError(f"y: expected class indices from 0 to {classes - 1}, got {strange[0]}")
+    return labels
+
+
+def _class_probabilities(network: Network, X: Array) -> Array:
+    """Return one column per class, of a single output too."""
+    H = network.predict(X).astype(np.float64)
+    last = network.layers[-1]
+    ended = last.f if isinstance(last, Activation) else None
+    if H.shape[1] == 1:
+        p = H if ended is sigmoid else sigmoid(H)
+        return np.hstack([1 - p, p])
+    return H if ended is softmax else softmax(H)
+
+
+def _shades(P: Array, tints: Array) -> Array:
+    """Return the colour of each point: the tint of its class, paler where the class is less probable."""
+    classes = P.shape[2]
+    sureness = 0.15 + 0.5 * (P.max(axis=2, keepdims=True) - 1 / classes) / (1 - 1 / classes)
+    return 1 - sureness * (1 - tints[P.argmax(axis=2)])
+
+
+def _boundaries(ax: Axes, sides: Array, P: Array) -> None:
+    """Draw for each class but the first the line on which it is as probable as its strongest rival."""
+    for k in range(1, P.shape[2]):
+        rival = np.delete(P, k, axis=2).max(axis=2)
+        share = P[:, :, k] / (P[:, :, k] + rival)
+        if share.min() < 0.5 < share.max():
+            ax.contour(*sides, share, levels=[0.5], colors=BLACK, linewidths=2.5)
