@@ -87,7 +87,9 @@ def _examine(stream: IO[Any], name: str) -> Source:
         head = stream.read(HEAD)
         stream.seek(start)
         return Source(stream, name, size or None, head)  # files of the system, as /proc/cpuinfo, say 0
-    head = stream.read(HEAD)
+    head = b""
+    while len(head) < HEAD and (more := stream.read(HEAD - len(head))):  # a pipe may give a byte at a time
+        head += more
     return Source(io.BufferedReader(_Rejoined(head, stream)), name, None, head)
 
 

@@ -311,7 +311,7 @@ GOOD = archive_of(X=[[1.0], [2.0]], y=[0, 1])
     ("content", "message"),
     [
         (b"", "expected an .npz archive"),
-        (b"\x93NUMPY", "expected an .npz archive, got one array .*numpy.load"),
+        (b"\x93NUMPY", "expected an .npz archive, .* got the bytes '93 4e 55 4d'; read one array with numpy.load"),
         (b"anything", "expected an .npz archive"),
         (GOOD[:-30], "expected an .npz archive.*cut short"),
         (
@@ -321,7 +321,7 @@ GOOD = archive_of(X=[[1.0], [2.0]], y=[0, 1])
         (archive_of(X=[1, 2], y=[1]), r"X of shape \(2,\) and y of shape \(1,\)"),
         (
             archive_of(X=np.array([{}, {}]), y=[1, 2]),
-            "array 'X': expected numbers or text, got dtype object, which is never loaded",
+            "array 'X': expected the header of an array, got .*O.* instead of dtype, order and shape",
         ),
         (
             GOOD.replace(np.float64(2.0).tobytes(), np.float64(3.0).tobytes()),
@@ -577,8 +577,12 @@ HOSTILE = {  # reader, content, what the message says; each of them expands to 6
         zipped(X=npy_header("<f8", (2**40,)), y=npy_header("<f8", (1,))),
         "got headers that declare 8796093022216; .*pass max_bytes=8796093022216",
     ),
-    "npz, negative": (load_npz, zipped(X=npy_header("<f8", (-1, 2))), "sizes of 0 or more, got shape"),
-    "npz, 65 sizes": (load_npz, zipped(X=npy_header("<f8", (1,) * 65)), "at most 64 sizes"),
+    "npz, negative": (
+        load_npz,
+        zipped(X=npy_header("<f8", (-1, 2))),
+        "array 'X': expected the header of an array, got",
+    ),
+    "npz, 65 sizes": (load_npz, zipped(X=npy_header("<f8", (1,) * 65)), "expected an array that NumPy can hold"),
     "npz, deep header": (load_npz, zipped(X=npy_header("(" * 9000, (1,))), "expected the header of an array"),
     "csv, one line": (load_csv, b"1," * (9 * MIB), "line 1: expected fewer than 16777216 characters, got more"),
 }
@@ -640,22 +644,22 @@ def test_a_pipe_that_never_ends_meets_the_limit():
 @pytest.mark.parametrize("text_labels", [False, True], ids=["numbers", "names"])
 def test_csv_memory_is_that_of_the_table(tmp_path, bad, text_labels):
     """A file with a bad cell takes no more than a good one: its table, an eighth, and one block of lines."""
-    lines = ["0.123456,1.5,-2.25,3.125,setosa" if text_labels else "0.123456,1.5,-2.25,3.125,1"] * 100_000
+    lines = ["0.123456,1.5,-2.25,3.125,setosa" if text_labels else "0.123456,1.5,-2.25,3.125,1"] * 40_000
     lines[-1] = "0.1,x,0,0," + lines[0].split(",")[-1] if bad else lines[-1]
     path = written(tmp_path, "\n".join(lines))
     del lines
     tracemalloc.start()
     try:
         if bad:
-            with pytest.raises(ValueError, match="line 100000, column 2 of 5: expected a finite number, got 'x'"):
+            with pytest.raises(ValueError, match="line 40000, column 2 of 5: expected a finite number, got 'x'"):
                 load_csv(path)
         else:
             X, _ = load_csv(path)
-            assert X.shape == (100_000, 4)
+            assert X.shape == (40_000, 4)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    table = 100_000 * (4 * 8 + (4 * 6 if text_labels else 8))
+    table = 40_000 * (4 * 8 + (4 * 6 if text_labels else 8))
     # 26,214 lines of five cells: as lines, as rows of strings (8 + 56 bytes a cell) and as numbers.
     assert peak < 2 * table + 26_214 * (100 + 5 * 100)
 

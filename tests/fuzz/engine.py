@@ -1,0 +1,216 @@
+"""Run cases in processes of their own, survive what crashes or hangs, and go on from where a run stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import signal
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from handmade._atomic import write_atomically
+
+from .rules import Violation
+
+__all__ = ["Run", "Target", "fuzz", "run_case"]
+
+Target = Callable[[np.random.Generator], None]
+
+HANG = 10.0  # seconds of one case
+CHUNK = 200  # cases handed to a process at a time
+MOST_EXAMPLES = 20  # kept of each kind of violation
+CORPUS = Path(__file__).parent / "corpus"
+
+
+class Hang(BaseException):
+    """A case takes too long; no ``except Exception`` of the library catches it."""
+
+
+@dataclass
+class Run:
+    """The state of a run, kept in a file so that the next one goes on."""
+
+    seed: int = 0
+    done: dict[str, int] = field(default_factory=dict)
+    violations: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @classmethod
+    def load(cls, path: Path | None, seed: int) -> Run:
+        """Return the run in a file, or a new one."""
+        return cls(**json.loads(path.read_text())) if path and path.exists() else cls(seed)
+
+    def save(self, path: Path | None) -> None:
+        """Write the run, so that a kill at any moment loses seconds at most."""
+        if path:
+            write_atomically(path, lambda stream: stream.write(json.dumps(self.__dict__, indent=1).encode()))
+
+
+def run_case(target: Target, seed: int, number: int) -> None:
+    """Run one case in this process; raise Violation if it breaks the rule or takes too long."""
+
+    def stop(*_: Any) -> None:
+        raise Hang
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, HANG)
+    try:
+        target(np.random.default_rng([seed, number]))
+    except Hang:
+        raise Violation("hang", f"more than {HANG:g} seconds") from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def fuzz(
+    targets: Mapping[str, Target],
+    cases: int,
+    seconds: float,
+    run: Run,
+    path: Path | None = None,
+    processes: int = 1,
+    report: Callable[[Run], None] = lambda run: None,
+) -> Run:
+    """Run cases of every target in turns until the number or the time is reached; ``cases`` counts earlier ones."""
+    start, earlier = time.monotonic(), run.seconds
+    workers: list[_Worker] = []
+    try:
+        workers += [_Worker(targets, run.seed) for _ in range(processes)]
+        plan = _plan(list(targets), cases, run)
+        while time.monotonic() - start < seconds:
+            busy = []
+            for worker in workers:
+                if job := next(plan, None):
+                    worker.begin(*job)
+                    busy.append(worker)
+            if not busy:
+                break
+            for worker in busy:
+                run.violations += _few(run.violations, worker.finish())
+                run.done[worker.name] = run.done.get(worker.name, 0) + worker.count
+            run.seconds = earlier + time.monotonic() - start
+            run.save(path)
+            report(run)
+    finally:
+        for worker in workers:
+            worker.end()
+    return run
+
+
+def _plan(names: list[str], cases: int, run: Run) -> Any:
+    """Yield (target, first case, number of cases), the target with the fewest cases first."""
+    begun = {name: run.done.get(name, 0) for name in names}
+    while (left := cases - sum(begun.values())) > 0:
+        name = min(names, key=begun.__getitem__)
+        count = min(CHUNK, left)
+        yield name, begun[name], count
+        begun[name] += count
+
+
+def _few(known: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the new violations, but no more than some of each target and kind."""
+    kept = list(known)
+    for violation in new:
+        alike = [v for v in kept if (v["target"], v["kind"]) == (violation["target"], violation["kind"])]
+        if len(alike) < MOST_EXAMPLES:
+            kept.append(violation)
+    return kept[len(known) :]
+
+
+class _Worker:
+    """A process that runs cases, replaced when one of them kills it."""
+
+    def __init__(self, targets: Mapping[str, Target], seed: int) -> None:
+        self.targets, self.seed = targets, seed
+        self.name, self.first, self.count = "", 0, 0
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("fork")  # targets may be functions without a name
+        self.current = context.Value("q", 0)
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, self.targets, self.seed, self.current), daemon=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads: those of BLAS are idle
+            self.process.start()
+        theirs.close()
+
+    def begin(self, name: str, first: int, count: int) -> None:
+        self.name, self.first, self.count = name, first, count
+        self.current.value = first
+        self.pipe.send((name, first, count))
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Return the violations of the chunk; a case that killed the process is one."""
+        found: list[dict[str, Any]] = []
+        while True:
+            try:
+                message = self.pipe.recv()
+            except EOFError:
+                found.append(self._crash())
+                if not self._go_on():
+                    return found
+                continue
+            if message is None:
+                return found
+            found.append(message)
+
+    def _crash(self) -> dict[str, Any]:
+        """Return the violation of the case that killed the process."""
+        self.process.join()
+        message = f"crash: the process ended with {self.process.exitcode}"
+        return {"target": self.name, "case": self.current.value, "kind": "crash", "message": message}
+
+    def _go_on(self) -> bool:
+        """Start another process behind the case that killed the old one; return whether cases are left."""
+        number, end = self.current.value + 1, self.first + self.count
+        self.pipe.close()
+        self._start()
+        if number < end:
+            self.pipe.send((self.name, number, end - number))
+        return number < end
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _serve(pipe: Connection, targets: Mapping[str, Target], seed: int, current: Any) -> None:
+    """Run chunks of cases until the parent goes away."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            name, first, count = pipe.recv()
+        except EOFError:
+            return
+        for number in range(first, first + count):
+            current.value = number
+            try:
+                run_case(targets[name], seed, number)
+            except Violation as violation:
+                pipe.send(_record(name, number, violation))
+            except Exception as error:  # of the target itself
+                pipe.send(_record(name, number, Violation("target", f"{type(error).__name__}: {error}")))
+        pipe.send(None)
+
+
+def _record(name: str, number: int, violation: Violation) -> dict[str, Any]:
+    """Return a violation as JSON, and keep its input in the corpus."""
+    record = {"target": name, "case": number, "kind": violation.kind, "message": str(violation)[:500]}
+    if violation.content is not None:
+        folder = CORPUS / name
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / hashlib.sha256(violation.content).hexdigest()[:16]
+        path.write_bytes(violation.content)
+        record["input"] = f"{name}/{path.name}"
+    return record
