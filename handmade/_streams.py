@@ -90,14 +90,14 @@ def _examine(stream: IO[Any], name: str) -> Source:
     head = b""
     while len(head) < HEAD and (more := stream.read(HEAD - len(head))):  # a pipe may give a byte at a time
         head += more
-    return Source(io.BufferedReader(_Rejoined(head, stream)), name, None, head)
+    return Source(io.BufferedReader(_Rejoined(head, stream, name)), name, None, head)
 
 
 class _Rejoined(io.RawIOBase):
     """The bytes that were read from a stream to look at them, followed by the rest of it."""
 
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
-        self.head, self.rest = head, rest
+    def __init__(self, head: bytes, rest: BinaryIO, name: str) -> None:
+        self.head, self.rest, self.name = head, rest, name
 
     def readable(self) -> bool:
         """Return True."""

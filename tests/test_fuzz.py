@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.fuzz import engine, readers
+from tests.fuzz import engine
 from tests.fuzz.engine import CORPUS, Run, fuzz, run_case
-from tests.fuzz.registry import GROUPS
+from tests.fuzz.registry import GROUPS, REPLAYS
 from tests.fuzz.rules import Violation, observe, same_numbers
 
 TARGETS = {name: target for group in GROUPS.values() for name, target in group.items()}
@@ -31,8 +31,7 @@ def test_cases_obey_the_rule(name):
 
 @pytest.mark.parametrize("file", FILES)
 def test_the_corpus_obeys_the_rule(file):
-    name = file.split("/")[0]
-    readers.replay(name, (CORPUS / file).read_bytes())
+    REPLAYS[file.split("/")[0]]((CORPUS / file).read_bytes())
 
 
 # ---- planted violations ------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from handmade.data import load_csv, load_idx, load_npz
 from .mutate import mutate, pick
 from .rules import Outcome, Violation, observe, same_numbers
 
-__all__ = ["TARGETS", "replay"]
+__all__ = ["REPLAYS", "TARGETS"]
 
 NAME = "fuzzed"  # of the file; errors have to contain it
 # Where the reader of archives is stricter than NumPy: surplus bytes, records, other compressions, headers of others.
@@ -294,7 +294,7 @@ def _compare(outcome: Outcome, expected: Any, allowed: tuple[str, ...]) -> None:
             raise Violation("wrong", f"expected {str(right)[:100]}, got {str(value)[:100]}")
 
 
-def replay(name: str, content: bytes) -> None:
+def _replay(name: str, content: bytes) -> None:
     """Read a file of the corpus in every way."""
     load, parse = READERS[name]
     expected = parse(content)
@@ -308,4 +308,5 @@ READERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "npz": (load_npz, parse_npz),
     "csv": (load_csv, functools.partial(parse_csv, target=-1, delimiter=",", header=None, dtype=np.float64)),
 }
+REPLAYS = {name: functools.partial(_replay, name) for name in READERS}
 TARGETS = {"idx": fuzz_idx, "npz": fuzz_npz, "csv": fuzz_csv}
