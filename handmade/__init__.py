@@ -30,13 +30,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import activations, data, information, initializers, losses, metrics, optimizers, schedules
-from .clipping import L1, Chain, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
-from .composites import Concatenate, Parallel, Residual
+from .clipping import L1, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
+from .composites import Concatenate, Parallel, Residual, Sequential
 from .data import load_csv, load_digits, load_idx, load_npz, train_test_split
 from .layers import Activation, Dense, Dropout, Layer
-from .network import MLP, Network, Sequential
+from .network import MLP, Network
 from .normalization import BatchNorm, LayerNorm
-from .optimizers import SGD, Adagrad, Adam, AdamW, Momentum1986, RMSprop
+from .optimizers import SGD, Adagrad, Adam, AdamW, Chain, Momentum1986, RMSprop
 from .perceptron import Perceptron, delta_rule
 from .schedules import (
     ChainedScheduler,

@@ -1,14 +1,14 @@
-"""What optimizers and schedules are made of: hyperparameters that are checked, and state that can be saved."""
+"""State that can be saved and loaded: hyperparameters and arrays of optimizers, schedules and their like."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
-class Resumable:
+class Stateful:
     """A dataclass whose fields are its hyperparameters, and which can be saved and resumed exactly."""
 
     def _validate(self) -> None:
@@ -18,25 +18,26 @@ class Resumable:
         """Raise unless the state besides the hyperparameters is legal, after `load_state_dict`."""
 
     def _require(self, check: Callable[[Any, str], Any], *names: str) -> None:
+        """Replace each of these attributes by the result of the check."""
         for name in names:
             setattr(self, name, check(getattr(self, name), name))
 
     def _saved(self) -> list[str]:
-        """Name the attributes that go into `state_dict`."""
-        return [field.name for field in dataclasses.fields(self)]
+        """Return the names of the attributes that go into `state_dict`."""
+        return [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]  # subclasses are dataclasses
 
-    def _members(self) -> Sequence[Resumable]:
+    def _members(self) -> Sequence[Stateful]:
         """Return the parts that have a `state_dict` of their own."""
         return ()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return hyperparameters and state as a plain dict of copies: all that an exact resumption needs."""
+        """Return copies of hyperparameters and state as a plain dict: all that an exact resumption needs."""
         state = {name: copy.copy(getattr(self, name)) for name in self._saved()}
         members = [part.state_dict() for part in self._members()]
         return {"class": type(self).__name__, **state, "members": members}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` of the same class returned; on an error nothing is changed.
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Copy the values that `state_dict` of the same class returned; on an error nothing is changed.
 
         Raises
         ------
@@ -45,25 +46,26 @@ class Resumable:
         ValueError
             If it comes from another class, lacks a key or has one too many, or holds an illegal value.
         """
-        for part, attributes in self._parse(state_dict):
-            part.__dict__.update(attributes)
+        candidates = list(self._candidates(state_dict))  # raises before anything changes
+        for part, candidate in candidates:
+            part.__dict__ = candidate.__dict__
 
-    def _parse(self, state_dict: dict[str, Any]) -> list[tuple[Resumable, dict[str, Any]]]:
-        """Return the attributes that state_dict stands for, for self and for each member; change nothing."""
-        if not isinstance(state_dict, dict):
+    def _candidates(self, state_dict: Mapping[str, Any]) -> list[tuple[Stateful, Stateful]]:
+        """Return self and each member, beside a copy of it in the new state."""
+        if not isinstance(state_dict, Mapping):
             raise TypeError(f"state_dict: expected a dict, got {type(state_dict).__name__}")
-        name = type(self).__name__
-        if state_dict.get("class") != name:
-            raise ValueError(f"state_dict: expected class {name!r}, got {state_dict.get('class')!r}")
+        name, parts = type(self).__name__, self._members()
+        if (found := state_dict.get("class")) != name:
+            raise ValueError(f"state_dict: expected class {name!r}, got {found!r}")
         expected = ["class", *self._saved(), "members"]
         if state_dict.keys() != set(expected):
             raise ValueError(f"state_dict: expected the keys {expected}, got {list(state_dict)}")
-        states = state_dict["members"]
-        if len(states) != len(self._members()):
-            raise ValueError(f"state_dict: expected {len(self._members())} members, got {len(states)}")
+        members = state_dict["members"]
+        if len(members) != len(parts):
+            raise ValueError(f"state_dict: expected {len(parts)} members, got {len(members)}")
         candidate = copy.copy(self)
-        candidate.__dict__.update({name: copy.copy(state_dict[name]) for name in self._saved()})
+        candidate.__dict__.update({key: copy.copy(state_dict[key]) for key in self._saved()})
         candidate._validate()
         candidate._validate_loaded()
-        parsed = [part._parse(state) for part, state in zip(self._members(), states, strict=True)]
-        return [(self, candidate.__dict__), *(pair for pairs in parsed for pair in pairs)]
+        of_members = [pair for part, state in zip(parts, members, strict=True) for pair in part._candidates(state)]
+        return [(self, candidate), *of_members]

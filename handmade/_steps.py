@@ -1,4 +1,4 @@
-"""A step on the flat vectors theta and gradient, and a step that goes over them block by block."""
+"""A step on the flat vectors theta and gradient: the base classes of optimizers, penalties and clipping."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._state import Resumable
+from ._state import Stateful
 from ._validation import check_count
 
-BLOCK = 32768  # elements, so few that all the arrays of one update stay in the cache
+Array = npt.NDArray[Any]
+BLOCK = 32768  # elements: all the arrays of one update, and its intermediate results, stay in the cache
 
 
-def check_array(array: npt.NDArray, name: str, ndim: int, writeable: bool = False) -> None:
+def check_array(array: Array, name: str, ndim: int, writeable: bool = False) -> None:
     """Raise unless array is a float32 or float64 array of ndim dimensions, writeable where asked."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name}: expected a NumPy array, got {type(array).__name__}; use np.asarray")
-    if array.dtype not in (np.float32, np.float64):
+    if array.dtype.char not in "fd":
         raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}; use {name}.astype")
     if array.ndim != ndim:
         raise ValueError(f"{name}: expected {ndim} dimension(s), got shape {array.shape}; use reshape")
@@ -25,8 +26,8 @@ def check_array(array: npt.NDArray, name: str, ndim: int, writeable: bool = Fals
         raise ValueError(f"{name}: expected an array to change in place, got a read-only one; pass a copy")
 
 
-class Step(Resumable):
-    """Something done to theta or gradient at each training step; a new one is a dataclass deriving from this.
+class Step(Stateful):
+    """A change of theta or gradient at each training step; a new one is a dataclass deriving from this.
 
     A step has two halves: `check` raises and changes nothing, `apply` changes and does not raise. `step` is
     one after the other. A `Chain` runs all checks first, so that it happens as a whole or not at all.
@@ -37,7 +38,7 @@ class Step(Resumable):
     def __post_init__(self) -> None:
         self._validate()
 
-    def step(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
+    def step(self, theta: Array, gradient: Array) -> None:
         """Change theta in place; or gradient, where the class says so.
 
         Parameters
@@ -57,7 +58,7 @@ class Step(Resumable):
         self.check(theta, gradient)
         self.apply(theta, gradient)
 
-    def check(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
+    def check(self, theta: Array, gradient: Array) -> None:
         """Raise what `step` raises; change nothing."""
         check_array(theta, "theta", 1, writeable=True)
         check_array(gradient, "gradient", 1, writeable=self.changes_gradient)
@@ -71,20 +72,16 @@ class Step(Resumable):
         if np.may_share_memory(theta, gradient):
             raise ValueError("gradient: expected memory of its own, got an overlap with theta; pass a copy")
 
-    def apply(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
+    def apply(self, theta: Array, gradient: Array) -> None:
         """Do the step on vectors that have passed `check`."""
-        raise NotImplementedError
-
-
-UNBOUND = {"_theta": None, "_gradient": None, "_started": None, "_scratch": None, "_blocks": ()}
+        raise NotImplementedError(f"{type(self).__name__} defines no apply")
 
 
 class Elementwise(Step):
-    """A step that treats every element by the same formula, and so can go block by block.
+    """A step that treats every element by the same formula, block by block.
 
-    A subclass writes `_update` for one block and names its state arrays in `_initial_state`. Here they are
-    allocated at the first step, the steps are counted in `t`, and the loop over the blocks is run. What an
-    update reads and writes stays in the cache, and after the first step nothing of theta's size is allocated.
+    A subclass writes `_update` for one block and names its state arrays in `_initial_state`. A block is so small that
+    the intermediate results of the formula stay in the cache: they cost no memory of theta's size.
 
     Attributes
     ----------
@@ -95,57 +92,38 @@ class Elementwise(Step):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.t = 0
-        self._layout: tuple[tuple[int, ...], np.dtype] | None = None
-        self.__dict__.update(dict.fromkeys(self._initial_state()) | UNBOUND)
+        self.__dict__.update(dict.fromkeys(self._initial_state()))
 
     def _initial_state(self) -> dict[str, float | None]:
-        """Name each state array and the value it starts from; None where the options do not need it."""
+        """Return the name of each state array and its initial value; None where the options do not need it."""
         return {}
 
-    def _update(self, theta, gradient, *state_then_two_scratch):
+    def _update(self, theta: Array, gradient: Array, *state: Any) -> None:
         """Do the step on one block. State arrays come in the order of `_initial_state`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no _update")
 
-    def check(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
-        known = theta is self._theta and gradient is self._gradient
-        if known and theta.flags.writeable and gradient.flags.writeable:
-            return
+    def check(self, theta: Array, gradient: Array) -> None:
         super().check(theta, gradient)
-        if self._layout not in (None, (theta.shape, theta.dtype)):
-            raise ValueError(
-                f"theta: expected shape {self._layout[0]} and dtype {self._layout[1]} as at the last step, "
-                f"got {theta.shape} and {theta.dtype}; make a new optimizer for a new vector"
-            )
+        for name in self._initial_state():
+            array = getattr(self, name)
+            if array is not None and (array.shape != theta.shape or array.dtype != theta.dtype):
+                raise ValueError(
+                    f"theta: expected shape {array.shape} and dtype {array.dtype} as at the last step, "
+                    f"got {theta.shape} and {theta.dtype}; make a new optimizer for a new vector"
+                )
 
-    def apply(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
-        bound = theta is self._theta and gradient is self._gradient
-        # An option set since the last step may need a state array that was not needed then.
-        if not bound or self._started != self._initial_state():
-            self._bind(theta, gradient)
-        self.t += 1
-        for block in self._blocks:
-            self._update(*block)
-
-    def _bind(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
-        """Allocate what is missing and cut all arrays into blocks, to last while the same two arrays come."""
-        self._started = self._initial_state()
-        for name, start in self._started.items():
+    def allocate(self, theta: Array) -> None:
+        """Create the state arrays that the options need and that are not there yet."""
+        for name, start in self._initial_state().items():
             if start is not None and getattr(self, name) is None:
                 setattr(self, name, np.full(theta.shape, start, theta.dtype))
-        if self._scratch is None:
-            self._scratch = np.empty((2, min(BLOCK, theta.size)), theta.dtype)
-        self._layout, self._theta, self._gradient = (theta.shape, theta.dtype), theta, gradient
-        vectors = [theta, gradient, *(getattr(self, name) for name in self._started)]
-        self._blocks = [
-            (
-                *(None if vector is None else vector[start : start + BLOCK] for vector in vectors),
-                *self._scratch[:, : theta.size - start],
-            )
-            for start in range(0, theta.size, BLOCK)
-        ]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | UNBOUND  # a copied or unpickled view would be a view of nothing
+    def apply(self, theta: Array, gradient: Array) -> None:
+        self.allocate(theta)
+        self.t += 1
+        vectors = theta, gradient, *(getattr(self, name) for name in self._initial_state())
+        for start in range(0, theta.size, BLOCK):
+            self._update(*[vector if vector is None else vector[start : start + BLOCK] for vector in vectors])
 
     def _saved(self) -> list[str]:
         return [*super()._saved(), "t", *self._initial_state()]
@@ -160,4 +138,3 @@ class Elementwise(Step):
                 layouts.add((array.shape, array.dtype))
         if len(layouts) > 1:
             raise ValueError(f"state_dict: expected arrays of one shape and dtype, got {layouts}")
-        self._layout = layouts.pop() if layouts else None

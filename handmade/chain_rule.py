@@ -11,6 +11,7 @@ import dataclasses
 
 import numpy as np
 
+from .composites import SequentialCache
 from .layers import Activation, Dense, Dropout
 from .losses import Loss, find_loss, loss_and_backward
 from .network import Network, check_finite_targets
@@ -172,22 +173,13 @@ def trace(network: Network, x, y, loss: Loss = "half_squared_error") -> Trace:
     f = network.check_input(x[np.newaxis] if x.ndim == 1 else x)
     if len(f) > 1:
         raise ValueError(f"x: expected one sample, got {len(f)}")
-    forward: list[tuple[str, Array]] = [("x", f)]
-    inputs, slopes = [], []
-    for n, (dense, activation) in enumerate(pairs, 1):
-        inputs.append(f)
-        bias = f" + b{n}" if "bias" in dense.parameters else ""
-        A = dense.predict(f)
-        forward.append((f"a{n} = {_weight(dense)}{n} {_output(pairs, n - 1)}{bias}", A))
-        f = A if activation is None else activation.predict(A)
-        slopes.append(None if activation is None else _slope(activation, A, f))
-        if activation is not None:
-            forward.append((f"f{n} = {activation.f.__name__}(a{n})", f))
+    f, cache = network.forward(f)
+    forward, inputs, slopes = _forward(network, pairs, cache)
     if y.size not in (1, f.size):
         raise ValueError(f"y: expected one class index or {f.size} target values, got shape {y.shape}")
     target = y.reshape(f.shape if y.size == f.size else 1)
     value, dH = loss_and_backward(loss, f, target)
-    f_loss = find_loss(loss)[0]
+    f_loss = find_loss(loss).value
     formula = f"L = {getattr(f_loss, 'func', f_loss).__name__}({_output(pairs, len(pairs))}, y)"
     return Trace(forward, formula, float(value), _products(pairs, inputs, slopes, dH))
 
@@ -198,21 +190,31 @@ def _pairs(network: Network) -> list[tuple[Dense, Activation | None]]:
     for layer in network.layers:
         if isinstance(layer, Dense):
             pairs.append((layer, None))
-        elif isinstance(layer, Activation) and pairs and pairs[-1][1] is None and _is_elementwise(layer):
+        elif isinstance(layer, Activation) and pairs and pairs[-1][1] is None and layer.is_elementwise:
             pairs[-1] = pairs[-1][0], layer
         elif not isinstance(layer, Dropout):
             raise ValueError(f"trace: expected Dense layers, each with at most one elementwise function, got {layer!r}")
     return pairs
 
 
-def _is_elementwise(layer: Activation) -> bool:
-    """An activation works entry by entry if moving one input moves one output."""
-    return np.array_equal(layer.predict(np.array([[0.0, 1.0]]))[:, :1], layer.predict(np.array([[0.0, 2.0]]))[:, :1])
-
-
-def _slope(activation: Activation, A: Array, H: Array) -> Array:
-    """df/da, entry by entry: the activation's own backward for an upstream gradient of one."""
-    return activation.f_backward(np.ones_like(A), H if activation.keeps_H else A, **activation.options)
+def _forward(
+    network: Network, pairs: list[tuple[Dense, Activation | None]], cache: SequentialCache
+) -> tuple[list[tuple[str, Array]], list[Array], list[Array | None]]:
+    """Return the named values of a pass; and, for each pair, its input and the slope of its activation."""
+    forward: list[tuple[str, Array]] = [("x", cache.values[0])]
+    inputs: list[Array] = []
+    slopes: list[Array | None] = []
+    for layer, X, H, kept in zip(network.layers, cache.values, cache.values[1:], cache.layers, strict=False):
+        n = len(inputs)
+        if isinstance(layer, Dense):
+            bias = f" + b{n + 1}" if layer.bias else ""
+            forward.append((f"a{n + 1} = {_weight(layer)}{n + 1} {_output(pairs, n)}{bias}", H))
+            inputs.append(X)
+            slopes.append(None)
+        elif isinstance(layer, Activation):
+            forward.append((f"f{n} = {layer.f.__name__}(a{n})", H))
+            slopes[-1] = layer.backward(np.ones_like(H), kept)
+    return forward, inputs, slopes
 
 
 def _products(pairs, inputs: list[Array], slopes: list[Array | None], dH: Array) -> list[Product]:

@@ -1,4 +1,4 @@
-"""What comes before and after an optimizer: penalties, clipping, bounded norms; and the chain of them all.
+"""Steps before and after an optimizer: penalties, clipping, bounded norms.
 
 `Chain(L1(1e-4), ClipGradNorm(1.0), SGD(lr=0.1))` has the `step(theta, gradient)` of an optimizer, and is one. `L1`,
 `ClipGradNorm` and `ClipGradValue` change gradient in place; `MaxNorm` changes theta after the optimizer has.
@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from ._state import Resumable
-from ._steps import Elementwise, Step, check_array
+from ._steps import Array, Elementwise, Step, check_array
 from ._validation import nonnegative, nonnegative_or_infinite, positive, positive_or_infinite
 
-__all__ = ["L1", "Chain", "ClipGradNorm", "ClipGradValue", "MaxNorm", "clip_grad_norm_", "clip_grad_value_"]
+__all__ = ["L1", "ClipGradNorm", "ClipGradValue", "MaxNorm", "clip_grad_norm_", "clip_grad_value_"]
 
 
-def clip_grad_norm_(gradient: npt.NDArray, max_norm: float, norm_type: float = 2.0) -> float:
+def clip_grad_norm_(gradient: Array, max_norm: float, norm_type: float = 2.0) -> float:
     """Scale gradient in place by min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ does.
 
     Parameters
@@ -41,7 +38,7 @@ def clip_grad_norm_(gradient: npt.NDArray, max_norm: float, norm_type: float = 2
     Examples
     --------
     >>> gradient = np.array([3.0, 4.0])
-    >>> clip_grad_norm_(gradient, max_norm=1.0)
+    >>> hm.clip_grad_norm_(gradient, max_norm=1.0)
     5.0
     >>> gradient.round(6)
     array([0.6, 0.8])
@@ -60,7 +57,7 @@ def clip_grad_norm_(gradient: npt.NDArray, max_norm: float, norm_type: float = 2
     return norm
 
 
-def clip_grad_value_(gradient: npt.NDArray, clip_value: float) -> None:
+def clip_grad_value_(gradient: Array, clip_value: float) -> None:
     """Limit each element to [-clip_value, clip_value] in place, as torch.nn.utils.clip_grad_value_ does.
 
     Parameters
@@ -73,7 +70,7 @@ def clip_grad_value_(gradient: npt.NDArray, clip_value: float) -> None:
     Examples
     --------
     >>> gradient = np.array([0.5, -4.0])
-    >>> clip_grad_value_(gradient, 1.0)
+    >>> hm.clip_grad_value_(gradient, 1.0)
     >>> gradient
     array([ 0.5, -1. ])
     """
@@ -84,7 +81,7 @@ def clip_grad_value_(gradient: npt.NDArray, clip_value: float) -> None:
 
 @dataclass(eq=False)
 class ClipGradNorm(Step):
-    """`clip_grad_norm_` as a step: changes gradient in place, leaves theta alone."""
+    """A step that does `clip_grad_norm_`: it changes gradient in place and leaves theta as it is."""
 
     max_norm: float
     norm_type: float = 2.0
@@ -94,13 +91,13 @@ class ClipGradNorm(Step):
         self._require(nonnegative_or_infinite, "max_norm")
         self._require(positive_or_infinite, "norm_type")
 
-    def apply(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
+    def apply(self, theta: Array, gradient: Array) -> None:
         clip_grad_norm_(gradient, self.max_norm, self.norm_type)
 
 
 @dataclass(eq=False)
 class ClipGradValue(Step):
-    """`clip_grad_value_` as a step: changes gradient in place, leaves theta alone."""
+    """A step that does `clip_grad_value_`: it changes gradient in place and leaves theta as it is."""
 
     clip_value: float
     changes_gradient = True
@@ -108,18 +105,18 @@ class ClipGradValue(Step):
     def _validate(self) -> None:
         self._require(nonnegative_or_infinite, "clip_value")
 
-    def apply(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
+    def apply(self, theta: Array, gradient: Array) -> None:
         clip_grad_value_(gradient, self.clip_value)
 
 
 @dataclass(eq=False)
 class L1(Elementwise):
-    """Adds l1 * sign(theta), the gradient of l1 |theta|_1, to gradient in place; leaves theta alone.
+    """A step that adds l1 * sign(theta), the gradient of l1 |theta|_1, to gradient in place; theta stays as it is.
 
     Examples
     --------
     >>> theta, gradient = np.array([2.0, 0.0, -3.0]), np.zeros(3)
-    >>> L1(0.5).step(theta, gradient)
+    >>> hm.L1(0.5).step(theta, gradient)
     >>> gradient
     array([ 0.5,  0. , -0.5])
     """
@@ -130,15 +127,13 @@ class L1(Elementwise):
     def _validate(self) -> None:
         self._require(nonnegative, "l1")
 
-    def _update(self, theta, gradient, a, b):
-        np.sign(theta, out=a)
-        a *= self.l1
-        gradient += a
+    def _update(self, theta: Array, gradient: Array) -> None:
+        gradient += self.l1 * np.sign(theta)
 
 
 @dataclass(eq=False)
 class MaxNorm(Step):
-    """Shortens each unit's incoming weights to max_norm where their 2-norm exceeds it.
+    """A step that shortens each unit's incoming weights to max_norm where their 2-norm exceeds it.
 
     Srivastava et al. 2014. Changes theta and leaves gradient alone; belongs after the optimizer.
 
@@ -152,12 +147,12 @@ class MaxNorm(Step):
     Examples
     --------
     >>> theta, gradient = np.array([3.0, 4.0, 0.3, 0.4]), np.zeros(4)
-    >>> MaxNorm([theta.reshape(2, 2)], max_norm=1.0).step(theta, gradient)
+    >>> hm.MaxNorm([theta.reshape(2, 2)], max_norm=1.0).step(theta, gradient)
     >>> theta
     array([0.6, 0.8, 0.3, 0.4])
     """
 
-    weights: list[npt.NDArray] = dataclasses.field(repr=False)
+    weights: list[Array] = dataclasses.field(repr=False)
     max_norm: float
 
     def _validate(self) -> None:
@@ -168,80 +163,13 @@ class MaxNorm(Step):
     def _saved(self) -> list[str]:
         return ["max_norm"]
 
-    def check(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
+    def check(self, theta: Array, gradient: Array) -> None:
         super().check(theta, gradient)
         for i, weight in enumerate(self.weights):
             if not np.may_share_memory(weight, theta):
                 raise ValueError(f"weights[{i}]: expected a view into theta, got an array of its own memory")
 
-    def apply(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
+    def apply(self, theta: Array, gradient: Array) -> None:
         for weight in self.weights:
             norm = np.sqrt(np.einsum("oi,oi->o", weight, weight))
             weight *= (self.max_norm / np.maximum(norm, self.max_norm))[:, None]
-
-
-def of_the_optimizer(name: str) -> property:
-    """Make a property of `Chain` that reads and sets the attribute `name` of its optimizer."""
-    return property(
-        lambda chain: getattr(chain.optimizer, name),
-        lambda chain, value: setattr(chain.optimizer, name, value),
-        doc=f"`{name}` of the chain's optimizer, to read and to set.",
-    )
-
-
-class Chain(Step):
-    """Several steps as one, in order: on an error none of them has happened.
-
-    Parameters
-    ----------
-    *steps : Step
-        One of them an optimizer, that is, with an `lr`. `L1`, `ClipGradNorm` and `ClipGradValue` go before it
-        and change gradient in place; `MaxNorm` goes after it.
-
-    Attributes
-    ----------
-    steps : tuple of Step
-    optimizer : Step
-        The one with an `lr`. Its lr, momentum and betas are the chain's, to read and to set, so that a
-        schedule takes a chain for an optimizer.
-
-    Examples
-    --------
-    >>> from handmade.optimizers import SGD
-    >>> chain = Chain(ClipGradValue(1.0), SGD(lr=0.5))
-    >>> theta, gradient = np.array([1.0, 2.0]), np.array([0.5, -4.0])
-    >>> chain.step(theta, gradient)
-    >>> theta
-    array([0.75, 2.5 ])
-    >>> chain.lr
-    0.5
-    """
-
-    lr, momentum, betas = map(of_the_optimizer, ("lr", "momentum", "betas"))
-
-    def __init__(self, *steps: Step) -> None:
-        for i, step in enumerate(steps):
-            if not isinstance(step, Step):
-                raise TypeError(f"steps[{i}]: expected a Step such as L1(1e-4) or SGD(), got {step!r}")
-        optimizers = [step for step in steps if hasattr(step, "lr")]
-        if len(optimizers) != 1:
-            raise ValueError(f"steps: expected one optimizer, a step with a learning rate, got {optimizers}")
-        self.steps = steps
-        self.optimizer = optimizers[0]
-
-    def __repr__(self) -> str:
-        return f"Chain({', '.join(map(repr, self.steps))})"
-
-    def _saved(self) -> list[str]:
-        return []
-
-    def _members(self) -> Sequence[Resumable]:
-        return self.steps
-
-    def check(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
-        for step in self.steps:
-            step.check(theta, gradient)
-
-    def apply(self, theta: npt.NDArray, gradient: npt.NDArray) -> None:
-        for step in self.steps:
-            step.apply(theta, gradient)

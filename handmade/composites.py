@@ -1,25 +1,121 @@
-"""Composites: layers made of layers, for connections that skip or split (System 13).
+"""Composites: layers made of layers, one after another, or around a connection that skips or splits (System 13).
 
 "Connections can skip intermediate layers" (Rumelhart, Hinton and Williams 1986). A chain feeds each layer by the one
-before it; here the input also goes past the chain, added to or put beside what comes out, or is dealt out to several.
+before it; in the others the input also goes past the chain, added to its output or put beside it, or is split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from .layers import Layer
-from .network import Sequential
 
-__all__ = ["Concatenate", "Parallel", "Residual"]
+__all__ = ["Concatenate", "Parallel", "Residual", "Sequential"]
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
+
+
+class SequentialCache(NamedTuple):
+    """The values of a forward pass through a chain.
+
+    Attributes
+    ----------
+    values : list of ndarray
+        ``values[i]`` goes into layer i, and ``values[-1]`` is the output.
+    layers : list
+        The cache of each layer.
+    """
+
+    values: list[Array]
+    layers: list[Any]
+
+
+class Sequential(Layer):
+    """A chain of layers, each fed by the one before: a layer itself, so chains may hold chains.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        From the input to the output.
+
+    Raises
+    ------
+    TypeError
+        If one of them is no layer.
+    ValueError
+        If there are none, or two neighbours do not fit.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        name = type(self).__name__
+        self.layers = tuple(layers) if np.iterable(layers) else (layers,)
+        for layer in self.layers:
+            if not isinstance(layer, Layer) or not np.iterable(layers):
+                raise TypeError(f"{name}: expected layers, got {layer!r}; give them in a list")
+        if not self.layers:
+            raise ValueError(f"{name}: expected at least one layer, got none")
+        trainable = [i for i, layer in enumerate(self.layers) if any(leaf.parameters for _, leaf in layer.leaves())]
+        self.first_trainable = trainable[0] if trainable else len(self.layers)
+        self.in_features = _in_features(self.layers)
+        if self.in_features:
+            Sequential.width_after(self, self.in_features)
+
+    def forward(self, X: Array, training: bool = False) -> tuple[Array, SequentialCache]:
+        values, caches = [X], []
+        for layer in self.layers:
+            X, cache = layer.forward(X, training)
+            values.append(X)
+            caches.append(cache)
+        return X, SequentialCache(values, caches)
+
+    def backward(self, dH: Array, cache: SequentialCache, need_dX: bool = True) -> Array | None:
+        first = 0 if need_dX else self.first_trainable  # below the first trainable layer nothing is learnt
+        for i in reversed(range(first, len(cache.layers))):
+            dH = self.layers[i].backward(dH, cache.layers[i], need_dX or i > first)
+        return dH if need_dX else None
+
+    def rows_are_independent(self, training: bool) -> bool:
+        return all(layer.rows_are_independent(training) for layer in self.layers)
+
+    def width_after(self, in_features: int) -> int:
+        for layer in self.layers:
+            in_features = layer.width_after(in_features)
+        return in_features
+
+    def leaves(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        for i, layer in enumerate(self.layers):
+            yield from layer.leaves(f"{prefix}{i}.")
+
+    @property
+    def neuron_count(self) -> int:  # type: ignore[override]  # read-only here
+        """The perceptrons: 4 + 2 = 6 for the lecture's 3-4-2 (System 4)."""
+        return sum(layer.neuron_count for layer in self.layers)
+
+    @property
+    def weight_count(self) -> int:  # type: ignore[override]  # read-only here
+        """The edges between neurons: 3 x 4 + 4 x 2 = 20 for the lecture's 3-4-2 (System 4)."""
+        return sum(layer.weight_count for layer in self.layers)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
+
+
+def _in_features(layers: Sequence[Layer]) -> int | None:
+    """Return the width of the first layer that has one, if the layers below it keep the width."""
+    for layer in layers:
+        if layer.in_features:
+            return layer.in_features
+        if layer.width_after(1) != 1:
+            return None
+    return None
 
 
 class Residual(Sequential):
-    """H = X + chain(X): the input skips the block and is added to it (He et al. 2016).
+    """A chain that is added to its input: H = X + chain(X) (He et al. 2016).
 
     Parameters
     ----------
@@ -33,8 +129,7 @@ class Residual(Sequential):
 
     Examples
     --------
-    >>> from handmade.layers import Activation
-    >>> Residual([Activation("relu")]).forward(np.array([[-1.0, 2.0]]))
+    >>> hm.Residual([hm.Activation("relu")]).predict(np.array([[-1.0, 2.0]]))
     array([[-1.,  4.]])
     """
 
@@ -43,15 +138,15 @@ class Residual(Sequential):
         if self.in_features:
             self.width_after(self.in_features)
 
-    def forward(self, X: Array, training: bool = False) -> Array:
-        return np.add(X, super().forward(X, training), out=self.memory.array("H", X))
+    def forward(self, X: Array, training: bool = False) -> tuple[Array, SequentialCache]:
+        H, cache = super().forward(X, training)
+        return X + H, cache
 
-    def backward(self, dH: Array, need_dX: bool = True) -> Array | None:
-        through = super().backward(dH, need_dX)
-        return np.add(dH, through, out=self.memory.array("dX", dH)) if need_dX else None
+    def backward(self, dH: Array, cache: SequentialCache, need_dX: bool = True) -> Array | None:
+        dX = super().backward(dH, cache, need_dX)
+        return None if dX is None else dH + dX
 
-    def predict(self, X: Array) -> Array:
-        return X + super().predict(X)
+    rows_are_independent = Sequential.rows_are_independent
 
     def width_after(self, in_features: int) -> int:
         width = super().width_after(in_features)
@@ -61,7 +156,7 @@ class Residual(Sequential):
 
 
 class Concatenate(Sequential):
-    """H = [X, chain(X)]: the input skips the block and stands beside it.
+    """A chain that stands beside its input: H = [X, chain(X)].
 
     A Dense layer on top then has weights from the input and from the block: direct connections, as in the XOR network
     with one hidden unit (Rumelhart, Hinton and Williams, PDP volume 1, chapter 8, 1986).
@@ -73,33 +168,27 @@ class Concatenate(Sequential):
 
     Examples
     --------
-    >>> from handmade.layers import Activation
-    >>> Concatenate([Activation("relu")]).forward(np.array([[-1.0, 2.0]]))
+    >>> hm.Concatenate([hm.Activation("relu")]).predict(np.array([[-1.0, 2.0]]))
     array([[-1.,  2.,  0.,  2.]])
     """
 
-    def forward(self, X: Array, training: bool = False) -> Array:
-        self.memory.skipped = X.shape[1]
-        B = super().forward(X, training)
-        H = self.memory.array("H", X, X.shape[1] + B.shape[1])
-        return np.concatenate((X, B), axis=1, out=H)
+    def forward(self, X: Array, training: bool = False) -> tuple[Array, SequentialCache]:
+        H, cache = super().forward(X, training)
+        return np.concatenate((X, H), axis=1), cache
 
-    def backward(self, dH: Array, need_dX: bool = True) -> Array | None:
-        skipped = self.memory.skipped
-        through = super().backward(dH[:, skipped:], need_dX)
-        if not need_dX:
-            return None
-        return np.add(dH[:, :skipped], through, out=self.memory.array("dX", through))
+    def backward(self, dH: Array, cache: SequentialCache, need_dX: bool = True) -> Array | None:
+        width = cache.values[0].shape[1]
+        dX = super().backward(dH[:, width:], cache, need_dX)
+        return None if dX is None else dH[:, :width] + dX
 
-    def predict(self, X: Array) -> Array:
-        return np.concatenate((X, super().predict(X)), axis=1)
+    rows_are_independent = Sequential.rows_are_independent
 
     def width_after(self, in_features: int) -> int:
         return in_features + super().width_after(in_features)
 
 
 class Parallel(Layer):
-    """Splits the input into groups, sends each through layers of its own, and joins the outputs.
+    """Groups of layers side by side: the input is split among them, and their outputs are joined.
 
     The 1986 family-tree network: 24 units for the person and 12 for the relation, each encoded by 6 of their own.
 
@@ -110,48 +199,46 @@ class Parallel(Layer):
 
     Raises
     ------
+    TypeError
+        If a group is a layer, not a list of layers.
     ValueError
         If there is no group, or one does not know its width.
 
     Examples
     --------
-    >>> from handmade.layers import Dense
-    >>> family = Parallel([Dense(24, 6)], [Dense(12, 6)])
+    >>> family = hm.Parallel([hm.Dense(24, 6)], [hm.Dense(12, 6)])
     >>> family.in_features, family.width_after(36)
     (36, 12)
     """
 
     def __init__(self, *groups: Sequence[Layer]) -> None:
-        super().__init__()
         if not groups:
             raise ValueError("Parallel: expected at least one group of layers, got none")
         for group in groups:
             if isinstance(group, Layer):
                 raise TypeError(f"Parallel: expected layers, got {group!r}; give each group as a list")
         self.groups = [Sequential(group) for group in groups]
-        for group in self.groups:
-            if not group.in_features:
-                raise ValueError(f"Parallel: expected groups that know their input width, got {group!r}")
-        self.in_features = sum(group.in_features for group in self.groups)
-        self._in = _slices([group.in_features for group in self.groups])
-        self._out = _slices([group.width_after(group.in_features) for group in self.groups])
+        widths = [group.in_features for group in self.groups]
+        if None in widths:
+            unknown = self.groups[widths.index(None)]
+            raise ValueError(f"Parallel: expected groups that know their input width, got {unknown!r}")
+        self.in_features = sum(width or 0 for width in widths)
+        self._in = _slices(width or 0 for width in widths)
+        self._out = _slices(group.width_after(group.in_features or 0) for group in self.groups)
 
-    def forward(self, X: Array, training: bool = False) -> Array:
-        H = self.memory.array("H", X, self._out[-1].stop)
-        for group, into, out in zip(self.groups, self._in, self._out, strict=True):
-            H[:, out] = group.forward(X[:, into], training)
-        return H
+    def forward(self, X: Array, training: bool = False) -> tuple[Array, list[SequentialCache]]:
+        passes = [group.forward(X[:, into], training) for group, into in zip(self.groups, self._in, strict=True)]
+        return np.concatenate([H for H, _ in passes], axis=1), [cache for _, cache in passes]
 
-    def backward(self, dH: Array, need_dX: bool = True) -> Array | None:
-        dX = self.memory.array("dX", dH, self.in_features) if need_dX else None
-        for group, into, out in zip(self.groups, self._in, self._out, strict=True):
-            through = group.backward(dH[:, out], need_dX)
-            if need_dX:
-                dX[:, into] = through
-        return dX
+    def backward(self, dH: Array, cache: list[SequentialCache], need_dX: bool = True) -> Array | None:
+        parts = [
+            group.backward(dH[:, out], group_cache, need_dX)
+            for group, group_cache, out in zip(self.groups, cache, self._out, strict=True)
+        ]
+        return np.concatenate(parts, axis=1) if need_dX else None  # type: ignore[arg-type]  # no part is None
 
-    def predict(self, X: Array) -> Array:
-        return np.concatenate([g.predict(X[:, into]) for g, into in zip(self.groups, self._in, strict=True)], axis=1)
+    def rows_are_independent(self, training: bool) -> bool:
+        return all(group.rows_are_independent(training) for group in self.groups)
 
     def width_after(self, in_features: int) -> int:
         super().width_after(in_features)
@@ -162,17 +249,23 @@ class Parallel(Layer):
             yield from group.leaves(f"{prefix}{i}.")
 
     @property
-    def neuron_count(self) -> int:
+    def neuron_count(self) -> int:  # type: ignore[override]  # read-only here
+        """The perceptrons of all groups."""
         return sum(group.neuron_count for group in self.groups)
 
     @property
-    def weight_count(self) -> int:
+    def weight_count(self) -> int:  # type: ignore[override]  # read-only here
+        """The edges of all groups."""
         return sum(group.weight_count for group in self.groups)
 
     def __repr__(self) -> str:
         return f"Parallel({', '.join(str(list(group.layers)) for group in self.groups)})"
 
 
-def _slices(widths: list[int]) -> list[slice]:
-    ends = np.cumsum(widths).tolist()
-    return [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
+def _slices(widths: Iterable[int]) -> list[slice]:
+    """Return the slices of columns that lie side by side, with these widths."""
+    slices, start = [], 0
+    for width in widths:
+        slices.append(slice(start, start + width))
+        start += width
+    return slices

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._validation import as_floating
-from .losses import between_zero_and_one
+from .losses._terms import check_probabilities
 
 __all__ = ["information", "entropy", "kl_divergence"]
 
@@ -125,7 +125,7 @@ def _probabilities(p: npt.ArrayLike, name: str) -> Array:
         raise TypeError(f"{name}: expected real numbers, got dtype {p.dtype}; take its real part")
     if p.size == 0:
         raise ValueError(f"{name}: expected probabilities, got an empty array of shape {p.shape}")
-    between_zero_and_one(p, name)
+    check_probabilities(p, name)
     return p
 
 

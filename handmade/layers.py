@@ -2,121 +2,117 @@
 
 The contract of every layer, without exception:
 
-* ``H = forward(X, training)`` computes the layer and remembers what ``backward`` will need.
-* ``dX = backward(dH, need_dX)`` takes the gradient of the loss with respect to H, writes the gradients of the
+* ``H, cache = forward(X, training)`` computes the layer, and the values that ``backward`` will need.
+* ``dX = backward(dH, cache, need_dX)`` takes the gradient of the loss with respect to H, writes the gradients of the
   layer's parameters (dW beside W, replacing what was there), and returns the gradient with respect to X:
-  "already computed, re-use (propagate)!" (System 9). Nothing asks for it in the lowest layer: ``need_dX=False``.
-* ``H = predict(X)`` computes the same as ``forward(X, training=False)`` and remembers nothing, so any number of
-  threads may call it at once.
+  "already computed, re-use (propagate)!" (System 9). With ``need_dX=False`` it returns None: the lowest trainable
+  layer has no one to pass a gradient to.
+* ``predict(X)`` is ``forward(X)[0]``.
 
-Arrays are (N, features): one row per sample. What ``forward`` and ``backward`` return lives in the layer's memory
-until the next pass; inputs are checked once, at the network's door, not here. It lies there feature by feature
-(Fortran's order), so that ``A.T = W X.T`` is what BLAS computes: for batches of a hundred or so up to a quarter faster
-than ``X W.T`` into rows, and sums over a batch run along the memory.
+A pass keeps nothing in a layer, so any number of threads may run forward and predict at once. Arrays are
+(N, features), one row per sample; the network checks them once, layers do not.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Iterator
-from typing import ClassVar
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from ._numerics import matmul
 from ._validation import check_bool, check_count, check_dtype, up_to_one
 from .activations import ACTIVATIONS
 from .initializers import Initializer, find_initializer
 
 __all__ = ["Activation", "Dense", "Dropout", "Layer"]
 
-Array = np.ndarray
-
-
-NOTHING = None, None
-
-
-class Memory:
-    """What a pass leaves for the next one, and the arrays it works in, allocated once and used again.
-
-    A smaller batch uses the front of the same memory, so that the last, short batch of an epoch allocates nothing.
-    A copy of a layer starts with an empty memory.
-
-    Examples
-    --------
-    >>> memory, X = Memory(), np.zeros((4, 2))
-    >>> large = memory.array("A", X, width=3)
-    >>> small = memory.array("A", X[:2], width=3)
-    >>> large.shape, small.shape, small.base is large.base
-    ((4, 3), (2, 3), True)
-    """
-
-    def __init__(self) -> None:
-        self._arrays: dict[str, tuple[Array, Array]] = {}
-        self._whole: dict[str, Array] = {}
-
-    def array(self, name: str, like: Array, width: int | None = None, dtype=None) -> Array:
-        """An array with the rows of another and, unless given, its width and dtype; one name, one width and dtype."""
-        # From step to step the layer below gives the same array: to see that takes less than to compare shapes.
-        known, array = self._arrays.get(name, NOTHING)
-        if known is not like:
-            shape = like.shape if width is None else (len(like), width)
-            array = self._cut(name, shape, dtype or like.dtype)
-            self._arrays[name] = like, array
-        return array
-
-    def _cut(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-        _, array = self._arrays.get(name, NOTHING)
-        if array is not None and array.shape == shape and array.dtype == dtype:
-            return array
-        whole, size = self._whole.get(name), math.prod(shape)
-        if whole is None or whole.size < size or whole.dtype != dtype:
-            whole = self._whole[name] = np.empty(size, dtype)
-        return whole[:size].reshape(shape, order="F")
-
-    def __getattr__(self, name: str):
-        raise AttributeError(f"backward: expected a forward pass before it, found no {name} remembered; call forward")
-
-    def __reduce__(self):
-        return Memory, ()
+Array = npt.NDArray[Any]
 
 
 class Layer:
-    """What all layers have. A layer of your own defines `forward`, `backward`, `predict`, and names its parameters.
+    """A layer. One of your own defines `forward` and `backward`, and names its parameters.
 
     Attributes
     ----------
-    parameters : dict of str to str
+    parameters : mapping of str to str
         The name in a state_dict (PyTorch's) -> the attribute that holds the array. The gradient of ``W`` is ``dW``.
+        The first assignment to ``W`` creates both; a later one copies its numbers into the same array.
     state : tuple of str
         Names of arrays that belong to a state_dict but are not learnt by gradient.
     in_features : int or None
         The width of the input; None where any will do.
     neuron_count, weight_count : int
         How many perceptrons the layer holds, and how many edges lead into them (System 4).
+
+    Raises
+    ------
+    TypeError
+        By the definition of a class whose ``backward`` takes no cache.
+
+    Examples
+    --------
+    A layer that scales each feature:
+
+    >>> class Scale(hm.Layer):
+    ...     parameters = {"weight": "w"}
+    ...
+    ...     def __init__(self, features):
+    ...         self.in_features = features
+    ...         self.w = np.ones(features)
+    ...
+    ...     def forward(self, X, training=False):
+    ...         return X * self.w, X
+    ...
+    ...     def backward(self, dH, X, need_dX=True):
+    ...         self.dw[...] = (dH * X).sum(axis=0)
+    ...         return dH * self.w if need_dX else None
+    >>> hm.Network([hm.Dense(2, 3), Scale(3)]).parameter_count
+    12
     """
 
-    parameters: ClassVar[dict[str, str]] = {}
+    parameters: Mapping[str, str] = {}
     state: tuple[str, ...] = ()
     in_features: int | None = None
-    neuron_count = 0
-    weight_count = 0
-    adopted = False
+    neuron_count: int = 0
+    weight_count: int = 0
+    owned = False  # by a network, whose theta holds the parameters
 
-    def __init__(self) -> None:
-        self.memory = Memory()
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in cls.parameters.values():
+            for attribute in (name, "d" + name):
+                setattr(cls, attribute, _array_property(attribute))
+        if "forward" in vars(cls) and "rows_are_independent" not in vars(cls):
+            cls.rows_are_independent = Layer.rows_are_independent  # another forward, another answer: unknown
+        arguments = [name for name in inspect.signature(cls.backward).parameters if name != "self"]
+        if len(arguments) < 2 or arguments[1] == "need_dX":
+            raise TypeError(
+                f"{cls.__name__}.backward: expected backward(self, dH, cache, need_dX=True), got "
+                f"({', '.join(arguments)}); let forward(X, training) return (H, cache), and read the cache here"
+            )
 
-    def forward(self, X: Array, training: bool = False) -> Array:
+    def forward(self, X: Array, training: bool = False) -> tuple[Array, Any]:
+        """Return the output, shape (N, O), and the cache for `backward`."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
-    def backward(self, dH: Array, need_dX: bool = True) -> Array | None:
+    def backward(self, dH: Array, cache: Any, /, need_dX: bool = True) -> Array | None:
+        """Write the gradients of the parameters; return dX, or None where it is not needed."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
 
     def predict(self, X: Array) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} defines no predict")
+        """Return the output in evaluation mode, shape (N, O)."""
+        return self.forward(X)[0]
+
+    def rows_are_independent(self, training: bool) -> bool:
+        """Return whether each row of the output depends on the same row of the input alone; False if unknown."""
+        return False
 
     def width_after(self, in_features: int) -> int:
-        """The width that comes out where ``in_features`` go in.
+        """Return the width of the output for an input of width ``in_features``.
 
         Raises
         ------
@@ -128,42 +124,39 @@ class Layer:
         return in_features
 
     def leaves(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-        """The layers that hold no others, each with the prefix of its names in a state_dict."""
+        """Yield the layers that hold no others, each with the prefix of its names in a state_dict."""
         yield prefix, self
 
-    def set_parameter(self, name: str, value: Array, gradient: Array | None = None) -> None:
-        """Let the layer read its parameter from ``value``, and write the gradient to ``gradient``."""
-        self.memory = Memory()  # which may hold views of the parameter that was
-        self.__dict__[name] = value
-        self.__dict__["d" + name] = np.zeros_like(value) if gradient is None else gradient
+    def check_state(self, state: Mapping[str, Array], prefix: str) -> None:
+        """Raise where arrays for `state`, from a state_dict, hold impossible values."""
 
-    def __setattr__(self, name: str, value) -> None:
-        # W and dW are views into theta and gradient: assigning to one means new numbers in the old place, or the
-        # network would not know of them.
-        names = self.parameters.values()
-        if name not in names and name.removeprefix("d") not in names:
-            super().__setattr__(name, value)
-        elif name not in self.__dict__:
-            self.set_parameter(name, np.asarray(value))
-        elif np.shape(value) == self.__dict__[name].shape:
-            self.__dict__[name][...] = value
+    def bind(self, name: str, value: Array, gradient: Array) -> None:
+        """Let the parameter ``name`` and its gradient live in these arrays: views into theta and gradient."""
+        self.__dict__["_" + name] = value
+        self.__dict__["_d" + name] = gradient
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"owned": False}  # a copy belongs to no network
+
+
+def _array_property(name: str) -> property:
+    """Return a property that copies what is assigned into the array that is there, or creates the array."""
+    stored = "_" + name
+
+    def assign(layer: Layer, value: npt.ArrayLike) -> None:
+        if stored not in layer.__dict__:
+            value = np.array(value)
+            layer.bind(name, value, np.zeros_like(value))
+        elif np.shape(value) != (expected := layer.__dict__[stored].shape):
+            raise ValueError(f"{name} of {layer!r}: expected shape {expected}, got {np.shape(value)}")
         else:
-            expected = self.__dict__[name].shape
-            raise ValueError(f"{name} of {self!r}: expected shape {expected}, got {np.shape(value)}")
+            layer.__dict__[stored][...] = value
 
-    def __getstate__(self) -> dict:
-        gradients = {"d" + name for name in self.parameters.values()}
-        return {name: value for name, value in self.__dict__.items() if name not in gradients | {"adopted"}}
-
-    def __setstate__(self, attributes: dict) -> None:
-        self.__dict__.update(attributes)
-        self.memory = Memory()  # also of a shallow copy
-        for name in self.parameters.values():
-            self.set_parameter(name, self.__dict__[name])
+    return property(operator.attrgetter(stored), assign)
 
 
 class Dense(Layer):
-    """A fully connected layer of O perceptrons: A = X Wt + b (System 3; equation 1 of 1986), taken as At = W Xt + b.
+    """A fully connected layer of O perceptrons: A = X Wt + b (System 3; equation 1 of 1986).
 
     Parameters
     ----------
@@ -192,15 +185,22 @@ class Dense(Layer):
 
     Examples
     --------
-    >>> layer = Dense(2, 1)
+    >>> layer = hm.Dense(2, 1)
     >>> layer.W, layer.b = [[2.0, -1.0]], [0.5]
-    >>> layer.forward(np.array([[3.0, 1.0]]))
+    >>> A, cache = layer.forward(np.array([[3.0, 1.0]]))
+    >>> A
     array([[5.5]])
-    >>> layer.backward(np.array([[1.0]]))
+    >>> layer.backward(np.array([[1.0]]), cache)
     array([[ 2., -1.]])
     >>> layer.dW, layer.db
     (array([[3., 1.]]), array([1.]))
     """
+
+    parameters: Mapping[str, str] = {"weight": "W", "bias": "b"}
+    W: Array
+    dW: Array
+    b: Array
+    db: Array
 
     def __init__(
         self,
@@ -210,66 +210,50 @@ class Dense(Layer):
         *,
         weight_init: Initializer = "linear_default",
         bias_init: Initializer = "linear_default",
-        rng=None,
-        dtype=np.float64,
+        rng: Any = None,
+        dtype: npt.DTypeLike = np.float64,
     ) -> None:
-        super().__init__()
         I = self.in_features = check_count(in_features, "in_features")
         O = self.out_features = self.neuron_count = check_count(out_features, "out_features")
-        dtype = check_dtype(dtype)
         self.weight_count = O * I
-        rng = np.random.default_rng(rng)
-        self.parameters = {"weight": "W", "bias": "b"} if check_bool(bias, "bias") else {"weight": "W"}
-        for name, shape, initializer in ("W", (O, I), weight_init), ("b", (O,), bias_init):
-            if name in self.parameters.values():
-                value = np.asarray(find_initializer(initializer)(shape, I, O, rng), dtype)
-                if value.shape != shape:
-                    raise ValueError(f"initializer of {name}: expected an array of shape {shape}, got {value.shape}")
-                self.set_parameter(name, value)
+        self.bias = check_bool(bias, "bias")
+        dtype, rng = check_dtype(dtype), np.random.default_rng(rng)
+        self.W = _initial("W", (O, I), weight_init, I, O, rng, dtype)
+        if bias:
+            self.b = _initial("b", (O,), bias_init, I, O, rng, dtype)
+        else:
+            self.parameters = {"weight": "W"}
 
-    def forward(self, X: Array, training: bool = False) -> Array:
-        memory = self.memory
-        if getattr(memory, "X", None) is not X:
-            self._bind(X)
-        At = self.W.dot(memory.Xt, memory.At)
-        if "bias" in self.parameters:
-            At += memory.b
-        return memory.A
+    def forward(self, X: Array, training: bool = False) -> tuple[Array, Array]:
+        A = matmul(X, self.W.T) + self.b if self.bias else matmul(X, self.W.T)
+        return A, X
 
-    def backward(self, dA: Array, need_dX: bool = True) -> Array | None:
-        memory, dAt = self.memory, dA.T
-        dAt.dot(memory.X, self.dW)
-        if "bias" in self.parameters:  # "a unit that is always 1" (1986): db is to 1 what dW is to X
-            dAt.dot(memory.ones, self.db)
-        if not need_dX:
-            return None
-        dX = memory.array("dX", memory.X)
-        self.W.T.dot(dAt, dX.T)
-        return dX
+    def backward(self, dA: Array, X: Array, need_dX: bool = True) -> Array | None:
+        np.dot(dA.T, X, out=self.dW)
+        if self.bias:
+            np.add.reduce(dA, axis=0, out=self.db)
+        return matmul(dA, self.W) if need_dX else None
 
-    def predict(self, X: Array) -> Array:
-        A = self.W.dot(X.T)
-        if "bias" in self.parameters:
-            A += self.b[:, np.newaxis]
-        return A.T
-
-    def _bind(self, X: Array) -> None:
-        """Make what a pass over X works in: it lasts from step to step, as the layer below gives the same X again."""
-        memory = self.memory
-        memory.A = memory.array("A", X, self.neuron_count)
-        memory.At, memory.Xt = memory.A.T, X.T
-        if "bias" in self.parameters:
-            memory.b, memory.ones = self.b[:, np.newaxis], memory.array("ones", X, 1).ravel()
-            memory.ones.fill(1)
-        memory.X = X
+    def rows_are_independent(self, training: bool) -> bool:
+        return True
 
     def width_after(self, in_features: int) -> int:
         super().width_after(in_features)
-        return self.neuron_count
+        return self.out_features
 
     def __repr__(self) -> str:
-        bias = "" if "bias" in self.parameters else ", bias=False"
-        return f"Dense({self.in_features}, {self.neuron_count}{bias})"
+        bias = "" if self.bias else ", bias=False"
+        return f"Dense({self.in_features}, {self.out_features}{bias})"
+
+
+def _initial(
+    name: str, shape: tuple[int, ...], initializer: Initializer, I: int, O: int, rng: np.random.Generator, dtype: Any
+) -> Array:
+    """Return the first values of a parameter; raise where an initializer of the user's own has another shape."""
+    value = np.asarray(find_initializer(initializer)(shape, I, O, rng), dtype)
+    if value.shape != shape:
+        raise ValueError(f"initializer of {name}: expected an array of shape {shape}, got {value.shape}")
+    return value
 
 
 class Activation(Layer):
@@ -278,32 +262,38 @@ class Activation(Layer):
     Parameters
     ----------
     function : str or (callable, callable)
-        A name of `handmade.activations`, or a pair ``f(A, out=None)``, ``f_backward(dH, A, out=None)`` of your own;
-        a backward whose second parameter is named ``H`` is given the activation instead of the pre-activation.
-        Arrays and ``out`` are in Fortran's order.
+        A name of `handmade.activations`, or a pair ``f(A)``, ``f_backward(dH, A)`` of your own; a backward whose
+        second parameter is named ``H`` is given the activation instead of the pre-activation.
     **options
         Go to both functions, e.g. ``negative_slope=0.2``.
+
+    Attributes
+    ----------
+    is_elementwise : bool
+        Whether each number of the output depends on the same number of the input alone, as it is not for softmax.
 
     Raises
     ------
     ValueError
         If no activation has this name, or an option's value is refused.
     TypeError
-        If the functions do not take the options.
+        If the functions do not take the options, or give no array of their input's shape.
 
     Examples
     --------
-    >>> layer = Activation("leaky_relu", negative_slope=0.5)
+    >>> layer = hm.Activation("leaky_relu", negative_slope=0.5)
     >>> layer
     Activation('leaky_relu', negative_slope=0.5)
-    >>> layer.forward(np.array([[-1.0, 1.0]]))
+    >>> H, cache = layer.forward(np.array([[-1.0, 1.0]]))
+    >>> H
     array([[-0.5,  1. ]])
-    >>> layer.backward(np.array([[1.0, 1.0]]))
+    >>> layer.backward(np.array([[1.0, 1.0]]), cache)
     array([[0.5, 1. ]])
     """
 
-    def __init__(self, function="relu", **options) -> None:
-        super().__init__()
+    def __init__(
+        self, function: str | tuple[Callable[..., Array], Callable[..., Array]] = "relu", **options: Any
+    ) -> None:
         self.function = function
         self.options = options
         if isinstance(function, str):
@@ -314,37 +304,34 @@ class Activation(Layer):
             raise TypeError(f"activation: expected a name or a pair (f, f_backward) of functions, got {function!r}")
         self.f, self.f_backward = function
         self.keeps_H = list(inspect.signature(self.f_backward).parameters)[1:2] == ["H"]
-        self._rehearse()
+        self._dry_run()
 
-    def _rehearse(self) -> None:
-        """An unknown option or another contract is an error here, not in the middle of training."""
+    def _dry_run(self) -> None:
+        """Raise where an option is unknown or a result has another shape; see which numbers depend on which."""
         A = np.linspace(0.5, 1, 6).reshape(2, 3)
-        H = self._try("f", self.f, A)
-        self._try("f_backward", self.f_backward, A, H if self.keeps_H else A)
+        H = self._call("f", self.f, A)
+        self._call("f_backward", self.f_backward, A, H if self.keeps_H else A)
+        moved = A.copy()
+        moved[0, 0] += 0.25
+        same = self.forward(moved)[0] == self.forward(A)[0]
+        self._rows_are_independent = bool(same[1].all())
+        self.is_elementwise = self._rows_are_independent and bool(same[0, 1:].all())
 
-    def _try(self, name: str, function, *arrays: Array) -> Array:
-        out = np.empty_like(arrays[0], order="F")
-        alone, result = function(*arrays, **self.options), function(*arrays, out=out, **self.options)
-        if not isinstance(result, np.ndarray) or result.shape != out.shape:
-            raise TypeError(f"activation: expected {name} to give an array of its input's shape, got {result!r}")
-        if not np.array_equal(result, alone):
-            raise ValueError(
-                f"activation: expected {name} to give with out, in Fortran's order, what it gives without, {alone}, "
-                f"got {result}"
-            )
+    def _call(self, name: str, function: Callable[..., Array], *arrays: Array) -> Array:
+        result = function(*arrays, **self.options)
+        if not isinstance(result, np.ndarray) or result.shape != arrays[0].shape:
+            raise TypeError(f"activation: expected {name} to return an array of its input's shape, got {result!r}")
         return result
 
-    def forward(self, A: Array, training: bool = False) -> Array:
-        H = self.f(A, out=self.memory.array("H", A), **self.options)
-        self.memory.kept = H if self.keeps_H else A
-        return H
+    def forward(self, A: Array, training: bool = False) -> tuple[Array, Array]:
+        H = self.f(A, **self.options)
+        return H, H if self.keeps_H else A
 
-    def backward(self, dH: Array, need_dX: bool = True) -> Array:
-        dA = self.memory.array("dA", dH)
-        return self.f_backward(dH, self.memory.kept, out=dA, **self.options)
+    def backward(self, dH: Array, cache: Array, need_dX: bool = True) -> Array | None:
+        return self.f_backward(dH, cache, **self.options)
 
-    def predict(self, A: Array) -> Array:
-        return self.f(A, **self.options)
+    def rows_are_independent(self, training: bool) -> bool:
+        return self._rows_are_independent
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
@@ -353,9 +340,9 @@ class Activation(Layer):
 
 
 class Dropout(Layer):
-    """In training, each value is zero with probability p, and the others grow by 1 / (1 - p); otherwise nothing.
+    """A layer that in training sets each value to zero with probability p, and scales the others by 1 / (1 - p).
 
-    Srivastava et al. 2014, scaled at training time as PyTorch does ("inverted"), so that prediction needs no care.
+    Srivastava et al. 2014, scaled at training time as PyTorch does ("inverted"), so that prediction changes nothing.
 
     Parameters
     ----------
@@ -371,43 +358,34 @@ class Dropout(Layer):
 
     Examples
     --------
-    >>> layer = Dropout(0.5, rng=0)
-    >>> layer.forward(np.ones((1, 4)), training=True)
+    >>> layer = hm.Dropout(0.5, rng=0)
+    >>> layer.forward(np.ones((1, 4)), training=True)[0]
     array([[2., 2., 2., 0.]])
-    >>> layer.forward(np.ones((1, 4)))
+    >>> layer.predict(np.ones((1, 4)))
     array([[1., 1., 1., 1.]])
     """
 
-    def __init__(self, p: float = 0.5, *, rng=None) -> None:
-        super().__init__()
+    def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
         self.p = up_to_one(p, "p")
         self.rng = np.random.default_rng(rng)
 
-    def forward(self, X: Array, training: bool = False) -> Array:
-        self.memory.mask = self._mask(X) if training else None
-        return self._apply("H", X)
+    def forward(self, X: Array, training: bool = False) -> tuple[Array, Array | None]:
+        if not training:
+            return X, None
+        # Drawn in float32 whatever the network computes in: one seed, one mask, in every dtype.
+        kept = np.empty_like(X, dtype=bool)
+        np.greater_equal(self.rng.random(X.shape, dtype=np.float32), self.p, out=kept)
+        return self._apply(X, kept), kept
 
-    def _mask(self, X: Array) -> Array:
-        # Drawn in float32 and sample by sample, whatever the network computes in: one seed, one mask, in every dtype.
-        single = np.dtype(np.float32)
-        drawn = self.memory.array("drawn", X, dtype=single).T.reshape(X.shape)
-        self.rng.random(dtype=single, out=drawn)
-        return np.greater_equal(drawn, self.p, out=self.memory.array("mask", X, dtype=single))
+    def backward(self, dH: Array, kept: Array | None, need_dX: bool = True) -> Array | None:
+        return dH if kept is None else self._apply(dH, kept)
 
-    def _apply(self, name: str, V: Array) -> Array:
-        """The same linear map forward and backward: zero or 1 / (1 - p) times each value."""
-        if self.memory.mask is None:
-            return V
-        result = np.multiply(V, self.memory.mask, out=self.memory.array(name, V))
-        if self.p < 1:
-            result /= 1 - self.p
-        return result
+    def _apply(self, V: Array, kept: Array) -> Array:
+        """Return zero or 1 / (1 - p) times each value: the same linear map forward and backward."""
+        return V * kept if self.p in (0, 1) else V * kept / (1 - self.p)
 
-    def backward(self, dH: Array, need_dX: bool = True) -> Array:
-        return self._apply("dX", dH)
-
-    def predict(self, X: Array) -> Array:
-        return X
+    def rows_are_independent(self, training: bool) -> bool:
+        return not training
 
     def __repr__(self) -> str:
         return f"Dropout({self.p:g})"

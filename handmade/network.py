@@ -1,111 +1,56 @@
-"""5. The network: layers one after the other, and backpropagation, which is the same walk the other way.
+"""5. The network: a chain of layers that owns its parameters, and backpropagation through it.
 
-The page of the lecture is `Sequential.forward`, `Sequential.backward` and `Network.loss_and_gradient`. Everything
-else here keeps the books: one vector theta of all parameters, one of their gradient, and who owns which slice.
+The page of the lecture is `Sequential.forward` and `Sequential.backward` in `handmade.composites`, and
+`Network.loss_and_gradient` here. The rest is bookkeeping: one vector theta of all parameters, one of their gradient,
+and the layers' views into both.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
+from ._threads import OneWriter, Versioned
 from ._validation import check_count, check_dtype, check_finite
+from .composites import Sequential, SequentialCache
 from .initializers import Initializer
 from .layers import Activation, Dense, Dropout, Layer
-from .losses import Loss, loss_and_backward
+from .losses import Loss, LossFunctions, find_loss, loss_and_backward
 from .normalization import BatchNorm, LayerNorm
 
-__all__ = ["MLP", "Sequential", "Network"]
+__all__ = ["MLP", "Network"]
 
-Array = np.ndarray
-
-
-class Sequential(Layer):
-    """Layers, each fed by the one before: a layer itself, so chains may hold chains.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-        From the input to the output.
-
-    Raises
-    ------
-    TypeError
-        If one of them is no layer.
-    ValueError
-        If there are none, or two neighbours do not fit.
-    """
-
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        super().__init__()
-        name = type(self).__name__
-        self.layers = tuple(layers) if np.iterable(layers) else (layers,)
-        for layer in self.layers:
-            if not isinstance(layer, Layer) or not np.iterable(layers):
-                raise TypeError(f"{name}: expected layers, got {layer!r}; give them in a list")
-        if not self.layers:
-            raise ValueError(f"{name}: expected at least one layer, got none")
-        learning = [i for i, layer in enumerate(self.layers) if any(leaf.parameters for _, leaf in layer.leaves())]
-        self.lowest = learning[0] if learning else len(self.layers)
-        self.in_features = _in_features(self.layers)
-        if self.in_features:
-            Sequential.width_after(self, self.in_features)
-
-    # ---- the page --------------------------------------------------------------------------------------------------
-
-    def forward(self, X: Array, training: bool = False) -> Array:
-        H = X
-        for layer in self.layers:
-            H = layer.forward(H, training)
-        return H
-
-    def backward(self, dH: Array, need_dX: bool = True) -> Array | None:
-        layers = self.layers if need_dX else self.layers[self.lowest :]  # below the lowest, nothing is learnt
-        for layer in reversed(layers):
-            dH = layer.backward(dH, need_dX or layer is not layers[0])
-        return dH if need_dX else None
-
-    def predict(self, X: Array) -> Array:
-        H = X
-        for layer in self.layers:
-            H = layer.predict(H)
-        return H
-
-    # ---- its size --------------------------------------------------------------------------------------------------
-
-    def width_after(self, in_features: int) -> int:
-        for layer in self.layers:
-            in_features = layer.width_after(in_features)
-        return in_features
-
-    def leaves(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-        for i, layer in enumerate(self.layers):
-            yield from layer.leaves(f"{prefix}{i}.")
-
-    @property
-    def neuron_count(self) -> int:
-        """The perceptrons: 4 + 2 = 6 for the lecture's 3-4-2 (System 4)."""
-        return sum(layer.neuron_count for layer in self.layers)
-
-    @property
-    def weight_count(self) -> int:
-        """The edges between neurons: 3 x 4 + 4 x 2 = 20 for the lecture's 3-4-2 (System 4)."""
-        return sum(layer.weight_count for layer in self.layers)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
+Array = npt.NDArray[Any]
+BLOCK = 2**18  # numbers in the widest layer's output that a prediction computes at a time: they fit into the cache
 
 
-def _in_features(layers: Sequence[Layer]) -> int | None:
-    """The width that the first layer with a width of its own takes, if what lies below it keeps the width."""
-    for layer in layers:
-        if layer.in_features:
-            return layer.in_features
-        if layer.width_after(1) != 1:
-            return None
-    return None
+def _like(own: Array, values: npt.ArrayLike, name: str) -> Array:
+    """Return ``values`` in the dtype of ``own``; raise unless they are finite numbers in its shape."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
+    if array.shape != own.shape:
+        raise ValueError(f"{name}: expected shape {own.shape}, got {array.shape}")
+    with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
+        check_finite(converted := array.astype(own.dtype if own.dtype.kind == "f" else array.dtype), name)
+    return converted.astype(own.dtype)
+
+
+def _vector_property(name: str) -> Any:
+    """Return a property that copies the numbers assigned into the vector that is there."""
+    stored = "_" + name
+
+    def assign(network: Network, values: npt.ArrayLike) -> None:
+        own = getattr(network, stored)
+        if values is not own:  # as it is after theta -= ...
+            own[...] = _like(own, values, name)
+
+    return property(operator.attrgetter(stored), assign)
 
 
 class Network(Sequential):
@@ -114,6 +59,9 @@ class Network(Sequential):
     Both are one contiguous vector in the order of PyTorch's ``parameters()``: W0, b0, W1, b1, ... Each layer's W and
     b are views into theta, its dW and db views into gradient, so ``theta -= lr * gradient`` is the lecture's update
     (System 11) of the whole network.
+
+    Any number of threads may run `forward` and `predict` at once, also while one loads a state_dict: each prediction
+    is of one set of weights. A backward pass writes the gradient, so a second one at the same time is refused.
 
     Parameters
     ----------
@@ -125,9 +73,11 @@ class Network(Sequential):
     Attributes
     ----------
     theta, gradient : ndarray, shape (P,)
-        Parameters, and the gradient that the last backward pass left.
+        Parameters, and the gradient by the last backward pass. Assigning to one copies numbers into it.
     layers : tuple of Layer
         The layers.
+    dtype : dtype
+        That of all arrays.
 
     Raises
     ------
@@ -140,7 +90,7 @@ class Network(Sequential):
     --------
     The second smallest perceptron of System 7, one step of gradient descent:
 
-    >>> network = Network([Dense(2, 1, bias=False)])
+    >>> network = hm.Network([hm.Dense(2, 1, bias=False)])
     >>> network.theta[:] = [0.5, -1.0]
     >>> x, y = np.array([[1.0, 2.0]]), np.array([[0.5]])
     >>> loss, gradient = network.loss_and_gradient(x, y, loss="half_squared_error")
@@ -151,16 +101,27 @@ class Network(Sequential):
     array([[-0.5]])
     """
 
-    def __init__(self, layers: Sequence[Layer], *, dtype=None) -> None:
-        super().__init__(layers)
-        self._adopt(dtype)
+    dtype: np.dtype[Any]
+    theta: Array = _vector_property("theta")
+    gradient: Array = _vector_property("gradient")
 
-    # ---- the page --------------------------------------------------------------------------------------------------
+    def __init__(self, layers: Sequence[Layer], *, dtype: npt.DTypeLike | None = None) -> None:
+        super().__init__(layers)
+        _check_not_owned(self)
+        self._bind(dtype)
+
+    # ---- passes ----------------------------------------------------------------------------------------------------
 
     def loss_and_gradient(
-        self, X, y, loss: Loss = "cross_entropy", *, sample_weight=None, training: bool = True
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        loss: Loss = "cross_entropy",
+        *,
+        sample_weight: npt.ArrayLike | None = None,
+        training: bool = True,
     ) -> tuple[float, Array]:
-        """Forward, loss, backward: the loss of a batch and its gradient with respect to theta (System 11).
+        """Return the loss of a batch and its gradient with respect to theta: forward, loss, backward (System 11).
 
         Parameters
         ----------
@@ -188,28 +149,38 @@ class Network(Sequential):
             If a shape or value is wrong, or an input, target or weight is not finite.
         TypeError
             If a dtype is wrong.
+        RuntimeError
+            If another thread is in a backward pass of this network.
         """
         X, y = self.check_input(X), check_finite_targets(y)
-        statistics = [(layer, name, getattr(layer, name).copy()) for layer in self._stateful for name in layer.state]
+        before = [array.copy() for array in self._statistics]
         try:
             return self.backpropagate(X, y, loss, sample_weight, training)
         except Exception:
-            for layer, name, before in statistics:  # a forward pass in training has moved them
-                getattr(layer, name)[...] = before
+            for array, values in zip(self._statistics, before, strict=True):  # moved by the forward pass
+                array[...] = values
             raise
 
-    def backpropagate(self, X: Array, y: Array, loss: Loss, sample_weight=None, training: bool = True):
-        """`loss_and_gradient` for arrays that are known to be sound: training checks its data once, not every step.
+    def backpropagate(
+        self,
+        X: Array,
+        y: Array,
+        loss: Loss = "cross_entropy",
+        sample_weight: npt.ArrayLike | None = None,
+        training: bool = True,
+    ) -> tuple[float, Array]:
+        """Do `loss_and_gradient` for arrays known to be sound: training checks its data once, not at every step.
 
         Parameters and returns as there; X is in the network's dtype.
         """
-        H = self.memory.H = super().forward(X, training)
-        value, dH = loss_and_backward(loss, H, y, sample_weight)
-        super().backward(dH, need_dX=False)
+        _, cache = super().forward(X, training)
+        value, dH, cache = self.loss_of(cache, y, loss, sample_weight)
+        with self._gradient_writer:
+            super().backward(dH, cache, need_dX=False)
         return float(value), self.gradient
 
-    def forward(self, X, training: bool = False) -> Array:
-        """The output of the network; the layers remember what `backward` needs.
+    def forward(self, X: npt.ArrayLike, training: bool = False) -> tuple[Array, SequentialCache]:
+        """Return the output of the network, and the cache for `backward`.
 
         Parameters
         ----------
@@ -220,20 +191,23 @@ class Network(Sequential):
 
         Returns
         -------
-        ndarray, shape (N, O)
-            Outputs: logits, where the network ends with a Dense layer. X may not be changed before `backward`, which
-            reads it.
+        H : ndarray, shape (N, O)
+            Outputs: logits, where the network ends with a Dense layer.
+        cache : SequentialCache
+            What goes into each layer (``cache.values``), and each layer's own cache. Its arrays, which may be X and H
+            themselves, are not to be changed before `backward` has read them.
         """
-        self.memory.H = super().forward(self.check_input(X), training)
-        return self.memory.H.copy()
+        return super().forward(self.check_input(X), training)
 
-    def backward(self, dH, need_dX: bool = True) -> Array | None:
-        """Write into ``gradient`` what the last `forward` and the upstream gradient dH make of it.
+    def backward(self, dH: npt.ArrayLike, cache: SequentialCache, need_dX: bool = True) -> Array | None:
+        """Write into ``gradient`` the gradient for an upstream gradient dH and the cache of a forward pass.
 
         Parameters
         ----------
         dH : array_like, shape (N, O)
             The gradient of a scalar with respect to the output.
+        cache : SequentialCache
+            From `forward`.
         need_dX : bool
             Whether to go on down to the input.
 
@@ -244,54 +218,108 @@ class Network(Sequential):
 
         Raises
         ------
+        TypeError
+            If ``cache`` is not of a forward pass.
         ValueError
-            If dH has not the shape of the last output, or is not finite.
-        AttributeError
-            If there was no forward pass.
+            If dH has not the shape of the output, or is not finite.
+        RuntimeError
+            If another thread is in a backward pass of this network.
         """
-        dH, expected = np.asarray(dH, self.dtype), self.memory.H.shape
+        if not isinstance(cache, SequentialCache):
+            raise TypeError(f"cache: expected the second result of forward, got {type(cache).__name__}")
+        dH, expected = np.asarray(dH, self.dtype), cache.values[-1].shape
         if dH.shape != expected:
-            raise ValueError(f"dH: expected the shape of the last output {expected}, got {dH.shape}")
+            raise ValueError(f"dH: expected the shape of the output {expected}, got {dH.shape}")
         check_finite(dH, "dH")
-        dX = super().backward(dH, need_dX)
-        return None if dX is None else dX.copy()
+        with self._gradient_writer:
+            return super().backward(dH, cache, need_dX)
 
-    def predict(self, X, *, batch_size: int = 1024) -> Array:
-        """The output of the network, nothing remembered: safe in several threads at once.
+    def predict(self, X: npt.ArrayLike, *, batch_size: int | None = None) -> Array:
+        """Return the output of the network in evaluation mode.
 
         Parameters
         ----------
         X : array_like, shape (N, I)
             Inputs; a numpy.memmap is read a block at a time.
-        batch_size : int
-            How many rows at a time, which bounds the memory in use.
+        batch_size : int, optional
+            How many rows at a time, which bounds the memory in use; as many as fit into the processor's cache, unless
+            given.
 
         Returns
         -------
         ndarray, shape (N, O)
-            A new array, of a Dense layer in Fortran's order. For classes: ``network.predict(X).argmax(axis=1)``.
+            A new array. For classes: ``network.predict(X).argmax(axis=1)``.
 
         Raises
         ------
         ValueError, TypeError
             As in `loss_and_gradient`.
         """
-        check_count(batch_size, "batch_size")
+        return self.predict_until(X, len(self.layers), batch_size)
+
+    def predict_until(self, X: npt.ArrayLike, layers: int, batch_size: int | None = None) -> Array:
+        """Return the output of the first ``layers`` layers, see `predict`."""
         X = np.asarray(X)
-        if X.ndim == 2 and len(X) > batch_size:
-            starts = range(0, len(X), batch_size)
-            return np.concatenate([self._predict(X[start : start + batch_size], start) for start in starts])
-        return self._predict(X)
+        size = self._rows_at_a_time() if batch_size is None else check_count(batch_size, "batch_size")
+        if X.ndim != 2 or len(X) <= size:
+            return self._weights.read(self._predict_block, X, layers, 0)
+        return self._weights.read(self._predict_blocks, X, layers, size)
 
-    def _predict(self, X: Array, first_row: int = 0) -> Array:
-        X = self.check_input(X, first_row)
-        H = super().predict(X)
-        return H.copy() if H is X else H  # dropout alone passes its input through
+    def _predict_blocks(self, X: Array, layers: int, size: int) -> Array:
+        starts = range(0, len(X), size)
+        return np.concatenate([self._predict_block(X[start : start + size], layers, start) for start in starts])
 
-    # ---- the door --------------------------------------------------------------------------------------------------
+    def _predict_block(self, X: Array, layers: int, first_row: int) -> Array:
+        H = X = self.check_input(X, first_row)
+        for layer in self.layers[:layers]:
+            H = layer.predict(H)
+        return H.copy() if H is X else H  # dropout alone passes its input on
 
-    def check_input(self, X, first_row: int = 0) -> Array:
-        """X in the network's dtype and of its width, or an error that says what came, and in which row."""
+    def _rows_at_a_time(self) -> int:
+        widest = max(self.in_features or 1, *(leaf.neuron_count for _, leaf in self.leaves()))
+        return max(256, BLOCK // widest)
+
+    # ---- the loss --------------------------------------------------------------------------------------------------
+
+    def loss_of(
+        self, cache: SequentialCache, y: npt.ArrayLike, loss: Loss, sample_weight: npt.ArrayLike | None = None
+    ) -> tuple[Any, Array, SequentialCache]:
+        """Return the loss of a forward pass, its gradient, and the part of the pass to send that down through."""
+        functions, depth = self.head(loss)
+        if depth < len(self.layers):
+            cache = SequentialCache(cache.values[: depth + 1], cache.layers[:depth])
+        return *loss_and_backward(functions, cache.values[-1], y, sample_weight), cache
+
+    def head(self, loss: Loss) -> tuple[LossFunctions, int]:
+        """Return the functions of a loss, and how many layers lie below it.
+
+        All of them, unless the loss takes over the last activation because together they lose no digits: a sigmoid
+        under `binary_cross_entropy` is computed from the logit.
+        """
+        functions, last = find_loss(loss), self.layers[-1]
+        if functions.on_activation and getattr(last, "function", None) == functions.activation:
+            return functions.on_activation, len(self.layers) - 1
+        return functions, len(self.layers)
+
+    # ---- checks of the input ---------------------------------------------------------------------------------------
+
+    def check_input(self, X: npt.ArrayLike, first_row: int = 0) -> Array:
+        """Return X in the network's dtype, or raise, naming the row that is wrong.
+
+        Parameters
+        ----------
+        X : array_like, shape (N, I)
+            Inputs.
+        first_row : int
+            Where X starts in the array that the caller knows.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit, or a number is not finite.
+        TypeError
+            If X does not hold numbers.
+        """
         X = np.asarray(X)
         if X.ndim != 2 or X.shape[1] != self.in_features or len(X) == 0:
             self._check_shape(X)
@@ -316,38 +344,39 @@ class Network(Sequential):
     # ---- theta -----------------------------------------------------------------------------------------------------
 
     def _parameters(self) -> Iterator[tuple[str, Layer, str]]:
-        """The name in a state_dict, the layer, the attribute: in the order of theta."""
+        """Yield the name in a state_dict, the layer, the attribute: in the order of theta."""
         for prefix, layer in self.leaves():
             for name, attribute in layer.parameters.items():
                 yield prefix + name, layer, attribute
 
-    def _adopt(self, dtype=None) -> None:
-        """Move every parameter into theta, and leave the layers views of it."""
-        leaves = [leaf for _, leaf in self.leaves()]
-        if len({id(leaf) for leaf in leaves}) < len(leaves):
-            raise ValueError(f"{type(self).__name__}: the same layer appears twice; build one for each place")
-        for leaf in leaves:
-            if leaf.adopted:
-                raise ValueError(f"{leaf!r} already belongs to a network; build another, or pass copy.deepcopy(it)")
-        parameters = list(self._parameters())
+    def _bind(self, dtype: npt.DTypeLike | None = None) -> None:
+        """Move every parameter into theta, and leave the layers views into it."""
+        parameters, leaves = list(self._parameters()), [leaf for _, leaf in self.leaves()]
         values = [getattr(layer, attribute) for _, layer, attribute in parameters]
         dtype = values[0].dtype if dtype is None and values else dtype or np.float64
         # Complex numbers are for the complex step of a gradient check, see `astype`.
-        dtype = self.dtype = np.dtype(dtype) if dtype == np.complex128 else check_dtype(dtype)
-        theta = np.concatenate([value.reshape(-1) for value in values] or [[]]).astype(dtype)
-        self.__dict__.update(theta=theta, gradient=np.zeros_like(theta))
-        blocks = self._cut(self.theta), self._cut(self.gradient)
-        for (_, layer, attribute), value, gradient in zip(parameters, *blocks, strict=True):
-            layer.set_parameter(attribute, value, gradient)
-        self._stateful = [leaf for leaf in leaves if leaf.state]
+        self.dtype = np.dtype(dtype) if dtype == np.complex128 else check_dtype(dtype)
+        self._theta = np.concatenate([value.reshape(-1) for value in values] or [[]]).astype(self.dtype)
+        self._gradient = np.zeros_like(self._theta)
+        for (_, layer, attribute), value, gradient in zip(
+            parameters, self._cut(self._theta), self._cut(self._gradient), strict=True
+        ):
+            layer.bind(attribute, value, gradient)
         for leaf in leaves:
-            leaf.adopted = True
+            leaf.owned = True
             for name in leaf.state:
                 array = getattr(leaf, name)
-                setattr(leaf, name, array.astype(dtype if array.dtype.kind in "fc" else array.dtype))
+                setattr(leaf, name, array.astype(self.dtype if array.dtype.kind in "fc" else array.dtype))
+        # The arrays that a forward pass in training changes.
+        self._statistics = [getattr(leaf, name) for leaf in leaves for name in leaf.state]
+        self._weights = Versioned()
+        self._gradient_writer = OneWriter(
+            "gradient: expected one backward pass at a time, got a second one in another thread; give each thread a "
+            "network of its own, copy.deepcopy(network)"
+        )
 
     def _cut(self, vector: Array) -> list[Array]:
-        """One view of the vector per parameter, in its shape."""
+        """Return one view of the vector per parameter, in its shape."""
         views, start = [], 0
         for _, layer, attribute in self._parameters():
             parameter = getattr(layer, attribute)
@@ -355,8 +384,8 @@ class Network(Sequential):
             start += parameter.size
         return views
 
-    def blocks(self, vector: Array) -> dict[str, Array]:
-        """A vector as long as theta, cut into the network's parameters.
+    def blocks(self, vector: npt.ArrayLike) -> dict[str, Array]:
+        """Return a vector as long as theta, cut into the network's parameters.
 
         Parameters
         ----------
@@ -375,13 +404,13 @@ class Network(Sequential):
 
         Examples
         --------
-        >>> network = Network([Dense(1, 1)])
+        >>> network = hm.Network([hm.Dense(1, 1)])
         >>> network.blocks(np.array([7.0, 8.0]))
         {'0.weight': array([[7.]]), '0.bias': array([8.])}
         """
-        if np.shape(vector) != self.theta.shape:
-            raise ValueError(f"vector: expected shape {self.theta.shape}, got {np.shape(vector)}")
         vector = np.asarray(vector)
+        if vector.shape != self.theta.shape:
+            raise ValueError(f"vector: expected shape {self.theta.shape}, got {vector.shape}")
         return dict(zip((name for name, _, _ in self._parameters()), self._cut(vector), strict=True))
 
     @property
@@ -389,43 +418,34 @@ class Network(Sequential):
         """All that is learnt, biases too: 26 for the lecture's 3-4-2 (System 4)."""
         return self.theta.size
 
-    def astype(self, dtype) -> Network:
-        """A copy of the network in float32, float64, or (for the complex step of a gradient check) complex128.
+    def astype(self, dtype: npt.DTypeLike) -> Network:
+        """Return a copy of the network in float32, float64, or (for the complex step of a check) complex128.
 
         Examples
         --------
-        >>> Network([Dense(2, 1)]).astype(np.float32).theta.dtype
+        >>> hm.Network([hm.Dense(2, 1)]).astype(np.float32).theta.dtype
         dtype('float32')
         """
         clone = copy.deepcopy(self)
-        for _, layer in clone.leaves():
-            layer.adopted = False
-        clone._adopt(dtype)
+        clone._bind(dtype)
         return clone
-
-    def __setattr__(self, name: str, value) -> None:
-        # The layers hold views of these two vectors: assigning means new numbers in the old place.
-        if name in ("theta", "gradient") and name in self.__dict__:
-            if value is not (old := self.__dict__[name]):
-                self.__dict__[name][...] = _like(old, np.asarray(value), name)
-        else:
-            super().__setattr__(name, value)
 
     def __copy__(self) -> Network:
         return copy.deepcopy(self)  # two networks cannot share their layers
 
-    def __getstate__(self) -> dict:
-        # The layers carry the values; theta, whose views they are, is built anew around the copies.
-        return {name: value for name, value in super().__getstate__().items() if name not in ("theta", "gradient")}
+    def __getstate__(self) -> dict[str, Any]:
+        # The layers carry the values; a copied view would be a view of nothing, and locks cannot be copied.
+        left_out = ("_theta", "_gradient", "_weights", "_gradient_writer", "_statistics")
+        return {name: value for name, value in super().__getstate__().items() if name not in left_out}
 
-    def __setstate__(self, attributes: dict) -> None:
-        super().__setstate__(attributes)
-        self._adopt(self.dtype)
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+        self._bind(self.dtype)
 
     # ---- state_dict ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of all parameters and statistics, named and laid out as in the equivalent torch.nn.Sequential.
+        """Return copies of all parameters and statistics, named and laid out as in the equivalent torch.nn.Sequential.
 
         Returns
         -------
@@ -434,7 +454,7 @@ class Network(Sequential):
 
         Examples
         --------
-        >>> list(MLP([3, 4, 2]).state_dict())
+        >>> list(hm.MLP([3, 4, 2]).state_dict())
         ['0.weight', '0.bias', '2.weight', '2.bias']
         """
         return {name: array.copy() for name, array in self._state()}
@@ -446,8 +466,8 @@ class Network(Sequential):
             for name in layer.state:
                 yield prefix + name, getattr(layer, name)
 
-    def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Take over the numbers of a state_dict: all of them, or, on any error, none.
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Copy the numbers of a state_dict into the network: all of them, or, on any error, none.
 
         Parameters
         ----------
@@ -457,13 +477,13 @@ class Network(Sequential):
         Raises
         ------
         ValueError
-            If an entry is missing, surplus, misshapen or not finite.
+            If an entry is missing, surplus, misshapen or not finite, or a statistic is impossible.
         TypeError
             If an entry holds something other than numbers.
 
         Examples
         --------
-        >>> one, other = MLP([3, 4, 2], rng=1), MLP([3, 4, 2], rng=2)
+        >>> one, other = hm.MLP([3, 4, 2], rng=1), hm.MLP([3, 4, 2], rng=2)
         >>> other.load_state_dict(one.state_dict())
         >>> bool((one.theta == other.theta).all())
         True
@@ -471,21 +491,26 @@ class Network(Sequential):
         own = dict(self._state())
         if not isinstance(state, Mapping):
             raise TypeError(f"state_dict: expected a mapping of names to arrays, got {type(state).__name__}")
-        if own.keys() != state.keys():
-            missing, surplus = [k for k in own if k not in state], [k for k in state if k not in own]
+        # Files of PyTorch before 0.4.1 have no num_batches_tracked; torch takes them too.
+        missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+        surplus = [key for key in state if key not in own]
+        if missing or surplus:
             raise ValueError(f"state_dict: expected the entries {list(own)}; missing {missing}, surplus {surplus}")
-        new = {name: _like(array, np.asarray(state[name]), f"state_dict: {name}") for name, array in own.items()}
-        for name, array in new.items():
-            own[name][...] = array
+        new = {name: _like(own[name], values, f"state_dict: {name}") for name, values in state.items()}
+        for prefix, layer in self.leaves():
+            layer.check_state({name: new[prefix + name] for name in layer.state if prefix + name in new}, prefix)
+        with self._weights:
+            for name, array in new.items():
+                own[name][...] = array
 
     # ---- for people ------------------------------------------------------------------------------------------------
 
     def summary(self) -> str:
-        """A table of the layers: what comes out of each, and what it learns.
+        """Return a table of the layers: the width of each output, and how many parameters it has.
 
         Examples
         --------
-        >>> print(MLP([3, 4, 2], activation="sigmoid").summary())
+        >>> print(hm.MLP([3, 4, 2], activation="sigmoid").summary())
         layer                   output  parameters
         Dense(3, 4)                  4          16
         Activation('sigmoid')        4           0
@@ -504,20 +529,18 @@ class Network(Sequential):
         return "\n".join([*lines, f"{counts}, {self.dtype}"])
 
 
-def _like(own: Array, array: Array, name: str) -> Array:
-    """``array`` in the dtype of ``own``, if it holds finite numbers in the shape of ``own``."""
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
-    if array.shape != own.shape:
-        raise ValueError(f"{name}: expected shape {own.shape}, got {array.shape}")
-    with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
-        array = array.astype(own.dtype)
-    check_finite(array, name)
-    return array
+def _check_not_owned(network: Network) -> None:
+    """Raise where a layer stands in two places: each has to write its own gradient."""
+    leaves = [leaf for _, leaf in network.leaves()]
+    if len({id(leaf) for leaf in leaves}) < len(leaves):
+        raise ValueError(f"{type(network).__name__}: the same layer appears twice; build one for each place")
+    for leaf in leaves:
+        if leaf.owned:
+            raise ValueError(f"{leaf!r} already belongs to a network; build another, or pass copy.deepcopy(it)")
 
 
-def check_finite_targets(y, first_row: int = 0) -> Array:
-    """y as an array without NaN or infinity; what else it has to be is for the loss to say."""
+def check_finite_targets(y: npt.ArrayLike, first_row: int = 0) -> Array:
+    """Return y as an array; raise where it holds NaN or infinity. The loss checks the rest."""
     y = np.asarray(y)
     if y.dtype.kind == "f":
         check_finite(y, "y", first_row)
@@ -537,7 +560,7 @@ class MLP(Network):
     dropout : float
         The probability of `Dropout` after each hidden layer; 0 adds no such layer.
     normalization : {None, "batch", "layer"}
-        What comes between each hidden Dense layer and its activation.
+        The normalization between each hidden Dense layer and its activation.
     bias : bool
         Whether the units have biases.
     weight_init, bias_init : str or callable
@@ -554,7 +577,7 @@ class MLP(Network):
 
     Examples
     --------
-    >>> network = MLP([3, 4, 2], activation="sigmoid", rng=0)
+    >>> network = hm.MLP([3, 4, 2], activation="sigmoid", rng=0)
     >>> network
     MLP(Dense(3, 4), Activation('sigmoid'), Dense(4, 2))
     >>> network.neuron_count, network.weight_count, network.parameter_count
@@ -564,22 +587,22 @@ class MLP(Network):
     def __init__(
         self,
         sizes: Sequence[int],
-        activation="relu",
+        activation: Any = "relu",
         *,
         dropout: float = 0.0,
-        normalization: str | None = None,
+        normalization: Literal["batch", "layer"] | None = None,
         bias: bool = True,
         weight_init: Initializer = "linear_default",
         bias_init: Initializer = "linear_default",
-        rng=None,
-        dtype=np.float64,
+        rng: Any = None,
+        dtype: npt.DTypeLike = np.float64,
     ) -> None:
         sizes = list(sizes) if np.iterable(sizes) else [sizes]
         if len(sizes) < 2:
             raise ValueError(f"sizes: expected the inputs, the outputs, and any hidden layers between, got {sizes!r}")
         depth = len(sizes) - 1
         activations = _one_per_layer(activation, depth)
-        if normalization not in NORMALIZATIONS:
+        if normalization is not None and normalization not in NORMALIZATIONS:
             raise ValueError(f"normalization: expected None, 'batch' or 'layer', got {normalization!r}")
         rng = np.random.default_rng(rng)
         layers: list[Layer] = []
@@ -596,11 +619,11 @@ class MLP(Network):
         super().__init__(layers, dtype=dtype)
 
 
-NORMALIZATIONS = {None: None, "batch": BatchNorm, "layer": LayerNorm}
+NORMALIZATIONS: dict[str, Callable[..., Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 
 
-def _one_per_layer(activation, depth: int) -> list:
-    """The activations of all layers; a single one is for the hidden layers."""
+def _one_per_layer(activation: Any, depth: int) -> list[Any]:
+    """Return the activations of all layers; a single one is for the hidden layers."""
     if isinstance(activation, tuple) and not all(map(callable, activation)):
         raise TypeError(f"activation: expected a list of one per layer, or a pair of functions, got {activation!r}")
     if isinstance(activation, list):

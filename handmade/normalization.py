@@ -5,79 +5,70 @@ Both subtract a mean, divide by a standard deviation, and scale and shift by wha
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ._validation import check_count, check_dtype, nonnegative, up_to_one
 from .layers import Layer
 
 __all__ = ["BatchNorm", "LayerNorm"]
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 
 
 class Normalization(Layer):
-    """H = gamma Xhat + beta with Xhat = (X - mean) / sqrt(var + eps), the moments along ``axis``."""
+    """A layer H = gamma Xhat + beta with Xhat = (X - mean) / sqrt(var + eps), the moments along ``axis``."""
 
     axis: int
-    parameters: ClassVar[dict[str, str]] = {"weight": "gamma", "bias": "beta"}
+    parameters: Mapping[str, str] = {"weight": "gamma", "bias": "beta"}
+    gamma: Array
+    dgamma: Array
+    beta: Array
+    dbeta: Array
 
-    def __init__(self, num_features: int, eps: float, dtype) -> None:
-        super().__init__()
+    def __init__(self, num_features: int, eps: float, dtype: npt.DTypeLike) -> None:
         self.in_features = check_count(num_features, "num_features")
         self.eps = nonnegative(eps, "eps")
-        dtype = check_dtype(dtype)
-        self.set_parameter("gamma", np.ones(num_features, dtype))
-        self.set_parameter("beta", np.zeros(num_features, dtype))
+        self.gamma = np.ones(num_features, check_dtype(dtype))
+        self.beta = np.zeros(num_features, check_dtype(dtype))
 
     def moments(self, X: Array, training: bool) -> tuple[Array, Array]:
-        """The mean and the variance to normalize by, each with the shape that broadcasts over X."""
+        """Return the mean and the variance to normalize by, each with a shape that broadcasts over X."""
         mean = X.mean(axis=self.axis, keepdims=True)
         D = X - mean
-        D *= D
-        return mean, D.mean(axis=self.axis, keepdims=True)
+        return mean, (D * D).mean(axis=self.axis, keepdims=True)
 
-    def moments_move_with(self, training: bool) -> bool:
-        """Whether those are computed from X, and so have a derivative."""
+    def moments_depend_on_X(self, training: bool) -> bool:
+        """Return whether the moments are computed from X, and so have a derivative."""
         return True
 
-    def forward(self, X: Array, training: bool = False) -> Array:
-        memory = self.memory
+    def forward(self, X: Array, training: bool = False) -> tuple[Array, tuple[Array, Array, bool]]:
         mean, variance = self.moments(X, training)
-        memory.inverse = 1 / np.sqrt(variance + self.eps)
-        memory.moving = self.moments_move_with(training)
-        memory.Xhat = Xhat = np.subtract(X, mean, out=memory.array("Xhat", X))
-        Xhat *= memory.inverse
-        H = np.multiply(Xhat, self.gamma, out=memory.array("H", X))
-        H += self.beta
-        return H
+        inverse = 1 / np.sqrt(variance + self.eps)
+        Xhat = (X - mean) * inverse
+        return self.gamma * Xhat + self.beta, (Xhat, inverse, self.moments_depend_on_X(training))
 
-    def backward(self, dH: Array, need_dX: bool = True) -> Array | None:
-        Xhat, inverse = self.memory.Xhat, self.memory.inverse
-        dX = np.multiply(dH, Xhat, out=self.memory.array("dX", dH))
-        dX.sum(axis=0, out=self.dgamma)
-        dH.sum(axis=0, out=self.dbeta)
+    def backward(self, dH: Array, cache: tuple[Array, Array, bool], need_dX: bool = True) -> Array | None:
+        Xhat, inverse, moments_depend_on_X = cache
+        self.dgamma[...] = (dH * Xhat).sum(axis=0)
+        self.dbeta[...] = dH.sum(axis=0)
         if not need_dX:
             return None
-        np.multiply(dH, self.gamma, out=dX)
-        if self.memory.moving:  # mean and variance move with X: what points along 1 or Xhat changes nothing
-            along = np.mean(dX * Xhat, axis=self.axis, keepdims=True)
-            dX -= dX.mean(axis=self.axis, keepdims=True)
-            dX -= Xhat * along
-        dX *= inverse
-        return dX
-
-    def predict(self, X: Array) -> Array:
-        mean, variance = self.moments(X, training=False)
-        return (X - mean) * (self.gamma / np.sqrt(variance + self.eps)) + self.beta
+        dXhat = dH * self.gamma
+        if moments_depend_on_X:  # a change along 1 or Xhat moves the moments, and so has no effect
+            along = (dXhat * Xhat).mean(axis=self.axis, keepdims=True)
+            dXhat = dXhat - dXhat.mean(axis=self.axis, keepdims=True) - Xhat * along
+        return dXhat * inverse
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.in_features})"
 
 
 class LayerNorm(Normalization):
-    """Normalizes each sample over its features (Ba, Kiros and Hinton 2016): torch.nn.LayerNorm.
+    """A layer that normalizes each sample over its features (Ba, Kiros and Hinton 2016): torch.nn.LayerNorm.
 
     Parameters
     ----------
@@ -95,18 +86,21 @@ class LayerNorm(Normalization):
 
     Examples
     --------
-    >>> LayerNorm(2, eps=0.0).forward(np.array([[1.0, 3.0]]))
+    >>> hm.LayerNorm(2, eps=0.0).predict(np.array([[1.0, 3.0]]))
     array([[-1.,  1.]])
     """
 
     axis = 1
 
-    def __init__(self, num_features: int, eps: float = 1e-5, *, dtype=np.float64) -> None:
+    def __init__(self, num_features: int, eps: float = 1e-5, *, dtype: npt.DTypeLike = np.float64) -> None:
         super().__init__(num_features, eps, dtype)
+
+    def rows_are_independent(self, training: bool) -> bool:
+        return True
 
 
 class BatchNorm(Normalization):
-    """Normalizes each feature over the batch (Ioffe and Szegedy 2015): torch.nn.BatchNorm1d.
+    """A layer that normalizes each feature over the batch (Ioffe and Szegedy 2015): torch.nn.BatchNorm1d.
 
     In training the moments are those of the batch, and running averages of them are kept for prediction: the mean,
     and the *unbiased* variance, as in PyTorch.
@@ -130,8 +124,8 @@ class BatchNorm(Normalization):
 
     Examples
     --------
-    >>> layer = BatchNorm(1, eps=0.0)
-    >>> layer.forward(np.array([[1.0], [3.0]]), training=True)
+    >>> layer = hm.BatchNorm(1, eps=0.0)
+    >>> layer.forward(np.array([[1.0], [3.0]]), training=True)[0]
     array([[-1.],
            [ 1.]])
     >>> layer.running_mean, layer.running_var
@@ -141,7 +135,9 @@ class BatchNorm(Normalization):
     axis = 0
     state = ("running_mean", "running_var", "num_batches_tracked")
 
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype=np.float64) -> None:
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: npt.DTypeLike = np.float64
+    ) -> None:
         super().__init__(num_features, eps, dtype)
         self.momentum = up_to_one(momentum, "momentum")
         self.running_mean = np.zeros(num_features, dtype)
@@ -153,12 +149,23 @@ class BatchNorm(Normalization):
             return self.running_mean, self.running_var
         N = len(X)
         if N == 1:
-            raise ValueError(f"{self!r}: expected at least 2 samples in a training batch, got 1")
+            raise ValueError(
+                f"{self!r}: expected at least 2 samples in a training batch, got 1; drop a last batch of one with "
+                "fit(..., drop_last=True), or choose another batch_size"
+            )
         mean, variance = super().moments(X, training)
         self.running_mean += self.momentum * (mean[0] - self.running_mean)
         self.running_var += self.momentum * (variance[0] * (N / (N - 1)) - self.running_var)
         self.num_batches_tracked += 1
         return mean, variance
 
-    def moments_move_with(self, training: bool) -> bool:
+    def moments_depend_on_X(self, training: bool) -> bool:
         return training
+
+    def check_state(self, state: Mapping[str, Array], prefix: str) -> None:
+        for name in ("running_var", "num_batches_tracked"):
+            if name in state and state[name].min() < 0:
+                raise ValueError(f"state_dict: {prefix}{name}: expected numbers of at least 0, got {state[name].min()}")
+
+    def rows_are_independent(self, training: bool) -> bool:
+        return not training

@@ -3,7 +3,7 @@
 `optimizer.step(theta, gradient)` moves theta in place and returns None; it never changes gradient. theta
 holds all parameters, gradient the derivative of the loss by each; where they come from is not known here.
 
-Each algorithm is its paper's update, typed once, for one block of the vector:
+Each algorithm is its paper's update, typed once:
 
     SGD            theta -= lr g;  with momentum  v = momentum v + g, theta -= lr v
     Momentum1986   v = momentum v - lr g;  theta += v
@@ -21,32 +21,31 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ._steps import Elementwise
+from ._state import Stateful
+from ._steps import Array, Elementwise, Step
 from ._validation import below_one, check_bool, finite, nonnegative, up_to_one
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum1986", "RMSprop"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Chain", "Momentum1986", "RMSprop"]
 
 
-def with_weight_decay(gradient, theta, weight_decay, out, scratch):
-    """Return the gradient of loss + weight_decay / 2 |theta|^2; in out, unless it is gradient itself."""
-    if weight_decay == 0:
-        return gradient
-    np.multiply(theta, weight_decay, out=scratch)
-    return np.add(gradient, scratch, out=out)
+def decayed(gradient: Array, theta: Array, weight_decay: float) -> Array:
+    """Return the gradient of loss + weight_decay / 2 |theta|^2."""
+    return gradient + weight_decay * theta if weight_decay else gradient
 
 
-def move_average(average, x, decay, scratch):
-    """Set average to decay * average + (1 - decay) * x in place; scratch may be x itself."""
+def move_average(average: Array, x: Array, decay: float) -> None:
+    """Set average to decay * average + (1 - decay) * x in place."""
     average *= decay
-    average += np.multiply(x, 1 - decay, out=scratch)
+    average += (1 - decay) * x
 
 
 @dataclass(eq=False)
 class SGD(Elementwise):
-    """Gradient descent, with momentum and Nesterov's momentum as torch.optim.SGD has them.
+    """An optimizer: gradient descent, with momentum and Nesterov's momentum as torch.optim.SGD has them.
 
     Lecture, system 11: theta <- theta - lr dL/dtheta. With momentum: v <- momentum v + (1 - dampening) g, the
     first v being g; theta <- theta - lr v, or with Nesterov theta <- theta - lr (g + momentum v).
@@ -56,7 +55,7 @@ class SGD(Elementwise):
     lr : float
         Learning rate: a plain attribute, to be set between steps at will.
     momentum, dampening : float
-        The share of the last velocity that is kept; the share of the gradient that is kept out of it.
+        Momentum factor; fraction of the gradient left out of the velocity.
     weight_decay : float
         Adds weight_decay * theta to the gradient.
     nesterov : bool
@@ -72,7 +71,7 @@ class SGD(Elementwise):
     Examples
     --------
     >>> theta, gradient = np.array([1.0, 2.0]), np.array([0.5, -1.0])
-    >>> SGD(lr=0.5).step(theta, gradient)
+    >>> hm.SGD(lr=0.5).step(theta, gradient)
     >>> theta
     array([0.75, 2.5 ])
     """
@@ -97,19 +96,18 @@ class SGD(Elementwise):
     def _initial_state(self) -> dict[str, float | None]:
         return {"momentum_buffer": 0.0 if self.momentum else None}
 
-    def _update(self, theta, gradient, velocity, a, b):
-        g = np.negative(gradient, out=a) if self.maximize else gradient
-        g = with_weight_decay(g, theta, self.weight_decay, out=a, scratch=b)
+    def apply(self, theta: Array, gradient: Array) -> None:
+        self._starts = self.momentum_buffer is None  # the first velocity is g, undampened
+        super().apply(theta, gradient)
+
+    def _update(self, theta: Array, gradient: Array, velocity: Any) -> None:
+        g = -gradient if self.maximize else gradient
+        g = decayed(g, theta, self.weight_decay)
         if self.momentum:
             velocity *= self.momentum
-            dampened = self.dampening and self.t > 1
-            velocity += np.multiply(g, 1 - self.dampening, out=b) if dampened else g
-            if self.nesterov:
-                np.multiply(velocity, self.momentum, out=b)
-                g = np.add(g, b, out=a)
-            else:
-                g = velocity
-        theta -= np.multiply(g, self.lr, out=b)
+            velocity += g if self._starts or not self.dampening else (1 - self.dampening) * g
+            g = g + self.momentum * velocity if self.nesterov else velocity
+        theta -= self.lr * g
 
 
 @dataclass(eq=False)
@@ -136,7 +134,7 @@ class Momentum1986(Elementwise):
     --------
     With lr = 0 after the first step SGD stops at once; the rule of 1986 rolls on.
 
-    >>> for optimizer in Momentum1986(lr=1.0, momentum=0.5), SGD(lr=1.0, momentum=0.5):
+    >>> for optimizer in hm.Momentum1986(lr=1.0, momentum=0.5), hm.SGD(lr=1.0, momentum=0.5):
     ...     theta, gradient = np.array([0.0]), np.array([1.0])
     ...     optimizer.step(theta, gradient)
     ...     optimizer.lr = 0.0
@@ -155,9 +153,9 @@ class Momentum1986(Elementwise):
     def _initial_state(self) -> dict[str, float | None]:
         return {"velocity": 0.0}
 
-    def _update(self, theta, gradient, velocity, a, b):
+    def _update(self, theta: Array, gradient: Array, velocity: Any) -> None:
         velocity *= self.momentum
-        velocity -= np.multiply(gradient, self.lr, out=a)
+        velocity -= self.lr * gradient
         theta += velocity
 
 
@@ -175,7 +173,7 @@ class Adagrad(Elementwise):
     weight_decay : float
         Adds weight_decay * theta to the gradient.
     initial_accumulator_value, eps : float
-        The value s starts from; what keeps the division finite.
+        The value s starts from; the summand that keeps the division finite.
 
     Attributes
     ----------
@@ -185,7 +183,7 @@ class Adagrad(Elementwise):
     Examples
     --------
     >>> theta, gradient = np.array([1.0, 2.0]), np.array([0.5, -4.0])
-    >>> Adagrad(lr=0.5, eps=0.0).step(theta, gradient)
+    >>> hm.Adagrad(lr=0.5, eps=0.0).step(theta, gradient)
     >>> theta
     array([0.5, 2.5])
     """
@@ -202,14 +200,11 @@ class Adagrad(Elementwise):
     def _initial_state(self) -> dict[str, float | None]:
         return {"sum": self.initial_accumulator_value}
 
-    def _update(self, theta, gradient, s, a, b):
-        g = with_weight_decay(gradient, theta, self.weight_decay, out=a, scratch=b)
-        s += np.multiply(g, g, out=b)
-        np.sqrt(s, out=b)
-        b += self.eps
-        np.divide(g, b, out=b)
-        b *= self.lr / (1 + (self.t - 1) * self.lr_decay)
-        theta -= b
+    def _update(self, theta: Array, gradient: Array, s: Any) -> None:
+        g = decayed(gradient, theta, self.weight_decay)
+        s += g * g
+        lr = self.lr / (1 + (self.t - 1) * self.lr_decay)
+        theta -= lr * (g / (np.sqrt(s) + self.eps))
 
 
 @dataclass(eq=False)
@@ -225,11 +220,11 @@ class RMSprop(Elementwise):
     lr : float
         Learning rate.
     alpha, eps : float
-        Decay of the running means; what keeps the division finite.
+        Decay of the running means; the summand that keeps the division finite.
     weight_decay : float
         Adds weight_decay * theta to the gradient.
     momentum : float
-        The share of the last velocity that is kept; the divided gradient is added to it.
+        Momentum factor of a velocity made of the divided gradients.
     centered : bool
         Divide by the running standard deviation instead.
 
@@ -241,7 +236,7 @@ class RMSprop(Elementwise):
     Examples
     --------
     >>> theta, gradient = np.array([1.0, 2.0]), np.array([0.5, -4.0])
-    >>> RMSprop(lr=0.5, alpha=0.75, eps=0.0).step(theta, gradient)
+    >>> hm.RMSprop(lr=0.5, alpha=0.75, eps=0.0).step(theta, gradient)
     >>> theta
     array([0., 3.])
     """
@@ -265,24 +260,19 @@ class RMSprop(Elementwise):
             "momentum_buffer": 0.0 if self.momentum else None,
         }
 
-    def _update(self, theta, gradient, square_avg, grad_avg, velocity, a, b):
-        g = with_weight_decay(gradient, theta, self.weight_decay, out=a, scratch=b)
-        move_average(square_avg, np.multiply(g, g, out=b), self.alpha, scratch=b)
+    def _update(self, theta: Array, gradient: Array, square_avg: Any, grad_avg: Any, velocity: Any) -> None:
+        g = decayed(gradient, theta, self.weight_decay)
+        move_average(square_avg, g * g, self.alpha)
         variance = square_avg
         if self.centered:
-            move_average(grad_avg, g, self.alpha, scratch=b)
-            np.multiply(grad_avg, grad_avg, out=b)
-            variance = np.subtract(square_avg, b, out=b)
-        np.sqrt(variance, out=b)
-        b += self.eps
-        np.divide(g, b, out=b)
+            move_average(grad_avg, g, self.alpha)
+            variance = np.maximum(square_avg - grad_avg * grad_avg, 0)  # below 0 by rounding alone
+        g = g / (np.sqrt(variance) + self.eps)
         if self.momentum:
             velocity *= self.momentum
-            velocity += b
-            theta -= np.multiply(velocity, self.lr, out=b)
-        else:
-            b *= self.lr
-            theta -= b
+            velocity += g
+            g = velocity
+        theta -= self.lr * g
 
 
 @dataclass(eq=False)
@@ -300,7 +290,7 @@ class Adam(Elementwise):
     betas : tuple of two floats
         Decay of m and of v.
     eps : float
-        What keeps the division finite.
+        The summand that keeps the division finite.
     weight_decay : float
         Adds weight_decay * theta to the gradient; compare `AdamW`.
     amsgrad : bool
@@ -314,7 +304,7 @@ class Adam(Elementwise):
     Examples
     --------
     >>> theta, gradient = np.array([1.0, 2.0]), np.array([0.5, -4.0])
-    >>> Adam(lr=0.5, betas=(0.5, 0.75), eps=0.0).step(theta, gradient)
+    >>> hm.Adam(lr=0.5, betas=(0.5, 0.75), eps=0.0).step(theta, gradient)
     >>> theta
     array([0.5, 2.5])
     """
@@ -335,23 +325,19 @@ class Adam(Elementwise):
     def _initial_state(self) -> dict[str, float | None]:
         return {"exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0 if self.amsgrad else None}
 
-    def _update(self, theta, gradient, m, v, largest_v, a, b):
-        g = with_weight_decay(gradient, theta, self.weight_decay, out=a, scratch=b)
-        self._adam(theta, g, m, v, largest_v, b)
+    def _update(self, theta: Array, gradient: Array, m: Any, v: Any, largest_v: Any) -> None:
+        self._adam(theta, decayed(gradient, theta, self.weight_decay), m, v, largest_v)
 
-    def _adam(self, theta, g, m, v, largest_v, b):
+    def _adam(self, theta: Array, g: Array, m: Array, v: Array, largest_v: Any) -> None:
         beta1, beta2 = self.betas
-        move_average(m, g, beta1, scratch=b)
-        move_average(v, np.multiply(g, g, out=b), beta2, scratch=b)
+        move_average(m, g, beta1)
+        move_average(v, g * g, beta2)
         if self.amsgrad:
             v = np.maximum(largest_v, v, out=largest_v)
         # As the paper's section 2 advises, the corrections go to the two scalars lr and eps, not to m and v.
         root = math.sqrt(1 - beta2**self.t)
-        np.sqrt(v, out=b)
-        b += self.eps * root
-        np.divide(m, b, out=b)
-        b *= self.lr * root / (1 - beta1**self.t)
-        theta -= b
+        lr = self.lr * root / (1 - beta1**self.t)
+        theta -= lr * (m / (np.sqrt(v) + self.eps * root))
 
 
 @dataclass(eq=False)
@@ -364,13 +350,79 @@ class AdamW(Adam):
     Examples
     --------
     >>> theta, gradient = np.array([1.0, 2.0]), np.array([0.5, -4.0])
-    >>> AdamW(lr=0.5, betas=(0.5, 0.75), eps=0.0, weight_decay=0.5).step(theta, gradient)
+    >>> hm.AdamW(lr=0.5, betas=(0.5, 0.75), eps=0.0, weight_decay=0.5).step(theta, gradient)
     >>> theta
     array([0.25, 2.  ])
     """
 
     weight_decay: float = 1e-2
 
-    def _update(self, theta, gradient, m, v, largest_v, a, b):
+    def _update(self, theta: Array, gradient: Array, m: Any, v: Any, largest_v: Any) -> None:
         theta *= 1 - self.lr * self.weight_decay
-        self._adam(theta, gradient, m, v, largest_v, b)
+        self._adam(theta, gradient, m, v, largest_v)
+
+
+def of_the_optimizer(name: str) -> property:
+    """Make a property of `Chain` that reads and sets the attribute `name` of its optimizer."""
+    return property(
+        lambda chain: getattr(chain.optimizer, name),
+        lambda chain, value: setattr(chain.optimizer, name, value),
+        doc=f"`{name}` of the chain's optimizer, to read and to set.",
+    )
+
+
+class Chain(Step):
+    """Several steps as one, in order: on an error none of them has happened.
+
+    Parameters
+    ----------
+    *steps : Step
+        One of them an optimizer, that is, with an `lr`. `L1`, `ClipGradNorm` and `ClipGradValue` go before it
+        and change gradient in place; `MaxNorm` goes after it.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+    optimizer : Step
+        The one with an `lr`. Its lr, momentum and betas are the chain's, to read and to set, so that a
+        schedule takes a chain for an optimizer.
+
+    Examples
+    --------
+    >>> chain = hm.Chain(hm.ClipGradValue(1.0), hm.SGD(lr=0.5))
+    >>> theta, gradient = np.array([1.0, 2.0]), np.array([0.5, -4.0])
+    >>> chain.step(theta, gradient)
+    >>> theta
+    array([0.75, 2.5 ])
+    >>> chain.lr
+    0.5
+    """
+
+    lr, momentum, betas = map(of_the_optimizer, ("lr", "momentum", "betas"))
+
+    def __init__(self, *steps: Step) -> None:
+        for i, step in enumerate(steps):
+            if not isinstance(step, Step):
+                raise TypeError(f"steps[{i}]: expected a Step such as L1(1e-4) or SGD(), got {step!r}")
+        optimizers = [step for step in steps if hasattr(step, "lr")]
+        if len(optimizers) != 1:
+            raise ValueError(f"steps: expected one optimizer, a step with a learning rate, got {optimizers}")
+        self.steps = steps
+        self.optimizer = optimizers[0]
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(map(repr, self.steps))})"
+
+    def _saved(self) -> list[str]:
+        return []
+
+    def _members(self) -> Sequence[Stateful]:
+        return self.steps
+
+    def check(self, theta: Array, gradient: Array) -> None:
+        for step in self.steps:
+            step.check(theta, gradient)
+
+    def apply(self, theta: Array, gradient: Array) -> None:
+        for step in self.steps:
+            step.apply(theta, gradient)

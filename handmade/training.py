@@ -225,7 +225,7 @@ def fit(
     if weight is not None:
         weight = weight / _mean_weight(weight[training])
     functions = _find_metrics(metrics)
-    judges = [find_loss(loss)[0]] * validates + list(functions.values())
+    judges = [find_loss(loss).value] * validates + list(functions.values())
     every_epoch, every_batch = _when(schedule, schedule_every, optimizer)
     stopper = _Stopper(network, early_stopping, validates)
     history = History(metrics={name: [] for name in functions})

@@ -151,8 +151,8 @@ def upstream(H: Array) -> Array:
 def activation(X: Array, name: str, **options) -> tuple[Array, Array]:
     """Values and derivatives by the layer of this name: the way that a network goes."""
     layer = hm.Activation(name, **options)
-    H = layer.forward(X)
-    return H, layer.backward(upstream(H))
+    H, cache = layer.forward(X)
+    return H, layer.backward(upstream(H), cache)
 
 
 def loss(X: Array, name: str, target: Callable[[Array], Array]) -> tuple[Array, Array]:

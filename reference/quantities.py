@@ -529,7 +529,7 @@ def _normalizations() -> Iterator[Convention]:
         yield Convention(
             f"{name} in training, eps = 0.5",
             _claims(
-                (inside, partial(lambda layer: layer(O, eps=0.5).forward(P, training=True)[0, 0], own)),
+                (inside, partial(lambda layer: layer(O, eps=0.5).forward(P, training=True)[0][0, 0], own)),
                 (inside, partial(lambda layer: layer(O, eps=0.5, dtype=X.dtype)(X)[0, 0], of_torch)),
                 keras=(
                     inside,
@@ -578,7 +578,7 @@ def _dropout() -> Iterator[Convention]:
     yield Convention(
         "dropout, p = 0.2: a kept 1 becomes",
         _claims(
-            (kept, lambda: hm.Dropout(0.2, rng=0).forward(ones, training=True).max()),
+            (kept, lambda: hm.Dropout(0.2, rng=0).forward(ones, training=True)[0].max()),
             (kept, lambda: torch.nn.Dropout(0.2)(torch.tensor(ones)).max()),
             keras=(kept, lambda: keras().layers.Dropout(0.2, seed=0)(ones, training=True).max()),
         ),

@@ -42,15 +42,16 @@ def slope_along(f, X: np.ndarray, direction: np.ndarray) -> float:
 def assert_pulls_back(forward, backward, X: np.ndarray, rng: np.random.Generator) -> None:
     """The random-cotangent check: <dX, V> must be the slope of <forward(X), dH> along V, for random dH and V.
 
-    ``forward`` maps X to H, ``backward`` maps dH to dX and is called right after ``forward(X)``. Smooth functions of
-    numbers around one only: the difference quotient is then good to 1e-9 of its own size and of the terms in it.
+    ``forward`` maps X to (H, cache), ``backward`` maps (dH, cache) to dX. Smooth functions of numbers around one only:
+    the difference quotient is then good to 1e-9 of its own size and of the terms in it.
     """
-    dH = rng.normal(size=np.shape(forward(X)))
-    dX = np.array(backward(dH))
+    H, cache = forward(X)
+    dH = rng.normal(size=np.shape(H))
+    dX = np.array(backward(dH, cache))
     assert dX.shape == X.shape
     V = rng.normal(size=X.shape)
-    measured = slope_along(lambda moved: float(np.sum(forward(moved) * dH)), X, V)
-    size = np.abs(dX * V).sum() + np.abs(forward(X) * dH).sum()
+    measured = slope_along(lambda moved: float(np.sum(forward(moved)[0] * dH)), X, V)
+    size = np.abs(dX * V).sum() + np.abs(H * dH).sum()
     assert abs(np.sum(dX * V) - measured) <= 1e-9 * size
 
 

@@ -45,8 +45,9 @@ def numbers(*shape):
 )
 def test_by_hand(layer, H, dX):
     X, dH = np.array([[1.0, 2.0]]), 10.0 ** np.arange(len(H[0]))[np.newaxis, :]
-    assert layer.forward(X).tolist() == layer.predict(X).tolist() == H
-    assert layer.backward(dH).tolist() == dX
+    output, cache = layer.forward(X)
+    assert output.tolist() == layer.predict(X).tolist() == H
+    assert layer.backward(dH, cache).tolist() == dX
 
 
 # --- Each composite of Dense layers is a Dense layer with other weights
@@ -75,11 +76,11 @@ def test_a_composite_of_linear_layers_is_one_dense_layer(kind):
     build, shape, weights, gradient_of = EQUAL[kind]
     W, X = numbers(*shape), numbers(7, I)
     network, plain = Network([build(W)]), Network([dense(weights(W))])
-    H, expected = network.forward(X), plain.forward(X)
+    (H, cache), (expected, plain_cache) = network.forward(X), plain.forward(X)
     # Sums of at most 7 products of numbers of at most 2, on two sides.
     assert_close(H, expected, operations=2 * 8, scale=14)
     dH = np.cos(H)
-    assert_close(network.backward(dH), plain.backward(dH), operations=2 * 8, scale=14)
+    assert_close(network.backward(dH, cache), plain.backward(dH, plain_cache), operations=2 * 8, scale=14)
     expected = gradient_of(plain.layers[0].dW).reshape(-1)
     assert_close(network.gradient, expected, operations=2 * 8, scale=14)
 
@@ -216,8 +217,8 @@ AROUND = {
 def test_the_layers_inside_train_where_the_composite_does_and_else_evaluate(name, mode):
     """Batch normalization alone, which has another output and other statistics in each mode, says what is right."""
     (around, combine), alone, inside, X = AROUND[name], BatchNorm(4), BatchNorm(4), numbers(5, 4)
-    H = around([inside]).forward(X, **mode)
-    np.testing.assert_array_equal(H, combine(X, alone.forward(X, training=bool(mode.get("training")))))
+    H = around([inside]).forward(X, **mode)[0]
+    np.testing.assert_array_equal(H, combine(X, alone.forward(X, training=bool(mode.get("training")))[0]))
     np.testing.assert_array_equal(inside.running_mean, alone.running_mean)
     assert inside.num_batches_tracked == alone.num_batches_tracked == (mode.get("training") is True)
 
@@ -229,22 +230,23 @@ def test_any_number_of_groups_goes_side_by_side(widths):
     X = numbers(3, ends[-1])
     expected = [X[:, i:j] @ W.T for (i, j), W in zip(pairwise(ends), blocks, strict=True)]
     expected = np.concatenate(expected, axis=1)
-    for H in (parallel.forward(X), parallel.predict(X)):
+    output, cache = parallel.forward(X)
+    for H in (output, parallel.predict(X)):
         assert_close(H, expected, operations=max(widths), scale=max(widths))
     assert parallel.width_after(ends[-1]) == expected.shape[1] == sum(widths) + len(widths)
     dH = np.random.default_rng(1).uniform(-1, 1, expected.shape)
     outs = np.cumsum([0, *(n + 1 for n in widths)])
     pulled = [dH[:, i:j] @ W for (i, j), W in zip(pairwise(outs), blocks, strict=True)]
-    assert_close(parallel.backward(dH), np.concatenate(pulled, axis=1), operations=max(widths) + 1, scale=4)
+    assert_close(parallel.backward(dH, cache), np.concatenate(pulled, axis=1), operations=max(widths) + 1, scale=4)
     assert [name for name, _ in parallel.leaves()] == [f"{i}.0." for i in range(len(widths))]
 
 
 class Asked(Dense):
     """Remembers whether the gradient with respect to its input was asked for."""
 
-    def backward(self, dH, need_dX=True):
+    def backward(self, dH, cache, need_dX=True):
         self.asked = need_dX
-        return super().backward(dH, need_dX)
+        return super().backward(dH, cache, need_dX)
 
 
 @pytest.mark.parametrize("name", AROUND)
@@ -252,5 +254,6 @@ class Asked(Dense):
 def test_the_lowest_layer_inside_is_asked_for_what_the_composite_is_asked(name, need_dX):
     layer, X = Asked(4, 4), numbers(5, 4)
     composite = AROUND[name][0]([layer, Activation("tanh")])
-    dX = composite.backward(np.ones_like(composite.forward(X)), need_dX)
+    H, cache = composite.forward(X)
+    dX = composite.backward(np.ones_like(H), cache, need_dX)
     assert layer.asked is need_dX and (dX is not None) is need_dX

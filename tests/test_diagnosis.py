@@ -341,10 +341,10 @@ def test_a_factor_in_every_layer_is_a_learning_rate_only_if_it_is_that():
 
 
 def test_a_layer_of_the_users_own_is_judged_by_differences():
-    def power(A, out=None):
+    def power(A):
         return A**5
 
-    def power_backward(dH, A, out=None):
+    def power_backward(dH, A):
         return dH * A**4  # the 5 is missing
 
     network = Network([hm.Dense(4, 3, rng=0), hm.Activation((power, power_backward)), hm.Dense(3, 3, rng=1)])
@@ -691,7 +691,9 @@ def test_what_explains_leaves_a_hundredth_at_most_and_is_met_by_accident_less_th
     residual, chance, explains
 ):
     match = types.SimpleNamespace(
-        ways=lambda candidate, most: [([], residual)], residual=lambda truth: 1.0, chance=lambda truth, fitted: chance
+        explanations=lambda candidate, most: [([], residual)],
+        residual=lambda truth: 1.0,
+        chance=lambda truth, fitted: chance,
     )
     made = [Cause("a mistake", "somewhere", "a hint", "evidence")]
     assert bool(list(_Case(match, None, [], None)._matches(None, made, 0))) == explains
@@ -701,12 +703,9 @@ class OneNumber(hm.Layer):
     """(N, 1) -> (N,)."""
 
     def forward(self, X, training=False):
-        return X[:, 0]
+        return X[:, 0], None
 
-    def predict(self, X):
-        return X[:, 0]
-
-    def backward(self, dH, need_dX=True):
+    def backward(self, dH, cache, need_dX=True):
         return dH[:, np.newaxis]
 
 
@@ -871,10 +870,10 @@ def test_a_gradient_is_that_of_the_loss_with_all_its_options(options, own):
 
 @pytest.mark.parametrize("options", [{}, {"training": False}, {"sample_weight": WEIGHT}, {"loss": "multi_margin_loss"}])
 def test_a_layer_of_the_users_own_is_judged_with_all_options(options):
-    def power_backward(dH, A, out=None):
+    def power_backward(dH, A):
         return dH * A**4  # the 5 is missing
 
-    power = hm.Activation((lambda A, out=None: A**5, power_backward))
+    power = hm.Activation((lambda A: A**5, power_backward))
     network = Network([hm.Dense(4, 3, rng=0), power, hm.Dropout(0.3, rng=2), hm.Dense(3, 3, rng=1)])
     diagnosis = diagnose_gradient(network, X, LABELS, **options)
     assert (diagnosis.first_wrong, names(diagnosis)) == ("0.weight", ["constant factor"])

@@ -27,7 +27,7 @@ from handmade import (
     Sequential,
 )
 from handmade.checking.differences import METHODS, Neighbourhood, _best, measured_noise, numerical_gradient, step_sweep
-from handmade.checking.network_loss import NetworkLoss, _row_wise
+from handmade.checking.network_loss import NetworkLoss
 
 EPS = np.finfo(float).eps
 ORDERS = {"forward": 1, "central": 2, "richardson": 4}
@@ -278,7 +278,9 @@ def test_many_entries_at_once_are_the_same_as_one_by_one(architecture, training)
 WEIGHT = np.array([0.5, 0, 1, 2, 3, 0.25, 1])
 FORMS = {
     **{name: (name, y) for name, y in TARGETS.items()},
-    **{f"{name} sum": (functools.partial(losses.LOSSES[name][0], reduction="sum"), y) for name, y in TARGETS.items()},
+    **{
+        f"{name} sum": (functools.partial(losses.LOSSES[name].value, reduction="sum"), y) for name, y in TARGETS.items()
+    },
     "probabilities": ("cross_entropy", PROBABILITIES),
     "smoothed": (functools.partial(losses.cross_entropy, label_smoothing=0.2), LABELS),
     "class weights": (functools.partial(losses.cross_entropy, weight=[1, 2, 3], label_smoothing=0.1), LABELS),
@@ -333,24 +335,22 @@ class Squared(Dense):
     """A layer with a forward of its own: W enters squared."""
 
     def forward(self, X, training=False):
-        return X @ (self.W**2).T + self.b
-
-    def predict(self, X):
-        return self.forward(X)
+        return X @ (self.W**2).T + self.b, X
 
 
 class Across(Activation):
     """Rows that see each other."""
 
     def forward(self, A, training=False):
-        return super().forward(A, training) - A.mean(axis=0)
+        H, cache = super().forward(A, training)
+        return H - A.mean(axis=0), cache
 
 
-def mean_free_backward(dH, A, out=None):
+def mean_free_backward(dH, A):
     return dH - dH.mean(axis=0)
 
 
-def mean_free(A, out=None):
+def mean_free(A):
     return A - A.mean(axis=0)
 
 
@@ -390,7 +390,7 @@ def test_layers_that_are_not_known_to_treat_rows_alike_are_not_short_cut(layers)
     ids=lambda value: value if isinstance(value, bool) else type(value).__name__,
 )
 def test_a_layer_treats_rows_alike_if_all_inside_do_and_nothing_depends_on_the_batch(layer, in_training, outside):
-    assert (_row_wise(layer, True), _row_wise(layer, False)) == (in_training, outside)
+    assert (layer.rows_are_independent(True), layer.rows_are_independent(False)) == (in_training, outside)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -414,7 +414,8 @@ def test_variants_are_computed_in_parts_of_as_many_numbers_as_fit_into_a_block(b
 
 class Halved(Network):
     def forward(self, X, training=False):
-        return super().forward(X, training) / 2
+        H, cache = super().forward(X, training)
+        return H / 2, cache
 
 
 def test_a_network_with_a_forward_of_its_own_is_not_short_cut():
@@ -425,7 +426,12 @@ def test_a_network_with_a_forward_of_its_own_is_not_short_cut():
 def test_the_unit_that_moves_is_computed_by_the_forward_of_its_layer(monkeypatch):
     network = build("tanh", np.float64)
     original = Dense.forward
-    monkeypatch.setattr(Dense, "forward", lambda self, X, training=False: 2 * original(self, X, training))
+
+    def doubled(self, X, training=False):
+        H, cache = original(self, X, training)
+        return 2 * H, cache
+
+    monkeypatch.setattr(Dense, "forward", doubled)
     assert_moved_one_by_one(NetworkLoss(network, X, LABELS), network.theta)
 
 

@@ -165,8 +165,8 @@ class Faulty(Dense):
         super().__init__(*sizes, **options)
         self.spoil = spoil
 
-    def backward(self, dA, need_dX=True):
-        dX = super().backward(dA, need_dX)
+    def backward(self, dA, cache, need_dX=True):
+        dX = super().backward(dA, cache, need_dX)
         return self.spoil(self, dX)
 
 

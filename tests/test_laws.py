@@ -68,8 +68,8 @@ def exact_networks(draw, outputs=2, **options):
 
 def pulled_back(network, X, dH):
     """dX and the gradient, of a forward pass on X."""
-    network.forward(X, training=True)
-    dX = network.backward(dH)
+    _, cache = network.forward(X, training=True)
+    dX = network.backward(dH, cache)
     return dX, network.gradient.copy()
 
 
@@ -96,8 +96,8 @@ def test_backward_of_every_other_layer_is_linear_too(name, seed):
     """Each entry of dX is a sum of at most N + 4 = 8 terms, none larger than 2 max |dH| where variance + eps >= 1."""
     layer, rng = SMOOTH[name](), np.random.default_rng(seed)
     X, U, V = rng.uniform(-1, 1, (3, 4, 3))
-    layer.forward(X, training=True)
-    of_u, of_v, of_both = (layer.backward(dH).copy() for dH in (U, V, U - 2 * V))
+    _, cache = layer.forward(X, training=True)
+    of_u, of_v, of_both = (layer.backward(dH, cache).copy() for dH in (U, V, U - 2 * V))
     assert_close(of_both, of_u - 2 * of_v, operations=4 * 8, scale=2 * 3)
 
 
@@ -107,12 +107,13 @@ def test_the_order_of_the_samples_does_not_matter(network, N, seed):
     X, Y, order = quarters((N, 3), seed), quarters((N, 2), seed + 1), np.random.default_rng(seed).permutation(N)
     loss, gradient = network.loss_and_gradient(X, Y, loss="mse_loss")
     gradient = gradient.copy()
-    H, dX = network.predict(X), network.backward(Y)
+    H, cache = network.forward(X, training=True)
+    dX = network.backward(Y, cache)
     permuted_loss, permuted = network.loss_and_gradient(X[order], Y[order], loss="mse_loss")
     assert permuted_loss == loss
     same(permuted, gradient)
     same(network.predict(X[order]), H[order])
-    same(network.backward(Y[order]), dX[order])
+    same(network.backward(Y[order], network.forward(X[order], training=True)[1]), dX[order])
 
 
 @law
@@ -231,10 +232,11 @@ def test_normalized_values_know_neither_scale_nor_shift(seed, c, shift):
     as much as the normalized values themselves have grown. 2 sums of up to 6 numbers add their own."""
     X = np.random.default_rng(seed).uniform(-1, 1, (6, 4))
     for layer in hm.BatchNorm(4, eps=0.0), hm.LayerNorm(4, eps=0.0):
-        H = layer.forward(X, training=True).copy()
-        same(layer.forward(c * X, training=True), H)
+        H = layer.forward(X, training=True)[0]
+        same(layer.forward(c * X, training=True)[0], H)
         deviation = X.std(axis=layer.axis).min()
-        assert_close(layer.forward(X + shift, training=True), H, operations=4 * 6, scale=math.sqrt(6) * 5 / deviation)
+        shifted = layer.forward(X + shift, training=True)[0]
+        assert_close(shifted, H, operations=4 * 6, scale=math.sqrt(6) * 5 / deviation)
 
 
 # ---- optimizers ------------------------------------------------------------------------------------------------------

@@ -416,7 +416,7 @@ def steps_at(walk, i):
 def test_mistakes_of_dropout():
     network = hm.Network([hm.Dense(4, 5, rng=0), hm.Dropout(0.4, rng=1), hm.Dense(5, 5, rng=2), hm.Dropout(0.2, rng=3)])
     walk = BackwardPass(network, X, RNG.normal(size=(7, 5)), "mse_loss")
-    one, other, dH = walk.layers[1].memory.mask, walk.layers[3].memory.mask, RNG.normal(size=(7, 5))
+    one, other, dH = walk.caches[1], walk.caches[3], RNG.normal(size=(7, 5))
     found = {name: step(walk, 1, dH) for name, step in steps_at(walk, 1).items()}
     expected = {
         "dropout mask of another layer": dH * other / 0.6,
@@ -478,7 +478,7 @@ def test_mistakes_of_a_residual_are_the_one_path_without_the_other():
     walk = BackwardPass(network, X, RNG.normal(size=(7, 5)), "mse_loss")
     steps, right, dH = steps_at(walk, 1), walk.gradient(), RNG.normal(size=(7, 5))
     assert steps.keys() == {"skip connection missing", "block missing beside its skip connection"}
-    whole = walk.layers[1].backward(dH, True).copy()
+    whole = walk.layers[1].backward(dH, walk.caches[1]).copy()
     assert_equal(steps["skip connection missing"](walk, 1, dH) + dH, whole)
     assert np.array_equal(steps["block missing beside its skip connection"](walk, 1, dH), dH)
     for step in steps.values():

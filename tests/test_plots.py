@@ -417,7 +417,7 @@ def test_descent_2d_takes_any_network_of_two_parameters():
         (lambda: plots.descent_1d(perceptron(1.0), [[1.0]], [[2.0]], lr=-1.0), ValueError, "lr: expected"),
         (lambda: plots.descent_1d(perceptron(1.0), [[1.0]], [[2.0]], lr=1e200), ValueError, "overflow after 1 steps"),
         (lambda: plots.descent_1d(perceptron(1.0), [[1.0]], [[1.0]], loss="zero_one_loss"), TypeError, "no gradient"),
-        (lambda: plots.descent_1d(perceptron(1e308), [[100.0]], [[1.0]], loss="binary_cross_entropy_with_logits"),
+        (lambda: plots.descent_1d(perceptron(1e308), [[100.0]], [[0.0]], loss="binary_cross_entropy_with_logits"),
          ValueError, "overflow after 0 steps"),
         (lambda: plots.descent_2d(perceptron(1.33e154, 0.0), np.eye(2), [[0.0], [0.0]], steps=1), ValueError,
          "loss around the path: expected finite numbers, got inf"),

@@ -14,8 +14,8 @@ import torch
 
 import handmade as hm
 from handmade import optimizers, schedules
-from handmade.clipping import L1, Chain
-from handmade.optimizers import SGD, Adagrad, Adam
+from handmade.clipping import L1
+from handmade.optimizers import SGD, Adagrad, Adam, Chain
 from handmade.schedules import (
     ChainedScheduler,
     ConstantLR,

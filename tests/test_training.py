@@ -363,7 +363,7 @@ def test_validation_data_are_judged_by_the_loss_and_change_nothing(loss):
     )
     fit(without, X, y, **options)
     assert_same_state(state(with_validation), state(without))
-    judge = losses.find_loss(loss)[0]
+    judge = losses.find_loss(loss).value
     for epoch_state, value in zip(states, history.validation_loss, strict=True):
         without.load_state_dict(epoch_state)
         assert value == judge(without.predict(held[0]), held[1])

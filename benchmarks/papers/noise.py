@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -26,9 +26,9 @@ class GaussianNoise(hm.Layer):
     Examples
     --------
     >>> layer = GaussianNoise(0.1, rng=0)
-    >>> layer.forward(np.zeros((1, 2), np.float32), training=True).round(3)
+    >>> layer.forward(np.zeros((1, 2), np.float32), training=True)[0].round(3)
     array([[ 0.112, -0.139]], dtype=float32)
-    >>> layer.forward(np.zeros((1, 2), np.float32))
+    >>> layer.predict(np.zeros((1, 2), np.float32))
     array([[0., 0.]], dtype=float32)
     """
 
@@ -37,20 +37,11 @@ class GaussianNoise(hm.Layer):
         self.std = std
         self.rng = np.random.default_rng(rng)
 
-    def forward(self, X: np.ndarray, training: bool = False) -> np.ndarray:
-        if not training:
-            return X
-        H = self.memory.array("H", X).T.reshape(X.shape)  # sample by sample, as a generator fills an array
-        self.rng.standard_normal(dtype=X.dtype, out=H)
-        H *= self.std
-        H += X
-        return H
+    def forward(self, X: np.ndarray, training: bool = False) -> tuple[np.ndarray, None]:
+        return X + self.std * self.rng.standard_normal(X.shape, X.dtype) if training else X, None
 
-    def backward(self, dH: np.ndarray, need_dX: bool = True) -> np.ndarray:
+    def backward(self, dH: np.ndarray, cache: None, need_dX: bool = True) -> np.ndarray:
         return dH
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        return X
 
     def __repr__(self) -> str:
         return f"GaussianNoise({self.std:g})"
@@ -68,4 +59,4 @@ class UnscaledBatchNorm(hm.BatchNorm):
     ['0.weight', '0.bias', '1.bias']
     """
 
-    parameters: ClassVar[dict[str, str]] = {"bias": "beta"}
+    parameters: Mapping[str, str] = {"bias": "beta"}

@@ -58,9 +58,7 @@ class BackwardPass:
         self.network = network.astype(np.float64)
         self.layers = self.network.layers
         self.y, self.loss, self.sample_weight = np.asarray(y), loss, sample_weight
-        self.values = [self.network.check_input(X)]
-        for layer in self.layers:
-            self.values.append(layer.forward(self.values[-1], training))
+        _, (self.values, self.caches) = self.network.forward(X, training)
         value, self.loss_gradient = loss_and_backward(loss, self.values[-1], self.y, sample_weight)
         self.value = float(value)
         self.slopes = {i: slope(f, self.values[i]) for i, f in enumerate(self.layers) if is_elementwise(f)}
@@ -92,12 +90,12 @@ def _loss_step(walk: BackwardPass, i: int, H: Array) -> Array:
 
 
 def _step(walk: BackwardPass, i: int, dH: Array) -> Array:
-    return dH * walk.slopes[i] if i in walk.slopes else walk.layers[i].backward(dH)
+    return dH * walk.slopes[i] if i in walk.slopes else walk.layers[i].backward(dH, walk.caches[i])
 
 
 def is_elementwise(layer: Layer) -> bool:
     """Whether the layer is an activation of each number by itself; softmax is not."""
-    return isinstance(layer, Activation) and layer.function not in ("softmax", "log_softmax")
+    return isinstance(layer, Activation) and layer.is_elementwise
 
 
 def slope(layer: Activation, A: Array) -> Array:

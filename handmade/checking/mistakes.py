@@ -15,9 +15,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from ..activations import ACTIVATIONS, softmax
-from ..composites import Residual
+from ..composites import Residual, Sequential
 from ..layers import Activation, Dense, Dropout, Layer
-from ..network import Sequential
 from ..normalization import Normalization
 from .backward_pass import BackwardPass, Step, is_elementwise, slope
 from .loss_mistakes import of_loss
@@ -168,7 +167,7 @@ def _of_dense(walk: BackwardPass, i: int) -> Found:
 def _dense(walk: BackwardPass, i: int, dA: Array, dX=None, db=None, dW=None) -> Array:
     """The right backward pass of a Dense layer, but for what is replaced: dX(dA, layer), db(dA), dW(dA, X)."""
     layer, X = walk.layers[i], walk.values[i]
-    right = layer.backward(dA)
+    right = layer.backward(dA, X)
     if db and "bias" in layer.parameters:
         layer.db[:] = db(dA)
     if dW:
@@ -294,12 +293,12 @@ def _sum_of(rows: slice, dA: Array) -> Array:
 
 
 def _of_dropout(walk: BackwardPass, i: int) -> Found:
-    p, keep = walk.layers[i].p, walk.layers[i].memory.mask
+    p, keep = walk.layers[i].p, walk.caches[i]
     if keep is not None:
-        for other in walk.layers:
-            if other is not walk.layers[i] and isinstance(other, Dropout) and other.memory.mask.shape == keep.shape:
+        for other, mask in zip(walk.layers, walk.caches, strict=True):
+            if other is not walk.layers[i] and isinstance(other, Dropout) and mask.shape == keep.shape:
                 hint = "the gradient reaches units that were switched off"
-                step = functools.partial(lambda mask, w, i, dH: dH * mask / (1 - p), other.memory.mask)
+                step = functools.partial(lambda mask, w, i, dH: dH * mask / (1 - p), mask)
                 yield "dropout mask of another layer", hint, step
         yield "dropout mask missing", "the gradient reaches units that were switched off", lambda w, i, dH: dH.copy()
         yield "dropout scale missing", "a factor of the forward pass is missing", lambda w, i, dH: dH * keep
@@ -317,16 +316,16 @@ def _of_dropout(walk: BackwardPass, i: int) -> Found:
 
 def _of_normalization(walk: BackwardPass, i: int) -> Found:
     layer = walk.layers[i]
-    memory, axis = layer.memory, layer.axis
+    (Xhat, inverse, moments_depend_on_X), axis = walk.caches[i], layer.axis
 
     def step(mean: bool, variance: bool, walk: BackwardPass, i: int, dH: Array) -> Array:
-        layer.backward(dH)
+        layer.backward(dH, walk.caches[i])
         dX = dH * layer.gamma
-        along = (dX * memory.Xhat).mean(axis=axis, keepdims=True)
-        dX = dX - mean * dX.mean(axis=axis, keepdims=True) - variance * memory.Xhat * along
-        return dX * memory.inverse
+        along = (dX * Xhat).mean(axis=axis, keepdims=True)
+        dX = dX - mean * dX.mean(axis=axis, keepdims=True) - variance * Xhat * along
+        return dX * inverse
 
-    if memory.moving:
+    if moments_depend_on_X:
         hint = "something that depends on the inputs is taken for a constant"
         yield "mean and variance taken for constants", hint, functools.partial(step, False, False)
         yield "variance taken for a constant", hint, functools.partial(step, True, False)
@@ -337,17 +336,17 @@ def _of_normalization(walk: BackwardPass, i: int) -> Found:
 
 
 def _normalization_ignored(factor: Array | float, walk: BackwardPass, i: int, dH: Array) -> Array:
-    walk.layers[i].backward(dH)
+    walk.layers[i].backward(dH, walk.caches[i])
     return dH * factor
 
 
 def _of_residual(walk: BackwardPass, i: int) -> Found:
     layer = walk.layers[i]
     hint = "the gradient comes back along one path where the forward pass has two"
-    yield "skip connection missing", hint, lambda w, i, dH: Sequential.backward(layer, dH)
+    yield "skip connection missing", hint, lambda w, i, dH: Sequential.backward(layer, dH, w.caches[i])
 
     def branch_missing(walk: BackwardPass, i: int, dH: Array) -> Array:
-        layer.backward(dH)
+        layer.backward(dH, walk.caches[i])
         return dH.copy()
 
     yield "block missing beside its skip connection", hint, branch_missing

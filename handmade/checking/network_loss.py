@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 
-from ..composites import Concatenate, Parallel, Residual
-from ..layers import Activation, Dense, Dropout, Layer, Memory
-from ..losses import LOSSES, Loss, find_loss, loss_and_backward
-from ..network import Network, Sequential, check_finite_targets
-from ..normalization import BatchNorm, LayerNorm
+from ..layers import Dense, Layer
+from ..losses import LOSSES, Loss, loss_and_backward
+from ..network import Network, check_finite_targets
 
 __all__ = ["NetworkLoss"]
 
@@ -59,10 +56,11 @@ class NetworkLoss:
         X, y = network.check_input(X), check_finite_targets(y)
         self.X, self.y = X.astype(np.float64), y.astype(network.dtype) if y.dtype.kind == "f" else y
         self.loss, self.sample_weight, self.training = loss, sample_weight, training
+        self.functions, _ = network.head(loss)
         self._networks = {np.dtype(np.float64): network.astype(np.float64)}
         self._masks = [leaf.rng.bit_generator.state for _, leaf in network.leaves() if hasattr(leaf, "rng")]
         H = self._output(network.theta)
-        value, _ = loss_and_backward(loss, H, self.y, sample_weight)  # or the error that the loss raises
+        value, _ = loss_and_backward(self.functions, H, self.y, sample_weight)  # or the error that the loss raises
         # A mean divides by something that targets and weights decide, and the input does not: by this.
         self._divisor = self._sums(H[np.newaxis])[0] / value if value and self._has_terms() else None
 
@@ -78,14 +76,14 @@ class NetworkLoss:
         """
         indices, values = np.asarray(indices, np.intp), np.asarray(values)
         network = self._at(np.asarray(theta, np.result_type(theta, values)))
-        theta, outputs = network.theta.copy(), list(self._outputs(network))
+        theta, outputs = network.theta.copy(), network.forward(self.X.astype(network.dtype), self.training)[1].values
         losses = np.empty(len(indices), theta.dtype)
         known = type(network).forward is Network.forward
         for name, block in network.blocks(np.arange(theta.size)).items():
             chosen = np.flatnonzero((indices >= block.flat[0]) & (indices <= block.flat[-1]))
             number, _, parameter = name.partition(".")
-            layer, *above = network.layers[int(number) :]
-            if known and type(layer) is Dense and all(_row_wise(upper, self.training) for upper in above):
+            layer, *above = network.layers[int(number) : network.head(self.loss)[1]] or (None,)
+            if known and type(layer) is Dense and all(upper.rows_are_independent(self.training) for upper in above):
                 X, A = outputs[int(number) : int(number) + 2]
                 for part in self._split(chosen, network):
                     place = np.unravel_index(indices[part] - block.flat[0], block.shape)
@@ -112,15 +110,10 @@ class NetworkLoss:
 
     def _output(self, theta: Array) -> Array:
         network = self._at(theta)
-        return network.forward(self.X.astype(network.dtype), self.training)
-
-    def _outputs(self, network: Network) -> Iterator[Array]:
-        """The input, and copies of what each layer makes of it."""
-        H = self.X.astype(network.dtype)
-        yield H
-        for layer in network.layers:
-            H = layer.forward(H, self.training).copy()
-            yield H
+        with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is refused by who asks for it
+            H, cache = network.forward(self.X.astype(network.dtype), self.training)
+        depth = network.head(self.loss)[1]
+        return H if depth == len(network.layers) else cache.values[depth]
 
     def _split(self, chosen: Array, network: Network) -> list[Array]:
         """The variants in parts that fit into a block."""
@@ -133,47 +126,37 @@ class NetworkLoss:
         K, N, _ = H.shape
         H = H.reshape(K * N, -1)
         for layer in above:
-            H = layer.forward(H, self.training)
+            H, _ = layer.forward(H, self.training)
         H = H.reshape(K, N, -1)
         return np.array([self._value(one) for one in H]) if self._divisor is None else self._sums(H) / self._divisor
 
     def _value(self, H: Array):
         if self.sample_weight is None:
-            return find_loss(self.loss)[0](H, self.y)
-        return loss_and_backward(self.loss, H, self.y, self.sample_weight)[0]
+            return self.functions.value(H, self.y)
+        return loss_and_backward(self.functions, H, self.y, self.sample_weight)[0]
 
     def _has_terms(self) -> bool:
         """Whether the loss is one of the library's, with no option that belongs to single rows."""
-        f, _ = find_loss(self.loss)
+        f = self.functions.value
         rows = any(np.ndim(option) > 1 for option in getattr(f, "keywords", {}).values())
-        return not rows and any(getattr(f, "func", f) is own for own, _ in LOSSES.values())
+        return not rows and any(getattr(f, "func", f) is own.value for own in LOSSES.values())
 
     def _sums(self, H: Array) -> Array:
         """The sums of the weighted terms of the loss for outputs (K, N, O)."""
         K, N, O = H.shape
-        terms = partial(find_loss(self.loss)[0], reduction="none")(H.reshape(K * N, O), np.concatenate([self.y] * K))
+        terms = partial(self.functions.value, reduction="none")(H.reshape(K * N, O), np.concatenate([self.y] * K))
         terms = terms.reshape(K, N, -1).sum(axis=2)
         return terms.sum(axis=1) if self.sample_weight is None else terms @ self.sample_weight
-
-
-def _row_wise(layer: Layer, training: bool) -> bool:
-    """Whether each row that comes out depends on the same row of the input alone; not, of layers unknown here."""
-    if type(layer) in (Sequential, Residual, Concatenate, Parallel):
-        inner = layer.groups if type(layer) is Parallel else layer.layers
-        return all(_row_wise(one, training) for one in inner)
-    if type(layer) in (BatchNorm, Dropout):
-        return not training
-    return type(layer) in (Dense, LayerNorm) or (type(layer) is Activation and isinstance(layer.function, str))
 
 
 def _columns(layer: Dense, X: Array, attribute: str, place: tuple[Array, ...], values: Array) -> Array:
     """What a layer of as many units as there are values puts out: each is a unit of ``layer``, one number changed."""
     units = copy.copy(layer)
-    units.memory, units.neuron_count = Memory(), len(values)
     for name in layer.parameters.values():
-        units.set_parameter(name, getattr(layer, name)[place[0]])
+        rows = getattr(layer, name)[place[0]]
+        units.bind(name, rows, rows)
     getattr(units, attribute)[np.arange(len(values)), *place[1:]] = values
-    return units.forward(X)
+    return units.predict(X)
 
 
 def _in_place_of(A: Array, units: Array, columns: Array) -> Array:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from .._state import Resumable
+from .._state import Stateful
 from .._validation import check_count, finite, nonnegative, number
 
 above_zero_up_to_one = number("a number in (0, 1]", lambda x: 0 < x <= 1)
@@ -86,7 +86,7 @@ class HasLearningRate(Protocol):
 
 
 @dataclass(eq=False)
-class Schedule(Resumable):
+class Schedule(Stateful):
     """A schedule of an optimizer: arguments that are checked, and a state that can be saved and loaded."""
 
     optimizer: HasLearningRate

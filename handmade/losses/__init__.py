@@ -1,0 +1,251 @@
+"""3. Losses: ``loss(input, target)`` and, directly under it, ``loss_backward``, its gradient.
+
+The contract of every pair, without exception: both take the same arguments, ``input`` first (what the network gives:
+predictions, or logits where the name says so), then ``target``. ``loss_backward`` returns the gradient with respect
+to ``input``, in its shape.
+
+``reduction`` says what becomes of the single terms: ``"mean"`` (the default, as in PyTorch), ``"sum"``, or
+``"none"``, where the loss is an array and the gradient holds the derivative of each term by its own input, which is
+also the gradient of the sum. Each docstring says which 1/N and which one-half it means.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._validation import check_finite
+from ._terms import Array, as_numbers, check_reduction
+from .margins import (
+    hinge_loss,
+    hinge_loss_backward,
+    multi_margin_loss,
+    multi_margin_loss_backward,
+    zero_one_loss,
+    zero_one_loss_backward,
+)
+from .probabilities import (
+    binary_cross_entropy,
+    binary_cross_entropy_backward,
+    binary_cross_entropy_with_logits,
+    binary_cross_entropy_with_logits_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    cross_entropy_value_and_backward,
+)
+from .regression import (
+    half_squared_error,
+    half_squared_error_backward,
+    huber_loss,
+    huber_loss_backward,
+    l1_loss,
+    l1_loss_backward,
+    mse_loss,
+    mse_loss_backward,
+    smooth_l1_loss,
+    smooth_l1_loss_backward,
+)
+
+__all__ = [
+    "l1_loss",
+    "l1_loss_backward",
+    "mse_loss",
+    "mse_loss_backward",
+    "half_squared_error",
+    "half_squared_error_backward",
+    "huber_loss",
+    "huber_loss_backward",
+    "smooth_l1_loss",
+    "smooth_l1_loss_backward",
+    "hinge_loss",
+    "hinge_loss_backward",
+    "multi_margin_loss",
+    "multi_margin_loss_backward",
+    "zero_one_loss",
+    "zero_one_loss_backward",
+    "binary_cross_entropy",
+    "binary_cross_entropy_backward",
+    "binary_cross_entropy_with_logits",
+    "binary_cross_entropy_with_logits_backward",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "find_loss",
+    "loss_and_backward",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class LossFunctions:
+    """A loss and its gradient, which it unpacks into, and functions that serve both at once.
+
+    Attributes
+    ----------
+    value, backward : callable
+        Both take (input, target).
+    value_and_backward : callable, optional
+        Returns both numbers, for a loss that computes them from one intermediate result.
+    activation, on_activation : callable, optional
+        Where ``activation`` is the layer below, this pair of the pre-activation is the same function without its
+        loss of digits: sigmoid under `binary_cross_entropy`.
+    """
+
+    value: Callable[..., Any]
+    backward: Callable[..., Any]
+    value_and_backward: Callable[..., tuple[Any, Array]] | None = None
+    activation: str | None = None
+    on_activation: LossFunctions | None = None
+
+    def __iter__(self) -> Iterator[Callable[..., Any]]:
+        return iter((self.value, self.backward))
+
+    def with_options(self, options: dict[str, Any]) -> LossFunctions:
+        """Return the same functions with these options given."""
+        functions = self.value, self.backward, self.value_and_backward
+        given = [f if f is None else functools.partial(f, **options) for f in functions]
+        fused = self.on_activation and self.on_activation.with_options(options)
+        return LossFunctions(*given, self.activation, fused)  # type: ignore[arg-type]
+
+
+Loss = str | Callable[..., Any] | tuple[Callable[..., Any], Callable[..., Any]]
+
+_WITH_LOGITS = LossFunctions(binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_backward)
+
+LOSSES: dict[str, LossFunctions] = {
+    functions.value.__name__: functions
+    for functions in (
+        LossFunctions(l1_loss, l1_loss_backward),
+        LossFunctions(mse_loss, mse_loss_backward),
+        LossFunctions(half_squared_error, half_squared_error_backward),
+        LossFunctions(huber_loss, huber_loss_backward),
+        LossFunctions(smooth_l1_loss, smooth_l1_loss_backward),
+        LossFunctions(hinge_loss, hinge_loss_backward),
+        LossFunctions(multi_margin_loss, multi_margin_loss_backward),
+        LossFunctions(zero_one_loss, zero_one_loss_backward),
+        LossFunctions(
+            binary_cross_entropy, binary_cross_entropy_backward, activation="sigmoid", on_activation=_WITH_LOGITS
+        ),
+        _WITH_LOGITS,
+        LossFunctions(cross_entropy, cross_entropy_backward, cross_entropy_value_and_backward),
+    )
+}
+
+
+def find_loss(loss: Loss) -> LossFunctions:
+    """Return the functions of a loss given by name, function, partial or pair.
+
+    Parameters
+    ----------
+    loss : str, callable, functools.partial or (callable, callable)
+        ``"mse_loss"``; ``losses.mse_loss``; ``functools.partial(losses.huber_loss, delta=2.0)``, whose options then
+        hold for the gradient too; or a pair of functions of your own, ``f(input, target)`` and
+        ``f_backward(input, target)``. With sample weights they are called with ``reduction="none"``.
+
+    Returns
+    -------
+    LossFunctions
+        Unpacks into the loss and its gradient.
+
+    Raises
+    ------
+    ValueError
+        If no loss has this name.
+    TypeError
+        If it is none of the above.
+
+    Examples
+    --------
+    >>> import functools
+    >>> f, f_backward = hm.losses.find_loss(functools.partial(hm.losses.huber_loss, delta=2.0))
+    >>> f_backward([3.0], [0.0])
+    array([2.])
+    """
+    if isinstance(loss, LossFunctions):
+        return loss
+    if isinstance(loss, str):
+        if loss not in LOSSES:
+            raise ValueError(f"loss: expected one of {', '.join(LOSSES)}; got {loss!r}")
+        return LOSSES[loss]
+    if isinstance(loss, functools.partial):
+        if loss.args:
+            raise TypeError("loss: give the options of a partial by name, e.g. partial(huber_loss, delta=2.0)")
+        return find_loss(loss.func).with_options(loss.keywords)
+    if isinstance(loss, tuple) and len(loss) == 2 and all(map(callable, loss)):
+        return LossFunctions(*loss)
+    for functions in LOSSES.values():
+        if functions.value is loss:
+            return functions
+    raise TypeError(
+        f"loss: expected a name, a function of handmade.losses, a functools.partial of one, or a pair "
+        f"(f, f_backward) of functions, got {loss!r}"
+    )
+
+
+def loss_and_backward(
+    loss: Loss, input: Array, target: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+) -> tuple[Any, Array]:
+    """Return the loss and its gradient with respect to ``input``.
+
+    Parameters
+    ----------
+    loss : see `find_loss`
+        Which loss.
+    input, target
+        As the loss takes them.
+    sample_weight : array_like, shape (N,), optional
+        w_i for each sample: the loss becomes sum_i w_i l_i / N, where l_i is the sample's own loss (the mean over its
+        outputs; 0, but counted in N, where it is ignored). With ``reduction="sum"`` nothing is divided. Weights may be
+        negative, as the advantages of a policy gradient are.
+
+    Returns
+    -------
+    value : float
+    dH : ndarray
+        The shape of ``input``.
+
+    Raises
+    ------
+    ValueError
+        If the weights are not one finite number per sample, or ``reduction`` is "none"; or as the loss raises.
+
+    Examples
+    --------
+    >>> weight = [1.0, 0.0]
+    >>> hm.losses.loss_and_backward("mse_loss", np.array([[1.0], [3.0]]), [[0.0], [0.0]], sample_weight=weight)
+    (np.float64(0.5), array([[1.],
+           [0.]]))
+    """
+    functions = find_loss(loss)
+    options = functions.value.keywords if isinstance(functions.value, functools.partial) else {}
+    if options.get("reduction") == "none":
+        raise ValueError("loss: expected one number to differentiate; reduction='none' gives many")
+    if sample_weight is not None:
+        return _weighted_by_sample(functions, input, target, sample_weight, options)
+    if functions.value_and_backward is not None:
+        return functions.value_and_backward(input, target)
+    dH = np.asarray(functions.backward(input, target), input.dtype)
+    if dH.shape != input.shape:  # a user's own may have given anything
+        raise ValueError(f"loss: expected its backward to give the shape of the input {input.shape}, got {dH.shape}")
+    return functions.value(input, target), dH
+
+
+def _weighted_by_sample(
+    functions: LossFunctions, input: Array, target: npt.ArrayLike, sample_weight: npt.ArrayLike, options: dict[str, Any]
+) -> tuple[Any, Array]:
+    """Return the loss with one weight per sample, and its gradient."""
+    if "weight" in options:
+        raise ValueError("sample_weight: expected a loss without weight; fold that in, or use the class_weight of fit")
+    reduction = options.get("reduction", "mean")
+    check_reduction(reduction)
+    weight = as_numbers(sample_weight, "sample_weight", input.real)
+    if weight.shape != (len(input),):
+        raise ValueError(f"sample_weight: expected one weight per sample, shape {(len(input),)}, got {weight.shape}")
+    check_finite(weight, "sample_weight")
+    terms = functions.value(input, target, reduction="none").reshape(len(input), -1)
+    derivatives = functions.backward(input, target, reduction="none").reshape(len(input), -1)
+    scale = weight / terms.size if reduction == "mean" else weight
+    return scale @ terms.sum(axis=1), (derivatives * scale[:, np.newaxis]).reshape(input.shape)

@@ -1,0 +1,164 @@
+"""The parts that all losses share: checked inputs, and the reduction of terms and derivatives."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .._validation import as_floating
+
+Array = npt.NDArray[Any]
+Reduction = Literal["mean", "sum", "none"]
+
+
+def check_reduction(reduction: str) -> None:
+    """Raise unless ``reduction`` is one of the three."""
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"reduction: expected 'none', 'mean' or 'sum', got {reduction!r}")
+
+
+def as_numbers(value: npt.ArrayLike, name: str, like: Array) -> Array:
+    """Return ``value`` as an array of the dtype of ``like``; refuse booleans, text and objects."""
+    if type(value) is np.ndarray and value.dtype == like.dtype:
+        return value
+    value = np.asarray(value)
+    if value.dtype.kind not in "iuf":
+        raise TypeError(f"{name}: expected numbers, got dtype {value.dtype}; convert it with {name}.astype(float)")
+    return value.astype(like.dtype)
+
+
+def pair(input: npt.ArrayLike, target: npt.ArrayLike) -> tuple[Array, Array]:
+    """Return both as arrays of one dtype and one shape.
+
+    Nothing broadcasts: broadcasting would hide the mistake of (N,) against (N, 1).
+    """
+    input = as_floating(input, "input")
+    target = as_numbers(target, "target", input)
+    if target.shape != input.shape:
+        hint = ""
+        if target.size == input.size:
+            hint = f"; reshape it with target.reshape({', '.join(map(str, input.shape))})"
+        raise ValueError(f"target: expected the shape of the input {input.shape}, got {target.shape}{hint}")
+    if input.size == 0:
+        raise ValueError(f"input: expected at least one value, got an empty array of shape {input.shape}")
+    return input, target
+
+
+def signs(input: npt.ArrayLike, target: npt.ArrayLike) -> tuple[Array, Array]:
+    """Return the pair; raise where a target is neither -1 nor +1."""
+    input, target = pair(input, target)
+    wrong = target[np.abs(target) != 1]
+    if wrong.size:
+        hint = "; labels in {0, 1} become -1 and +1 with 2 * target - 1" if 0 in wrong else ""
+        raise ValueError(f"target: expected labels -1 and +1, got {wrong[0]:g}{hint}")
+    return input, target
+
+
+def check_probabilities(values: Array, name: str, hint: str = "") -> None:
+    """Raise where a value is outside [0, 1], or is no number."""
+    if not (values.min() >= 0 and values.max() <= 1):
+        wrong = values[~((values >= 0) & (values <= 1))]
+        raise ValueError(f"{name}: expected values from 0 to 1, got {wrong[0]:g}{hint}")
+
+
+def bits(input: npt.ArrayLike, target: npt.ArrayLike) -> tuple[Array, Array]:
+    """Return the pair; raise where a target is outside [0, 1]."""
+    input, target = pair(input, target)
+    check_probabilities(target, "target", "; labels -1 and +1 become 0 and 1 with (target + 1) / 2")
+    return input, target
+
+
+def element_weights(weight: npt.ArrayLike | None, like: Array) -> Array | None:
+    """Return one weight per element, or None."""
+    if weight is None:
+        return None
+    weight = as_numbers(weight, "weight", like)
+    if weight.shape != like.shape:
+        raise ValueError(f"weight: expected the shape of the input {like.shape}, got {weight.shape}")
+    return weight
+
+
+def reduce(terms: Array, reduction: str, count: float | None = None) -> Any:
+    """Return the terms as they are, their sum, or their sum over ``count`` (their number unless given)."""
+    if reduction == "mean":
+        return np.add.reduce(terms, axis=None) / (terms.size if count is None else count)
+    check_reduction(reduction)
+    return np.add.reduce(terms, axis=None) if reduction == "sum" else terms
+
+
+def reduce_backward(derivatives: Array, reduction: str, count: float | None = None) -> Array:
+    """Return the derivatives of that: over ``count`` for the mean, else as they are."""
+    if reduction == "mean":
+        return derivatives / (derivatives.size if count is None else count)
+    check_reduction(reduction)
+    return derivatives
+
+
+# ---- classes: rows of logits, and one target for each --------------------------------------------------------------
+
+
+def class_rows(input: npt.ArrayLike) -> tuple[Array, tuple[int, ...]]:
+    """Return logits as (rows, K), and the shape of the rows: (), (N,), or (N, d1, ...) of (N, K, d1, ...)."""
+    Z = as_floating(input, "input")
+    if Z.size == 0 or Z.ndim == 0:
+        raise ValueError(f"input: expected logits of shape (N, K) with at least one sample and class, got {Z.shape}")
+    if Z.ndim == 2:
+        return Z, Z.shape[:1]
+    if Z.ndim > 2:
+        Z = np.moveaxis(Z, 1, -1)
+    return Z.reshape(-1, Z.shape[-1]), Z.shape[:-1]
+
+
+def class_labels(
+    target: Array, lead: tuple[int, ...], K: int, ignore_index: int | None = None
+) -> tuple[Array, Array | None]:
+    """Return the class indices, one per row; and which rows count, or None where all do."""
+    if target.dtype.kind not in "iu":
+        raise TypeError(
+            f"target: expected integer class indices of shape {lead}, got dtype {target.dtype} of shape "
+            f"{target.shape}; convert labels with target.astype(int)"
+        )
+    if target.shape != lead:
+        hint = _column_hint(target, lead)
+        raise ValueError(f"target: expected class indices of shape {lead}, got shape {target.shape}{hint}")
+    labels = target.astype(np.intp, copy=False).ravel()
+    # One pass for both ends of the range: as an unsigned number, a negative one is enormous.
+    in_range = 0 <= labels[labels.view(np.uintp).argmax()] < K
+    if in_range and (ignore_index is None or not 0 <= ignore_index < K):
+        return labels, None
+    given = target.reshape(-1)  # an unsigned one that is too large has become negative in labels
+    kept = given != ignore_index
+    wrong = given[kept & ((labels < 0) | (labels >= K))]
+    if wrong.size:
+        hint = "; for two classes and one logit use binary_cross_entropy_with_logits" if K == 1 else ""
+        raise ValueError(f"target: expected class indices from 0 to {K - 1}, got {wrong[0]}{hint}")
+    return np.where(kept, labels, 0), kept
+
+
+def _column_hint(target: Array, lead: tuple[int, ...]) -> str:
+    """Return the reshape that turns a column of labels into a row, if that is the mistake."""
+    if not lead or target.shape != (*lead, 1):
+        return ""
+    return f"; reshape indices with target.reshape({', '.join(map(str, lead))})"
+
+
+def class_probabilities(target: Array, Z: Array, shape: tuple[int, ...]) -> Array:
+    """Return probabilities of the input's shape as (rows, K)."""
+    if target.shape != shape:
+        lead = shape[:1] * (len(shape) > 1) + shape[2:]
+        expected = f"class indices of shape {lead}, or probabilities of shape {shape}"
+        raise ValueError(f"target: expected {expected}, got {target.shape}{_column_hint(target, lead)}")
+    T = as_numbers(target, "target", Z.real)
+    return (np.moveaxis(T, 1, -1) if T.ndim > 2 else T).reshape(Z.shape)
+
+
+def class_weights(weight: npt.ArrayLike | None, Z: Array) -> Array | None:
+    """Return one weight per class, or None."""
+    if weight is None:
+        return None
+    weight = as_numbers(weight, "weight", Z.real)
+    if weight.shape != Z.shape[1:]:
+        raise ValueError(f"weight: expected one weight per class, shape {Z.shape[1:]}, got {weight.shape}")
+    return weight
