@@ -58,13 +58,14 @@ from .schedules import (
 from .training import EarlyStopping, History, fit
 
 if TYPE_CHECKING:
-    from . import files, plots, protocols
+    from . import export, files, plots, protocols
     from .chain_rule import Trace, trace
     from .checking.diagnosis import Diagnosis, diagnose_gradient
     from .checking.differences import StepSweep, numerical_gradient, step_sweep
     from .checking.gradients import GradientCheck, check_gradient
     from .checking.network_loss import NetworkLoss
     from .configuration import show_config
+    from .convert import from_sklearn, from_torch
     from .files import from_config, load, register_activation, register_layer, save, to_config
 
 __version__ = "0.1.0"
@@ -152,6 +153,9 @@ __all__ = [
     "from_config",
     "register_layer",
     "register_activation",
+    "from_torch",
+    "from_sklearn",
+    "export",
     # data
     "data",
     "load_digits",
@@ -163,6 +167,8 @@ __all__ = [
 
 # Names that are imported when they are first asked for: training and serving never need them.
 _LAZY = {
+    "convert": ("from_sklearn", "from_torch"),
+    "export": (),
     "files": ("from_config", "load", "register_activation", "register_layer", "save", "to_config"),
     "plots": ("plots",),
     "protocols": ("protocols",),

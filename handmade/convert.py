@@ -1,0 +1,340 @@
+"""Networks of PyTorch and scikit-learn, as networks of this library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .activations import ACTIVATIONS
+from .composites import Sequential
+from .files import read_state_dict
+from .layers import Activation, Dense, Dropout, Layer
+from .network import Network
+from .normalization import BatchNorm, LayerNorm
+
+if TYPE_CHECKING:
+    import torch
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+__all__ = ["from_sklearn", "from_torch"]
+
+Array = npt.NDArray[Any]
+FilePath = str | os.PathLike[str]
+
+# ---- modules of PyTorch --------------------------------------------------------------------------------------------
+
+# The class in torch.nn -> the activation here, and the attributes that are its options.
+ACTIVATION_MODULES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "CELU": ("celu", ("alpha",)),
+    "ELU": ("elu", ("alpha",)),
+    "GELU": ("gelu", ("approximate",)),
+    "Hardshrink": ("hardshrink", ("lambd",)),
+    "Hardsigmoid": ("hardsigmoid", ()),
+    "Hardswish": ("hardswish", ()),
+    "Hardtanh": ("hardtanh", ("min_val", "max_val")),
+    "Identity": ("identity", ()),
+    "LeakyReLU": ("leaky_relu", ("negative_slope",)),
+    "LogSigmoid": ("logsigmoid", ()),
+    "LogSoftmax": ("log_softmax", ("dim",)),
+    "Mish": ("mish", ()),
+    "ReLU": ("relu", ()),
+    "ReLU6": ("relu6", ()),
+    "SELU": ("selu", ()),
+    "SiLU": ("silu", ()),
+    "Sigmoid": ("sigmoid", ()),
+    "Softmax": ("softmax", ("dim",)),
+    "Softplus": ("softplus", ("beta",)),
+    "Softshrink": ("softshrink", ("lambd",)),
+    "Softsign": ("softsign", ()),
+    "Tanh": ("tanh", ()),
+    "Tanhshrink": ("tanhshrink", ()),
+    "Threshold": ("threshold", ("threshold", "value")),
+}
+
+
+def _linear(module: Any) -> Layer:
+    return _blank_dense(module.in_features, module.out_features, module.bias is not None)
+
+
+def _blank_dense(in_features: int, out_features: int, bias: bool) -> Dense:
+    return Dense(in_features, out_features, bias, weight_init="zeros", bias_init="zeros")
+
+
+def _batch_norm(module: Any) -> Layer:
+    if not (module.affine and module.track_running_stats) or module.momentum is None:
+        raise ValueError("expected affine=True, track_running_stats=True and a momentum")
+    return BatchNorm(module.num_features, module.eps, module.momentum)
+
+
+def _layer_norm(module: Any) -> Layer:
+    if len(module.normalized_shape) != 1 or module.weight is None or module.bias is None:
+        raise ValueError("expected one normalized dimension, with a weight and a bias")
+    return LayerNorm(module.normalized_shape[0], module.eps)
+
+
+def _flatten(module: Any) -> Layer:
+    if module.start_dim != 1 or module.end_dim != -1:
+        raise ValueError("expected start_dim=1 and end_dim=-1")
+    return Activation("identity")  # samples are rows already
+
+
+def _activation(module: Any) -> Layer:
+    name, options = ACTIVATION_MODULES[type(module).__name__]
+    values = {option: getattr(module, option) for option in options}
+    return Activation(name, **{option: -1 if option == "dim" and v is None else v for option, v in values.items()})
+
+
+MODULES: dict[str, Callable[[Any], Layer]] = {
+    "Linear": _linear,
+    "BatchNorm1d": _batch_norm,
+    "LayerNorm": _layer_norm,
+    "Dropout": lambda module: Dropout(module.p),
+    "Flatten": _flatten,
+    **{name: _activation for name, (function, _) in ACTIVATION_MODULES.items() if function in ACTIVATIONS},
+}
+
+
+def _layer_of(module: Any, place: str = "") -> Layer:
+    """Return the layer of a module; raise, naming its place, where there is none."""
+    kind, where = type(module).__name__, f"module {place.removesuffix('.') or 'given'}"
+    own = type(module).__module__.startswith("torch.nn.modules.")
+    if own and kind == "Sequential":
+        return Sequential([_layer_of(child, f"{place}{name}.") for name, child in module.named_children()])
+    if not own or kind not in MODULES:
+        raise ValueError(f"{where}: expected one of Sequential, {', '.join(MODULES)}; got {module!r}")
+    try:
+        return MODULES[kind](module)
+    except ValueError as error:
+        raise ValueError(f"{where}, {kind}: {error}") from error
+
+
+def from_torch(
+    source: torch.nn.Module | Mapping[str, Any] | FilePath,
+    network: Network | None = None,
+    *,
+    activation: str | None = None,
+) -> Network:
+    """Return the network of a PyTorch module, or of a file of its weights.
+
+    Parameters
+    ----------
+    source : torch.nn.Module, mapping or path-like
+        A module: Linear, BatchNorm1d, LayerNorm, Dropout, Identity, Flatten, activations, and Sequential of these,
+        nested as you like. Or a state_dict; or a ``.pt`` file of one, which is read with ``weights_only=True``; or a
+        ``.safetensors`` file of one, for which PyTorch need not be installed.
+    network : Network, optional
+        For weights alone: the architecture, whose copy takes them.
+    activation : str, optional
+        For weights alone, without ``network``: the activation of the hidden layers, which weights do not say. Each
+        weight matrix becomes a Dense layer, and each vector a normalization. Where layers have numbers, the activation
+        stands at the first missing number after a Dense layer, and at the others the identity, as for dropout; where
+        they have names, it stands before each Dense layer but the first.
+
+    Returns
+    -------
+    Network
+        A copy of the weights, in float64 if the module's are, else in float32; its state_dict has the module's names
+        where these are numbers.
+
+    Raises
+    ------
+    ValueError
+        If a module is of another class (its place is named), a module with weights stands in two places, the file is
+        no state_dict, or its weights do not fit.
+    TypeError
+        If ``source`` is none of these.
+    ImportError
+        If a ``.pt`` file is given and PyTorch is missing.
+
+    Examples
+    --------
+    >>> weights = {"0.weight": np.ones((4, 3)), "0.bias": np.zeros(4), "2.weight": np.ones((2, 4))}
+    >>> hm.from_torch(weights, activation="tanh")
+    Network(Dense(3, 4), Activation('tanh'), Dense(4, 2, bias=False))
+    """
+    if hasattr(source, "state_dict") and hasattr(source, "modules"):
+        return _from_module(source)
+    if isinstance(source, (str, os.PathLike)):
+        source = _read_weights(source)
+    if not isinstance(source, Mapping):
+        raise TypeError(f"source: expected a torch.nn.Module, a state_dict or a path, got {type(source).__name__}")
+    state = {name: _as_array(name, value) for name, value in source.items()}
+    if network is None:
+        return _from_weights(state, activation)
+    copy = network.astype(network.dtype)
+    copy.load_state_dict(state)
+    return copy
+
+
+def _from_module(module: Any) -> Network:
+    """Return the network of a module."""
+    weighted = [part for part in module.modules() if next(part.parameters(recurse=False), None) is not None]
+    named = [part for _, part in module.named_modules(remove_duplicate=False) if any(part is w for w in weighted)]
+    if len(named) > len(weighted):
+        twice = next(part for part in named if sum(part is other for other in named) > 1)
+        raise ValueError(f"module: expected each module with weights in one place, got twice: {twice!r}")
+    layer = _layer_of(module)
+    layers = layer.layers if type(layer) is Sequential else [layer]
+    state = {name: _as_array(name, tensor) for name, tensor in module.state_dict().items()}
+    is_double = any(array.dtype == np.float64 for array in state.values())
+    network = Network(layers, dtype=np.float64 if is_double else np.float32)
+    # The order is that of the layers; names differ where children of a Sequential have names, not numbers.
+    network.load_state_dict(dict(zip(network.state_dict(), state.values(), strict=True)))
+    return network
+
+
+def _as_array(name: str, value: Any) -> Array:
+    """Return a tensor as an array; bfloat16, which NumPy lacks, as float32."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) in ("torch.bfloat16", "torch.float16") else value
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"source: expected a state_dict of arrays, got {type(value).__name__} under {name!r}")
+    return array
+
+
+def _read_weights(path: FilePath) -> Mapping[str, Any]:
+    """Return the state_dict in a file."""
+    if os.path.splitext(os.fspath(path))[1].lower() in (".safetensors", ".npz"):
+        return read_state_dict(path)
+    try:
+        import torch
+    except ImportError:
+        raise ImportError(f"{os.fspath(path)}: expected PyTorch to read it; save it as .safetensors instead") from None
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # of pickle, zipfile or PyTorch
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{os.fspath(path)}: expected weights alone, saved with torch.save(module.state_dict(), path), got {reason}"
+        ) from error
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{os.fspath(path)}: expected a state_dict, got {type(found).__name__}")
+    return found
+
+
+def _from_weights(state: Mapping[str, Array], activation: str | None) -> Network:
+    """Return a network of Dense layers and normalizations, one for each group of weights."""
+    groups: dict[str, dict[str, Array]] = {}
+    for name, array in state.items():
+        prefix, _, key = name.rpartition(".")
+        groups.setdefault(prefix, {})[key] = array
+    layers: list[Layer] = []
+    arrays: list[Array] = []
+    since_dense = 0  # activations since the last Dense layer
+    for prefix, gap in _gaps(list(groups)):
+        layer = _layer_of_weights(prefix, groups[prefix])
+        for _ in range((isinstance(layer, Dense) and bool(layers)) if gap is None else gap):
+            layers.append(Activation("identity" if since_dense else _given(activation)))
+            since_dense += 1
+        since_dense = 0 if isinstance(layer, Dense) else since_dense
+        layers.append(layer)
+        arrays += [groups[prefix][key] for key in _NAMES if key in groups[prefix]]
+    if not layers:
+        raise ValueError("source: expected the weights of at least one layer, got none")
+    is_double = any(array.dtype == np.float64 for array in arrays)
+    network = Network(layers, dtype=np.float64 if is_double else np.float32)
+    network.load_state_dict(dict(zip(network.state_dict(), arrays, strict=True)))
+    return network
+
+
+def _gaps(prefixes: Sequence[str]) -> list[tuple[str, int | None]]:
+    """Return the prefixes in order, each with how many numbers are missing before it; None where it has no number."""
+    parts = [prefix.rpartition(".") for prefix in prefixes]
+    if len({parent for parent, _, _ in parts}) > 1 or not all(number.isdigit() for _, _, number in parts):
+        return [(prefix, None) for prefix in prefixes]
+    ordered = sorted((int(number), prefix) for (_, _, number), prefix in zip(parts, prefixes, strict=True))
+    before = [-1, *(number for number, _ in ordered)]
+    return [(prefix, number - last - 1) for (number, prefix), last in zip(ordered, before, strict=False)]
+
+
+def _given(activation: str | None) -> str:
+    """Return the activation, or raise where it is needed and not given."""
+    if activation is None:
+        raise ValueError(
+            "activation: expected the activation between the layers, which weights do not say; pass "
+            "activation='relu', or the architecture as network"
+        )
+    return activation
+
+
+def _layer_of_weights(prefix: str, arrays: Mapping[str, Array]) -> Layer:
+    """Return the layer that has arrays of these names."""
+    weight = arrays.get("weight")
+    if weight is None or weight.ndim not in (1, 2) or arrays.keys() - set(_NAMES):
+        found = {name: array.shape for name, array in arrays.items()}
+        raise ValueError(f"source: expected weights of Linear, BatchNorm1d or LayerNorm, got {found} under {prefix!r}")
+    if weight.ndim == 2:
+        return _blank_dense(weight.shape[1], weight.shape[0], "bias" in arrays)
+    return BatchNorm(len(weight)) if "running_mean" in arrays else LayerNorm(len(weight))
+
+
+_NAMES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+# ---- scikit-learn --------------------------------------------------------------------------------------------------
+
+# scikit-learn's names of activations -> those here.
+SKLEARN_ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
+
+
+def from_sklearn(mlp: MLPClassifier | MLPRegressor, *, probabilities: bool = False) -> Network:
+    """Return the network of a fitted MLPClassifier or MLPRegressor of scikit-learn.
+
+    Parameters
+    ----------
+    mlp : estimator
+        Fitted.
+    probabilities : bool
+        Whether to end with the estimator's last activation, softmax or sigmoid. Else the outputs are logits, from
+        which training goes on with `cross_entropy` or `binary_cross_entropy_with_logits`. A classifier of two classes
+        has one output.
+
+    Returns
+    -------
+    Network
+        A copy of the weights, in their dtype.
+
+    Raises
+    ------
+    TypeError
+        If it is no such estimator, or is not fitted.
+    ValueError
+        If an activation is not known.
+
+    Examples
+    --------
+    >>> from sklearn.neural_network import MLPRegressor
+    >>> mlp = MLPRegressor([3], random_state=0, max_iter=500).fit([[0.0], [1.0]], [0.0, 1.0])
+    >>> hm.from_sklearn(mlp)
+    Network(Dense(1, 3), Activation('relu'), Dense(3, 1))
+    """
+    if not all(hasattr(mlp, name) for name in ("coefs_", "intercepts_", "activation", "out_activation_")):
+        raise TypeError(f"mlp: expected a fitted MLPClassifier or MLPRegressor of scikit-learn, got {mlp!r}")
+    layers: list[Layer] = []
+    for W in mlp.coefs_:
+        layers += [_blank_dense(W.shape[0], W.shape[1], True), Activation(_named(mlp.activation))]
+    layers.pop()
+    if probabilities:
+        layers.append(Activation(_named(mlp.out_activation_)))
+    network = Network(layers, dtype=mlp.coefs_[0].dtype)
+    pairs: Sequence[tuple[Array, Array]] = list(zip(mlp.coefs_, mlp.intercepts_, strict=True))
+    network.load_state_dict(
+        {f"{2 * i}.{name}": array for i, (W, b) in enumerate(pairs) for name, array in (("weight", W.T), ("bias", b))}
+    )
+    return network
+
+
+def _named(activation: str) -> str:
+    """Return the activation here of scikit-learn's name."""
+    known = {**SKLEARN_ACTIVATIONS, "softmax": "softmax"}
+    if activation not in known:
+        raise ValueError(f"mlp: expected an activation among {', '.join(known)}, got {activation!r}")
+    return known[activation]

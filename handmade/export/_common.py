@@ -1,0 +1,64 @@
+"""Checks and look-ups that all exporters share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from .._validation import check_dtype
+from ..layers import Activation, Layer
+from ..network import Network
+
+__all__ = ["check_network", "emitter_of", "export_array", "full_options", "input_width"]
+
+Array = npt.NDArray[Any]
+E = TypeVar("E")
+
+
+def check_network(network: Network, dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """Return the dtype to export; raise where there is no network, or its input has no width."""
+    if not isinstance(network, Network):
+        raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
+    input_width(network)
+    return check_dtype(dtype)
+
+
+def input_width(network: Network) -> int:
+    """Return the number of inputs."""
+    if network.in_features is None:
+        raise ValueError(
+            f"{network!r}: expected a network that knows its number of inputs; begin it with a Dense layer"
+        )
+    return network.in_features
+
+
+def export_array(values: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """Return numbers in the dtype of the export; raise where one is too large for it or not finite."""
+    with np.errstate(over="ignore"):
+        converted = np.asarray(values).astype(dtype)
+    if not np.isfinite(converted).all():
+        raise ValueError(f"{name}: expected numbers that {dtype} can hold, got {values[~np.isfinite(converted)][0]}")
+    return converted
+
+
+def emitter_of(key: Any, table: Mapping[Any, E], layer: Layer, target: str) -> E:
+    """Return a table's entry for a layer; raise where there is none. Subclasses compute something else."""
+    if key not in table:
+        known = ", ".join(getattr(name, "__name__", name) for name in table)
+        raise ValueError(f"{target}: expected one of {known}; got {layer!r}")
+    return table[key]
+
+
+def full_options(layer: Activation) -> dict[str, Any]:
+    """Return the options of an activation, defaults included."""
+    parameters = list(inspect.signature(layer.f).parameters.values())[1:]
+    options = {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "out"}
+    options |= layer.options
+    dim = options.pop("dim", -1)
+    if dim not in (-1, 1):
+        raise ValueError(f"{layer!r}: expected dim=-1, the outputs of each sample, got {dim}")
+    return options

@@ -1,0 +1,245 @@
+"""Export to ONNX: each layer and each activation by the operators that compute it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._atomic import write_atomically
+from ..composites import Concatenate, Parallel, Residual, Sequential
+from ..layers import Activation, Dense, Dropout, Layer
+from ..network import Network
+from ..normalization import BatchNorm, LayerNorm
+from ._common import check_network, emitter_of, export_array, full_options, input_width
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["ACTIVATIONS", "LAYERS", "OPSET", "to_onnx"]
+
+Array = npt.NDArray[Any]
+
+OPSET = 17  # the operators' version: read by ONNX Runtime 1.12 and newer
+IR_VERSION = 8
+
+
+class Graph:
+    """The nodes and constants of an ONNX graph, while it is written."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        """Append a node; return the name of its output, or a list of the names of several."""
+        from onnx import helper
+
+        name = f"{operator}_{len(self.nodes)}"
+        names = [name] if outputs == 1 else [f"{name}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(operator, inputs, names, name, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def constant(self, value: Any, name: str | None = None) -> str:
+        """Append an array, in the dtype of the graph if it is of floats; return its name."""
+        from onnx import numpy_helper
+
+        name = f"constant_{len(self.constants)}" if name is None else name
+        value = np.asarray(value)
+        if value.dtype.kind == "f":
+            value = export_array(value, self.dtype, name)
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def apply(self, operator: str, x: str, number: float) -> str:
+        """Append a node of x and a number."""
+        return self.add(operator, x, self.constant(float(number)))
+
+
+# ---- activations: f(graph, a, **options) appends nodes and returns the name of h -----------------------------------
+
+
+def _sigmoid(g: Graph, a: str) -> str:
+    return g.add("Sigmoid", a)
+
+
+def _leaky_relu(g: Graph, a: str, negative_slope: float) -> str:
+    return g.add("PRelu", a, g.constant([float(negative_slope)]))
+
+
+def _elu(g: Graph, a: str, alpha: float) -> str:
+    below = g.apply("Mul", g.apply("Sub", g.add("Exp", g.apply("Min", a, 0)), 1), alpha)
+    return g.add("Add", g.add("Relu", a), below)
+
+
+def _gelu(g: Graph, a: str, approximate: str) -> str:
+    if approximate == "tanh":
+        cube = g.add("Mul", a, g.add("Mul", a, a))
+        inner = g.apply("Mul", g.add("Add", a, g.apply("Mul", cube, 0.044715)), math.sqrt(2 / math.pi))
+        curve = g.add("Tanh", inner)
+    else:
+        curve = g.add("Erf", g.apply("Mul", a, math.sqrt(0.5)))
+    return g.add("Mul", g.apply("Mul", a, 0.5), g.apply("Add", curve, 1))
+
+
+def _silu(g: Graph, a: str) -> str:
+    return g.add("Mul", a, g.add("Sigmoid", a))
+
+
+def _softplus(g: Graph, a: str, beta: float) -> str:
+    e = g.add("Exp", g.add("Neg", g.add("Abs", g.apply("Mul", a, beta))))
+    return g.add("Add", g.add("Relu", a), g.apply("Div", g.add("Log", g.apply("Add", e, 1)), beta))
+
+
+ACTIVATIONS: dict[str, Callable[..., str]] = {
+    "identity": lambda g, a: a,
+    "sigmoid": _sigmoid,
+    "tanh": lambda g, a: g.add("Tanh", a),
+    "relu": lambda g, a: g.add("Relu", a),
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "gelu": _gelu,
+    "silu": _silu,
+    "softplus": _softplus,
+    "softmax": lambda g, a: g.add("Softmax", a, axis=-1),
+    "log_softmax": lambda g, a: g.add("LogSoftmax", a, axis=-1),
+}
+
+
+# ---- layers: f(graph, layer, x, prefix) appends nodes and returns the name of the output ---------------------------
+
+
+def _dense(g: Graph, layer: Dense, x: str, prefix: str) -> str:
+    inputs = [g.constant(getattr(layer, name), prefix + key) for key, name in layer.parameters.items()]
+    return g.add("Gemm", x, *inputs, transB=1)
+
+
+def _activation(g: Graph, layer: Activation, x: str, prefix: str) -> str:
+    return emitter_of(layer.function, ACTIVATIONS, layer, "to_onnx")(g, x, **full_options(layer))
+
+
+def _batch_norm(g: Graph, layer: BatchNorm, x: str, prefix: str) -> str:
+    scale = layer.gamma / np.sqrt(layer.running_var + layer.eps)
+    deviation = g.add("Sub", x, g.constant(layer.running_mean, prefix + "running_mean"))
+    scaled = g.add("Mul", deviation, g.constant(scale, prefix + "scale"))
+    return g.add("Add", scaled, g.constant(layer.beta, prefix + "bias"))
+
+
+def _layer_norm(g: Graph, layer: LayerNorm, x: str, prefix: str) -> str:
+    # Not the operator LayerNormalization: ONNX Runtime computes the variance as E[x^2] - E[x]^2, which cancels.
+    deviation = g.add("Sub", x, g.add("ReduceMean", x, axes=[1]))
+    variance = g.add("ReduceMean", g.add("Mul", deviation, deviation), axes=[1])
+    normalized = g.add("Div", deviation, g.add("Sqrt", g.apply("Add", variance, layer.eps)))
+    scaled = g.add("Mul", normalized, g.constant(layer.gamma, prefix + "weight"))
+    return g.add("Add", scaled, g.constant(layer.beta, prefix + "bias"))
+
+
+def _chain(g: Graph, chain: Sequential, x: str, prefix: str) -> str:
+    for i, layer in enumerate(chain.layers):
+        x = emitter_of(type(layer), LAYERS, layer, "to_onnx")(g, layer, x, f"{prefix}{i}.")
+    return x
+
+
+def _parallel(g: Graph, layer: Parallel, x: str, prefix: str) -> str:
+    if len(layer.groups) == 1:
+        return _chain(g, layer.groups[0], x, f"{prefix}0.")
+    widths = g.constant(np.array([group.in_features for group in layer.groups], np.int64))
+    parts = g.add("Split", x, widths, outputs=len(layer.groups), axis=1)
+    outputs = [
+        _chain(g, group, part, f"{prefix}{i}.") for i, (group, part) in enumerate(zip(layer.groups, parts, strict=True))
+    ]
+    return g.add("Concat", *outputs, axis=1)
+
+
+LAYERS: dict[type[Layer], Callable[[Graph, Any, str, str], str]] = {
+    Dense: _dense,
+    Activation: _activation,
+    Dropout: lambda g, layer, x, prefix: x,
+    BatchNorm: _batch_norm,
+    LayerNorm: _layer_norm,
+    Sequential: _chain,
+    Residual: lambda g, layer, x, prefix: g.add("Add", x, _chain(g, layer, x, prefix)),
+    Concatenate: lambda g, layer, x, prefix: g.add("Concat", x, _chain(g, layer, x, prefix), axis=1),
+    Parallel: _parallel,
+}
+
+
+def to_onnx(
+    network: Network,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    softmax: bool = False,
+    dtype: npt.DTypeLike = np.float32,
+) -> onnx.ModelProto:
+    """Write a network as an ONNX model, of operator set 17.
+
+    The input is ``X`` of shape (N, I), with any N, and the output ``H`` of shape (N, O). Weights have the names that
+    they have in a state_dict.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode: without dropout, with the running averages of batch normalization.
+    path : path-like, optional
+        The file to write; it is replaced as a whole or not at all.
+    softmax : bool
+        Whether to append a softmax, for probabilities in place of logits.
+    dtype : dtype
+        Of the model: float32, or float64. ONNX Runtime has no operator Erf, which "gelu" needs, for float64.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The model.
+
+    Raises
+    ------
+    ImportError
+        If the package onnx is missing.
+    ValueError
+        If a layer or an activation is of your own, or a weight is too large for the dtype.
+    TypeError
+        If it is no Network, or the dtype is another.
+
+    Examples
+    --------
+    >>> model = hm.export.to_onnx(hm.MLP([3, 4, 2]))
+    >>> [node.op_type for node in model.graph.node]
+    ['Gemm', 'Relu', 'Gemm', 'Identity']
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise ImportError("to_onnx: expected the package onnx; install it with pip install handmade[onnx]") from None
+    graph = Graph(check_network(network, dtype))
+    output = _chain(graph, network, "X", "")
+    output = graph.add("Softmax", output, axis=-1) if softmax else output
+    graph.nodes.append(onnx.helper.make_node("Identity", [output], ["H"], "output"))
+    model = _model(graph, network)
+    onnx.checker.check_model(model, full_check=True)
+    if path is not None:
+        content = model.SerializeToString()
+        write_atomically(path, lambda stream: stream.write(content))
+    return model
+
+
+def _model(graph: Graph, network: Network) -> onnx.ModelProto:
+    """Return the model of a graph from X to H."""
+    from onnx import helper
+
+    from .. import __version__
+
+    kind = helper.np_dtype_to_tensor_dtype(graph.dtype)
+    width = input_width(network)
+    X = helper.make_tensor_value_info("X", kind, ["N", width])
+    H = helper.make_tensor_value_info("H", kind, ["N", network.width_after(width)])
+    body = helper.make_graph(graph.nodes, "network", [X], [H], graph.constants)
+    versions = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(
+        body, opset_imports=versions, ir_version=IR_VERSION, producer_name="handmade", producer_version=__version__
+    )

@@ -1,0 +1,222 @@
+"""Networks of PyTorch and scikit-learn compute the same here, and what has no counterpart is named."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+import handmade as hm
+from handmade import convert
+from tests.oracles import assert_close
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+
+def trained(*modules) -> nn.Sequential:
+    """Return a Sequential in evaluation mode, its batch normalizations with statistics of some batches."""
+    torch.manual_seed(0)
+    module = nn.Sequential(*modules).double()
+    module.train()
+    for _ in range(3):
+        module(torch.randn(20, 3, dtype=torch.float64) + 1)
+    return module.eval()
+
+
+def everything() -> nn.Sequential:
+    inner = nn.Sequential(nn.Linear(5, 6, bias=False), nn.LayerNorm(6, eps=1e-3), nn.LeakyReLU(0.3))
+    return trained(
+        nn.Flatten(), nn.Linear(3, 5), nn.BatchNorm1d(5, eps=1e-3, momentum=0.2), nn.Dropout(0.3), inner,
+        nn.Identity(), nn.GELU("tanh"), nn.Linear(6, 2), nn.Softmax(dim=-1),
+    )  # fmt: skip
+
+
+def assert_equal_outputs(module, network: hm.Network, tolerance: float = 200) -> None:
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    with torch.no_grad():
+        expected = module(torch.tensor(X, dtype=next(module.parameters()).dtype)).numpy()
+    assert_close(network.predict(X), expected, operations=tolerance)
+
+
+# ---- modules -------------------------------------------------------------------------------------------------------
+
+
+def test_modules_nested_compute_the_same():
+    module = everything()
+    network = hm.from_torch(module)
+    assert network.dtype == np.float64
+    assert_equal_outputs(module, network)
+    state = module.state_dict()
+    assert list(network.state_dict()) == list(state)
+    assert all((network.state_dict()[name] == tensor.numpy()).all() for name, tensor in state.items())
+    dropout, norm = network.layers[3], network.layers[2]
+    assert (dropout.p, norm.eps, norm.momentum) == (0.3, 1e-3, 0.2)
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k, (name, _) in convert.ACTIVATION_MODULES.items() if name in hm.activations.ACTIVATIONS]
+)
+def test_activations_compute_the_same(kind):
+    arguments = {"LeakyReLU": (0.3,), "ELU": (0.5,), "Softplus": (2.0,), "Softmax": (1,), "LogSoftmax": (1,)}
+    module = trained(nn.Linear(3, 4), getattr(nn, kind)(*arguments.get(kind, ())))
+    assert_equal_outputs(
+        module, hm.from_torch(module), tolerance=1e8 if kind == "Softplus" else 200
+    )  # torch's threshold
+
+
+def test_every_activation_with_a_module_is_known():
+    known = {name for name, _ in convert.ACTIVATION_MODULES.values()}
+    assert known >= hm.activations.ACTIVATIONS.keys() - {"glu", "swiglu"}
+
+
+def test_round_trip_through_the_twin_is_exact():
+    from reference import twin
+
+    network = hm.MLP([3, 4, 2], "tanh", normalization="batch", dropout=0.5, rng=0)
+    back = hm.from_torch(twin(network))
+    assert repr(back.layers) == repr(network.layers)
+    assert (back.theta == network.theta).all()
+
+
+def test_dtypes_follow_the_module():
+    for dtype, expected in [(torch.float32, "float32"), (torch.bfloat16, "float32"), (torch.float16, "float32")]:
+        module = nn.Linear(3, 2).to(dtype)
+        network = hm.from_torch(module)
+        assert network.dtype == expected
+        assert (module.weight.detach().float().numpy() == network.layers[0].W).all()
+
+
+def test_weights_are_copied():
+    module = nn.Linear(3, 2)
+    network = hm.from_torch(module)
+    network.theta[:] = 0
+    assert bool(module.weight.any())
+
+
+@pytest.mark.parametrize(
+    ("module", "match"),
+    [
+        (nn.Sequential(nn.Linear(1, 1), nn.Sequential(nn.Conv1d(1, 1, 1))), r"module 1\.0: expected .*got Conv1d"),
+        (nn.Sequential(nn.Flatten(2)), "module 0, Flatten: expected start_dim=1"),
+        (nn.BatchNorm1d(2, affine=False), "affine=True"),
+        (nn.LayerNorm((2, 3)), "one normalized dimension"),
+        (nn.Sequential(nn.Bilinear(1, 1, 1)), "got Bilinear"),
+        (nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)), "got ParametrizedLinear"),
+        ((lambda part: nn.Sequential(part, part))(nn.Linear(2, 2)), "twice: Linear"),
+    ],
+)
+def test_module_without_counterpart_is_named(module, match):
+    with pytest.raises(ValueError, match=match):
+        hm.from_torch(module)
+
+
+# ---- weights -------------------------------------------------------------------------------------------------------
+
+
+def test_files_of_weights_are_read(tmp_path):
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    module = trained(
+        nn.Linear(3, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(0.5), nn.Linear(5, 12), nn.ReLU(), nn.Linear(12, 2)
+    )
+    torch.save(module.state_dict(), tmp_path / "m.pt")
+    save_file(module.state_dict(), tmp_path / "m.safetensors")
+    for source in (tmp_path / "m.pt", str(tmp_path / "m.safetensors"), module.state_dict()):
+        network = hm.from_torch(source, activation="relu")
+        assert_equal_outputs(module, network)
+        assert network.state_dict().keys() == module.state_dict().keys()
+        architecture = hm.from_torch(module)
+        architecture.theta[:] = 0
+        assert_equal_outputs(module, hm.from_torch(source, architecture))
+        assert not architecture.theta.any()
+
+
+def test_layers_in_gaps_keep_their_place():
+    # The activation stands before the normalization here, and ten layers sort by number, not by name.
+    module = trained(*[nn.Linear(3, 3) for _ in range(9)], nn.Tanh(), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    state = dict(sorted(module.state_dict().items()))
+    network = hm.from_torch({f"net.{name}": tensor for name, tensor in state.items()}, activation="tanh")
+    assert_equal_outputs(module, network)
+
+
+def test_named_layers_are_taken_in_order():
+    first, second = nn.Linear(3, 4).double(), nn.Linear(4, 2).double()
+    state = {
+        f"{name}.{key}": v for name, part in (("fc", first), ("out", second)) for key, v in part.state_dict().items()
+    }
+    assert_equal_outputs(nn.Sequential(first, nn.ReLU(), second), hm.from_torch(state, activation="relu"))
+
+
+def test_bad_sources_are_refused(tmp_path, monkeypatch):
+    whole, text = tmp_path / "whole.pt", tmp_path / "text.pt"
+    torch.save(nn.Linear(2, 1), whole)
+    text.write_text("no weights")
+    weights = {"0.weight": np.ones((2, 2)), "2.weight": np.ones((1, 2))}
+    for source, options, error, match in [
+        (whole, {}, ValueError, "weights alone"),
+        (text, {}, ValueError, "weights alone"),
+        (tmp_path / "none.pt", {}, FileNotFoundError, "none"),
+        (3, {}, TypeError, "state_dict or a path"),
+        ({"model": weights, "epoch": 3}, {}, ValueError, "arrays.*'model'"),
+        (weights, {}, ValueError, "activation='relu'"),
+        ({"0.weight": np.ones((2, 2, 2))}, {}, ValueError, "Linear, BatchNorm1d or LayerNorm"),
+        ({"0.filter": np.ones(2)}, {}, ValueError, "filter"),
+        ({}, {}, ValueError, "at least one layer"),
+        ({"0.weight": np.ones((2, 2)), "2.weight": np.ones((1, 3))}, {"activation": "relu"}, ValueError, "3 inputs"),
+        (weights, {"network": hm.MLP([2, 3, 1])}, ValueError, "missing"),
+    ]:  # fmt: skip
+        with pytest.raises(error, match=match):
+            hm.from_torch(source, **options)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match="safetensors"):
+        hm.from_torch(whole)
+
+
+# ---- scikit-learn --------------------------------------------------------------------------------------------------
+
+X = np.random.default_rng(1).normal(size=(60, 3))
+TARGETS = {
+    "binary": (X[:, 0] > 0).astype(int),
+    "classes": np.array(["a", "b", "c"])[np.arange(60) % 3],
+    "labels": (X[:, :2] > 0).astype(int),
+}
+
+
+def fitted(kind, y, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return kind(hidden_layer_sizes=[7, 5], max_iter=20, random_state=0, **options).fit(X, y)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+def test_classifiers_give_equal_probabilities(target, activation):
+    neural_network = pytest.importorskip("sklearn.neural_network")
+    mlp = fitted(neural_network.MLPClassifier, TARGETS[target], activation=activation)
+    P = hm.from_sklearn(mlp, probabilities=True).predict(X)
+    expected = mlp.predict_proba(X)
+    assert_close(P, expected[:, 1:] if target == "binary" else expected, operations=100)
+    logits = hm.from_sklearn(mlp).predict(X)
+    chosen = logits[:, 0] > 0 if target == "binary" else logits > 0 if target == "labels" else logits.argmax(axis=1)
+    known = mlp.predict(X) if target != "classes" else np.searchsorted(mlp.classes_, mlp.predict(X))
+    assert (chosen == known).all()
+
+
+def test_regressors_give_equal_predictions():
+    neural_network = pytest.importorskip("sklearn.neural_network")
+    mlp = fitted(neural_network.MLPRegressor, X[:, :2] ** 2)
+    assert_close(hm.from_sklearn(mlp).predict(X), mlp.predict(X), operations=100)
+    mlp = fitted(neural_network.MLPRegressor, X[:, 0].astype(np.float32))
+    assert hm.from_sklearn(mlp).predict(X).shape == (60, 1)
+
+
+def test_unfitted_and_foreign_estimators_are_refused():
+    neural_network = pytest.importorskip("sklearn.neural_network")
+    for estimator in (neural_network.MLPClassifier(), 3):
+        with pytest.raises(TypeError, match="fitted MLPClassifier or MLPRegressor"):
+            hm.from_sklearn(estimator)
+    poisson = fitted(neural_network.MLPRegressor, X[:, 0] ** 2, loss="poisson")
+    with pytest.raises(ValueError, match="'exp'"):
+        hm.from_sklearn(poisson, probabilities=True)

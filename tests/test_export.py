@@ -1,0 +1,255 @@
+"""Export: ONNX Runtime and a C compiler compute what the network computes, within rounding."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import handmade as hm
+from handmade.export import c as c_export
+from handmade.export import onnx as onnx_export
+
+CC = shutil.which("cc")
+needs_cc = pytest.mark.skipif(CC is None, reason="needs a C compiler")
+ROUNDINGS = 4  # each side rounds A and H: half an ulp each, and as much again for an approximated exp or erf
+
+OPTIONS = {
+    "leaky_relu": [{}, {"negative_slope": 0.3}],
+    "elu": [{}, {"alpha": 0.5}],
+    "gelu": [{}, {"approximate": "tanh"}],
+    "softplus": [{}, {"beta": 2.5}],
+    "softmax": [{}, {"dim": 1}],
+}
+CASES = [(name, options) for name in hm.activations.ACTIVATIONS for options in OPTIONS.get(name, [{}])]
+INPUTS = np.concatenate([np.linspace(-30, 30, 901), [0.0, 1e-30, -1e-30, 80.0, -80.0, 0.5, -0.5]]).reshape(-1, 4)
+
+
+def scale_of(layer: hm.Layer, S: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """Return the size of the numbers that are rounded on the way to each output, given those of the inputs.
+
+    A Dense layer rounds products and partial sums, each below |b| + sum |w| S. An activation has a slope of at most
+    1.13, and values that are rounded near 1. A normalization multiplies the sizes of its input by its slope.
+    """
+    if isinstance(layer, hm.Dense):
+        return S @ np.abs(layer.W).T + (np.abs(layer.b) if "bias" in layer.parameters else 0)
+    if isinstance(layer, hm.Activation):
+        S = 1.13 * np.maximum(S, 1)
+        if "softmax" in layer.function:  # of which every output depends on every input
+            S = S.max(axis=1, keepdims=True) + np.log(S.shape[1]) + np.zeros(S.shape)
+        return S
+    if isinstance(layer, hm.BatchNorm):
+        slope = np.abs(layer.gamma) / np.sqrt(layer.running_var + layer.eps)
+        return (S + np.abs(layer.running_mean)) * slope + np.abs(layer.beta)
+    if isinstance(layer, hm.LayerNorm):
+        slope = np.abs(layer.gamma) / np.sqrt(X.var(axis=1, keepdims=True) + layer.eps)
+        return 4 * S.max(axis=1, keepdims=True) * slope + np.abs(layer.beta)
+    if isinstance(layer, hm.Parallel):
+        parts, start = [], 0
+        for group in layer.groups:
+            columns = slice(start, start + group.in_features)
+            parts.append(scale_of(group, S[:, columns], X[:, columns]))
+            start += group.in_features
+        return np.concatenate(parts, axis=1)
+    if not isinstance(layer, hm.Sequential):
+        return S  # dropout
+    inside, H = S, X
+    for part in layer.layers:
+        inside, H = scale_of(part, inside, H), part.predict(H)
+    if isinstance(layer, hm.Residual):
+        return S + inside
+    return np.concatenate([S, inside], axis=1) if isinstance(layer, hm.Concatenate) else inside
+
+
+def assert_equal_within_rounding(actual, network: hm.Network, X: np.ndarray) -> None:
+    exact = network.astype(np.float64)
+    expected, X = exact.predict(X), np.asarray(X, np.float64)
+    scale = scale_of(exact, np.abs(X), X)
+    eps = np.finfo(actual.dtype).eps
+    worst = (np.abs(actual - expected) / (eps * scale)).max()
+    assert worst <= ROUNDINGS, f"{worst:.2f} roundings of the numbers on the way"
+
+
+def deep_network(dtype="float32") -> hm.Network:
+    inner = [hm.Dense(6, 6, bias=False), hm.Activation("leaky_relu", negative_slope=0.3), hm.Dropout(0.3)]
+    network = hm.Network(
+        [
+            hm.Parallel([hm.Dense(2, 3)], [hm.Parallel([hm.Dense(1, 2)], [hm.Dense(1, 1), hm.BatchNorm(1)])]),
+            hm.BatchNorm(6),
+            hm.LayerNorm(6, eps=1e-3),
+            hm.Residual([hm.Sequential(inner)]),
+            hm.Concatenate([hm.Dense(6, 3), hm.BatchNorm(3), hm.Activation("softmax")]),
+            hm.Activation("gelu", approximate="tanh"),
+            hm.Dense(9, 4),
+            hm.Activation("log_softmax"),
+        ],
+        dtype=dtype,
+    )
+    rng = np.random.default_rng(3)
+    network.theta[:] = rng.normal(size=network.theta.size)
+    state = network.state_dict()
+    for name in state:
+        if "running" in name:
+            state[name] = rng.uniform(0.5, 2, state[name].shape)
+    network.load_state_dict(state)
+    return network
+
+
+def run_onnx(model, X: np.ndarray) -> np.ndarray:
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(["H"], {"X": X})[0]
+
+
+MAIN = """
+#include <stdio.h>
+#include "network.h"
+int main(void) {
+    %s x[NETWORK_INPUTS], y[NETWORK_OUTPUTS];
+    while (fread(x, sizeof x, 1, stdin) == 1) {
+        network_predict(x, y);
+        fwrite(y, sizeof y, 1, stdout);
+    }
+    return 0;
+}
+"""
+
+
+def run_c(text: str, X: np.ndarray, folder) -> np.ndarray:
+    (folder / "network.h").write_text(text)
+    (folder / "main.c").write_text(MAIN % ("float" if X.dtype == np.float32 else "double"))
+    strict = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-O1"]
+    subprocess.run([CC, *strict, "main.c", "-o", "main", "-lm"], cwd=folder, check=True, capture_output=True, text=True)
+    run = subprocess.run(["./main"], cwd=folder, input=X.tobytes(), capture_output=True, check=True)
+    return np.frombuffer(run.stdout, X.dtype).reshape(len(X), -1)
+
+
+# ---- both ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [onnx_export, c_export])
+def test_tables_hold_every_activation_and_layer(module):
+    assert hm.activations.ACTIVATIONS.keys() <= module.ACTIVATIONS.keys()
+    missing = {entry.kind for entry in hm.files.LAYERS.values()} - module.LAYERS.keys() - {hm.Network, hm.MLP}
+    assert {kind for kind in missing if kind.__module__.startswith("handmade")} == set()
+
+
+@pytest.mark.parametrize("export", [hm.export.to_onnx, hm.export.to_c])
+def test_foreign_layers_and_bad_calls_are_refused(export, tmp_path):
+    class Own(hm.Dense):
+        pass
+
+    pair = (hm.activations.silu, hm.activations.silu_backward)
+    large = hm.MLP([1, 1])
+    large.theta[:] = 1e300
+    for network, error, match in [
+        (hm.Network([Own(1, 1)]), ValueError, "expected one of .*Dense"),
+        (hm.MLP([1, 2, 1], pair), ValueError, "expected one of identity"),
+        (hm.Network([hm.Activation("relu")]), ValueError, "number of inputs"),
+        (hm.Network([hm.Dense(1, 2), hm.Activation("softmax", dim=0)]), ValueError, "dim=-1"),
+        (large, ValueError, "float32 can hold"),
+        (None, TypeError, "Network"),
+    ]:
+        with pytest.raises(error, match=match):
+            export(network, tmp_path / "file")
+    with pytest.raises(TypeError, match="dtype"):
+        export(hm.MLP([1, 1]), tmp_path / "file", dtype="float16")
+    assert not list(tmp_path.iterdir())
+
+
+# ---- ONNX ----------------------------------------------------------------------------------------------------------
+
+
+NO_ERF = ("gelu", {}, "float64")  # which ONNX Runtime has for float32 alone
+TYPED_CASES = [(*case, dtype) for case in CASES for dtype in ("float32", "float64") if (*case, dtype) != NO_ERF]
+
+
+@pytest.mark.parametrize(("name", "options", "dtype"), TYPED_CASES)
+def test_onnx_runtime_agrees_on_activations(name, options, dtype):
+    network = hm.Network([hm.Dense(4, 4), hm.Activation(name, **options)], dtype=dtype)
+    network.theta[:] = [*np.eye(4).ravel(), *np.zeros(4)]
+    X = INPUTS.astype(dtype)
+    assert_equal_within_rounding(run_onnx(hm.export.to_onnx(network, dtype=dtype), X), network, X)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_onnx_runtime_agrees_on_layers(dtype):
+    network = deep_network(dtype)
+    X = np.random.default_rng(0).normal(size=(200, 4)).astype(dtype)
+    assert_equal_within_rounding(run_onnx(hm.export.to_onnx(network, dtype=dtype), X), network, X)
+
+
+def test_onnx_softmax_is_appended():
+    network = hm.MLP([3, 4, 2], rng=0)
+    X = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    P = run_onnx(hm.export.to_onnx(network, softmax=True), X)
+    assert np.abs(P - hm.activations.softmax(network.predict(X))).max() < ROUNDINGS * np.finfo(np.float32).eps
+
+
+def test_onnx_file_states_versions_and_names(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    network = hm.MLP([3, 4, 2], rng=0)
+    hm.export.to_onnx(network, tmp_path / "n.onnx")
+    model = onnx.load(tmp_path / "n.onnx")
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", onnx_export.OPSET)]
+    assert {tensor.name for tensor in model.graph.initializer} == set(network.state_dict())
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
+
+
+def test_missing_onnx_package_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"handmade\[onnx\]"):
+        hm.export.to_onnx(hm.MLP([1, 1]))
+
+
+# ---- C -------------------------------------------------------------------------------------------------------------
+
+
+@needs_cc
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_compiled_activations_agree(tmp_path, dtype):
+    # All in one file, side by side.
+    groups = [[hm.Dense(4, 4), hm.Activation(name, **options)] for name, options in CASES]
+    network = hm.Network([hm.Parallel(*groups)], dtype=dtype)
+    network.theta[:] = [*np.eye(4).ravel(), *np.zeros(4)] * len(groups)
+    X = np.tile(INPUTS, len(groups)).astype(dtype)
+    assert_equal_within_rounding(run_c(hm.export.to_c(network, dtype=dtype), X, tmp_path), network, X)
+
+
+@needs_cc
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_compiled_layers_agree(tmp_path, dtype):
+    network = deep_network(dtype)
+    X = np.random.default_rng(0).normal(size=(200, 4)).astype(dtype)
+    assert_equal_within_rounding(run_c(hm.export.to_c(network, dtype=dtype), X, tmp_path), network, X)
+
+
+@needs_cc
+def test_compiled_softmax_is_appended(tmp_path):
+    network = hm.MLP([3, 4, 2], rng=0)
+    X = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    P = run_c(hm.export.to_c(network, softmax=True), X, tmp_path)
+    assert np.abs(P - hm.activations.softmax(network.predict(X))).max() < ROUNDINGS * np.finfo(np.float32).eps
+
+
+def test_batch_norm_is_folded_into_the_weights():
+    network = hm.Network([hm.Dense(3, 4), hm.BatchNorm(4), hm.BatchNorm(4)])
+    text = hm.export.to_c(network)
+    assert text.count("static const") == 2 and "sqrt" not in text
+
+
+def test_test_vector_is_the_output_of_the_network():
+    network = hm.MLP([3, 4, 2], rng=0)
+    lines = hm.export.to_c(network).splitlines()
+    rows = {line[5]: line for line in lines if line.startswith((" *   x = {", " *   y = {"))}
+    x, y = ([float(v) for v in rows[name].split("{")[1].rstrip("}").split(",")] for name in "xy")
+    np.testing.assert_allclose(network.predict([x])[0], y, rtol=1e-8)
+
+
+def test_name_must_be_an_identifier(tmp_path):
+    for name in ("1st", "a b", "", "naïve", None):
+        with pytest.raises(ValueError, match="C identifier"):
+            hm.export.to_c(hm.MLP([1, 1]), name=name)
+    assert "digits_predict(const float *x, float *y)" in hm.export.to_c(hm.MLP([1, 1]), name="digits")
