@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from .configuration import show_config
     from .convert import from_sklearn, from_torch
     from .files import from_config, load, register_activation, register_layer, save, to_config
+    from .lr_finder import LearningRateSearch, find_lr
 
 __version__ = "0.1.0"
 
@@ -129,6 +130,8 @@ __all__ = [
     "fit",
     "EarlyStopping",
     "History",
+    "find_lr",
+    "LearningRateSearch",
     "metrics",
     # gradients checked and explained
     "numerical_gradient",
@@ -173,6 +176,7 @@ _LAZY = {
     "plots": ("plots",),
     "protocols": ("protocols",),
     "chain_rule": ("Trace", "trace"),
+    "lr_finder": ("LearningRateSearch", "find_lr"),
     "configuration": ("show_config",),
     "checking": (),
     "checking.network_loss": ("NetworkLoss",),

@@ -53,6 +53,11 @@ def history():
     )
 
 
+def search():
+    X, y = hm.data.moons(200, noise=0.2, rng=0)
+    return hm.find_lr(hm.MLP([2, 16, 2], rng=0), X, y, optimizer=hm.SGD(momentum=0.9), rng=0)
+
+
 def logit(*theta):
     """One output of two inputs."""
     network = hm.MLP([2, 1])
@@ -84,6 +89,7 @@ PICTURES = {
     "wide network": functools.partial(plots.network, hm.MLP([64, 32, 10], rng=0)),
     "chain_rule": functools.partial(plots.chain_rule, hm.trace(chain(2), 0.5, 1.0)),
     "history": functools.partial(plots.history, history()),
+    "learning_rates": functools.partial(plots.learning_rates, search()),
     "decision_boundary": functools.partial(plots.decision_boundary, logit(1, 1, -1.5), CORNERS, AND),
     "hinton": functools.partial(plots.hinton, X3),
 }

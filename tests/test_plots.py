@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import pickle
 import re
 import subprocess
@@ -109,6 +110,7 @@ WORDS = {  # along x, along y, above, and in the legend
     "network": ("", "", "", ["positive", "negative"]),
     "chain_rule": ("", "", "", []),
     "history": ("epoch", "loss", "", ["training", "validation", "best epoch: 2"]),
+    "learning_rates": ("learning rate", "loss", "", ["batches", "smoothed", "suggestion: 0.046"]),
     "decision_boundary": ("$x_1$", "$x_2$", "", ["class 0", "class 1"]),
     "hinton": ("from unit $i$", "to unit $j$", "largest: 2.33", []),
 }  # fmt: skip
@@ -212,7 +214,10 @@ def test_matplotlib_is_imported_late_and_pyplot_never():
         "print('matplotlib.pyplot' in sys.modules, settings() == before)"
     )
     command = [sys.executable, "-c", code]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    outcome = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent, env=environment
+    )
     assert outcome.stdout.split() == ["False", "False", "True"]
 
 
@@ -690,6 +695,21 @@ def test_the_lines_of_a_history_are_its_numbers():
 def test_history_of_one_epoch_and_one_loss_is_one_panel():
     (ax,) = plots.history(hm.History(loss=[0.5])).axes
     assert [line.get_label() for line in ax.lines] == ["training"]
+
+
+def test_learning_rates_are_those_of_the_search():
+    X, y = hm.data.xor()
+    search = hm.find_lr(hm.MLP([2, 8, 2], rng=0), X, y, rng=0)
+    batches, smoothed, suggestion = plots.learning_rates(search).axes[0].lines
+    for line, values in (batches, search.loss), (smoothed, search.smoothed):
+        np.testing.assert_array_equal(line.get_xdata(), search.lr)
+        np.testing.assert_array_equal(line.get_ydata(), values)
+    assert suggestion.get_xdata() == [search.suggestion] * 2
+
+
+def test_learning_rates_of_something_else_are_refused():
+    with pytest.raises(TypeError, match="search: expected a LearningRateSearch, got list; it is what find_lr returns"):
+        plots.learning_rates([0.1])
 
 
 def test_history_is_drawn_into_given_axes():

@@ -13,7 +13,7 @@ descent        descent_1d, descent_2d
 parameters     knobs, hinton
 networks       network
 derivatives    chain_rule
-training       history
+training       history, learning_rates
 plane          decision_boundary
 """
 
@@ -25,7 +25,7 @@ from .loss_curves import losses
 from .networks import network
 from .parameters import hinton, knobs
 from .plane import decision_boundary
-from .training import history
+from .training import history, learning_rates
 
 __all__ = [
     "losses",
@@ -35,6 +35,7 @@ __all__ = [
     "network",
     "chain_rule",
     "history",
+    "learning_rates",
     "decision_boundary",
     "hinton",
 ]

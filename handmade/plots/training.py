@@ -1,4 +1,4 @@
-"""The course of a training (System 11): losses and metrics over the epochs."""
+"""The course of a training (System 11), and the learning rates before it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lr_finder import LearningRateSearch
 from ..training import History
-from ._drawing import BLACK, check_axes, check_numbers, label, new_figure, styles, whole_ticks
+from ._drawing import (
+    BLACK,
+    BLUE,
+    GREY,
+    VERMILLION,
+    axes_for,
+    check_axes,
+    check_numbers,
+    label,
+    new_figure,
+    styles,
+    whole_ticks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,3 +93,50 @@ def _panels(history: History) -> dict[str, dict[str, list[float]]]:
         for name, values in curves.items():
             check_numbers(values, f"history: {name}")
     return panels
+
+
+def learning_rates(search: LearningRateSearch, *, ax: Axes | None = None) -> Figure:
+    """Draw the losses of a learning-rate search over the learning rate, and its suggestion.
+
+    Parameters
+    ----------
+    search : LearningRateSearch
+        The result of `find_lr`.
+    ax : matplotlib Axes, optional
+        The axes to draw in.
+
+    Returns
+    -------
+    matplotlib Figure
+        The loss of each batch, the smoothed loss, and a vertical line at the suggestion if there is one.
+
+    Raises
+    ------
+    TypeError
+        If it is no LearningRateSearch.
+
+    Examples
+    --------
+    >>> X, y = hm.data.xor()
+    >>> search = hm.find_lr(hm.MLP([2, 8, 2], rng=0), X, y, batch_size=4, rng=0)
+    >>> figure = hm.plots.learning_rates(search)
+    >>> [line.get_label().partition(":")[0] for line in figure.axes[0].lines]
+    ['batches', 'smoothed', 'suggestion']
+    """
+    if not isinstance(search, LearningRateSearch):
+        raise TypeError(
+            f"search: expected a LearningRateSearch, got {type(search).__name__}; it is what find_lr returns"
+        )
+    ax = axes_for(ax)
+    ax.plot(search.lr, search.loss, color=GREY, linewidth=1, marker=".", label="batches")
+    ax.plot(search.lr, search.smoothed, color=BLUE, linewidth=3, label="smoothed")
+    if search.suggestion is not None:
+        name = f"suggestion: {search.suggestion:.2g}"
+        ax.axvline(search.suggestion, color=VERMILLION, linestyle="--", linewidth=2, label=name)
+    ax.set_xscale("log")
+    first, lowest = search.smoothed[0], search.smoothed.min()
+    reach = (first - lowest) or 1.0
+    ax.set_ylim(lowest - 0.5 * reach, first + 0.5 * reach)  # not up to where it diverges
+    ax.grid(color="#DDDDDD")
+    label(ax, "learning rate", "loss", legend="best")
+    return ax.figure
