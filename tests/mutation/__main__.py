@@ -1,0 +1,130 @@
+"""Mutation testing: change one thing in a module of `handmade`, and see whether a test of the module fails.
+
+    python -m tests.mutation                      all modules
+    python -m tests.mutation losses checking      these, and what is below them
+    python -m tests.mutation --show losses        print what is known, run nothing
+
+Modules that carry the mathematics are mutated whole, the others in a sample of 200 that is always the same. Results are
+kept in a directory (`--work`): Ctrl-C stops a campaign, and the same command goes on. `--fresh` forgets them.
+
+A mutant that survives either calls for a test or computes the same; `equivalent.toml` lists the latter, with reasons.
+Not changed is what no program depends on: the text of errors and warnings, docstrings, types, and in `plots` the layout
+(sizes, margins, alignments), but nothing of data, labels, colours and styles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported: the processes are busy enough
+
+from .campaign import HEAD, ROOT, SAMPLE, Equivalents, Module, Score, run_module, score
+
+# Mutated whole: what carries the mathematics.
+WHOLE = {
+    "activations", "losses", "_numerics", "layers", "normalization", "composites", "network", "optimizers",
+    "schedules", "chain_rule", "checking.differences", "checking.gradients",
+}  # fmt: skip
+
+# The test files of a module, where they are not those of its own name or of its package's.
+TESTS = {
+    "_numerics": ["activations", "losses", "exactness"],
+    "activations": ["activations", "exactness"],
+    "losses": ["losses", "exactness"],
+    "layers": ["layers", "composites", "network"],
+    "normalization": ["normalization", "layers", "network"],
+    "composites": ["composites", "layers", "network"],
+    "network": ["network", "composites", "layers", "normalization"],
+    "initializers": ["initializers", "layers"],
+    "optimizers": ["optimizers"],
+    "clipping": ["optimizers"],
+    "_steps": ["optimizers"],
+    "_state": ["optimizers", "schedules"],
+    "_threads": ["network"],
+    "_csv": ["data"],
+    "_idx": ["data"],
+    "_npz": ["data"],
+    "_streams": ["data"],
+    "checking.network_loss": ["differences"],
+    "checking.gradients": ["gradients", "progress"],
+    "checking.loss_mistakes": ["mistakes"],
+}
+LEFT_OUT = {"", "protocols", "digits"}  # nothing to compute
+
+# How a picture looks, and not what it shows.
+LAYOUT = frozenset({
+    "alpha", "arrowstyle", "azim", "bbox_to_anchor", "boxstyle", "capstyle", "ccount", "edgecolor", "edgecolors",
+    "elev", "figsize", "fontsize", "fontweight", "framealpha", "frameon", "ha", "handlelength", "labelpad", "layout",
+    "linewidth", "loc", "markeredgecolor", "markersize", "mutation_scale", "ncols", "rcount", "s", "shrink",
+    "shrinkA", "shrinkB", "title_fontsize", "va", "zoom", "zorder",
+    "grid", "set_aspect", "set_box_aspect", "set_xlim", "set_ylim", "tick_params", "view_init",
+})  # fmt: skip
+
+
+def all_modules() -> dict[str, Module]:
+    """Return the modules of the package that have tests, by name."""
+    modules = {}
+    for path in sorted((ROOT / "handmade").rglob("*.py")):
+        name = Module(path, []).name()
+        parents = [name.rsplit(".", depth)[0] for depth in range(name.count(".") + 1)]
+        stems = next((TESTS[parent] for parent in parents if parent in TESTS), None)
+        stems = stems or [part.lstrip("_") for part in reversed(name.split("."))]
+        tests = [file for stem in stems if (file := ROOT / "tests" / f"test_{stem}.py").exists()]
+        if tests and name not in LEFT_OUT and path.stat().st_size > 100:
+            whole = not WHOLE.isdisjoint(parents)
+            layout = LAYOUT if name.startswith("plots") else frozenset()
+            modules[name] = Module(path, tests, None if whole else SAMPLE, layout)
+    return modules
+
+
+def main() -> int:
+    """Run the mutants that are asked for, and print the score; return 1 if one survives that is not listed."""
+    modules = all_modules()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", metavar="module", help=f"of {', '.join(modules)}")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "handmade-mutation")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier results")
+    parser.add_argument("--show", action="store_true", help="run nothing, print what is known")
+    options = parser.parse_args()
+    chosen = [
+        name
+        for name in modules
+        if not options.modules or any(name == wanted or name.startswith(f"{wanted}.") for wanted in options.modules)
+    ]
+    if not chosen:
+        parser.error(f"expected modules among {', '.join(modules)}; got {', '.join(options.modules)}")
+    if options.fresh:
+        shutil.rmtree(options.work, ignore_errors=True)
+    return report({name: modules[name] for name in chosen}, options.work, 0 if options.show else options.processes)
+
+
+def report(modules: dict[str, Module], work: Path, processes: int) -> int:
+    """Run modules one by one, and print survivors and scores as they come."""
+    equivalents = Equivalents()
+    scores: list[Score] = []
+    try:
+        for name, module in modules.items():
+            row, survivors, refuted = score(name, run_module(module, work, processes), equivalents)
+            scores.append(row)
+            for mutant in survivors:
+                print(f"survived: {mutant.name!r}")
+            for mutant in refuted:
+                print(f"killed, though listed as equivalent: {mutant.name!r}")
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here")
+    if len(modules) == len(all_modules()):
+        for name in sorted(equivalents.why.keys() - equivalents.met):
+            print(f"listed as equivalent, but no mutant: {name!r}")
+    totals = [sum(column) for column in list(zip(*scores, strict=True))[1:]] if scores else [0] * 5
+    print("", HEAD, *scores, Score("together", *totals), sep="\n")
+    return int(totals[3] > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
