@@ -312,7 +312,7 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor, *, probabilities: bool = Fal
     Examples
     --------
     >>> from sklearn.neural_network import MLPRegressor
-    >>> mlp = MLPRegressor([3], random_state=0, max_iter=500).fit([[0.0], [1.0]], [0.0, 1.0])
+    >>> mlp = MLPRegressor(hidden_layer_sizes=[3], random_state=0, max_iter=500).fit([[0.0], [1.0]], [0.0, 1.0])
     >>> hm.from_sklearn(mlp)
     Network(Dense(1, 3), Activation('relu'), Dense(3, 1))
     """
