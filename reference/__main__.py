@@ -7,6 +7,8 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +18,9 @@ from rich.table import Table
 from handmade.progress import progress_bar
 
 from .cases import Case, all_cases
-from .claims import print_claims
 from .command import add_options
 from .conventions import print_conventions
-from .exactness import print_exactness
+from .lecture_claims import print_claims
 from .verify import Row, verify
 
 FIGURES = {
@@ -29,15 +30,16 @@ FIGURES = {
     "steps": "after 100 steps - torch",
 }
 QUICK = 6  # --quick takes every sixth case
-INSTEAD = {
-    "claims": "judge the lecture's sentences, in half a minute,",
-    "conventions": "compare the definitions of four libraries",
-    "exactness": "measure every formula in ULP",
+
+# Options that run something else than the verification: a help text and the command.
+INSTEAD: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
+    "claims": ("test the lecture's statements, in half a minute,", lambda o: print_claims(o.seed, o.quick, o.json)),
+    "conventions": ("compare the definitions of four libraries", lambda o: print_conventions(o.json)),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the cases, print the table, and return the exit status: 0 if all pass, 1 if any fails, 2 if none is asked.
+    """Run the cases, print the table, and return the exit status: 0 if all pass, 1 if any fails, 2 if none is chosen.
 
     Examples
     --------
@@ -46,21 +48,31 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    chosen = [name for name in INSTEAD if getattr(options, name)]
-    if chosen and options.case:
-        parser.error(f"--case chooses among the cases of the verification; --{chosen[0]} has none")
-    if options.claims:
-        return print_claims(options.seed, options.quick, options.json)
-    if options.conventions:
-        return print_conventions(options.json)
-    if options.exactness:
-        return print_exactness(options.seed, options.quick, options.json)
+    for name, (_, command) in INSTEAD.items():
+        if getattr(options, name):
+            if options.case:
+                parser.error(f"--case chooses among the cases of the verification; --{name} has none")
+            return command(options)
     cases = [case for case in all_cases() if options.case in case.name]
     if not cases:
         example = all_cases()[0].name
-        print(f"no case is named like {options.case!r}; a name is, for example, {example!r}", file=sys.stderr)
+        print(f"--case: expected a part of a name such as {example!r}, got {options.case!r}", file=sys.stderr)
         return 2
-    cases = cases[::QUICK] if options.quick else cases
+    return _verify_all(cases[::QUICK] if options.quick else cases, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m reference", description="Verify handmade against PyTorch.")
+    instead = parser.add_mutually_exclusive_group()
+    for name, (text, _) in INSTEAD.items():
+        instead.add_argument(f"--{name}", action="store_true", help=f"{text} instead")
+    parser.add_argument("--case", default="", metavar="PATTERN", help="only cases whose name contains PATTERN")
+    add_options(parser, f"only every {QUICK}th case", "draws weights and data")
+    return parser
+
+
+def _verify_all(cases: list[Case], options: argparse.Namespace) -> int:
+    """Verify and print these cases, and return the exit status."""
     torch.set_num_threads(1)  # these networks are small: a second thread waits longer than it works
     started = time.perf_counter()
     rows, interrupted = _run(cases, options.seed)
@@ -79,18 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed or interrupted else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m reference", description=main.__doc__.splitlines()[0])
-    instead = parser.add_mutually_exclusive_group()
-    for name, what in INSTEAD.items():
-        instead.add_argument(f"--{name}", action="store_true", help=f"{what} instead")
-    parser.add_argument("--case", default="", metavar="PATTERN", help="only cases whose name contains PATTERN")
-    add_options(parser, f"only every {QUICK}th case", "draws weights and data")
-    return parser
-
-
 def _run(cases: list[Case], seed: int) -> tuple[list[Row], bool]:
-    """The rows of all cases; of those that were finished, where Ctrl-C came first."""
+    """Return the rows and whether Ctrl-C came, after which they are those of the finished cases."""
     rows: list[Row] = []
     with progress_bar("case", len(cases)) as report:
         try:
@@ -103,7 +105,7 @@ def _run(cases: list[Case], seed: int) -> tuple[list[Row], bool]:
 
 
 def _print_largest(rows: list[Row]) -> None:
-    """What the table comes to: the largest figure of each column."""
+    """Print the largest figure of each column."""
     for dtype in (np.float64, np.float32):
         chosen = [row for row in rows if row.case.dtype is dtype]
         if chosen:
@@ -113,7 +115,7 @@ def _print_largest(rows: list[Row]) -> None:
 
 
 def _print_table(rows: list[Row]) -> None:
-    """One table: each figure with its tolerance."""
+    """Print each figure with its tolerance."""
     table = Table(box=None, padding=(0, 1))
     for title in ("case", "neurons", "weights", "parameters", "torch", *FIGURES.values(), ""):
         table.add_column(title, no_wrap=True)
@@ -121,11 +123,11 @@ def _print_table(rows: list[Row]) -> None:
         cells = [f"{row.figures[name].value:.1e} / {row.figures[name].tolerance:.1e}" for name in FIGURES]
         counts = map(str, [*row.counts, row.torch_count])
         table.add_row(row.case.name, *counts, *cells, "pass" if row.passed else "FAIL")
-    # As wide as it is: a narrow terminal may break the lines, but nothing is cut off.
+    # The table keeps its full width: a narrow terminal wraps lines, but nothing is cut off.
     Console(width=1000, highlight=False).print(table)
 
 
-def _record(row: Row) -> dict:
+def _record(row: Row) -> dict[str, Any]:
     figures = {name: {"value": f.value, "tolerance": f.tolerance} for name, f in row.figures.items()}
     neurons, weights, parameters = row.counts
     return {

@@ -1,10 +1,13 @@
-"""Loss and flat gradient of a torch module, by autograd: the second opinion on every backward pass."""
+"""Loss and flat gradient of a torch module by autograd, to compare backward passes with."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -13,23 +16,26 @@ __all__ = ["as_tensor", "find_loss", "loss_and_gradient"]
 
 
 def half_squared_error(input: torch.Tensor, target: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
-    return _reduce((input - target).square().flatten(1).sum(1) / 2, reduction)
+    """Return half the squared error of each sample, summed over its outputs, then reduced over the samples."""
+    squares = (input - target).square()
+    return _reduce(squares.flatten(1).sum(1) / 2 if squares.ndim > 1 else squares / 2, reduction)
 
 
 def hinge_loss(input: torch.Tensor, target: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
+    """Return max(0, 1 - y x), reduced over all elements."""
     return _reduce((1 - target * input).relu(), reduction)
 
 
 def _reduce(terms: torch.Tensor, reduction: str) -> torch.Tensor:
-    return {"mean": terms.mean, "sum": terms.sum, "none": lambda: terms}[reduction]()
+    return {"mean": terms.mean, "sum": terms.sum, "none": terms.clone}[reduction]()
 
 
-# What PyTorch lacks is written above in PyTorch, forward only.
+# Losses that PyTorch lacks.
 OWN = {"half_squared_error": half_squared_error, "hinge_loss": hinge_loss}
 
 
-def find_loss(loss, dtype: torch.dtype = torch.float64):
-    """The PyTorch function for what `handmade.losses.find_loss` accepts by name or as a partial of a function.
+def find_loss(loss: str | functools.partial[Any], dtype: torch.dtype = torch.float64) -> Callable[..., torch.Tensor]:
+    """Return the PyTorch function for a loss of handmade, given by name or as a partial of a function.
 
     Arrays among the options, such as class weights, become tensors of ``dtype``.
 
@@ -44,8 +50,8 @@ def find_loss(loss, dtype: torch.dtype = torch.float64):
     return OWN.get(loss) or getattr(F, loss)
 
 
-def as_tensor(array, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """An array as a tensor of its own; floats in ``dtype``, where that is given.
+def as_tensor(array: npt.ArrayLike, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Return a copy of an array as a tensor; floats in ``dtype`` if it is given.
 
     Examples
     --------
@@ -56,13 +62,15 @@ def as_tensor(array, dtype: torch.dtype | None = None) -> torch.Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() and dtype is not None else tensor
 
 
-def loss_and_gradient(module: nn.Module, X, y, loss="cross_entropy") -> tuple[float, np.ndarray]:
-    """The loss of a batch and its gradient by every parameter, in the order of ``parameters_to_vector``.
+def loss_and_gradient(
+    module: nn.Module, X: npt.ArrayLike, y: npt.ArrayLike, loss: str | functools.partial[Any] = "cross_entropy"
+) -> tuple[float, npt.NDArray[Any]]:
+    """Return the loss of a batch and its gradient, one vector in the order of ``parameters_to_vector``.
 
     Parameters
     ----------
     module : torch.nn.Module
-        In whichever mode it is.
+        Used in its current mode, training or evaluation.
     X, y : array_like
         As for `handmade.Network.loss_and_gradient`.
     loss : str or functools.partial

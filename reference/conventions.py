@@ -1,6 +1,6 @@
 """Which one-half, which 1/N, which epsilon: the conventions of four libraries, measured and printed side by side.
 
-``python -m reference --conventions`` runs it. The claims are in `reference.quantities`.
+``python -m reference --conventions`` runs it. The definitions are in `reference.convention_table`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from .peers import installed, plain
-from .quantities import LIBRARIES, Convention, Formula, defaults, definitions
+from .convention_table import LIBRARIES, Convention, Formula, defaults, definitions
+from .libraries import installed, plain
 
 __all__ = ["Measurement", "measure", "print_conventions"]
 

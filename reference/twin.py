@@ -1,6 +1,8 @@
-"""A handmade network as a torch.nn.Module with the same numbers, trainable on its own."""
+"""The twin of a handmade network: a torch.nn.Module with the same numbers, in arrays of its own."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,34 +10,34 @@ from torch import nn
 
 import handmade as hm
 
+from .cases import ACTIVATIONS
+
 __all__ = ["twin"]
 
-ACTIVATIONS = {
-    "identity": nn.Identity,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "softplus": nn.Softplus,
-    "softmax": lambda dim=-1: nn.Softmax(dim),
-    "log_softmax": lambda dim=-1: nn.LogSoftmax(dim),
+# By name. Along classes, the default axis is the last, as in handmade; that of PyTorch is deprecated.
+MODULES = {
+    case.name: partial(getattr(nn, case.torch), **({"dim": -1} if case.domain == "logits" else {}))
+    for case in ACTIVATIONS
 }
 
 
 class Residual(nn.Sequential):
+    """The module of `handmade.Residual`: x + f(x)."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + super().forward(x)
 
 
 class Concatenate(nn.Sequential):
+    """The module of `handmade.Concatenate`: x beside f(x)."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat((x, super().forward(x)), dim=1)
 
 
 class Parallel(nn.ModuleList):
+    """The module of `handmade.Parallel`: each group on its columns of x."""
+
     def __init__(self, groups: list[nn.Module], widths: list[int]) -> None:
         super().__init__(groups)
         self.widths = widths
@@ -46,17 +48,17 @@ class Parallel(nn.ModuleList):
 
 
 def twin(network: hm.Network) -> nn.Sequential:
-    """Build the torch.nn.Sequential of a network: the same layers, names and numbers, in the same dtype.
+    """Build the torch.nn.Sequential of a network, with the same layers, names, numbers and dtype.
 
     Parameters
     ----------
     network : handmade.Network
-        Copied, not shared: either side can be trained without moving the other.
+        Its parameters are copied: training one side does not change the other.
 
     Returns
     -------
     torch.nn.Sequential
-        In training mode, as PyTorch's modules are when they are new.
+        In training mode, as new modules of PyTorch are.
 
     Raises
     ------
@@ -85,8 +87,8 @@ def _module(layer: hm.Layer) -> nn.Module:
     match layer:
         case hm.Dense():
             return nn.Linear(layer.in_features, layer.neuron_count, bias="bias" in layer.parameters)
-        case hm.Activation() if layer.function in ACTIVATIONS:
-            return ACTIVATIONS[layer.function](**layer.options)
+        case hm.Activation() if layer.function in MODULES:
+            return MODULES[layer.function](**layer.options)
         case hm.Dropout():
             return nn.Dropout(layer.p)
         case hm.BatchNorm():
@@ -102,4 +104,4 @@ def _module(layer: hm.Layer) -> nn.Module:
         case hm.Parallel():
             groups = [nn.Sequential(*map(_module, group.layers)) for group in layer.groups]
             return Parallel(groups, [group.in_features for group in layer.groups])
-    raise TypeError(f"twin: expected layers that PyTorch has, got {layer!r}")
+    raise TypeError(f"twin: expected layers that PyTorch has, got {layer!r}; write its module in PyTorch yourself")

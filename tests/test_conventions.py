@@ -15,9 +15,9 @@ import torch
 
 import handmade as hm
 from reference import conventions
+from reference.convention_table import LIBRARIES, Formula, defaults, definitions
 from reference.conventions import Measurement, measure, print_conventions
-from reference.peers import installed, path, scikit_learn_path, torch_path
-from reference.quantities import LIBRARIES, Formula, defaults, definitions
+from reference.libraries import installed, path, scikit_learn_path, torch_path
 
 CONVENTIONS = [*definitions(), *defaults()]
 CLAIMS = [(convention, library) for convention in CONVENTIONS for library in convention.claims]

@@ -1,7 +1,7 @@
 """The lecture's sentences, judged: eleven statements of the slides, each with the number that decides it.
 
 Every judge computes its numbers, and derives its verdict from them: "true", "false", or "convention" (another choice
-would be as right). ``python -m reference --claims`` prints the ledger.
+would be as right). ``python -m reference --claims`` prints them.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 import handmade as hm
 from handmade import losses
 
-from .peers import (
+from .libraries import (
     keras,
     keras_path,
     keras_step,

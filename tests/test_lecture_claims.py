@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 import handmade as hm
-from reference import claims
+from reference import lecture_claims as claims
 from reference.__main__ import main
 
 # Numbers of differences are good to about 1e-10 (see handmade.gradients); of autograd and formulas, to 1e-14.

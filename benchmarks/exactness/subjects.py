@@ -1,0 +1,201 @@
+"""The functions that are measured, by handmade, by PyTorch and exactly: one subject per row of `reference.cases`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import mpmath
+import numpy as np
+import numpy.typing as npt
+import torch
+from mpmath import mpf
+
+import handmade as hm
+from reference.autograd import find_loss
+from reference.cases import ACTIVATIONS, LOSSES, ActivationCase, Domain, Exact, LossCase
+from reference.twin import MODULES
+
+from .ulp import DIGITS
+
+__all__ = ["Subject", "all_subjects", "derivative", "subject_of_activation", "upstream"]
+
+Array = npt.NDArray[Any]
+Pair = tuple[Array, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A function with its derivative, by handmade, by PyTorch and exactly.
+
+    Attributes
+    ----------
+    name : str
+        The name in the table.
+    handmade : callable
+        ``handmade(X)`` gives the values, and the derivatives for `upstream`.
+    torch : callable
+        The same function of a tensor.
+    exact, slope : callable
+        The value and the derivative of one point (a number, or a list of logits), in mpmath.
+    domain : {"numbers", "logits", "probabilities"}
+        The points, see `benchmarks.exactness.points`.
+    target : float
+        The largest error that is promised, in ULP.
+    """
+
+    name: str
+    handmade: Callable[[Array], Pair]
+    torch: Callable[[torch.Tensor], torch.Tensor]
+    exact: Exact
+    slope: Exact
+    domain: Domain = "numbers"
+    target: float = np.inf
+
+    def roots(self) -> list[float]:
+        """Return the roots of the derivative on a grid from -10 to 10; near them, derivatives cancel.
+
+        Examples
+        --------
+        >>> next(s for s in all_subjects() if s.name == "silu").roots()
+        [-1.2784645427610737]
+        """
+        if self.domain != "numbers":
+            return []
+        with mpmath.workdps(DIGITS):
+            grid = [mpf(2 * k + 1) / 16 for k in range(-80, 80)]  # odd multiples: no kinks among them
+            slopes = [self.slope(x) for x in grid]
+            brackets = [
+                ends for ends, (f, g) in zip(pairwise(grid), pairwise(slopes), strict=True) if mpmath.sign(f * g) < 0
+            ]
+            return [float(mpmath.findroot(self.slope, ends, solver="bisect", verify=False)) for ends in brackets]
+
+
+# ---- exactly ---------------------------------------------------------------------------------------------------------
+
+
+def derivative(exact: Exact) -> Exact:
+    """Return the derivative of a function in mpmath: of a number, or of the first value by each of a list of logits.
+
+    The differences are taken with more and more digits, until two results agree to 30 digits. From 400 digits on they
+    resolve the smallest number of float64 beside 1, and what is far below it is taken as it is.
+
+    Examples
+    --------
+    >>> with mpmath.workdps(50):
+    ...     float(derivative(lambda a: mpmath.log1p(mpmath.exp(a)))(mpf(-700)))
+    9.859676543759771e-305
+    """
+
+    def slope(point: Any) -> Any:
+        if isinstance(point, list):
+            return [_refined(partial(_first_value, exact, point, j), z) for j, z in enumerate(point)]
+        return _refined(exact, point)
+
+    return slope
+
+
+def _first_value(exact: Exact, row: list[mpmath.mpf], j: int, z: mpmath.mpf) -> mpmath.mpf:
+    value = exact([*row[:j], z, *row[j + 1 :]])
+    return value[0] if isinstance(value, list) else value
+
+
+def _refined(f: Exact, x: mpmath.mpf, most_digits: int = 3200) -> mpmath.mpf:
+    """Return f'(x) with as many digits as it takes."""
+    digits, before = DIGITS, mpf("nan")
+    while digits <= most_digits:
+        with mpmath.workdps(digits):
+            value = mpmath.diff(f, x)
+            negligible = mpf(10) ** -340 if digits >= 400 else 0
+            if abs(value - before) < max(abs(value) * mpf(10) ** -30, negligible):
+                return value
+        digits, before = 2 * digits, value
+    raise ArithmeticError(f"derivative: expected agreement within {most_digits} digits at {x}; is there a kink?")
+
+
+# ---- the two libraries -----------------------------------------------------------------------------------------------
+
+
+def upstream(H: Array) -> Array:
+    """Return the gradient that is sent back: one for every number; for a row of classes, one for the first of them."""
+    dH = np.ones_like(H)
+    if H.ndim > 1:
+        dH[:, 1:] = 0
+    return dH
+
+
+def _activation(X: Array, case: ActivationCase) -> Pair:
+    """Return values and derivatives by a layer."""
+    layer = hm.Activation(case.name, **case.options)
+    H, cache = layer.forward(X)
+    return H, layer.backward(upstream(H), cache)
+
+
+def _loss(X: Array, case: LossCase, target: Callable[[Array], Array]) -> Pair:
+    """Return terms and derivatives."""
+    f, f_backward = hm.losses.find_loss(case.objective)[:2]
+    return f(X, target(X), reduction="none"), f_backward(X, target(X), reduction="none")
+
+
+def _torch_loss(X: torch.Tensor, case: LossCase, target: Callable[[Array], Array]) -> torch.Tensor:
+    return find_loss(case.name)(X, torch.from_numpy(target(X.detach().numpy())), reduction="none")
+
+
+def _all_of(y: float, X: Array) -> Array:
+    """Return the target y for every number."""
+    return np.full_like(X, y)
+
+
+def _first_class(X: Array) -> Array:
+    """Return class 0 for every row."""
+    return np.zeros(len(X), dtype=np.int64)
+
+
+# ---- the subjects ----------------------------------------------------------------------------------------------------
+
+
+def all_subjects() -> list[Subject]:
+    """Return a subject for each activation of the table, and for each loss with an exact formula and each target.
+
+    Examples
+    --------
+    >>> [subject.name for subject in all_subjects()][:3]
+    ['identity', 'sigmoid', 'tanh']
+    """
+    of_losses = [subject for case in LOSSES if case.exact for subject in _subjects_of_loss(case)]
+    return [*map(subject_of_activation, ACTIVATIONS), *of_losses]
+
+
+def subject_of_activation(case: ActivationCase) -> Subject:
+    """Return the subject of a row for an activation."""
+    exact = partial(case.exact, **case.options)
+    slope = partial(case.slope, **case.options) if case.slope else derivative(exact)
+    module = MODULES[case.name](**case.options)
+    return Subject(case.label, partial(_activation, case=case), module, exact, slope, case.domain, case.ulp)
+
+
+def _subjects_of_loss(case: LossCase) -> list[Subject]:
+    if case.domain == "logits":
+        classes_are_indices = case.target(np.zeros(1, np.int64)).ndim == 1
+        target, name = (_first_class, case.name) if classes_are_indices else (upstream, f"{case.name}, one-hot")
+        return [_loss_subject(case, name, target, case.exact, case.slope)]
+    return [
+        _loss_subject(
+            case,
+            f"{case.name}, y = {y:g}" if len(case.targets) > 1 else case.name,
+            partial(_all_of, y),
+            partial(case.exact, y=mpf(y)),
+            partial(case.slope, y=mpf(y)) if case.slope else None,
+        )
+        for y in case.targets
+    ]
+
+
+def _loss_subject(
+    case: LossCase, name: str, target: Callable[[Array], Array], exact: Exact, slope: Exact | None
+) -> Subject:
+    sides = partial(_loss, case=case, target=target), partial(_torch_loss, case=case, target=target)
+    return Subject(name, *sides, exact, slope or derivative(exact), case.domain, case.ulp)

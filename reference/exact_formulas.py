@@ -1,0 +1,205 @@
+"""Activations, losses and their derivatives as formulas in mpmath, in which no digit is lost that 50 do not cover.
+
+An elementwise function takes a number. Functions along classes take a list of logits; the upstream gradient of their
+derivatives is one for the first class and zero for the others, and the target of a loss is the first class.
+"""
+
+from __future__ import annotations
+
+import mpmath
+from mpmath import exp, expm1, log, log1p, mpf
+
+Number = mpmath.mpf
+Row = list[Number]
+
+# ---- elementwise activations -----------------------------------------------------------------------------------------
+
+
+def sigmoid(a: Number) -> Number:
+    """Return 1 / (1 + e^-a)."""
+    return 1 / (1 + exp(-a))
+
+
+def sigmoid_slope(a: Number) -> Number:
+    """Return s(a) s(-a), which does not cancel."""
+    return sigmoid(a) * sigmoid(-a)
+
+
+def tanh_slope(a: Number) -> Number:
+    """Return 1 / cosh(a)^2."""
+    return mpmath.sech(a) ** 2
+
+
+def leaky_relu(a: Number, negative_slope: float = 0.01) -> Number:
+    """Return a above 0, else a times the negative slope."""
+    return a if a > 0 else mpf(negative_slope) * a
+
+
+def leaky_relu_slope(a: Number, negative_slope: float = 0.01) -> Number:
+    """Return 1 above 0, else the negative slope."""
+    return mpf(1 if a > 0 else negative_slope)
+
+
+def elu(a: Number, alpha: float = 1.0) -> Number:
+    """Return a above 0, else alpha (e^a - 1)."""
+    return a if a > 0 else mpf(alpha) * expm1(a)
+
+
+def elu_slope(a: Number, alpha: float = 1.0) -> Number:
+    """Return 1 above 0, else alpha e^a."""
+    return mpf(1) if a > 0 else mpf(alpha) * exp(a)
+
+
+def gelu(a: Number, approximate: str = "none") -> Number:
+    """Return a Phi(a), or a s(2u), which equals the tanh form a (1 + tanh u) / 2."""
+    return a * (mpmath.ncdf(a) if approximate == "none" else sigmoid(_twice_u(a)))
+
+
+def gelu_slope(a: Number, approximate: str = "none") -> Number:
+    """Return Phi(a) + a phi(a), or the derivative of the tanh form."""
+    if approximate == "none":
+        return mpmath.ncdf(a) + a * mpmath.npdf(a)
+    twice_u_slope = mpmath.sqrt(8 / mpmath.pi) * (1 + 3 * mpf("0.044715") * a**2)
+    return sigmoid(_twice_u(a)) * (1 + a * sigmoid(-_twice_u(a)) * twice_u_slope)
+
+
+def _twice_u(a: Number) -> Number:
+    return mpmath.sqrt(8 / mpmath.pi) * (a + mpf("0.044715") * a**3)
+
+
+def silu(a: Number) -> Number:
+    """Return a s(a)."""
+    return a * sigmoid(a)
+
+
+def silu_slope(a: Number) -> Number:
+    """Return s(a) (1 + a s(-a))."""
+    return sigmoid(a) * (1 + a * sigmoid(-a))
+
+
+def softplus(a: Number, beta: float = 1.0) -> Number:
+    """Return log(1 + e^(beta a)) / beta."""
+    return log1p(exp(mpf(beta) * a)) / mpf(beta)
+
+
+def softplus_slope(a: Number, beta: float = 1.0) -> Number:
+    """Return s(beta a)."""
+    return sigmoid(mpf(beta) * a)
+
+
+# ---- activations along classes ---------------------------------------------------------------------------------------
+
+
+def _softmax_parts(row: Row) -> tuple[Row, Row, Number]:
+    """Return p, 1 - p as the sum of the other p, and log of the sum of exp(z - max), whose largest term is 1."""
+    m = max(row)
+    E = [exp(z - m) for z in row]
+    total = mpmath.fsum(E)
+    first_largest = row.index(m)
+    return (
+        [e / total for e in E],
+        [mpmath.fsum(E[:j] + E[j + 1 :]) / total for j in range(len(E))],
+        log1p(mpmath.fsum(E[:first_largest] + E[first_largest + 1 :])),
+    )
+
+
+def softmax(row: Row) -> Row:
+    """Return the probabilities p."""
+    return _softmax_parts(row)[0]
+
+
+def softmax_slope(row: Row) -> Row:
+    """Return the derivatives of the first p with respect to each logit."""
+    P, others, _ = _softmax_parts(row)
+    return [P[0] * others[0], *(-P[0] * p for p in P[1:])]
+
+
+def log_softmax(row: Row) -> Row:
+    """Return log p."""
+    log_sum = _softmax_parts(row)[2]
+    return [z - max(row) - log_sum for z in row]
+
+
+def log_softmax_slope(row: Row) -> Row:
+    """Return the derivatives of the first log p with respect to each logit."""
+    P, others, _ = _softmax_parts(row)
+    return [others[0], *(-p for p in P[1:])]
+
+
+# ---- losses ----------------------------------------------------------------------------------------------------------
+
+
+def huber_loss(x: Number, y: Number, delta: float = 1.0) -> Number:
+    """Return e^2 / 2 for |e| up to delta, else delta (|e| - delta / 2), with e = x - y."""
+    e, d = abs(x - y), mpf(delta)
+    return e * e / 2 if e <= d else d * (e - d / 2)
+
+
+def huber_loss_slope(x: Number, y: Number, delta: float = 1.0) -> Number:
+    """Return x - y, clipped to [-delta, delta]."""
+    return max(-mpf(delta), min(mpf(delta), x - y))
+
+
+def smooth_l1_loss(x: Number, y: Number, beta: float = 1.0) -> Number:
+    """Return the Huber loss with delta = beta, divided by beta."""
+    return huber_loss(x, y, beta) / mpf(beta)
+
+
+def smooth_l1_loss_slope(x: Number, y: Number, beta: float = 1.0) -> Number:
+    """Return (x - y) / beta, clipped to [-1, 1]."""
+    return huber_loss_slope(x, y, beta) / mpf(beta)
+
+
+def hinge_loss(x: Number, y: Number) -> Number:
+    """Return max(0, 1 - y x)."""
+    return max(mpf(0), 1 - y * x)
+
+
+def hinge_loss_slope(x: Number, y: Number) -> Number:
+    """Return -y where the margin is violated, else 0."""
+    return -y if y * x < 1 else mpf(0)
+
+
+def binary_cross_entropy(p: Number, y: Number) -> Number:
+    """Return -log p for y = 1, -log(1 - p) for y = 0."""
+    return -log(p) if y else -log1p(-p)
+
+
+def binary_cross_entropy_slope(p: Number, y: Number) -> Number:
+    """Return -1 / p for y = 1, 1 / (1 - p) for y = 0."""
+    return -1 / p if y else 1 / (1 - p)
+
+
+def binary_cross_entropy_with_logits(a: Number, y: Number) -> Number:
+    """Return log(1 + e^-a) for y = 1, log(1 + e^a) for y = 0."""
+    return log1p(exp(-a if y else a))
+
+
+def binary_cross_entropy_with_logits_slope(a: Number, y: Number) -> Number:
+    """Return s(a) - y without a difference."""
+    return -sigmoid(-a) if y else sigmoid(a)
+
+
+def multi_margin_loss(row: Row) -> Number:
+    """Return the sum of the violated margins over the number of classes."""
+    return mpmath.fsum(_violations(row)) / len(row)
+
+
+def multi_margin_loss_slope(row: Row) -> Row:
+    """Return 1 / K for each violated class, and minus their sum for the first."""
+    slopes = [mpf(1 if v > 0 else 0) / len(row) for v in _violations(row)]
+    return [-mpmath.fsum(slopes), *slopes]
+
+
+def _violations(row: Row) -> Row:
+    return [max(mpf(0), 1 - row[0] + z) for z in row[1:]]
+
+
+def cross_entropy(row: Row) -> Number:
+    """Return -log p of the first class."""
+    return -log_softmax(row)[0]
+
+
+def cross_entropy_slope(row: Row) -> Row:
+    """Return p - y, for the first class without a difference."""
+    return [-slope for slope in log_softmax_slope(row)]
