@@ -168,7 +168,7 @@ class LossCase:
     @property
     def objective(self) -> str | partial[Any]:
         """The loss as `handmade.losses.find_loss` takes it."""
-        return partial(FUNCTIONS[self.name][0], **self.options) if self.options else self.name
+        return partial(FUNCTIONS[self.name].value, **self.options) if self.options else self.name
 
 
 # Class weights and positive weights: any positive numbers that differ.

@@ -136,7 +136,7 @@ def _activation(X: Array, case: ActivationCase) -> Pair:
 
 def _loss(X: Array, case: LossCase, target: Callable[[Array], Array]) -> Pair:
     """Return terms and derivatives."""
-    f, f_backward = hm.losses.find_loss(case.objective)[:2]
+    f, f_backward = hm.losses.find_loss(case.objective)
     return f(X, target(X), reduction="none"), f_backward(X, target(X), reduction="none")
 
 
