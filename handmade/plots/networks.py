@@ -83,7 +83,7 @@ def network(
     check_count(max_units, "max_units", least=3)
     dense = _dense_layers(network)
     blocks = network.blocks(network.theta if vector is None else check_numbers(vector, "vector"))
-    outputs = None if x is None else _unit_outputs(network, x)
+    outputs = None if x is None else _unit_outputs(network, dense, x)
     widths = [network.layers[dense[0]].in_features, *(network.layers[i].neuron_count for i in dense)]
     columns = [_column(width, max_units) for width in widths]
     height = max(len(column.shown) + (len(column.shown) < column.width) for column in columns)
@@ -122,17 +122,14 @@ def _column_names(network: Network) -> list[str]:
     return ["\n".join(column) or "linear" for column in names]
 
 
-def _unit_outputs(network: Network, x: Any) -> list[Array]:
+def _unit_outputs(network: Network, dense: list[int], x: Any) -> list[Array]:
     """Return the input, and the output of each Dense layer's units, after their activation."""
     x = np.asarray(x)
-    H = network.check_input(x[np.newaxis] if x.ndim == 1 else x)
-    if len(H) > 1:
-        raise ValueError(f"x: expected one sample, got {len(H)}")
-    outputs = [H[0]]
-    for layer in network.layers:
-        H = layer.predict(H)
-        outputs[len(outputs) - (not isinstance(layer, Dense)) :] = [H[0]]
-    return outputs
+    X = network.check_input(x[np.newaxis] if x.ndim == 1 else x)
+    if len(X) > 1:
+        raise ValueError(f"x: expected one sample, got {len(X)}")
+    _, cache = network.forward(X)
+    return [cache.values[i][0] for i in [*dense, len(network.layers)]]  # the inputs of Dense layers, then the output
 
 
 def _column(width: int, max_units: int) -> Column:
