@@ -120,6 +120,11 @@ class Trace:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        from ._html import trace_html
+
+        return trace_html(self)
+
 
 def trace(network: Network, x, y, loss: Loss = "half_squared_error") -> Trace:
     """The forward pass and the chain rule of one sample, factor by factor.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,10 @@ from .initializers import Initializer
 from .layers import Activation, Dense, Dropout, Layer
 from .losses import Loss, LossFunctions, find_loss, loss_and_backward
 from .normalization import BatchNorm, LayerNorm
+
+if TYPE_CHECKING:
+    from .protocols import Optimizer
+    from .summary import Summary
 
 __all__ = ["MLP", "Network"]
 
@@ -505,8 +509,13 @@ class Network(Sequential):
 
     # ---- for people ------------------------------------------------------------------------------------------------
 
-    def summary(self) -> str:
+    def summary(self, batch_size: int | None = None, optimizer: Optimizer | None = None) -> Summary:
         """Return a table of the layers: the width of each output, and how many parameters it has.
+
+        Parameters
+        ----------
+        batch_size, optimizer : optional
+            Adds multiply-adds and the memory of a training step; see `handmade.summary.summarize`.
 
         Examples
         --------
@@ -517,16 +526,12 @@ class Network(Sequential):
         Dense(4, 2)                  2          10
         6 neurons, 20 weights, 26 parameters, float64
         """
-        rows, width = [], self.in_features
-        for layer in self.layers:
-            width = layer.width_after(width) if width else None
-            learnt = sum(getattr(leaf, a).size for _, leaf in layer.leaves() for a in leaf.parameters.values())
-            rows.append((repr(layer), str(width or "any"), str(learnt)))
-        rows.insert(0, ("layer", "output", "parameters"))
-        longest = max(len(name) for name, _, _ in rows)
-        lines = [f"{a:<{longest}}  {b:>7}  {c:>10}" for a, b, c in rows]
-        counts = f"{self.neuron_count} neurons, {self.weight_count} weights, {self.parameter_count} parameters"
-        return "\n".join([*lines, f"{counts}, {self.dtype}"])
+        from .summary import summarize  # training and prediction never need it
+
+        return summarize(self, batch_size, optimizer)
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
 
 
 def _check_not_owned(network: Network) -> None:

@@ -95,6 +95,11 @@ class History:
         best = "" if self.best_epoch is None else f"; best epoch {self.best_epoch}"
         return f"{len(self)} epochs ({self.stopped})" + (f": {self.latest()}{best}" if self.loss else "")
 
+    def _repr_html_(self) -> str:
+        from ._html import history_html
+
+        return history_html(self)
+
 
 @dataclasses.dataclass(frozen=True)
 class EarlyStopping:

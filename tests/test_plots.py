@@ -266,12 +266,14 @@ def test_notebook_shows_the_picture_without_a_magic_line():
         "import sys; 'matplotlib.pyplot' in sys.modules",
         "import matplotlib.pyplot as plt; hm.plots.losses()",  # pyplot registers IPython's own display of figures
         "plt.close('all'); hm.plots.losses(ax=plt.subplots()[1]);",
+        "hm.MLP([3, 4, 2])",
     )
     for outputs in (shown[0], shown[1], shown[3], shown[4]):
         (output,) = outputs
         assert output.data["image/png"].startswith("iVBOR")  # PNG in base 64
     assert shown[0][0].metadata["image/png"] == {"width": 720, "height": 403}
     assert shown[2][0].data["text/plain"] == "False"
+    assert "Dense(3, 4)" in shown[5][0].data["text/html"]
 
 
 def test_png_of_a_picture_is_twice_as_fine_as_it_is_shown():
