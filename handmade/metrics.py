@@ -203,8 +203,8 @@ def r2_score(output: npt.ArrayLike, y: npt.ArrayLike) -> float:
     spread = np.where(constant, 1.0, np.ptp(y, axis=0))
     with np.errstate(over="ignore"):  # an output that is off by 1e154 spreads scores -inf
         residual = np.sum(((y - output) / spread) ** 2, axis=0)
-    total = np.where(constant, 1.0, np.sum(((y - y.mean(axis=0)) / spread) ** 2, axis=0))
-    score = np.where(constant, np.all(output == y, axis=0), 1.0 - residual / total)
+        total = np.where(constant, 1.0, np.sum(((y - y.mean(axis=0)) / spread) ** 2, axis=0))
+        score = np.where(constant, np.all(output == y, axis=0), 1.0 - residual / total)
     return float(score.mean())
 
 

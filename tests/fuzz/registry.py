@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import files, readers
+from . import files, functions, readers
 
 __all__ = ["GROUPS", "REPLAYS"]
 
-GROUPS = {"readers": readers.TARGETS | files.TARGETS}
+GROUPS = {"readers": readers.TARGETS | files.TARGETS, "functions": functions.TARGETS}
 REPLAYS = readers.REPLAYS | files.REPLAYS
