@@ -9,6 +9,7 @@ import inspect
 import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]
 }
 EXAMPLES = {name: len(re.findall(r"^>>> ", text, re.MULTILINE)) for name, text in DOCUMENTS.items()}
-NEEDS_TORCH = {"docs/conventions.md", "docs/pytorch.md"}
+NEEDS_TORCH = {"docs/conventions.md", "docs/files.md", "docs/pytorch.md"}
 MODULES = ["handmade", *(module.name for module in pkgutil.walk_packages(hm.__path__, "handmade."))]
 REFERENCE = [f"reference.{module.name}" for module in pkgutil.iter_modules([str(ROOT / "reference")])]
 
@@ -105,6 +106,16 @@ def test_changelog_shows_old_forms_that_fail_and_new_ones_that_work():
     cube = hm.Activation((names["cube"], names["cube_backward"]))
     network = hm.Network([hm.Dense(2, 3, rng=0), cube, names["Scale"](3)])
     assert hm.check_gradient(network, np.eye(2), [0, 1])
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_c_example_compiles_and_runs(tmp_path):
+    (code,) = re.findall(r"^```c\n(.*?)^```", DOCUMENTS["docs/files.md"], re.MULTILINE | re.DOTALL)
+    include, _, body = code.partition("\n\n")
+    hm.export.to_c(hm.MLP([64, 8, 10], rng=0), tmp_path / "digits.h", name="digits")
+    (tmp_path / "main.c").write_text(f"{include}\nint main(void) {{\n{body}return !(y[0] == y[0]);\n}}\n")
+    subprocess.run(["cc", "-std=c99", "-Wall", "-Werror", "main.c", "-o", "main", "-lm"], cwd=tmp_path, check=True)
+    subprocess.run(["./main"], cwd=tmp_path, check=True)
 
 
 def test_lecture_table_names_what_exists():
