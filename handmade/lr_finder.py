@@ -148,8 +148,9 @@ def _losses(
             if not math.isfinite(value) or not np.isfinite(gradient).all():
                 break
             losses.append(float(value))
-            smallest = min(smallest, np.mean(losses[-RECENT:]))
-            if np.mean(losses[-RECENT:]) > DIVERGED * smallest:
+            recent = float(np.mean(losses[-RECENT:]))
+            smallest = min(smallest, recent)
+            if recent > DIVERGED * smallest:
                 break
             optimizer.lr = float(lr)
             optimizer.step(network.theta, gradient)

@@ -162,12 +162,13 @@ def _activation_bytes(network: Network, batch_size: int) -> int:
 
     Two small batches are measured, of a copy; the bytes are linear in their size.
     """
-    if network.in_features is None:
+    width = network.in_features
+    if width is None:
         raise ValueError(
             "summary: expected a layer that says how wide the input is, such as Dense; leave batch_size out"
         )
     network = copy.deepcopy(network)
-    two, three = (_cache_bytes(network, np.ones((N, network.in_features), network.dtype)) for N in (2, 3))
+    two, three = (_cache_bytes(network, np.ones((N, width), network.dtype)) for N in (2, 3))
     return two + (batch_size - 2) * (three - two)
 
 

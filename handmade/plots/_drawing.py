@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -65,13 +65,18 @@ def new_figure(size: tuple[float, float] = SLIDE) -> Figure:
     return NotebookFigure(figsize=size, layout="constrained")
 
 
-def check_axes(ax: Axes, projection: str = "rectilinear") -> Axes:
+def figure_of(ax: Axes) -> Figure:
+    """Return the figure that the axes are in."""
+    return cast("Figure", ax.figure)
+
+
+def check_axes(ax: Any, projection: str = "rectilinear") -> Axes:
     """Return ax, or raise if it is no Axes, or one of another projection."""
     if not isinstance(ax, matplotlib("axes").Axes):
         raise TypeError(f"ax: expected matplotlib axes, got {type(ax).__name__}; give one of figure.subplots()")
     if ax.name != projection:
         raise ValueError(f"ax: expected axes with projection={projection!r}, got {ax.name!r}")
-    return ax
+    return cast("Axes", ax)
 
 
 def axes_for(ax: Axes | None, size: tuple[float, float] = SLIDE, projection: str = "rectilinear") -> Axes:
@@ -90,7 +95,7 @@ def label(ax: Axes, x: str, y: str, title: str = "", legend: str | None = None) 
     if legend == "outside":
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=MIDDLE, handlelength=3, frameon=False)
     elif legend:
-        ax.legend(loc=legend, fontsize=MIDDLE, handlelength=3, framealpha=0.9)
+        ax.legend(loc=cast("Any", legend), fontsize=MIDDLE, handlelength=3, framealpha=0.9)
 
 
 def whole_ticks(axis: Any, count: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from .._validation import check_finite
 from ..chain_rule import Product, Trace
 from ..protocols import Array
-from ._drawing import BLACK, BLUE, GREY, MIDDLE, SMALL, axes_for, matplotlib
+from ._drawing import BLACK, BLUE, GREY, MIDDLE, SMALL, axes_for, figure_of, matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def chain_rule(trace: Trace, *, ax: Axes | None = None) -> Figure:
     ax.set_axis_off()
     ax.set_xlim(-1.4, len(nodes) - 0.4)
     ax.set_ylim(-len(trace.products) - 0.55, 0.9)
-    return ax.figure
+    return figure_of(ax)
 
 
 def _nodes(trace: Trace) -> list[tuple[str, str, Array]]:

@@ -22,6 +22,7 @@ from ._drawing import (
     VERMILLION,
     axes_for,
     check_network,
+    figure_of,
     label,
     parameter_symbols,
     steps_text,
@@ -131,7 +132,7 @@ def descent_1d(
         name = rf"slope  $d\mathcal{{L}}/d{symbol}$" if n == 0 else None
         _tangent_and_arrow(ax, w[n : n + 2], values[n : n + 2], slopes[n], 0.1 * np.ptp(grid), name)
     label(ax, f"${symbol}$", r"$\mathcal{L}$", rf"$\eta = {lr:g}$,  {steps_text(steps)}", "upper center")
-    return ax.figure
+    return figure_of(ax)
 
 
 def _curve_around(f: NetworkLoss, w: Array) -> tuple[Array, Array]:
@@ -222,7 +223,7 @@ def descent_2d(
         ax.plot(*thetas.T, *([values] if surface else []), label=name, **options)
     title = steps_text(steps) if surface else rf"contours of  $\mathcal{{L}}$,  {steps_text(steps)}"
     label(ax, f"${w1}$", f"${w2}$", title, "upper left")
-    return ax.figure
+    return figure_of(ax)
 
 
 def _landscape(f: NetworkLoss, visited: Array) -> tuple[Array, Array, Array]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..losses import hinge_loss, l1_loss, mse_loss, zero_one_loss
 from ..protocols import Array
-from ._drawing import GREY, LARGE, MIDDLE, axes_for, label, styles
+from ._drawing import GREY, LARGE, MIDDLE, axes_for, figure_of, label, styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,14 +55,14 @@ def losses(*, ax: Axes | None = None) -> Figure:
     errors.tick_params(labelsize=MIDDLE)
     x_label = r"prediction  $\hat{y}$  (= margin  $y\hat{y}$, as $y = 1$)"
     label(ax, x_label, r"loss  $\ell(\hat{y}, y)$", legend="upper center")
-    return ax.figure
+    return figure_of(ax)
 
 
-def _error(yhat: Array) -> Array:
+def _error(yhat: Any) -> Any:
     return yhat - 1
 
 
-def _prediction(error: Array) -> Array:
+def _prediction(error: Any) -> Any:
     return error + 1
 
 

@@ -20,6 +20,7 @@ from ._drawing import (
     axes_for,
     check_network,
     check_numbers,
+    figure_of,
     matplotlib,
     without_frame,
 )
@@ -83,21 +84,21 @@ def network(
     check_count(max_units, "max_units", least=3)
     dense = _dense_layers(network)
     blocks = network.blocks(network.theta if vector is None else check_numbers(vector, "vector"))
-    outputs = None if x is None else _unit_outputs(network, dense, x)
-    widths = [network.layers[dense[0]].in_features, *(network.layers[i].neuron_count for i in dense)]
+    dense_blocks = [(blocks[f"{i}.weight"], blocks.get(f"{i}.bias")) for i in dense]
+    widths = [dense_blocks[0][0].shape[1], *(W.shape[0] for W, _ in dense_blocks)]
     columns = [_column(width, max_units) for width in widths]
     height = max(len(column.shown) + (len(column.shown) < column.width) for column in columns)
     across = max(1.6, 1.5 * height / len(dense))
 
     ax = axes_for(ax)
-    segments, weights = _segments(columns, [(blocks[f"{i}.weight"], blocks.get(f"{i}.bias")) for i in dense], across)
+    segments, weights = _segments(columns, dense_blocks, across)
     _edges(ax, segments, weights, widest=min(5.0, 24 / height))  # thinner where there are many
     places = [(n * across, y) for n, column in enumerate(columns) for y in column.heights]
-    values = outputs and np.concatenate([H[column.shown] for H, column in zip(outputs, columns, strict=True)])
+    values = None if x is None else _unit_outputs(network, dense, x, columns)
     _units(ax, places, values, with_numbers=height <= 4)
     _words(ax, columns, _column_names(network), across, height)
     without_frame(ax, -0.8, len(dense) * across + 0.8, -height / 2 - FOOT - 0.16 * height, height / 2 + 0.3)
-    return ax.figure
+    return figure_of(ax)
 
 
 def _dense_layers(network: Network) -> list[int]:
@@ -122,14 +123,15 @@ def _column_names(network: Network) -> list[str]:
     return ["\n".join(column) or "linear" for column in names]
 
 
-def _unit_outputs(network: Network, dense: list[int], x: Any) -> list[Array]:
-    """Return the input, and the output of each Dense layer's units, after their activation."""
+def _unit_outputs(network: Network, dense: list[int], x: Any, columns: list[Column]) -> Array:
+    """Return the outputs of the units that are drawn: the input, and after each Dense layer and its activation."""
     x = np.asarray(x)
     X = network.check_input(x[np.newaxis] if x.ndim == 1 else x)
     if len(X) > 1:
         raise ValueError(f"x: expected one sample, got {len(X)}")
     _, cache = network.forward(X)
-    return [cache.values[i][0] for i in [*dense, len(network.layers)]]  # the inputs of Dense layers, then the output
+    values = [cache.values[i][0] for i in [*dense, len(network.layers)]]  # the inputs of Dense layers, then the output
+    return np.concatenate([value[column.shown] for value, column in zip(values, columns, strict=True)])
 
 
 def _column(width: int, max_units: int) -> Column:

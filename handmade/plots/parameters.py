@@ -19,6 +19,7 @@ from ._drawing import (
     axes_for,
     check_network,
     check_numbers,
+    figure_of,
     label,
     matplotlib,
     parameter_symbols,
@@ -90,11 +91,11 @@ def knobs(
         centre = np.array([ACROSS * (n % columns), -DOWN * (n // columns)])
         _knob(ax, centre, pointer, turn)
         derivative = rf"$\partial\mathcal{{L}}/\partial {symbol} = {slope:.2g}$"
-        ax.text(*centre - (0, 1.5), f"${symbol} = {w:.3g}$", ha="center", va="center", fontsize=SMALL)
-        ax.text(*centre - (0, 2.22), derivative, ha="center", va="center", fontsize=SMALL)
+        for below, text in (1.5, f"${symbol} = {w:.3g}$"), (2.22, derivative):
+            ax.text(centre[0], centre[1] - below, text, ha="center", va="center", fontsize=SMALL)
     ax.set_title(rf"$\mathcal{{L}} = {value:.4g}$;  arrows: the turns that lower it", fontsize=MIDDLE)
     without_frame(ax, -1.9, ACROSS * (min(count, columns) - 1) + 1.9, -DOWN * (rows - 1) - 2.7, 1.6)
-    return ax.figure
+    return figure_of(ax)
 
 
 def _clockwise(angle: Any, radius: float) -> Array:
@@ -162,7 +163,7 @@ def hinton(W: Any, *, ax: Axes | None = None) -> Figure:
     whole_ticks(ax.xaxis, columns)
     whole_ticks(ax.yaxis, rows)
     label(ax, "from unit $i$", "to unit $j$", f"largest: {largest:.3g}")
-    return ax.figure
+    return figure_of(ax)
 
 
 def _squares(W: Array) -> Any:

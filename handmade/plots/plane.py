@@ -11,7 +11,7 @@ from ..activations import sigmoid, softmax
 from ..layers import Activation
 from ..network import Network
 from ..protocols import Array
-from ._drawing import BLACK, axes_for, check_network, check_numbers, label, matplotlib, styles
+from ._drawing import BLACK, axes_for, check_network, check_numbers, figure_of, label, matplotlib, styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,20 +79,25 @@ def decision_boundary(network: Network, X: Any, y: Any, *, resolution: int = 200
     _boundaries(ax, sides, P)
     for k, look in enumerate(looks):
         face, edge = look["markerfacecolor"], look["color"]
-        options = {"facecolors": face, "edgecolors": "white" if face == edge else edge, "marker": look["marker"]}
-        ax.scatter(*X[labels == k].T, s=70, linewidths=1, label=f"class {k}", zorder=3, **options)
+        options: dict[str, Any] = {
+            "facecolors": face,
+            "edgecolors": "white" if face == edge else edge,
+            "marker": look["marker"],
+        }
+        x1, x2 = X[labels == k].T
+        ax.scatter(x1, x2, s=70, linewidths=1, label=f"class {k}", zorder=3, **options)
     label(ax, "$x_1$", "$x_2$", legend="outside")
-    return ax.figure
+    return figure_of(ax)
 
 
 def _check_samples(network: Network, X: Any) -> Array:
     """Return X as an array of shape (N, 2), or raise if it or the network has not two inputs."""
     if network.in_features not in (None, 2):
         raise ValueError(f"network: expected 2 inputs, to draw as a plane, got {network.in_features}")
-    X = network.check_input(X)
-    if X.shape[1] != 2:
-        raise ValueError(f"X: expected shape (N, 2), to draw as a plane, got {X.shape}")
-    return X
+    samples: Array = network.check_input(X)
+    if samples.shape[1] != 2:
+        raise ValueError(f"X: expected shape (N, 2), to draw as a plane, got {samples.shape}")
+    return samples
 
 
 def _check_labels(y: Any, N: int, classes: int) -> Array:
@@ -121,7 +126,8 @@ def _shades(P: Array, tints: Array) -> Array:
     """Return the colour of each point: the tint of its class, paler where the class is less probable."""
     classes = P.shape[2]
     sureness = 0.15 + 0.5 * (P.max(axis=2, keepdims=True) - 1 / classes) / (1 - 1 / classes)
-    return 1 - sureness * (1 - tints[P.argmax(axis=2)])
+    shades: Array = 1 - sureness * (1 - tints[P.argmax(axis=2)])
+    return shades
 
 
 def _boundaries(ax: Axes, sides: Array, P: Array) -> None:

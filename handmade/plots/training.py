@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ._drawing import (
     axes_for,
     check_axes,
     check_numbers,
+    figure_of,
     label,
     new_figure,
     styles,
@@ -60,12 +61,11 @@ def history(history: History, *, axes: Axes | Sequence[Axes] | None = None) -> F
     [['training', 'validation', 'best epoch: 1'], ['accuracy']]
     """
     panels = _panels(history)
-    if axes is None:
-        axes = new_figure().subplots(1, len(panels), squeeze=False)
-    axes = [check_axes(ax) for ax in np.ravel(axes)]
-    if len(axes) != len(panels):
-        raise ValueError(f"axes: expected {len(panels)}, for {' and '.join(panels)}, got {len(axes)}")
-    for ax, (panel, curves) in zip(axes, panels.items(), strict=True):
+    given: Any = new_figure().subplots(1, len(panels)) if axes is None else axes
+    panes = [check_axes(ax) for ax in np.ravel(given)]
+    if len(panes) != len(panels):
+        raise ValueError(f"axes: expected {len(panels)}, for {' and '.join(panels)}, got {len(panes)}")
+    for ax, (panel, curves) in zip(panes, panels.items(), strict=True):
         epochs = range(1, len(history) + 1)
         for (name, values), style in zip(curves.items(), styles(), strict=False):
             every = max(1, len(values) // MARKERS)
@@ -76,7 +76,7 @@ def history(history: History, *, axes: Axes | Sequence[Axes] | None = None) -> F
         whole_ticks(ax.xaxis, len(history))
         ax.grid(color="#DDDDDD")
         label(ax, "epoch", panel, legend="best" if len(curves) <= FEW else "outside")
-    return axes[0].figure
+    return figure_of(panes[0])
 
 
 def _panels(history: History) -> dict[str, dict[str, list[float]]]:
@@ -139,4 +139,4 @@ def learning_rates(search: LearningRateSearch, *, ax: Axes | None = None) -> Fig
     ax.set_ylim(lowest - 0.5 * reach, first + 0.5 * reach)  # not up to where it diverges
     ax.grid(color="#DDDDDD")
     label(ax, "learning rate", "loss", legend="best")
-    return ax.figure
+    return figure_of(ax)

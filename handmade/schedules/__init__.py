@@ -16,7 +16,8 @@ plateau    ReduceLROnPlateau
 
 from __future__ import annotations
 
-from ._base import HasLearningRate, LRScheduler, Schedule
+from ..protocols import HasLearningRate
+from ._base import LRScheduler, Schedule
 from .combined import ChainedScheduler, SequentialLR
 from .cycles import CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
 from .decays import (

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from .._state import Stateful
 from .._validation import check_count, finite, nonnegative, number
+from ..protocols import HasLearningRate
 
 above_zero_up_to_one = number("a number in (0, 1]", lambda x: 0 < x <= 1)
 count = partial(check_count, least=0)
 
 
-def check_callable(value: Any, name: str) -> Callable[..., float]:
+def check_callable(value: Any, name: str) -> Any:
     """Return value, or raise TypeError if it cannot be called.
 
     Examples
@@ -79,12 +80,6 @@ def cosine(start: float, end: float, angle: float) -> float:
     return end + (start - end) * (1 + math.cos(angle)) / 2
 
 
-class HasLearningRate(Protocol):
-    """An object with a learning rate; schedules need nothing else of an optimizer."""
-
-    lr: float
-
-
 @dataclass(eq=False)
 class Schedule(Stateful):
     """A schedule of an optimizer: arguments that are checked, and a state that can be saved and loaded."""
@@ -101,7 +96,7 @@ class Schedule(Stateful):
         kept_out = {"optimizer", "schedulers", "lr_lambda", "scale_fn"}
         return [name for name in super()._saved() if name not in kept_out]
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Copy the state that `state_dict` of the same class returned, and set the optimizer's learning rate.
 
         Raises

@@ -6,7 +6,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ._base import HasLearningRate, LRScheduler, Schedule, check_milestones
+from ..protocols import HasLearningRate
+from ._base import LRScheduler, Schedule, check_milestones
 
 
 def check_members(schedulers: Sequence[LRScheduler], optimizer: HasLearningRate | None) -> list[LRScheduler]:

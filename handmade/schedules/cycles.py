@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, cast
 
 from .._validation import below_one, check_bool, check_count, finite, nonnegative, positive, up_to_one
 from ._base import LRScheduler, check_callable, cosine, linear
@@ -81,10 +82,11 @@ class MomentumCycle(LRScheduler):
 
     def _write(self, t: int, lr: float) -> None:
         super()._write(t, lr)
-        if self.cycle_momentum and hasattr(self.optimizer, "betas"):
-            self.optimizer.betas = (self.momentum_at(t), self.optimizer.betas[1])
+        optimizer: Any = self.optimizer
+        if self.cycle_momentum and hasattr(optimizer, "betas"):
+            optimizer.betas = (self.momentum_at(t), optimizer.betas[1])
         elif self.cycle_momentum:
-            self.optimizer.momentum = self.momentum_at(t)  # type: ignore[attr-defined]
+            optimizer.momentum = self.momentum_at(t)
 
 
 @dataclass(eq=False)
@@ -158,7 +160,7 @@ class CyclicLR(MomentumCycle):
 
     def _height_at(self, t: int) -> float:
         """Return the height above base_lr, as a fraction of max_lr - base_lr."""
-        up, down = self.step_size_up, self.step_size_down
+        up, down = self.step_size_up, self.step_size_down or self.step_size_up
         cycle, position = divmod(t, up + down)
         return self._scale_at(t, cycle + 1) * (position / up if position <= up else (up + down - position) / down)
 
@@ -247,7 +249,11 @@ class OneCycleLR(MomentumCycle):
     @property
     def steps_left(self) -> float:
         """Return how many more calls of `step` are allowed."""
-        return self.total_steps - self.t
+        return self._length - self.t
+
+    @property
+    def _length(self) -> int:
+        return cast("int", self.total_steps)  # `_validate` has computed it
 
     def lr_at(self, t: int) -> float:
         low = self.max_lr / self.div_factor
@@ -258,9 +264,9 @@ class OneCycleLR(MomentumCycle):
 
     def _value_at(self, t: int, low: float, high: float, last: float) -> float:
         """Return the value at t on the curve low, high, last; in three phases low, high, low, last."""
-        if t > self.total_steps:
-            raise ValueError(f"t: expected at most {self.total_steps} = total_steps, got {t}; make a new one")
-        top, end = self.pct_start * self.total_steps - 1, self.total_steps - 1
+        if t > self._length:
+            raise ValueError(f"t: expected at most {self._length} = total_steps, got {t}; make a new one")
+        top, end = self.pct_start * self._length - 1, self._length - 1
         corners = [(0.0, low), (top, high), (end, last)]
         if self.three_phase:
             corners.insert(2, (2 * top, low))

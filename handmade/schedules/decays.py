@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .._validation import check_count, nonnegative, up_to_one
@@ -54,7 +54,7 @@ class MultiStepLR(LRScheduler):
     [1.0, 1.0, 0.5, 0.25, 0.25]
     """
 
-    milestones: Iterable[int]
+    milestones: Sequence[int]
     gamma: float = 0.1
     last_epoch: int = -1
 
@@ -63,7 +63,7 @@ class MultiStepLR(LRScheduler):
         self._require(nonnegative, "gamma")
 
     def lr_at(self, t: int) -> float:
-        return self.base_lr * self.gamma ** bisect_right(self.milestones, t)
+        return self.base_lr * float(self.gamma ** bisect_right(self.milestones, t))
 
 
 @dataclass(eq=False)
@@ -178,7 +178,7 @@ class PolynomialLR(LRScheduler):
         self._require(nonnegative, "power")
 
     def lr_at(self, t: int) -> float:
-        return self.base_lr * (1 - min(t, self.total_iters) / self.total_iters) ** self.power
+        return self.base_lr * math.pow(1 - min(t, self.total_iters) / self.total_iters, self.power)
 
 
 @dataclass(eq=False)
