@@ -16,7 +16,6 @@ plateau    ReduceLROnPlateau
 
 from __future__ import annotations
 
-from ..protocols import HasLearningRate
 from ._base import LRScheduler, Schedule
 from .combined import ChainedScheduler, SequentialLR
 from .cycles import CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
@@ -40,7 +39,6 @@ __all__ = [
     "CosineAnnealingWarmRestarts",
     "CyclicLR",
     "ExponentialLR",
-    "HasLearningRate",
     "LRScheduler",
     "LambdaLR",
     "LinearLR",

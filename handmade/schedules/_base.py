@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._state import Stateful
 from .._validation import check_count, finite, nonnegative, number
-from ..protocols import HasLearningRate
+
+if TYPE_CHECKING:  # at run time it would import numpy.random
+    from ..protocols import HasLearningRate
 
 above_zero_up_to_one = number("a number in (0, 1]", lambda x: 0 < x <= 1)
 count = partial(check_count, least=0)
