@@ -58,7 +58,7 @@ from .schedules import (
 from .training import EarlyStopping, History, fit
 
 if TYPE_CHECKING:
-    from . import export, files, plots, protocols
+    from . import estimators, export, files, plots, protocols
     from .chain_rule import Trace, trace
     from .checking.diagnosis import Diagnosis, diagnose_gradient
     from .checking.differences import StepSweep, numerical_gradient, step_sweep
@@ -171,6 +171,7 @@ __all__ = [
 # Names that are imported when they are first asked for: training and serving never need them.
 _LAZY = {
     "convert": ("from_sklearn", "from_torch"),
+    "estimators": (),
     "export": (),
     "files": ("from_config", "load", "register_activation", "register_layer", "save", "to_config"),
     "plots": ("plots",),

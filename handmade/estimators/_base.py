@@ -1,0 +1,415 @@
+"""What MLPClassifier and MLPRegressor share: parameters, training and prediction."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.optimize import minimize
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from ..network import MLP, Network
+from ..optimizers import SGD, Adam
+from ..progress import progress_bar
+from ._targets import Targets
+from ._trainer import Batches, Trainer, initialize
+from ._validate import check_samples
+
+__all__ = ["BaseMLP"]
+
+Array = npt.NDArray[Any]
+
+# scikit-learn's names -> this library's.
+ACTIVATIONS = {"logistic": "sigmoid"}
+SOLVERS: dict[str, Callable[[Any], Any]] = {
+    "adam": lambda e: Adam(e.learning_rate_init, (e.beta_1, e.beta_2), e.epsilon),
+    "sgd": lambda e: SGD(e.learning_rate_init, e.momentum, nesterov=e.nesterovs_momentum and e.momentum > 0),
+}
+CHOICES = {"learning_rate": ("constant", "invscaling", "adaptive"), "monitor": ("loss", "score")}
+LIMITS = {
+    "alpha": (Real, 0, np.inf),
+    "learning_rate_init": (Real, 0, np.inf),
+    "power_t": (Real, 0, np.inf),
+    "max_iter": (Integral, 1, np.inf),
+    "tol": (Real, 0, np.inf),
+    "n_iter_no_change": (Real, 1, np.inf),
+    "max_fun": (Integral, 1, np.inf),
+    "validation_fraction": (Real, 0, 1),
+}
+
+
+class BaseMLP(BaseEstimator):
+    """A base of both estimators; the subclasses say what the targets are."""
+
+    hidden_layer_sizes: Any
+    activation: Any
+    solver: Any
+    alpha: float
+    batch_size: Any
+    learning_rate: str
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    random_state: Any
+    tol: float
+    verbose: bool
+    warm_start: bool
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    max_fun: int
+    loss: Any
+    dropout: float
+    normalization: Any
+    monitor: str
+    callbacks: Sequence[Callable[[Any], Any]]
+    progress: bool
+
+    _own_losses: tuple[str, ...]  # scikit-learn's names
+    _targets: Targets
+    _trainer: Trainer
+
+    # ---- what differs ----------------------------------------------------------------------------------------------
+
+    def _check_targets(self, y: Any, classes: Any = None) -> Targets:
+        """Return the targets of a first fit."""
+        raise NotImplementedError
+
+    def _has_default_loss(self) -> bool:
+        """Return whether the loss is the one of scikit-learn's estimator."""
+        return self.loss is None or (isinstance(self.loss, str) and self.loss in self._own_losses)
+
+    def _class_weight(self, y: Any) -> Array | None:
+        """Return the weight of each sample's class."""
+        return None
+
+    def _stratify(self, y: Any) -> Any:
+        """Return the labels to keep in proportion, or None."""
+        return None
+
+    def _score_of(self, y_true: Any, y_predicted: Any, weight: Array | None) -> float:
+        """Return the score that `score` returns."""
+        raise NotImplementedError
+
+    # ---- fit -------------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None) -> Self:
+        """Train on samples and targets.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (N, I)
+            Samples. Sparse ones become dense a batch at a time.
+        y : array_like, shape (N,) or (N, O)
+            Labels, an indicator matrix of labels, or numbers.
+        sample_weight : array_like, shape (N,), optional
+            How much each sample counts: a weight of 2 is as good as the sample twice.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If data or parameters are wrong, or training diverges. A fitted estimator is as it was then.
+        """
+        self._check_parameters()
+        goes_on = bool(self.warm_start) and hasattr(self, "_trainer")
+        X, y = self._check_data(X, y, reset=not goes_on)
+        targets = self._targets if goes_on else self._check_targets(y)
+        data = self._batches(X, y, targets, sample_weight)
+        trainer = self._trainer.copy() if goes_on else self._start(targets, data)
+        trainer.go_on()
+        n_iter = self._minimize(trainer, data) if self.solver == "lbfgs" else self._train(trainer, data, y, targets)
+        return self._finish(targets, trainer, n_iter)
+
+    def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        """Return X and y as arrays; y may stay a sparse indicator matrix."""
+        return check_samples(self, X, y, reset=reset, multi_output=True)
+
+    def _batches(self, X: Any, y: Any, targets: Targets, sample_weight: Any) -> Batches:
+        """Return samples, encoded targets and weights."""
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            if not weight.any():
+                raise ValueError("sample_weight: expected a weight above 0, got zero for all samples")
+        class_weight = self._class_weight(y)
+        if class_weight is not None:
+            weight = class_weight if weight is None else weight * class_weight
+        Y = targets.encode(y)
+        dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+        return Batches(X, Y.astype(dtype) if Y.dtype.kind == "f" else Y, weight, dtype)
+
+    def _start(self, targets: Targets, data: Batches) -> Trainer:
+        """Return a training that has not begun: the network and its optimizer."""
+        random = check_random_state(self.random_state)
+        random = copy.deepcopy(random) if random is self.random_state else random
+        sizes = self.hidden_layer_sizes if np.iterable(self.hidden_layer_sizes) else [self.hidden_layer_sizes]
+        widths = [int(data.X.shape[1]), *map(int, sizes), targets.n_outputs]
+        options = dict(dropout=self.dropout, normalization=self.normalization, dtype=data.dtype)
+        network = MLP(widths, _activation(self.activation), weight_init="zeros", bias_init="zeros", rng=0, **options)
+        initialize(network, self.activation, random)
+        optimizer = None if self.solver == "lbfgs" else self._optimizer()
+        loss = targets.loss if self._has_default_loss() else self.loss
+        return Trainer(network, optimizer, loss, float(self.alpha), random)
+
+    def _optimizer(self) -> Any:
+        """Return a new optimizer."""
+        if isinstance(self.solver, str):
+            return SOLVERS[self.solver](self)
+        return copy.deepcopy(self.solver)
+
+    def _train(self, trainer: Trainer, data: Batches, y: Any, targets: Targets) -> int:
+        """Train for ``max_iter`` epochs, or until nothing improves; return the number of epochs."""
+        held_out = None
+        if self.early_stopping:
+            if trainer.split is None or sum(map(len, trainer.split)) != len(data):
+                trainer.split = self._split(len(data), y, trainer.random)
+            data, held_out = data.take(trainer.split[0]), data.take(trainer.split[1])
+        if trainer.unimproved > self.n_iter_no_change:
+            trainer.unimproved = 0
+        size, epoch = self._batch_size(len(data)), 0
+        with progress_bar("epoch", self.max_iter, self.progress) as report:
+            try:
+                while epoch < self.max_iter:
+                    epoch += 1
+                    stops = self._epoch(trainer, data, held_out, size, targets)
+                    report(epoch, self._news(trainer))
+                    if stops:
+                        break
+                else:
+                    self._warn_of_the_end()
+            except KeyboardInterrupt:
+                warnings.warn("fit: training interrupted; the estimator holds what was learnt so far", stacklevel=3)
+        trainer.restore_best()
+        return epoch
+
+    def _epoch(self, trainer: Trainer, data: Batches, held_out: Batches | None, size: int, targets: Targets) -> bool:
+        """Train for one epoch; return whether to stop."""
+        value = trainer.epoch(data, size, self.shuffle)
+        if held_out is not None:
+            trainer.validate(held_out, lambda outputs, block: self._score_outputs(outputs, block, targets))
+            value = -trainer.validation_scores[-1] if self.monitor == "score" else trainer.validation_curve[-1]
+        trainer.watch(value, self.tol, keep_best=held_out is not None)
+        if self.verbose:
+            print(f"Iteration {len(trainer.curve)}, {self._news(trainer)}")
+        if self.learning_rate == "invscaling":
+            trainer.optimizer.lr = self.learning_rate_init / (trainer.seen + 1) ** self.power_t
+        called = [callback(self._seen_by_callbacks(targets, trainer)) for callback in self.callbacks or ()]
+        if any(answer is True for answer in called):
+            return True
+        if trainer.unimproved <= self.n_iter_no_change:
+            return False
+        return not trainer.lower_learning_rate(self.learning_rate == "adaptive")
+
+    def _seen_by_callbacks(self, targets: Targets, trainer: Trainer) -> Self:
+        """Return a fitted view of the estimator as it is now, which shares the network."""
+        view = copy.copy(self)
+        return view._finish(targets, trainer, len(trainer.curve))
+
+    def _score_outputs(self, outputs: Array, block: Batches, targets: Targets) -> float:
+        values = targets.decode(targets.values(outputs))
+        Y = block.Y.ravel() if block.Y.ndim == 2 and block.Y.shape[1] == 1 else block.Y
+        if targets.out_activation in ("softmax", "logistic"):
+            values = targets.encode(values)
+            values = values.ravel() if Y.ndim == 1 else values
+        return float(self._score_of(Y, values, block.weight))
+
+    def _split(self, count: int, y: Any, random: np.random.RandomState) -> tuple[Array, Array]:
+        """Return the rows to train on and those to validate on, as scikit-learn draws them."""
+        size = int(np.ceil(self.validation_fraction * count))
+        if size < 2:
+            raise ValueError(
+                f"validation_fraction: expected at least 2 samples to validate on, got {size}; increase it"
+            )
+        options = dict(test_size=self.validation_fraction, random_state=random, stratify=self._stratify(y))
+        training, held_out = train_test_split(np.arange(count), **options)
+        return training, held_out
+
+    def _batch_size(self, count: int) -> int:
+        if isinstance(self.batch_size, str):
+            return min(200, count)
+        if self.batch_size > count:
+            warnings.warn(
+                f"batch_size: expected at most {count} samples, got {self.batch_size}; all are taken", stacklevel=4
+            )
+        return min(int(self.batch_size), count)
+
+    def _news(self, trainer: Trainer) -> str:
+        text = f"loss = {trainer.curve[-1]:.8f}"
+        if trainer.validation_curve:
+            text += (
+                f", validation loss = {trainer.validation_curve[-1]:.8f}, score = {trainer.validation_scores[-1]:.6f}"
+            )
+        return text
+
+    def _warn_of_the_end(self) -> None:
+        warnings.warn(
+            f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
+            "converged yet.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
+    def _minimize(self, trainer: Trainer, data: Batches) -> int:
+        """Minimize the loss of all samples by SciPy's L-BFGS-B; return the number of iterations."""
+        if self.dropout or self.early_stopping:
+            raise ValueError("solver: expected 'adam' or 'sgd' with dropout or early_stopping, got 'lbfgs'")
+        theta = trainer.network.theta
+
+        def loss_and_gradient(x: Array) -> tuple[float, Array]:
+            theta[:] = x
+            value, gradient = trainer.value_and_gradient(data)
+            return value, gradient.astype(np.float64)
+
+        options = dict(maxfun=self.max_fun, maxiter=self.max_iter, gtol=self.tol)
+        found = minimize(loss_and_gradient, theta.astype(np.float64), method="L-BFGS-B", jac=True, options=options)
+        if found.status != 0:
+            text = f"lbfgs failed to converge after {found.nit} iterations: {found.message}"
+            warnings.warn(text, ConvergenceWarning, stacklevel=3)
+        if not np.isfinite(found.x).all():
+            raise ValueError("Solver produced non-finite parameter weights; scale the inputs")
+        theta[:] = found.x
+        trainer.curve.append(float(found.fun))
+        trainer.best = min(trainer.best, float(found.fun))
+        return max(int(found.nit), 1)
+
+    def _finish(self, targets: Targets, trainer: Trainer, n_iter: int) -> Self:
+        """Set the attributes of a fitted estimator."""
+        self._targets, self._trainer = targets, trainer
+        self.network_: Network = trainer.network
+        self.n_iter_, self.t_ = n_iter, trainer.seen
+        self.n_outputs_, self.out_activation_ = targets.n_outputs, targets.out_activation
+        self.n_layers_ = 1 + sum(leaf.weight_count > 0 for _, leaf in trainer.network.leaves())
+        self.loss_curve_ = trainer.curve
+        self.loss_, self.best_loss_ = trainer.curve[-1], min(trainer.curve)
+        self.validation_loss_curve_ = trainer.validation_curve or None
+        self.validation_scores_ = trainer.validation_scores or None
+        self.best_validation_score_ = max(trainer.validation_scores, default=None)
+        return self
+
+    # ---- partial_fit -----------------------------------------------------------------------------------------------
+
+    def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
+        self._check_parameters()
+        if self.solver == "lbfgs":
+            raise AttributeError("partial_fit: expected solver 'adam' or 'sgd', got 'lbfgs'")
+        goes_on = hasattr(self, "_trainer")
+        X, y = self._check_data(X, y, reset=not goes_on)
+        targets = self._targets if goes_on else self._check_targets(y, classes)
+        data = self._batches(X, y, targets, sample_weight)
+        trainer = self._trainer.copy() if goes_on else self._start(targets, data)
+        if not trainer.stopped:
+            trainer.go_on()
+            data = self._hold_out(trainer, data, y)
+            size = min(self._batch_size(len(data)), len(data))
+            if self._epoch(trainer, data, trainer.held_out, size, targets) and trainer.held_out is not None:
+                trainer.stopped = True
+                trainer.restore_best()
+        return self._finish(targets, trainer, len(trainer.curve))
+
+    def _hold_out(self, trainer: Trainer, data: Batches, y: Any) -> Batches:
+        """Add a part of the samples to those that are held out for early stopping; return the others."""
+        count = int(np.ceil(self.validation_fraction * len(data)))
+        if not self.early_stopping or count == len(data):
+            return data
+        rows = trainer.random.permutation(len(data))
+        new, old = data.take(rows[:count]), trainer.held_out
+        trainer.held_out = new if old is None else _joined(old, new)
+        return data.take(rows[count:])
+
+    # ---- predict ---------------------------------------------------------------------------------------------------
+
+    def _values(self, X: Any) -> Array:
+        """Return probabilities, or predicted numbers."""
+        check_is_fitted(self)
+        X = check_samples(self, X, reset=False)
+        data = Batches(X, np.zeros(X.shape[0]), None, self.network_.dtype)
+        outputs = np.concatenate([self.network_.predict(block.dense()) for block in data.in_blocks(1024)])
+        return self._targets.values(outputs)
+
+    def predict(self, X: Any) -> Array:
+        """Return the label, the labels or the numbers predicted for each sample.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (N, I)
+            Samples.
+
+        Returns
+        -------
+        ndarray
+            In the form of the targets that were fitted.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            If `fit` was not called, or X has other columns.
+        """
+        return self._targets.decode(self._values(X)) if hasattr(self, "_targets") else self._values(X)
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """Return the weights of each Dense layer, of shape (I, O) as in scikit-learn: views into the network."""
+        return [leaf.W.T for _, leaf in self.network_.leaves() if leaf.weight_count]  # type: ignore[attr-defined]
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """Return the biases of each Dense layer: views into the network."""
+        return [leaf.b for _, leaf in self.network_.leaves() if leaf.weight_count]  # type: ignore[attr-defined]
+
+    def _check_parameters(self) -> None:
+        """Raise unless the parameters are legal; what networks and optimizers check is left to them."""
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name, (kind, low, high) in LIMITS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
+                word = "an integer" if kind is Integral else "a number"
+                raise ValueError(f"{name}: expected {word} from {low} to {high}, got {value!r}")
+        if isinstance(self.solver, str) and self.solver not in (*SOLVERS, "lbfgs"):
+            raise ValueError(f"solver: expected 'adam', 'sgd', 'lbfgs' or an optimizer, got {self.solver!r}")
+        if isinstance(self.hidden_layer_sizes, str):
+            raise ValueError(f"hidden_layer_sizes: expected a sequence of widths, got {self.hidden_layer_sizes!r}")
+        if self.batch_size != "auto" and (not isinstance(self.batch_size, Integral) or self.batch_size < 1):
+            raise ValueError(f"batch_size: expected 'auto' or an integer of at least 1, got {self.batch_size!r}")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _activation(activation: Any) -> Any:
+    """Return an activation, or a list of them, under the names of this library."""
+    if isinstance(activation, list):
+        return [_activation(one) for one in activation]
+    return ACTIVATIONS.get(activation, activation) if isinstance(activation, str) else activation
+
+
+def _joined(old: Batches, new: Batches) -> Batches:
+    """Return the samples of both."""
+    X = sparse.vstack([old.X, new.X]).tocsr() if sparse.issparse(new.X) else np.concatenate([old.X, new.X])
+    weights = [np.ones(len(part)) if part.weight is None else part.weight for part in (old, new)]
+    weight = None if old.weight is None and new.weight is None else np.concatenate(weights)
+    return Batches(X, np.concatenate([old.Y, new.Y]), weight, old.dtype)

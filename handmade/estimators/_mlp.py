@@ -1,0 +1,317 @@
+"""MLPClassifier and MLPRegressor: scikit-learn's estimators of these names, on this library's networks."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import Tags, column_or_1d
+from sklearn.utils.class_weight import compute_sample_weight
+
+from ._base import BaseMLP
+from ._targets import Targets, class_targets, number_targets
+from ._trainer import Batches, Trainer
+from ._validate import check_classes, check_samples
+
+__all__ = ["MLPClassifier", "MLPRegressor"]
+
+Array = npt.NDArray[Any]
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """A classifier: a multi-layer perceptron with scikit-learn's interface.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : sequence of int
+        The width of each hidden layer.
+    activation : str, pair of functions, or a list of them
+        A name of `handmade.activations`, or ``"logistic"``; one for all hidden layers, or one for each.
+    solver : {"adam", "sgd", "lbfgs"} or optimizer
+        An optimizer, such as ``hm.RMSprop(lr=0.01)``, is copied.
+    alpha : float
+        The weight of the squared norm of the weight matrices: alpha / 2 |W|^2, divided by the batch's sum of weights.
+    batch_size : int or "auto"
+        "auto" is 200, or all samples if these are fewer.
+    learning_rate : {"constant", "invscaling", "adaptive"}
+        "invscaling" divides by ``(t + 1) ** power_t`` after t samples; "adaptive" by 5 where nothing improves.
+    learning_rate_init, power_t : float
+        The first learning rate; the exponent of "invscaling".
+    max_iter : int
+        Epochs; iterations of "lbfgs".
+    shuffle : bool
+        Whether each epoch takes the samples in a new order.
+    random_state : int, RandomState or None
+        Draws weights, split and orders, the same numbers as in scikit-learn.
+    tol, n_iter_no_change : float
+        Stop after more than n_iter_no_change epochs that do not improve by tol.
+    verbose : bool
+        Print the loss of each epoch.
+    warm_start : bool
+        Let `fit` go on where it ended: with the same optimizer, generator and order, so that two calls of 10 epochs
+        are one of 20.
+    momentum, nesterovs_momentum : float, bool
+        Of "sgd".
+    early_stopping : bool
+        Hold out samples, in the proportions of the classes, stop on them (see ``monitor``), and keep the best
+        weights. (scikit-learn keeps the proportions of two classes, but not of more.)
+    validation_fraction : float
+        How much to hold out.
+    beta_1, beta_2, epsilon : float
+        Of "adam".
+    max_fun : int
+        Calls of the loss by "lbfgs".
+    loss : str, callable or pair, optional
+        The log loss unless given; else see `handmade.losses.find_loss`. A loss of your own takes logits of shape
+        (N, K) and class indices, or for several labels an indicator matrix.
+    dropout : float
+        The probability of `Dropout` after each hidden layer.
+    normalization : {None, "batch", "layer"}
+        The normalization before each hidden activation.
+    class_weight : dict, "balanced" or None
+        How much each class counts.
+    monitor : {"loss", "score"}
+        What early stopping watches on the samples held out; scikit-learn watches the score.
+    callbacks : sequence of callable
+        Each is called with the estimator after each epoch; one that returns True ends the training.
+    progress : bool
+        Show a progress bar.
+
+    Attributes
+    ----------
+    network_ : MLP
+        For `hm.save`, `hm.export` and all else that takes a network. Its outputs are logits.
+    classes_ : ndarray
+        The labels.
+    loss_curve_, validation_loss_curve_, validation_scores_ : list of float, or None
+        After each epoch.
+    coefs_, intercepts_, n_iter_, n_layers_, n_outputs_, out_activation_, t_, loss_, best_loss_, best_validation_score_
+        As in scikit-learn.
+
+    Notes
+    -----
+    ``partial_fit`` with ``early_stopping`` holds out a part of each call's samples, validates on all that it has held
+    out, and at the end goes back to the best weights; later calls then change nothing.
+
+    Examples
+    --------
+    >>> from handmade.estimators import MLPClassifier
+    >>> X, y = hm.data.xor()
+    >>> model = MLPClassifier([8], "tanh", solver="lbfgs", random_state=0).fit(X, np.array(["no", "yes"])[y])
+    >>> model.predict(X).tolist()
+    ['no', 'yes', 'yes', 'no']
+    """
+
+    _own_losses = ("log_loss",)
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        loss=None,
+        dropout=0.0,
+        normalization=None,
+        class_weight=None,
+        monitor="loss",
+        callbacks=(),
+        progress=False,
+    ):
+        vars(self).update({name: value for name, value in locals().items() if name not in ("self", "__class__")})
+
+    def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        X, y = super()._check_data(X, y, reset=reset)
+        check_classes(y)
+        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+    def _check_targets(self, y: Any, classes: Any = None) -> Targets:
+        return class_targets(y, classes, self._has_default_loss())
+
+    def _class_weight(self, y: Any) -> Array | None:
+        return None if self.class_weight is None else compute_sample_weight(self.class_weight, y)
+
+    def _stratify(self, y: Any) -> Any:
+        return y if y.ndim == 1 else None
+
+    def _score_of(self, y_true: Any, y_predicted: Any, weight: Array | None) -> float:
+        return accuracy_score(y_true, y_predicted, sample_weight=weight)
+
+    def _finish(self, targets: Targets, trainer: Trainer, n_iter: int) -> Self:
+        self.classes_ = targets.classes  # type: ignore[attr-defined]
+        return super()._finish(targets, trainer, n_iter)
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: npt.ArrayLike | None = None, sample_weight: npt.ArrayLike | None = None
+    ) -> Self:
+        """Train for one epoch on some of the samples.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        classes : array_like, shape (K,), optional
+            All labels there will be; needed by the first call.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As for `fit`, or if the first call lacks ``classes``.
+        """
+        if classes is None and not hasattr(self, "_trainer"):
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        known = getattr(self, "classes_", None)
+        if classes is not None and known is not None and list(np.unique(classes)) != list(known):
+            raise ValueError(
+                f"classes: expected those of the first call, {list(known)}, got {list(np.unique(classes))}"
+            )
+        return self._partial_fit(X, y, classes, sample_weight)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class, shape (N, K); of each label for an indicator matrix.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As for `predict`.
+        """
+        return self._values(X)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """A regressor: a multi-layer perceptron with scikit-learn's interface, for one number or several.
+
+    Parameters
+    ----------
+    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
+shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
+beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, normalization, monitor, callbacks, progress
+        As for `MLPClassifier`.
+    loss : str, callable or pair, optional
+        The squared error unless given; ``"poisson"`` for counts; else see `handmade.losses.find_loss`.
+
+    Attributes
+    ----------
+    network_ : MLP
+        Its outputs are the predictions; with ``loss="poisson"`` their logarithms.
+    loss_curve_, validation_loss_curve_, validation_scores_ : list of float, or None
+        After each epoch.
+    coefs_, intercepts_, n_iter_, n_layers_, n_outputs_, out_activation_, t_, loss_, best_loss_, best_validation_score_
+        As in scikit-learn.
+
+    Examples
+    --------
+    >>> from handmade.estimators import MLPRegressor
+    >>> X = np.linspace(-1, 1, 50).reshape(-1, 1)
+    >>> model = MLPRegressor([10], "tanh", solver="lbfgs", random_state=0).fit(X, X[:, 0] ** 2)
+    >>> model.score(X, X[:, 0] ** 2) > 0.99
+    True
+    """
+
+    _own_losses = ("squared_error", "poisson")
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        loss=None,
+        dropout=0.0,
+        normalization=None,
+        monitor="loss",
+        callbacks=(),
+        progress=False,
+    ):
+        vars(self).update({name: value for name, value in locals().items() if name not in ("self", "__class__")})
+
+    def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        X, y = check_samples(self, X, y, reset=reset, multi_output=True, y_numeric=True)
+        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+    def _check_targets(self, y: Any, classes: Any = None) -> Targets:
+        return number_targets(y, self.loss)
+
+    def _batches(self, X: Any, y: Any, targets: Targets, sample_weight: Any) -> Batches:
+        data = super()._batches(X, y, targets, sample_weight)
+        data.Y = data.Y.astype(data.dtype)
+        return data
+
+    def _score_of(self, y_true: Any, y_predicted: Any, weight: Array | None) -> float:
+        return r2_score(y_true, y_predicted, sample_weight=weight)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None) -> Self:
+        """Train for one epoch on some of the samples.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As for `fit`.
+        """
+        return self._partial_fit(X, y, None, sample_weight)

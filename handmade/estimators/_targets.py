@@ -1,0 +1,205 @@
+"""Targets: what a network is to output for the targets of an estimator, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils.multiclass import type_of_target, unique_labels
+
+from ..activations import sigmoid, softmax
+from ..losses import binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_backward
+
+__all__ = ["Targets", "class_targets", "number_targets"]
+
+Array = npt.NDArray[Any]
+LossPair = tuple[Callable[..., Any], Callable[..., Any]]
+
+
+def log_loss(input: Array, target: Array, reduction: str = "mean") -> Any:
+    """Return the binary cross-entropy from logits, summed over the outputs of a sample."""
+    terms = binary_cross_entropy_with_logits(input, target, reduction="none").sum(axis=1)
+    return terms if reduction == "none" else terms.mean()
+
+
+def log_loss_backward(input: Array, target: Array, reduction: str = "mean") -> Array:
+    """Return sigmoid(input) - target, divided by the number of samples for the mean."""
+    dH = binary_cross_entropy_with_logits_backward(input, target, reduction="none")
+    return dH if reduction == "none" else dH / len(input)
+
+
+def poisson(input: Array, target: Array, reduction: str = "mean") -> Any:
+    """Return half of scikit-learn's Poisson deviance, of the logarithm of the prediction, summed over the outputs."""
+    log_target = np.log(np.where(target > 0, target, 1))
+    terms = (target * (log_target - input) - target + np.exp(input)).sum(axis=1)
+    return terms if reduction == "none" else terms.mean()
+
+
+def poisson_backward(input: Array, target: Array, reduction: str = "mean") -> Array:
+    """Return prediction - target, divided by the number of samples for the mean."""
+    dH = np.exp(input) - target
+    return dH if reduction == "none" else dH / len(input)
+
+
+class Targets(Protocol):
+    """The targets of an estimator.
+
+    Attributes
+    ----------
+    n_outputs : int
+        Of the network.
+    loss : pair of functions
+        The default, which scikit-learn's estimators minimize.
+    out_activation : str
+        scikit-learn's name of the function from outputs to predictions.
+    """
+
+    n_outputs: int
+    loss: Any
+    out_activation: str
+
+    def encode(self, y: Array) -> Array:
+        """Return what the loss takes."""
+
+    def values(self, outputs: Array) -> Array:
+        """Return probabilities, or predicted numbers."""
+
+    def decode(self, values: Array) -> Array:
+        """Return predictions in the form of the targets."""
+
+
+class Classes:
+    """Labels of several classes: one output for each, and the cross-entropy."""
+
+    loss: Any = "cross_entropy"
+    out_activation = "softmax"
+
+    def __init__(self, classes: Array) -> None:
+        self.classes = classes
+        self.n_outputs = len(classes)
+
+    def encode(self, y: Array) -> Array:
+        """Return class indices; raise where a label is unknown."""
+        places = np.searchsorted(self.classes, y)
+        places[places == len(self.classes)] = 0
+        if not (known := self.classes[places] == y).all():
+            raise ValueError(f"y: expected labels among {list(self.classes)}, got {y[~known][0]!r}")
+        return places
+
+    def values(self, outputs: Array) -> Array:
+        """Return the probability of each class, shape (N, K)."""
+        return softmax(outputs)
+
+    def decode(self, values: Array) -> Array:
+        """Return the label of the most probable class."""
+        return self.classes[values.argmax(axis=1)]
+
+
+class TwoClasses(Classes):
+    """Labels of two classes: one output, the logit of the second class."""
+
+    loss = (log_loss, log_loss_backward)
+    out_activation = "logistic"
+
+    def __init__(self, classes: Array) -> None:
+        super().__init__(classes)
+        self.n_outputs = 1
+
+    def encode(self, y: Array) -> Array:
+        """Return 0 or 1 for each sample, shape (N, 1)."""
+        return super().encode(y)[:, np.newaxis].astype(np.float64)
+
+    def values(self, outputs: Array) -> Array:
+        """Return the probability of both classes, shape (N, 2)."""
+        return np.hstack([sigmoid(-outputs), sigmoid(outputs)])
+
+
+class Labels:
+    """An indicator matrix: any number of labels for each sample, one output for each label."""
+
+    loss: Any = (log_loss, log_loss_backward)
+    out_activation = "logistic"
+
+    def __init__(self, n_labels: int) -> None:
+        self.classes = np.arange(n_labels)
+        self.n_outputs = n_labels
+
+    def encode(self, y: Array) -> Array:
+        """Return y as floats; raise where its width is another."""
+        y = np.asarray(y.toarray() if hasattr(y, "toarray") else y, np.float64)
+        if y.ndim != 2 or y.shape[1] != self.n_outputs:
+            raise ValueError(f"y: expected an indicator matrix of {self.n_outputs} labels, got shape {y.shape}")
+        return y
+
+    def values(self, outputs: Array) -> Array:
+        """Return the probability of each label, shape (N, L)."""
+        return sigmoid(outputs)
+
+    def decode(self, values: Array) -> Array:
+        """Return the indicator matrix."""
+        return (values > 0.5).astype(np.int64)
+
+
+class Numbers:
+    """Numbers to predict: one output for each column."""
+
+    loss: Any = "half_squared_error"
+    out_activation = "identity"
+
+    def __init__(self, n_outputs: int, is_vector: bool) -> None:
+        self.n_outputs, self.is_vector = n_outputs, is_vector
+
+    def encode(self, y: Array) -> Array:
+        """Return y of shape (N, O)."""
+        Y = y.reshape(len(y), -1)
+        if Y.shape[1] != self.n_outputs:
+            raise ValueError(f"y: expected {self.n_outputs} columns, got shape {y.shape}")
+        return Y
+
+    def values(self, outputs: Array) -> Array:
+        """Return the outputs."""
+        return outputs
+
+    def decode(self, values: Array) -> Array:
+        """Return a vector for a vector, else a matrix."""
+        return values.ravel() if self.is_vector else values
+
+
+class Counts(Numbers):
+    """Counts to predict: the outputs are logarithms of their means."""
+
+    loss = (poisson, poisson_backward)
+    out_activation = "exp"
+
+    def encode(self, y: Array) -> Array:
+        """Return y of shape (N, O); raise where it is negative."""
+        if y.min() < 0:
+            raise ValueError(f"y: expected numbers of at least 0 for the Poisson loss, got {y.min()}")
+        return super().encode(y)
+
+    def values(self, outputs: Array) -> Array:
+        """Return the predicted means."""
+        return np.exp(outputs)
+
+
+def class_targets(y: Any, classes: Any, default_loss: bool) -> Targets:
+    """Return the targets of a classifier.
+
+    Two classes share one output, as in scikit-learn, but under a loss of the user's own have one each.
+    """
+    if type_of_target(y, input_name="y") == "multilabel-indicator":
+        return Labels(y.shape[1])
+    labels = y if classes is None else np.asarray(classes)
+    unique_labels(labels)  # raises where their types are mixed
+    found = np.unique(labels)
+    if len(found) < 2:
+        raise ValueError(f"y: expected at least 2 classes, got 1 class, {found[0]!r}")
+    return TwoClasses(found) if len(found) == 2 and default_loss else Classes(found)
+
+
+def number_targets(y: Array, loss: Any) -> Targets:
+    """Return the targets of a regressor."""
+    kind = Counts if isinstance(loss, str) and loss == "poisson" else Numbers
+    return kind(1 if y.ndim == 1 else y.shape[1], y.ndim == 1)
