@@ -58,7 +58,7 @@ from .schedules import (
 from .training import EarlyStopping, History, fit
 
 if TYPE_CHECKING:
-    from . import estimators, export, files, plots, protocols
+    from . import export, files, plots, protocols
     from .chain_rule import Trace, trace
     from .checking.diagnosis import Diagnosis, diagnose_gradient
     from .checking.differences import StepSweep, numerical_gradient, step_sweep
