@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ._html import html_table
-from ._validation import check_count, positive
+from ._validation import as_array, as_generator, check_count, positive
 from .network import Network
 from .optimizers import Adam
 from .protocols import RNG, Array, Loss, Optimizer
@@ -120,10 +120,10 @@ def find_lr(
     if not positive(start_lr, "start_lr") < positive(end_lr, "end_lr"):
         raise ValueError(f"end_lr: expected more than start_lr = {start_lr}, got {end_lr}")
     rates = np.geomspace(start_lr, end_lr, check_count(steps, "steps", least=10))
-    X, y = np.asarray(X), np.asarray(y)
+    X, y = as_array(X, "X"), as_array(y, "y")
     if X.ndim != 2 or y.ndim == 0 or len(X) != len(y):
         raise ValueError(f"y: expected one target per row of X {X.shape}, got shape {y.shape}")
-    batches = _batches(len(X), check_count(batch_size, "batch_size"), np.random.default_rng(rng))
+    batches = _batches(len(X), check_count(batch_size, "batch_size"), as_generator(rng))
     losses = _losses(copy.deepcopy(network), X, y, loss, optimizer, rates, batches)
     return _result(rates[: len(losses)], np.array(losses), WIDTH * steps)
 

@@ -97,6 +97,8 @@ def test_search_is_printed_and_shown():
         ({"steps": 9}, ValueError, "steps: expected an integer of at least 10, got 9"),
         ({"batch_size": 0}, ValueError, "batch_size: expected an integer of at least 1, got 0"),
         ({"y": y[:-1]}, ValueError, r"y: expected one target per row of X \(1797, 64\)"),
+        ({"X": np.ma.array(X, mask=X > 0.5)}, TypeError, "X: expected an array without a mask"),
+        ({"rng": -1}, ValueError, "rng: "),
         ({"X": np.full_like(X, np.nan)}, ValueError, "X: expected finite"),
         ({"loss": "mse"}, ValueError, "mse"),
         ({"optimizer": hm.SGD(), "start_lr": 1e300, "end_lr": 1e308}, ValueError, "start_lr: expected one at which"),

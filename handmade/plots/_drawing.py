@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from .._validation import check_finite
+from .._validation import as_array, check_finite
 from ..network import Network
 from ..protocols import Array
 
@@ -120,7 +120,7 @@ def check_network(network: Network) -> None:
 
 def check_numbers(values: Any, name: str) -> Array:
     """Return values as an array, or raise unless they are finite numbers."""
-    array = np.asarray(values)
+    array = as_array(values, name)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
     check_finite(array, name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._validation import check_count
+from .._validation import as_array, check_count
 from ..layers import Activation, Dense
 from ..network import Network
 from ..protocols import Array
@@ -125,7 +125,7 @@ def _column_names(network: Network) -> list[str]:
 
 def _unit_outputs(network: Network, dense: list[int], x: Any, columns: list[Column]) -> Array:
     """Return the outputs of the units that are drawn: the input, and after each Dense layer and its activation."""
-    x = np.asarray(x)
+    x = as_array(x, "x")
     X = network.check_input(x[np.newaxis] if x.ndim == 1 else x)
     if len(X) > 1:
         raise ValueError(f"x: expected one sample, got {len(X)}")
