@@ -23,6 +23,7 @@ from handmade.activations import (
     softmax,
     softmax_backward,
 )
+from reference.cases import ACTIVATIONS as CASES
 
 FLOATS = (np.float64, np.float32)
 
@@ -42,6 +43,12 @@ ELEMENTWISE = [
     ("silu", {}, F.silu),
     ("softplus", {}, lambda A: F.softplus(A, threshold=40)),
     ("softplus", {"beta": 2.5}, lambda A: F.softplus(A, 2.5, threshold=40)),
+]
+# Every other activation, as PyTorch's module computes it.
+ELEMENTWISE += [
+    (case.name, case.options, getattr(torch.nn, case.torch)(**case.options))
+    for case in CASES
+    if case.domain == "numbers" and case.name not in {name for name, _, _ in ELEMENTWISE}
 ]
 ALONG_CLASSES = [
     (name, {"dim": dim}, lambda A, dim=dim, name=name: getattr(torch, name)(A, dim))
