@@ -30,9 +30,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import activations, data, information, initializers, losses, metrics, optimizers, schedules
+from .callbacks import AveragedModel, EarlyStopping
 from .clipping import L1, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
 from .composites import Concatenate, Parallel, Residual, Sequential
 from .data import load_csv, load_digits, load_idx, load_npz, train_test_split
+from .history import History
 from .layers import Activation, Dense, Dropout, Layer
 from .network import MLP, Network
 from .normalization import BatchNorm, LayerNorm
@@ -55,7 +57,7 @@ from .schedules import (
     SequentialLR,
     StepLR,
 )
-from .training import EarlyStopping, History, fit
+from .training import fit
 
 if TYPE_CHECKING:
     from . import export, files, plots, protocols
@@ -129,6 +131,7 @@ __all__ = [
     # training
     "fit",
     "EarlyStopping",
+    "AveragedModel",
     "History",
     "find_lr",
     "LearningRateSearch",

@@ -233,6 +233,8 @@ def exp_below_max(A: Array, axis: int = -1) -> tuple[Array, Array]:
     Art of Computer Programming, volume 2, section 4.2.2) and given back to first order. Where d is too large for the
     dtype it is minus infinity, whose exponential is 0.
     """
+    if A.shape[axis] == 0:
+        raise ValueError(f"A: expected at least one class along axis {axis}, got shape {A.shape}")
     B = A.astype(np.float64) if A.dtype == SINGLE else A
     largest = np.maximum.reduce(B, axis, keepdims=True)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -7,6 +7,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+
+def _plain(value: Any) -> Any:
+    """Return the number or text in an array without dimensions, as files hold it; other values as they are."""
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
 
 class Stateful:
     """A dataclass whose fields are its hyperparameters, and which can be saved and resumed exactly."""
@@ -54,6 +61,7 @@ class Stateful:
         """Return self and each member, beside a copy of it in the new state."""
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"state_dict: expected a dict, got {type(state_dict).__name__}")
+        state_dict = {key: _plain(value) for key, value in state_dict.items()}
         name, parts = type(self).__name__, self._members()
         if (found := state_dict.get("class")) != name:
             raise ValueError(f"state_dict: expected class {name!r}, got {found!r}")

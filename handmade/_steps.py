@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ._state import Stateful
-from ._validation import check_count
+from ._validation import check_count, check_finite
 
 Array = npt.NDArray[Any]
+MOST_STEPS = 2**53  # counted exactly by a float, as the corrections of Adam are
+NEVER_NEGATIVE = ("sum", "square_avg", "exp_avg_sq", "max_exp_avg_sq")  # sums and means of squares
 BLOCK = 32768  # elements: all the arrays of one update, and its intermediate results, stay in the cache
 
 
@@ -130,11 +132,16 @@ class Elementwise(Step):
 
     def _validate_loaded(self) -> None:
         check_count(self.t, "t", least=0)
+        if self.t > MOST_STEPS:
+            raise ValueError(f"t: expected at most {MOST_STEPS} steps, got a larger number")
         layouts = set()
         for name in self._initial_state():
             array = getattr(self, name)
             if array is not None:
                 check_array(array, name, 1)
+                check_finite(array, name)
+                if name in NEVER_NEGATIVE and array.size and array.min() < 0:
+                    raise ValueError(f"{name}: expected numbers of at least 0, got {array.min()}")
                 layouts.add((array.shape, array.dtype))
         if len(layouts) > 1:
             raise ValueError(f"state_dict: expected arrays of one shape and dtype, got {layouts}")

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._threads import OneWriter, Versioned
-from ._validation import check_count, check_dtype, check_finite
+from ._validation import as_array, check_count, check_dtype, check_finite
 from .composites import Sequential, SequentialCache
 from .initializers import Initializer
 from .layers import Activation, Dense, Dropout, Layer
@@ -35,7 +35,7 @@ BLOCK = 2**18  # numbers in the widest layer's output that a prediction computes
 
 def _like(own: Array, values: npt.ArrayLike, name: str) -> Array:
     """Return ``values`` in the dtype of ``own``; raise unless they are finite numbers in its shape."""
-    array = np.asarray(values)
+    array = as_array(values, name)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
     if array.shape != own.shape:
@@ -263,7 +263,7 @@ class Network(Sequential):
 
     def predict_until(self, X: npt.ArrayLike, layers: int, batch_size: int | None = None) -> Array:
         """Return the output of the first ``layers`` layers, see `predict`."""
-        X = np.asarray(X)
+        X = as_array(X, "X")
         size = self._rows_at_a_time() if batch_size is None else check_count(batch_size, "batch_size")
         if X.ndim != 2 or len(X) <= size:
             return self._weights.read(self._predict_block, X, layers, 0)
@@ -324,7 +324,7 @@ class Network(Sequential):
         TypeError
             If X does not hold numbers.
         """
-        X = np.asarray(X)
+        X = as_array(X, "X")
         if X.ndim != 2 or X.shape[1] != self.in_features or len(X) == 0:
             self._check_shape(X)
         if X.dtype != self.dtype:
@@ -546,7 +546,7 @@ def _check_not_owned(network: Network) -> None:
 
 def check_finite_targets(y: npt.ArrayLike, first_row: int = 0) -> Array:
     """Return y as an array; raise where it holds NaN or infinity. The loss checks the rest."""
-    y = np.asarray(y)
+    y = as_array(y, "y")
     if y.dtype.kind == "f":
         check_finite(y, "y", first_row)
     return y

@@ -46,6 +46,8 @@ class Normalization(Layer):
         return True
 
     def forward(self, X: Array, training: bool = False) -> tuple[Array, tuple[Array, Array, bool]]:
+        if X.ndim != 2:
+            raise ValueError(f"X: expected shape (N, {self.in_features}), got {X.shape}; give one row per sample")
         mean, variance = self.moments(X, training)
         inverse = 1 / np.sqrt(variance + self.eps)
         Xhat = (X - mean) * inverse

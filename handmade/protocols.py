@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from .history import History
     from .network import Network
-    from .training import History
 
 __all__ = [
     "ActivationName",

@@ -1,7 +1,7 @@
 """7. Training: the loop around forward, loss, backward, update (System 11).
 
-`fit` is a function: it walks over the data in batches, lets the network compute the gradient and the optimizer take
-the step, and writes down in a `History` how it went. ``batch_size=1`` is the lecture's loop over single samples.
+`fit` checks the data, splits it, and goes through it in minibatches: the network computes the gradient, the optimizer
+takes the step, and a `History` records the epoch. ``batch_size=1`` is the lecture's loop over single samples.
 """
 
 from __future__ import annotations
@@ -11,145 +11,55 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Real
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from ._minibatches import Samples, check_data, split, weigh
 from ._steps import Step
-from ._validation import check_bool, check_count, check_finite, nonnegative
-from .losses import Loss, find_loss
+from ._validation import as_generator, check_bool, check_count
+from .callbacks import EarlyStopping
+from .history import VALIDATION, History
+from .losses import Loss
 from .metrics import accuracy, r2_score, top_k_accuracy
-from .network import Network, check_finite_targets
+from .network import Network
 from .optimizers import Adam
 from .progress import progress_bar
-from .schedules import ReduceLROnPlateau
 
-__all__ = ["EarlyStopping", "History", "fit"]
+__all__ = ["fit"]
 
-Array = np.ndarray
-METRICS = {metric.__name__: metric for metric in (accuracy, top_k_accuracy, r2_score)}
-BLOCK = 1024  # rows that are checked or judged at a time
-Metric = str | Callable[[Array, Array], float]
-
-
-@dataclasses.dataclass
-class History:
-    """What happened in each epoch: one entry per epoch that was finished.
-
-    Attributes
-    ----------
-    loss : list of float
-        The training loss: the mean over the epoch's batches, each taken before its own update.
-    validation_loss : list of float
-        The loss on the validation data after the epoch; empty without validation data.
-    metrics : dict of str to list of float
-        Each metric after the epoch, on the validation data if there are any, else on the training data.
-    lr : list of float
-        The learning rate of the epoch's last step.
-    seconds : list of float
-        How long the epoch took, validation included.
-    stopped : str
-        Why training ended: ``"all epochs"``, ``"early stopping"`` or ``"interrupted"``.
-
-    Examples
-    --------
-    >>> history = History(loss=[0.5, 0.25], validation_loss=[0.5, 0.75], metrics={"accuracy": [0.75, 0.5]})
-    >>> len(history), history.best_epoch
-    (2, 0)
-    >>> print(history)
-    2 epochs (all epochs): loss 0.25  validation 0.75  accuracy 0.5; best epoch 0
-    """
-
-    loss: list[float] = dataclasses.field(default_factory=list)
-    validation_loss: list[float] = dataclasses.field(default_factory=list)
-    metrics: dict[str, list[float]] = dataclasses.field(default_factory=dict)
-    lr: list[float] = dataclasses.field(default_factory=list)
-    seconds: list[float] = dataclasses.field(default_factory=list)
-    stopped: str = "all epochs"
-
-    def __len__(self) -> int:
-        return len(self.loss)
-
-    @property
-    def best_epoch(self) -> int | None:
-        """Counted from 0: where the validation loss was lowest; None without validation data."""
-        return int(np.argmin(self.validation_loss)) if self.validation_loss else None
-
-    def _add(self, loss: float, scores: list[float], lr: float, seconds: float) -> None:
-        """One more epoch: the scores are those of all metrics, after the validation loss where there is one."""
-        self.loss.append(loss)
-        self.validation_loss += scores[: len(scores) - len(self.metrics)]
-        for values, score in zip(self.metrics.values(), scores[len(scores) - len(self.metrics) :], strict=True):
-            values.append(score)
-        self.lr.append(lr)
-        self.seconds.append(seconds)
-
-    def latest(self) -> str:
-        """The last epoch in one line."""
-        parts = [f"loss {self.loss[-1]:.4g}"]
-        parts += [f"validation {value:.4g}" for value in self.validation_loss[-1:]]
-        parts += [f"{name} {values[-1]:.4g}" for name, values in self.metrics.items()]
-        return "  ".join(parts)
-
-    def __str__(self) -> str:
-        best = "" if self.best_epoch is None else f"; best epoch {self.best_epoch}"
-        return f"{len(self)} epochs ({self.stopped})" + (f": {self.latest()}{best}" if self.loss else "")
-
-    def _repr_html_(self) -> str:
-        from ._html import history_html
-
-        return history_html(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class EarlyStopping:
-    """Stop when the validation loss has not fallen for ``patience`` epochs.
-
-    Attributes
-    ----------
-    patience : int
-        How many epochs without an improvement are allowed.
-    min_delta : float
-        By how much the loss has to fall below the last improvement to count as one. The epoch that is restored is
-        the last improvement, which for 0 is `History.best_epoch`.
-    restore_best : bool
-        Whether the network goes back to its best epoch at the end.
-    """
-
-    patience: int = 10
-    min_delta: float = 0.0
-    restore_best: bool = True
-
-    def __post_init__(self) -> None:
-        check_count(self.patience, "patience")
-        nonnegative(self.min_delta, "min_delta")
+Array = npt.NDArray[Any]
+MetricFunction = Callable[[Array, Array], Any]
+METRICS: dict[str, MetricFunction] = {metric.__name__: metric for metric in (accuracy, top_k_accuracy, r2_score)}
 
 
 def fit(
     network: Network,
-    X,
-    y,
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
     *,
     loss: Loss = "cross_entropy",
-    optimizer=None,
+    optimizer: Any = None,
     epochs: int = 10,
     batch_size: int | None = 32,
     shuffle: bool = True,
     drop_last: bool = False,
-    validation: float | tuple | None = None,
+    validation: float | tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    stratify: bool = False,
     early_stopping: int | EarlyStopping | None = None,
-    metrics: Sequence[Metric] = (),
-    schedule=None,
+    metrics: str | MetricFunction | Sequence[str | MetricFunction] = (),
+    schedule: Any = None,
     schedule_every: str = "epoch",
-    sample_weight=None,
+    sample_weight: npt.ArrayLike | None = None,
     class_weight: Mapping[int, float] | Sequence[float] | None = None,
-    rng=None,
+    rng: Any = None,
     progress: bool = True,
-    callback: Callable[[Network, History], None] | None = None,
+    callbacks: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
 ) -> History:
     """Train a network by stochastic gradient descent on minibatches.
 
-    All data are checked before the first step; Ctrl-C ends training and returns what has been learnt so far.
+    All data are checked before the first step. Ctrl-C ends training and returns the history so far.
 
     Parameters
     ----------
@@ -172,15 +82,18 @@ def fit(
     drop_last : bool
         Whether to leave out the last batch of an epoch where it is smaller than the others.
     validation : float or (X, y), optional
-        Data to validate on, or which fraction of X and y to set aside for it, drawn at random.
+        Data to validate on, or the fraction of X and y to set aside for it, drawn at random.
+    stratify : bool
+        Whether that fraction holds the same share of every class.
     early_stopping : int or EarlyStopping, optional
-        Stop on the validation loss; a number is the patience.
-    metrics : sequence of str or callable
+        Stop when the validation loss no longer falls; a number is the patience.
+    metrics : str, callable, or sequence of them
         Names of `handmade.metrics`, or functions ``(output, y) -> float``.
-    schedule : optional
-        A learning-rate schedule; stepped, with the validation loss where it is a ReduceLROnPlateau.
+    schedule : schedule, or list of (schedule, {"epoch", "batch"}), optional
+        Learning-rate schedules, each stepped after every epoch or batch. A ReduceLROnPlateau gets the validation loss,
+        or the training loss where there is no validation.
     schedule_every : {"epoch", "batch"}
-        When.
+        When a single schedule is stepped.
     sample_weight : array_like, shape (N,), optional
         How much each sample counts, relative to the others: the weights are divided by their mean over the samples
         to train on, and then used as in `handmade.losses.loss_and_backward`.
@@ -190,24 +103,25 @@ def fit(
         Anything numpy.random.default_rng takes: the validation split, then the orders. Same seed, same bits.
     progress : bool
         A progress bar in a terminal (with rich), plain lines elsewhere; False is silent.
-    callback : callable, optional
-        Called as ``callback(network, history)`` after each epoch.
+    callbacks : callable, or sequence of them
+        Called as ``callback(network, history)`` after each epoch; see `handmade.callbacks`.
 
     Returns
     -------
     History
-        What happened.
+        The numbers of each epoch.
 
     Raises
     ------
     ValueError, TypeError
         If data or options do not fit; nothing has changed then.
     FloatingPointError
-        If the loss is no longer finite; network and optimizer are as they were before that epoch.
+        If the loss is no longer finite. After this and any other error in mid-epoch, network, optimizer and schedules
+        are as they were before that epoch (the user's own, if they have ``state_dict`` and ``load_state_dict``), and
+        ``error.history`` is the history so far.
 
     Examples
     --------
-    >>> import handmade as hm
     >>> X, y = hm.data.xor()
     >>> network = hm.MLP([2, 8, 2], activation="tanh", rng=0)
     >>> history = hm.fit(network, X, y, optimizer=hm.Adam(lr=0.1), epochs=100, batch_size=None, progress=False)
@@ -216,268 +130,292 @@ def fit(
     """
     if not isinstance(network, Network):
         raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
-    rng = np.random.default_rng(rng)
-    optimizer = _check_optimizer(Adam() if optimizer is None else optimizer)
+    rng = as_generator(rng)
+    optimizer = _check_optimizer(Adam() if optimizer is None else optimizer, network)
     check_count(epochs, "epochs")
-    for name, value in ("shuffle", shuffle), ("drop_last", drop_last), ("progress", progress):
+    flags = dict(shuffle=shuffle, drop_last=drop_last, progress=progress, stratify=stratify)
+    for name, value in flags.items():
         check_bool(value, name)
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback: expected a function of the network and the history, got {callback!r}")
-    X, y = _check_data(network, X, y, loss)
-    weight = _weights(y, sample_weight, class_weight)
-    training, judged, validates = _split(network, X, y, loss, validation, rng)
+
+    samples = weigh(check_data(network, X, y, loss), sample_weight, class_weight)
+    training, held = split(samples, network, loss, validation, stratify, rng)
     batch_size = min(len(training), check_count(len(training) if batch_size is None else batch_size, "batch_size"))
-    if weight is not None:
-        weight = weight / _mean_weight(weight[training])
+
     functions = _find_metrics(metrics)
-    judges = [find_loss(loss).value] * validates + list(functions.values())
-    every_epoch, every_batch = _when(schedule, schedule_every, optimizer)
-    stopper = _Stopper(network, early_stopping, validates)
-    history = History(metrics={name: [] for name in functions})
-
-    def batches(order: Array):
-        return _batches(network, X, y, weight, order, batch_size, drop_last)
-
-    short = 0 if drop_last else len(training) % batch_size
-    _check_length(schedule, epochs * (len(training) // batch_size + (short > 0) if schedule_every == "batch" else 1))
-    _rehearse(network, batches(training[-(short or batch_size) :]), loss, optimizer)
-    _scores(network, judged, judges)
+    run = _Run(
+        network, loss, optimizer, training, held, batch_size, shuffle, drop_last, functions,
+        _find_schedules(schedule, schedule_every, optimizer), _find_callbacks(callbacks), rng,
+    )  # fmt: skip
+    run.stopper = _Stopper(network, early_stopping, held is not None, functions)
+    run.check(epochs)
     with progress_bar("epoch", epochs, progress) as report:
+        run.train(epochs, report)
+    return run.history
+
+
+@dataclasses.dataclass
+class _Run:
+    """A training run: its parts, and its state between two epochs."""
+
+    network: Network
+    loss: Loss
+    optimizer: Any
+    training: Samples
+    held: Samples | None
+    batch_size: int
+    shuffle: bool
+    drop_last: bool
+    metrics: dict[str, MetricFunction]
+    schedules: list[tuple[Any, str]]
+    callbacks: list[Callable[..., Any]]
+    rng: np.random.Generator
+
+    def __post_init__(self) -> None:
+        self.history = History(metrics={name: [] for name in self.metrics})
+        self.stopper: _Stopper
+
+    def train(self, epochs: int, report: Callable[[int, str], None]) -> None:
+        """Train for so many epochs, or until a rule, a callback or Ctrl-C says so."""
+        self.history.stopped = "error"  # unless the loop ends in another way
         try:
-            for epoch in range(epochs):
-                started = time.perf_counter()
-                order = rng.permutation(training) if shuffle else training
-                training_loss, lr = _descend(network, batches(order), loss, optimizer, every_batch)
-                scores = _scores(network, judged, judges)
-                history._add(training_loss, scores, lr, time.perf_counter() - started)
-                done = stopper.after(history)
-                every_epoch(history)
-                report(epoch + 1, history.latest())
-                if callback is not None:
-                    callback(network, history)
-                if done:
-                    history.stopped = "early stopping"
+            for epoch in range(1, epochs + 1):
+                stopped = self.epoch(lambda epoch=epoch: report(epoch, self.history.latest()))
+                if stopped or epoch == epochs:
+                    self.history.stopped = stopped or "all epochs"
                     break
         except KeyboardInterrupt:
-            history.stopped = "interrupted"
+            self.history.stopped = "interrupted"
+        except Exception as error:
+            error.history = self.history  # type: ignore[attr-defined]
+            raise
         finally:
-            stopper.restore_best()
-        if history.stopped != "all epochs":
-            report(len(history), history.stopped)
-    return history
+            self.stopper.restore_best()
+        if self.history.stopped != "all epochs":
+            report(len(self.history), self.history.stopped)
+
+    def epoch(self, report: Callable[[], None]) -> str:
+        """Train for one epoch, record and report it; return why to stop, or an empty string."""
+        started, before = time.perf_counter(), _Snapshot(self)
+        self.history.stopped = "running"
+        try:
+            training_loss, lr = self._train_epoch()
+            scores = self._evaluate()
+            self.history.__dict__ |= self.history.with_epoch(training_loss, scores, lr, time.perf_counter() - started)
+        except Exception:
+            before.restore(self)
+            self.history.stopped = "error"
+            raise
+        stopped = "early stopping" if self.stopper.after(self.history) else ""
+        self._step_schedules("epoch")
+        report()
+        for callback in self.callbacks:
+            if callback(self.network, self.history) is True:
+                stopped = stopped or "callback"
+        return stopped
+
+    def _train_epoch(self) -> tuple[float, float]:
+        """For each batch forward, loss, backward, update; return the mean loss and the last learning rate."""
+        total, seen, lr = 0.0, 0, math.nan
+        rows = self.training.rows
+        order = self.rng.permutation(rows) if self.shuffle else rows
+        with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is an error all the same
+            for X, y, weight in self.training.minibatches(order, self.batch_size, self.network.dtype, self.drop_last):
+                value = self._update(X, y, weight)
+                lr = float(getattr(self.optimizer, "lr", math.nan))
+                self._step_schedules("batch")
+                for callback in self.callbacks:
+                    if hasattr(callback, "on_batch"):
+                        callback.on_batch(self.network, value)
+                total += value * len(X)
+                seen += len(X)
+        for name, array in self.network.state_dict().items():
+            if not np.isfinite(array).all():
+                raise FloatingPointError(_diverged(f"{name} is no longer finite"))
+        return total / seen, lr
+
+    def _update(self, X: Array, y: Array, weight: Array | None) -> float:
+        value, gradient = self.network.backpropagate(X, y, self.loss, weight)
+        if not math.isfinite(value):
+            if not np.isfinite(X).all():
+                raise ValueError("X: expected finite numbers, got one that is not; X was changed during training")
+            raise FloatingPointError(_diverged(f"the loss became {value}"))
+        self.optimizer.step(self.network.theta, gradient)
+        return value
+
+    def _evaluate(self, limit: int | None = None) -> dict[str, float]:
+        """Return the validation loss, where there are validation data, and all metrics, by name."""
+        samples = self.held or self.training
+        rows = samples.rows[:limit]
+        functions, depth = self.network.head(self.loss)
+        if not self.metrics and self.held is None:
+            return {}
+        y, scores = samples.y[rows], {}
+        H = _predict(self.network, samples.X, rows, depth)
+        if self.held is not None:
+            scores[VALIDATION] = float(functions.value(H, y))
+        for layer in self.network.layers[depth:]:
+            H = layer.predict(H)
+        H.flags.writeable = False
+        for name, metric in self.metrics.items():
+            scores[name] = _number(metric(H, y), name)
+        return scores
+
+    def _step_schedules(self, every: str) -> None:
+        for schedule, when in self.schedules:
+            if when == every:
+                if getattr(schedule, "needs_metric", False):
+                    schedule.step((self.history.validation_loss or self.history.loss)[-1])
+                else:
+                    schedule.step()
+
+    def check(self, epochs: int) -> None:
+        """Raise where the last, perhaps smaller batch, a metric or a schedule does not fit; change nothing."""
+        rows, size = self.training.rows, self.batch_size
+        short = 0 if self.drop_last else len(rows) % size
+        steps = {"epoch": epochs, "batch": epochs * (len(rows) // size + (short > 0))}
+        for schedule, when in self.schedules:
+            left = getattr(schedule, "steps_left", math.inf)
+            if steps[when] > left:
+                raise ValueError(
+                    f"schedule: expected total_steps to last for {steps[when]} steps, got {left} left of {schedule!r}"
+                )
+        last = rows[-(short or size) :]
+        trial = copy.deepcopy(self.network)
+        for X, y, weight in self.training.minibatches(last, len(last), self.network.dtype):
+            trial.backpropagate(X, y, self.loss, weight)
+        self._evaluate(limit=2)
 
 
-def _check_optimizer(optimizer):
-    """An object with ``step(theta, gradient)`` that can be expected to move theta."""
+def _predict(network: Network, X: Array, rows: Array, depth: int) -> Array:
+    """Return the output of the first ``depth`` layers for these rows, read a block at a time."""
+    blocks = [rows[start : start + 1024] for start in range(0, len(rows), 1024)]
+    return np.concatenate([network.predict_until(X[block], depth) for block in blocks])
+
+
+def _number(value: Any, name: str) -> float:
+    """Return the value of a metric as a float."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"metrics: expected {name} to return a number, got {value!r}") from None
+
+
+def _diverged(what: str) -> str:
+    return (
+        f"{what}: training diverges; lower the learning rate, scale the inputs, or clip the gradient. "
+        f"Network and optimizer are as they were before this epoch"
+    )
+
+
+class _Snapshot:
+    """The state of a run before an epoch: of network, dropout's generators, optimizer, schedules and callbacks."""
+
+    def __init__(self, run: _Run) -> None:
+        self.generators = [leaf.rng.bit_generator.state for leaf in _with_generators(run.network)]
+        self.states = [copy.deepcopy(part.state_dict()) for part in self._parts(run)]
+
+    @staticmethod
+    def _parts(run: _Run) -> list[Any]:
+        parts = [run.network, run.optimizer, *(schedule for schedule, _ in run.schedules)]
+        return [part for part in parts if hasattr(part, "state_dict") and hasattr(part, "load_state_dict")]
+
+    def restore(self, run: _Run) -> None:
+        for part, state in zip(self._parts(run), self.states, strict=True):
+            part.load_state_dict(state)
+        for leaf, state in zip(_with_generators(run.network), self.generators, strict=True):
+            leaf.rng.bit_generator.state = state
+
+
+def _with_generators(network: Network) -> list[Any]:
+    """Return the layers that draw random numbers."""
+    return [leaf for _, leaf in network.leaves() if isinstance(getattr(leaf, "rng", None), np.random.Generator)]
+
+
+def _check_optimizer(optimizer: Any, network: Network) -> Any:
+    """Return the optimizer; raise unless it has ``step(theta, gradient)`` and can be expected to move theta."""
     if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
         raise TypeError(f"optimizer: expected an object with step(theta, gradient), such as Adam(), got {optimizer!r}")
-    if isinstance(optimizer, Step) and not hasattr(optimizer, "lr"):
-        raise ValueError(f"optimizer: expected one that moves theta, got {optimizer!r}; put it in a Chain before SGD()")
+    if isinstance(optimizer, Step):
+        if not hasattr(optimizer, "lr"):
+            raise ValueError(
+                f"optimizer: expected one that moves theta, got {optimizer!r}; put it in a Chain before SGD()"
+            )
+        optimizer.check(network.theta, network.gradient)
     return optimizer
 
 
-def _rehearse(network: Network, batches, loss: Loss, optimizer) -> None:
-    """Try the last, perhaps smaller batch on a copy of the network: what does not fit is found before it matters."""
-    if isinstance(optimizer, Step):
-        optimizer.check(network.theta, network.gradient)
-    rehearsing = copy.deepcopy(network)
-    for X, y, weight in batches:
-        rehearsing.backpropagate(X, y, loss, weight)
-
-
-def _check_data(network: Network, X, y, loss: Loss) -> tuple[Array, Array]:
-    """X and y as arrays, every row seen by the network's door and every target by the loss."""
-    X = X if isinstance(X, np.ndarray) else np.asarray(X)
-    y = np.asarray(y)
-    if X.ndim != 2:
-        hint = "; flatten it with X.reshape(len(X), -1)" if X.ndim > 2 else ""
-        raise ValueError(f"X: expected shape (N, {network.in_features or 'features'}), got {X.shape}{hint}")
-    if y.ndim == 0 or len(X) != len(y):
-        raise ValueError(f"y: expected one target per row of X {X.shape}, got shape {y.shape}")
-    f, f_backward = find_loss(loss)
-    width = network.predict(X[:1]).shape[1]
-    for start in range(0, len(X), BLOCK):
-        rows = slice(start, start + BLOCK)
-        network.check_input(X[rows], start)
-        trial = np.zeros((len(X[rows]), width), network.dtype)
-        check_finite_targets(y[rows], start)
-        f(trial, y[rows])
-    f_backward(trial, y[rows])
-    return X, y
-
-
-def _weights(y: Array, sample_weight, class_weight) -> Array | None:
-    """One weight per sample, or None where all count the same."""
-    if sample_weight is None and class_weight is None:
-        return None
-    weight = np.ones(len(y)) if sample_weight is None else np.array(sample_weight)
-    if weight.dtype.kind not in "iuf":
-        raise TypeError(f"sample_weight: expected numbers, got dtype {weight.dtype}")
-    if weight.shape != (len(y),):
-        raise ValueError(f"sample_weight: expected one weight per sample, shape {(len(y),)}, got {weight.shape}")
-    weight = weight.astype(np.float64)
-    if class_weight is not None:
-        if y.ndim != 1 or y.dtype.kind not in "iu":
-            raise TypeError(f"class_weight: expected targets that are class indices, got {y.dtype} of shape {y.shape}")
-        classes = np.unique(y).tolist()
-        pairs = class_weight if isinstance(class_weight, Mapping) else dict(enumerate(_as_list(class_weight)))
-        if not all(isinstance(w, Real) and w >= 0 for w in pairs.values()):
-            raise ValueError(f"class_weight: expected finite numbers of at least 0, got {class_weight!r}")
-        missing = [c for c in classes if c not in pairs]
-        if missing:
-            raise ValueError(f"class_weight: expected a weight for each class {classes}, missing {missing}")
-        for c in classes:
-            weight[y == c] *= pairs[c]
-    check_finite(weight, "sample_weight")
-    if weight.min() < 0:
-        raise ValueError(f"sample_weight: expected weights of at least 0, got {weight.min()}")
-    return weight
-
-
-def _as_list(class_weight) -> list:
-    if isinstance(class_weight, str) or not np.iterable(class_weight):
-        raise TypeError(f"class_weight: expected a mapping or a sequence of numbers, got {class_weight!r}")
-    return list(class_weight)
-
-
-def _mean_weight(weight: Array) -> float:
-    """The mean over the samples to train on, to divide by: the weights then leave the scale of the loss as it is."""
-    if weight.max() == 0:
-        raise ValueError("sample_weight: expected, among the samples to train on, one above 0")
-    return weight.max() * (weight / weight.max()).mean()  # a plain sum could overflow
-
-
-def _split(network: Network, X: Array, y: Array, loss: Loss, validation, rng):
-    """The rows to train on; the data to judge by, as (X, y, rows); and whether those were held out."""
-    everything = np.arange(len(X))
-    if validation is None:
-        return everything, (X, y, everything), False
-    if isinstance(validation, tuple | list) and len(validation) == 2:
-        X_held, y_held = _check_data(network, *validation, loss)
-        return everything, (X_held, y_held, np.arange(len(X_held))), True
-    if not (isinstance(validation, Real) and 0 < validation < 1):
-        got = repr(validation) if isinstance(validation, Real | str) else type(validation).__name__
-        raise ValueError(f"validation: expected a fraction between 0 and 1, or (X, y), got {got}")
-    count = math.ceil(validation * len(X))
-    if count == len(X):
-        raise ValueError(f"validation: expected a fraction that leaves samples to train on, got all {len(X)}")
-    rows = rng.permutation(len(X))
-    return np.sort(rows[count:]), (X, y, np.sort(rows[:count])), True
-
-
-def _batches(network: Network, X: Array, y: Array, weight: Array | None, order: Array, size: int, drop_last: bool):
-    """The samples in this order, ``size`` at a time, in one array from the first to the last."""
-    X, batch = np.asarray(X), np.empty((size, X.shape[1]), network.dtype)
-    for start in range(0, len(order) - (size - 1 if drop_last else 0), size):
-        rows = order[start : start + size]
-        if len(rows) < size:
-            batch = batch[: len(rows)]
-        if X.dtype == batch.dtype:
-            X.take(rows, 0, batch, "clip")  # all rows exist, and so NumPy needs no copy to fall back on
-        else:
-            batch[...] = X.take(rows, 0)
-        yield batch, y.take(rows, 0), None if weight is None else weight.take(rows)
-
-
-def _descend(network: Network, batches, loss: Loss, optimizer, every_batch: Callable[[], None]) -> tuple[float, float]:
-    """One epoch: for each batch forward, loss, backward, update. Returns the mean loss and the last learning rate."""
-    total = seen = 0
-    before = network.state_dict()
-    momentum = optimizer.state_dict() if isinstance(optimizer, Step) else None
-    try:
-        for X, y, weight in batches:
-            value, gradient = network.backpropagate(X, y, loss, weight)
-            if not math.isfinite(value):
-                raise FloatingPointError(f"the loss became {value}")
-            optimizer.step(network.theta, gradient)
-            lr = float(getattr(optimizer, "lr", math.nan))
-            every_batch()
-            total += value * len(X)
-            seen += len(X)
-        if not all(np.isfinite(array).all() for array in network.state_dict().values()):
-            raise FloatingPointError("a parameter is no longer finite")
-    except FloatingPointError as error:
-        network.load_state_dict(before)
-        if momentum is not None:
-            optimizer.load_state_dict(momentum)
-        raise FloatingPointError(
-            f"{error}: training diverges; lower the learning rate, scale the inputs, or clip the gradient. "
-            f"Network and optimizer are as they were before this epoch"
-        ) from None
-    return total / seen, lr
-
-
-def _scores(network: Network, judged: tuple[Array, Array, Array], judges: list[Callable]) -> list[float]:
-    """What each function says of the network's output, which is computed a block of rows at a time."""
-    if not judges:
-        return []
-    X, y, rows = judged
-    blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
-    output = np.concatenate([network.predict(X[block]) for block in blocks])
-    return [float(judge(output, y[rows])) for judge in judges]
-
-
-def _when(schedule, every: str, optimizer) -> tuple[Callable[[History], None], Callable[[], None]]:
-    """What to call after each epoch, and what after each batch."""
+def _find_schedules(schedule: Any, every: str, optimizer: Any) -> list[tuple[Any, str]]:
+    """Return all schedules, each with when it is stepped; raise unless they are the optimizer's."""
+    pairs = schedule if isinstance(schedule, list) else [] if schedule is None else [(schedule, every)]
     if every not in ("epoch", "batch"):
         raise ValueError(f"schedule_every: expected 'epoch' or 'batch', got {every!r}")
-    if schedule is None:
-        return lambda history: None, lambda: None
-    if isinstance(schedule, type) or not callable(getattr(schedule, "step", None)):
-        raise TypeError(f"schedule: expected an object such as StepLR(optimizer, 10), got {schedule!r}")
-    if isinstance(schedule, ReduceLROnPlateau) and every == "batch":
-        raise ValueError("schedule_every: expected 'epoch' with a ReduceLROnPlateau, which waits for a loss")
-    scheduled = getattr(schedule, "optimizer", optimizer)
-    if scheduled is not optimizer and scheduled not in getattr(optimizer, "steps", ()):
-        raise ValueError(f"schedule: expected one of the optimizer in use, {optimizer!r}, got one of {scheduled!r}")
-    if isinstance(schedule, ReduceLROnPlateau):
-        return lambda history: schedule.step((history.validation_loss or history.loss)[-1]), lambda: None
-    if every == "batch":
-        return lambda history: None, schedule.step
-    return lambda history: schedule.step(), lambda: None
+    for pair in pairs:
+        if not (isinstance(pair, tuple) and len(pair) == 2 and pair[1] in ("epoch", "batch")):
+            raise TypeError(f"schedule: expected pairs such as (StepLR(optimizer, 10), 'epoch'), got {pair!r}")
+        one, when = pair
+        if isinstance(one, type) or not callable(getattr(one, "step", None)):
+            raise TypeError(f"schedule: expected an object such as StepLR(optimizer, 10), got {one!r}")
+        if getattr(one, "needs_metric", False) and when == "batch":
+            raise ValueError("schedule_every: expected 'epoch' with a ReduceLROnPlateau, which waits for a loss")
+        scheduled = getattr(one, "optimizer", optimizer)
+        if scheduled is not optimizer and scheduled not in getattr(optimizer, "steps", ()):
+            raise ValueError(f"schedule: expected one of the optimizer in use, {optimizer!r}, got one of {scheduled!r}")
+    return pairs
 
 
-def _check_length(schedule, steps: int) -> None:
-    """A schedule of a fixed length has to last for all the steps."""
-    left = getattr(schedule, "steps_left", steps)
-    if steps > left:
-        raise ValueError(f"schedule: expected total_steps to last for {steps} steps, got {left} left of {schedule!r}")
-
-
-def _find_metrics(metrics: Sequence[Metric]) -> dict[str, Callable[[Array, Array], float]]:
-    """The functions by the names that their values get in the history."""
-    found: dict[str, Callable[[Array, Array], float]] = {}
+def _find_metrics(metrics: Any) -> dict[str, MetricFunction]:
+    """Return the functions by the names that their values get in the history."""
+    found: dict[str, MetricFunction] = {}
     for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
         if not callable(metric) and (not isinstance(metric, str) or metric not in METRICS):
             raise ValueError(f"metrics: expected functions, or names among {', '.join(METRICS)}; got {metric!r}")
         name = getattr(metric, "__name__", repr(metric)) if callable(metric) else metric
-        if name in found:
+        if name in found or name == VALIDATION:
             raise ValueError(f"metrics: expected different names, got {name!r} twice")
         found[name] = metric if callable(metric) else METRICS[metric]
     return found
 
 
-class _Stopper:
-    """Watches the validation loss, and keeps the network's best state."""
+def _find_callbacks(callbacks: Any) -> list[Callable[..., Any]]:
+    """Return the callbacks as a list."""
+    callbacks = [callbacks] if callable(callbacks) else callbacks
+    if not np.iterable(callbacks) or isinstance(callbacks, str):
+        raise TypeError(f"callbacks: expected functions of the network and the history, got {callbacks!r}")
+    for callback in callbacks:
+        if not callable(callback) or isinstance(callback, type):
+            raise TypeError(f"callbacks: expected functions of the network and the history, got {callback!r}")
+    return list(callbacks)
 
-    def __init__(self, network: Network, rule: int | EarlyStopping | None, validates: bool) -> None:
+
+class _Stopper:
+    """The state of an early-stopping rule: the best value so far, and the network's state then."""
+
+    def __init__(
+        self, network: Network, rule: int | EarlyStopping | None, validates: bool, metrics: Mapping[str, Any]
+    ) -> None:
         if rule is not None and not isinstance(rule, EarlyStopping):
             rule = EarlyStopping(patience=rule)
-        if rule and not validates:
+        if rule and rule.monitor == VALIDATION and not validates:
             raise ValueError("early_stopping: expected validation data to stop on; pass validation=0.1 or (X, y)")
+        if rule and rule.monitor not in (VALIDATION, "loss", *metrics):
+            names = ", ".join([VALIDATION, "loss", *metrics])
+            raise ValueError(f"early_stopping: expected monitor to be one of {names}; got {rule.monitor!r}")
         self.network, self.rule = network, rule
-        self.lowest, self.since, self.best = math.inf, 0, None
+        self.best, self.since = math.inf, 0
+        self.state: dict[str, Array] | None = None
 
     def after(self, history: History) -> bool:
-        """Whether to stop after this epoch."""
-        if self.rule is None:
+        """Return whether to stop after this epoch."""
+        rule = self.rule
+        if rule is None:
             return False
+        value = rule.sign * {**history.to_dict(), **history.metrics}[rule.monitor][-1]
         self.since += 1
-        if history.validation_loss[-1] < self.lowest - self.rule.min_delta:
-            self.lowest, self.since = history.validation_loss[-1], 0
-            self.best = self.network.state_dict() if self.rule.restore_best else None
-        return self.since >= self.rule.patience
+        if value < self.best - rule.min_delta:
+            self.best, self.since = value, 0
+            self.state = self.network.state_dict() if rule.restore_best else None
+        return self.since >= rule.patience
 
     def restore_best(self) -> None:
-        if self.best is not None:
-            self.network.load_state_dict(self.best)
+        if self.state is not None:
+            self.network.load_state_dict(self.state)

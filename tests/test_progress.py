@@ -108,7 +108,7 @@ def test_lines_of_training_and_checking_say_what_they_do(work, first, last, capf
 
 
 def test_training_that_ends_early_says_so_in_its_last_line(capfd):
-    fit(MLP([3, 2], rng=0), X, y, epochs=9, validation=(X, y), callback=stop_after_two)
+    fit(MLP([3, 2], rng=0), X, y, epochs=9, validation=(X, y), callbacks=stop_after_two)
     lines = capfd.readouterr().err.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/9", "epoch 2/9", "epoch 2/9"]
     assert "validation" in lines[-2]

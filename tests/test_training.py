@@ -358,7 +358,7 @@ def test_validation_data_are_judged_by_the_loss_and_change_nothing(loss):
         X,
         y,
         validation=held,
-        callback=lambda network, _: states.append(network.state_dict()),
+        callbacks=lambda network, _: states.append(network.state_dict()),
         **options,
     )
     fit(without, X, y, **options)
@@ -450,7 +450,7 @@ def test_the_best_epoch_is_restored_exactly():
     held = samples(20, seed=8)  # labels of pure chance: the validation loss soon rises
     network, states = stateful(), []
     options = {"epochs": 100, "batch_size": 8, "early_stopping": 5, "rng": 1, "optimizer": Adam(lr=0.05)}
-    history = fit(network, X, y, validation=held, callback=lambda n, _: states.append(n.state_dict()), **options)
+    history = fit(network, X, y, validation=held, callbacks=lambda n, _: states.append(n.state_dict()), **options)
     assert history.stopped == "early stopping"
     assert len(history) == history.best_epoch + 6
     assert_same_state(network.state_dict(), states[history.best_epoch])
@@ -686,7 +686,7 @@ class InterruptedSchedule:
 @pytest.mark.parametrize(
     ("options", "epochs", "steps"),
     [
-        (lambda: {"callback": interrupt_at(2)}, 2, 6),
+        (lambda: {"callbacks": interrupt_at(2)}, 2, 6),
         (lambda: {"optimizer": Interrupted(1)}, 0, 0),
         (lambda: {"optimizer": Interrupted(3)}, 0, 2),
         (lambda: {"optimizer": Interrupted(8)}, 2, 7),
@@ -710,7 +710,7 @@ def test_an_interrupt_keeps_what_was_learnt_and_only_whole_epochs(options, epoch
 
 
 def test_an_interrupt_restores_the_best_of_all_whole_epochs():
-    network, history = follow([5, 4, 3, 2], early_stopping=9, callback=interrupt_at(3))
+    network, history = follow([5, 4, 3, 2], early_stopping=9, callbacks=interrupt_at(3))
     assert history.stopped == "interrupted"
     assert history.validation_loss == [5, 4, 3]
     assert network.theta.tolist() == [3]
@@ -749,7 +749,7 @@ def test_divergence_is_an_error_that_takes_its_epoch_back(build, lr, batch_size,
     options = {"loss": "mse_loss", "optimizer": SGD(lr=lr), "batch_size": batch_size, "rng": 0}
     with np.errstate(over="ignore", invalid="ignore"):
         try:
-            fit(network, X, Y, epochs=epochs, callback=lambda n, _: states.append(n.state_dict()), **options)
+            fit(network, X, Y, epochs=epochs, callbacks=lambda n, _: states.append(n.state_dict()), **options)
         except FloatingPointError as error:
             diverged = True
             assert "lower the learning rate" in str(error)
@@ -949,7 +949,7 @@ def test_the_callback_is_called_after_each_epoch_with_its_numbers():
         trained, history = arguments
         calls.append((trained, history, len(history), len(history.validation_loss), len(history.seconds)))
 
-    history = fit(network, *samples(), epochs=3, validation=0.5, callback=callback)
+    history = fit(network, *samples(), epochs=3, validation=0.5, callbacks=callback)
     assert calls == [(network, history, n, n, n) for n in (1, 2, 3)]
     assert all(seconds > 0 for seconds in history.seconds)
     assert history.lr == 3 * [1e-3]  # of Adam(), the default
@@ -958,11 +958,11 @@ def test_the_callback_is_called_after_each_epoch_with_its_numbers():
 @pytest.mark.parametrize(
     ("history", "text"),
     [
-        (History(), "0 epochs (all epochs)"),
+        (History(), "0 epochs (running)"),
         (History(loss=[0.25], stopped="interrupted"), "1 epochs (interrupted): loss 0.25"),
         (
             History([1.0, 0.5], [2.0, 1.5], {"accuracy": [0.5, 0.75]}, stopped="early stopping"),
-            "2 epochs (early stopping): loss 0.5  validation 1.5  accuracy 0.75; best epoch 1",
+            "2 epochs (early stopping): loss 0.5  validation 1.5  accuracy 0.75; best epoch 2",
         ),
     ],
     ids=["empty", "loss only", "all"],
@@ -991,7 +991,7 @@ def test_handwritten_digits():
         ({"schedule": 3}, TypeError, "schedule: expected an object such as StepLR"),
         ({"schedule": ExponentialLR}, TypeError, "schedule: expected an object such as StepLR"),
         ({"schedule": ExponentialLR(SGD(), 0.5)}, ValueError, "schedule: expected one of the optimizer in use"),
-        ({"callback": "print"}, TypeError, "callback: expected a function"),
+        ({"callbacks": "print"}, TypeError, "callbacks: expected functions"),
         ({"shuffle": "no"}, TypeError, "shuffle: expected True or False"),
         ({"class_weight": "balanced"}, TypeError, "class_weight: expected a mapping or a sequence"),
         ({"class_weight": {0: None, 1: 1, 2: 1}}, ValueError, "class_weight: expected finite numbers"),
@@ -1050,7 +1050,7 @@ def test_divergence_leaves_the_optimizer_as_after_the_last_whole_epoch(lr, chain
     X, Y = samples(32)[0], targets("mse_loss", 32)
     optimizer = Chain(L1(0.0), SGD(lr=lr, momentum=0.9)) if chained else SGD(lr=lr, momentum=0.9)
     states = [optimizer.state_dict()]
-    options = {"loss": "mse_loss", "batch_size": 8, "callback": lambda *_: states.append(optimizer.state_dict())}
+    options = {"loss": "mse_loss", "batch_size": 8, "callbacks": lambda *_: states.append(optimizer.state_dict())}
     with np.errstate(over="ignore", invalid="ignore"), pytest.raises(FloatingPointError):
         fit(MLP([3, 8, 3], rng=0), X, Y, optimizer=optimizer, epochs=60, rng=0, **options)
     np.testing.assert_equal(optimizer.state_dict(), states[-1])

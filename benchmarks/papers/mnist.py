@@ -161,7 +161,7 @@ def train(
         network, images.X, targets(recipe, images.y), loss=loss_of(recipe), optimizer=optimizer, rng=rng,
         epochs=stop or epochs, batch_size=recipe.batch, schedule=hm.CosineAnnealingLR(optimizer, epochs * batches),
         schedule_every="batch", progress=False,
-        callback=lambda _, history: report(0, f"epoch {len(history)} of {stop or epochs}: loss {history.loss[-1]:.4f}"),
+        callbacks=lambda _, history: report(0, f"epoch {len(history)} of {stop or epochs}: {history.latest()}"),
         **options,
     )  # fmt: skip
     if history.stopped == "interrupted":  # fit returns on Ctrl-C, with what has been learnt so far

@@ -150,6 +150,11 @@ def class_probabilities(target: Array, Z: Array, shape: tuple[int, ...]) -> Arra
         lead = shape[:1] * (len(shape) > 1) + shape[2:]
         expected = f"class indices of shape {lead}, or probabilities of shape {shape}"
         raise ValueError(f"target: expected {expected}, got {target.shape}{_column_hint(target, lead)}")
+    if target.dtype.kind != "f":  # as PyTorch: a row of integers may be multi-hot, which is no distribution
+        raise TypeError(
+            f"target: expected class indices, or probabilities in floating point, got dtype {target.dtype} of shape "
+            f"{target.shape}; convert one-hot rows with target.astype(float)"
+        )
     T = as_numbers(target, "target", Z.real)
     return (np.moveaxis(T, 1, -1) if T.ndim > 2 else T).reshape(Z.shape)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..history import History
 from ..lr_finder import LearningRateSearch
-from ..training import History
 from ._drawing import (
     BLACK,
     BLUE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .._validation import below_one, nonnegative, number
 from ._base import Schedule, check_not_zero, count
@@ -62,6 +63,8 @@ class ReduceLROnPlateau(Schedule):
     1.0
     0.5
     """
+
+    needs_metric: ClassVar[bool] = True
 
     mode: str = "min"
     factor: float = 0.1

@@ -1,0 +1,168 @@
+"""The data of a training run: checked once, weighted, split, and dealt out in minibatches."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._validation import as_array, check_finite
+from .losses import Loss
+from .network import Network, check_finite_targets
+
+Array = npt.NDArray[Any]
+BLOCK = 1024  # rows that are checked at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """Some rows of X and y, and their weights.
+
+    Attributes
+    ----------
+    X, y : ndarray
+        All rows.
+    rows : ndarray of int
+        The rows that are meant.
+    weight : ndarray, optional
+        One weight per row of X.
+    """
+
+    X: Array
+    y: Array
+    rows: Array
+    weight: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def minibatches(
+        self, order: Array, size: int, dtype: np.dtype[Any], drop_last: bool = False, start: int = 0
+    ) -> Iterator[tuple[Array, Array, Array | None]]:
+        """Yield minibatches (X, y, weight) in this order, from the one that begins at ``start``.
+
+        All X are views into one array: a batch is overwritten by the next one.
+        """
+        X, batch = np.asarray(self.X), np.empty((size, self.X.shape[1]), dtype)
+        for first in range(start, len(order) - (size - 1 if drop_last else 0), size):
+            rows = order[first : first + size]
+            if len(rows) < size:
+                batch = batch[: len(rows)]
+            if X.dtype == dtype:
+                X.take(rows, 0, batch, "clip")  # all rows exist, and so NumPy needs no copy to fall back on
+            else:
+                batch[...] = X.take(rows, 0)
+            yield batch, self.y.take(rows, 0), None if self.weight is None else self.weight.take(rows)
+
+
+def check_data(network: Network, X: npt.ArrayLike, y: npt.ArrayLike, loss: Loss) -> Samples:
+    """Return X and y as samples; every row is checked by the network, and every target by the loss."""
+    X, y = as_array(X, "X"), as_array(y, "y")
+    if X.ndim != 2:
+        hint = "; flatten it with X.reshape(len(X), -1)" if X.ndim > 2 else ""
+        raise ValueError(f"X: expected shape (N, {network.in_features or 'features'}), got {X.shape}{hint}")
+    if y.ndim == 0 or len(X) != len(y):
+        raise ValueError(f"y: expected one target per row of X {X.shape}, got shape {y.shape}")
+    functions, depth = network.head(loss)
+    width = network.predict_until(X[:1], depth).shape[1]
+    for start in range(0, len(X), BLOCK):
+        rows = slice(start, start + BLOCK)
+        network.check_input(X[rows], start)
+        trial = np.zeros((len(X[rows]), width), network.dtype)
+        check_finite_targets(y[rows], start)
+        try:
+            functions.value(trial, y[rows])
+        except (ValueError, TypeError):
+            functions.value(np.broadcast_to(trial[:1], (len(X), width)), y)  # to speak of the caller's shape
+            raise
+    functions.backward(trial, y[rows])
+    return Samples(X, y, np.arange(len(X)))
+
+
+def weigh(
+    samples: Samples,
+    sample_weight: npt.ArrayLike | None,
+    class_weight: Mapping[int, float] | Sequence[float] | None,
+) -> Samples:
+    """Return the samples with one weight each, or as they are where all count the same."""
+    if sample_weight is None and class_weight is None:
+        return samples
+    y = samples.y
+    weight = np.ones(len(y)) if sample_weight is None else as_array(sample_weight, "sample_weight")
+    if weight.dtype.kind not in "iuf":
+        raise TypeError(f"sample_weight: expected numbers, got dtype {weight.dtype}")
+    if weight.shape != (len(y),):
+        raise ValueError(f"sample_weight: expected one weight per sample, shape {(len(y),)}, got {weight.shape}")
+    weight = weight.astype(np.float64)
+    check_finite(weight, "sample_weight")
+    if weight.min() < 0:
+        raise ValueError(f"sample_weight: expected weights of at least 0, got {weight.min()}")
+    if class_weight is not None:
+        weight = weight * _of_classes(y, class_weight)
+    return dataclasses.replace(samples, weight=weight)
+
+
+def _of_classes(y: Array, class_weight: Mapping[int, float] | Sequence[float]) -> Array:
+    """Return the weight of each sample's class."""
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise TypeError(f"class_weight: expected targets that are class indices, got {y.dtype} of shape {y.shape}")
+    if isinstance(class_weight, str) or not np.iterable(class_weight):
+        raise TypeError(f"class_weight: expected a mapping or a sequence of numbers, got {class_weight!r}")
+    weights = dict(class_weight if isinstance(class_weight, Mapping) else enumerate(class_weight))
+    if not all(isinstance(w, Real) and 0 <= w < math.inf for w in weights.values()):
+        raise ValueError(f"class_weight: expected finite numbers of at least 0, got {class_weight!r}")
+    classes, index = np.unique(y, return_inverse=True)
+    missing = [c for c in classes.tolist() if c not in weights]
+    if missing:
+        raise ValueError(f"class_weight: expected a weight for each class {classes.tolist()}, missing {missing}")
+    return np.array([float(weights[c]) for c in classes.tolist()])[index]
+
+
+def split(
+    samples: Samples, network: Network, loss: Loss, validation: Any, stratify: bool, rng: np.random.Generator
+) -> tuple[Samples, Samples | None]:
+    """Return the samples to train on and, where there are any, those to validate on.
+
+    Training weights are divided by their mean, which leaves the scale of the loss as it is.
+    """
+    held: Samples | None = None
+    if isinstance(validation, tuple | list) and len(validation) == 2:
+        held = check_data(network, *validation, loss)
+    elif validation is not None:
+        rows = _held_out(samples.y, validation, stratify, rng)
+        held = dataclasses.replace(samples, rows=rows, weight=None)
+        samples = dataclasses.replace(samples, rows=np.setdiff1d(samples.rows, rows))
+    if samples.weight is not None:
+        weight = samples.weight[samples.rows]
+        if weight.max() == 0:
+            raise ValueError("sample_weight: expected, among the samples to train on, one above 0")
+        mean = weight.max() * (weight / weight.max()).mean()  # a plain sum could overflow
+        samples = dataclasses.replace(samples, weight=samples.weight / mean)
+    return samples, held
+
+
+def _held_out(y: Array, fraction: Any, stratify: bool, rng: np.random.Generator) -> Array:
+    """Return the rows of a fraction drawn at random; of each class alike, where asked."""
+    if isinstance(fraction, bool) or not (isinstance(fraction, Real) and 0 < fraction < 1):
+        got = repr(fraction) if isinstance(fraction, Real | str) else type(fraction).__name__
+        raise ValueError(f"validation: expected a fraction between 0 and 1, or (X, y), got {got}")
+    N, count = len(y), math.ceil(fraction * len(y))
+    if count == N:
+        raise ValueError(f"validation: expected a fraction that leaves samples to train on, got all {N}")
+    rows = rng.permutation(N)
+    if stratify:
+        if y.ndim != 1 or y.dtype.kind not in "iub":
+            raise TypeError(f"stratify: expected targets that are class indices, got {y.dtype} of shape {y.shape}")
+        # In shuffled order, the k-th of n samples of a class has the place (k + 1/2) / n: the first `count` places of
+        # all classes hold the same share of each.
+        place = np.empty(N)
+        for c in np.unique(y):
+            own = rows[y[rows] == c]
+            place[own] = (np.arange(len(own)) + 0.5) / len(own)
+        rows = rows[np.argsort(place[rows], kind="stable")]
+    return np.sort(rows[:count])

@@ -1,0 +1,133 @@
+"""Rules that watch a training run: early stopping, and averages of the weights.
+
+A callback is any function of the network and the history, which `handmade.fit` calls after each epoch; one that
+returns True ends training. A callback with a method ``on_batch(network, loss)`` is also called after each update, and
+one with ``state_dict`` and ``load_state_dict`` is saved in checkpoints.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from ._validation import check_bool, check_count, nonnegative, up_to_one
+from .history import VALIDATION, History
+from .network import Network
+
+__all__ = ["AveragedModel", "EarlyStopping"]
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlyStopping:
+    """A rule that stops training when a number has not improved for ``patience`` epochs.
+
+    Attributes
+    ----------
+    patience : int
+        How many epochs without an improvement are allowed.
+    min_delta : float
+        By how much the number has to improve on the last improvement to count as one. The epoch that is restored is
+        the last improvement, which for the validation loss and 0 is `History.best_epoch`.
+    restore_best : bool
+        Whether the network goes back to its best epoch at the end.
+    monitor : str
+        ``"validation_loss"``, ``"loss"`` (of training), or the name of a metric.
+    mode : {"min", "max"}, optional
+        Whether smaller or larger is better; smaller for losses and larger for metrics, unless given.
+    """
+
+    patience: int = 10
+    min_delta: float = 0.0
+    restore_best: bool = True
+    monitor: str = VALIDATION
+    mode: str | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.patience, "patience")
+        nonnegative(self.min_delta, "min_delta")
+        check_bool(self.restore_best, "restore_best")
+        if self.mode not in (None, "min", "max"):
+            raise ValueError(f"mode: expected 'min' or 'max', got {self.mode!r}")
+
+    @property
+    def sign(self) -> int:
+        """1 where smaller is better, else -1."""
+        mode = self.mode or ("min" if self.monitor in ("loss", VALIDATION) else "max")
+        return 1 if mode == "min" else -1
+
+
+class AveragedModel:
+    """A callback that keeps an average of the weights: exponential, or of equal shares from some epoch on.
+
+    Polyak and Juditsky 1992; stochastic weight averaging by Izmailov et al. 2018. As torch.optim.swa_utils has it,
+    statistics of batch normalization are copied, not averaged.
+
+    Parameters
+    ----------
+    decay : float, optional
+        Of an exponential moving average, updated after each batch: average = decay average + (1 - decay) theta. Without
+        it, the average of equal shares after each epoch.
+    start : int
+        The first epoch, counted from 1, that takes part.
+
+    Attributes
+    ----------
+    network : Network or None
+        A copy with the averaged weights; None before the first update.
+    n_averaged : int
+        How many sets of weights are in it.
+
+    Examples
+    --------
+    >>> X, y = hm.data.xor()
+    >>> network, average = hm.MLP([2, 8, 2], rng=0), hm.AveragedModel(decay=0.9)
+    >>> history = hm.fit(network, X, y, epochs=20, callbacks=[average], progress=False)
+    >>> average.network.predict(X).shape, average.n_averaged
+    ((4, 2), 20)
+    """
+
+    def __init__(self, decay: float | None = None, *, start: int = 1) -> None:
+        self.decay = None if decay is None else up_to_one(decay, "decay")
+        self.start = check_count(start, "start")
+        self.network: Network | None = None
+        self.n_averaged = 0
+        self._epoch = 0
+
+    def on_batch(self, network: Network, loss: float) -> None:
+        """Average after an update, if the average is exponential."""
+        if self.decay is not None and self._epoch + 1 >= self.start:
+            self._add(network, 1 - self.decay)
+
+    def __call__(self, network: Network, history: History) -> None:
+        """Average after an epoch, if the shares are equal."""
+        self._epoch += 1
+        if self.decay is None and self._epoch >= self.start:
+            self._add(network, 1 / (self.n_averaged + 1))
+
+    def _add(self, network: Network, share: float) -> None:
+        if self.network is None:
+            self.network = copy.deepcopy(network)
+        else:
+            average = self.network.theta + share * (network.theta - self.network.theta)
+            self.network.load_state_dict(network.state_dict())
+            self.network.theta[:] = average
+        self.n_averaged += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the average and the counts."""
+        weights = None if self.network is None else self.network.state_dict()
+        return {"n_averaged": self.n_averaged, "epoch": self._epoch, "network": weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any], network: Network | None = None) -> None:
+        """Copy what `state_dict` returned; ``network`` has the architecture where nothing was averaged yet."""
+        weights = state_dict["network"]
+        if weights is not None:
+            clone = copy.deepcopy(self.network if self.network is not None else network)
+            if clone is None:
+                raise ValueError("network: expected the network that is averaged, got None")
+            clone.load_state_dict(weights)
+            self.network = clone
+        self.n_averaged, self._epoch = int(np.asarray(state_dict["n_averaged"])), int(np.asarray(state_dict["epoch"]))

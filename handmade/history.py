@@ -1,0 +1,121 @@
+"""The record of a training run: one entry per epoch."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import os
+from typing import Any
+
+__all__ = ["History"]
+
+
+@dataclasses.dataclass
+class History:
+    """The numbers of each epoch that was finished.
+
+    Attributes
+    ----------
+    loss : list of float
+        The training loss: the mean over the epoch's batches, each taken before its own update.
+    validation_loss : list of float
+        The loss on the validation data after the epoch; empty without validation data.
+    metrics : dict of str to list of float
+        Each metric after the epoch, on the validation data if there are any, else on the training data.
+    lr : list of float
+        The learning rate of the epoch's last step.
+    seconds : list of float
+        How long the epoch took, validation included.
+    stopped : str
+        ``"running"``, or why training ended: ``"all epochs"``, ``"early stopping"``, ``"callback"``,
+        ``"interrupted"`` or ``"error"``.
+
+    Examples
+    --------
+    >>> numbers = dict(loss=[0.5, 0.25], validation_loss=[0.5, 0.75], metrics={"accuracy": [0.75, 0.5]})
+    >>> history = hm.History(**numbers, stopped="all epochs")
+    >>> len(history), history.best_epoch
+    (2, 0)
+    >>> history
+    2 epochs (all epochs): loss 0.25  validation 0.75  accuracy 0.5; best epoch 1
+    """
+
+    loss: list[float] = dataclasses.field(default_factory=list)
+    validation_loss: list[float] = dataclasses.field(default_factory=list)
+    metrics: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    lr: list[float] = dataclasses.field(default_factory=list)
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    stopped: str = "running"
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The index, from 0, of the lowest validation loss; None if there is no finite one."""
+        finite = [i for i, value in enumerate(self.validation_loss) if not math.isnan(value)]
+        return min(finite, key=self.validation_loss.__getitem__) if finite else None
+
+    def with_epoch(self, loss: float, scores: dict[str, float], lr: float, seconds: float) -> dict[str, Any]:
+        """Return the attributes with one more epoch: assigning them in one step leaves no list shorter than another.
+
+        Parameters
+        ----------
+        loss, lr, seconds : float
+            Of the epoch.
+        scores : dict of str to float
+            ``"validation_loss"``, where there is one, and all metrics.
+        """
+        scores = dict(scores)
+        validation = [scores.pop(VALIDATION)] if VALIDATION in scores else []
+        return dict(
+            loss=[*self.loss, loss],
+            validation_loss=self.validation_loss + validation,
+            metrics={name: [*self.metrics.get(name, []), value] for name, value in scores.items()},
+            lr=[*self.lr, lr],
+            seconds=[*self.seconds, seconds],
+        )
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return one list per number, all of one length: pandas.DataFrame(history.to_dict()) is a table.
+
+        Examples
+        --------
+        >>> hm.History(loss=[0.5], lr=[0.1], seconds=[1.0], metrics={"accuracy": [0.75]}).to_dict()
+        {'epoch': [1], 'loss': [0.5], 'accuracy': [0.75], 'lr': [0.1], 'seconds': [1.0]}
+        """
+        validation = {VALIDATION: list(self.validation_loss)} if self.validation_loss else {}
+        epochs = list(range(1, len(self) + 1))
+        metrics = {name: list(values) for name, values in self.metrics.items()}
+        rest = {"lr": list(self.lr), "seconds": list(self.seconds)}
+        return {"epoch": epochs, "loss": list(self.loss), **validation, **metrics, **rest}
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_dict` as a CSV file with a header, one line per epoch."""
+        table = self.to_dict()
+        with open(path, "w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(table)
+            writer.writerows(zip(*table.values(), strict=True))
+
+    def latest(self) -> str:
+        """Return the last epoch in one line."""
+        parts = [f"loss {self.loss[-1]:.4g}"]
+        parts += [f"validation {value:.4g}" for value in self.validation_loss[-1:]]
+        parts += [f"{name} {values[-1]:.4g}" for name, values in self.metrics.items()]
+        return "  ".join(parts)
+
+    def __str__(self) -> str:
+        best = "" if self.best_epoch is None else f"; best epoch {self.best_epoch + 1}"
+        return f"{len(self)} epochs ({self.stopped})" + (f": {self.latest()}{best}" if self.loss else "")
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from ._html import history_html
+
+        return history_html(self)
+
+
+VALIDATION = "validation_loss"
