@@ -292,7 +292,13 @@ class Network(Sequential):
         functions, depth = self.head(loss)
         if depth < len(self.layers):
             cache = SequentialCache(cache.values[: depth + 1], cache.layers[:depth])
-        return *loss_and_backward(functions, cache.values[-1], y, sample_weight), cache
+        H = cache.values[-1]
+        if H.shape[-1] < functions.least_outputs:
+            raise ValueError(
+                f"loss: expected at least {functions.least_outputs} outputs for {loss}, got {H.shape[-1]}; for one "
+                "output use binary_cross_entropy_with_logits (two classes) or mse_loss (numbers)"
+            )
+        return *loss_and_backward(functions, H, y, sample_weight), cache
 
     def head(self, loss: Loss) -> tuple[LossFunctions, int]:
         """Return the functions of a loss, and how many layers lie below it.

@@ -318,6 +318,8 @@ class Adam(Elementwise):
     def _validate(self) -> None:
         self._require(nonnegative, "lr", "eps", "weight_decay")
         self._require(check_bool, "amsgrad")
+        if isinstance(self.betas, np.ndarray):  # from a file
+            self.betas = self.betas.tolist()
         if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
             raise TypeError(f"betas: expected two numbers in [0, 1), got {self.betas!r}")
         self.betas = tuple(below_one(beta, f"betas[{i}]") for i, beta in enumerate(self.betas))

@@ -1033,3 +1033,63 @@ def test_an_error_begins_with_the_argument_that_is_wrong(call, error, words):
 def test_a_network_of_any_width_wants_a_sample_too():
     with pytest.raises(ValueError, match=r"X: expected shape \(N, features\) with N at least 1, got \(0, 3\)"):
         Network([Activation("relu")]).predict(np.empty((0, 3)))
+
+
+@pytest.mark.parametrize(("X", "y", "logit"), [(17.0, 0.0, 17.0), (-30.0, 1.0, -30.0), (700.0, 0.0, 700.0)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_sigmoid_under_cross_entropy_is_computed_from_the_logit(X, y, logit, dtype):
+    network = Network([Dense(1, 1), Activation("sigmoid")], dtype=dtype)
+    network.theta[:] = [1, 0]
+    loss, gradient = network.loss_and_gradient([[X]], [[y]], "binary_cross_entropy")
+    sign = 1 if y == 0 else -1
+    assert loss == pytest.approx(abs(logit), rel=1e-6)  # log(1 + e^17) is 17 + 4e-8
+    np.testing.assert_allclose(gradient, [sign * X, sign], rtol=1e-6)
+    assert check_gradient(network, [[X]], [[y]], loss="binary_cross_entropy")
+
+
+def test_a_second_backward_pass_at_the_same_time_is_refused_by_name():
+    network = MLP([3, 2], rng=0)
+    with network._gradient_writer, pytest.raises(RuntimeError, match=r"^gradient: expected one backward pass at a"):
+        network.loss_and_gradient(np.ones((1, 3)), [0])
+    network.loss_and_gradient(np.ones((1, 3)), [0])
+
+
+def test_a_prediction_belongs_to_one_set_of_weights():
+    """While one thread loads all-ones and all-twos in turns, outputs are those of one of them."""
+    network, X = MLP([8, 64, 64, 1], activation="identity", bias=False, rng=0), np.ones((4, 8))
+    states = [{name: np.full_like(array, value) for name, array in network.state_dict().items()} for value in (1, 2)]
+    allowed, found, done = set(), set(), threading.Event()
+    for state in states:
+        network.load_state_dict(state)
+        allowed |= set(network.predict(X).ravel().tolist())
+
+    def predict():
+        while not done.is_set():
+            found.update(network.predict(X).ravel().tolist())
+
+    threads = [threading.Thread(target=predict) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for k in range(2000):
+        network.load_state_dict(states[k % 2])
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert found <= allowed and len(found) == 2
+
+
+def test_impossible_statistics_are_refused_and_old_files_taken():
+    network = MLP([3, 4, 2], normalization="batch", rng=0)
+    state = network.state_dict()
+    for name in ("1.running_var", "1.num_batches_tracked"):
+        with pytest.raises(ValueError, match=f"{name}: expected numbers of at least 0, got -1"):
+            network.load_state_dict(state | {name: np.full_like(state[name], -1)})
+    network.load_state_dict({name: array for name, array in state.items() if not name.endswith("tracked")})
+
+
+def test_tensors_that_require_grad_are_taken_and_masked_arrays_refused():
+    network = MLP([3, 2], rng=0)
+    X = torch.ones((2, 3), dtype=torch.float64, requires_grad=True)
+    np.testing.assert_array_equal(network.predict(X), network.predict(np.ones((2, 3))))
+    with pytest.raises(TypeError, match="X: expected an array without a mask"):
+        network.predict(np.ma.masked_array(np.ones((2, 3)), mask=True))

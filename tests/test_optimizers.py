@@ -662,3 +662,50 @@ def test_a_chain_passes_momentum_on_to_its_optimizer():
 def test_an_error_of_clipping_begins_with_the_argument_that_is_wrong(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_a_velocity_that_starts_late_starts_undampened():
+    theta, gradient = np.zeros(1), np.ones(1)
+    optimizer = SGD(lr=1.0, dampening=0.5)
+    optimizer.step(theta, gradient)
+    optimizer.momentum = 0.9
+    optimizer.step(theta, gradient)
+    assert theta == -2.0  # the first velocity is g, as in torch
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("alpha", "value", "steps"), [(0.1, 0.3, 8), (0.99, 0.1, 4000)])
+def test_a_centered_variance_is_never_negative(dtype, alpha, value, steps):
+    theta, gradient = np.zeros(1, dtype), np.full(1, value, dtype)
+    optimizer = RMSprop(alpha=alpha, centered=True)
+    for _ in range(steps):
+        optimizer.step(theta, gradient)
+    assert np.isfinite(theta).all()
+
+
+def test_a_state_dict_through_a_file_is_taken(tmp_path):
+    theta, gradient, optimizer = np.ones(3), np.ones(3), Adam(amsgrad=True)
+    optimizer.step(theta, gradient)
+    np.savez(tmp_path / "adam.npz", **optimizer.state_dict())
+    other = Adam()
+    with np.load(tmp_path / "adam.npz") as file:
+        other.load_state_dict({name: file[name] for name in file.files})
+    np.testing.assert_equal(other.state_dict(), optimizer.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"exp_avg_sq": np.array([1.0, -1.0, 1.0])}, "exp_avg_sq: expected numbers of at least 0, got -1"),
+        ({"exp_avg": np.array([1.0, np.nan, 1.0])}, "exp_avg: expected finite numbers, got nan"),
+        ({"t": 10**400}, "t: expected at most"),
+        ({"lr": 10**400}, "lr: expected a finite number >= 0, got an integer beyond 1e308"),
+    ],
+)
+def test_impossible_states_are_refused_by_name(change, message):
+    theta, gradient, optimizer = np.ones(3), np.ones(3), Adam()
+    optimizer.step(theta, gradient)
+    before = optimizer.state_dict()
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(before | change)
+    np.testing.assert_equal(optimizer.state_dict(), before)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from oracles import assert_close
 
+import handmade as hm
 from handmade import (
     L1,
     MLP,
@@ -1170,7 +1171,7 @@ SAID = {
         r"^y: .* inf at index \(1200, 0\)$",
     ),
     "weights of class columns": (
-        {"y": np.eye(3, dtype=int)[samples()[1]], "class_weight": [1, 1, 1]},
+        {"y": np.eye(3)[samples()[1]], "class_weight": [1, 1, 1]},
         TypeError,
         "^class_weight: expected targets that are class indices",
     ),
@@ -1229,3 +1230,171 @@ def test_the_batches_of_an_epoch_are_one_array(dtype, monkeypatch):
     assert first is second and np.shares_memory(first, last) and len(last) == 2
     np.testing.assert_array_equal(np.concatenate([a, b, c]), X.astype(np.float32))
     np.testing.assert_array_equal(rehearsed, X[8:].astype(np.float32))
+
+
+# ---- errors in mid-epoch take the epoch back ------------------------------------------------------------------------
+
+
+class Failing(SGD):
+    """Plain SGD with momentum, and an error at its step of this number."""
+
+    def __init__(self, call, error):
+        super().__init__(lr=0.1, momentum=0.9)
+        self.left, self.error = call, error
+
+    def step(self, theta, gradient):
+        self.left -= 1
+        if self.left == 0:
+            raise self.error
+        super().step(theta, gradient)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mine"), FloatingPointError("mine"), ValueError("mine")])
+def test_any_error_takes_its_epoch_back_and_has_the_history(error):
+    X, y = samples()
+    networks = [MLP([3, 5, 3], normalization="batch", dropout=0.5, rng=0) for _ in range(2)]
+    optimizer, whole = Failing(8, error), SGD(lr=0.1, momentum=0.9)
+    schedules = [ExponentialLR(one, 0.9) for one in (optimizer, whole)]
+    options = dict(batch_size=4, rng=1, progress=False, schedule_every="batch")
+    with pytest.raises(type(error), match="mine") as caught:
+        fit(networks[0], X, y, optimizer=optimizer, epochs=9, schedule=schedules[0], **options)
+    fit(networks[1], X, y, optimizer=whole, epochs=2, schedule=schedules[1], **options)
+    assert len(caught.value.history) == 2 and caught.value.history.stopped == "error"
+    np.testing.assert_equal(networks[0].state_dict(), networks[1].state_dict())
+    np.testing.assert_array_equal(optimizer.momentum_buffer, whole.momentum_buffer)
+    assert (optimizer.t, optimizer.lr, schedules[0].t) == (whole.t, whole.lr, schedules[1].t)
+    generators = [next(leaf.rng for _, leaf in n.leaves() if hasattr(leaf, "rng")) for n in networks]
+    assert generators[0].random() == generators[1].random()
+
+
+def test_divergence_is_told_without_warnings_before_it():
+    X, y = samples(32)
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        fit(MLP([3, 8, 3], rng=0), X, y, optimizer=SGD(lr=1e300), epochs=9, progress=False)
+
+
+def test_an_input_that_becomes_nan_is_not_called_divergence():
+    X, y = samples()
+
+    def spoil(network, history):
+        X[:] = np.nan
+
+    with pytest.raises(ValueError, match="X was changed during training"):
+        fit(MLP([3, 3], rng=0), X, y, epochs=2, callbacks=spoil, progress=False)
+
+
+# ---- callbacks ------------------------------------------------------------------------------------------------------
+
+
+def test_a_callback_that_returns_true_ends_training():
+    seen = []
+    callbacks = [lambda n, h: seen.append(str(h)), lambda n, h: len(h) == 3]
+    history = fit(MLP([3, 3], rng=0), *samples(), epochs=9, callbacks=callbacks, progress=False)
+    assert len(history) == len(seen) == 3 and history.stopped == "callback"
+    assert seen[0].startswith("1 epochs (running): loss")
+
+
+def test_on_batch_is_called_after_every_update():
+    class Batches:
+        losses = ()
+
+        def on_batch(self, network, loss):
+            self.losses += (loss,)
+
+        def __call__(self, network, history):
+            pass
+
+    batches = Batches()
+    history = fit(MLP([3, 3], rng=0), *samples(8), epochs=2, batch_size=4, callbacks=batches, progress=False)
+    assert np.reshape(batches.losses, (2, 2)).mean(axis=1).tolist() == pytest.approx(history.loss, rel=1e-15)
+
+
+@pytest.mark.parametrize("decay", [None, 0.75])
+def test_averaged_weights_are_those_written_by_hand(decay):
+    thetas, every = [], []
+    average = hm.AveragedModel(decay, start=2)
+
+    class Recorder:
+        def on_batch(self, network, loss):
+            every.append(network.theta.copy())
+
+        def __call__(self, network, history):
+            thetas.append(network.theta.copy())
+
+    fit(MLP([3, 3], rng=0), *samples(8), epochs=4, batch_size=4, callbacks=[Recorder(), average], progress=False)
+    if decay is None:
+        expected = np.mean(thetas[1:], axis=0)
+    else:
+        expected = every[2]
+        for theta in every[3:]:
+            expected = decay * expected + (1 - decay) * theta
+    np.testing.assert_allclose(average.network.theta, expected, rtol=1e-14)
+    assert average.n_averaged == (3 if decay is None else 6)
+
+
+@pytest.mark.parametrize("monitor", ["loss", "accuracy"])
+def test_early_stopping_may_watch_the_training_loss_or_a_metric(monitor):
+    rule = EarlyStopping(patience=2, monitor=monitor)
+    options = dict(metrics="accuracy", optimizer=SGD(lr=0.0), early_stopping=rule, shuffle=False, progress=False)
+    history = fit(MLP([3, 3], rng=0), *samples(), epochs=9, **options)
+    assert len(history) == 3 and history.stopped == "early stopping"
+    with pytest.raises(ValueError, match="early_stopping: expected monitor to be one of validation_loss, loss"):
+        fit(MLP([3, 3], rng=0), *samples(), early_stopping=EarlyStopping(monitor="r2"), progress=False)
+
+
+def test_a_stratified_fraction_holds_its_share_of_every_class():
+    y = np.repeat([0, 1, 2], [80, 16, 4])
+    X, seen = np.random.default_rng(0).normal(size=(100, 2)), []
+
+    def count(output, held):
+        seen.append(np.bincount(held, minlength=3).tolist())
+        return 0.0
+
+    fit(MLP([2, 3], rng=0), X, y, epochs=1, validation=0.25, stratify=True, metrics=count, rng=0, progress=False)
+    assert seen[-1] == [20, 4, 1]
+    with pytest.raises(TypeError, match="stratify: expected targets that are class indices"):
+        fit(MLP([2, 2], rng=0), X, X, loss="mse_loss", validation=0.25, stratify=True, progress=False)
+
+
+def test_several_schedules_each_have_their_own_time():
+    optimizer = SGD(lr=1.0)
+    schedule = [(ExponentialLR(optimizer, 0.5), "epoch"), (ExponentialLR(optimizer, 0.9), "batch")]
+    history = fit(MLP([3, 3], rng=0), *samples(8), optimizer=optimizer, epochs=2, batch_size=4, schedule=schedule)
+    assert history.lr == pytest.approx([0.9, 0.5 * 0.9**3]) and optimizer.lr == pytest.approx(0.25 * 0.9**4)
+
+
+def test_one_output_for_classes_by_softmax_is_refused():
+    X, _ = samples(6)
+    with pytest.raises(ValueError, match="expected at least 2 outputs for cross_entropy, got 1; for one output use"):
+        fit(MLP([3, 4, 1], rng=0), X, np.zeros(6, int), progress=False)
+
+
+def test_a_history_is_a_table(tmp_path):
+    history = fit(MLP([3, 3], rng=0), *samples(), epochs=2, validation=0.5, metrics="accuracy", progress=False)
+    table = history.to_dict()
+    assert list(table) == ["epoch", "loss", "validation_loss", "accuracy", "lr", "seconds"] and table["epoch"] == [1, 2]
+    history.to_csv(tmp_path / "history.csv")
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    assert lines[0] == ",".join(table) and len(lines) == 3 and float(lines[2].split(",")[1]) == history.loss[1]
+
+
+def test_the_best_epoch_is_the_lowest_that_is_a_number():
+    assert History(loss=[1, 1, 1], validation_loss=[0.5, np.nan, 0.3]).best_epoch == 2
+    assert History(loss=[1], validation_loss=[np.nan]).best_epoch is None
+
+
+def test_messages_speak_of_the_caller_s_array():
+    X = np.zeros((5000, 3))
+    with pytest.raises(ValueError, match=r"reshape indices with target.reshape\(5000\)"):
+        fit(MLP([3, 3], rng=0), X, np.zeros((5000, 1), int), progress=False)
+
+
+def test_a_metric_that_is_no_number_is_named_and_cannot_write():
+    with pytest.raises(TypeError, match="metrics: expected nothing to return a number, got None"):
+        fit(MLP([3, 3], rng=0), *samples(), metrics=nothing, progress=False)
+    with pytest.raises(ValueError, match="read-only"):
+        fit(MLP([3, 3], rng=0), *samples(), metrics=lambda output, y: output.fill(0), progress=False)
+
+
+def nothing(output, y):
+    return None

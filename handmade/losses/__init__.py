@@ -92,6 +92,8 @@ class LossFunctions:
     activation, on_activation : callable, optional
         Where ``activation`` is the layer below, this pair of the pre-activation is the same function without its
         loss of digits: sigmoid under `binary_cross_entropy`.
+    least_outputs : int
+        How many outputs a network needs for it: the softmax of a single one is always 1.
     """
 
     value: Callable[..., Any]
@@ -99,6 +101,7 @@ class LossFunctions:
     value_and_backward: Callable[..., tuple[Any, Array]] | None = None
     activation: str | None = None
     on_activation: LossFunctions | None = None
+    least_outputs: int = 1
 
     def __iter__(self) -> Iterator[Callable[..., Any]]:
         return iter((self.value, self.backward))
@@ -108,7 +111,7 @@ class LossFunctions:
         functions = self.value, self.backward, self.value_and_backward
         given = [f if f is None else functools.partial(f, **options) for f in functions]
         fused = self.on_activation and self.on_activation.with_options(options)
-        return LossFunctions(*given, self.activation, fused)  # type: ignore[arg-type]
+        return LossFunctions(*given, self.activation, fused, self.least_outputs)  # type: ignore[arg-type]
 
 
 Loss = str | Callable[..., Any] | tuple[Callable[..., Any], Callable[..., Any]]
@@ -130,7 +133,7 @@ LOSSES: dict[str, LossFunctions] = {
             binary_cross_entropy, binary_cross_entropy_backward, activation="sigmoid", on_activation=_WITH_LOGITS
         ),
         _WITH_LOGITS,
-        LossFunctions(cross_entropy, cross_entropy_backward, cross_entropy_value_and_backward),
+        LossFunctions(cross_entropy, cross_entropy_backward, cross_entropy_value_and_backward, least_outputs=2),
     )
 }
 

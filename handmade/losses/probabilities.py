@@ -274,11 +274,6 @@ def cross_entropy_value_and_backward(
     if type(smoothing) is not float or smoothing:
         smoothing = up_to_one(smoothing, "label_smoothing")
     Z, lead = class_rows(input)
-    if Z.shape[1] == 1:
-        raise ValueError(
-            f"input: expected logits of at least 2 classes, got shape {np.shape(input)}; for one output use "
-            "binary_cross_entropy_with_logits (two classes) or mse_loss (numbers)"
-        )
     class_weight, target = class_weights(weight, Z), np.asarray(target)
     if target.ndim > len(lead):
         count = float(len(Z))
