@@ -140,6 +140,13 @@ def _loss(X: Array, case: LossCase, target: Callable[[Array], Array]) -> Pair:
     return f(X, target(X), reduction="none"), f_backward(X, target(X), reduction="none")
 
 
+def _loss_at_once(X: Array, case: LossCase, target: Callable[[Array], Array]) -> Pair:
+    """Return terms and derivatives by the function that computes both, which training uses."""
+    value_and_backward = hm.losses.find_loss(case.objective).value_and_backward
+    assert value_and_backward is not None
+    return value_and_backward(X, target(X), reduction="none")
+
+
 def _torch_loss(X: torch.Tensor, case: LossCase, target: Callable[[Array], Array]) -> torch.Tensor:
     return find_loss(case.name)(X, torch.from_numpy(target(X.detach().numpy())), reduction="none")
 
@@ -165,7 +172,7 @@ def all_subjects() -> list[Subject]:
     >>> [subject.name for subject in all_subjects()][:3]
     ['identity', 'sigmoid', 'tanh']
     """
-    of_losses = [subject for case in LOSSES if case.exact for subject in _subjects_of_loss(case)]
+    of_losses = [subject for case in LOSSES if case.exact for subject in _subjects_of_loss(case, case.exact)]
     return [*map(subject_of_activation, ACTIVATIONS), *of_losses]
 
 
@@ -177,25 +184,33 @@ def subject_of_activation(case: ActivationCase) -> Subject:
     return Subject(case.label, partial(_activation, case=case), module, exact, slope, case.domain, case.ulp)
 
 
-def _subjects_of_loss(case: LossCase) -> list[Subject]:
+def _subjects_of_loss(case: LossCase, exact: Exact) -> list[Subject]:
+    """Return a subject for each target, and one more where another function computes value and derivative at once."""
     if case.domain == "logits":
         classes_are_indices = case.target(np.zeros(1, np.int64)).ndim == 1
         target, name = (_first_class, case.name) if classes_are_indices else (upstream, f"{case.name}, one-hot")
-        return [_loss_subject(case, name, target, case.exact, case.slope)]
+        return _loss_subjects(case, name, target, exact, case.slope)
     return [
-        _loss_subject(
+        subject
+        for y in case.targets
+        for subject in _loss_subjects(
             case,
             f"{case.name}, y = {y:g}" if len(case.targets) > 1 else case.name,
             partial(_all_of, y),
-            partial(case.exact, y=mpf(y)),
+            partial(exact, y=mpf(y)),
             partial(case.slope, y=mpf(y)) if case.slope else None,
         )
-        for y in case.targets
     ]
 
 
-def _loss_subject(
+def _loss_subjects(
     case: LossCase, name: str, target: Callable[[Array], Array], exact: Exact, slope: Exact | None
-) -> Subject:
-    sides = partial(_loss, case=case, target=target), partial(_torch_loss, case=case, target=target)
-    return Subject(name, *sides, exact, slope or derivative(exact), case.domain, case.ulp)
+) -> list[Subject]:
+    ways = {name: _loss}
+    if hm.losses.find_loss(case.objective).value_and_backward:
+        ways[f"{name}, at once"] = _loss_at_once
+    by_torch, slope = partial(_torch_loss, case=case, target=target), slope or derivative(exact)
+    return [
+        Subject(title, partial(way, case=case, target=target), by_torch, exact, slope, case.domain, case.ulp)
+        for title, way in ways.items()
+    ]
