@@ -1,6 +1,6 @@
-"""What four libraries are compared by: each quantity on one small example, with the formula of every library.
+"""The quantities by which four libraries are compared, each on one small example with the formula of every library.
 
-`reference.conventions` measures the claims made here.
+`reference.conventions` measures them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import math
 import pkgutil
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
@@ -20,6 +22,7 @@ import handmade as hm
 from handmade import losses
 
 from .libraries import (
+    LinearStep,
     keras,
     keras_path,
     keras_step,
@@ -30,44 +33,52 @@ from .libraries import (
     torch_path,
 )
 
-__all__ = ["LIBRARIES", "Claim", "Convention", "Formula", "defaults", "definitions"]
+__all__ = ["LIBRARIES", "Convention", "Definition", "Formula", "defaults", "definitions"]
+
+Array = npt.NDArray[Any]
 
 LIBRARIES = ("handmade", "torch", "scikit-learn", "Keras")
 
 
 @dataclasses.dataclass(frozen=True)
 class Formula:
-    """In words, and as a number: computed from them for the example, in NumPy."""
+    """A formula in words, and its value for the example, computed in NumPy."""
 
     text: str
     value: float
 
 
-Claim = tuple[Formula, Callable[[], float]]
+# A formula, and a function that computes the number with the library.
+Definition = tuple[Formula, Callable[[], Any]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Convention:
-    """One quantity, as each library defines it.
+    """A quantity, as each library defines it.
 
     Attributes
     ----------
     quantity : str
-        What it is, and of what.
-    claims : dict of str to (Formula, callable)
-        For each library that has it: the formula, and what asks the library itself for the number.
+        The name of the quantity.
+    definitions : dict of str to (Formula, callable)
+        For each library that has it: the formula, and a function that computes the number with the library.
     slack : float
-        How far a measurement may be away, relative to the formula: beyond roundings, for what is drawn at random.
+        The relative difference that is allowed besides rounding, for random numbers.
     """
 
     quantity: str
-    claims: dict[str, Claim]
+    definitions: dict[str, Definition]
     slack: float = 0.0
 
 
-def _claims(handmade=None, torch=None, sklearn=None, keras=None) -> dict[str, Claim]:
+def _by_library(
+    handmade: Definition | None = None,
+    torch: Definition | None = None,
+    sklearn: Definition | None = None,
+    keras: Definition | None = None,
+) -> dict[str, Definition]:
     given = zip(LIBRARIES, (handmade, torch, sklearn, keras), strict=True)
-    return {library: claim for library, claim in given if claim is not None}
+    return {library: definition for library, definition in given if definition is not None}
 
 
 # ---- the example: N, O and K differ, and so does every factor that could be confused -------------------------------
@@ -91,33 +102,35 @@ HALF_MEAN_SQUARE = Formula("1/2 mean over N and O of e^2", (E**2).mean() / 2)
 DESCENDED = Formula("e / N: O times that of its loss", E[0, 0] / N)
 
 
-def _torch_loss(name: str, input, target, **options):
+def _torch_loss(name: str, input: Array, target: Array, **options: Any) -> torch.Tensor:
     arrays = {key: torch.tensor(value) if isinstance(value, np.ndarray) else value for key, value in options.items()}
     return getattr(F, name)(torch.as_tensor(input), torch.as_tensor(target), **arrays)
 
 
-def _torch_slopes(name: str, input, target, **options):
+def _torch_slopes(name: str, input: Array, target: Array, **options: Any) -> torch.Tensor:
     leaf = torch.tensor(input, requires_grad=True)
     return torch.autograd.grad(_torch_loss(name, leaf, target, **options), leaf)[0]
 
 
-def _keras_loss(name: str, target, input, sample_weight=None, **options):
+def _keras_loss(name: str, target: Array, input: Array, sample_weight: Array | None = None, **options: Any) -> Any:
     return getattr(keras().losses, name)(**options)(target, input, sample_weight=sample_weight)
 
 
-def _sklearn_metric(name: str, *arguments, **options):
+def _sklearn_metric(name: str, *arguments: Any, **options: Any) -> Any:
     from sklearn import metrics
 
     return getattr(metrics, name)(*arguments, **options)
 
 
-def _regressor(y=Y, X=None, W=P.T, b=0.0, **options):
+def _regressor(
+    y: Array = Y, X: Array | None = None, W: Array = P.T, b: Array | float = 0.0, **options: Any
+) -> LinearStep:
     from sklearn.neural_network import MLPRegressor
 
     return scikit_learn_step(MLPRegressor, np.eye(N) if X is None else X, y, W, b, **options)
 
 
-def _classifier(y, logits, **options):
+def _classifier(y: Any, logits: Array, **options: Any) -> LinearStep:
     from sklearn.neural_network import MLPClassifier
 
     return scikit_learn_step(MLPClassifier, np.eye(len(logits)), y, logits.T, 0.0, **options)
@@ -129,7 +142,7 @@ def _classifier(y, logits, **options):
 def _squared_error() -> Iterator[Convention]:
     yield Convention(
         "squared error",
-        _claims(
+        _by_library(
             (MEAN_SQUARE, lambda: losses.mse_loss(P, Y)),
             (MEAN_SQUARE, lambda: _torch_loss("mse_loss", P, Y)),
             (HALF_MEAN_SQUARE, lambda: _regressor().loss),
@@ -138,8 +151,8 @@ def _squared_error() -> Iterator[Convention]:
     )
     slope = Formula("2 e / (N O)", 2 * E[0, 0] / (N * O))
     yield Convention(
-        "squared error: slope that it descends",
-        _claims(
+        "squared error: slope of a step",
+        _by_library(
             (slope, lambda: losses.mse_loss_backward(P, Y)[0, 0]),
             (slope, lambda: _torch_slopes("mse_loss", P, Y)[0, 0]),
             (DESCENDED, lambda: _regressor().dW[0, 0]),
@@ -152,14 +165,14 @@ def _half_squared_error() -> Iterator[Convention]:
     summed = Formula("1/2 sum over O, mean over N of e^2", (E**2).sum() / (2 * N))
     yield Convention(
         "half squared error",
-        _claims(
+        _by_library(
             (summed, lambda: losses.half_squared_error(P, Y)), sklearn=(HALF_MEAN_SQUARE, lambda: _regressor().loss)
         ),
     )
     slope = Formula("e / N", E[0, 0] / N)
     yield Convention(
-        "half squared error: slope that it descends",
-        _claims(
+        "half squared error: slope of a step",
+        _by_library(
             (slope, lambda: losses.half_squared_error_backward(P, Y)[0, 0]),
             sklearn=(DESCENDED, lambda: _regressor().dW[0, 0]),
         ),
@@ -171,7 +184,7 @@ def _robust_errors() -> Iterator[Convention]:
     metric = Formula(f"as a metric: {mean.text}", mean.value)
     yield Convention(
         "absolute error",
-        _claims(
+        _by_library(
             (mean, lambda: losses.l1_loss(P, Y)),
             (mean, lambda: _torch_loss("l1_loss", P, Y)),
             (metric, lambda: _sklearn_metric("mean_absolute_error", Y, P)),
@@ -182,7 +195,7 @@ def _robust_errors() -> Iterator[Convention]:
     huber = Formula("mean of e^2 / 2, or delta (|e| - delta / 2)", (C * (np.abs(E) - C / 2)).mean())
     yield Convention(
         "Huber, delta = 0.5",
-        _claims(
+        _by_library(
             (huber, lambda: losses.huber_loss(P, Y, delta=0.5)),
             (huber, lambda: _torch_loss("huber_loss", P, Y, delta=0.5)),
             keras=(huber, lambda: _keras_loss("Huber", Y, P, delta=0.5)),
@@ -191,7 +204,7 @@ def _robust_errors() -> Iterator[Convention]:
     smooth = Formula("Huber / beta", huber.value / 0.5)
     yield Convention(
         "smooth L1, beta = 0.5",
-        _claims(
+        _by_library(
             (smooth, lambda: losses.smooth_l1_loss(P, Y, beta=0.5)),
             (smooth, lambda: _torch_loss("smooth_l1_loss", P, Y, beta=0.5)),
         ),
@@ -204,7 +217,7 @@ def _hinges() -> Iterator[Convention]:
     converted = Formula("the same; y = 0 or 1 is converted", mean.value)
     yield Convention(
         "hinge",
-        _claims(
+        _by_library(
             (mean, lambda: losses.hinge_loss(P, SIGNS)),
             sklearn=(any_labels, lambda: _sklearn_metric("hinge_loss", ONES.ravel(), P.ravel())),
             keras=(converted, lambda: _keras_loss("Hinge", ONES, P)),
@@ -217,7 +230,7 @@ def _hinges() -> Iterator[Convention]:
     from_zero = Formula("the largest, rivals at least 0", np.maximum(0, 1 - own + rivals).mean())
     yield Convention(
         "hinge of K classes",
-        _claims(
+        _by_library(
             (every, lambda: losses.multi_margin_loss(Z, LABELS)),
             (every, lambda: _torch_loss("multi_margin_loss", Z, LABELS)),
             (largest, lambda: _sklearn_metric("hinge_loss", LABELS, Z)),
@@ -230,7 +243,7 @@ def _binary_cross_entropy() -> Iterator[Convention]:
     mean, summed = Formula("mean over N and O", BCE.mean()), Formula("mean over N, sum over O", BCE.sum() / N)
     yield Convention(
         "binary cross-entropy of logits",
-        _claims(
+        _by_library(
             (mean, lambda: losses.binary_cross_entropy_with_logits(P, ONES)),
             (mean, lambda: _torch_loss("binary_cross_entropy_with_logits", P, ONES)),
             (summed, lambda: _classifier(ONES.astype(int), P).loss),
@@ -246,7 +259,7 @@ def _certainty() -> Iterator[Convention]:
     clipped_more = Formula("16.1: p at least 1e-7", 7 * math.log(10))
     yield Convention(
         "p = 0 where the target is 1",
-        _claims(
+        _by_library(
             (floor, lambda: losses.binary_cross_entropy(zero, one)),
             (floor, lambda: _torch_loss("binary_cross_entropy", zero, one)),
             (clipped, lambda: _sklearn_metric("log_loss", [1], [0.0], labels=[0, 1])),
@@ -256,7 +269,7 @@ def _certainty() -> Iterator[Convention]:
     exact = Formula("500: exact", 500.0)
     yield Convention(
         "logit -500 where the target is 1",
-        _claims(
+        _by_library(
             (exact, lambda: losses.binary_cross_entropy_with_logits(low, one)),
             (exact, lambda: _torch_loss("binary_cross_entropy_with_logits", low, one)),
             # Both classes have to occur; the other sample, rightly sure, costs 2^-52.
@@ -270,7 +283,7 @@ def _cross_entropy() -> Iterator[Convention]:
     mean = Formula("mean over N of -log p", -(ONE_HOT * LOG_P).sum(axis=1).mean())
     yield Convention(
         "cross-entropy of K classes",
-        _claims(
+        _by_library(
             (mean, lambda: losses.cross_entropy(Z, LABELS)),
             (mean, lambda: _torch_loss("cross_entropy", Z, LABELS)),
             (mean, lambda: _classifier(LABELS, Z).loss),
@@ -281,7 +294,7 @@ def _cross_entropy() -> Iterator[Convention]:
     options = dict(from_logits=True, label_smoothing=0.1)
     yield Convention(
         "label smoothing s = 0.1",
-        _claims(
+        _by_library(
             (smoothed, lambda: losses.cross_entropy(Z, LABELS, label_smoothing=0.1)),
             (smoothed, lambda: _torch_loss("cross_entropy", Z, LABELS, label_smoothing=0.1)),
             keras=(smoothed, lambda: _keras_loss("CategoricalCrossentropy", ONE_HOT, Z, **options)),
@@ -292,7 +305,7 @@ def _cross_entropy() -> Iterator[Convention]:
     target = 0.9 * ONES + 0.05
     yield Convention(
         "label smoothing s = 0.1, one logit",
-        _claims(
+        _by_library(
             (by_hand, lambda: losses.binary_cross_entropy_with_logits(P, target)),
             (by_hand, lambda: _torch_loss("binary_cross_entropy_with_logits", P, target)),
             keras=(binary, lambda: _keras_loss("BinaryCrossentropy", ONES, P, **options)),
@@ -306,14 +319,14 @@ def _class_weights() -> Iterator[Convention]:
     own, counted = Formula("sum w l / sum w", slope / weight.sum()), Formula("sum w l / N", slope / N)
     by_sample = Formula("sum w l / sum w, w by sample", own.value)
 
-    def keras_slope():
+    def keras_slope() -> float:
         loss = keras().losses.SparseCategoricalCrossentropy(from_logits=True)
         options = dict(class_weight=dict(enumerate(CLASS_WEIGHT)))
         return keras_step(loss, np.eye(N), LABELS, Z.T, 0.0, **options).dW[0, 3]
 
     yield Convention(
-        "class weights: slope that it descends",
-        _claims(
+        "class weights: slope of a step",
+        _by_library(
             (own, lambda: losses.cross_entropy_backward(Z, LABELS, weight=CLASS_WEIGHT)[3, 0]),
             (own, lambda: _torch_slopes("cross_entropy", Z, LABELS, weight=CLASS_WEIGHT)[3, 0]),
             (by_sample, lambda: _classifier(LABELS, Z, sample_weight=weight).dW[0, 3]),
@@ -329,7 +342,7 @@ def _other_weights() -> Iterator[Convention]:
     everywhere, outputs = np.repeat(SAMPLE_WEIGHT, O).reshape(N, O), hm.Network([hm.Activation("identity")])
     yield Convention(
         "sample weights, squared error",
-        _claims(
+        _by_library(
             (counted, lambda: outputs.loss_and_gradient(P, Y, "mse_loss", sample_weight=SAMPLE_WEIGHT)[0]),
             (own, lambda: _torch_loss("mse_loss", P, Y, weight=everywhere)),
             (half, lambda: _regressor(sample_weight=SAMPLE_WEIGHT).loss),
@@ -339,31 +352,31 @@ def _other_weights() -> Iterator[Convention]:
     by_count = Formula("sum w l / (N O)", (ELEMENT_WEIGHT * BCE).mean())
     yield Convention(
         "weights of elements, binary cross-entropy",
-        _claims(
+        _by_library(
             (by_count, lambda: losses.binary_cross_entropy_with_logits(P, ONES, weight=ELEMENT_WEIGHT)),
             (by_count, lambda: _torch_loss("binary_cross_entropy_with_logits", P, ONES, weight=ELEMENT_WEIGHT)),
         ),
     )
 
 
-# ---- penalties: what a step of lr = 1 takes from a weight and a bias of 2 when the data have no say ----------------
+# ---- penalties: the change of a weight and a bias of 2 in a step of lr = 1, where the loss has no gradient ---------
 
 LAMBDA, AT = 0.25, 2.0
 RESTING = np.zeros((N, 1)), np.full((N, 1), AT), np.array([[AT]]), np.array([AT])  # X, y, W, b
 
 
 def _l2() -> Iterator[Convention]:
-    def own():
+    def own() -> float:
         return AT - path(hm.SGD(lr=1.0, weight_decay=LAMBDA), [0.0], start=AT)
 
-    def of_torch():
+    def of_torch() -> float:
         return AT - torch_path(partial(torch.optim.SGD, lr=1.0, weight_decay=LAMBDA), [0.0], start=AT)
 
-    def of_sklearn():
+    def of_sklearn() -> LinearStep:
         X, y, W, b = RESTING
         return _regressor(y.ravel(), X, W, b, alpha=LAMBDA)
 
-    def of_keras():
+    def of_keras() -> LinearStep:
         return keras_step("mse", *RESTING, kernel_regularizer=keras().regularizers.L2(LAMBDA))
 
     once, shared = (
@@ -373,13 +386,15 @@ def _l2() -> Iterator[Convention]:
     twice, none = Formula("2 lambda w: of |w|^2", 2 * LAMBDA * AT), Formula("0: weights only", 0.0)
     yield Convention(
         "L2 term: slope by a weight",
-        _claims(
+        _by_library(
             (once, own), (once, of_torch), (shared, lambda: of_sklearn().dW[0, 0]), (twice, lambda: of_keras().dW[0, 0])
         ),
     )
     yield Convention(
         "L2 term: slope by a bias",
-        _claims((once, own), (once, of_torch), (none, lambda: of_sklearn().db[0]), (none, lambda: of_keras().db[0])),
+        _by_library(
+            (once, own), (once, of_torch), (none, lambda: of_sklearn().db[0]), (none, lambda: of_keras().db[0])
+        ),
     )
 
 
@@ -389,7 +404,7 @@ def _weight_decays() -> Iterator[Convention]:
     beside = Formula("(1 - lr lambda) theta, before the step", (1 - share) * AT)
     yield Convention(
         "AdamW's weight decay, one step",
-        _claims(
+        _by_library(
             (beside, lambda: path(hm.AdamW(**decay), [0.0], start=AT)),
             (beside, lambda: torch_path(partial(torch.optim.AdamW, **decay), [0.0], start=AT)),
             keras=(beside, lambda: keras_path(keras().optimizers.AdamW(0.5, LAMBDA), [0.0], start=AT)),
@@ -398,12 +413,12 @@ def _weight_decays() -> Iterator[Convention]:
     inside = Formula("in the gradient, so in the velocity", ((1 - share) ** 2 - share * mu) * AT)
     outside = Formula("(1 - lr lambda) theta, as AdamW", (1 - share) ** 2 * AT)
 
-    def keras_sgd():
+    def keras_sgd() -> Any:
         return keras().optimizers.SGD(0.5, mu, weight_decay=LAMBDA)
 
     yield Convention(
         "weight_decay of SGD with momentum, two steps",
-        _claims(
+        _by_library(
             (inside, lambda: path(hm.SGD(**momentum), [0.0, 0.0], start=AT)),
             (inside, lambda: torch_path(partial(torch.optim.SGD, **momentum), [0.0, 0.0], start=AT)),
             keras=(outside, lambda: keras_path(keras_sgd(), [0.0, 0.0], start=AT)),
@@ -418,11 +433,13 @@ LR, MU = 0.1, 0.9
 VELOCITIES = np.array([1.0, MU + 3, MU * (MU + 3) + 2])  # v = mu v + g
 
 
-def _momentum(nesterov: bool, own: Formula, theirs: Formula, quantity: str, lrs=None) -> Convention:
+def _momentum(
+    nesterov: bool, own: Formula, theirs: Formula, quantity: str, lrs: list[float] | None = None
+) -> Convention:
     options = dict(lr=LR, momentum=MU, nesterov=nesterov)
     return Convention(
         quantity,
-        _claims(
+        _by_library(
             (own, lambda: path(hm.SGD(**options), GRADIENTS, lrs)),
             (own, lambda: torch_path(partial(torch.optim.SGD, **options), GRADIENTS, lrs)),
             (
@@ -447,23 +464,25 @@ def _momenta() -> Iterator[Convention]:
     rolls = Formula("rolls on: lr is inside the velocity", -LR * (VELOCITIES[:2].sum() + MU * VELOCITIES[1]))
     lrs = [LR, LR, 0.0]
     yield _momentum(False, stops, rolls, "momentum, lr = 0 in the third step", lrs)
-    yield Convention("the same, Momentum1986", _claims((rolls, lambda: path(hm.Momentum1986(LR, MU), GRADIENTS, lrs))))
+    yield Convention(
+        "the same, Momentum1986", _by_library((rolls, lambda: path(hm.Momentum1986(LR, MU), GRADIENTS, lrs)))
+    )
     v = MU + 0.5 * 3
     dampened = Formula("(1 - d) g, but in the first step g", -LR * (1 + v + MU * v + 0.5 * 2))
     options = dict(lr=LR, momentum=MU, dampening=0.5)
     yield Convention(
         "dampening d = 0.5, 3 steps",
-        _claims(
+        _by_library(
             (dampened, lambda: path(hm.SGD(**options), GRADIENTS)),
             (dampened, lambda: torch_path(partial(torch.optim.SGD, **options), GRADIENTS)),
         ),
     )
 
 
-def _adam(own: Formula, theirs: Formula, quantity: str, gradients, epsilon: float) -> Convention:
+def _adam(own: Formula, theirs: Formula, quantity: str, gradients: list[float], epsilon: float) -> Convention:
     return Convention(
         quantity,
-        _claims(
+        _by_library(
             (own, lambda: path(hm.Adam(LR, eps=epsilon), gradients)),
             (own, lambda: torch_path(partial(torch.optim.Adam, lr=LR, eps=epsilon), gradients)),
             (theirs, lambda: scikit_learn_path("AdamOptimizer", gradients, learning_rate_init=LR, epsilon=epsilon)),
@@ -491,7 +510,7 @@ def _other_epsilons() -> Iterator[Convention]:
     inside = Formula("sqrt(s + eps)", -LR / math.sqrt(0.25 + eps))
     yield Convention(
         "RMSprop's epsilon: step along 1, eps = 0.5",
-        _claims(
+        _by_library(
             (outside, lambda: path(hm.RMSprop(LR, 0.75, eps), [1.0])),
             (outside, lambda: torch_path(partial(torch.optim.RMSprop, lr=LR, alpha=0.75, eps=eps), [1.0])),
             keras=(inside, lambda: keras_path(keras().optimizers.RMSprop(LR, 0.75, epsilon=eps), [1.0])),
@@ -499,13 +518,13 @@ def _other_epsilons() -> Iterator[Convention]:
     )
     outside, inside = Formula("sqrt(s) + eps", -LR / (1 + eps)), Formula("sqrt(s + eps)", -LR / math.sqrt(1 + eps))
 
-    def of_keras():
+    def of_keras() -> float:
         optimizer = keras().optimizers.Adagrad(LR, initial_accumulator_value=0.0, epsilon=eps)
         return keras_path(optimizer, [1.0])
 
     yield Convention(
         "Adagrad's epsilon: step along 1, eps = 0.5",
-        _claims(
+        _by_library(
             (outside, lambda: path(hm.Adagrad(LR, eps=eps), [1.0])),
             (outside, lambda: torch_path(partial(torch.optim.Adagrad, lr=LR, eps=eps), [1.0])),
             keras=(inside, of_keras),
@@ -528,7 +547,7 @@ def _normalizations() -> Iterator[Convention]:
         inside = Formula("(x - mean) / sqrt(var + eps), var over N", H[0, 0])
         yield Convention(
             f"{name} in training, eps = 0.5",
-            _claims(
+            _by_library(
                 (inside, partial(lambda layer: layer(O, eps=0.5).forward(P, training=True)[0][0, 0], own)),
                 (inside, partial(lambda layer: layer(O, eps=0.5, dtype=X.dtype)(X)[0, 0], of_torch)),
                 keras=(
@@ -539,25 +558,27 @@ def _normalizations() -> Iterator[Convention]:
         )
 
 
-def _running(layer, call: Callable, name: str):
-    """What a layer remembers of the first feature after one batch, which began as 0 or 1."""
+def _running(layer: Any, call: Callable[[Any], Any], name: str) -> float:
+    """Return the running statistic of the first feature after one batch; it began as 0 or 1."""
     call(layer)
     return plain(getattr(layer, name))[0]
 
 
 def _running_averages() -> Iterator[Convention]:
-    def convention(quantity, own, theirs, name, keras_name, keras_momentum):
-        def of_keras():
+    def convention(
+        quantity: str, own: Formula, theirs: Formula, name: str, keras_name: str, keras_momentum: float
+    ) -> Convention:
+        def of_keras() -> float:
             layer = keras().layers.BatchNormalization(momentum=keras_momentum)
             return _running(layer, lambda layer: layer(P, training=True), keras_name)
 
-        def of_torch():
+        def of_torch() -> float:
             layer = torch.nn.BatchNorm1d(O, momentum=0.1, dtype=torch.float64)
             return _running(layer, lambda layer: layer(torch.tensor(P)), name)
 
         return Convention(
             quantity,
-            _claims(
+            _by_library(
                 (own, lambda: _running(hm.BatchNorm(O, momentum=0.1), lambda layer: layer.forward(P, True), name)),
                 (own, of_torch),
                 keras=(theirs, of_keras),
@@ -577,7 +598,7 @@ def _dropout() -> Iterator[Convention]:
     kept, ones = Formula("1 / (1 - p), p the share dropped", 1 / (1 - 0.2)), np.ones((1, 64))
     yield Convention(
         "dropout, p = 0.2: a kept 1 becomes",
-        _claims(
+        _by_library(
             (kept, lambda: hm.Dropout(0.2, rng=0).forward(ones, training=True)[0].max()),
             (kept, lambda: torch.nn.Dropout(0.2)(torch.tensor(ones)).max()),
             keras=(kept, lambda: keras().layers.Dropout(0.2, seed=0)(ones, training=True).max()),
@@ -585,22 +606,22 @@ def _dropout() -> Iterator[Convention]:
     )
 
 
-# ---- the start: of a great many draws from U(-a, a) the largest is a, as nearly as `SLACK` says --------------------
+# ---- initial weights: the largest of many draws from U(-a, a) is a, within `SLACK` ---------------------------------
 
 I, UNITS = 40, 2000
-SLACK = 0.02  # that 2,000 draws all miss the outer 2 per cent has the probability 0.98^2000 = 3e-18
+SLACK = 0.02  # 2,000 draws all miss the outer 2 per cent with probability 0.98^2000 = 3e-18
 
 
-def _own_start(initializer: str, index: int):
+def _own_start(initializer: str, index: int) -> float:
     layer = hm.Dense(I, UNITS, weight_init=initializer, bias_init=initializer, rng=0)
     return np.abs((layer.W, layer.b)[index]).max()
 
 
-def _torch_start(index: int):
+def _torch_start(index: int) -> torch.Tensor:
     return list(torch.nn.Linear(I, UNITS).parameters())[index].abs().max()
 
 
-def _sklearn_start(activation: str, index: int):
+def _sklearn_start(activation: str, index: int) -> float:
     from sklearn.neural_network import MLPRegressor
 
     options = dict(hidden_layer_sizes=(UNITS,), activation=activation, learning_rate_init=1e-9, random_state=0)
@@ -608,7 +629,7 @@ def _sklearn_start(activation: str, index: int):
     return np.abs((estimator.coefs_, estimator.intercepts_)[index][0]).max()
 
 
-def _keras_start(index: int):
+def _keras_start(index: int) -> float:
     layer = keras().layers.Dense(UNITS)
     layer.build((None, I))
     return np.abs(plain((layer.kernel, layer.bias)[index])).max()
@@ -621,7 +642,7 @@ def _starts() -> Iterator[Convention]:
     for index, name, of_keras in (0, "weights", glorot), (1, "biases", Formula("0", 0.0)):
         yield Convention(
             f"start of the {name}: U(-a, a) with a =",
-            _claims(
+            _by_library(
                 (default, partial(_own_start, "linear_default", index)),
                 (default, partial(_torch_start, index)),
                 (glorot, partial(_sklearn_start, "relu", index)),
@@ -631,7 +652,7 @@ def _starts() -> Iterator[Convention]:
         )
     yield Convention(
         "the same of xavier_uniform, and of logistic units",
-        _claims(
+        _by_library(
             (glorot, partial(_own_start, "xavier_uniform", 0)), sklearn=(narrow, partial(_sklearn_start, "logistic", 0))
         ),
         SLACK,
@@ -639,7 +660,7 @@ def _starts() -> Iterator[Convention]:
 
 
 def definitions() -> list[Convention]:
-    """What is defined, in the order of the table.
+    """Return the conventions about formulas, in the order of the table.
 
     Examples
     --------
@@ -654,7 +675,7 @@ def definitions() -> list[Convention]:
     return [convention for group in groups for convention in group()]
 
 
-# ---- defaults: the value, where it stands, and its name there ------------------------------------------------------
+# ---- defaults: the value, the function or class, and the name of its parameter --------------------------------------
 
 MLP = "sklearn.neural_network:MLPClassifier"
 # fmt: off
@@ -720,14 +741,14 @@ DEFAULTS = {
 # fmt: on
 
 
-def _default(place: str, name: str):
+def _default(place: str, name: str) -> Any:
     if place.startswith("keras:"):
         keras()
     return inspect.signature(pkgutil.resolve_name(place)).parameters[name].default
 
 
 def defaults() -> list[Convention]:
-    """What holds where nothing is said.
+    """Return the conventions about default values.
 
     Examples
     --------
@@ -737,7 +758,7 @@ def defaults() -> list[Convention]:
     return [
         Convention(
             quantity,
-            _claims(*(claim and (Formula(str(claim[0]), claim[0]), partial(_default, *claim[1:])) for claim in claims)),
+            _by_library(*(cell and (Formula(str(cell[0]), cell[0]), partial(_default, *cell[1:])) for cell in row)),
         )
-        for quantity, claims in DEFAULTS.items()
+        for quantity, row in DEFAULTS.items()
     ]

@@ -1,4 +1,4 @@
-"""Which one-half, which 1/N, which epsilon: the conventions of four libraries, measured and printed side by side.
+"""The conventions of four libraries (factors one-half, means, epsilons), measured and printed side by side.
 
 ``python -m reference --conventions`` runs it. The definitions are in `reference.convention_table`.
 """
@@ -9,6 +9,7 @@ import dataclasses
 import json
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,25 +17,27 @@ from rich.table import Table
 from .convention_table import LIBRARIES, Convention, Formula, defaults, definitions
 from .libraries import installed, plain
 
-__all__ = ["Measurement", "measure", "print_conventions"]
+__all__ = ["Comparison", "measure", "print_conventions"]
 
 # No quantity takes more than 64 roundings of numbers of its own size. Keras takes its means in float32, whatever the
-# dtype; 64 roundings in float32 are still far below what tells any two formulas apart.
+# dtype; 64 roundings in float32 are still far below the difference of any two formulas.
 ROUNDINGS = 64
 PRECISION = dict.fromkeys(LIBRARIES, 2.0**-52) | {"Keras": 2.0**-23}
 DISTRIBUTIONS = {"torch": "torch", "scikit-learn": "scikit-learn", "Keras": "keras"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Measurement:
-    """What a library gave, beside its formula.
+class Comparison:
+    """The number of a library, with its formula.
 
     Attributes
     ----------
     formula : Formula
+        The definition that the table states.
     value : float
+        The number from the library.
     tolerance : float
-        The largest difference between the two that counts as agreement.
+        The largest difference that counts as agreement.
     """
 
     formula: Formula
@@ -43,32 +46,33 @@ class Measurement:
 
     @property
     def passed(self) -> bool:
+        """Whether the library agrees with its formula; False for NaN."""
         return bool(abs(self.value - self.formula.value) <= self.tolerance)
 
 
-def measure(convention: Convention, library: str) -> Measurement:
-    """Ask a library for its number.
+def measure(convention: Convention, library: str) -> Comparison:
+    """Compute a number with a library, and return it with its formula.
 
     Examples
     --------
     >>> measure(definitions()[0], "torch").passed
     True
     """
-    formula, ask = convention.claims[library]
+    formula, compute = convention.definitions[library]
     tolerance = (ROUNDINGS * PRECISION[library] + convention.slack) * abs(formula.value)
-    return Measurement(formula, float(plain(ask())), tolerance)
+    return Comparison(formula, float(plain(compute())), tolerance)
 
 
 def print_conventions(file: Path | None = None) -> int:
-    """Measure and print everything, and return the exit status: 0 if every library does as its formula says, else 1.
+    """Measure and print everything, and return the exit status: 0 if every library agrees with its formula, else 1.
 
-    A cell is the formula and, among the definitions, the library's number over handmade's where that is not 1. "=" is
-    handmade's formula, "-" a thing that the library has not.
+    A cell holds the formula and, among the definitions, the ratio of the library's number to handmade's if it is not 1.
+    "=" is handmade's formula; "-" means that the library lacks the quantity.
 
     Parameters
     ----------
     file : Path, optional
-        Where to write every number as JSON.
+        For every number, as JSON.
     """
     libraries = [library for library in LIBRARIES if installed(library)]
     records = []
@@ -77,12 +81,14 @@ def print_conventions(file: Path | None = None) -> int:
         for column in (title, *LIBRARIES):
             table.add_column(column, no_wrap=True)
         for convention in conventions:
-            found = {library: measure(convention, library) for library in libraries if library in convention.claims}
+            found = {
+                library: measure(convention, library) for library in libraries if library in convention.definitions
+            }
             cells = {library: _cell(library, found, ratio=title == "definitions") for library in found}
-            absent = {library: "not installed" for library in convention.claims if library not in found}
+            absent = {library: "not installed" for library in convention.definitions if library not in found}
             table.add_row(convention.quantity, *((cells | absent).get(library, "-") for library in LIBRARIES))
             records += [_record(convention.quantity, library, found[library]) for library in found]
-        # As wide as it is: a narrow terminal may break the lines, but nothing is cut off.
+        # The table keeps its full width: a narrow terminal wraps lines, but nothing is cut off.
         Console(width=1000, highlight=False).print(table)
     failed = sum(not record["passed"] for record in records)
     versions = ", ".join(f"{DISTRIBUTIONS[name]} {metadata.version(DISTRIBUTIONS[name])}" for name in libraries[1:])
@@ -92,11 +98,11 @@ def print_conventions(file: Path | None = None) -> int:
     return 1 if failed else 0
 
 
-def _cell(library: str, found: dict[str, Measurement], ratio: bool) -> str:
-    own, measurement = found["handmade"], found[library]
-    formula = measurement.formula
-    if not measurement.passed:
-        return f"WRONG: {measurement.value:.9g}, not {formula.value:.9g}: {formula.text}"
+def _cell(library: str, found: dict[str, Comparison], ratio: bool) -> str:
+    own, comparison = found["handmade"], found[library]
+    formula = comparison.formula
+    if not comparison.passed:
+        return f"WRONG: {comparison.value:.9g}, not {formula.value:.9g}: {formula.text}"
     if formula is own.formula and library != "handmade":
         return "="
     if not ratio or formula.value == own.formula.value:
@@ -104,13 +110,13 @@ def _cell(library: str, found: dict[str, Measurement], ratio: bool) -> str:
     return f"{formula.text}  x {formula.value / own.formula.value:.4g}"
 
 
-def _record(quantity: str, library: str, measurement: Measurement) -> dict:
+def _record(quantity: str, library: str, comparison: Comparison) -> dict[str, Any]:
     return {
         "quantity": quantity,
         "library": library,
-        "formula": measurement.formula.text,
-        "expected": measurement.formula.value,
-        "measured": measurement.value,
-        "tolerance": measurement.tolerance,
-        "passed": measurement.passed,
+        "formula": comparison.formula.text,
+        "expected": comparison.formula.value,
+        "measured": comparison.value,
+        "tolerance": comparison.tolerance,
+        "passed": comparison.passed,
     }

@@ -1,7 +1,7 @@
-"""The lecture's sentences, judged: eleven statements of the slides, each with the number that decides it.
+"""Eleven statements of the lecture's slides, each tested by a number that decides it.
 
-Every judge computes its numbers, and derives its verdict from them: "true", "false", or "convention" (another choice
-would be as right). ``python -m reference --claims`` prints them.
+Each function computes its numbers and derives the verdict from them: "true", "false", or "convention" (another choice
+would be as right). ``python -m reference --claims`` prints the verdicts.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -31,27 +33,27 @@ from handmade.progress import progress_bar
 from .autograd import loss_and_gradient
 from .twin import twin
 
-__all__ = ["JUDGES", "Claim", "judge_all", "print_claims"]
+__all__ = ["CHECKS", "Claim", "print_claims", "check_all"]
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A sentence of the slides, and what came of it.
+    """A statement of the slides with its verdict.
 
     Attributes
     ----------
     number : int
-        Its place in the ledger.
+        The number of the statement.
     sentence : str
-        What the slide says.
+        The statement, word for word.
     verdict : str
         ``"true"``, ``"false"`` or ``"convention"``.
     evidence : str
         The measured counterexample or confirmation.
     numbers : dict of str to float
-        What was computed.
+        The computed numbers.
 
     Examples
     --------
@@ -67,24 +69,24 @@ class Claim:
     numbers: dict[str, float]
 
 
-def _loss_of(network: hm.Network, X: Array, y: Array, loss: Callable) -> Callable[[Array], float]:
-    """The loss as a function of theta, for differences: a forward pass alone."""
+def _loss_of(network: hm.Network, X: Array, y: Array, loss: Callable[..., Any]) -> Callable[[Array], float]:
+    """Return the loss as a function of theta, by a forward pass alone, for differences."""
     moved = copy.deepcopy(network)
 
     def value(theta: Array) -> float:
         moved.theta = theta
-        return loss(moved.predict(X), y)
+        return float(loss(moved.predict(X), y))
 
     return value
 
 
 def _right(check: hm.GradientCheck) -> int:
-    """How many entries of a claimed gradient differences found right."""
+    """Return the number of entries of a claimed gradient that differences confirm."""
     return check.total.checked - len(check.wrong)
 
 
-def _fit(network: hm.Network, X: Array, y: Array, **options) -> None:
-    """Train, silently; Ctrl-C is passed on, because half a training proves nothing."""
+def _fit(network: hm.Network, X: Array, y: Array, **options: Any) -> None:
+    """Train without a progress bar; raise KeyboardInterrupt after Ctrl-C, because half a training proves nothing."""
     if hm.fit(network, X, y, progress=False, **options).stopped == "interrupted":
         raise KeyboardInterrupt
 
@@ -93,7 +95,7 @@ def _fit(network: hm.Network, X: Array, y: Array, **options) -> None:
 
 
 def zero_one(rng: np.random.Generator) -> Claim:
-    """A loss ranks a perfect predictor below one that is always wrong."""
+    """Compare a perfect predictor with one that is always wrong, which a loss has to rank below."""
     _, y = hm.load_digits()
     guess = rng.integers(0, 10, len(y))
     predictions = {"perfect": y, "always wrong": (y + 1) % 10, "guess": guess}
@@ -114,7 +116,7 @@ def zero_one(rng: np.random.Generator) -> Claim:
 
 
 def learning_rate_in_the_derivative(rng: np.random.Generator) -> Claim:
-    """The slide's dL/dw3 beside what differences and autograd measure on a chain of three sigmoid units."""
+    """Compare the slide's dL/dw3 with differences and autograd on a chain of three sigmoid units."""
     eta, x, y = 0.1, rng.normal(size=(1, 1)), np.ones((1, 1))
     chain = hm.MLP([1, 1, 1, 1], activation=["sigmoid"] * 3, weight_init="normal", bias=False, rng=rng)
     w1, w2, w3 = chain.theta
@@ -143,7 +145,7 @@ def learning_rate_in_the_derivative(rng: np.random.Generator) -> Claim:
 
 
 def plus_in_the_update(rng: np.random.Generator) -> Claim:
-    """One step with the plus, and one with the minus, from the same parameters, for many random networks."""
+    """Step once with the plus and once with the minus, from the same parameters, for many random networks."""
     networks, eta, outcomes = 100, 0.1, []
     for _ in range(networks):
         network = hm.MLP([3, 4, 2], activation=["sigmoid"] * 2, weight_init="normal", rng=rng)
@@ -166,7 +168,7 @@ def plus_in_the_update(rng: np.random.Generator) -> Claim:
 
 
 def binary_slope(rng: np.random.Generator) -> Claim:
-    """p - y against differences of the binary cross-entropy: by p, and by the logit of p."""
+    """Compare p - y with differences of the binary cross-entropy with respect to p, and to the logit of p."""
     logits, y = rng.uniform(-3, 3, 6), np.array([0.0, 1.0, 0.0, 1.0, 0.25, 0.75])
     p = sigmoid(logits)
     formula = (p - y) / (p * (1 - p))
@@ -197,7 +199,7 @@ def binary_slope(rng: np.random.Generator) -> Claim:
 
 
 def softmax_slope(rng: np.random.Generator) -> Claim:
-    """p - y against differences of the cross-entropy: by p, by the logits, and for targets that sum to two."""
+    """Compare p - y with differences of the cross-entropy: by p, by the logits, and for targets that sum to two."""
     z, one_hot, two_hot = rng.normal(size=4), np.array([0.0, 1.0, 0.0, 0.0]), np.array([0.0, 1.0, 1.0, 0.0])
     p = softmax(z)
     formula = -one_hot / p
@@ -227,7 +229,7 @@ def softmax_slope(rng: np.random.Generator) -> Claim:
 
 
 def one_half(rng: np.random.Generator) -> Claim:
-    """The gradients of both forms, and where descent by each leads if the learning rate makes up for the factor."""
+    """Compare the gradients of both forms, and the ends of descent by each if the learning rate cancels the factor."""
     steps, eta = 100, 0.25
     X, y = rng.normal(size=(20, 3)), rng.normal(size=(20, 1))
     half = hm.MLP([3, 4, 1], activation="tanh", rng=rng)
@@ -239,7 +241,7 @@ def one_half(rng: np.random.Generator) -> Claim:
         _fit(network, X, y, loss=loss, optimizer=hm.SGD(lr=lr), epochs=steps, batch_size=None, shuffle=False)
     apart = float(np.abs(half.theta - full.theta).max())
     low, high = float(ratios.min()), float(ratios.max())
-    # Doubling and halving are exact in binary, so nothing has to be near: it is equal.
+    # Doubling and halving are exact in binary, so the numbers are equal, not only close.
     one_factor = low == high > 0 and apart == 0 and all(checks)
     return Claim(
         6,
@@ -256,7 +258,7 @@ def one_half(rng: np.random.Generator) -> Claim:
 
 
 def one_line_of_code(rng: np.random.Generator) -> Claim:
-    """The line as a step of gradient descent for a linear unit; and with a sign unit, beside Rosenblatt's rule."""
+    """Compare the line with gradient descent for a linear unit, and with Rosenblatt's rule for a sign unit."""
     samples, inputs = 200, 6
     X = rng.integers(0, 2, (samples, inputs)).astype(float)
     teacher = np.array([1, -1, 1, -1, 1, -1]) * rng.uniform(1, 2, inputs)
@@ -293,7 +295,7 @@ def one_line_of_code(rng: np.random.Generator) -> Claim:
 
 
 def f_among_the_parameters(rng: np.random.Generator) -> Claim:
-    """What the gradient has entries for, what exchanging f does, and one function written with two different f."""
+    """Count the gradient's entries for f, exchange f, and write one function with two different f."""
     X, y = rng.normal(size=(20, 3)), rng.integers(0, 2, 20)
     networks = {name: hm.MLP([3, 4, 2], activation=name) for name in ACTIVATIONS}
     theta = rng.normal(size=networks["sigmoid"].theta.size)
@@ -327,7 +329,7 @@ def f_among_the_parameters(rng: np.random.Generator) -> Claim:
 
 
 def wrong_index(rng: np.random.Generator) -> Claim:
-    """The sum over n of (y_n - yhat_n) x_i for each fixed i, beside the gradient of the summed loss."""
+    """Compare the sum over n of (y_n - yhat_n) x_i, for each fixed i, with the gradient of the summed loss."""
     samples = 20
     X, w = rng.normal(size=(samples, 3)), rng.normal(size=3)
     y = X @ rng.normal(size=3) + 0.1 * rng.normal(size=samples)
@@ -355,7 +357,7 @@ def wrong_index(rng: np.random.Generator) -> Claim:
 
 
 def no_push(rng: np.random.Generator) -> Claim:
-    """The gradient of two logits, a gap apart, as the right one takes the lead, and as the wrong one does."""
+    """Compute the gradient of two logits as the right one takes the lead, and as the wrong one does."""
 
     def slope(gap: float) -> float:
         return losses.cross_entropy_backward([[gap, 0.0]], [0])[0, 0].item()
@@ -381,7 +383,7 @@ def no_push(rng: np.random.Generator) -> Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """How much is trained: every depth and kind of network, on as many random splits, for so many epochs."""
+    """The amount of training: depths, random splits of the data, and epochs for each network."""
 
     depths: tuple[int, ...]
     repeats: int
@@ -391,21 +393,21 @@ class Effort:
 FULL = Effort((1, 2, 3, 5, 8), repeats=8, epochs=20)
 QUICK = Effort((1, 2, 8), repeats=3, epochs=5)
 WIDTH = 32
-CLEAR = 3  # standard errors; with eight splits, chance exceeds three in one of a hundred gains that are zero
+CLEAR = 3  # standard errors; with eight splits, one of a hundred gains that are zero exceeds three by chance
 
 
-def _plain(depth: int, rng, **options) -> hm.Network:
+def _plain(depth: int, rng: np.random.Generator, **options: Any) -> hm.Network:
     return hm.MLP([64] + [WIDTH] * depth + [10], rng=rng, **options)
 
 
-def _residual(depth: int, rng) -> hm.Network:
+def _residual(depth: int, rng: np.random.Generator) -> hm.Network:
     dense, relu = functools.partial(hm.Dense, rng=rng), functools.partial(hm.Activation, "relu")
     blocks = [hm.Residual([hm.LayerNorm(WIDTH), relu(), dense(WIDTH, WIDTH)]) for _ in range(depth - 1)]
     return hm.Network([dense(64, WIDTH), *blocks, relu(), dense(WIDTH, 10)])
 
 
 # Each plain kind has the initial weights that were derived for it (Glorot and Bengio 2010, He et al. 2015).
-KINDS = {
+KINDS: dict[str, Callable[..., hm.Network]] = {
     "sigmoid": functools.partial(_plain, activation="sigmoid", weight_init="xavier_uniform", bias_init="zeros"),
     "ReLU": functools.partial(_plain, activation="relu", weight_init="kaiming_uniform", bias_init="zeros"),
     "ReLU, batch normalization": functools.partial(_plain, activation="relu", normalization="batch"),
@@ -414,7 +416,7 @@ KINDS = {
 
 
 def _accuracies(effort: Effort, rng: np.random.Generator) -> Array:
-    """Validation and test accuracy, shape (repeats, kinds, depths, 2); every repeat splits the digits anew."""
+    """Return validation and test accuracy, shape (repeats, kinds, depths, 2); each repeat splits the digits anew."""
     scores = np.empty((effort.repeats, len(KINDS), len(effort.depths), 2))
     with progress_bar("training", scores[..., 0].size) as report:
         runs = itertools.product(range(effort.repeats), enumerate(KINDS.items()), enumerate(effort.depths))
@@ -424,21 +426,21 @@ def _accuracies(effort: Effort, rng: np.random.Generator) -> Array:
                 X, X_valid, y, y_valid = hm.train_test_split(X, y, test_size=0.25, rng=rng)
             network = build(depth, rng)
             _fit(network, X, y, optimizer=hm.Adam(lr=3e-3), epochs=effort.epochs, rng=rng)
-            judged = (X_valid, y_valid), (X_test, y_test)
-            scores[repeat, k, d] = [hm.metrics.accuracy(network.predict(inputs), labels) for inputs, labels in judged]
+            held_out = (X_valid, y_valid), (X_test, y_test)
+            scores[repeat, k, d] = [hm.metrics.accuracy(network.predict(inputs), labels) for inputs, labels in held_out]
             report(done + 1, f"{kind}, depth {depth}")
     return scores
 
 
 def _mean_and_error(values: Array) -> tuple[Array, Array]:
-    """Mean and standard error over the repeats."""
+    """Return mean and standard error over the repeats."""
     return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
 
 
 def _gain(scores: Array, depths: Sequence[int]) -> Array:
-    """Test accuracy of the best deeper network less that of the best with 2 or 3 hidden layers, (repeats, kinds).
+    """Return the test accuracy of the best deeper network less that of the best with 2 or 3 layers, (repeats, kinds).
 
-    Which depth is the best of each group is for the validation data to say: the test data must not choose.
+    The validation data choose the best depth of each group, because the test data must not.
     """
     validation, test = np.moveaxis(scores, -1, 0)
     best = []
@@ -449,7 +451,7 @@ def _gain(scores: Array, depths: Sequence[int]) -> Array:
 
 
 def depth(rng: np.random.Generator, effort: Effort = FULL) -> Claim:
-    """Four kinds of networks on the digits, from shallow to deep, and whether more than 3 layers gain anything."""
+    """Train four kinds of networks on the digits, from shallow to deep, and test whether more than 3 layers gain."""
     scores = _accuracies(effort, rng)
     accuracy, error = _mean_and_error(100 * scores[..., 1])
     gain, gain_error = _mean_and_error(100 * _gain(scores, effort.depths))
@@ -476,10 +478,10 @@ def depth(rng: np.random.Generator, effort: Effort = FULL) -> Claim:
     )
 
 
-# ---- the ledger ----------------------------------------------------------------------------------------------------
+# ---- the command ---------------------------------------------------------------------------------------------------
 
-# The slow one comes last, so that Ctrl-C leaves the others judged.
-JUDGES = (
+# The slow one comes last, so that the others are finished before Ctrl-C.
+CHECKS = (
     zero_one,
     learning_rate_in_the_derivative,
     plus_in_the_update,
@@ -494,13 +496,13 @@ JUDGES = (
 )
 
 
-def judge_all(seed: int = 0, quick: bool = False) -> list[Claim]:
-    """All claims by number; of those that were judged, where Ctrl-C came first.
+def check_all(seed: int = 0, quick: bool = False) -> list[Claim]:
+    """Return all claims by number; after Ctrl-C, those that are finished.
 
     Parameters
     ----------
     seed : int
-        Draws all that is random; the same for the same seed.
+        Draws all random numbers.
     quick : bool
         Whether to train fewer networks, for fewer epochs.
 
@@ -511,29 +513,29 @@ def judge_all(seed: int = 0, quick: bool = False) -> list[Claim]:
     """
     claims: list[Claim] = []
     with contextlib.suppress(KeyboardInterrupt):
-        for judge in JUDGES:
-            options = {"effort": QUICK} if quick and judge is depth else {}
-            claims.append(judge(np.random.default_rng(seed), **options))
+        for check in CHECKS:
+            options = {"effort": QUICK} if quick and check is depth else {}
+            claims.append(check(np.random.default_rng(seed), **options))
     return sorted(claims, key=lambda claim: claim.number)
 
 
 def print_claims(seed: int = 0, quick: bool = False, file: Path | None = None) -> int:
-    """Print the ledger, and write it as JSON where a file is given.
+    """Print a table of the claims, and write it as JSON if a file is given.
 
     Parameters
     ----------
     seed, quick
-        See `judge_all`.
+        See `check_all`.
     file : pathlib.Path, optional
-        Where every claim goes with all its numbers.
+        For every claim with all its numbers.
 
     Returns
     -------
     int
-        The exit status: 0, or 1 if Ctrl-C came first. A verdict, whichever, is no failure.
+        The exit status: 0, or 1 after Ctrl-C. No verdict counts as a failure.
     """
     started = time.perf_counter()
-    claims = judge_all(seed, quick)
+    claims = check_all(seed, quick)
     table = Table(show_lines=True, expand=True)
     table.add_column("", justify="right")
     table.add_column("The slide says", ratio=1)
@@ -544,10 +546,10 @@ def print_claims(seed: int = 0, quick: bool = False, file: Path | None = None) -
     Console(highlight=False, markup=False).print(table)
     verdicts = Counter(claim.verdict for claim in claims)
     print(
-        f"{len(claims)} of {len(JUDGES)} sentences: {', '.join(f'{n} {verdict}' for verdict, n in verdicts.items())}; "
+        f"{len(claims)} of {len(CHECKS)} statements: {', '.join(f'{n} {verdict}' for verdict, n in verdicts.items())}; "
         f"{time.perf_counter() - started:.0f} s; Python {platform.python_version()}, NumPy {np.__version__}, "
         f"torch {torch.__version__}, seed {seed}"
     )
     if file:
         file.write_text(json.dumps([dataclasses.asdict(claim) for claim in claims], indent=1))
-    return 0 if len(claims) == len(JUDGES) else 1
+    return 0 if len(claims) == len(CHECKS) else 1

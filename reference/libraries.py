@@ -1,4 +1,4 @@
-"""One number from PyTorch, scikit-learn or Keras, or where one parameter goes under their optimizers."""
+"""Functions that compute one number, or the path of one parameter, with PyTorch, scikit-learn or Keras."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 __all__ = [
@@ -26,13 +27,13 @@ __all__ = [
     "torch_path",
 ]
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 
 MODULES = {"handmade": "handmade", "torch": "torch", "scikit-learn": "sklearn", "Keras": "keras"}
 
 
 def installed(library: str) -> bool:
-    """Whether a library can be imported; it is not.
+    """Return whether a library can be imported, without importing it.
 
     Examples
     --------
@@ -43,10 +44,10 @@ def installed(library: str) -> bool:
 
 
 @functools.cache
-def keras():
-    """Keras on its torch backend, in float64; its settings go to a temporary folder and not to the home directory.
+def keras() -> Any:
+    """Return the module keras, on its torch backend, in float64, with its settings in a temporary folder.
 
-    Keras reads both from the environment when it is first imported; they are put back afterwards.
+    Keras reads both from the environment when it is first imported; the variables are restored afterwards.
     """
     with tempfile.TemporaryDirectory() as folder, _environment(KERAS_BACKEND="torch", KERAS_HOME=folder):
         import keras
@@ -68,8 +69,8 @@ def _environment(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def plain(value) -> Array:
-    """A number, tensor or variable of any of the libraries as a float64 array.
+def plain(value: Any) -> Array:
+    """Convert a number, tensor or variable of any library to a float64 array.
 
     Examples
     --------
@@ -81,11 +82,11 @@ def plain(value) -> Array:
     return np.asarray(value, np.float64)
 
 
-# ---- where theta goes: one parameter, the gradients of its steps, and perhaps a learning rate for each --------------
+# ---- paths: one parameter, the gradients of its steps, and a learning rate for each if needed -----------------------
 
 
-def path(optimizer, gradients: Sequence[float], lrs: Sequence[float] | None = None, start: float = 0.0) -> float:
-    """Theta after the steps of an optimizer of handmade, or of anything with its ``step`` and ``lr``.
+def path(optimizer: Any, gradients: Sequence[float], lrs: Sequence[float] | None = None, start: float = 0.0) -> float:
+    """Return theta after the steps of an optimizer of handmade, or of any object with its ``step`` and ``lr``.
 
     Examples
     --------
@@ -101,8 +102,10 @@ def path(optimizer, gradients: Sequence[float], lrs: Sequence[float] | None = No
     return float(theta[0])
 
 
-def torch_path(make: Callable, gradients, lrs=None, start: float = 0.0) -> float:
-    """The same for torch.optim: ``make`` gets the parameters."""
+def torch_path(
+    make: Callable[..., Any], gradients: Sequence[float], lrs: Sequence[float] | None = None, start: float = 0.0
+) -> float:
+    """Return theta after the steps of an optimizer of torch.optim, made by ``make(parameters)``."""
     theta = torch.nn.Parameter(torch.tensor([start], dtype=torch.float64))
     optimizer = make([theta])
     for gradient, lr in _steps(gradients, lrs):
@@ -113,8 +116,10 @@ def torch_path(make: Callable, gradients, lrs=None, start: float = 0.0) -> float
     return theta.item()
 
 
-def scikit_learn_path(name: str, gradients, lrs=None, start: float = 0.0, **options) -> float:
-    """The same for what the MLP of scikit-learn descends with: "SGDOptimizer" or "AdamOptimizer", and its options."""
+def scikit_learn_path(
+    name: str, gradients: Sequence[float], lrs: Sequence[float] | None = None, start: float = 0.0, **options: Any
+) -> float:
+    """Return theta after the steps of an optimizer of scikit-learn's MLP, "SGDOptimizer" or "AdamOptimizer"."""
     from sklearn.neural_network import _stochastic_optimizers
 
     theta = np.array([start])
@@ -126,8 +131,10 @@ def scikit_learn_path(name: str, gradients, lrs=None, start: float = 0.0, **opti
     return float(theta[0])
 
 
-def keras_path(optimizer, gradients, lrs=None, start: float = 0.0) -> float:
-    """The same for keras.optimizers."""
+def keras_path(
+    optimizer: Any, gradients: Sequence[float], lrs: Sequence[float] | None = None, start: float = 0.0
+) -> float:
+    """Return theta after the steps of an optimizer of keras.optimizers."""
     theta = keras().Variable(np.array([start]))
     optimizer.build([theta])
     for gradient, lr in _steps(gradients, lrs):
@@ -137,7 +144,7 @@ def keras_path(optimizer, gradients, lrs=None, start: float = 0.0) -> float:
     return float(plain(theta)[0])
 
 
-def _steps(gradients, lrs):
+def _steps(gradients: Sequence[float], lrs: Sequence[float] | None) -> Iterator[tuple[float, float | None]]:
     return zip(gradients, lrs or [None] * len(gradients), strict=True)
 
 
@@ -145,9 +152,9 @@ def _steps(gradients, lrs):
 
 
 class LinearStep(NamedTuple):
-    """The loss that a library reports for a linear model, and what its step of SGD with lr = 1 takes from W and b.
+    """The loss that a library reports for a linear model, and the changes of W and b in its step of SGD with lr = 1.
 
-    With X the identity and b = 0 the outputs are W transposed, and dW is the slope of the loss by the outputs.
+    With X the identity and b = 0, the outputs are W transposed, and dW is the slope of the loss by the outputs.
     """
 
     loss: float
@@ -155,11 +162,13 @@ class LinearStep(NamedTuple):
     db: Array
 
 
-def scikit_learn_step(estimator_class, X, y, W, b, sample_weight=None, **options) -> LinearStep:
-    """From MLPRegressor or MLPClassifier without hidden layers, by ``partial_fit`` of all samples as one batch."""
+def scikit_learn_step(
+    estimator_class: Any, X: Array, y: Any, W: Array, b: Any, sample_weight: Array | None = None, **options: Any
+) -> LinearStep:
+    """Step with MLPRegressor or MLPClassifier without hidden layers, by ``partial_fit`` of all samples as one batch."""
     plain_descent = dict(solver="sgd", momentum=0.0, learning_rate_init=1.0, shuffle=False, batch_size=len(X))
     estimator = estimator_class(hidden_layer_sizes=(), random_state=0, **{"alpha": 0.0} | plain_descent | options)
-    if hasattr(estimator, "predict_proba"):  # a classifier has to be told all classes, or all columns of labels
+    if hasattr(estimator, "predict_proba"):  # a classifier needs all classes, or all columns of labels
         estimator.partial_fit(X, y, classes=np.unique(y) if np.ndim(y) == 1 else np.arange(np.shape(y)[1]))
     else:
         estimator.partial_fit(X, y)
@@ -168,8 +177,10 @@ def scikit_learn_step(estimator_class, X, y, W, b, sample_weight=None, **options
     return LinearStep(estimator.loss_, W - estimator.coefs_[0].T, b - estimator.intercepts_[0])
 
 
-def keras_step(loss, X, y, W, b, class_weight=None, **options) -> LinearStep:
-    """From a Dense layer, by ``train_on_batch``."""
+def keras_step(
+    loss: Any, X: Array, y: Any, W: Array, b: Any, class_weight: dict[int, float] | None = None, **options: Any
+) -> LinearStep:
+    """Step with a Dense layer of Keras, by ``train_on_batch``."""
     layers = keras().layers
     model = keras().Sequential([keras().Input((X.shape[1],)), layers.Dense(len(W), **options)])
     model.compile(keras().optimizers.SGD(1.0), loss=loss)

@@ -1,4 +1,4 @@
-"""The conventions of four libraries: every formula against the number that the library itself gives."""
+"""The conventions of four libraries: every formula equals the number from the library itself."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ import torch
 import handmade as hm
 from reference import conventions
 from reference.convention_table import LIBRARIES, Formula, defaults, definitions
-from reference.conventions import Measurement, measure, print_conventions
+from reference.conventions import Comparison, measure, print_conventions
 from reference.libraries import installed, path, scikit_learn_path, torch_path
 
 CONVENTIONS = [*definitions(), *defaults()]
-CLAIMS = [(convention, library) for convention in CONVENTIONS for library in convention.claims]
+DEFINITIONS = [(convention, library) for convention in CONVENTIONS for library in convention.definitions]
 
-# Where libraries write one number in two ways. Any other two formulas have to be two numbers, or the example could not
-# tell them apart.
+# Two formulas of one number. Any other two formulas must have different numbers, or the example cannot tell them apart.
 ONE_NUMBER = {
     ("e / N", "e / N: O times that of its loss"),
     ("mean over N and O of |e|", "as a metric: mean over N and O of |e|"),
@@ -39,7 +38,7 @@ ONE_NUMBER = {
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):
-    """The command, in a process and with a home directory of its own, since Keras would write into that."""
+    """Run the command in a process with its own home directory, since Keras would write into the user's."""
     home = tmp_path_factory.mktemp("home")
     file = home.parent / "numbers.json"
     code = (
@@ -57,18 +56,18 @@ def command(tmp_path_factory):
     return outcome.stdout.splitlines(), json.loads(file.read_text()), home
 
 
-@pytest.mark.parametrize(("convention", "library"), CLAIMS, ids=lambda x: x if isinstance(x, str) else x.quantity)
-def test_a_library_gives_the_number_of_its_formula(command, convention, library):
+@pytest.mark.parametrize(("convention", "library"), DEFINITIONS, ids=lambda x: x if isinstance(x, str) else x.quantity)
+def test_library_agrees_with_its_formula(command, convention, library):
     if not installed(library):
         pytest.skip(f"{library} is not installed")
     _, records, _ = command
     [record] = [r for r in records if (r["quantity"], r["library"]) == (convention.quantity, library)]
-    assert record["expected"] == pytest.approx(convention.claims[library][0].value, rel=1e-15)
+    assert record["expected"] == pytest.approx(convention.definitions[library][0].value, rel=1e-15)
     assert abs(record["measured"] - record["expected"]) <= record["tolerance"]
     assert record["passed"]
 
 
-def test_the_command_prints_every_quantity(command):
+def test_command_prints_every_quantity(command):
     lines, records, _ = command
     assert {line.split()[0] for line in lines if line.startswith(" def")} == {"definitions", "defaults"}
     for convention in CONVENTIONS:
@@ -86,11 +85,11 @@ def test_the_command_imports_what_is_optional_when_it_is_asked_and_leaves_no_set
     assert not (home / ".keras").exists()
 
 
-def test_the_command_fails_where_a_formula_is_wrong_and_says_what_is_not_installed(monkeypatch, capsys):
+def test_command_fails_when_a_formula_is_wrong(monkeypatch, capsys):
     convention = definitions()[0]
-    formula, ask = convention.claims["torch"]
+    formula, compute = convention.definitions["torch"]
     wrong = dataclasses.replace(
-        convention, claims=convention.claims | {"torch": (Formula("half of it", formula.value / 2), ask)}
+        convention, definitions=convention.definitions | {"torch": (Formula("half of it", formula.value / 2), compute)}
     )
     monkeypatch.setattr(conventions, "definitions", lambda: [wrong])
     monkeypatch.setattr(conventions, "defaults", list)
@@ -103,50 +102,50 @@ def test_the_command_fails_where_a_formula_is_wrong_and_says_what_is_not_install
 
 
 @pytest.mark.parametrize("convention", definitions(), ids=lambda convention: convention.quantity)
-def test_the_example_tells_any_two_formulas_apart(convention):
-    formulas = list({id(formula): formula for formula, _ in convention.claims.values()}.values())
+def test_example_distinguishes_any_two_formulas(convention):
+    formulas = list({id(formula): formula for formula, _ in convention.definitions.values()}.values())
     for one, other in itertools.combinations(formulas, 2):
         same = abs(one.value - other.value) <= 1e-3 * abs(one.value)  # a hundred times what Keras's float32 blurs
         assert same == ((one.text, other.text) in ONE_NUMBER), (one, other)
 
 
 def test_every_library_has_a_column():
-    assert {library for _, library in CLAIMS} == set(LIBRARIES)
+    assert {library for _, library in DEFINITIONS} == set(LIBRARIES)
     assert len({convention.quantity for convention in definitions()}) == len(definitions())
     for convention in CONVENTIONS:
-        assert "handmade" in convention.claims, convention.quantity
+        assert "handmade" in convention.definitions, convention.quantity
 
 
-def test_handmade_is_torch_wherever_torch_has_the_thing_but_for_sample_weights():
+def test_handmade_is_torch_but_for_sample_weights():
     differing = {
         convention.quantity
         for convention in CONVENTIONS
-        if "torch" in convention.claims
-        and convention.claims["torch"][0].value != convention.claims["handmade"][0].value
+        if "torch" in convention.definitions
+        and convention.definitions["torch"][0].value != convention.definitions["handmade"][0].value
     }
     assert differing == {"sample weights, squared error"}
 
 
 @pytest.mark.parametrize("library", ["handmade", "torch"])
 @pytest.mark.parametrize("convention", definitions(), ids=lambda convention: convention.quantity)
-def test_a_measurement_can_be_repeated(convention, library):
-    if library in convention.claims:
+def test_measurement_can_be_repeated(convention, library):
+    if library in convention.definitions:
         for _ in range(2):
             assert measure(convention, library).passed
 
 
-def test_a_wrong_formula_does_not_pass():
+def test_wrong_formula_does_not_pass():
     convention = definitions()[0]
-    for library, (formula, ask) in convention.claims.items():
+    for library, (formula, compute) in convention.definitions.items():
         if library != "Keras" and installed(library):
             wrong = Formula(formula.text, formula.value * (1 + 1e-13))
-            broken = dataclasses.replace(convention, claims={library: (wrong, ask)})
+            broken = dataclasses.replace(convention, definitions={library: (wrong, compute)})
             assert not measure(broken, library).passed
-    assert not Measurement(Formula("", 1.0), float("nan"), 1.0).passed
-    assert not Measurement(Formula("", 0.0), 1e-300, 0.0).passed
+    assert not Comparison(Formula("", 1.0), float("nan"), 1.0).passed
+    assert not Comparison(Formula("", 0.0), 1e-300, 0.0).passed
 
 
-def test_the_paths_of_one_parameter_start_where_they_are_told():
+def test_paths_of_one_parameter_begin_at_the_start():
     assert path(hm.SGD(lr=0.5), [1.0], start=3.0) == 2.5
     assert path(hm.SGD(lr=0.5), [1.0, 1.0], lrs=[0.25, 1.0], start=3.0) == 1.75
     assert torch_path(torch.optim.SGD, [1.0, 1.0], lrs=[0.25, 1.0], start=3.0) == 1.75

@@ -1,4 +1,4 @@
-"""The lecture's sentences: the number of each judgement, computed here once more and in another way."""
+"""The lecture's statements: the numbers of each verdict, computed here in another way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import handmade as hm
 from reference import lecture_claims as claims
 from reference.__main__ import main
 
-# Numbers of differences are good to about 1e-10 (see handmade.gradients); of autograd and formulas, to 1e-14.
+# Differences are good to about 1e-10; autograd and formulas, to 1e-14.
 MEASURED = dict(rel=1e-8)
 EXACT = dict(rel=1e-13)
 
@@ -29,7 +29,7 @@ def tensor(*values):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_1_the_printed_zero_one_loss_of_a_perfect_predictor_is_1(seed):
+def test_1_zero_one_loss_of_the_slide_prefers_wrong_answers(seed):
     claim = judge(claims.zero_one, seed)
     assert claim.verdict == "false"
     assert (claim.numbers["slide, perfect"], claim.numbers["slide, always wrong"]) == (1, 0)
@@ -40,7 +40,7 @@ def test_1_the_printed_zero_one_loss_of_a_perfect_predictor_is_1(seed):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_2_the_slides_derivative_is_eta_times_the_slope(seed):
+def test_2_derivative_of_the_slide_is_eta_times_the_slope(seed):
     claim = judge(claims.learning_rate_in_the_derivative, seed)
     assert claim.verdict == "false"
     assert claim.numbers["ratio"] == pytest.approx(claim.numbers["eta"], **MEASURED)
@@ -50,7 +50,7 @@ def test_2_the_slides_derivative_is_eta_times_the_slope(seed):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_3_the_plus_climbs(seed):
+def test_3_plus_in_the_update_raises_the_loss(seed):
     claim = judge(claims.plus_in_the_update, seed)
     assert claim.verdict == "false"
     assert claim.numbers["climbs with plus"] == claim.numbers["falls with minus"] == claim.numbers["networks"] == 100
@@ -58,7 +58,7 @@ def test_3_the_plus_climbs(seed):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_4_p_minus_y_is_the_slope_by_the_logit_and_not_by_p(seed):
+def test_4_p_minus_y_is_the_slope_by_the_logit_not_by_p(seed):
     claim = judge(claims.binary_slope, seed)
     assert claim.verdict == "false"
     p, y = claim.numbers["p"], claim.numbers["y"]
@@ -73,13 +73,13 @@ def test_4_p_minus_y_is_the_slope_by_the_logit_and_not_by_p(seed):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_5_p_minus_y_is_the_slope_by_the_logits_where_the_targets_sum_to_one(seed):
+def test_5_p_minus_y_is_the_slope_if_targets_sum_to_one(seed):
     claim = judge(claims.softmax_slope, seed)
     assert claim.verdict == "false"
     numbers = claim.numbers
     assert [numbers[f"right by {what}"] for what in ("p", "p with -y / p", "logits")] == [0, 4, 4]
     assert [numbers[f"sum(y) = 2: right{what}"] for what in ("", " with p sum(y) - y")] == [0, 4]
-    z = tensor(*np.random.default_rng(seed).normal(size=4))  # what the judge draws first
+    z = tensor(*np.random.default_rng(seed).normal(size=4))  # the first draw of the test
     for target, name in ([0, 1, 0, 0], "slide"), ([0, 1, 1, 0], "p sum(y) - y"):
         (by_logits,) = torch.autograd.grad(F.cross_entropy(z, torch.tensor(target, dtype=torch.float64)), z)
         assert numbers[name] == pytest.approx(by_logits[1].item(), **EXACT)
@@ -89,7 +89,7 @@ def test_5_p_minus_y_is_the_slope_by_the_logits_where_the_targets_sum_to_one(see
 
 
 @pytest.mark.parametrize("target", [[0.0, 1.0, 0.0], [0.0, 1.0, 1.0], [0.5, 2.0, 0.0]])
-def test_5_the_general_slope_is_autograds(target):
+def test_5_general_slope_equals_autograd(target):
     z, y = tensor(0.3, -1.0, 2.0), torch.tensor(target, dtype=torch.float64)
     F.cross_entropy(z, y).backward()
     p = torch.softmax(z.detach(), 0)
@@ -99,14 +99,14 @@ def test_5_the_general_slope_is_autograds(target):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_6_the_half_is_a_factor_of_exactly_2_in_the_learning_rate(seed):
+def test_6_half_is_a_factor_of_2_in_the_learning_rate(seed):
     claim = judge(claims.one_half, seed)
     assert claim.verdict == "convention"
     assert (claim.numbers["smallest ratio"], claim.numbers["largest ratio"], claim.numbers["apart"]) == (2, 2, 0)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_7_the_line_is_gradient_descent_for_a_linear_unit_and_twice_rosenblatts_for_a_sign(seed):
+def test_7_line_is_descent_for_a_linear_unit_only(seed):
     claim = judge(claims.one_line_of_code, seed)
     assert claim.verdict == "true"
     assert claim.numbers["right, linear unit"] == 6
@@ -117,7 +117,7 @@ def test_7_the_line_is_gradient_descent_for_a_linear_unit_and_twice_rosenblatts_
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_8_the_gradient_has_no_entry_for_f_and_two_fs_give_one_function(seed):
+def test_8_gradient_has_no_entry_for_f(seed):
     claim = judge(claims.f_among_the_parameters, seed)
     assert claim.verdict == "false"
     names = "weights", "biases", "entries", "entries for f"
@@ -133,7 +133,7 @@ def test_8_sigmoid_is_a_tanh_of_half_the_input():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_9_with_x_i_the_sum_is_no_gradient(seed):
+def test_9_sum_with_x_i_is_no_gradient(seed):
     claim = judge(claims.wrong_index, seed)
     assert claim.verdict == "false"
     assert (claim.numbers["right with x_n"], claim.numbers["passed with x_i"]) == (3, 0)
@@ -141,7 +141,7 @@ def test_9_with_x_i_the_sum_is_no_gradient(seed):
     assert 0 < claim.numbers["uphill"] < 20
 
 
-def test_10_eight_plain_sigmoid_layers_do_not_learn_what_eight_residual_ones_do():
+def test_10_eight_residual_layers_beat_eight_sigmoid_layers():
     effort = claims.Effort(depths=(2, 8), repeats=3, epochs=5)
     numbers = judge(claims.depth, effort=effort).numbers
     assert numbers["sigmoid, 8"] < 30 < 85 < numbers["ReLU, layer normalization, residual, 8"]
@@ -152,7 +152,7 @@ def test_10_eight_plain_sigmoid_layers_do_not_learn_what_eight_residual_ones_do(
 
 
 @pytest.mark.parametrize(("gain", "clear", "verdict"), [(0.06, 4, "false"), (0.02, 0, "true"), (-0.06, 0, "true")])
-def test_10_a_clear_gain_would_change_the_verdict(monkeypatch, gain, clear, verdict):
+def test_10_clear_gain_changes_the_verdict(monkeypatch, gain, clear, verdict):
     noise = np.array([-0.03, 0.0, 0.03])  # standard deviation 0.03, standard error 0.03 / sqrt(3) = 0.017
     scores = np.full((3, len(claims.KINDS), 3, 2), 0.9)
     scores[:, :, 2, 1] += gain + noise[:, np.newaxis]
@@ -163,21 +163,21 @@ def test_10_a_clear_gain_would_change_the_verdict(monkeypatch, gain, clear, verd
     assert claim.numbers["ReLU, its standard error"] == pytest.approx(3 / math.sqrt(3))
 
 
-def test_10_the_depth_is_chosen_on_the_validation_data():
+def test_10_validation_data_choose_the_depth():
     #                    depth  1           2           3           5           8       (validation, test)
     scores = np.array([[[[0.5, 0.9], [0.6, 0.1], [0.7, 0.2], [0.9, 0.5], [0.8, 0.99]]]])
     assert claims._gain(scores, (1, 2, 3, 5, 8)) == pytest.approx(np.array([[0.5 - 0.2]]))
 
 
 @pytest.mark.parametrize("kind", claims.KINDS)
-def test_10_depth_is_the_number_of_hidden_layers_of_32_units(kind):
+def test_10_depth_counts_hidden_layers_of_32_units(kind):
     for depth in (1, 2, 8):
         network = claims.KINDS[kind](depth, 0)
         assert network.neuron_count == 32 * depth + 10
         assert network.weight_count == 64 * 32 + (depth - 1) * 32 * 32 + 32 * 10
 
 
-def test_11_at_p_c_1_there_is_no_push():
+def test_11_gradient_vanishes_at_p_c_1():
     claim = judge(claims.no_push)
     assert claim.verdict == "false"
     assert (claim.numbers["slope at p_c = 1"], claim.numbers["slope at p_c = 0"]) == (0, -1)
@@ -205,7 +205,7 @@ SGD = hm.SGD
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_in_a_world_where_the_numbers_differ_so_does_the_verdict(monkeypatch, claim, name, world, verdict):
+def test_verdict_follows_the_numbers(monkeypatch, claim, name, world, verdict):
     assert judge(claim).verdict != verdict
     monkeypatch.setattr(f"handmade.{name}", world)
     assert judge(claim).verdict == verdict
@@ -214,7 +214,7 @@ def test_in_a_world_where_the_numbers_differ_so_does_the_verdict(monkeypatch, cl
 # ---- the command ---------------------------------------------------------------------------------------------------
 
 
-def test_the_command_prints_eleven_rows(monkeypatch, capsys, tmp_path):
+def test_command_prints_eleven_rows(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(claims, "QUICK", claims.Effort(depths=(2, 8), repeats=2, epochs=1))
     monkeypatch.setenv("COLUMNS", "400")  # wide enough for each sentence on a line
     file = tmp_path / "claims.json"
@@ -225,28 +225,28 @@ def test_the_command_prints_eleven_rows(monkeypatch, capsys, tmp_path):
     for record in records:
         number, sentence, verdict = record["number"], re.escape(record["sentence"]), record["verdict"]
         assert re.search(rf"│ +{number} │ {sentence} +│ {verdict} +│", printed.out), record
-    assert "11 of 11 sentences: " in printed.out
+    assert "11 of 11 statements: " in printed.out
     assert "training 16/16" in printed.err
 
 
-def test_the_same_seed_gives_the_same_ledger_and_another_seed_another(monkeypatch):
+def test_same_seed_gives_the_same_claims(monkeypatch):
     monkeypatch.setattr(claims, "QUICK", claims.Effort(depths=(2, 8), repeats=2, epochs=1))
-    first, again, other = (claims.judge_all(seed, quick=True) for seed in (3, 3, 4))
+    first, again, other = (claims.check_all(seed, quick=True) for seed in (3, 3, 4))
     assert first == again
     differing = [a.number for a, b in zip(first, other, strict=True) if a.evidence != b.evidence]
     assert differing == [1, 2, 3, 4, 5, 7, 8, 9, 10]  # the exact factor 2, and the two logits, are not drawn
 
 
-def test_ctrl_c_in_the_slow_one_leaves_the_other_ten_judged(monkeypatch, capsys):
+def test_interrupt_in_the_slow_one_keeps_the_other_ten(monkeypatch, capsys):
     def interrupted(effort, rng):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(claims, "_accuracies", interrupted)
     assert main(["--claims"]) == 1
-    assert "10 of 11 sentences: " in capsys.readouterr().out
+    assert "10 of 11 statements: " in capsys.readouterr().out
 
 
-def test_an_interrupted_training_is_no_result(monkeypatch):
+def test_interrupted_training_gives_no_claim(monkeypatch):
     monkeypatch.setattr(hm, "fit", lambda *arguments, **options: hm.History(stopped="interrupted"))
     with pytest.raises(KeyboardInterrupt):
         judge(claims.depth)
