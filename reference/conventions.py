@@ -46,7 +46,7 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether the library agrees with its formula; False for NaN."""
+        """True if the library agrees with its formula; False for NaN."""
         return bool(abs(self.value - self.formula.value) <= self.tolerance)
 
 

@@ -1,17 +1,17 @@
-"""scikit-learn's MLPClassifier and MLPRegressor, trained step by step by handmade.
+"""The training of scikit-learn's MLPClassifier and MLPRegressor, reproduced step by step by handmade.
 
-What they do, term by term (sklearn/neural_network, 1.9.1), for a batch of n samples and k outputs:
+Their rules, term by term (sklearn/neural_network, 1.9.1), for a batch of n samples and k outputs:
 
-    start      W and b from U(-a, a), a = sqrt(6 / (I + O)); where the activation is logistic sqrt(2 / (I + O))
-    order      each epoch permutes the order of the last one; the last batch is what is left over
+    start      W and b from U(-a, a), a = sqrt(6 / (I + O)); for logistic units sqrt(2 / (I + O))
+    order      each epoch permutes the order of the last one; the last batch holds the rest
     loss       see `Objective`; the mean is over n
-    gradient   of that loss; but of MLPRegressor's squared error k times that
+    gradient   of that loss; for MLPRegressor's squared error, k times that
     penalty    alpha / 2n |W|^2, on weights and not on biases
     sgd        v = momentum v - lr g, theta += v; with Nesterov theta += momentum v - lr g: lr is inside v
     adam       theta -= lr sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon): epsilon meets the running
                mean before it is corrected ("epsilon hat" of Kingma and Ba 2015, section 2)
 
-Each is said here with handmade's own pieces.
+This module writes each rule with handmade's own functions.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import handmade as hm
 from handmade.initializers import xavier_uniform
 
 __all__ = ["EpsilonHatAdam", "Objective", "Recipe", "VelocitySGD", "from_estimator"]
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 START_GAINS = {"logistic": 1 / math.sqrt(3)}  # sqrt(2 / (I + O)) beside Glorot's sqrt(6 / (I + O))
 
 
-def from_estimator(estimator) -> hm.MLP:
-    """The network of a fitted MLPClassifier or MLPRegressor: its numbers, copied.
+def from_estimator(estimator: Any) -> hm.MLP:
+    """Return the network of a fitted MLPClassifier or MLPRegressor, with copies of its numbers.
 
     Parameters
     ----------
@@ -46,12 +48,12 @@ def from_estimator(estimator) -> hm.MLP:
     Returns
     -------
     handmade.MLP
-        It ends before the output activation: it predicts logits, where the estimator gives probabilities.
+        The network without the output activation: it predicts logits, while the estimator gives probabilities.
 
     Raises
     ------
     TypeError, sklearn.exceptions.NotFittedError
-        If it is another estimator, or not fitted.
+        If the estimator is of another class, or not fitted.
 
     Examples
     --------
@@ -76,7 +78,7 @@ def from_estimator(estimator) -> hm.MLP:
     return network
 
 
-def _check_class(estimator) -> None:
+def _check_class(estimator: Any) -> None:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     if not isinstance(estimator, MLPClassifier | MLPRegressor):
@@ -85,10 +87,10 @@ def _check_class(estimator) -> None:
 
 @dataclasses.dataclass
 class VelocitySGD:
-    """Gradient descent with the learning rate inside the velocity: v = momentum v - lr g.
+    """An optimizer by gradient descent with the learning rate inside the velocity: v = momentum v - lr g.
 
-    A new learning rate bears on the gradients to come; in `handmade.SGD` it also scales the velocity gathered so far.
-    That is `handmade.SGD` with a learning rate of 1, on lr times the gradient. While lr is constant the two agree.
+    A new learning rate scales later gradients only; in `handmade.SGD` it also scales the present velocity. VelocitySGD
+    is `handmade.SGD` with a learning rate of 1, on lr times the gradient. While lr is constant, both agree.
 
     Parameters
     ----------
@@ -116,15 +118,15 @@ class VelocitySGD:
         self.descent = hm.SGD(lr=1.0, momentum=self.momentum, nesterov=nesterov)
 
     def step(self, theta: Array, gradient: Array) -> None:
-        """Move theta in place; leave gradient as it is."""
+        """Update theta in place; the gradient stays unchanged."""
         self.descent.step(theta, self.lr * gradient)
 
 
 @dataclasses.dataclass
 class EpsilonHatAdam:
-    """Adam with epsilon added to the root of the second moment before that is corrected, as Keras has it too.
+    """An Adam that adds epsilon to the root of the second moment before its bias correction, as Keras does.
 
-    `handmade.Adam` and torch add eps after the correction by 1 - beta_2^t; so eps is epsilon / sqrt(1 - beta_2^t).
+    `handmade.Adam` and torch add eps after the correction by 1 - beta_2^t, so eps = epsilon / sqrt(1 - beta_2^t).
 
     Parameters
     ----------
@@ -150,7 +152,7 @@ class EpsilonHatAdam:
         self.descent = hm.Adam(lr=self.lr, betas=self.betas)
 
     def step(self, theta: Array, gradient: Array) -> None:
-        """Move theta in place; leave gradient as it is."""
+        """Update theta in place; the gradient stays unchanged."""
         adam = self.descent
         adam.lr, adam.eps = self.lr, self.epsilon / math.sqrt(1 - self.betas[1] ** (adam.t + 1))
         adam.step(theta, gradient)
@@ -158,16 +160,16 @@ class EpsilonHatAdam:
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """A loss of handmade, and what scikit-learn makes of it.
+    """A loss of handmade with the factors that scikit-learn applies to it.
 
     Attributes
     ----------
     loss : str
         As `handmade.losses.find_loss` takes it.
     loss_factor : float
-        ``loss_`` and ``loss_curve_`` of scikit-learn (without the penalty) are this times the loss.
+        ``loss_`` and ``loss_curve_`` of scikit-learn (without the penalty) over the loss.
     gradient_factor : float
-        It steps along this times the gradient of the loss.
+        The gradient of a step over the gradient of the loss.
 
     Examples
     --------
@@ -189,7 +191,7 @@ class Objective:
 
     @classmethod
     def of(cls, kind: str, k: int) -> Objective:
-        """For ``kind``, as sklearn.utils.multiclass.type_of_target calls it (or "regression"), and k outputs."""
+        """Return the objective for k outputs and a kind of sklearn.utils.multiclass.type_of_target, or "regression"."""
         return {
             "multiclass": cls("cross_entropy", 1, 1),
             "binary": cls("binary_cross_entropy_with_logits", 1, 1),
@@ -199,19 +201,19 @@ class Objective:
 
 
 class Recipe:
-    """Does with a handmade network what ``fit`` or ``partial_fit`` of an estimator does: the same numbers, every step.
+    """A training that reproduces ``fit`` or ``partial_fit`` of an estimator: the same numbers at every step.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Only its parameters are read; the start is the one it would draw. ``random_state`` must be given.
+        Only its parameters are read; the initial weights are those it would draw. ``random_state`` must be given.
     X, y : array_like
-        As for ``estimator.fit``; they tell the sizes, the classes and the dtype.
+        As for ``estimator.fit``; they determine sizes, classes and dtype.
 
     Attributes
     ----------
     network : handmade.MLP
-        Ends before the output activation, as `from_estimator` has it.
+        Without the output activation, as from `from_estimator`.
     objective : Objective
     optimizer : VelocitySGD or EpsilonHatAdam
     loss_curve : list of float
@@ -220,10 +222,10 @@ class Recipe:
     Raises
     ------
     TypeError
-        If it is another estimator.
+        If the estimator is of another class.
     ValueError
-        If it asks for what is not reproduced: solver "lbfgs", loss "poisson", early_stopping, random_state None, or
-        targets that are none of those of `Objective`.
+        For an option that is not reproduced: solver "lbfgs", loss "poisson", early_stopping, random_state None, or
+        targets that `Objective` does not know.
 
     Examples
     --------
@@ -239,7 +241,7 @@ class Recipe:
     Objective(loss='mse_loss', loss_factor=0.5, gradient_factor=1.0)
     """
 
-    def __init__(self, estimator, X, y) -> None:
+    def __init__(self, estimator: Any, X: npt.ArrayLike, y: npt.ArrayLike) -> None:
         _check_class(estimator)
         self.options = options = estimator.get_params()
         _check_options(options)
@@ -248,7 +250,7 @@ class Recipe:
         self.classes = np.unique(y)
         outputs = len(self.classes) if self.kind == "multiclass" else y.reshape(len(y), -1).shape[1]
         self.objective = Objective.of(self.kind, outputs)
-        self.random_state = copy.deepcopy(options["random_state"])  # theirs is left alone
+        self.random_state = copy.deepcopy(options["random_state"])  # theirs stays unchanged
         self.rng = self._fresh_rng()
         self.network = _start(options, X, outputs, self.rng)
         self.is_weight = np.zeros_like(self.network.theta)
@@ -258,16 +260,16 @@ class Recipe:
         self.samples_seen, self.without_improvement, self.best_loss = 0, 0, math.inf
         self.loss_curve: list[float] = []
 
-    def fit(self, X, y) -> Recipe:
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Recipe:
         """Train as ``estimator.fit(X, y)`` does: for max_iter epochs, or until the loss improves no more."""
         return self._train(X, y, self.options["max_iter"])
 
-    def partial_fit(self, X, y) -> Recipe:
-        """One epoch, as ``estimator.partial_fit(X, y)``."""
+    def partial_fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Recipe:
+        """Train for one epoch, as ``estimator.partial_fit(X, y)``."""
         return self._train(X, y, 1)
 
     def loss_and_gradient(self, X: Array, T: Array) -> tuple[float, Array]:
-        """The loss that scikit-learn reports of a batch, and the gradient along which it steps."""
+        """Return the loss that scikit-learn reports for a batch, and the gradient of its step."""
         n, alpha, objective = len(X), self.options["alpha"], self.objective
         weights = self.is_weight * self.network.theta
         loss, gradient = self.network.loss_and_gradient(X, T, objective.loss)
@@ -277,19 +279,19 @@ class Recipe:
         return loss, gradient
 
     def step(self, X: Array, T: Array) -> float:
-        """One minibatch; returns its loss."""
+        """Step on one minibatch, and return its loss."""
         loss, gradient = self.loss_and_gradient(X, T)
         self.optimizer.step(self.network.theta, gradient)
         return loss
 
-    def targets(self, y) -> Array:
-        """The targets as handmade's loss takes them: class indices, or a column for each output."""
+    def targets(self, y: npt.ArrayLike) -> Array:
+        """Return the targets as handmade's loss takes them: class indices, or a column for each output."""
         y = np.asarray(y)
         if self.kind in ("binary", "multiclass"):
             y = np.searchsorted(self.classes, y.ravel())
         return y if self.kind == "multiclass" else y.reshape(len(y), -1).astype(self.network.dtype)
 
-    def _train(self, X, y, epochs: int) -> Recipe:
+    def _train(self, X: npt.ArrayLike, y: npt.ArrayLike, epochs: int) -> Recipe:
         X, T = np.asarray(X, self.network.dtype), self.targets(y)
         order = np.arange(len(X))
         for _ in range(epochs):
@@ -312,7 +314,7 @@ class Recipe:
         return (order[start : start + size] for start in range(0, len(order), size))
 
     def _epoch_ends(self, loss: float, samples: int) -> bool:
-        """Set the learning rate of the next epoch, and say whether training ends here."""
+        """Set the learning rate of the next epoch, and return whether training ends here."""
         options = self.options
         schedule = options["learning_rate"] if options["solver"] == "sgd" else "constant"
         self.loss_curve.append(loss)
@@ -331,7 +333,7 @@ class Recipe:
         return False
 
     def _fresh_rng(self) -> np.random.RandomState:
-        """What each call of fit or partial_fit draws from: a seed is planted anew, a RandomState goes on."""
+        """Return the generator for a call of fit or partial_fit: a seed starts anew, a RandomState continues."""
         state = self.random_state
         return state if isinstance(state, np.random.RandomState) else np.random.RandomState(state)
 
@@ -346,7 +348,7 @@ OPTIMIZERS = {
 }
 
 
-def _check_options(options: dict) -> None:
+def _check_options(options: dict[str, Any]) -> None:
     refused = (
         ("solver", options["solver"] not in OPTIMIZERS, "'sgd' or 'adam'"),
         ("loss", options.get("loss") == "poisson", "'squared_error'"),
@@ -358,7 +360,7 @@ def _check_options(options: dict) -> None:
             raise ValueError(f"{name}: expected {expected}, got {options[name]!r}")
 
 
-def _kind(estimator, y: Array) -> str:
+def _kind(estimator: Any, y: Array) -> str:
     from sklearn.base import is_classifier
     from sklearn.utils.multiclass import type_of_target
 
@@ -368,13 +370,13 @@ def _kind(estimator, y: Array) -> str:
     return kind
 
 
-def _start(options: dict, X: Array, outputs: int, rng: np.random.RandomState) -> hm.MLP:
-    """The network with the weights and biases that a first fit draws."""
+def _start(options: dict[str, Any], X: Array, outputs: int, rng: np.random.RandomState) -> hm.MLP:
+    """Return the network with the weights and biases that a first fit draws."""
     sizes = [X.shape[1], *np.atleast_1d(options["hidden_layer_sizes"]).tolist(), outputs]
     draw = partial(xavier_uniform, gain=START_GAINS.get(options["activation"], 1.0))
     dtype = np.float32 if X.dtype == np.float32 else np.float64
 
-    def transposed(shape, I, O, rng):  # they draw (I, O)
+    def transposed(shape: tuple[int, ...], I: int, O: int, rng: Any) -> Array:  # they draw (I, O)
         return draw(shape[::-1], I, O, rng).T
 
     return hm.MLP(

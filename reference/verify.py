@@ -49,7 +49,7 @@ class Figure:
 
     @property
     def passed(self) -> bool:
-        """Whether the difference is within the tolerance; False for NaN."""
+        """True if the difference is within the tolerance; False for NaN."""
         return self.value <= self.tolerance
 
 
@@ -79,7 +79,7 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """Whether every figure is within its tolerance, and the counts are equal."""
+        """True if every figure is within its tolerance, and the counts are equal."""
         right = self.counts[2] == self.torch_count and self.wrong == 0
         return right and all(figure.passed for figure in self.figures.values())
 

@@ -1,4 +1,4 @@
-"""What tests are held against: tolerances from first principles, and derivatives by differences."""
+"""The oracles of the tests: tolerances from first principles, and derivatives by differences."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def assert_close(actual, expected, *, operations: float = 4, scale: float | None
 
 
 def slope_along(f, X: np.ndarray, direction: np.ndarray) -> float:
-    """The derivative of a scalar function of an array along a direction, good to about 1e-12.
+    """Return the derivative of a scalar function of an array along a direction, good to about 1e-12.
 
     Central differences at two steps, combined so that the error in h^2 cancels (Richardson).
     """
@@ -40,7 +40,7 @@ def slope_along(f, X: np.ndarray, direction: np.ndarray) -> float:
 
 
 def assert_pulls_back(forward, backward, X: np.ndarray, rng: np.random.Generator) -> None:
-    """The random-cotangent check: <dX, V> must be the slope of <forward(X), dH> along V, for random dH and V.
+    """Assert that <dX, V> is the slope of <forward(X), dH> along V, for random dH and V (random cotangents).
 
     ``forward`` maps X to (H, cache), ``backward`` maps (dH, cache) to dX. Smooth functions of numbers around one only:
     the difference quotient is then good to 1e-9 of its own size and of the terms in it.
@@ -56,7 +56,7 @@ def assert_pulls_back(forward, backward, X: np.ndarray, rng: np.random.Generator
 
 
 def complex_gradient(f, X: np.ndarray) -> np.ndarray:
-    """The gradient of an analytic scalar function by complex steps, Im f(X + i h e_j) / h for every entry j.
+    """Return the gradient of an analytic scalar function by complex steps, Im f(X + i h e_j) / h for every entry j.
 
     There is no difference to cancel, so h can be so small that h^2 vanishes: exact but for the roundings of f.
     """
@@ -70,13 +70,13 @@ def complex_gradient(f, X: np.ndarray) -> np.ndarray:
 
 
 def exact_errors(actual: np.ndarray, exact: list) -> np.ndarray:
-    """|actual - exact| for mpmath numbers, entry by entry, without rounding the exact ones first."""
+    """Return |actual - exact| for mpmath numbers, entry by entry, without rounding the exact ones first."""
     errors = [abs(mpmath.mpf(float(a)) - e) for a, e in zip(actual.ravel(), exact, strict=True)]
     return np.array([float(error) for error in errors])
 
 
 def read_only(array) -> np.ndarray:
-    """A copy that raises where something writes into it."""
+    """Return a copy that raises an error when something writes into it."""
     array = np.array(array)
     array.flags.writeable = False
     return array

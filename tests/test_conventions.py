@@ -79,7 +79,7 @@ def test_command_prints_every_quantity(command):
     assert not installed("Keras") or line.rstrip().endswith("x 2")
 
 
-def test_the_command_imports_what_is_optional_when_it_is_asked_and_leaves_no_settings_of_keras_behind(command):
+def test_command_imports_late_and_leaves_no_keras_settings(command):
     lines, _, home = command
     assert lines[0] == "set()"
     assert not (home / ".keras").exists()

@@ -1,4 +1,4 @@
-"""Laws that hold whatever the numbers: symmetries, scalings, sums over parts, round trips.
+"""Laws that hold for any numbers: symmetries, scalings, sums over parts, round trips.
 
 Most are asserted to the bit. The networks here are of Dense and piecewise linear layers on small multiples of 1/4, with
 batches of 2, 4 or 8: every product and sum is then exact in float64, in any order, so a law of real numbers is a law of
@@ -55,7 +55,7 @@ def exact_layers(draw, width, depth=3, bias=BOTH, activation=PIECEWISE_LINEAR):
 
 @st.composite
 def exact_networks(draw, outputs=2, **options):
-    """A network from 3 inputs to `outputs`, its parameters multiples of 1/4."""
+    """Draw a network from 3 inputs to `outputs`, with multiples of 1/4 as parameters."""
     layers, width = draw(exact_layers(3, **options))
     bias = draw(options.get("bias", BOTH))
     network = hm.Network([*layers, hm.Dense(width, outputs, bias=bias)])
@@ -92,7 +92,7 @@ SMOOTH = {
 @pytest.mark.parametrize("name", SMOOTH)
 @law
 @given(seeds)
-def test_backward_of_every_other_layer_is_linear_too(name, seed):
+def test_backward_of_smooth_layers_is_linear(name, seed):
     """Each entry of dX is a sum of at most N + 4 = 8 terms, none larger than 2 max |dH| where variance + eps >= 1."""
     layer, rng = SMOOTH[name](), np.random.default_rng(seed)
     X, U, V = rng.uniform(-1, 1, (3, 4, 3))
@@ -103,7 +103,7 @@ def test_backward_of_every_other_layer_is_linear_too(name, seed):
 
 @law
 @given(exact_networks(), batches, seeds)
-def test_the_order_of_the_samples_does_not_matter(network, N, seed):
+def test_order_of_samples_does_not_matter(network, N, seed):
     X, Y, order = quarters((N, 3), seed), quarters((N, 2), seed + 1), np.random.default_rng(seed).permutation(N)
     loss, gradient = network.loss_and_gradient(X, Y, loss="mse_loss")
     gradient = gradient.copy()
@@ -118,7 +118,7 @@ def test_the_order_of_the_samples_does_not_matter(network, N, seed):
 
 @law
 @given(exact_networks(), batches, st.sampled_from(["mse_loss", "half_squared_error", "l1_loss"]), seeds)
-def test_a_batch_is_the_sum_of_its_parts(network, N, loss, seed):
+def test_batch_is_the_sum_of_its_parts(network, N, loss, seed):
     """Each half of a batch has half of the mean; with reduction="sum", the sums add."""
     X, Y = quarters((N, 3), seed), quarters((N, 2), seed + 1)
     summed = partial(getattr(losses, loss), reduction="sum")
@@ -135,7 +135,7 @@ def test_a_batch_is_the_sum_of_its_parts(network, N, loss, seed):
 
 @law
 @given(exact_networks(), batches, st.sampled_from(["cross_entropy", "mse_loss", "hinge_loss"]), powers_of_two, seeds)
-def test_the_loss_is_homogeneous_in_the_sample_weights(network, N, loss, c, seed):
+def test_loss_is_homogeneous_in_the_sample_weights(network, N, loss, c, seed):
     X, weight = quarters((N, 3), seed), np.abs(quarters(N, seed + 1)) + 0.25
     y = {"cross_entropy": np.arange(N) % 2, "mse_loss": quarters((N, 2), seed), "hinge_loss": np.ones((N, 2))}[loss]
     value, gradient = network.loss_and_gradient(X, y, loss=loss, sample_weight=weight)
@@ -152,7 +152,7 @@ kinked = exact_networks(bias=st.just(False), activation=PIECEWISE_LINEAR)
 
 @law
 @given(kinked, seeds, powers_of_two)
-def test_without_bias_a_relu_network_scales_with_its_input(network, seed, c):
+def test_relu_network_without_bias_scales_with_its_input(network, seed, c):
     """f(c X) = c f(X) for c > 0; so the gradient by theta scales as well, and that by X does not change."""
     X, dH = quarters((4, 3), seed), quarters((4, 2), seed + 1)
     H, (dX, gradient) = network.predict(X), pulled_back(network, X, dH)
@@ -164,7 +164,7 @@ def test_without_bias_a_relu_network_scales_with_its_input(network, seed, c):
 
 @law
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=3), seeds)
-def test_without_bias_the_weights_of_every_relu_layer_meet_the_gradient_alike(hidden, seed):
+def test_relu_layers_share_the_product_of_weight_and_gradient(hidden, seed):
     """Euler: the output is homogeneous of degree one in each layer's weights, so <W, dW> = <H, dH> in every layer."""
     network = hm.MLP([3, *hidden, 2], bias=False)
     network.theta[:] = quarters(network.theta.shape, seed)
@@ -178,7 +178,7 @@ def test_without_bias_the_weights_of_every_relu_layer_meet_the_gradient_alike(hi
 
 @law
 @given(st.integers(2, 5), seeds)
-def test_hidden_units_may_change_places(hidden, seed):
+def test_hidden_units_can_be_permuted(hidden, seed):
     """Rows of the first layer and columns of the second, permuted alike: the output stays, the gradient follows."""
     network, other = hm.MLP([3, hidden, 2]), hm.MLP([3, hidden, 2])
     network.theta[:] = quarters(network.theta.shape, seed)
@@ -196,7 +196,7 @@ def test_hidden_units_may_change_places(hidden, seed):
 
 @law
 @given(st.integers(1, 4), seeds)
-def test_a_tanh_unit_may_change_its_sign(hidden, seed):
+def test_tanh_unit_can_change_its_sign(hidden, seed):
     """tanh is odd, to the bit: a unit whose weights in and out are all negated does the same."""
     network = hm.MLP([3, hidden, 2], activation="tanh", rng=seed)
     X, y = quarters((4, 3), seed), [0, 1, 1, 0]
@@ -213,7 +213,7 @@ def test_a_tanh_unit_may_change_its_sign(hidden, seed):
 
 @law
 @given(exact_networks(), seeds)
-def test_a_network_goes_to_torch_and_back_unchanged(network, seed):
+def test_network_survives_the_way_to_torch_and_back(network, seed):
     """theta is the twin's parameters in their order, and the twin's state_dict loads into another such network."""
     module = twin(network)
     same(parameters_to_vector(module.parameters()).detach().numpy(), network.theta)
@@ -225,7 +225,7 @@ def test_a_network_goes_to_torch_and_back_unchanged(network, seed):
 
 @law
 @given(seeds, powers_of_two, st.floats(-4, 4))
-def test_normalized_values_know_neither_scale_nor_shift(seed, c, shift):
+def test_normalization_ignores_scale_and_shift(seed, c, shift):
     """Without eps, normalization undoes a scale to the bit, and a shift but for its rounding.
 
     The rounding of X + shift, half an ulp of 5, is divided by a standard deviation, which may be small: by at most
@@ -259,7 +259,7 @@ each = pytest.mark.parametrize
 
 
 def after_steps(optimizer, theta, gradients):
-    """A copy of theta, moved along the gradients."""
+    """Return a copy of theta after steps along the gradients."""
     theta = theta.copy()
     for gradient in gradients:
         optimizer.step(theta, gradient)
@@ -274,7 +274,7 @@ def walk(seed, steps=4, size=5):
 @each("name", ADAPTIVE)
 @law
 @given(seeds, powers_of_two)
-def test_an_adaptive_step_does_not_know_the_scale_of_the_gradient(name, seed, c):
+def test_adaptive_step_ignores_the_scale_of_the_gradient(name, seed, c):
     theta, gradients = walk(seed)
     same(after_steps(ELEMENTWISE[name](), theta, c * gradients), after_steps(ELEMENTWISE[name](), theta, gradients))
 
@@ -282,7 +282,7 @@ def test_an_adaptive_step_does_not_know_the_scale_of_the_gradient(name, seed, c)
 @each("name", LINEAR)
 @law
 @given(seeds, powers_of_two)
-def test_a_linear_step_scales_with_theta_and_gradient(name, seed, c):
+def test_linear_step_scales_with_theta_and_gradient(name, seed, c):
     theta, gradients = walk(seed)
     scaled = after_steps(ELEMENTWISE[name](), c * theta, c * gradients)
     same(scaled, c * after_steps(ELEMENTWISE[name](), theta, gradients))
@@ -291,7 +291,7 @@ def test_a_linear_step_scales_with_theta_and_gradient(name, seed, c):
 @each("name", ELEMENTWISE)
 @law
 @given(seeds)
-def test_every_element_goes_its_own_way(name, seed):
+def test_step_treats_each_element_alone(name, seed):
     """Elements in another order, and each alone, arrive where they arrive together."""
     (theta, gradients), order = walk(seed), np.random.default_rng(seed).permutation(5)
     together = after_steps(ELEMENTWISE[name](), theta, gradients)
@@ -302,14 +302,14 @@ def test_every_element_goes_its_own_way(name, seed):
 @each("name", [name for name in ELEMENTWISE if name not in ("momentum", "AdamW")])  # these two decay theta
 @law
 @given(seeds)
-def test_descent_of_the_negative_gradient_is_the_mirror_image(name, seed):
+def test_step_along_the_negative_gradient_is_mirrored(name, seed):
     theta, gradients = walk(seed)
     same(after_steps(ELEMENTWISE[name](), -theta, -gradients), -after_steps(ELEMENTWISE[name](), theta, gradients))
 
 
 @law
 @given(seeds, st.integers(1, 20))
-def test_weight_decay_alone_shrinks_theta_by_a_constant_factor(seed, steps):
+def test_weight_decay_alone_shrinks_by_a_constant_factor(seed, steps):
     """(1 - lr weight_decay)^t; each step rounds twice, and the lr of AdamW meets a gradient of exactly zero."""
     theta, gradients = walk(seed)[0], np.zeros((steps, 5))
     for optimizer in hm.SGD(lr=0.5, weight_decay=0.25), hm.AdamW(lr=0.5, weight_decay=0.25):
@@ -319,7 +319,7 @@ def test_weight_decay_alone_shrinks_theta_by_a_constant_factor(seed, steps):
 
 @law
 @given(seeds, st.floats(0.0, 2.0))
-def test_l1_moves_nonzero_weights_towards_zero_by_the_same_amount(seed, l1):
+def test_l1_moves_all_weights_equally_towards_zero(seed, l1):
     theta, gradient = quarters(6, seed), np.zeros(6)
     hm.L1(l1).step(theta, gradient)
     same(gradient, l1 * np.sign(theta))
@@ -342,7 +342,7 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction(seed, bound, order):
 
 @law
 @given(seeds, st.floats(0.25, 4.0))
-def test_max_norm_bounds_every_row_and_a_second_time_changes_nothing_more(seed, bound):
+def test_max_norm_bounds_every_row_and_is_idempotent(seed, bound):
     theta = np.random.default_rng(seed).normal(size=12)
     step = hm.MaxNorm([theta.reshape(3, 4)], max_norm=bound)
     before = np.linalg.norm(theta.reshape(3, 4), axis=1)
@@ -367,7 +367,7 @@ SCHEDULES = {
 @each("name", SCHEDULES)
 @law
 @given(st.integers(1, 50), powers_of_two)
-def test_a_schedule_is_a_factor_of_the_learning_rate_between_zero_and_one(name, T, c):
+def test_schedule_is_a_factor_between_zero_and_one(name, T, c):
     one, scaled = (SCHEDULES[name](hm.SGD(lr=lr), T) for lr in (0.1, c * 0.1))
     rates = [one.lr_at(t) for t in range(3 * T)]
     assert [scaled.lr_at(t) for t in range(3 * T)] == [c * rate for rate in rates]
@@ -376,7 +376,7 @@ def test_a_schedule_is_a_factor_of_the_learning_rate_between_zero_and_one(name, 
 
 @law
 @given(st.integers(1, 50), st.integers(0, 200), st.floats(0.0, 0.1))
-def test_a_cosine_moves_by_no_more_than_its_steepest_slope(T, t, lowest):
+def test_cosine_moves_no_faster_than_its_slope(T, t, lowest):
     """|dlr/dt| <= (lr - eta_min) pi / 2T; the angle pi t / T is rounded by eps/2 of itself, 200 pi at most."""
     schedule = hm.CosineAnnealingLR(hm.SGD(lr=0.1), T, eta_min=lowest)
     change = abs(schedule.lr_at(t + 1) - schedule.lr_at(t))
@@ -386,7 +386,7 @@ def test_a_cosine_moves_by_no_more_than_its_steepest_slope(T, t, lowest):
 
 @law
 @given(st.integers(1, 30), st.integers(1, 3), st.integers(1, 4))
-def test_warm_restarts_start_from_the_top_after_each_wave(T, T_mult, waves):
+def test_warm_restarts_begin_each_period_at_the_top(T, T_mult, waves):
     schedule = hm.CosineAnnealingWarmRestarts(hm.SGD(lr=0.1), T, T_mult=T_mult)
     starts = [T * sum(T_mult**n for n in range(wave)) for wave in range(waves + 1)]
     assert [schedule.lr_at(t) for t in starts] == [0.1] * len(starts)
@@ -399,7 +399,7 @@ def test_warm_restarts_start_from_the_top_after_each_wave(T, T_mult, waves):
 @each("three_phase", [False, True])
 @law
 @given(st.integers(10, 60), st.floats(0.1, 0.5))
-def test_one_cycle_goes_up_once_and_stays_between_its_corners(strategy, three_phase, T, up):
+def test_one_cycle_rises_once_and_stays_in_its_bounds(strategy, three_phase, T, up):
     optimizer = hm.SGD(momentum=0.9)
     options = dict(total_steps=T, pct_start=up, anneal_strategy=strategy, three_phase=three_phase)
     schedule = hm.OneCycleLR(optimizer, 0.5, div_factor=4.0, final_div_factor=8.0, **options)
@@ -442,7 +442,7 @@ def test_top_k_grows_with_k_from_accuracy_to_one(K, N, seed):
 
 @law
 @given(st.integers(2, 30), seeds, powers_of_two)
-def test_r2_does_not_know_the_unit_and_scores_the_mean_zero(N, seed, c):
+def test_r2_ignores_the_unit_and_is_zero_for_the_mean(N, seed, c):
     rng = np.random.default_rng(seed)
     y, output = rng.normal(size=(2, N, 2))
     score = metrics.r2_score(output, y)
@@ -455,7 +455,7 @@ def test_r2_does_not_know_the_unit_and_scores_the_mean_zero(N, seed, c):
 
 @law
 @given(st.integers(1, 30), seeds)
-def test_accuracy_is_one_less_the_zero_one_loss(N, seed):
+def test_accuracy_is_one_minus_the_zero_one_loss(N, seed):
     scores, y = quarters((N, 3), seed), np.random.default_rng(seed).integers(3, size=N)
     error = losses.zero_one_loss(scores.argmax(axis=1), y)
     assert abs(metrics.accuracy(scores, y) - (1 - error)) <= np.finfo(float).eps  # two divisions by N and a difference
@@ -466,7 +466,7 @@ def test_accuracy_is_one_less_the_zero_one_loss(N, seed):
 
 @law
 @given(seeds, powers_of_two)
-def test_the_perceptron_does_not_know_the_scale_of_its_inputs(seed, c):
+def test_perceptron_ignores_the_scale_of_its_inputs(seed, c):
     X = quarters((12, 3), seed)
     y = np.where(X @ [1.0, -2.0, 0.5] >= 0, 1, -1)
     unit, scaled = (hm.Perceptron(bias=False).fit(s * X, y, max_epochs=50) for s in (1.0, c))
@@ -476,6 +476,6 @@ def test_the_perceptron_does_not_know_the_scale_of_its_inputs(seed, c):
 
 @law
 @given(seeds, powers_of_two)
-def test_the_delta_rule_is_linear_in_its_targets(seed, c):
+def test_delta_rule_is_linear_in_its_targets(seed, c):
     X, y, w = quarters((6, 2), seed), quarters(6, seed + 1), quarters(2, seed + 2)
     same(hm.delta_rule(X, c * y, eta=0.1, w=c * w, epochs=3), c * hm.delta_rule(X, y, eta=0.1, w=w, epochs=3))

@@ -27,7 +27,7 @@ from handmade.losses import (
 
 
 def s(a):
-    """The sigmoid of the slides."""
+    """Return the sigmoid of the slides."""
     return 1 / (1 + math.exp(-a))
 
 
@@ -39,7 +39,7 @@ def linear_unit(*w):
 
 
 def chain(w, b):
-    """One sigmoid unit per layer, the first with a bias: a1 = w1 x + b, a2 = w2 f1(a1), ..."""
+    """Compute one sigmoid unit per layer, the first with a bias: a1 = w1 x + b, a2 = w2 f1(a1), ..."""
     layers = [Dense(1, 1), Activation("sigmoid")]
     for _ in w[1:]:
         layers += [Dense(1, 1, bias=False), Activation("sigmoid")]
@@ -48,7 +48,7 @@ def chain(w, b):
     return network
 
 
-def test_just_one_line_of_code():
+def test_one_line_of_code_trains_a_unit():
     """System 2: w = w + (y_n - yhat) x_n, here with the eta of System 7."""
     x, y, eta = [1.0, 2.0, -0.5], [3.0, 4.0, 1.0], 0.25
     w, path = 0.0, [0.0]
@@ -63,7 +63,7 @@ def test_just_one_line_of_code():
     assert network.theta.tolist() == [w]
 
 
-def test_how_many_neurons_weights_and_parameters():
+def test_counts_of_the_3_4_2_network():
     """System 4: 4 + 2 = 6 neurons, 3 x 4 + 4 x 2 = 20 weights, 20 + 4 + 2 = 26 parameters."""
     network = MLP([3, 4, 2])
     assert (network.neuron_count, network.weight_count, network.parameter_count) == (6, 20, 26)
@@ -82,7 +82,7 @@ def test_how_many_neurons_weights_and_parameters():
         (0.5, -1, 1.5, 2.25, 1.5),
     ],
 )
-def test_the_loss_functions(yhat, y, l1, l2, hinge):
+def test_losses_equal_the_lectures(yhat, y, l1, l2, hinge):
     """System 5: |yhat - y|, (yhat - y)^2 and its half, max(0, 1 - y yhat), and 1 where the label is wrong."""
     assert l1_loss([yhat], [y]) == l1
     assert mse_loss([yhat], [y]) == l2
@@ -93,7 +93,7 @@ def test_the_loss_functions(yhat, y, l1, l2, hinge):
     assert zero_one_loss([label], [y]) == (label != y)
 
 
-def test_a_small_change_of_a_knob():
+def test_small_change_of_a_weight_moves_the_output_by_its_slope():
     """System 6: turning knob w_k by a small dw changes the loss by dL/dw_k dw, for all 26 knobs of 3-4-2."""
     network, dw = MLP([3, 4, 2], activation="sigmoid", rng=0), 1e-5
     x, y = np.array([[0.5, -1.0, 2.0]]), np.array([[1.0, 0.0]])
@@ -116,7 +116,7 @@ def test_a_small_change_of_a_knob():
     assert max(falls) == falls[0] > 0  # nothing goes down as fast as the direction opposite of the gradient
 
 
-def test_the_smallest_and_the_second_smallest_perceptron():
+def test_smallest_perceptrons_have_the_lectures_gradients():
     """System 7: the "two BP lines" dw_i = -(y - yhat) x_i, and w_i = w_i - eta dw_i, sample by sample."""
     eta, w1, w2 = 0.5, 1.0, -1.0
     network = linear_unit(w1, w2)
@@ -133,7 +133,7 @@ def test_the_smallest_and_the_second_smallest_perceptron():
     assert gradient.tolist() == [-(10 - 2 * 3) * 3]
 
 
-def test_the_four_layer_chain_as_one_equation():
+def test_chain_of_four_layers_is_one_equation():
     """System 8: y = f4(w4 f3(w3 f2(w2 f1(w1 x + b1)))), the whole network in one line."""
     w1, w2, w3, w4, b1 = 0.25, -0.5, 0.75, 1.5, 0.125
     network = chain([w1, w2, w3, w4], b1)
@@ -143,7 +143,7 @@ def test_the_four_layer_chain_as_one_equation():
     assert (network.neuron_count, network.weight_count, network.parameter_count) == (4, 4, 5)
 
 
-def test_the_chain_rule_and_what_is_already_computed():
+def test_chain_rule_reuses_computed_factors():
     """System 9: dL/dw3, dL/dw2, dL/dw1, dL/db of three layers, each from the product of the one before."""
     w1, w2, w3, b, x, y = 0.5, -1.0, 2.0, 0.25, 1.5, 1.0
     f1 = s(w1 * x + b)
@@ -167,7 +167,7 @@ def test_the_chain_rule_and_what_is_already_computed():
 
 
 @pytest.mark.parametrize("a", [-3.0, -0.5, 0.0, 0.5, 2.0])
-def test_the_sigmoid_and_its_derivative(a):
+def test_sigmoid_and_derivative_equal_the_lectures(a):
     """System 10: s(a) = 1 / (1 + e^-a), s'(a) = s(a) (1 - s(a)); and where the slide's formulas end."""
     assert sigmoid(np.array(a)) == pytest.approx(s(a), rel=1e-15)
     assert sigmoid_backward(1.0, np.array(a)) == pytest.approx(s(a) * (1 - s(a)), rel=1e-14)
@@ -176,7 +176,7 @@ def test_the_sigmoid_and_its_derivative(a):
     assert sigmoid_backward(1.0, np.array(40.0)) == pytest.approx(math.exp(-40), rel=1e-15)
 
 
-def test_the_update_of_the_vector_of_parameters():
+def test_update_of_the_parameter_vector():
     """System 11: theta <- theta - eta dL/dtheta is w3 <- w3 - eta dL/dw3, and so on; a plus would climb."""
     eta, x, y = 0.5, [[1.5]], [[1.0]]
     network = chain([0.5, -1.0, 2.0], 0.25)
@@ -190,7 +190,7 @@ def test_the_update_of_the_vector_of_parameters():
     assert half_squared_error(network.predict(x), y) < loss < half_squared_error(uphill.predict(x), y)
 
 
-def test_softmax_cross_entropy_information_and_entropy():
+def test_softmax_cross_entropy_and_entropy_equal_the_lectures():
     """System 12: p = e^x / sum e^x, L = -sum t log p, I = -log p, H = -sum p log p; dL/dx = p - t."""
     x, t = [2.0, 1.0, 0.1], [0.0, 1.0, 0.0]
     powers = [math.exp(x_i) for x_i in x]
@@ -212,7 +212,7 @@ def test_softmax_cross_entropy_information_and_entropy():
 
 
 @pytest.mark.parametrize(("a", "y"), [(0.5, 1.0), (0.5, 0.0), (-2.0, 1.0), (3.0, 0.25)])
-def test_the_binary_cross_entropy_and_its_gradient(a, y):
+def test_binary_cross_entropy_and_gradient(a, y):
     """System 12: L = -(y log p + (1 - y) log(1 - p)); the slide's p - y is the slope by the logit."""
     p = s(a)
     expected = -(y * math.log(p) + (1 - y) * math.log(1 - p))

@@ -1,4 +1,4 @@
-"""The published experiments: their anchors in the quick form, the trainer beside the library, the command."""
+"""The published experiments: their known facts in the quick form, the trainer against the library, the command."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def three(build):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_side_by_side_has_the_outputs_errors_and_gradients_of_the_single_networks(shape):
+def test_side_by_side_equals_the_single_networks(shape):
     build, X, Y = SHAPES[shape]
     networks = three(build)
     together = SideBySide(networks[0], np.stack([network.theta for network in networks]))
@@ -73,7 +73,7 @@ def test_side_by_side_has_the_outputs_errors_and_gradients_of_the_single_network
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_side_by_side_learns_as_the_library_does_by_equation_9(shape):
+def test_side_by_side_learns_as_the_library_by_equation_9(shape):
     build, X, Y = SHAPES[shape]
     outcome = learn(three(build), X, Y, hm.Momentum1986(0.05, 0.5), 20, {"never": at_most(0)}, lambda *news: None)
     for theta, network in zip(outcome.theta, three(build), strict=True):
@@ -83,7 +83,7 @@ def test_side_by_side_learns_as_the_library_does_by_equation_9(shape):
         np.testing.assert_allclose(theta, network.theta, rtol=0, atol=1e-12)  # 20 steps of about 1e-14 each
 
 
-def test_a_run_does_not_depend_on_its_company_to_the_last_bit():
+def test_run_is_bit_for_bit_independent_of_other_runs():
     goals = {"half": at_most(2.0)}
     networks = [mlp(6, 2, 1)(0.3, np.random.default_rng([0, run])) for run in (0, 7, 12, 14)]
     outcomes = [
@@ -97,7 +97,7 @@ def test_a_run_does_not_depend_on_its_company_to_the_last_bit():
     np.testing.assert_array_equal(reached, np.concatenate([outcome.reached["half"] for outcome in alone]))
 
 
-def test_a_goal_is_counted_in_sweeps_and_its_weights_are_those_that_meet_it():
+def test_goal_counts_sweeps_and_keeps_the_weights():
     network = mlp(6, 2, 1)(0.3, np.random.default_rng([0, 12]))
     outcome = learn([network], symmetry.X, symmetry.Y, hm.Momentum1986(), 5000, {"E": at_most(1.0)}, lambda *news: None)
     optimizer, sweeps = hm.Momentum1986(), 0
@@ -109,7 +109,7 @@ def test_a_goal_is_counted_in_sweeps_and_its_weights_are_those_that_meet_it():
     np.testing.assert_allclose(outcome.error[0], found[0], rtol=1e-6)  # rounding, grown over the sweeps
 
 
-def test_a_layer_that_cannot_be_trained_side_by_side_is_refused():
+def test_unsupported_layer_is_refused_side_by_side():
     network = hm.MLP([2, 2, 1], normalization="batch")
     with pytest.raises(TypeError, match="BatchNorm"):
         SideBySide(network, network.theta[np.newaxis])
@@ -119,7 +119,7 @@ def test_a_layer_that_cannot_be_trained_side_by_side_is_refused():
 
 
 @pytest.mark.parametrize(("source", "error"), [("Nature, Fig. 1", 0.346), ("PDP, chapter 8", 0.354)])
-def test_the_published_symmetry_weights_have_64_of_64_right(source, error):
+def test_published_symmetry_weights_have_64_of_64_right(source, error):
     outputs, found, _ = symmetry.at_published_weights(source)
     assert ((outputs > 0.5) == symmetry.Y).all()
     assert abs(found - error) < 0.0005
@@ -130,18 +130,18 @@ def test_the_published_symmetry_weights_have_64_of_64_right(source, error):
 
 
 @pytest.mark.parametrize("source", symmetry.PUBLISHED)
-def test_the_published_symmetry_weights_stand_still_for_targets_of_one_and_nine_tenths(source):
+def test_published_symmetry_weights_are_a_minimum(source):
     slopes = {kind: symmetry.at_published_weights(source, Y)[2] for kind, Y in symmetry.TARGETS.items()}
     assert slopes["0.1 and 0.9"] < slopes["0 and 1"] / 20
 
 
-def test_the_pattern_of_the_published_weights_is_1_to_2_to_4():
+def test_published_weights_are_in_the_ratio_1_2_4():
     asymmetry, magnitudes = symmetry.shape(symmetry.PUBLISHED["Nature, Fig. 1"][0])
     assert asymmetry == 0
     np.testing.assert_allclose(magnitudes, [[1, 2, 14.2 / 3.6], [1, 7.1 / 3.6, 14.2 / 3.6]])
 
 
-def test_the_trees_have_104_cases_and_56_facts_each():
+def test_trees_have_104_cases_and_56_facts_each():
     assert len(family.CASES) == len(set(family.CASES)) == 104
     assert sum(len(relatives) for _, _, relatives in family.CASES) == 2 * 56
     counts = Counter(person for person, _, _ in family.CASES)
@@ -152,7 +152,7 @@ def test_the_trees_have_104_cases_and_56_facts_each():
     assert sum(english.values()) == 52
 
 
-def test_the_trees_know_aunts_by_marriage_and_are_alike():
+def test_trees_are_alike_and_have_aunts_by_marriage():
     assert ("Colin", "aunt", ("Margaret", "Jennifer")) in family.CASES
     assert ("Charles", "nephew", ("Colin",)) in family.CASES
     translated = dict(zip(family.ENGLISH, family.ITALIAN, strict=True))
@@ -161,7 +161,7 @@ def test_the_trees_know_aunts_by_marriage_and_are_alike():
     assert italian == [case for case in family.CASES if case[0] in family.ITALIAN]
 
 
-def test_no_relative_is_missing_and_each_relation_has_its_inverse():
+def test_each_relation_of_the_trees_has_its_inverse():
     facts = {(p, r, name) for p, r, names in family.CASES for name in names}
     pairs = [("husband", "wife"), ("father mother", "son daughter"), ("brother sister", "brother sister"),
              ("uncle aunt", "nephew niece")]  # fmt: skip
@@ -171,7 +171,7 @@ def test_no_relative_is_missing_and_each_relation_has_its_inverse():
         assert forth == back, (one, other)
 
 
-def test_the_two_criteria_of_the_trees():
+def test_criteria_of_the_trees():
     H = np.full((1, 104, 24), 0.1)
     H[0][family_trees.Y == 1] = 0.7  # the largest, and not above 0.8
     right = family_trees.answers(H)
@@ -182,7 +182,7 @@ def test_the_two_criteria_of_the_trees():
     assert family_trees.answers(H)["strict"].sum() == family_trees.answers(H)["largest"].sum() == 103
 
 
-def test_a_unit_that_is_a_feature_correlates_with_it_fully():
+def test_unit_that_equals_a_feature_correlates_fully():
     person = np.random.default_rng(0).normal(size=(6, 24))
     person[2], person[4] = 3 * family.NATIONALITY + 1, -2.0 * family.BRANCH
     found = family_trees.correlations(person)
@@ -191,7 +191,7 @@ def test_a_unit_that_is_a_feature_correlates_with_it_fully():
 
 
 @pytest.mark.parametrize("name", local_minimum.TARGETS)
-def test_the_local_minimum_is_a_valley_that_descent_does_not_leave(name):
+def test_local_minimum_is_not_left_by_descent(name):
     found = local_minimum.judge(name)
     assert found["slope"] < found["rounding"] < 0.1
     assert found["falls"]
@@ -200,12 +200,12 @@ def test_the_local_minimum_is_a_valley_that_descent_does_not_leave(name):
     assert (found["curvatures after"] > local_minimum.BLUR).all(), "nine directions, and all go up"
 
 
-def test_the_published_outputs_of_the_local_minimum_are_at_targets_of_one_and_nine_tenths():
+def test_published_outputs_of_the_minimum_belong_to_0_1_and_0_9():
     slopes = {name: local_minimum.judge(name)["slope"] for name in local_minimum.TARGETS}
     assert slopes["0.1 and 0.9"] < slopes["0 and 1"] / 10
 
 
-def test_the_hessian_by_differences_is_that_of_a_function_known_in_closed_form():
+def test_hessian_by_differences_equals_the_closed_form():
     # One weight path, X = (0, 0): E = 4 terms of biases only; against second differences of E itself.
     theta = np.array(local_minimum.PUBLISHED) / 4  # where nothing is saturated
     H, h = local_minimum.hessian(theta, xor.Y), 1e-3
@@ -215,7 +215,7 @@ def test_the_hessian_by_differences_is_that_of_a_function_known_in_closed_form()
         assert abs((E[0] - 2 * E[1] + E[2]) / h**2 - H[i, i]) < 1e-6  # h^2 / 12 times a fourth derivative of about 1
 
 
-def test_xor_goes_round_for_ever():
+def test_perceptron_cycles_on_xor():
     X, y = perceptron.XOR
     for bias in (True, False):
         first, again = perceptron.cycle(X, y, bias)
@@ -228,7 +228,7 @@ def test_xor_goes_round_for_ever():
     assert perceptron.cycle(X, np.array([-1, 1, 1, 1]), bias=True) is None, "OR is learnt"
 
 
-def test_no_perceptron_has_more_than_57_of_64_right_and_one_has_57():
+def test_best_perceptron_has_57_of_64_right():
     quadruples = perceptron.certificate()
     assert len(quadruples) == 28
     used = Counter(tuple(vector) for _, _, u, v in quadruples for vector in (u, v))
@@ -240,7 +240,7 @@ def test_no_perceptron_has_more_than_57_of_64_right_and_one_has_57():
     assert perceptron.upper_bound() == perceptron.reached() == 57
 
 
-def test_drawn_data_have_the_margin_they_are_said_to_have():
+def test_drawn_data_have_the_stated_margin():
     X, y, w = perceptron.separable(np.random.default_rng(0))
     assert abs(np.linalg.norm(w) - 1) < 1e-12
     margins = y * (X @ w)
@@ -253,7 +253,7 @@ def test_drawn_data_have_the_margin_they_are_said_to_have():
 
 @pytest.fixture
 def folder(tmp_path):
-    """The bundled digits, as if they were MNIST's four files."""
+    """Write the bundled digits as MNIST's four files."""
     X, y = hm.load_digits()
     pixels, labels = (255 * X).round().astype(np.uint8).reshape(-1, 8, 8), y.astype(np.uint8)
     parts = (pixels[:1400], labels[:1400], pixels[1400:], labels[1400:])
@@ -266,7 +266,7 @@ def file(folder, what):
     return folder / f"{images.FILES[what][0]}.gz"
 
 
-def test_images_are_read_scaled_and_not_taken_for_mnist(folder):
+def test_images_are_scaled_and_not_taken_for_mnist(folder):
     X, y = hm.load_digits()
     found = images.read(folder)
     assert found.name not in (images.MNIST, images.DIGITS)
@@ -275,7 +275,7 @@ def test_images_are_read_scaled_and_not_taken_for_mnist(folder):
     np.testing.assert_array_equal(np.concatenate([found.y, found.y_test]), y)
 
 
-def test_files_may_be_compressed_or_not(folder):
+def test_compressed_and_plain_files_are_read(folder):
     path = file(folder, "test labels")
     hm.data.save_idx(path.with_suffix(""), hm.load_idx(path))
     path.unlink()
@@ -344,7 +344,7 @@ def another_size(folder):
     ("damage", "message"),
     [
         (missing, "expected train-labels-idx1-ubyte.gz or train-labels-idx1-ubyte in"),
-        (truncated, "damaged gzip file"),
+        (truncated, "expected a whole gzip file"),
         (truncated_before_compression, "the file is cut short"),
         (wrong_magic, "expected an IDX file"),
         (swapped, "expected test images, uint8 of 3 dimensions, got uint8 of shape (397,)"),
@@ -354,7 +354,7 @@ def another_size(folder):
         (another_size, "expected images of (8, 8)"),
     ],
 )
-def test_damaged_data_are_said_before_any_work(folder, tmp_path, capsys, damage, message):
+def test_damaged_data_are_refused_before_any_work(folder, tmp_path, capsys, damage, message):
     damage(folder)
     with pytest.raises(SystemExit, match="2"):
         main(["mnist", "--quick", "--data", str(folder), "--out", str(tmp_path / "new")])
@@ -362,7 +362,7 @@ def test_damaged_data_are_said_before_any_work(folder, tmp_path, capsys, damage,
     assert not (tmp_path / "new").exists()
 
 
-def test_a_data_folder_that_is_none_is_said_before_any_work(tmp_path, capsys):
+def test_missing_data_folder_is_refused_before_any_work(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["mnist-linear", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "new")])
     assert "expected a folder with MNIST's IDX files" in capsys.readouterr().err
@@ -372,13 +372,13 @@ def test_a_data_folder_that_is_none_is_said_before_any_work(tmp_path, capsys):
 # ---- MNIST's rows ---------------------------------------------------------------------------------------------------
 
 
-def test_every_published_figure_of_the_table_has_its_row():
+def test_every_published_figure_has_its_row():
     assert sorted(recipe.published for recipe in mnist.RECIPES) == sorted(
         [12.0, 4.7, 4.5, 3.05, 2.95, 1.6, 1.51, 1.53, 1.60, 1.35, 1.25, 1.06, 0.95]
     )
 
 
-def test_the_networks_are_what_their_rows_say():
+def test_networks_are_as_their_rows_say():
     built = {recipe.name: mnist.build(recipe, 784, np.random.default_rng(0)) for recipe in mnist.RECIPES}
     for recipe in mnist.RECIPES:
         dense = [layer for layer in built[recipe.name].layers if isinstance(layer, hm.Dense)]
@@ -390,7 +390,7 @@ def test_the_networks_are_what_their_rows_say():
     assert round(best_published / built["mnist-best"].weight_count) == 48, "as the recipe of the group says"
 
 
-def test_squared_error_has_a_target_of_one_for_the_class_and_minus_one_for_the_others():
+def test_squared_error_has_targets_of_plus_and_minus_one():
     recipe = next(recipe for recipe in mnist.RECIPES if recipe.name == "mnist-300-mse")
     (row,) = mnist.targets(recipe, np.array([3]))
     assert row.tolist() == [-1, -1, -1, 1, -1, -1, -1, -1, -1, -1]
@@ -402,7 +402,7 @@ def recipe_and_images(**changes):
     return dataclasses.replace(recipe, hidden=(20,), **changes), images.read(None)
 
 
-def test_max_norm_bounds_the_hidden_units_and_not_the_outputs():
+def test_max_norm_bounds_hidden_units_only():
     recipe, data = recipe_and_images(max_norm=0.5)
     network, _ = mnist.train(recipe, data, np.random.default_rng(0), lambda *news: None, 5)
     norms = [np.linalg.norm(layer.W, axis=1).max() for layer in network.layers if isinstance(layer, hm.Dense)]
@@ -410,7 +410,7 @@ def test_max_norm_bounds_the_hidden_units_and_not_the_outputs():
 
 
 @pytest.mark.parametrize("module", [mnist, depth])
-def test_ctrl_c_within_a_run_ends_the_run_though_fit_returns_what_it_has_learnt(module, monkeypatch):
+def test_interrupt_within_a_run_ends_the_command(module, monkeypatch):
     def interrupted(self, theta, gradient):
         raise KeyboardInterrupt
 
@@ -423,7 +423,7 @@ def test_ctrl_c_within_a_run_ends_the_run_though_fit_returns_what_it_has_learnt(
             depth.one_run(np.random.default_rng(0), 8, lambda *news: None, data)
 
 
-def test_early_stopping_says_for_how_many_epochs_all_images_are_trained_on():
+def test_early_stopping_sets_the_epochs_of_the_final_run():
     recipe, data = recipe_and_images(patience=2, lr=0.1, epochs=40, candidates=({},))
     judged = mnist.judge(recipe, {}, np.random.default_rng(0), 40, lambda *news: None, images=data)
     assert 0 < judged["epochs"] < 40
@@ -432,7 +432,7 @@ def test_early_stopping_says_for_how_many_epochs_all_images_are_trained_on():
     assert run["epochs"] == judged["epochs"]
 
 
-def test_candidates_are_judged_without_the_test_set_and_the_best_is_taken():
+def test_best_candidate_is_chosen_without_the_test_set():
     recipe, data = recipe_and_images(epochs=5)
     poisoned = dataclasses.replace(data, X_test=data.X_test * np.nan)  # the door refuses what is not finite
     candidates = [{"lr": 1e-9}, {"lr": 0.01}, {"lr": 1e-8}]
@@ -446,7 +446,7 @@ def test_candidates_are_judged_without_the_test_set_and_the_best_is_taken():
     assert run["error"] < 20, "only the second learns anything"
 
 
-def test_a_row_is_met_by_the_mean_on_mnist_alone():
+def test_row_is_met_by_the_mean_on_mnist_only():
     recipe = next(recipe for recipe in mnist.RECIPES if recipe.name == "mnist-800")
     runs = [{"row": recipe.name, "data": images.MNIST, "error": error, "minutes": 1.0} for error in (1.5, 1.7)]
     (met,) = mnist.table(recipe, runs)
@@ -457,19 +457,20 @@ def test_a_row_is_met_by_the_mean_on_mnist_alone():
     assert (row.met, row.published) == (None, "-") and images.DIGITS in row.quantity
 
 
-def test_noise_is_of_its_standard_deviation_and_gone_in_prediction():
+def test_noise_has_its_deviation_and_is_off_in_prediction():
     X = np.ones((1000, 10), np.float32)
     network = hm.Network([GaussianNoise(0.3, rng=0), hm.Dense(10, 10)], dtype=np.float32)
     layer = network.layers[0]
-    noise = layer.forward(X, training=True) - 1
+    H, cache = layer.forward(X, training=True)
+    noise = H - 1
     # The estimate of a standard deviation from n numbers has the standard error std / sqrt(2 n); five of them.
     assert abs(noise.std() - 0.3) < 5 * 0.3 / np.sqrt(2 * X.size)
     np.testing.assert_array_equal(layer.predict(X), X)
-    np.testing.assert_array_equal(layer.backward(X), X)
+    np.testing.assert_array_equal(layer.backward(X, cache), X)
     np.testing.assert_array_equal(network.predict(X), network.layers[1].predict(X))
 
 
-def test_unscaled_batch_normalization_learns_its_shift_alone_and_its_gradient_is_right():
+def test_unscaled_batch_normalization_learns_its_shift_only():
     rng = np.random.default_rng(0)
     layers = [hm.Dense(4, 3, rng=rng), UnscaledBatchNorm(3), hm.Activation("tanh"), hm.Dense(3, 2, rng=rng)]
     network = hm.Network(layers)
@@ -486,7 +487,7 @@ def test_unscaled_batch_normalization_learns_its_shift_alone_and_its_gradient_is
 
 @pytest.mark.parametrize("inputs", [64, 784])
 @pytest.mark.parametrize("layers", depth.DEPTHS)
-def test_equal_budget_is_the_largest_width_that_is_within(inputs, layers):
+def test_equal_budget_is_the_largest_width_within(inputs, layers):
     budget = depth.parameters(inputs, 48, depth.BUDGET_DEPTH)
     width = depth.width_within(budget, inputs, layers)
     sizes = [hm.MLP([inputs, *[wide] * layers, 10]).parameter_count for wide in (width, width + 1)]
@@ -495,7 +496,7 @@ def test_equal_budget_is_the_largest_width_that_is_within(inputs, layers):
 
 
 @pytest.mark.parametrize("kind", depth.KINDS)
-def test_the_networks_have_the_depth_and_the_parts_that_are_asked_for(kind):
+def test_networks_have_the_requested_depth_and_parts(kind):
     network = depth.build("relu", kind, 64, 12, 5, np.random.default_rng(0))
     leaves = [leaf for _, leaf in network.leaves()]
     assert sum(isinstance(leaf, hm.Activation) for leaf in leaves) == 5
@@ -519,13 +520,13 @@ def invented(means, noise=0.1, runs=8):
         ([1, 2, 3, 4, 5, 6, 7, 8], False),
     ],
 )
-def test_the_verdict_on_curves_that_are_known(means, holds):
+def test_verdict_on_known_curves(means, holds):
     met, _, worse = depth.verdict(*invented(np.array(means, float)))
     assert met is holds or met == holds
     assert worse == (means[-1] > min(means[1:3]))
 
 
-def test_the_curve_of_residual_networks_starts_with_one_layer_that_nothing_skips():
+def test_residual_curve_starts_with_one_plain_layer():
     networks = [["relu", kind, "width", layers, 9, 0.1, 0.0, 10.0 * layers + (kind == "residual")]
                 for kind in ("plain", "residual") for layers in (1, 2, 3) if layers > 1 or kind == "plain"]  # fmt: skip
     depths, errors = depth.curve([{"networks": networks}], "relu", "residual", "width")
@@ -533,7 +534,7 @@ def test_the_curve_of_residual_networks_starts_with_one_layer_that_nothing_skips
     assert depth.curve([{"networks": networks}], "relu", "plain", "width")[1].tolist() == [[10, 20, 30]]
 
 
-def test_the_digits_of_a_run_are_dealt_out_without_overlap():
+def test_digits_of_a_run_are_split_without_overlap():
     data = images.read(None)
     part, X_test, _ = depth.split(data, np.random.default_rng(0))
     assert (len(part.X), len(part.X_test), len(X_test)) == (1077, 360, 360)
@@ -547,14 +548,14 @@ def test_the_digits_of_a_run_are_dealt_out_without_overlap():
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    """The records of all experiments, run once."""
+    """Return the records of all experiments, run once."""
     out = tmp_path_factory.mktemp("papers")
     assert main(["all", "--quick", "--out", str(out)]) == 0
     return out
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_runs_and_writes_a_table_and_a_figure(quick, name):
+def test_every_experiment_writes_a_table_and_a_figure(quick, name):
     record, experiment = results.read(quick, name), EXPERIMENTS[name]
     assert len(record.runs) == experiment.quick.runs
     assert record.rows and record.minutes > 0
@@ -569,7 +570,7 @@ def row(out, name, quantity):
     return found
 
 
-def test_symmetry_is_learnt_within_the_distribution_and_stuck_at_always_no_or_not_at_all(quick):
+def test_symmetry_is_learnt_or_stuck_as_published(quick):
     runs = [run["0 and 1"] for run in results.read(quick, "symmetry").runs]
     learnt = [run for run in runs if run["error"] >= 0]
     assert len(learnt) >= len(runs) / 2
@@ -583,23 +584,23 @@ def test_xor_takes_some_hundred_sweeps_with_momentum(quick):
     assert row(quick, "xor", "sweeps until all 4 are right; [-0.3, 0.3], alpha = 0.9, targets 0 and 1").met
 
 
-def test_the_encoder_is_learnt_every_time(quick):
+def test_encoder_is_learnt_every_time(quick):
     assert all(run["close"] > 0 for run in results.read(quick, "encoder").runs)
 
 
-def test_novikoffs_bound_holds_and_57_is_never_passed(quick):
+def test_novikoff_bound_holds_and_57_is_never_passed(quick):
     runs = results.read(quick, "perceptron").runs
     assert all(run["converged"] and run["mistakes"] <= run["bound"] for run in runs)
     assert max(run["mistakes"] / run["bound"] for run in runs) > 0.1, "the bound is not idle"
     assert max(run["symmetry"] for run in runs) == 57
 
 
-def test_the_literal_recipe_of_the_family_trees_learns_nothing(quick):
+def test_literal_recipe_of_the_trees_learns_nothing(quick):
     runs = results.read(quick, "family-trees").runs
     assert all(run["literal"]["strict"] == {"trained": 0, "held out": 0} for run in runs)
 
 
-def test_on_the_digits_a_hidden_layer_beats_the_linear_classifier_and_nothing_is_compared(quick):
+def test_hidden_layer_beats_the_linear_classifier_on_digits(quick):
     errors = {name: results.read(quick, name).runs[0]["error"] for name in ("mnist-linear", "mnist-500-300-decay")}
     assert errors["mnist-500-300-decay"] < errors["mnist-linear"] / 2
     for recipe in mnist.RECIPES:
@@ -609,14 +610,14 @@ def test_on_the_digits_a_hidden_layer_beats_the_linear_classifier_and_nothing_is
         assert len(record.choices) == len(recipe.candidates)
 
 
-def test_eight_plain_sigmoid_layers_learn_nothing_and_normalization_or_skipping_lets_them_learn(quick):
+def test_eight_sigmoid_layers_need_normalization_or_skips(quick):
     runs = results.read(quick, "depth-digits").runs
     errors = {kind: depth.curve(runs, "sigmoid", kind, "width")[1][:, -1].mean() for kind in depth.KINDS}
     assert errors["plain"] > 75 and depth.curve(runs, "sigmoid", "plain", "width")[1][:, 0].mean() < 25
     assert max(errors["normalized"], errors["residual"], errors["normalized residual"]) < 40
 
 
-def test_a_figure_that_is_not_met_needs_a_reason():
+def test_figure_that_is_not_met_needs_a_reason():
     with pytest.raises(ValueError, match="say in differs"):
         Row("sweeps", "558", "600", met=False)
     assert Row("sweeps", "558", "600", met=np.bool_(False), differs="the start").met is False
@@ -626,7 +627,7 @@ def test_a_figure_that_is_not_met_needs_a_reason():
 
 
 def toy(name="toy", interrupt_at=None):
-    """An experiment of one random number a run, three runs a chunk."""
+    """Build an experiment of one random number per run, three runs per chunk."""
     calls = []
 
     def run(generators, sweeps, report):
@@ -659,7 +660,7 @@ def values(out, name="toy"):
     return [run["value"] for run in json.loads((out / "results" / f"{name}.json").read_text())["runs"]]
 
 
-def test_the_listing_names_every_experiment_and_runs_none(capsys, tmp_path):
+def test_listing_names_every_experiment_and_runs_none(capsys, tmp_path):
     assert main(["--out", str(tmp_path)]) == 0
     listing = capsys.readouterr().out
     assert all(f"\n{name} " in listing for name in EXPERIMENTS)
@@ -675,7 +676,7 @@ def test_the_listing_names_every_experiment_and_runs_none(capsys, tmp_path):
         (["xor2"], "unknown experiment 'xor2'; there are: all, toy"),
     ],
 )
-def test_a_wrong_argument_is_said_before_any_work(only_toys, capsys, tmp_path, arguments, message):
+def test_wrong_argument_is_refused_before_any_work(only_toys, capsys, tmp_path, arguments, message):
     only_toys(toy())
     with pytest.raises(SystemExit, match="2"):
         main([*arguments, "--out", str(tmp_path / "new")])
@@ -683,7 +684,7 @@ def test_a_wrong_argument_is_said_before_any_work(only_toys, capsys, tmp_path, a
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_any_work(only_toys, capsys, tmp_path):
+def test_unwritable_folder_is_refused_before_any_work(only_toys, capsys, tmp_path):
     only_toys(toy())
     (tmp_path / "file").write_text("here already")
     with pytest.raises(SystemExit, match="2"):
@@ -692,7 +693,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_work(only_toys, caps
     assert (tmp_path / "file").read_text() == "here already"
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_as_if_it_had_not(only_toys, tmp_path, capsys):
+def test_interrupted_run_resumes_and_ends_the_same(only_toys, tmp_path, capsys):
     only_toys(toy(interrupt_at=2))
     assert main(["toy", "--out", str(tmp_path / "a")]) == 130
     assert "saved" in capsys.readouterr().err
@@ -705,7 +706,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_as_if_it_had_not(o
     assert len(values(tmp_path / "b")) == 7
 
 
-def test_run_i_of_a_seed_is_the_same_however_many_there_are(only_toys, tmp_path):
+def test_run_i_of_a_seed_does_not_depend_on_their_number(only_toys, tmp_path):
     only_toys(toy())
     for name, seeds, seed in (("a", 2, 0), ("b", 5, 0), ("c", 5, 1)):
         assert main(["toy", "--seeds", str(seeds), "--seed", str(seed), "--out", str(tmp_path / name)]) == 0
@@ -726,7 +727,7 @@ def test_runs_of_another_seed_are_not_mixed_in(only_toys, tmp_path, capsys):
     assert values(tmp_path) != before
 
 
-def test_running_one_experiment_updates_its_part_of_the_page_only(only_toys, tmp_path):
+def test_one_experiment_updates_its_part_of_the_page_only(only_toys, tmp_path):
     only_toys(toy("one"), toy("two"))
     assert main(["one", "--seeds", "2", "--out", str(tmp_path)]) == 0
     first = (tmp_path / "RESULTS.md").read_text()
@@ -741,7 +742,7 @@ def test_running_one_experiment_updates_its_part_of_the_page_only(only_toys, tmp
 
 @pytest.mark.parametrize("text", ["[1, 2", "{}", '{"experiment": "toy", "sum": 3}'])
 @pytest.mark.parametrize("arguments", [["toy"], []])
-def test_a_file_that_is_no_record_is_said_before_any_work(only_toys, tmp_path, capsys, arguments, text):
+def test_file_that_is_no_record_is_refused_before_any_work(only_toys, tmp_path, capsys, arguments, text):
     only_toys(toy())
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "toy.json").write_text(text)
@@ -754,7 +755,7 @@ def test_a_file_that_is_no_record_is_said_before_any_work(only_toys, tmp_path, c
 
 
 def choosing(name, group=None, interrupt_at=None, candidates=({"a": 3}, {"a": 1}, {"a": 2})):
-    """An experiment that has to choose the smallest a, on images."""
+    """Build an experiment on images whose best choice is the smallest a."""
     calls = []
 
     def judge(settings, rng, sweeps, report, *, images):
@@ -776,7 +777,7 @@ def choosing(name, group=None, interrupt_at=None, candidates=({"a": 3}, {"a": 1}
 
 
 @pytest.mark.parametrize("interrupt_at", [2, 5])
-def test_finished_candidates_and_seeds_are_kept_and_all_ends_as_if_never_interrupted(only_toys, tmp_path, interrupt_at):
+def test_finished_candidates_are_kept_after_an_interrupt(only_toys, tmp_path, interrupt_at):
     only_toys(choosing("row", interrupt_at=interrupt_at))
     assert main(["row", "--out", str(tmp_path / "a")]) == 130
     record = results.read(tmp_path / "a", "row")
@@ -791,7 +792,7 @@ def test_finished_candidates_and_seeds_are_kept_and_all_ends_as_if_never_interru
     assert all(1 <= value < 2 for value in values(tmp_path / "a", "row"))
 
 
-def test_runs_of_other_candidates_or_other_images_are_not_mixed_in(only_toys, tmp_path, folder, capsys):
+def test_runs_of_other_candidates_are_not_mixed_in(only_toys, tmp_path, folder, capsys):
     only_toys(choosing("row"))
     assert main(["row", "--out", str(tmp_path / "out")]) == 0
     with pytest.raises(SystemExit, match="2"):
@@ -805,7 +806,7 @@ def test_runs_of_other_candidates_or_other_images_are_not_mixed_in(only_toys, tm
     assert "chosen among other candidates" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_group_has_one_section_and_one_figure_and_its_name_runs_all_of_it(only_toys, tmp_path):
+def test_group_has_one_section_and_its_name_runs_all(only_toys, tmp_path):
     drawn = []
     group = Group("table", "A table", "nowhere", "All.", lambda runs, figure: drawn.append(len(runs)))
     only_toys(choosing("one", group), toy("alone"), choosing("two", group))

@@ -1,4 +1,4 @@
-"""scikit-learn's MLPs, step by step in handmade; and the gradient of theirs that is not that of their loss."""
+"""The MLPs of scikit-learn, step by step in handmade, and their gradient, which is not that of their loss."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def fit(estimator, y, X=X):
 
 
 class Recorded(Recipe):
-    """Keeps theta after each step, and how steep the loss was at most."""
+    """A recipe that records theta after each step, and the largest gradient."""
 
     def __init__(self, estimator, X, y):
         super().__init__(estimator, X, y)
@@ -96,7 +96,7 @@ def trained(estimator, y, change=lambda recipe: None, X=X):
 
 
 def allowed(estimator, y, X=X) -> float:
-    """How far two right programs may be apart after any of the steps.
+    """Return the largest difference of two right programs after any of the steps.
 
     A step rounds once per operation on the longest way from theta to theta: two per input of each unit, forward and
     backward, one per sample of the batch in the sum of dW, and 20 for activation, loss, penalty and update; each by
@@ -127,7 +127,7 @@ GRID = [
 
 
 @pytest.mark.parametrize(("target", "solver", "activation"), GRID)
-def test_every_step_of_fit_is_theirs(target, solver, activation):
+def test_fit_equals_theirs_at_every_step(target, solver, activation):
     estimator, y = make(target, activation=activation, **SOLVERS[solver])
     tolerance = allowed(estimator, y)
     assert tolerance < 1e-8
@@ -142,7 +142,7 @@ def test_every_step_of_fit_is_theirs(target, solver, activation):
 
 @pytest.mark.parametrize(("seed", "shuffle"), [(0, True), (np.random.RandomState(0), True), (0, False)])
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_call_of_partial_fit_is_theirs(target, seed, shuffle):
+def test_partial_fit_equals_theirs_at_every_call(target, seed, shuffle):
     estimator, y = make(target, solver="adam", shuffle=shuffle, random_state=seed)
     tolerance = allowed(estimator, y)
     recipe = Recorded(estimator, X, y)
@@ -168,7 +168,7 @@ def test_float32_stays_float32(target):
     assert np.abs(thetas - expected).max() <= tolerance
 
 
-def test_without_hidden_layers_and_where_training_stops_by_itself():
+def test_fit_without_hidden_layers_stops_where_theirs_does():
     estimator, y = make("regression", hidden_layer_sizes=(), solver="sgd", tol=0.02, n_iter_no_change=2)
     theirs, expected = fit(estimator, y)
     thetas, recipe = trained(estimator, y)
@@ -176,7 +176,7 @@ def test_without_hidden_layers_and_where_training_stops_by_itself():
     assert np.abs(thetas - expected).max() <= allowed(estimator, y)
 
 
-def test_an_adaptive_learning_rate_falls_until_it_is_too_small_to_go_on():
+def test_adaptive_learning_rate_falls_until_training_ends():
     estimator, y = make("multiclass", **SOLVERS["nesterov, adaptive"])
     theirs, _ = fit(estimator, y)
     _, recipe = trained(estimator, y)
@@ -232,7 +232,7 @@ def test_every_term_of_the_recipe_is_needed(change, target, solver):
 
 
 def their_loss_and_gradient(estimator_class, y, **options):
-    """A fitted estimator's own function of its parameters, the one that its L-BFGS minimizes, and a point."""
+    """Return the function of its parameters that a fitted estimator's L-BFGS minimizes, and a point."""
     options = dict(solver="lbfgs", hidden_layer_sizes=(5,), activation="tanh", alpha=0.0, random_state=0) | options
     estimator = estimator_class(**options)
     with warnings.catch_warnings():
@@ -261,7 +261,7 @@ def their_loss_and_gradient(estimator_class, y, **options):
     ],
     ids=["1 output", "2 outputs", "3 outputs", "5 outputs", "poisson of 3", "multilabel", "multiclass", "binary"],
 )
-def test_scikit_learn_1_9_1_returns_k_times_the_gradient_of_squared_error(estimator_class, y, options, ratio):
+def test_scikit_learn_1_9_1_steps_along_k_times_the_gradient(estimator_class, y, options, ratio):
     # Its squared_loss takes the mean over the k outputs as well, its gradient does not. Every other loss is summed over
     # the outputs, and its gradient fits.
     loss_and_gradient, theta = their_loss_and_gradient(estimator_class, y, **options)
@@ -273,7 +273,7 @@ def test_scikit_learn_1_9_1_returns_k_times_the_gradient_of_squared_error(estima
     assert abs(gradient @ V - ratio * slope) <= 1e-9 * ratio * np.abs(gradient * V).sum(), told
 
 
-def test_the_penalty_is_not_multiplied_by_k():
+def test_penalty_is_not_multiplied_by_k():
     y = TARGETS["regression of 3"][1]
     plain, theta = their_loss_and_gradient(MLPRegressor, y)
     penalized, _ = their_loss_and_gradient(MLPRegressor, y, alpha=0.7)
@@ -284,7 +284,7 @@ def test_the_penalty_is_not_multiplied_by_k():
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_loss_of_the_recipe_is_theirs_and_its_gradient_has_the_named_factor(target):
+def test_loss_equals_theirs_and_gradient_has_its_factor(target):
     estimator, y = make(target, alpha=0.0, activation="tanh", solver="sgd")
     recipe = Recipe(estimator, X, y)
     theta, T = recipe.network.theta, recipe.targets(y)
@@ -306,7 +306,7 @@ def test_the_loss_of_the_recipe_is_theirs_and_its_gradient_has_the_named_factor(
 
 
 @pytest.mark.parametrize(("activation", "gain"), [("tanh", 1.0), ("relu", 1.0), ("logistic", 3**-0.5)])
-def test_their_start_is_xavier_uniform_for_weights_and_biases(activation, gain):
+def test_their_start_is_xavier_uniform(activation, gain):
     estimator, y = make("regression", activation=activation, solver="sgd", learning_rate_init=1e-300)
     theirs, _ = fit(estimator, y)
     rng = np.random.Generator(np.random.MT19937())
@@ -322,7 +322,7 @@ def test_their_start_is_xavier_uniform_for_weights_and_biases(activation, gain):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_network_predicts_what_the_estimator_predicts(target):
+def test_network_predicts_as_the_estimator(target):
     theirs, _ = fit(*make(target, activation="relu", solver="adam"))
     output = from_estimator(theirs).predict(X)
     match target:
@@ -338,7 +338,7 @@ def test_the_network_predicts_what_the_estimator_predicts(target):
     assert np.abs(found - expected).max() <= 100 * np.finfo(float).eps * max(1.0, np.abs(output).max())
 
 
-def test_the_estimator_and_its_random_state_are_left_alone():
+def test_estimator_and_random_state_stay_unchanged():
     state = np.random.RandomState(0)
     estimator, y = make("regression", random_state=state)
     before = state.get_state(legacy=False)["state"]
@@ -357,13 +357,13 @@ def test_the_estimator_and_its_random_state_are_left_alone():
         (dict(random_state=None), "random_state: expected a seed or a RandomState"),
     ],
 )
-def test_what_is_not_reproduced_is_refused_by_name(options, message):
+def test_unsupported_option_is_refused_by_name(options, message):
     estimator, y = make("regression", **options)
     with pytest.raises(ValueError, match=message):
         Recipe(estimator, X, y)
 
 
-def test_other_estimators_and_targets_are_refused():
+def test_other_estimator_or_target_is_refused():
     with pytest.raises(TypeError, match="expected an MLPClassifier or an MLPRegressor, got LinearRegression"):
         from_estimator(LinearRegression())
     with pytest.raises(TypeError, match="got LinearRegression"):
@@ -378,7 +378,7 @@ def test_other_estimators_and_targets_are_refused():
 # ---- the two optimizers ---------------------------------------------------------------------------------------------
 
 
-def test_velocity_sgd_is_sgd_while_the_learning_rate_is_constant_and_momentum1986_always():
+def test_velocity_sgd_equals_sgd_while_lr_is_constant():
     gradients, lrs = RNG.normal(size=(10, 3)), [0.5, 0.5, 0.25, 0.0, 1.0, 0.1, 0.2, 0.3, 0.4, 0.5]
     constant, own, published = hm.SGD(lr=0.5, momentum=0.9), VelocitySGD(0.5, 0.9), hm.Momentum1986(0.5, 0.9)
     thetas = np.zeros((3, 3))
@@ -400,7 +400,7 @@ def test_nesterov_without_momentum_is_plain_descent():
     assert theta == -0.5
 
 
-def test_a_new_learning_rate_holds_from_the_next_step_on():
+def test_new_learning_rate_holds_from_the_next_step():
     theta = np.zeros(1)
     optimizer = EpsilonHatAdam(lr=1.0, epsilon=1e-300)
     optimizer.step(theta, np.ones(1))
@@ -409,7 +409,7 @@ def test_a_new_learning_rate_holds_from_the_next_step_on():
     assert abs(theta[0] + 1) <= 8 * np.finfo(float).eps
 
 
-def test_the_objectives():
+def test_objective_has_the_factors_of_scikit_learn():
     assert Objective.of("multiclass", 3) == Objective("cross_entropy", 1, 1)
     assert Objective.of("binary", 1) == Objective("binary_cross_entropy_with_logits", 1, 1)
     assert Objective.of("multilabel-indicator", 3) == Objective("binary_cross_entropy_with_logits", 3, 3)

@@ -1,4 +1,4 @@
-"""The twin: every layer finds its counterpart, with the same options and numbers, and a life of its own."""
+"""The twin: every layer has its counterpart, with the same options and copies of the numbers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LAYERS = [
 
 
 def a_network(dtype=np.float64):
-    """One of everything."""
+    """Return a network with one layer of each kind."""
     return hm.Network(
         [
             hm.Parallel([hm.Dense(2, 3, rng=0), hm.Activation("tanh")], [hm.Dense(1, 1, bias=False, rng=1)]),
@@ -55,21 +55,21 @@ LABELS = np.arange(8) % 2
 
 
 @pytest.mark.parametrize(("build", "kind", "options"), LAYERS)
-def test_every_layer_has_a_counterpart_with_the_same_options(build, kind, options):
+def test_layer_has_a_counterpart_with_the_same_options(build, kind, options):
     [module] = twin(hm.Network([build()]))
     assert type(module) is kind
     assert {name: getattr(module, name) for name in options} == options
 
 
 @pytest.mark.parametrize("name", hm.activations.ACTIVATIONS)
-def test_every_activation_has_a_counterpart(name):
+def test_activation_has_a_counterpart(name):
     [module] = twin(hm.Network([hm.Activation(name)]))
     A = np.linspace(-3, 3, 14).reshape(2, 7)
     # Either side takes at most 16 operations, of numbers of at most 3 e^0.
     assert_close(hm.Network([hm.Activation(name)]).predict(A), module(torch.tensor(A)), operations=32, scale=3)
 
 
-def test_a_linear_layer_has_a_bias_where_the_dense_layer_has_one():
+def test_linear_has_a_bias_if_dense_has_one():
     with_bias, without = twin(hm.Network([hm.Dense(3, 2), hm.Dense(2, 2, bias=False)]))
     assert with_bias.bias is not None and without.bias is None
 
@@ -90,13 +90,13 @@ SQUARE = (np.square, lambda dH, A, out=None: np.multiply(dH, 2 * A, out=out))
         ([hm.Activation(SQUARE)], r"Activation\('square'\)"),
     ],
 )
-def test_what_torch_lacks_is_a_type_error(layers, words):
+def test_layer_that_torch_lacks_is_a_type_error(layers, words):
     with pytest.raises(TypeError, match=f"twin: expected layers that PyTorch has, got {words}"):
         twin(hm.Network(layers))
 
 
 @pytest.mark.parametrize(("dtype", "torch_dtype"), [(np.float64, torch.float64), (np.float32, torch.float32)])
-def test_the_numbers_are_the_same_in_the_same_dtype(dtype, torch_dtype):
+def test_numbers_and_dtype_are_the_same(dtype, torch_dtype):
     network = a_network(dtype)
     network.forward(X, training=True)  # statistics that are not those of the start
     module = twin(network)
@@ -110,7 +110,7 @@ def test_the_numbers_are_the_same_in_the_same_dtype(dtype, torch_dtype):
         np.testing.assert_array_equal(state[name].numpy(), array, strict=True)
 
 
-def test_training_the_twin_does_not_move_the_network_nor_the_reverse():
+def test_training_the_twin_does_not_change_the_network():
     network = a_network()
     module = twin(network)
     before = {name: array.copy() for name, array in network.state_dict().items()}

@@ -164,7 +164,7 @@ class Verdict:
 
     @property
     def named(self) -> bool:
-        """Whether one of the names is right."""
+        """True if one of the names is right."""
         return bool(set(self.said) & set(self.bug.expected))
 
 

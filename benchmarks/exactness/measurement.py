@@ -51,7 +51,7 @@ class Measurement:
 
     @property
     def met(self) -> bool:
-        """Whether handmade keeps its target, and is nowhere worse than torch by more than `SLACK`."""
+        """True if handmade keeps its target, and exceeds the error of torch nowhere by more than `SLACK`."""
         both = zip(self.handmade, self.torch, strict=True)
         return all(own <= min(self.target, other + SLACK) for own, other in both)
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.papers``: list the experiments, or run some and write what came out."""
+"""``python -m benchmarks.papers``: list the experiments, or run some and write their results."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _names() -> dict[str, list[str]]:
-    """What each name stands for: all experiments, those of a group, or one."""
+    """Return the experiments that each name stands for: all, those of a group, or one."""
     names = {"all": list(EXPERIMENTS)}
     for name, experiment in EXPERIMENTS.items():
         if experiment.group:
@@ -108,7 +108,7 @@ def _check_folder(out: Path) -> None:
 
 
 def _job(experiment: Experiment, options: argparse.Namespace, out: Path, data: images.Images | None):
-    """The experiment on its data, how many runs it is to have, and the record to go on from."""
+    """Return the experiment on its data, the number of its runs, and the record to continue."""
     size: Size = experiment.quick if options.quick else experiment.full
     name = data.name if experiment.on_images else ""
     record = None if options.fresh else results.read(out, experiment.name)
@@ -135,7 +135,7 @@ def _on(data: str) -> str:
 
 
 def _candidates(experiment: Experiment) -> list[dict]:
-    """The candidates as they are once they have been written to a file and read."""
+    """Return the candidates as they are after writing them to a file and reading them."""
     return json.loads(json.dumps(experiment.candidates))
 
 

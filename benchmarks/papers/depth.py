@@ -1,4 +1,4 @@
-"""How many hidden layers? "Performance usually tops out at 2-3 layers", put to the test with one to eight."""
+"""The number of hidden layers: a test of "performance usually tops out at 2-3 layers" with one to eight layers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parameters(inputs: int, width: int, depth: int) -> int:
 
 
 def width_within(budget: int, inputs: int, depth: int) -> int:
-    """The largest width whose parameters are within the budget.
+    """Return the largest width whose parameters are within the budget.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def width_within(budget: int, inputs: int, depth: int) -> int:
 
 
 def build(activation: str, kind: str, inputs: int, width: int, depth: int, rng: np.random.Generator) -> hm.Network:
-    """A network of equally wide hidden layers, each but the first skipped by its input where it is residual."""
+    """Build a network of equally wide hidden layers, with skip connections around all but the first if residual."""
     start = "xavier_uniform" if activation == "sigmoid" else "kaiming_uniform"  # each by its authors' rule
     options = dict(weight_init=start, bias_init="zeros", rng=rng, dtype=np.float32)
 
@@ -71,7 +71,7 @@ def build(activation: str, kind: str, inputs: int, width: int, depth: int, rng: 
 
 
 def grid(sweeps: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """The depths and the learning rates."""
+    """Return the depths and the learning rates."""
     return ((1, 3, 8), RATES[1:2]) if sweeps < SHORT else (tuple(DEPTHS), RATES)
 
 
@@ -150,7 +150,7 @@ def one_run(rng: np.random.Generator, sweeps: int, report: Report, data: Images)
 
 
 def curve(runs: list[Run], activation: str, kind: str, size: str) -> tuple[np.ndarray, np.ndarray]:
-    """The depths, and the test errors, (runs, depths): of one kind of network. One layer is never skipped."""
+    """Return the depths and the test errors, (runs, depths), of one kind of network. One layer is never skipped."""
     wanted = {(activation, kind, size), (activation, kind.replace("residual", "").strip() or "plain", size)}
     errors = []
     for found in runs:
@@ -163,13 +163,13 @@ def curve(runs: list[Run], activation: str, kind: str, size: str) -> tuple[np.nd
 
 
 def compare(errors: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """The mean of the differences, run by run, and its standard error."""
+    """Return the mean of the differences, run by run, and its standard error."""
     difference = other - errors
     return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
 
 
 def verdict(depths: np.ndarray, errors: np.ndarray) -> tuple[bool, str, bool]:
-    """Whether no other depth beats the better of two and three layers; the one that does; whether eight do worse.
+    """Decide whether 2-3 layers are best; return also the depth that beats them, and whether eight do worse.
 
     Beats: by more than `SURE` standard errors of the difference within a run.
     """
@@ -218,7 +218,7 @@ STYLES = dict(zip(KINDS, (("#000000", "o", "-"), ("#0072B2", "s", "--"), ("#D55E
 
 
 def draw(runs: list[Run], figure) -> None:
-    """The mean test error against the depth: a row of pictures for each set of images."""
+    """Draw the mean test error against the depth, in a row of pictures for each set of images."""
     names = list(dict.fromkeys(run["data"] for run in runs))
     figure.set_size_inches(14, 0.4 + 3.8 * len(names))
     columns = list(product(ACTIVATIONS, SIZES))
@@ -283,7 +283,7 @@ EXPERIMENTS = (
             "50,000, the last 10,000 to choose by, the whole test set."
         ),
         full=Size(3, 10),
-        quick=Size(1, 8),
+        quick=Size(1, 3),
         chunk=1,
         run=run,
         table=table,

@@ -1,4 +1,4 @@
-"""The encoder 8-3-8, PDP chapter 8: eight patterns through three hidden units, which have to find a code."""
+"""The encoder 8-3-8, PDP chapter 8: eight patterns through three hidden units, which must find a code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(generators: list[np.random.Generator], sweeps: int, report: Report) -> l
 
 
 def codes(theta: np.ndarray) -> np.ndarray:
-    """The activations of the three hidden units for the eight patterns, (8, 3)."""
+    """Return the activations of the three hidden units for the eight patterns, (8, 3)."""
     network = mlp(8, 3, 8)()
     network.theta[:] = theta
     return np.round(hm.activations.sigmoid(network.layers[0].predict(X)), 3)

@@ -1,4 +1,4 @@
-"""What an experiment is: how it is run, what is published about it, how it is drawn."""
+"""The parts of an experiment: its runs, its published figures, its picture."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True)
 class Size:
-    """How many runs, each from its own seed, and after how many sweeps a run is given up (or ends)."""
+    """The number of runs, each from its own seed, and of sweeps after which a run is given up (or ends)."""
 
     runs: int
     sweeps: int
@@ -65,7 +65,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Experiments that are rows of one published table: each with a file of runs of its own, all in one section.
+    """A group of experiments that are rows of one published table, each with its own file, all in one section.
 
     Parameters
     ----------
@@ -128,12 +128,12 @@ class Experiment:
 
     @property
     def section(self) -> Experiment | Group:
-        """What has the title, the source and the figure."""
+        """The object with the title, the source and the figure."""
         return self.group or self
 
 
 def part_of(report: Report, part: int, parts: int, runs: int) -> Report:
-    """The report of one of several equal parts that each run has.
+    """Return a report on one of the equal parts of each run.
 
     Examples
     --------
@@ -180,7 +180,7 @@ def share(part: int, whole: int) -> str:
 
 
 def within_ninety_percent(published: float, values) -> bool:
-    """Whether a single published run lies in the middle 90 % of ours: what can be asked of one draw.
+    """Return a test whether a single published run lies in the middle 90 % of ours.
 
     Examples
     --------

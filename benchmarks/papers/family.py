@@ -65,7 +65,7 @@ CASES = _cases()
 
 
 def one_hot_cases() -> tuple[np.ndarray, np.ndarray]:
-    """The network's view: person and relation, one unit each, (104, 36); one unit for every right answer, (104, 24).
+    """Return the inputs, person and relation in one unit each, (104, 36), and a unit per right answer, (104, 24).
 
     Examples
     --------

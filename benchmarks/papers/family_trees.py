@@ -25,7 +25,7 @@ FEATURES = {"nationality": NATIONALITY, "generation": GENERATION, "branch": BRAN
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: the initial range, eps and alpha for the first 20 sweeps and after, the share by which weights
+    """A training recipe: the initial range, eps and alpha for the first 20 sweeps and after, the share by which weights
     shrink after each change, the margin within which an error counts as none, and the sweeps.
     """
 
@@ -61,7 +61,7 @@ def network(bound: float = 0.3, rng: np.random.Generator | None = None) -> hm.Ne
 
 
 def train(recipe: Recipe, networks: list[hm.Network], trained: np.ndarray, sweeps: int, report: Report) -> SideBySide:
-    """The networks after training on their cases; ``trained``, (K, 104), says which are whose."""
+    """Train the networks on their cases; ``trained``, (K, 104), marks the cases of each."""
     together = SideBySide(networks[0], np.stack([network.theta for network in networks]))
     optimizer = hm.Momentum1986()
     for sweep in range(min(sweeps, recipe.sweeps)):
@@ -77,7 +77,7 @@ def train(recipe: Recipe, networks: list[hm.Network], trained: np.ndarray, sweep
 
 
 def answers(H: np.ndarray) -> dict[str, np.ndarray]:
-    """Which cases are right, (K, 104): all 24 outputs within 0.2 of their targets; or the right units the largest.
+    """Mark the right cases, (K, 104): all 24 outputs within 0.2 of their targets, or the right units the largest.
 
     The second knows how many relatives there are: of a case with two, the two largest outputs must be theirs.
     """
@@ -117,7 +117,7 @@ def correlations(person) -> np.ndarray:
 
 
 def chance() -> np.ndarray:
-    """What the best of six random units reaches for each feature in 95 of 100 networks at most."""
+    """Return the correlation with each feature that the best of six random units exceeds in 5 of 100 networks."""
     random = np.random.default_rng(0).uniform(-1, 1, (10_000, 6, 24))
     return np.percentile(correlations(random).max(axis=1), 95, axis=0)
 

@@ -49,17 +49,17 @@ class Images:
 
     @property
     def held_out(self) -> int:
-        """How many of the training images every choice is judged by: the last sixth, 10,000 of MNIST's 60,000."""
+        """The number of training images that are held out for choices: the last sixth, 10,000 of MNIST's 60,000."""
         return len(self.X) // 6
 
     def for_choices(self) -> Images:
-        """The training images alone: the held-out ones in the place of the test set, which is out of reach."""
+        """Return the training images only, with the held-out ones in place of the test set."""
         cut = len(self.X) - self.held_out
         return Images(self.name, self.X[:cut], self.y[:cut], self.X[cut:], self.y[cut:])
 
 
 def read(folder: Path | None) -> Images:
-    """The images of a folder, every file checked; without one, the bundled digits.
+    """Read the images of a folder, and check every file; without a folder, return the bundled digits.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def _check_pair(path: Path, X: np.ndarray, labels_path: Path, y: np.ndarray) -> 
 
 
 def _nearest_mean(X: np.ndarray, y: np.ndarray) -> float:
-    """The share of the images that are nearer to the mean of their own class than to that of any other."""
+    """Return the share of the images that are nearest to the mean of their own class."""
     present = np.unique(y)
     means = np.stack([X[y == c].mean(axis=0) for c in present])
     nearest = (X @ means.T - (means**2).sum(axis=1) / 2).argmax(axis=1)

@@ -34,7 +34,7 @@ def gradient(theta, Y: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def hessian(theta, Y: np.ndarray) -> np.ndarray:
-    """The second derivatives: central differences of the hand-written gradient, made symmetric."""
+    """Compute the second derivatives by central differences of the hand-written gradient, made symmetric."""
     steps = STEP * np.eye(len(theta))
     rows = [(gradient(theta + h, Y)[1] - gradient(theta - h, Y)[1]) / (2 * STEP) for h in steps]
     return (np.array(rows) + np.transpose(rows)) / 2

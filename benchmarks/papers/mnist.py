@@ -121,7 +121,7 @@ RECIPES = (
 
 
 def build(recipe: Recipe, inputs: int, rng: np.random.Generator) -> hm.Network:
-    """The network of a row, in float32."""
+    """Build the network of a row, in float32."""
     sizes, outputs = (inputs, *recipe.hidden, CLASSES), [recipe.output]
     activation = [recipe.activation] * len(recipe.hidden) + outputs
     options = dict(weight_init="xavier_uniform" if recipe.activation != "relu" else "kaiming_uniform",
@@ -144,7 +144,7 @@ def build(recipe: Recipe, inputs: int, rng: np.random.Generator) -> hm.Network:
 def train(
     recipe: Recipe, images: Images, rng: np.random.Generator, report: Report, epochs: int, stop: int = 0
 ) -> tuple[hm.Network, int]:
-    """A network of a row trained on all of ``images.X``, and for how many epochs it was.
+    """Train the network of a row on all of ``images.X``; return it with the number of epochs.
 
     ``epochs`` is the length of the schedule; ``stop`` ends training earlier. With patience, and without ``stop``,
     the images in the place of the test set say when.
@@ -170,7 +170,7 @@ def train(
 
 
 def targets(recipe: Recipe, y: np.ndarray) -> np.ndarray:
-    """The labels as the loss takes them."""
+    """Return the labels as the loss takes them."""
     if recipe.loss == "cross_entropy":
         return y
     return (2 * np.eye(CLASSES, dtype=np.float32) - 1)[y]
@@ -190,7 +190,7 @@ def error(network: hm.Network, X: np.ndarray, y: np.ndarray) -> float:
 def judge(
     recipe: Recipe, settings: Mapping, rng: np.random.Generator, sweeps: int, report: Report, *, images: Images
 ) -> Run:
-    """The error of one candidate on the held-out training images; for early stopping, its best epoch as well."""
+    """Return the error of one candidate on the held-out images and, for early stopping, its best epoch."""
     recipe, part = replace(recipe, **settings), images.for_choices()
     network, epochs = train(recipe, part, rng, report, min(sweeps, recipe.epochs, recipe.compared))
     return {"error": error(network, part.X_test, part.y_test), "epochs": epochs}
@@ -300,7 +300,7 @@ def _experiment(recipe: Recipe) -> Experiment:
             f"{smoothing}; chosen{compared}: {chosen}. Published: {recipe.source}."
         ),
         full=Size(recipe.runs, recipe.epochs),
-        quick=Size(1, 2 if sum(recipe.hidden) > 1000 else 15),
+        quick=Size(1, 1 if sum(recipe.hidden) > 1000 else 8),
         chunk=1,
         run=partial(run, recipe),
         table=partial(table, recipe),

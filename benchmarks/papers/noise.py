@@ -1,4 +1,4 @@
-"""Two layers of one's own: Gaussian noise, and the batch normalization that cannot grow out of it."""
+"""Two layers of one's own: Gaussian noise, and batch normalization whose scale cannot outgrow the noise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["GaussianNoise", "UnscaledBatchNorm"]
 
 
 class GaussianNoise(hm.Layer):
-    """In training, H = X + std Z with Z standard normal; otherwise nothing.
+    """A layer that adds noise in training, H = X + std Z with Z standard normal, and nothing otherwise.
 
     Rasmus et al. 2015 (arXiv:1507.02672) put it on the input and on every normalized pre-activation.
 
@@ -48,7 +48,7 @@ class GaussianNoise(hm.Layer):
 
 
 class UnscaledBatchNorm(hm.BatchNorm):
-    """Batch normalization that learns its shift, and not its scale, which stays 1.
+    """A batch normalization that learns its shift; its scale stays 1.
 
     Before ReLU a scale changes nothing that the next layer could not; before noise it would drown it.
 

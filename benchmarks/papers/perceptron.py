@@ -1,4 +1,4 @@
-"""The perceptron: Novikoff's bound, exclusive or, and the symmetry task, which it can do up to 57 of 64."""
+"""The perceptron: Novikoff's bound, exclusive or, and the symmetry task, of which it learns at most 57 of 64."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def novikoff(X: np.ndarray, y: np.ndarray, w: np.ndarray) -> float:
 
 
 def best_on_symmetry(rng: np.random.Generator, epochs: int) -> int:
-    """The most vectors of the symmetry task that a perceptron has right after any epoch, each in a new order."""
+    """Return the most vectors of the symmetry task that a perceptron has right after any epoch, in random orders."""
     unit, best = hm.Perceptron(), 0
     for _ in range(epochs):
         order = rng.permutation(64)
@@ -108,13 +108,13 @@ def certificate() -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
 
 
 def reached() -> int:
-    """How many one perceptron has right that says yes to the vector 000000 alone: w = -1, b = 1/2."""
+    """Return the number of right answers of the perceptron that accepts only 000000: w = -1, b = 1/2."""
     scores = 0.5 - symmetry.X.sum(axis=1)
     return int((np.where(scores >= 0, 1, -1) == SYMMETRIC).sum())
 
 
 def upper_bound() -> int:
-    """The most right answers that the certificate leaves possible; 64, which says nothing, if it is incomplete."""
+    """Return the most right answers that the certificate allows; 64 if it is incomplete."""
     complete = len(certificate()) == 28
     return max(56 + m - m * (m - 1) // 2 for m in range(9)) if complete else 64
 

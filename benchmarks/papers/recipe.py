@@ -1,4 +1,4 @@
-"""What the experiments of 1986 share: sigmoid units everywhere, uniform starts, eq. 9, runs until a goal is met."""
+"""The common recipe of the experiments of 1986: sigmoid units, uniform weights, eq. 9, runs until a goal is met."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def patterns(bits: int) -> np.ndarray:
 
 
 def targets(Y: np.ndarray) -> dict[str, np.ndarray]:
-    """The targets as they are meant, and as units that cannot reach 0 or 1 may have been given them."""
+    """The targets 0 and 1, and targets within reach of sigmoid units, which the papers may have used."""
     return {"0 and 1": Y, "0.1 and 0.9": 0.1 + 0.8 * Y}
 
 

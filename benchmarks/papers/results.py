@@ -1,4 +1,4 @@
-"""What has been run, on disk: one JSON file and one figure per experiment, and the page that is made from them."""
+"""The results on disk: one JSON file and one figure per experiment, and the page that is made from them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _json_path(out: Path, name: str) -> Path:
 
 
 def read(out: Path, name: str) -> Record | None:
-    """The record of an experiment, or None where there is none.
+    """Read the record of an experiment; return None if there is none.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def page(records: dict[str, Record], experiments: dict[str, Experiment]) -> str:
 
 
 def _section(name: str, parts: list[tuple[Experiment, Record]]) -> list[str]:
-    """What was run, the table, how it was chosen, and the figure; of one experiment or of those of a group."""
+    """Write the runs, the table, the choice and the figure of one experiment or of a group."""
     section = parts[0][0].section
     lines = ["", f"## {name}", "", f"{section.title}. {section.source}.", "", section.recipe, ""]
     if parts[0][0].group:

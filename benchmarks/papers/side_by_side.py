@@ -39,7 +39,7 @@ class Dense:
 
 
 class Activation:
-    """H = f(A): elementwise, so the library's functions serve as they are."""
+    """An activation H = f(A). It is elementwise, so the library's functions take the arrays as they are."""
 
     def __init__(self, layer: hm.Activation) -> None:
         self.layer = layer
@@ -71,7 +71,7 @@ class Sequential:
 
 
 class Concatenate(Sequential):
-    """H = [X, chain(X)]."""
+    """A layer H = [X, chain(X)]."""
 
     def forward(self, X: Array) -> Array:
         self.skipped = X.shape[-1]
@@ -103,7 +103,7 @@ class Parallel:
 
 
 class SideBySide:
-    """K copies of a network's shape, each with its own parameters.
+    """A stack of K networks of one shape, each with its own parameters.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class SideBySide:
         self.layers = self._chain(network, zip(self._blocks(self.theta), self._blocks(self.gradient), strict=True))
 
     def _blocks(self, vector: Array) -> Iterator[Array]:
-        """One view per parameter: (K, *its shape)."""
+        """Return one view per parameter: (K, *its shape)."""
         rows, start = vector.reshape(self.count, -1), 0
         for block in self.network.blocks(self.network.theta).values():
             yield rows[:, start : start + block.size].reshape(self.count, *block.shape)
@@ -150,7 +150,7 @@ class SideBySide:
         raise TypeError(f"SideBySide: expected Dense, Activation, Concatenate or Parallel layers, got {layer!r}")
 
     def forward(self, X: Array) -> Array:
-        """The outputs of all networks: (N, I) or (K, N, I) -> (K, N, O)."""
+        """Compute the outputs of all networks: (N, I) or (K, N, I) -> (K, N, O)."""
         return self.layers.forward(X)
 
     def backward(self, dH: Array) -> None:
@@ -167,7 +167,7 @@ class SideBySide:
 
 
 def optimizer_of(chosen: Array, optimizer: hm.Momentum1986) -> hm.Momentum1986:
-    """The optimizer of some of the networks, its velocity cut to theirs."""
+    """Return the optimizer of some of the networks, with their part of the velocity."""
     state = optimizer.state_dict()
     state["velocity"] = state["velocity"].reshape(len(chosen), -1)[chosen].flatten()
     smaller = type(optimizer)()
@@ -187,7 +187,7 @@ def summed_error(Y: Array) -> Callable[[Array], tuple[Array, Array]]:
 
 @dataclass
 class Outcome:
-    """What became of K networks.
+    """The outcome of training K networks.
 
     Attributes
     ----------

@@ -54,7 +54,7 @@ PUBLISHED = {
 
 
 def at_published_weights(source: str, wanted: np.ndarray = Y) -> tuple[np.ndarray, float, float]:
-    """The 64 outputs, the error E, and the norm of its gradient, at the weights printed there."""
+    """Return the 64 outputs, the error E, and the norm of its gradient, at the published weights."""
     network = mlp(6, 2, 1)()
     network.theta[:] = PUBLISHED[source][0]
     error, gradient = network.loss_and_gradient(X, wanted, loss=SUMMED)
@@ -79,7 +79,7 @@ def run(generators: list[np.random.Generator], sweeps: int, report: Report) -> l
 
 
 def shape(theta) -> tuple[float, np.ndarray]:
-    """How far a hidden unit is from antisymmetric, and its three magnitudes over the smallest, for both units.
+    """Measure, for both hidden units, the distance from antisymmetry, and the magnitudes over the smallest.
 
     The first is the largest |w_i + w_(7-i)| over the largest |w|. Of the second the paper's are 1, 2 and 4.
     """
@@ -96,7 +96,7 @@ def near(ratios: np.ndarray, pattern: tuple[int, int, int]) -> np.ndarray:
 
 
 def as_replicated(sweeps: np.ndarray) -> bool:
-    """Whether the replication's quartiles are ours, as far as two samples can tell.
+    """Return whether the replication's quartiles agree with ours within sampling error.
 
     The share of ours below its p-quantile has the standard error sqrt(p (1 - p) (1 / n + 1 / 1000)); up to 1.96 of
     these are within chance, each at 5 %.
@@ -135,7 +135,7 @@ def _published_rows() -> list[Row]:
 
 
 def _learnt_rows(kind: str, runs: list[dict]) -> list[Row]:
-    """What became of the runs with one kind of targets: sweeps, failures, and the weights that were learnt."""
+    """Return the rows on runs with one kind of targets: sweeps, failures, and learnt weights."""
     found = [run[kind] for run in runs]
     count, learnt = len(found), [run for run in found if run["error"] >= 0]
     failed = [run["E"] for run in found if run["error"] < 0]

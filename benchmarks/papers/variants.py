@@ -1,4 +1,4 @@
-"""Where a paper does not say how it started, whether with momentum, and to which targets: every combination of two."""
+"""The variants of an experiment whose paper leaves start, momentum and targets open: every combination of two."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class VariantsOf:
         return rows
 
     def draw(self, runs: list[dict], axes) -> None:
-        """The distributions, and the published number."""
+        """Draw the distributions and the published number."""
         counts = dict(zip(VARIANTS, sweeps_to(runs, "close"), strict=True))
         every = np.concatenate([*counts.values(), [self.published]])
         bins = np.geomspace(every.min(), every.max() + 1, 50)

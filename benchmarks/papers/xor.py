@@ -25,7 +25,7 @@ def network(bound: float = 0.3, rng: np.random.Generator | None = None) -> hm.Ne
 
 
 def solution() -> hm.Network:
-    """The network at the published weights."""
+    """Build the network with the published weights."""
     solved = network()
     solved.theta[:] = PUBLISHED
     return solved
