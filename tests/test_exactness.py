@@ -40,7 +40,7 @@ def test_targets_are_the_promised_ones():
     of_logits = [f"binary_cross_entropy_with_logits, y = {y}" for y in (0, 1)]
     promised = {
         4: ["sigmoid", "tanh", "elu", "elu 0.7", "silu", "softplus", "softplus 2.0", *of_logits],
-        8: ["gelu", "log_softmax", "cross_entropy", "cross_entropy, one-hot"],
+        8: ["gelu", "log_softmax", *(f"cross_entropy{t}{way}" for t in ("", ", one-hot") for way in ("", ", at once"))],
         16: ["gelu tanh", "softmax"],
     }
     for target, names in promised.items():
