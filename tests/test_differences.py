@@ -238,7 +238,7 @@ def test_a_number_of_torch_is_a_number_though_it_hangs_on_a_graph():
 
 
 def test_what_is_no_function_is_named():
-    told = "f: expected a function of theta; for that of a network, NetworkLoss(network, X, y); got 3"
+    told = "f: expected a function of theta, got 3; the loss of a network is NetworkLoss(network, X, y)"
     with pytest.raises(TypeError, match=re.escape(told)):
         numerical_gradient(3, [1.0])
 

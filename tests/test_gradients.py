@@ -285,8 +285,15 @@ def test_a_gradient_that_is_no_number_never_passes(name, value):
 # ---- kinks -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("claimed", [0.0, 1.0])
-def test_at_a_kink_an_entry_is_undecidable_not_wrong(claimed):
+@pytest.mark.parametrize("claimed", [0.0, 0.3, 1.0])
+def test_at_a_kink_every_number_between_the_sides_is_right(claimed):
+    result = check_gradient(lambda t: max(t[0], 0.0) + t[1], [0.0, 3.0], [claimed, 1.0])
+    assert result and not result.undecidable
+    assert result.measured.tolist() == [claimed, pytest.approx(1)]
+
+
+@pytest.mark.parametrize("claimed", [-0.1, 1.1])
+def test_at_a_kink_a_number_outside_is_undecidable(claimed):
     result = check_gradient(lambda t: max(t[0], 0.0) + t[1], [0.0, 3.0], [claimed, 1.0])
     assert result
     assert [(entry.name, entry.verdict) for entry in result.undecidable] == [("theta[0]", "undecidable")]
@@ -301,7 +308,7 @@ def test_at_a_kink_an_entry_is_undecidable_not_wrong(claimed):
 
 @pytest.mark.parametrize("kinks", [1, 3, 4])
 def test_the_table_shows_three_kinks_and_counts_the_others(kinks):
-    result = check_gradient(lambda t: float(np.abs(t).sum()), np.zeros(kinks), np.zeros(kinks))
+    result = check_gradient(lambda t: float(np.abs(t).sum()), np.zeros(kinks), np.full(kinks, 2.0))
     lines = str(result).splitlines()
     assert lines[1].split()[:2] == ["theta", f"0/{kinks}"] and lines[1].endswith("  undecided")
     told = [line for line in lines if line.startswith("undecidable: theta[")]
@@ -329,9 +336,9 @@ def test_the_function_is_asked_in_float64_whatever_theta_was():
 def test_relu_exactly_at_zero_in_a_network():
     network = MLP([4, 4, 3], activation="relu", bias_init="zeros", rng=0)
     result = check_gradient(network, np.zeros((2, 4)), [0, 1])
-    assert result
-    assert {entry.name for entry in result.undecidable} == {f"0.bias[{o}]" for o in range(4)}
-    assert "undecidable: 1 more" in str(result)
+    assert result and not result.undecidable
+    blocks = network.blocks(result.measured)
+    assert (blocks["0.bias"] == 0).all()  # the derivative of relu at 0 is 0 here
 
 
 def kinky(rng, kinks):
@@ -443,7 +450,7 @@ def test_the_entries_are_drawn_by_rng():
     drawn = []
     for rng in 3, 3, np.random.default_rng(3), 4:
         seen.clear()
-        assert check_gradient(f, np.zeros(100), np.ones(100), entries=10, rng=rng)
+        assert check_gradient(f, np.zeros(100), np.ones(100), entries=10, directions=0, rng=rng)
         drawn.append(sorted({i for moved in seen for i in moved}))
     assert len(drawn[0]) == 10
     assert drawn[0] == drawn[1] == drawn[2] != drawn[3]
@@ -636,7 +643,7 @@ def test_bad_input_is_refused(arguments, options, error, match):
 @pytest.mark.parametrize(
     ("f", "x", "claimed"),
     [
-        (lambda t: abs(t[0]), 0.0, 0.3),
+        (lambda t: abs(t[0]), 0.0, 1.3),
         (lambda t: 1e15 + t[0] ** 2, 1.0, 6.0),
         (lambda t: 1e15 + t[0] ** 2, 1.0, 2.0),
         (lambda t: t[0] ** 3, 1e-12, 1e-23),
@@ -670,7 +677,7 @@ def test_a_float32_gradient_that_cancels_is_judged_by_its_own_rounding():
     assert check_gradient(network, X, Y, loss="mse_loss")
 
 
-@pytest.mark.parametrize("arguments", [(), (X,), (X, LABELS, LABELS)])
+@pytest.mark.parametrize("arguments", [(), (X,), (X, LABELS, LABELS, LABELS)])
 def test_a_wrong_number_of_arguments_is_named(arguments):
     with pytest.raises(TypeError, match=r"expected \(network, X, y\) .* or \(f, theta, gradient\), got MLP"):
         check_gradient(MLP([4, 3], rng=0), *arguments)
@@ -743,12 +750,10 @@ def test_what_the_complex_step_confirms_needs_no_differences(dtype):
     assert (worst.verdict, worst.left, worst.right) == ("right", worst.measured, worst.measured)
 
 
-@pytest.mark.parametrize("claimed", [0.0, 1.0])
-def test_the_complex_step_at_a_kink_does_not_accuse(claimed):
+def test_the_complex_step_at_a_kink_does_not_accuse():
     network = MLP([4, 4, 3], activation="relu", bias_init="zeros", rng=0)
     result = check_gradient(network, np.zeros((2, 4)), [0, 1], method="complex")
-    assert not result.wrong
-    assert {entry.name for entry in result.undecidable} == {f"0.bias[{o}]" for o in range(4)}
+    assert result and not result.undecidable
 
 
 @pytest.mark.parametrize(
@@ -873,19 +878,26 @@ def test_what_was_wrong_is_listed_in_order_with_all_its_numbers():
 class Judge(_Judge):
     """One with thresholds in powers of two, so that what is equal to one of them can be written down."""
 
-    ROUNDINGS, DOUBT, SMOOTH, PRECISE, DECISIVE = 0, 8, 2**-10, 2**-20, 2**-3
+    DOUBT, SMOOTH, PRECISE, DECISIVE = 8, 2**-10, 2**-20, 2**-3
 
 
 def measurement(value=1.0, truncation=0.0, rounding=0.0, doubt=0.0, roughness=0.0):
     columns = (value, value, value, truncation, rounding, doubt, roughness)
-    return Measurement(*(np.array([column]) for column in columns))
+    never = np.zeros(1, bool)
+    return Measurement(*(np.array([column]) for column in columns), never, never)
+
+
+def subject_of(claimed):
+    return SimpleNamespace(claimed=np.array(claimed), rounding=np.zeros(len(claimed)))
 
 
 def judge_of(claimed, *measured, largest=0.0):
     """A judge for whom each step finds the next of these."""
     found = iter(measured)
     near = SimpleNamespace(measure=lambda *arguments: next(found), scale=lambda i: np.ones(1), base=0.0)
-    return Judge(near, np.array([claimed, largest]), np.zeros(2), 0.0)
+    judge = Judge(near, subject_of([claimed, largest]), 0.0)
+    judge.absolute = 0.0
+    return judge
 
 
 @pytest.mark.parametrize(
@@ -906,7 +918,7 @@ def judge_of(claimed, *measured, largest=0.0):
 )
 def test_what_is_right_is_smooth_and_near_by_a_measurement_that_decides(numbers, verdict):
     near = {"value": 1 - 2**-23}  # the claim itself would be right in any case
-    found, _ = judge_of(1.0, measurement(**near | numbers))._measure(np.array([0]), "central", 1.0)
+    found, _, _ = judge_of(1.0, measurement(**near | numbers))._measure(np.array([0]), "central", 1.0)
     assert found.verdict.tolist() == [verdict]
 
 
@@ -923,7 +935,7 @@ def test_what_is_right_is_smooth_and_near_by_a_measurement_that_decides(numbers,
     ],
 )
 def test_what_is_refuted_is_off_by_more_than_noise_curvature_and_kinks_explain(numbers, refuted):
-    _, refuting = judge_of(1.0 + 2**-3, measurement(**numbers))._measure(np.array([0]), "central", 1.0)
+    _, refuting, _ = judge_of(1.0 + 2**-3, measurement(**numbers))._measure(np.array([0]), "central", 1.0)
     assert refuting.tolist() == [refuted]
 
 
@@ -949,7 +961,7 @@ def test_the_first_step_balances_noise_and_slope_and_is_no_smaller_than_usual(
     usual = np.finfo(float).eps ** (1 / (order + 1))
     tens = [usual * 10.0**n for n in range(8) if usual * 10.0**n < 0.1]
     for noise in 0.0, 1e-30, *10.0 ** np.arange(-16, 4, 0.15), 1e9:
-        steps = _Judge(near, np.array([claimed]), np.zeros(1), noise)._steps(method)
+        steps = _Judge(near, subject_of([claimed]), noise)._steps(method)
         wanted = (noise / slope) ** (1 / (order + 1))
         assert steps[0] == pytest.approx(min(tens, key=lambda h: abs(np.log(max(wanted, usual) / h))), rel=1e-12)
         assert steps[:-1] / steps[1:] == pytest.approx(10, rel=1e-12)
@@ -983,7 +995,7 @@ def test_a_gradient_may_hold_numbers_of_any_kind(method):
 
 
 def test_what_was_left_undecided_is_told_beside_what_agrees():
-    told = str(check_gradient(lambda t: abs(t[0]) + t[1], [0.0, 1.0], [1.0, 1.0])).splitlines()[-1]
+    told = str(check_gradient(lambda t: abs(t[0]) + t[1], [0.0, 1.0], [2.0, 1.0])).splitlines()[-1]
     assert told == "PASS: 1 entries agree, 1 undecided"
 
 
@@ -991,6 +1003,7 @@ def test_the_worst_entry_is_off_by_the_most_of_what_it_may_be_off_and_is_not_und
     claimed, allowed = np.array([2.0, 1.5, 99.0]), np.array([1.0, 0.125, 0.125])
     verdicts = np.array(["right", "wrong", "undecidable"])
     entries = _Entries(np.arange(3), claimed, np.ones(3), np.ones(3), np.ones(3), allowed, verdicts)
-    result = _summary({"b": np.arange(3)}, {"b": entries}, (3,), 0.0, 0.0)
+    subject = SimpleNamespace(names={"b": np.arange(3)}, theta=np.zeros(3), claimed=claimed)
+    result = _summary(subject, {"b": entries}, {}, 0.0, 0.0)
     assert (result.worst.name, result.worst.error, result.worst.allowed) == ("b[1]", 0.5, 0.125)
     assert [entry.name for entry in result.undecidable] == ["b[2]"]

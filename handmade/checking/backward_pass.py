@@ -1,45 +1,61 @@
-"""A backward pass whose steps can be replaced, to compute the gradient that a mistake leads to."""
+"""9. A backward pass whose steps can be replaced, to compute the gradient that a mistake leads to.
+
+It is the network's own forward and backward pass: each layer of a copy is wrapped, so that its values are recorded and
+its step can be replaced. There is no second loop over the layers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from ..composites import Sequential
 from ..layers import Activation, Layer
 from ..losses import Loss, loss_and_backward
 from ..network import Network
+from .differences import EPS
 
-__all__ = ["Step", "BackwardPass", "is_elementwise", "slope"]
+__all__ = ["BackwardPass", "Step", "is_elementwise", "slope"]
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 Step = Callable[["BackwardPass", int, Array], Array]
 
 
 class BackwardPass:
-    """One forward pass of a network, and any number of backward passes over what it left.
+    """One forward pass of a network, and any number of backward passes over its values.
 
     Parameters
     ----------
     network : Network
-        Left as it is: the walk is over a copy in float64.
+        Not changed: the passes are of a copy in float64.
     X, y, loss, sample_weight, training
         As in `Network.loss_and_gradient`.
 
     Attributes
     ----------
     layers : tuple of Layer
-        Those of the copy.
+        The layers of the copy.
     values : list of ndarray
-        ``values[i]`` went into layer i, ``values[i + 1]`` came out of it.
+        ``values[i]`` goes into layer i, ``values[i + 1]`` comes out of it.
+    inputs, outputs : dict of str to ndarray
+        The same for the leaves of the network, by their prefix, also inside of composites.
+    caches, leaf_caches : list, and dict of str
+        The caches of the layers, and of the leaves.
     value, loss_gradient : float and ndarray
         The loss, and its gradient with respect to the output.
     slopes : dict of int to ndarray
         The derivatives of the elementwise activations, by layer.
     upstream : dict of int to ndarray
-        ``upstream[i]``: the gradient with respect to ``values[i]`` in the latest backward pass.
+        ``upstream[i]`` is the gradient with respect to ``values[i]`` in the latest backward pass.
+    incoming : dict of str to ndarray
+        The gradient with respect to the output of each leaf in the latest backward pass.
+    mended : dict of str to ndarray
+        The measured derivatives of activations whose own backward disagrees with differences.
     scale : float
-        The one number that some mistakes leave open, such as a learning rate, in the latest backward pass.
+        The number that some mistakes leave open, such as a learning rate, in the latest backward pass.
 
     Examples
     --------
@@ -53,59 +69,175 @@ class BackwardPass:
     scale: float
 
     def __init__(
-        self, network: Network, X, y, loss: Loss = "cross_entropy", sample_weight=None, training: bool = True
+        self,
+        network: Network,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        loss: Loss = "cross_entropy",
+        sample_weight: npt.ArrayLike | None = None,
+        training: bool = True,
     ) -> None:
         self.network = network.astype(np.float64)
         self.layers = self.network.layers
         self.y, self.loss, self.sample_weight = np.asarray(y), loss, sample_weight
-        _, (self.values, self.caches) = self.network.forward(X, training)
-        value, self.loss_gradient = loss_and_backward(loss, self.values[-1], self.y, sample_weight)
-        self.value = float(value)
-        self.slopes = {i: slope(f, self.values[i]) for i, f in enumerate(self.layers) if is_elementwise(f)}
+        self.training = training
+        self.inputs: dict[str, Array] = {}
+        self.outputs: dict[str, Array] = {}
+        self.leaf_caches: dict[str, Any] = {}
+        self.incoming: dict[str, Array] = {}
         self.upstream: dict[int, Array] = {}
+        self.mended: dict[str, Array] = {}
+        self._steps: dict[int, Step] = {}
+        self._incoming: Mapping[str, Array] = {}
+        self._outgoing: Mapping[str, Array] = {}
+        self.leaves = dict(self.network.leaves())
+        for prefix, leaf in self.leaves.items():
+            _wrap_leaf(self, prefix, leaf)
+        for i, layer in enumerate(self.layers):
+            _wrap_layer(self, i, layer)
+        H, self._cache = self.network.forward(X, training)
+        self.values, self.caches = self._cache
+        value, self.loss_gradient = loss_and_backward(loss, H, self.y, sample_weight)
+        self.value = float(value)
+        for prefix, leaf in self.leaves.items():
+            if isinstance(leaf, Activation) and is_elementwise(leaf):
+                measured = slope(leaf, self.inputs[prefix])
+                if not np.array_equal(measured, own_slope(leaf, self.inputs[prefix])):
+                    self.mended[prefix] = measured
+        self.slopes = {
+            i: slope(layer, self.values[i])
+            for i, layer in enumerate(self.layers)
+            if isinstance(layer, Activation) and is_elementwise(layer)
+        }
 
-    def gradient(self, steps: Mapping[int, Step] | None = None, scale: float = 0.0) -> Array:
-        """The gradient as vector (P,), with the given steps in place of the right ones.
+    def gradient(
+        self,
+        steps: Mapping[int, Step] | None = None,
+        scale: float = 0.0,
+        incoming: Mapping[str, Array] | None = None,
+    ) -> Array:
+        """Return the gradient as vector (P,), with the given steps in place of the right ones.
 
         Parameters
         ----------
         steps : mapping of int to callable
-            The place (a layer's number; that of the loss is the number of layers) -> ``step(walk, i, dH)``, which
-            returns dX and leaves dW and db in the layer.
+            The place (the number of a layer; the loss has the number of layers) -> ``step(backward_pass, i, dH)``,
+            which returns dX and leaves dW and db in the layer.
         scale : float
-            For the steps that leave a number open.
+            For steps that leave a number open.
+        incoming : mapping of str to ndarray
+            As in `rerun`.
         """
-        steps, self.scale = steps or {}, scale
+        self._steps, self.scale, self._incoming = dict(steps or {}), scale, incoming or {}
+        loss_step = self._steps.pop(len(self.layers), None)
+        dH = self.loss_gradient if loss_step is None else loss_step(self, len(self.layers), self.values[-1])
+        try:
+            return self._run(dH)
+        finally:
+            self._incoming = {}
+
+    def rerun(
+        self,
+        loss_gradient: Array | None = None,
+        incoming: Mapping[str, Array] | None = None,
+        outgoing: Mapping[str, Array] | None = None,
+    ) -> Array:
+        """Return the gradient (P,) of a pass in which some arrays are replaced.
+
+        Parameters
+        ----------
+        loss_gradient : ndarray, shape (N, O), optional
+            In place of the gradient of the loss.
+        incoming, outgoing : dict of str to ndarray
+            Gradients with respect to the output, and to the input, of leaves.
+        """
+        self._steps, self._incoming, self._outgoing = {}, incoming or {}, outgoing or {}
+        try:
+            return self._run(self.loss_gradient if loss_gradient is None else loss_gradient)
+        finally:
+            self._incoming, self._outgoing = {}, {}
+
+    def _run(self, dH: Array) -> Array:
         self.network.gradient[:] = 0
-        dH = steps.get(len(self.layers), _loss_step)(self, len(self.layers), self.values[-1])
-        with np.errstate(all="ignore"):  # what a mistake makes infinite is no candidate, and no concern
-            for i in reversed(range(len(self.layers))):
-                self.upstream[i + 1] = dH
-                dH = steps.get(i, _step)(self, i, dH)
+        self.upstream[len(self.layers)] = dH
+        with np.errstate(all="ignore"):  # what a mistake makes infinite is refused later
+            Sequential.backward(self.network, dH, self._cache)
+        self._steps = {}
         return self.network.gradient.copy()
 
 
-def _loss_step(walk: BackwardPass, i: int, H: Array) -> Array:
-    return walk.loss_gradient
+def _wrap_leaf(of: BackwardPass, prefix: str, leaf: Layer) -> None:
+    """Let a leaf record its values, and replace its gradients where that is asked for."""
+    forward, backward = leaf.forward, leaf.backward
+
+    def recorded_forward(X: Array, training: bool = False) -> tuple[Array, Any]:
+        H, cache = forward(X, training)
+        of.inputs[prefix], of.outputs[prefix], of.leaf_caches[prefix] = X, H, cache
+        return H, cache
+
+    def replaced_backward(dH: Array, *arguments: Any, **options: Any) -> Array | None:
+        of.incoming[prefix] = np.array(dH)
+        dH = of._incoming.get(prefix, dH)
+        dX = dH * of.mended[prefix] if prefix in of.mended else backward(dH, *arguments, **options)
+        return dX if dX is None else of._outgoing.get(prefix, dX)
+
+    leaf.forward, leaf.backward = recorded_forward, replaced_backward  # type: ignore[method-assign]
 
 
-def _step(walk: BackwardPass, i: int, dH: Array) -> Array:
-    return dH * walk.slopes[i] if i in walk.slopes else walk.layers[i].backward(dH, walk.caches[i])
+def _wrap_layer(of: BackwardPass, i: int, layer: Layer) -> None:
+    """Let a layer of the network's own chain take a step that replaces its backward pass."""
+    backward = layer.backward
+
+    def replaced_backward(dH: Array, *arguments: Any, **options: Any) -> Array | None:
+        of.upstream[i + 1] = dH
+        if i in of._steps:
+            step = of._steps.pop(i)
+            dX = step(of, i, dH)
+        else:
+            dX = backward(dH, *arguments, **options)
+        of.upstream[i] = dX
+        return dX
+
+    layer.backward = replaced_backward  # type: ignore[method-assign]
 
 
 def is_elementwise(layer: Layer) -> bool:
-    """Whether the layer is an activation of each number by itself; softmax is not."""
+    """Return whether the layer is an activation of each number by itself, as softmax is not."""
     return isinstance(layer, Activation) and layer.is_elementwise
 
 
 def slope(layer: Activation, A: Array) -> Array:
-    """f'(A) of an elementwise activation; of one that is not handmade's own, measured (Richardson)."""
-    if isinstance(layer.function, str):
-        kept = layer.predict(A) if layer.keeps_H else A
-        return layer.f_backward(np.ones_like(A), kept, **layer.options)
-    h = np.finfo(float).eps ** 0.2 * np.maximum(1, np.abs(A))
+    """Return f'(A) of an elementwise activation: the layer's own, wherever differences beside A confirm it.
 
-    def central(step: Array) -> Array:
-        return (layer.predict(A + step) - layer.predict(A - step)) / (2 * step)
+    At a kink every number between the one-sided derivatives is confirmed.
+    """
+    below, above = one_sided_slopes(layer, A)
+    own = own_slope(layer, A)
+    margin = 1e-6 * (1 + np.abs(below) + np.abs(above))
+    right = (own >= np.minimum(below, above) - margin) & (own <= np.maximum(below, above) + margin)
+    return np.where(right, own, (below + above) / 2)
 
-    return (4 * central(h / 2) - central(h)) / 3
+
+def own_slope(layer: Activation, A: Array) -> Array:
+    """Return the derivative f'(A) that the backward of an elementwise activation uses."""
+    with np.errstate(all="ignore"):
+        H = layer.f(A, **layer.options)
+        return layer.f_backward(np.ones_like(A), H if layer.keeps_H else A, **layer.options)
+
+
+def one_sided_slopes(layer: Activation, A: Array) -> tuple[Array, Array]:
+    """Return the derivatives of an elementwise activation below and above A, measured on each side alone.
+
+    Both are extrapolated to step 0 from three steps on one side, so that no difference reaches across a kink at A.
+    """
+    h = EPS**0.25 * np.maximum(1, np.abs(A))
+    with np.errstate(all="ignore"):
+        at, (f1, f2, f4) = (
+            layer.f(A, **layer.options),
+            ([layer.f(A + side * k * h, **layer.options) for side in (-1, 1)] for k in (1, 2, 4)),
+        )
+    sides = []
+    for side, one, two, four in zip((-1, 1), f1, f2, f4, strict=True):
+        first, second, fourth = ((value - at) / (side * k * h) for value, k in ((one, 1), (two, 2), (four, 4)))
+        sides.append((8 * first - 6 * second + fourth) / 3)
+    return sides[0], sides[1]

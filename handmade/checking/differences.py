@@ -1,4 +1,4 @@
-"""8. Slopes measured by differences: change one entry of theta a little, and see what the function does.
+"""9. Derivatives by differences: change one entry of theta a little, and measure the change of the function.
 
 "Small change in parameter dw1 -> output will change by df/dw1 dw1" (System 6). Four methods:
 
@@ -11,9 +11,9 @@ richardson  (4 D(h/2) - D(h)) / 3                 h^4    eps^(1/5) = 7.4e-4
 complex     Im f(x + ih) / h                      h^2    1e-20
 ==========  ====================================  =====  ==================
 
-The first three subtract numbers that are nearly equal: the noise of f, divided by h, is what they cannot see through,
-and the best step balances it with the error of the formula (truncation). The complex step subtracts nothing (Squire
-and Trapp 1998), so h can be so small that h^2 vanishes, if f is analytic as written.
+The first three subtract numbers that are nearly equal, so the noise of f, divided by h, limits their accuracy; the
+best step balances it with the error of the formula (truncation). The complex step subtracts nothing (Squire and Trapp
+1998), so h can be so small that h^2 vanishes, if f is analytic as written.
 """
 
 from __future__ import annotations
@@ -22,58 +22,111 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from .._validation import check_finite
 
 __all__ = ["Accuracy", "StepSweep", "numerical_gradient", "step_sweep"]
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 Function = Callable[[Array], float]
+MethodName = Literal["forward", "central", "richardson", "complex"]
 
-EPS = np.finfo(np.float64).eps
-ORDERS = {"forward": 1, "central": 2, "richardson": 4}  # the power of h in the truncation
-METHODS = (*ORDERS, "complex")
-AMPLIFICATION = {"forward": 2.0, "central": 1.0, "richardson": 1.5}  # sum of |coefficients| by the smallest step
+EPS = float(np.finfo(np.float64).eps)
+
+
+class Method(NamedTuple):
+    """A difference formula.
+
+    Attributes
+    ----------
+    order : int
+        The power of h in the truncation error.
+    amplification : float
+        The sum of the absolute coefficients, times the smallest step: the noise of f divided by that step, times
+        this, is the noise of the estimate.
+    levels : int
+        The number of steps, each half of the one before.
+    combine : callable
+        (slopes below, slopes above), (levels, entries) each -> estimates, one row less than there are extra levels.
+    """
+
+    order: int
+    amplification: float
+    levels: int
+    combine: Callable[[Array | None, Array], Array]
+
+    @property
+    def step(self) -> float:
+        """The best relative step for a smooth function of size 1: truncation h^p and rounding eps / h meet there."""
+        return EPS ** (1 / (1 + self.order))
+
+
+def _forward(below: Array | None, above: Array) -> Array:
+    return above
+
+
+def _central(below: Array | None, above: Array) -> Array:
+    return (below + above) / 2
+
+
+def _richardson(below: Array | None, above: Array) -> Array:
+    central = _central(below, above)
+    return (4 * central[1:] - central[:-1]) / 3
+
+
+DIFFERENCES = {
+    "forward": Method(1, 2.0, 1, _forward),
+    "central": Method(2, 1.0, 1, _central),
+    "richardson": Method(4, 1.5, 2, _richardson),
+}
+METHODS = (*DIFFERENCES, "complex")
 COMPLEX_STEP = 1e-20
-COMPLEX_ROUNDINGS = 8  # how many eps the imaginary part may be off: the length of a chain of operations
-DEVIATIONS = 4  # standard deviations that count as the most that noise does
-DIRECTIONS = 3  # along which noise is measured
+COMPLEX_ROUNDINGS = 8  # error of the imaginary part in eps: the length of a chain of operations
+DEVIATIONS = 4  # standard deviations of the noise that an evaluation may be off
+DIRECTIONS = 3  # directions along which the noise is measured
 NOT_ANALYTIC = "the complex step needs a function analytic as written, which takes and returns complex numbers"
 
 
 def numerical_gradient(
-    f: Function, theta, *, method: str = "richardson", step: float | None = None, indices=None
+    f: Function,
+    theta: npt.ArrayLike,
+    *,
+    method: MethodName = "richardson",
+    step: float | None = None,
+    indices: npt.ArrayLike | None = None,
 ) -> Array:
-    """The gradient of a function by differences.
+    """Compute the gradient of a function by differences.
 
     Parameters
     ----------
     f : callable
-        Takes an array like theta, and returns a number. Where it has a method ``moved(theta, indices, values)``, as
-        `NetworkLoss` has, that is asked for all values at once.
+        Takes an array like theta and returns a number. If it has a method ``moved(theta, indices, values)``, as
+        `NetworkLoss` has, that method computes all values at once.
     theta : array_like, any shape
-        Where.
+        The point at which to differentiate.
     method : {"forward", "central", "richardson", "complex"}
         See the module; "complex" needs a function that takes complex numbers and is analytic as written.
     step : float, optional
-        h, relative to max(1, \\|theta_i\\|); the best for a smooth function of size 1 in float64, unless given.
+        h, relative to max(1, \\|theta_i\\|). Default: the best step for a smooth function of size 1 in float64.
     indices : array_like of int, optional
-        Which entries of theta, counted in its flat order; all, unless given.
+        Entries of theta, counted in its flat order. Default: all.
 
     Returns
     -------
     ndarray
-        The shape of theta; or one number per index.
+        The shape of theta, or one number per index.
 
     Raises
     ------
     ValueError
-        If the method is unknown, or f changes its argument, gives another value at a second call, or none that is
-        finite.
+        If the method is unknown, or f changes its argument, returns another value at a second call, returns a value
+        that is not finite, or raises an exception at some point; the message names the point.
     TypeError
-        If f returns something other than a number, or, for the complex step, a number that is not complex.
+        If f returns something other than a real number, or, for the complex step, a number that is not complex.
 
     Examples
     --------
@@ -95,25 +148,26 @@ def numerical_gradient(
     if method == "complex":
         slopes = near.complex_slopes(chosen, COMPLEX_STEP if step is None else step)
     else:
-        h = near.scale(chosen) * (default_step(method) if step is None else step)
-        steps = h / np.array([[1], [2]]) if method == "richardson" else h[np.newaxis]
-        left, right = (None, near.slopes(chosen, steps)) if method == "forward" else near.both_sides(chosen, steps)
-        slopes = estimates(method, left, right)[-1]
+        formula = DIFFERENCES[method]
+        h = near.scale(chosen) * (formula.step if step is None else step)
+        steps = h / 2.0 ** np.arange(formula.levels)[:, np.newaxis]
+        below, above = (None, near.slopes(chosen, steps)) if method == "forward" else near.both_sides(chosen, steps)
+        slopes = formula.combine(below, above)[-1]
     return slopes.reshape(theta.shape) if indices is None else slopes
 
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """What a method can reach.
+    """The accuracy that a method can reach.
 
     Attributes
     ----------
     method : str
         One of the four.
     step, estimate : float
-        The best step, relative to max(1, \\|theta_i\\|), and the slope by it.
+        The best step, relative to max(1, \\|theta_i\\|), and the slope measured with it.
     truncation, rounding : float
-        What the formula, and what the noise of the function, may make the estimate off.
+        Bounds of the error of the formula, and of the error that the noise of the function causes.
     """
 
     method: str
@@ -124,7 +178,7 @@ class Accuracy:
 
     @property
     def achievable(self) -> float:
-        """The sum of the two: how far off the estimate may be."""
+        """The sum of the two: a bound of the error of the estimate."""
         return self.truncation + self.rounding
 
     def __str__(self) -> str:
@@ -134,18 +188,18 @@ class Accuracy:
 
 @dataclasses.dataclass(frozen=True)
 class StepSweep:
-    """What each method can reach for one entry of theta; printed as a table, a line for each.
+    """The accuracy of each method for one entry of theta; prints as a table.
 
     Attributes
     ----------
     methods : dict of str to Accuracy
-        The best of each method.
+        The best step of each method.
     steps, estimates : dict of str to ndarray
-        All steps (relative) of each method, and the slopes by them.
+        All relative steps of each method, and the slopes measured with them.
     value, noise : float
-        The function at theta, and the standard deviation of what it gets wrong.
+        The function at theta, and the standard deviation of its rounding errors.
     refused : str
-        Why the complex step is missing, where it is.
+        The reason if there is no complex step, else empty.
     """
 
     methods: dict[str, Accuracy]
@@ -165,21 +219,21 @@ class StepSweep:
     __repr__ = __str__
 
 
-def step_sweep(f: Function, theta, index: int = 0, *, steps=None) -> StepSweep:
-    """One entry of a gradient by every method and many steps: which step is best, and how good it is.
+def step_sweep(f: Function, theta: npt.ArrayLike, index: int = 0, *, steps: npt.ArrayLike | None = None) -> StepSweep:
+    """Measure one entry of a gradient by every method and many steps, and find the best step of each.
 
-    The error of a formula falls with h^p; that of rounding grows with 1 / h. The first is seen at large steps, where
-    the estimates of h and h/2 differ by more than rounding explains, and is followed down from there by its power;
-    the second is the measured noise of f over h. They meet at the best step.
+    The truncation error falls with h^p, the rounding error grows with 1 / h. The truncation error is measured at large
+    steps, where the estimates of h and h/2 differ by more than rounding explains, and extrapolated from there by its
+    power; the rounding error is the measured noise of f over h. They meet at the best step.
 
     Parameters
     ----------
     f, theta
         As in `numerical_gradient`; smooth at theta.
     index : int
-        Which entry, in the flat order of theta.
+        The entry, in the flat order of theta.
     steps : array_like, optional
-        Relative to max(1, \\|theta_i\\|); two per decade from 0.1 down to 1e-14, unless given.
+        Relative to max(1, \\|theta_i\\|). Default: two per decade from 0.1 down to 1e-14.
 
     Returns
     -------
@@ -212,12 +266,11 @@ def step_sweep(f: Function, theta, index: int = 0, *, steps=None) -> StepSweep:
     left, right = near.both_sides(many, h)
     size = abs(near.base) + np.maximum(np.abs(left[0]), np.abs(right[0])) * h[0]
     found, accuracies, refused = {}, {}, ""
-    for method, order in ORDERS.items():
-        one, half = estimates(method, left, right)[:2]
-        smallest = h[1] if method == "richardson" else h[0]
-        rounding = AMPLIFICATION[method] * evaluation_error(noise, size) / smallest
+    for method, formula in DIFFERENCES.items():
+        one, half = formula.combine(left, right)[:2]
+        rounding = formula.amplification * evaluation_error(noise, size) / h[formula.levels - 1]
         found[method] = relative, one
-        accuracies[method] = _best(method, relative, one, half, order, rounding)
+        accuracies[method] = _best(method, relative, one, half, formula.order, rounding)
     try:
         relative = np.append(relative, COMPLEX_STEP)
         many = np.append(many, chosen)
@@ -231,7 +284,7 @@ def step_sweep(f: Function, theta, index: int = 0, *, steps=None) -> StepSweep:
 
 
 def _best(method: str, steps: Array, one: Array, half: Array, order: int, rounding: Array) -> Accuracy:
-    """The step with the smallest sum of truncation and rounding; of equals, the smallest."""
+    """Return the step with the smallest sum of truncation and rounding; of equal sums, the smallest step."""
     change = 2 * np.abs(one - half) / (1 - 0.5**order)
     seen = np.where(change > 20 * rounding, steps, np.inf)  # by far more than rounding explains
     last = seen.argmin()
@@ -242,26 +295,14 @@ def _best(method: str, steps: Array, one: Array, half: Array, order: int, roundi
     return Accuracy(method, *(float(column[best]) for column in (steps, one, truncation, rounding)))
 
 
-def default_step(method: str) -> float:
-    """Relative; where truncation h^p and rounding eps / h meet, for a smooth function of size 1."""
-    return EPS ** (1 / (1 + ORDERS[method]))
-
-
 def check_method(method: str) -> None:
+    """Raise ValueError if there is no such method."""
     if method not in METHODS:
         raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
 
 
-def estimates(method: str, left: Array | None, right: Array) -> Array:
-    """The slopes by one of the methods, from one-sided ones at steps each half of the one before (first axis)."""
-    if method == "forward":
-        return right
-    central = (left + right) / 2
-    return central if method == "central" else (4 * central[1:] - central[:-1]) / 3
-
-
-def evaluation_error(noise: float, size):
-    """How far f may be off: some standard deviations of its noise, and in any case its last digits."""
+def evaluation_error(noise: float, size: Array) -> Array:
+    """Return a bound of the error of f: some standard deviations of its noise, and at least its last digits."""
     return np.maximum(DEVIATIONS * noise, 2 * EPS * size)
 
 
@@ -274,9 +315,11 @@ class Measurement:
     value, left, right : ndarray
         The estimates, and the one-sided differences with the smallest step.
     truncation, rounding : ndarray
-        What the formula and the noise of the function may make them off.
+        Bounds of the error of the formula, and of the error that the noise of the function causes.
     doubt, roughness : ndarray
-        What the steps differ by in ways that a smooth function does not, and in any way.
+        Differences between the steps that a smooth function would not show, and all differences between the steps.
+    steady_left, steady_right : ndarray of bool
+        Whether the one-sided slopes of the three steps agree, extrapolated to step 0, as those beside a kink do.
     """
 
     value: Array
@@ -286,15 +329,17 @@ class Measurement:
     rounding: Array
     doubt: Array
     roughness: Array
+    steady_left: Array
+    steady_right: Array
 
 
 def measured_noise(f: Callable[[float], float]) -> float:
-    """The standard deviation of the noise of f(t) near t = 0 (Moré and Wild, SIAM J. Sci. Comput. 33, 2011).
+    """Return the standard deviation of the noise of f(t) near t = 0 (Moré and Wild, SIAM J. Sci. Comput. 33, 2011).
 
     The k-th differences of a smooth function at equally spaced points vanish with the spacing; those of noise have k
     times the variance (2k)! / (k!)^2 of the noise. Where three levels of the table of differences agree about it, it
-    is noise. A function that moves in stairs, because it computes in float32, needs a wider spacing, a wild one a
-    narrower.
+    is noise. A function that changes in steps, because it computes in float32, needs a wider spacing, a function that
+    oscillates a narrower one.
     """
     spacing, least = 1e-12, 0.0
     for _ in range(12):
@@ -315,73 +360,99 @@ def measured_noise(f: Callable[[float], float]) -> float:
 
 
 def _last_bit(value: float) -> float:
-    """How high a stair a function may stand on that does not move: the last bit of its value, float32's at most."""
+    """Return the resolution of a function that did not change: the last set bit, at most one float32 eps."""
     numerator, denominator = value.as_integer_ratio()
     return min((numerator & -numerator) / denominator, float(np.finfo(np.float32).eps) * abs(value))
 
 
 class Neighbourhood:
-    """A function around theta: its values at points that differ from theta in one entry, and the slopes that they make.
+    """A function around theta: values at points that differ from theta in one entry, and the slopes between them.
 
-    Every value is looked at: it has to be one finite number, the same at a second call, and theta has to be what it
-    was.
+    Every value has to be one finite real number, the same at a second call, and f must not change its argument.
     """
 
     def __init__(self, f: Function, theta: Array) -> None:
         if theta.size == 0:
             raise ValueError("theta: expected at least one entry, got none")
         if not callable(f):
-            told = "for that of a network, NetworkLoss(network, X, y)"
-            raise TypeError(f"f: expected a function of theta; {told}; got {f!r}")
+            raise TypeError(
+                f"f: expected a function of theta, got {f!r}; the loss of a network is NetworkLoss(network, X, y)"
+            )
         check_finite(theta, "theta")
         self.f, self.theta = f, theta
+        self.evaluations = 0
         self.base = self.at(theta)
         if (again := self.at(theta)) != self.base:
-            told = f"two calls gave {self.base!r} and {again!r}, {abs(again - self.base):.1e} apart"
-            raise ValueError(f"the function is not deterministic: {told}; give its random numbers a fixed seed")
+            apart = f"two calls gave {self.base!r} and {again!r}, {abs(again - self.base):.1e} apart"
+            raise ValueError(f"the function is not deterministic: {apart}; give its random numbers a fixed seed")
 
     def at(self, theta: Array) -> float:
-        """f(theta), one finite real number."""
-        value = self._call(theta)
+        """Return f(theta), one finite real number."""
+        return self._checked(self._call(theta), theta)
+
+    def _checked(self, value: Any, theta: Array) -> float:
         if np.ndim(value) or np.asarray(value).dtype.kind not in "iuf":
             raise TypeError(f"the function: expected it to return one real number, got {value!r}")
         if not math.isfinite(value):
-            raise ValueError(f"the function: expected it to return a finite number, got {value!r}")
+            where = self._moved_from(theta)
+            raise ValueError(f"the function: expected it to return a finite number, got {value!r}{where}")
         return float(value)
 
-    def _call(self, theta: Array):
-        """f on a copy, which has to stay as it is."""
-        handed = theta.copy()
-        value = self.f(handed)
-        if hasattr(value, "detach"):  # torch's numbers hang on the graph that made them
-            value = value.detach().numpy()
-        if not np.array_equal(handed, theta):
-            i = tuple(np.argwhere(handed != theta)[0].tolist())
-            told = f"theta[{', '.join(map(str, i))}] was {theta[i]} before the call and {handed[i]} after it"
-            raise ValueError(f"the function changed its argument: {told}; let it work on a copy")
+    def _call(self, theta: Array, compare: bool = True) -> Any:
+        """Return f of a copy of theta; raise if f raises, or if the copy is changed afterwards."""
+        given = theta.copy()
+        value = self._value(given, theta)
+        if compare and not np.array_equal(given, theta):
+            i = tuple(np.argwhere(given != theta)[0].tolist())
+            change = f"theta[{', '.join(map(str, i))}] was {theta[i]} before the call and {given[i]} after it"
+            raise ValueError(f"the function changed its argument: {change}; let it work on a copy")
         return value
 
+    def _value(self, given: Array, theta: Array) -> Any:
+        self.evaluations += 1
+        try:
+            value = self.f(given)
+        except Exception as error:
+            where = self._moved_from(theta)
+            if not where or np.iscomplexobj(theta):  # at theta itself the error is the caller's own
+                raise
+            raise ValueError(f"the function raised {type(error).__name__}: {error}{where}") from error
+        return value.detach().numpy() if hasattr(value, "detach") else value  # a number of torch, on its graph
+
+    def _moved_from(self, theta: Array) -> str:
+        """Return a phrase that says in which entries a point differs from theta."""
+        changed = np.argwhere(theta != self.theta)
+        if not len(changed):
+            return ""
+        if len(changed) > 3:
+            return f", at a point that differs from theta in {len(changed)} entries"
+        entries = (tuple(i.tolist()) for i in changed)
+        told = "; ".join(f"theta[{', '.join(map(str, i))}] = {theta[i]:.17g} for {self.theta[i]:.17g}" for i in entries)
+        return f", at {told}"
+
     def moved(self, indices: Array, values: Array) -> Array:
-        """f at theta with one entry changed, ``indices[k]`` to ``values[k]``, for each k."""
+        """Return f at theta with one entry changed, ``indices[k]`` to ``values[k]``, for each k."""
         if not hasattr(self.f, "moved"):
             return np.array([self.at(self._with(i, value)) for i, value in zip(indices, values, strict=True)])
+        self.evaluations += len(indices)
         losses = self.f.moved(self.theta, indices, values)
         if not np.isfinite(losses).all():
-            found = losses[~np.isfinite(losses)][0]
-            raise ValueError(f"the function: expected it to return a finite number, got {found!r}")
+            k = int(np.argmin(np.isfinite(losses)))
+            where = self._moved_from(self._with(indices[k], values[k]))
+            raise ValueError(f"the function: expected it to return a finite number, got {losses[k]!r}{where}")
         return losses
 
-    def _with(self, i: int, value) -> Array:
+    def _with(self, i: int, value: Any) -> Array:
         moved = self.theta.astype(np.result_type(self.theta, value))
         moved.flat[i] = value
         return moved
 
     def scale(self, indices: Array) -> Array:
-        """max(1, |theta_i|)."""
+        """Return max(1, |theta_i|)."""
         return np.maximum(1, np.abs(self.theta.flat[indices]))
 
     def slopes(self, indices: Array, steps: Array) -> Array:
-        """(f(x + h) - f(x)) / h for each entry x and its steps h, (levels, entries): backward, where h is negative."""
+        """Return (f(x + h) - f(x)) / h for each entry x and its steps h, (levels, entries)."""
         x = self.theta.flat[indices]
         there = x + steps
         levels = len(steps)
@@ -389,40 +460,68 @@ class Neighbourhood:
         return (values - self.base) / (there - x) + 0.0  # the distance really gone; and zero has no sign
 
     def both_sides(self, indices: Array, steps: Array) -> tuple[Array, Array]:
-        """The slopes below and above."""
+        """Return the slopes below and above."""
         left, right = np.split(self.slopes(indices, np.concatenate((-steps, steps))), 2)
         return left, right
 
     def measure(self, indices: Array, method: str, step: float, noise: float) -> Measurement:
-        """The slopes by steps h, h/2 and h/4, and all that the three tell of their own accuracy."""
+        """Measure the slopes with steps h, h/2 and h/4, and estimate their accuracy from how the three differ."""
         h = self.scale(indices) * step / np.array([[1], [2], [4]])
-        left, right = self.both_sides(indices, h)
-        *_, coarse, value = estimates(method, left, right)
+        return self._measurement(*self.both_sides(indices, h), h, method, noise)
+
+    def along(self, directions: Array, step: float, noise: float) -> Measurement:
+        """Measure the slopes of f along directions, (D, P), as `measure` does along single entries.
+
+        The relative step is that of a single entry: along many entries at once f curves more, so the estimate is
+        the central difference, and the three steps tell its truncation.
+        """
+        h = np.full(len(directions), step) / np.array([[1], [2], [4]])
+        flat = self.theta.ravel()
+        shape = self.theta.shape
+        values = np.array(
+            [
+                [
+                    [self._checked(self._value((flat + side * t * v).reshape(shape), self.theta), self.theta)
+                     for v, t in zip(directions, row, strict=True)]
+                    for row in h
+                ]
+                for side in (-1.0, 1.0)
+            ]
+        )  # fmt: skip
+        below, above = (self.base - values[0]) / h, (values[1] - self.base) / h
+        return self._measurement(below, above, h, "richardson", noise)
+
+    def _measurement(self, left: Array, right: Array, h: Array, method: str, noise: float) -> Measurement:
+        formula = DIFFERENCES[method]
+        *_, coarse, value = formula.combine(left, right)
         change, central, gaps = np.abs(value - coarse), (left + right) / 2, right - left
         bends = np.abs(2 * gaps[1:] - gaps[:-1]).sum(axis=0)  # a smooth function's gap closes in proportion to h
         size = abs(self.base) + np.maximum(np.abs(left), np.abs(right)).max(axis=0) * h[0]
+        rounding = formula.amplification * evaluation_error(noise, size) / h[-1]
         return Measurement(
             value,
             left[-1],
             right[-1],
-            truncation=2 * change / (2 ** ORDERS[method] - 1),
-            rounding=AMPLIFICATION[method] * evaluation_error(noise, size) / h[-1],
+            truncation=2 * change / (2**formula.order - 1),
+            rounding=rounding,
             doubt=change + bends,
             roughness=np.abs(np.diff(central, axis=0)).sum(axis=0) + bends,
+            steady_left=_is_steady(left, gaps, rounding),
+            steady_right=_is_steady(right, gaps, rounding),
         )
 
     def noise(self, indices: Array) -> float:
-        """The standard deviation of the noise of f around theta, measured along random directions of these entries."""
+        """Return the standard deviation of the noise of f, measured along random directions of these entries."""
         rng = np.random.default_rng(0)
         found = []
         for _ in range(DIRECTIONS):
-            way = np.zeros_like(self.theta)
-            way.flat[indices] = rng.uniform(-1, 1, len(indices)) * self.scale(indices)
-            found.append(measured_noise(lambda t, way=way: self.at(self.theta + t * way)))
+            direction = np.zeros_like(self.theta)
+            direction.flat[indices] = rng.uniform(-1, 1, len(indices)) * self.scale(indices)
+            found.append(measured_noise(lambda t, v=direction: self.at(self.theta + t * v)))
         return max(found)
 
     def complex_slopes(self, indices: Array, step: float | Array) -> Array:
-        """Im f(x + ih) / h."""
+        """Return Im f(x + ih) / h."""
         values = self.theta.flat[indices] + 1j * step
         try:
             with warnings.catch_warnings():
@@ -438,10 +537,17 @@ class Neighbourhood:
                 raise TypeError(f"{NOT_ANALYTIC}; it returned {value!r}")
         return np.imag(found) / step
 
-    def check_indices(self, indices) -> Array:
+    def check_indices(self, indices: npt.ArrayLike) -> Array:
+        """Return indices as integers; raise where one of them is none of theta."""
         indices = np.asarray(indices)
         if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
             raise TypeError(f"indices: expected a list of integers, got {indices!r}")
         if indices.size and not (indices.min() >= 0 and indices.max() < self.theta.size):
             raise ValueError(f"indices: expected integers from 0 to {self.theta.size - 1}, got {indices}")
         return indices.astype(np.intp)
+
+
+def _is_steady(slopes: Array, gaps: Array, rounding: Array) -> Array:
+    """Return where the one-sided slopes of three steps converge to one that is not the other side's."""
+    change = np.abs(np.diff(slopes, axis=0)).max(axis=0)
+    return change <= np.maximum(1e-3 * np.abs(gaps[-1]), rounding)

@@ -68,6 +68,17 @@ class NetworkLoss:
         """The loss at theta: a real number, or a complex one where theta is complex."""
         return self._value(self._output(theta))
 
+    def loss_gradient(self, H: Array) -> Array:
+        """Return the gradient of the loss with respect to the output H of the network, (N, O)."""
+        return loss_and_backward(self.loss, H, self.y, self.sample_weight)[1]
+
+    def gradient_at_mirrored(self, H: Array) -> Array:
+        """Return |gradient of the loss| at -H, or 0 where the loss does not take -H: the size of its terms at H."""
+        try:
+            return np.abs(self.loss_gradient(-H))
+        except (ValueError, FloatingPointError):
+            return np.zeros_like(H)
+
     def moved(self, theta: Array, indices, values) -> Array:
         """The losses at copies of theta, the k-th of which has ``values[k]`` at ``indices[k]``.
 

@@ -157,10 +157,11 @@ class GradientMatch:
 
     # ---- what is wrong, in numbers ---------------------------------------------------------------------------------
 
-    def ratios(self, truth: Array) -> dict[str, str]:
+    def ratios(self, truth: Array, wrong: Sequence[str] | None = None) -> dict[str, str]:
         """How each wrong parameter compares with the true one."""
         told = dict.fromkeys(self.not_finite_blocks(), "not finite")
-        for block in [] if told else self.wrong_blocks(truth):
+        listed = self.wrong_blocks(truth) if wrong is None else [b for n in wrong for b in self.blocks if b.name == n]
+        for block in [] if told else listed:
             c, t = self.claimed[block.slice], truth[block.slice]
             sizes = np.linalg.norm(c), np.linalg.norm(t)
             found = self._form_and_ratio(block, truth)

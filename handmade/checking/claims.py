@@ -1,0 +1,390 @@
+"""9. Parameters and gradients in the layouts in which people keep them, read into one flat vector.
+
+A layout is recognized by its shapes and names: lists, dicts and nested lists of arrays, (dW, db) pairs, weights before
+biases, biases as rows or columns, weights as (I, O), and bias and weights in one matrix. Where a gradient has a shape
+that is a mistake (a bias gradient that was not summed, a None), the mistake is returned with its name.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .transforms import Block, Cause
+
+Array = npt.NDArray[Any]
+
+MAX_DEPTH = 20  # of nested lists: one that holds itself has no end
+NOT_RETURNED = "None: does the function return its gradient?"
+
+
+def as_numbers(value: Any, name: str) -> Array:
+    """Return anybody's array as one of float64; a tensor of torch may hang on a graph."""
+    value = value.detach().cpu() if hasattr(value, "detach") else value
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind == "O":
+            array = array.astype(np.float64)
+        if array.dtype.kind not in "iuf":
+            raise TypeError
+        return array.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError):
+        text = repr(value)
+        raise TypeError(f"{name}: expected numbers, got {text[:200]}") from None
+
+
+def is_single(value: Any, vector: Array) -> bool:
+    """Return whether numbers come from float32: by their dtype, or because each of them is one of float32's."""
+    told = any(str(getattr(leaf, "dtype", "")).endswith("float32") for _, leaf in leaves(value, ""))
+    with np.errstate(over="ignore", invalid="ignore"):
+        exact, fewer = (np.array_equal(vector, vector.astype(dtype)) for dtype in (np.float32, np.float16))
+    return told or (exact and not fewer)  # 0.5 is a number of every type
+
+
+def leaves(value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Yield the arrays of a nested structure, each with its path; None is a leaf.
+
+    Raises
+    ------
+    TypeError
+        If lists are nested without end.
+    """
+    if depth > MAX_DEPTH:
+        raise TypeError(
+            f"{name[:40]}...: expected arrays in at most {MAX_DEPTH} nested lists; does a list hold itself?"
+        )
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from leaves(part, f"{name}[{key!r}]" if name else str(key), depth + 1)
+    elif _is_sequence(value, depth):
+        for i, part in enumerate(value):
+            yield from leaves(part, f"{name}[{i}]", depth + 1)
+    else:
+        yield name, value
+
+
+def _is_sequence(value: Any, depth: int) -> bool:
+    """Return whether a list holds arrays: the outermost list of lists does, a rectangle of numbers within it is one."""
+    if not isinstance(value, list | tuple) or not any(part is None or _is_container(part) for part in value):
+        return False
+    return depth == 0 or not _is_rectangle(value)
+
+
+def _is_rectangle(value: Any) -> bool:
+    """Return whether nested lists are one array, written as numbers."""
+    if any(hasattr(part, "dtype") or part is None for part in value):
+        return False
+    try:
+        return np.asarray(value).dtype.kind in "iuf"
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+def _is_container(value: Any) -> bool:
+    return isinstance(value, Mapping | list | tuple) or bool(getattr(value, "ndim", 0))
+
+
+class Parameters:
+    """Parameters as their owner keeps them, and as one vector.
+
+    Parameters
+    ----------
+    value : array_like, sequence, mapping, or any nesting of them
+        The parameters.
+    name : str
+        The name of the whole, for messages.
+
+    Attributes
+    ----------
+    blocks : list of Block
+        The arrays, as slices of the vector.
+    vector : ndarray, shape (P,)
+        All of them.
+
+    Examples
+    --------
+    >>> parameters = Parameters({"W": np.eye(2), "b": np.zeros(2)}, "theta")
+    >>> [block.name for block in parameters.blocks], parameters.vector.size
+    (['W', 'b'], 6)
+    >>> parameters.shaped(np.arange(6.0))["b"]
+    array([4., 5.])
+    """
+
+    def __init__(self, value: Any, name: str = "theta") -> None:
+        self.value = value
+        found = list(leaves(value, "" if isinstance(value, Mapping) else name))
+        arrays = {path or name: as_numbers(leaf, path or name) for path, leaf in found}
+        if not arrays:
+            raise ValueError(f"{name}: expected at least one array, got {value!r}")
+        self.blocks = blocks_of(arrays)
+        self.vector = np.concatenate([array.ravel() for array in arrays.values()])
+        self.is_single = is_single(value, self.vector)
+
+    def shaped(self, vector: Array) -> Any:
+        """Return a vector, as views, in the form of the parameters; the array alone, if the form is a list of one."""
+        parts = iter([vector[block.slice].reshape(block.shape) for block in self.blocks])
+        if len(self.blocks) == 1 and not isinstance(self.value, Mapping):
+            return next(parts)
+        return _rebuilt(self.value, parts, 0)
+
+
+def _rebuilt(value: Any, parts: Iterator[Array], depth: int) -> Any:
+    """Return a structure like the given one, its leaves replaced in order."""
+    if isinstance(value, Mapping):
+        return {key: _rebuilt(part, parts, depth + 1) for key, part in value.items()}
+    if _is_sequence(value, depth):
+        rebuilt = [_rebuilt(part, parts, depth + 1) for part in value]
+        return type(value)(*rebuilt) if hasattr(value, "_fields") else type(value)(rebuilt)
+    return next(parts)
+
+
+def blocks_of(arrays: Mapping[str, Array]) -> list[Block]:
+    """Return arrays as slices of one vector; a vector that follows a matrix belongs to its layer."""
+    blocks: list[Block] = []
+    start = layer = 0
+    for name, array in arrays.items():
+        layer += array.ndim != 1 or not blocks or len(blocks[-1].shape) < 2
+        blocks.append(Block(name, start, array.shape, layer))
+        start += array.size
+    return blocks
+
+
+# ---- gradients -----------------------------------------------------------------------------------------------------
+
+
+def read_gradient(value: Any, blocks: Sequence[Block], samples: int | None = None) -> tuple[Array, list[Cause]]:
+    """Return a gradient as one vector in the order of the blocks, and the mistakes that its shapes show.
+
+    Parameters
+    ----------
+    value : array_like, sequence, mapping, or any nesting of them
+        The gradient; None, where there is none.
+    blocks : sequence of Block
+        The parameters.
+    samples : int, optional
+        N, to recognize a bias gradient that was not summed.
+
+    Raises
+    ------
+    ValueError
+        If the shapes fit in no layout.
+    TypeError
+        If something is not a number.
+    """
+    if value is None:
+        hint = "a function without return returns None"
+        return np.zeros(sum(block.size for block in blocks)), [Cause("not returned", "everything", hint, NOT_RETURNED)]
+    if isinstance(value, tuple) and len(value) == 2 and _is_loss_and_gradient(value, blocks):
+        value = value[1]
+    if not isinstance(value, Mapping) and not _is_sequence(value, 0):
+        return _from_array(as_numbers(value, "gradient"), blocks), []
+    problems = []
+    for reading in _readings(value, blocks):
+        try:
+            return _fitted(reading, blocks, samples)
+        except ValueError as error:
+            problems.append(error)
+    raise problems[0] if problems else ValueError(_expected(blocks, value))
+
+
+def _is_loss_and_gradient(value: tuple[Any, Any], blocks: Sequence[Block]) -> bool:
+    """Return whether a pair is (loss, gradients) rather than the gradients of two parameters."""
+    loss, rest = value
+    if isinstance(loss, Mapping | list | tuple) or loss is None or np.ndim(getattr(loss, "detach", lambda: loss)()):
+        return False
+    return bool(_is_container(rest)) and not (len(blocks) == 2 and blocks[0].size == 1)
+
+
+def _expected(blocks: Sequence[Block], value: Any) -> str:
+    shapes = ", ".join(f"{block.name} {block.shape}" for block in blocks)
+    if isinstance(value, Mapping):
+        return f"gradient: expected the parameters {[block.name for block in blocks]}, got {list(value)}"
+    found = [np.shape(leaf) if leaf is not None else None for _, leaf in leaves(value, "gradient")]
+    size = sum(block.size for block in blocks)
+    return f"gradient: expected a vector of {size}, or arrays for {shapes}; got {len(found)} of shapes {found}"
+
+
+def _from_array(array: Array, blocks: Sequence[Block]) -> Array:
+    size = sum(block.size for block in blocks)
+    if array.shape == (size,):
+        return array
+    if len(blocks) == 1:
+        return _laid_out(array, blocks[0], array.shape != blocks[0].shape).ravel()
+    shapes = ", ".join(f"{block.name} {block.shape}" for block in blocks)
+    raise ValueError(f"gradient: expected a vector of {size}, or arrays for {shapes}; got shape {array.shape}")
+
+
+def _readings(value: Any, blocks: Sequence[Block]) -> Iterator[list[Any]]:
+    """Yield the leaves of a gradient in the orders in which they may stand for the blocks."""
+    named = _by_name(value, blocks)
+    if named is not None:
+        yield named
+        return
+    if isinstance(value, Mapping):
+        raise ValueError(_expected(blocks, value))
+    flat = [leaf for _, leaf in leaves(value, "gradient")]
+    weights = [i for i, block in enumerate(blocks) if block.is_weight]
+    biases = [i for i, block in enumerate(blocks) if not block.is_weight]
+    if len(flat) == len(blocks):
+        yield flat
+        for order in (weights + biases, biases + weights, *_pairs_turned(blocks)):
+            yield [flat[order.index(i)] for i in range(len(blocks))]
+        yield [flat[len(flat) - 1 - i] for i in range(len(blocks))]
+    elif len(flat) == len(weights) == len(biases):
+        yield _split_bias(flat, [blocks[i] for i in weights], first=True)
+        yield _split_bias(flat, [blocks[i] for i in weights], first=False)
+    else:
+        raise ValueError(f"gradient: expected {len(blocks)} arrays for {[b.name for b in blocks]}, got {len(flat)}")
+
+
+def _pairs_turned(blocks: Sequence[Block]) -> Iterator[list[int]]:
+    """Yield the order b0, W0, b1, W1, ... where weights and biases alternate."""
+    if len(blocks) % 2 == 0 and all(block.is_weight == (i % 2 == 0) for i, block in enumerate(blocks)):
+        yield [i ^ 1 for i in range(len(blocks))]
+
+
+def _split_bias(matrices: Sequence[Any], weights: Sequence[Block], first: bool) -> list[Any]:
+    """Return weights and biases out of one matrix per layer, [b W] or [W b], or its transpose."""
+    parts: list[Any] = []
+    for i, (matrix, block) in enumerate(zip(matrices, weights, strict=True)):
+        array = as_numbers(matrix, f"gradient[{i}]")
+        O, I = block.shape
+        if array.shape == (I + 1, O) and array.shape != (O, I + 1):
+            array = array.T
+        if array.shape != (O, I + 1):
+            raise ValueError(f"gradient: expected {len(weights) * 2} arrays, or [b W] of shape {(O, I + 1)}")
+        parts += [array[:, 1:], array[:, 0]] if first else [array[:, :-1], array[:, -1]]
+    return parts
+
+
+def _by_name(value: Any, blocks: Sequence[Block]) -> list[Any] | None:
+    """Return the leaves in the order of the blocks, if their names say it: exactly, or as W1, db2, weight_1, ..."""
+    if not isinstance(value, Mapping):
+        return None
+    found = dict(leaves(value, ""))
+    names = [block.name for block in blocks]
+    if set(found) == set(names):
+        return [found[name] for name in names]
+    stripped = {re.sub(r"^(d|grad_?|nabla_?|delta_?)(?=\w)", "", str(key)): leaf for key, leaf in found.items()}
+    if set(stripped) == set(names):
+        return [stripped[name] for name in names]
+    if len(found) != len(blocks):
+        return None
+    ranked = {True: [], False: []}
+    for key, leaf in stripped.items():
+        number = re.search(r"\d+", key)
+        kind = re.sub(r"[\d_.\[\]']", "", key).lower()
+        if number is None or not kind:
+            return None
+        ranked[kind[0] not in "b" and kind != "beta"].append((int(number.group()), leaf))
+    parts: list[Any] = [None] * len(blocks)
+    for is_weight, of_kind in ranked.items():
+        places = [i for i, block in enumerate(blocks) if block.is_weight == is_weight]
+        if len(places) != len(of_kind):
+            return None
+        for i, (_, leaf) in zip(places, sorted(of_kind, key=lambda pair: pair[0]), strict=True):
+            parts[i] = leaf
+    return parts
+
+
+def _fitted(parts: Sequence[Any], blocks: Sequence[Block], samples: int | None) -> tuple[Array, list[Cause]]:
+    """Return the parts as one vector, each laid out as its block."""
+    arrays = [None if part is None else as_numbers(part, block.name) for part, block in zip(parts, blocks, strict=True)]
+    turned = any(
+        a is not None and a.ndim == 2 and block.is_weight and a.shape != block.shape and a.T.shape == block.shape
+        for a, block in zip(arrays, blocks, strict=True)
+    )
+    causes: dict[tuple[str, str, str], list[str]] = {}
+    vectors = []
+    for array, block in zip(arrays, blocks, strict=True):
+        if array is None:
+            array = np.zeros(block.shape)
+            causes.setdefault(("not returned", "a gradient is missing", "None"), []).append(block.name)
+        elif flaw := _flaw(array, block, samples):
+            name, hint, told, array = flaw
+            causes.setdefault((name, hint, told), []).append(block.name)
+        vectors.append(_laid_out(array, block, turned).ravel())
+    return np.concatenate(vectors), [
+        Cause(name, ", ".join(where), hint, f"{told} for {', '.join(where)}")
+        for (name, hint, told), where in causes.items()
+    ]
+
+
+def _flaw(array: Array, block: Block, samples: int | None) -> tuple[str, str, str, Array] | None:
+    """Return name, hint and evidence of a mistake in a bias gradient's shape, and the gradient that was meant."""
+    if block.is_weight or array.size == block.size:
+        return None
+    size = block.size
+    told = f"shape {array.shape}, not {block.shape},"
+    for axis, shape in (0, (samples, size)), (1, (size, samples)):
+        if samples is not None and array.shape == shape:
+            hint = "the gradient of the bias has one row for each sample"
+            return "bias gradient not summed", hint, told, array.sum(axis=axis)
+    if array.size == 1:
+        hint = "the gradient of the bias is the same for all units"
+        return "bias gradient summed over everything", hint, "one number", np.full(size, array.ravel()[0])
+    return None
+
+
+def _laid_out(array: Array, block: Block, turned: bool) -> Array:
+    """Return an array in the shape of its block: weights transposed, biases as rows or columns."""
+    if block.is_weight and array.ndim == 2 and turned and array.T.shape == block.shape:
+        return array.T
+    if array.shape == block.shape:
+        return array
+    if not block.is_weight and array.size == block.size and sum(n > 1 for n in array.shape) <= 1:
+        return array.reshape(block.shape)
+    raise ValueError(f"gradient: expected shape {block.shape} for {block.name}, got {array.shape}")
+
+
+# ---- gradients that are functions ----------------------------------------------------------------------------------
+
+CHANGES = "changes from call to call"
+
+
+def call_repeatedly(
+    function: Callable[[], Any], read: Callable[[Any], tuple[Array, list[Cause]]], relative: Callable[[bool], float]
+) -> tuple[Array, list[Cause], bool]:
+    """Call a gradient function three times: its gradient, the oddities of the calls, and whether it is float32.
+
+    ``relative`` gives the difference that rounding may make, of float32 or not.
+    """
+    given = function()
+    first, causes = read(given)  # a copy: the next call may write into the same arrays
+    single = is_single(given, first)
+    (second, _), (third, _) = read(function()), read(function())
+    if np.array_equal(first, second, equal_nan=True) or not np.isfinite([first, second, third]).all():
+        return first, causes, single
+    growth, size = second - first, np.abs(second).max()
+    if np.abs(growth).max() <= relative(single) * size:  # sums in another order round in another way
+        return first, causes, single
+    if np.allclose(third - second, growth, rtol=1e-9, atol=1e-12 * size):
+        hint = "one call leaves numbers behind that the next one finds"
+        return growth, [*causes, Cause("gradients accumulate", "every call", hint, ACCUMULATES)], single
+    told = f"two calls differ by {np.abs(growth).max():.1e}, where the largest entry is {size:.1e}"
+    return first, [*causes, Cause(CHANGES, "every call", "two calls use different numbers", told)], single
+
+
+ACCUMULATES = "each call adds the same to its result"
+
+
+def both_layouts(blocks: Sequence[Block]) -> bool:
+    """Return whether the shapes leave open if weights are (O, I) or (I, O): all of them square."""
+    weights = [block for block in blocks if block.is_weight]
+    return bool(weights) and all(len(set(block.shape)) == 1 for block in weights)
+
+
+def transposed(vector: Array, blocks: Sequence[Block]) -> Array:
+    """Return the vector with every square weight transposed."""
+    parts = (vector[block.slice].reshape(block.shape) for block in blocks)
+    return np.concatenate([(part.T if part.ndim == 2 else part).ravel() for part in parts])
+
+
+def flat(arrays: Sequence[Array]) -> Array:
+    """Return arrays as one vector."""
+    return np.concatenate([np.ravel(array) for array in itertools.chain(arrays)])

@@ -1,0 +1,124 @@
+"""9. The gradient of a function explained by the terms of which the function is the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .claims import Parameters
+from .differences import numerical_gradient
+from .regression import Term, fit
+from .transforms import GradientMatch
+
+if TYPE_CHECKING:
+    from .diagnosis import Explanation
+    from .gradients import Subject
+
+Array = npt.NDArray[Any]
+
+RELATIVE = 1e-6  # differences are good to this, relative to the largest entry
+
+
+def terms_that_explain(
+    subject: Subject, terms: Mapping[str, Callable[..., float]], parameters: Parameters, match: GradientMatch
+) -> list[Explanation]:
+    """Return the explanation of a claim as a combination of the measured gradients of a function's terms.
+
+    The true gradient is fitted first: its coefficients are the right ones. A coefficient of the claim that differs is
+    the mistake: 0 is a missing term, the opposite a sign, N a mean that was not taken.
+    """
+    from .diagnosis import Explanation
+
+    gradients = {
+        name: numerical_gradient(lambda v, g=g: float(g(parameters.shaped(v))), subject.theta)
+        for name, g in terms.items()
+    }
+    names = list(gradients)
+    X = np.stack([gradients[name] for name in names], axis=1)
+    decided = np.isfinite(match.allowed)
+    truth = numerical_gradient(subject.f, subject.theta)
+    right, *_ = np.linalg.lstsq(X[decided], truth[decided])
+    size = max(np.abs(truth).max(), np.abs(subject.claimed).max())
+    if np.abs(X @ right - truth)[decided].max() > RELATIVE * size:
+        raise ValueError(
+            f"terms: expected functions whose sum, each times a number, is the function; "
+            f"{', '.join(names)} leave {np.abs(X @ right - truth).max() / size:.1e} of its gradient"
+        )
+    facts = {name: value for name, value in match.facts.items() if value not in (0, 1)}
+    found = []
+    for scope, chosen in _scopes(match, decided):
+        claimed = subject.claimed[chosen]
+        weights, *_ = np.linalg.lstsq(X[chosen], claimed)
+        outside = [b.name for b in match.wrong_blocks(truth) if not chosen[b.slice].all()]
+        if np.abs(X[chosen] @ weights - claimed).max() > RELATIVE * size or outside:
+            continue
+        told = [_told(n, w, r, facts) for n, w, r in zip(names, weights, right, strict=True) if not _same(w, r)]
+        if told:
+            name, where = " and ".join(told), scope
+            sum_ = " + ".join(f"{w:.6g} {n}" for n, w in zip(names, weights, strict=True))
+            should = " + ".join(f"{r:.6g} {n}" for n, r in zip(names, right, strict=True))
+            evidence = f"claimed = {sum_}, the true gradient is {should}"
+            found.append(Explanation(name, where, "a term of the function does not enter as it should", evidence, 0.0))
+            break
+    if not found:
+        found = _by_facts(subject, match, gradients, facts)
+    return found
+
+
+def _scopes(match: GradientMatch, decided: Array) -> list[tuple[str, Array]]:
+    scopes = [("every parameter", decided)]
+    for block in match.blocks if len(match.blocks) > 1 else ():
+        chosen = np.zeros(decided.shape, bool)
+        chosen[block.slice] = decided[block.slice]
+        if chosen.sum() > 3:
+            scopes.append((block.name, chosen))
+    return scopes
+
+
+def _same(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-5 * max(abs(a), abs(b), 1.0)
+
+
+def _told(name: str, weight: float, right: float, facts: Mapping[str, float]) -> str:
+    """Return a phrase about a coefficient that is not the right one."""
+    if abs(weight) <= 1e-6 * abs(right):
+        return f"{name} missing"
+    ratio = weight / right if right else weight
+    if _same(ratio, -1):
+        return f"sign of {name}"
+    sign = "sign and " if ratio < 0 else ""
+    for fact, value in facts.items():
+        for told, number in (f"times {fact}", value), (f"divided by {fact}", 1 / value):
+            if _same(abs(ratio), number) or abs(abs(ratio) / number - 1) < 1e-6:
+                return f"{name} {sign}{told}"
+        if abs(abs(ratio) / value**2 - 1) < 1e-6:
+            return f"{name} {sign}times {fact}^2"
+    return f"{name} times {ratio:.6g}"
+
+
+def _by_facts(
+    subject: Subject, match: GradientMatch, gradients: Mapping[str, Array], facts: Mapping[str, float]
+) -> list[Explanation]:
+    """Return the explanation of each wrong parameter by itself as a combination of terms and parameters."""
+    from .diagnosis import Explanation
+
+    causes = []
+    wrong = match.wrong_blocks(match.claimed * 0 + numerical_gradient(subject.f, subject.theta))
+    for block in wrong:
+        at = block.slice
+        columns = [Term(name, g[at]) for name, g in gradients.items()]
+        columns += [Term("theta", subject.theta[at], 1.5), Term("sign(theta)", np.sign(subject.theta[at]), 1.8)]
+        columns += [Term(f"|{name}|", np.abs(g[at]), 2.0) for name, g in gradients.items()]
+        formulas = fit(subject.claimed[at], columns, facts, RELATIVE, f"gradient of {block.name}")
+        if not formulas:
+            return []
+        causes.append((block.name, str(formulas[0])))
+    if not causes:
+        return []
+    name = " and ".join(formula for _, formula in causes)
+    where = ", ".join(block for block, _ in causes)
+    hint = "a term of the function does not enter as it should"
+    return [Explanation(name, where, hint, name, 0.0)]
