@@ -888,16 +888,14 @@ def measurement(value=1.0, truncation=0.0, rounding=0.0, doubt=0.0, roughness=0.
 
 
 def subject_of(claimed):
-    return SimpleNamespace(claimed=np.array(claimed), rounding=np.zeros(len(claimed)))
+    return SimpleNamespace(claimed=np.array(claimed), rounding=np.zeros(len(claimed)), names={})
 
 
 def judge_of(claimed, *measured, largest=0.0):
     """A judge for whom each step finds the next of these."""
     found = iter(measured)
     near = SimpleNamespace(measure=lambda *arguments: next(found), scale=lambda i: np.ones(1), base=0.0)
-    judge = Judge(near, subject_of([claimed, largest]), 0.0)
-    judge.absolute = 0.0
-    return judge
+    return Judge(near, subject_of([claimed, largest]), 0.0)
 
 
 @pytest.mark.parametrize(

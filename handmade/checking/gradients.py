@@ -353,7 +353,7 @@ def rounding_of(claimed: Array, blocks: Iterable[Block], value: float, eps: floa
     allowed = np.zeros(claimed.size)
     flat = np.abs(claimed.ravel())
     for block in blocks:
-        allowed[block.slice] = eps * (ROUNDINGS * flat[block.slice].max(initial=0.0) + 4 * abs(value))
+        allowed[block.slice] = eps * ROUNDINGS * flat[block.slice].max(initial=0.0) + 4 * eps * abs(value)
     return allowed.reshape(claimed.shape)
 
 
@@ -566,7 +566,10 @@ class _Judge:
         self.near, self.noise = near, noise
         self.claimed, self.rounding = subject.claimed.ravel(), subject.rounding.ravel()
         self.largest = float(np.abs(self.claimed).max())
-        self.absolute = ROUNDINGS * EPS * self.largest
+        self.absolute = np.zeros(self.claimed.size)
+        for indices in subject.names.values():
+            flat = indices.ravel()
+            self.absolute[flat] = ROUNDINGS * EPS * np.abs(self.claimed[flat]).max(initial=0.0)
 
     def entries(self, indices: Array, method: str) -> _Entries:
         """Return a verdict on each."""
@@ -622,7 +625,7 @@ class _Judge:
         """Measure entries with a step: verdicts right or undecidable, which are refuted, which lie within a kink."""
         claimed, own = self.claimed[indices], self.rounding[indices]
         m = self.near.measure(indices, method, step, self.noise)
-        precision = m.truncation + m.rounding + self.absolute
+        precision = m.truncation + m.rounding + self.absolute[indices]
         verdict = np.full(len(indices), "undecidable")
         now = _Entries(indices, claimed, m.value, m.left, m.right, precision + own, verdict)
         smooth = m.roughness <= now.allowed + self.SMOOTH * now.size
@@ -631,7 +634,7 @@ class _Judge:
         decisive = precise | ((precision <= limit) & (m.truncation <= m.rounding)) | (now.error == 0)
         now.verdict[smooth & decisive & (now.error <= now.allowed)] = "right"
         refuted = now.error > now.allowed + self.DOUBT * np.where(smooth, m.doubt, m.roughness)
-        margin = m.rounding + self.absolute + own + 1e-6 * np.abs(m.right - m.left)
+        margin = m.rounding + self.absolute[indices] + own + 1e-6 * np.abs(m.right - m.left)
         kink = m.steady_left & m.steady_right & (np.abs(m.right - m.left) > 4 * m.rounding)
         inside = np.abs(claimed - (m.left + m.right) / 2) <= np.abs(m.right - m.left) / 2 + margin
         return now, refuted, kink & inside
