@@ -28,25 +28,32 @@ def check(
     arguments: dict[str, Hostile],
     tolerance: float = 0.0,
     names: tuple[str, ...] = (),
+    state: Callable[[], Any] = lambda: None,
+    of_largest: bool = False,
+    may_overflow: bool = False,
 ) -> None:
     """Call a function with hostile arguments, then with the same numbers in plain arrays, and compare.
 
-    ``tolerance`` is in units of the result's resolution (eps); ``names`` are further arguments that errors may name.
+    ``tolerance`` is in units of the result's resolution (eps); ``names`` are further arguments that errors may name;
+    ``state`` must stay after an error; ``of_largest`` as in `same_numbers`, ``may_overflow`` as in `observe`.
     """
     said = ", ".join(f"{name}: {hostile.kind}" for name, hostile in arguments.items())
     values = {name: hostile.value for name, hostile in arguments.items()}
     size = sum(getattr(hostile.clean, "nbytes", 0) for hostile in arguments.values())
     most_memory = MEMORY + 64 * size if rng.random() < MEASURED else None
     known = (*arguments, *names)
-    outcome = observe(lambda: call(**values), known, list(values.values()), most_memory=most_memory)
+    outcome = observe(lambda: call(**values), known, list(values.values()), state, most_memory, may_overflow)
     if any(hostile.is_refused for hostile in arguments.values()):
         if outcome.error is None:
             raise Violation("taken", f"{said}: got {str(outcome.value)[:100]}")
         return
-    clean = observe(lambda: call(**{name: hostile.clean for name, hostile in arguments.items()}), known)
+    plain = {name: hostile.clean for name, hostile in arguments.items()}
+    clean = observe(lambda: call(**plain), known, may_overflow=may_overflow)
     if (clean.error is None) != (outcome.error is None):
         raise Violation("differs", f"{said}: got {outcome.error or 'a value'}, plain arrays {clean.error or 'a value'}")
-    if clean.error is None and not same_numbers(outcome.value, clean.value, tolerance * _eps(outcome.value)):
+    if clean.error is None and not same_numbers(
+        outcome.value, clean.value, tolerance * _eps(outcome.value), of_largest
+    ):
         raise Violation("wrong", f"{said}: got {str(outcome.value)[:150]}, plain arrays {str(clean.value)[:150]}")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import files, functions, readers
+from . import core, files, functions, readers
 
 __all__ = ["GROUPS", "REPLAYS"]
 
-GROUPS = {"readers": readers.TARGETS | files.TARGETS, "functions": functions.TARGETS}
+GROUPS = {"readers": readers.TARGETS | files.TARGETS, "functions": functions.TARGETS, "core": core.TARGETS}
 REPLAYS = readers.REPLAYS | files.REPLAYS
