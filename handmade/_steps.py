@@ -18,7 +18,7 @@ BLOCK = 32768  # elements: all the arrays of one update, and its intermediate re
 
 def check_array(array: Array, name: str, ndim: int, writeable: bool = False) -> None:
     """Raise unless array is a float32 or float64 array of ndim dimensions, writeable where asked."""
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, np.ndarray) or hasattr(array, "filled"):  # which masked arrays have
         raise TypeError(f"{name}: expected a NumPy array, got {type(array).__name__}; use np.asarray")
     if array.dtype.char not in "fd":
         raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}; use {name}.astype")

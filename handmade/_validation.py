@@ -173,6 +173,30 @@ def check_count(value, name: str, least: int = 1) -> int:
     return int(value)
 
 
+def check_axis(dim: Any, array: Array, name: str) -> int:
+    """Return ``dim`` as an int that is an axis of the array.
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+    ValueError
+        If the array has no such axis.
+
+    Examples
+    --------
+    >>> check_axis(2, np.zeros((3, 4)), "A")
+    Traceback (most recent call last):
+        ...
+    ValueError: dim: expected an axis of A, whose shape is (3, 4), got 2
+    """
+    if isinstance(dim, bool) or not isinstance(dim, INTEGER):
+        raise TypeError(f"dim: expected an integer, got {dim!r}")
+    if not -array.ndim <= dim < array.ndim:
+        raise ValueError(f"dim: expected an axis of {name}, whose shape is {array.shape}, got {dim}")
+    return int(dim)
+
+
 def check_dtype(dtype) -> np.dtype:
     """Give ``dtype`` as float64 or float32, the two that a network computes in.
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _numerics as exact
-from ._validation import as_floating, positive
+from ._validation import as_floating, check_axis, positive
 
 __all__ = [
     "identity",
@@ -341,7 +341,7 @@ def softmax(A: npt.ArrayLike, dim: int = -1) -> Array:
            [1. , 0. ]])
     """
     A = as_floating(A)
-    _, E = exact.exp_below_max(A, dim)
+    _, E = exact.exp_below_max(A, check_axis(dim, A, "A"))
     return (E / E.sum(axis=dim, keepdims=True)).astype(A.dtype, copy=False)
 
 
@@ -369,7 +369,7 @@ def log_softmax(A: npt.ArrayLike, dim: int = -1) -> Array:
     array([-1.92874985e-22, -5.00000000e+01])
     """
     A = as_floating(A)
-    H = exact.log_softmax(np.moveaxis(A, dim, -1))
+    H = exact.log_softmax(np.moveaxis(A, check_axis(dim, A, "A"), -1))
     return np.moveaxis(_as_dtype(H, A), -1, dim)
 
 

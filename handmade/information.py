@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._validation import as_floating
+from ._validation import as_floating, check_axis
 from .losses._terms import check_probabilities
 
 __all__ = ["information", "entropy", "kl_divergence"]
@@ -132,10 +132,7 @@ def _probabilities(p: npt.ArrayLike, name: str) -> Array:
 def _distribution(p: npt.ArrayLike, name: str, dim: int) -> Array:
     """Return probabilities that sum to 1 along an axis."""
     p = _probabilities(p, name)
-    if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)):
-        raise TypeError(f"dim: expected an integer, got {dim!r}")
-    if not -p.ndim <= dim < p.ndim:
-        raise ValueError(f"dim: expected an axis of {name}, whose shape is {p.shape}, got {dim}")
+    check_axis(dim, p, name)
     total = p.sum(axis=dim)
     # A sum of K rounded probabilities is off by about K eps; the square root of eps leaves enough for all K.
     if not np.allclose(total, 1, rtol=0, atol=np.sqrt(np.finfo(p.dtype).eps)):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .._validation import as_floating
+from .._validation import as_array, as_floating
 
 Array = npt.NDArray[Any]
 Reduction = Literal["mean", "sum", "none"]
@@ -23,10 +23,11 @@ def as_numbers(value: npt.ArrayLike, name: str, like: Array) -> Array:
     """Return ``value`` as an array of the dtype of ``like``; refuse booleans, text and objects."""
     if type(value) is np.ndarray and value.dtype == like.dtype:
         return value
-    value = np.asarray(value)
+    value = as_array(value, name)
     if value.dtype.kind not in "iuf":
         raise TypeError(f"{name}: expected numbers, got dtype {value.dtype}; convert it with {name}.astype(float)")
-    return value.astype(like.dtype)
+    with np.errstate(over="ignore"):  # a target of 1e60 is infinite in float32, and so is the loss
+        return value.astype(like.dtype)
 
 
 def pair(input: npt.ArrayLike, target: npt.ArrayLike) -> tuple[Array, Array]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from .._validation import as_array
 from ._terms import Array, Reduction, class_labels, class_rows, class_weights, pair, reduce, reduce_backward, signs
 
 
@@ -121,7 +122,7 @@ def _violations(
     Z, lead = class_rows(input)
     if len(lead) > 1:
         raise ValueError(f"input: expected scores of shape (K,) or (N, K), got {np.shape(input)}")
-    labels, _ = class_labels(np.asarray(target), lead, Z.shape[1])
+    labels, _ = class_labels(as_array(target, "target"), lead, Z.shape[1])
     own = np.arange(len(Z)), labels
     M = np.maximum(float(margin) - Z[own][:, np.newaxis] + Z, 0)
     M[own] = 0

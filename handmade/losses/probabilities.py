@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _numerics as exact
-from .._validation import all_within, up_to_one
+from .._validation import all_within, as_array, up_to_one
 from ..activations import sigmoid, softplus
 from ._terms import (
     Array,
@@ -274,7 +274,7 @@ def cross_entropy_value_and_backward(
     if type(smoothing) is not float or smoothing:
         smoothing = up_to_one(smoothing, "label_smoothing")
     Z, lead = class_rows(input)
-    class_weight, target = class_weights(weight, Z), np.asarray(target)
+    class_weight, target = class_weights(weight, Z), as_array(target, "target")
     if target.ndim > len(lead):
         count = float(len(Z))
         T = (1 - smoothing) * class_probabilities(target, Z, np.shape(input)) + smoothing / Z.shape[1]

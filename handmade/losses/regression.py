@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._validation import positive
+from .._validation import as_array, positive
 from ._terms import Array, Reduction, element_weights, pair, reduce, reduce_backward
 
 
@@ -122,7 +122,7 @@ def half_squared_error(input: npt.ArrayLike, target: npt.ArrayLike, reduction: R
     >>> float(hm.losses.half_squared_error([[1.0, -2.0]], [[0.0, 0.0]]))
     2.5
     """
-    input, target = pair(np.atleast_1d(input), np.atleast_1d(target))
+    input, target = pair(np.atleast_1d(as_array(input, "input")), np.atleast_1d(as_array(target, "target")))
     E = (input - target).reshape(len(input), -1)
     return reduce((E * E).sum(axis=1) / 2, reduction)
 
