@@ -67,7 +67,9 @@ def fuzz_losses(rng: np.random.Generator) -> None:
     input, target = _loss_arguments(rng, name)
     call = value if rng.random() < 0.5 or name == "zero_one_loss" else backward
     options = {"reduction": pick(rng, ["mean", "sum", "none"])}
-    check(rng, functools.partial(call, **options), {"input": input, "target": target}, 1e3, of_largest=True)
+    extreme = _is_extreme(input.clean) or _is_extreme(target.clean)
+    arguments = {"input": input, "target": target}
+    check(rng, functools.partial(call, **options), arguments, 1e3, of_largest=True, may_overflow=extreme)
 
 
 def _network(rng: np.random.Generator) -> hm.Network:
@@ -88,8 +90,16 @@ def fuzz_networks(rng: np.random.Generator) -> None:
     N = int(rng.integers(0 if rng.random() < 0.05 else 1, 9))
     X = draw_array(rng, pick(rng, [(N, 3), (N, 3), (N, 3), (N, 2), (3,)]))
     if rng.random() < 0.4:
-        state = functools.partial(_numbers, network)
-        check(rng, network.predict, {"X": X}, 1e3, ("batch_size",), state, True, _is_extreme(X.clean))
+        check(
+            rng,
+            network.predict,
+            {"X": X},
+            1e3,
+            ("batch_size",),
+            functools.partial(_numbers, network),
+            of_largest=True,
+            may_overflow=_is_extreme(X.clean),
+        )
         return
     network.loss_and_gradient(np.ones((2, 3)), [0, 1])
     start = {name: np.array(array) for name, array in network.state_dict().items()}
@@ -104,7 +114,8 @@ def fuzz_networks(rng: np.random.Generator) -> None:
         return _numbers(network), network.gradient.tobytes()
 
     names = ("target", "loss", "input", "BatchNorm")
-    check(rng, call, {"X": X, "y": y}, 1e4, names, state, True, _is_extreme(X.clean))
+    extreme = _is_extreme(X.clean)
+    check(rng, call, {"X": X, "y": y}, 1e4, names, state, of_largest=True, may_overflow=extreme)
 
 
 def _is_extreme(numbers: Any) -> bool:
