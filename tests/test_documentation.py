@@ -34,12 +34,14 @@ NOT_YET_PASTED = {
     "handmade._validation",
     "handmade.chain_rule",
     "handmade.checking.backward_pass",
+    "handmade.checking.claims",
     "handmade.checking.diagnosis",
     "handmade.checking.differences",
+    "handmade.checking.localisation",
     "handmade.checking.mistakes",
     "handmade.checking.network_loss",
+    "handmade.checking.regression",
     "handmade.grading",
-    "handmade.training",
 }
 
 
