@@ -551,6 +551,18 @@ def test_state_holds_the_learning_rate_that_another_schedule_set():
     assert other.lr == 0.05
 
 
+@pytest.mark.parametrize(("make", "options"), [*ALL, (ReduceLROnPlateau, {})])
+def test_state_survives_numpy_files(tmp_path, make, options):
+    schedule, loaded = (make(SGD(lr=0.1, momentum=0.9), **options) for _ in range(2))
+    for _ in range(5):
+        schedule.step(*([1.0] if make is ReduceLROnPlateau else []))
+    np.savez(tmp_path / "schedule.npz", **schedule.state_dict())
+    with np.load(tmp_path / "schedule.npz", allow_pickle=True) as file:  # None is stored as an object
+        loaded.load_state_dict(dict(file))
+    assert loaded.state_dict() == schedule.state_dict()
+    assert loaded.optimizer.lr == schedule.optimizer.lr
+
+
 def test_plateau_resumes_from_its_state():
     optimizer = SGD(lr=0.1)
     schedule = ReduceLROnPlateau(optimizer, patience=3, cooldown=2)
