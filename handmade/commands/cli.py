@@ -1,0 +1,357 @@
+"""The subcommands, by Typer; what they print goes to stdout, progress and errors to stderr."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .columns import Column
+from .models import Model, Report, guess_task, train
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Train small neural networks on tables, and use them.\n\n"
+    "Begin with:  handmade train data.csv --target COLUMN -o model.safetensors",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out, err = Console(), Console(stderr=True)
+
+JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object in place of tables.")]
+DATA = Annotated[Path, typer.Argument(help="A CSV file whose first line names the columns.")]
+MODEL = Annotated[Path, typer.Argument(help="A file that handmade train wrote.")]
+SEED = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+
+
+def fail(text: object) -> NoReturn:
+    """Print an error and exit with 2."""
+    err.print(f"Error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
+
+
+def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Print what is wrong with the input in one line, without a traceback."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except (ValueError, OSError, ImportError) as error:
+            fail(error)
+
+    return run
+
+
+def read_table(path: Path) -> Any:
+    """Return a CSV file as a DataFrame."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, skipinitialspace=True)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected a CSV file, got {error}") from error
+    if frame.columns.duplicated().any() or not len(frame):
+        raise ValueError(f"{path}: expected different names of columns and at least one row below them")
+    return frame
+
+
+def widths(text: str) -> list[int]:
+    """Return the widths in a text such as 64,32."""
+    try:
+        sizes = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        sizes = [0]
+    if any(size < 1 for size in sizes):
+        raise ValueError(f"--hidden: expected widths such as 64,32, got {text!r}")
+    return sizes
+
+
+@app.command("train")
+@plain_errors
+def train_command(
+    data: DATA,
+    target: Annotated[str, typer.Option(help="The column to predict.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The model file: .safetensors or .npz.")] = Path(
+        "model.safetensors"
+    ),
+    hidden: Annotated[str, typer.Option(help="Widths of the hidden layers, such as 64,32.")] = "64,32",
+    task: Annotated[str, typer.Option(help="classify, regress, or auto: as the column looks.")] = "auto",
+    activation: Annotated[str, typer.Option(help="Activation of the hidden layers.")] = "relu",
+    dropout: Annotated[float, typer.Option(help="Probability of dropout after each hidden layer.")] = 0.0,
+    epochs: Annotated[int, typer.Option(help="The most passes over the data; stops early.")] = 300,
+    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 0.003,
+    test_size: Annotated[float, typer.Option(help="Fraction of the rows to test on.")] = 0.2,
+    seed: SEED = 0,
+    as_json: JSON = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Train a network on a CSV file, test it on rows set aside, and save it with all that prediction needs.
+
+    Numbers are standardized, categories get one input each, and missing values are filled in.
+    """
+    if output.suffix.lower() not in (".safetensors", ".npz"):
+        raise ValueError(f"--output: expected a name that ends with .safetensors or .npz, got {str(output)!r}")
+    if not output.resolve().parent.is_dir():
+        raise ValueError(f"--output: expected a folder that exists, got {str(output.parent)!r}")
+    if not 0 < test_size < 1:
+        raise ValueError(f"--test-size: expected a fraction between 0 and 1, got {test_size}")
+    frame = read_table(data)
+    if target not in frame.columns:
+        raise ValueError(f"--target: expected one of {', '.join(map(str, frame.columns))}, got {target!r}")
+    task = guess_task(frame[target]) if task == "auto" else task
+    if task not in ("classify", "regress"):
+        raise ValueError(f"--task: expected classify, regress or auto, got {task!r}")
+
+    def announce(columns: list[Column], left_out: dict[str, str], n_train: int, n_test: int) -> None:
+        if not as_json:
+            out.print(column_table(columns, left_out))
+            out.print(
+                f"{task} {target!r}: {n_train} rows to train on, {n_test} to test on", highlight=False, soft_wrap=True
+            )
+
+    options = dict(activation=activation, dropout=dropout, max_iter=epochs, learning_rate_init=lr, batch_size=32)
+    options |= dict(early_stopping=True, n_iter_no_change=20, tol=0.0, progress=not (quiet or as_json))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the report says how good the model is
+        model, report, n_epochs = train(
+            frame, target, task, hidden=widths(hidden), test_size=test_size, seed=seed, announce=announce, **options
+        )
+    model.save(output)
+    if as_json:
+        columns = [{"name": c.name, "kind": c.kind, "missing": c.missing} for c in model.columns]
+        show_json(
+            {"model": str(output), "task": task, "target": target, "columns": columns, "epochs": n_epochs}
+            | {"test": {"rows": report.rows, **report.scores}, "classes": model.classes, "confusion": report.confusion}
+        )
+        return
+    print_report(model, report)
+    out.print(
+        f"{n_epochs} epochs; saved {output}. Next: handmade predict {output} new.csv", highlight=False, soft_wrap=True
+    )
+
+
+def column_table(columns: list[Column], left_out: dict[str, str]) -> Table:
+    """Return a table of the columns and what becomes of them."""
+    table = Table("column", "kind", "missing", "becomes", title="Columns")
+    for column in columns:
+        table.add_row(column.name, column.kind, str(column.missing), column.describe())
+    for name, reason in left_out.items():
+        table.add_row(name, "left out", "", reason, style="dim")
+    return table
+
+
+def print_report(model: Model, report: Report) -> None:
+    """Print the scores and the confusion matrix."""
+    for name, score in report.scores.items():
+        out.print(f"  {name}: {score:.4g}", highlight=False, soft_wrap=True)
+    if report.confusion is not None and model.classes is not None:
+        table = Table("true \\ predicted", *model.classes, title=f"{report.rows} rows that were not trained on")
+        for label, row in zip(model.classes, report.confusion, strict=True):
+            table.add_row(label, *map(str, row))
+        out.print(table)
+
+
+def show_json(value: Any) -> None:
+    """Print a JSON object; NaN, which JSON lacks, as null."""
+    text = json.dumps(value)
+    constants = {"NaN": None, "Infinity": None, "-Infinity": None}
+    print(json.dumps(json.loads(text, parse_constant=constants.get), indent=2))
+
+
+@app.command()
+@plain_errors
+def predict(
+    model: MODEL,
+    data: DATA,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A CSV file, in place of stdout.")] = None,
+    proba: Annotated[bool, typer.Option("--proba", help="Add the probability of each class.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Predict the target for each row of a CSV file.
+
+    Columns are found by name, in any order; surplus ones are ignored.
+    """
+    import pandas as pd
+
+    found, frame = Model.load(model), read_table(data)
+    outputs, notes = found.outputs(frame)
+    for note in notes:
+        err.print(f"Warning: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if found.classes is None:
+        result = pd.DataFrame({found.target: outputs})
+    else:
+        result = pd.DataFrame({found.target: np.array(found.classes)[outputs.argmax(axis=1)]})
+        if proba:
+            result = result.join(pd.DataFrame(outputs, columns=[f"P({label})" for label in found.classes]))
+    if as_json:
+        text = json.dumps(
+            {"target": found.target, "predictions": result.to_dict("records"), "warnings": notes}, indent=2
+        )
+    else:
+        text = result.to_csv(index=False).rstrip("\n")
+    if output is None:
+        print(text)
+    else:
+        output.write_text(text + "\n")
+
+
+@app.command()
+@plain_errors
+def check(
+    function: Annotated[str, typer.Argument(help="module:function, or file.py:function.")],
+    size: Annotated[int | None, typer.Option(help="How many parameters the function takes.")] = None,
+    seed: SEED = 0,
+    as_json: JSON = False,
+) -> None:
+    """Check a gradient by differences: exit with 0 where it is right, with 1 where it is wrong.
+
+    A function of no arguments returns what handmade.check_gradient takes: (network, X, y), or (f, theta, gradient). A
+    function of theta returns (value, gradient); --size then says how long theta is.
+    """
+    from ..checking.gradients import check_gradient
+
+    call = find_function(function)
+    if any(p.default is p.empty for p in inspect.signature(call).parameters.values()):
+        if size is None or size < 1:
+            raise ValueError(f"--size: expected the number of parameters of {function}, which takes theta")
+        theta = np.random.default_rng(seed).normal(size=size)
+        arguments: Any = (lambda point: call(point)[0], theta, call(theta)[1])
+    else:
+        arguments = call()
+    if not isinstance(arguments, tuple) or len(arguments) != 3:
+        raise ValueError(f"{function}: expected it to return (network, X, y) or (f, theta, gradient)")
+    result = check_gradient(*arguments, rng=seed)
+    if as_json:
+        show_json({"passed": bool(result), "checked": result.total.checked, "wrong": len(result.wrong)})
+    else:
+        out.print(str(result), markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(0 if result else 1)
+
+
+def find_function(text: str) -> Callable[..., Any]:
+    """Return the function that module:function or file.py:function names."""
+    place, _, name = text.rpartition(":")
+    if not place or not name.isidentifier():
+        raise ValueError(f"function: expected module:function or file.py:function, got {text!r}")
+    if place.endswith(".py"):
+        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        if spec is None or spec.loader is None or not Path(place).is_file():
+            raise FileNotFoundError(f"{place}: expected a Python file")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        sys.path.insert(0, "")
+        try:
+            module = importlib.import_module(place)
+        finally:
+            sys.path.remove("")
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise ValueError(f"{text}: expected a function {name!r} in {place}, got {found!r}")
+    return found  # type: ignore[no-any-return]
+
+
+def _to_onnx(model: Path, output: Path) -> None:
+    from ..export import to_onnx
+    from ..files import load
+
+    to_onnx(load(model), output)
+
+
+def _to_c(model: Path, output: Path) -> None:
+    from ..export import to_c
+    from ..files import load
+
+    to_c(load(model), output)
+
+
+def _to_torch(model: Path, output: Path) -> None:
+    try:
+        import torch
+    except ImportError:
+        raise ImportError("export --to torch: expected PyTorch; install it with pip install torch") from None
+    from .._atomic import write_atomically
+    from ..files import read_state_dict
+
+    state = {name: torch.from_numpy(array) for name, array in read_state_dict(model).items()}
+    write_atomically(output, lambda stream: torch.save(state, stream))
+
+
+# The name of a format -> the ending of its files, and the function that writes one.
+FORMATS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
+    "onnx": (".onnx", _to_onnx),
+    "c": (".h", _to_c),
+    "torch": (".pt", _to_torch),
+}
+
+
+@app.command()
+@plain_errors
+def export(
+    model: MODEL,
+    to: Annotated[str, typer.Option(help="onnx, c (a header file) or torch (a state_dict).")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The file; beside the model unless given.")
+    ] = None,
+    as_json: JSON = False,
+) -> None:
+    """Write the network for other programs.
+
+    They give it the inputs that `handmade show` lists, in that order, and get logits or standardized numbers.
+    """
+    if to not in FORMATS:
+        raise ValueError(f"--to: expected one of {', '.join(FORMATS)}, got {to!r}")
+    suffix, write = FORMATS[to]
+    output = model.with_suffix(suffix) if output is None else output
+    write(model, output)
+    show_json({"file": str(output), "format": to}) if as_json else out.print(
+        f"saved {output}", highlight=False, soft_wrap=True
+    )
+
+
+@app.command()
+@plain_errors
+def show(model: MODEL, as_json: JSON = False) -> None:
+    """Show the layers of a model, the columns that it reads, and how good it was."""
+    from ..files import load, read_metadata, to_config
+
+    network, has_table = load(model), "table" in read_metadata(model)
+    found = Model.load(model) if has_table else None
+    if as_json:
+        table = {} if found is None else {"target": found.target, "classes": found.classes, "scores": found.scores}
+        names = [] if found is None else [label for column in found.columns for label in column.labels]
+        show_json({"network": to_config(network), "parameters": network.parameter_count, "inputs": names, **table})
+        return
+    out.print(network.summary(), markup=False, highlight=False, soft_wrap=True)
+    if found is not None:
+        out.print(column_table(found.columns, {}))
+        labels = [label for column in found.columns for label in column.labels]
+        out.print(f"inputs in order: {', '.join(labels)}", markup=False, highlight=False, soft_wrap=True)
+        what = "a number" if found.classes is None else ", ".join(found.classes)
+        out.print(f"predicts {found.target!r}: {what}", markup=False, highlight=False, soft_wrap=True)
+        for name, score in found.scores.items():
+            out.print(f"  {name}: {score:.4g}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+@plain_errors
+def config(as_json: JSON = False) -> None:
+    """Show versions, BLAS and threads, and what would make them faster."""
+    from ..configuration import show_config
+
+    show_json(show_config("dicts")) if as_json else show_config()

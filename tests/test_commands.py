@@ -1,0 +1,348 @@
+"""The command: from a CSV file to a model, predictions, exports and checks; wrong input is one line and exit code 2."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import handmade as hm
+
+pd = pytest.importorskip("pandas")
+testing = pytest.importorskip("typer.testing")
+
+from sklearn.compose import ColumnTransformer  # noqa: E402  # after the packages that may be missing
+from sklearn.impute import SimpleImputer  # noqa: E402
+from sklearn.pipeline import make_pipeline  # noqa: E402
+from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: E402
+
+from handmade.commands import cli, columns, models  # noqa: E402
+
+
+def run(*arguments, code: int = 0) -> testing.Result:
+    result = testing.CliRunner().invoke(cli.app, [str(a) for a in arguments])
+    assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
+    return result
+
+
+def people(count: int = 300) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    age, income = rng.normal(40, 10, count), rng.normal(3, 1, count)
+    city, member = rng.choice(["Rome", "Oslo", "Lima"], count), rng.random(count) < 0.5
+    buys = np.where(age + 8 * (city == "Rome") + 3 * income > 52, "yes", "no")
+    frame = pd.DataFrame({"id": [f"u{i}" for i in range(count)], "age": age, "city": city, "member": member})
+    frame = frame.assign(income=income, planet="Earth", spent=2 * age + 30 * (city == "Oslo"), buys=buys)
+    frame.loc[::17, "age"] = np.nan
+    frame.loc[::23, "city"] = None
+    frame.loc[::29, "buys"] = None
+    return frame
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with data.csv, and a classifier and a regressor trained on it."""
+    folder = tmp_path_factory.mktemp("command")
+    people().to_csv(folder / "data.csv", index=False)
+    for target, name in (("buys", "c.safetensors"), ("spent", "r.npz")):
+        run(
+            "train",
+            folder / "data.csv",
+            "--target",
+            target,
+            "-o",
+            folder / name,
+            "--hidden",
+            "16",
+            "--quiet",
+            "--lr",
+            "0.01",
+        )
+    return folder
+
+
+# ---- train and predict ---------------------------------------------------------------------------------------------
+
+
+def test_training_reports_columns_and_scores(folder, tmp_path):
+    options = [
+        "train",
+        folder / "data.csv",
+        "--target",
+        "buys",
+        "-o",
+        tmp_path / "m.npz",
+        "--hidden",
+        "16",
+        "--lr",
+        "0.01",
+    ]
+    shown = json.loads(run(*options, "--json").stdout)
+    assert shown["task"] == "classify" and shown["classes"] == ["no", "yes"]
+    assert {c["name"]: c["kind"] for c in shown["columns"]} == {
+        "age": "number", "city": "categories", "member": "categories", "income": "number", "spent": "number",
+    }  # fmt: skip
+    assert shown["test"]["accuracy"] > max(0.85, shown["test"]["most frequent class"])
+    assert np.sum(shown["confusion"]) == shown["test"]["rows"]
+    text = run(*options).stdout
+    assert "left out" in text and "always the same" in text and "different values" in text
+    assert "true \\ predicted" in text and "handmade predict" in text
+    assert run(*options, "--json").stdout == json.dumps(shown, indent=2) + "\n"  # the same seed, the same model
+
+
+def test_predictions_are_those_of_the_model(folder):
+    frame = people()
+    shown = pd.read_csv(io.StringIO(run("predict", folder / "c.safetensors", folder / "data.csv", "--proba").stdout))
+    known = frame["buys"].notna()
+    assert (shown["buys"] == frame["buys"])[known].mean() > 0.9
+    np.testing.assert_allclose(shown[["P(no)", "P(yes)"]].sum(axis=1), 1)
+    numbers = pd.read_csv(io.StringIO(run("predict", folder / "r.npz", folder / "data.csv").stdout))
+    assert hm.metrics.r2_score(numbers["spent"].to_numpy(), frame["spent"].to_numpy()) > 0.9
+
+
+def test_columns_are_found_by_name(folder, tmp_path):
+    frame = people().drop(columns=["id", "buys", "planet"])
+    frame[frame.columns[::-1]].assign(surplus=1).to_csv(tmp_path / "other.csv", index=False)
+    same = [
+        run("predict", folder / "c.safetensors", data).stdout for data in (folder / "data.csv", tmp_path / "other.csv")
+    ]
+    assert same[0] == same[1]
+
+
+def test_output_goes_to_a_file_or_json(folder, tmp_path):
+    run("predict", folder / "c.safetensors", folder / "data.csv", "-o", tmp_path / "p.csv")
+    frame = pd.read_csv(tmp_path / "p.csv")
+    answer = json.loads(run("predict", folder / "c.safetensors", folder / "data.csv", "--json").stdout)
+    assert [row["buys"] for row in answer["predictions"]] == list(frame["buys"]) and answer["target"] == "buys"
+
+
+def test_inputs_equal_those_of_scikit_learn():
+    frame = people().drop(columns=["id", "planet", "buys"])
+    learnt, left_out = columns.learn_columns(frame)
+    assert left_out == {}
+    X, warnings = columns.inputs(columns.columns_from_json(columns.columns_to_json(learnt)), frame)
+    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    categories = make_pipeline(
+        SimpleImputer(strategy="most_frequent", missing_values=None), OneHotEncoder(sparse_output=False)
+    )
+    steps = [(c.name, categories if c.kind == "categories" else numbers, [c.name]) for c in learnt]
+    objects = frame.assign(city=columns.as_text(frame["city"]), member=columns.as_text(frame["member"]))
+    np.testing.assert_allclose(X, ColumnTransformer(steps).fit_transform(objects), rtol=1e-12, atol=1e-12)
+    assert warnings == []
+
+
+def test_task_is_guessed_from_the_target():
+    guesses = {"text": ["a", "b"], "truth": [True, False], "few": [0, 1], "missing": [1.0, None]}
+    assert {models.guess_task(pd.Series(values)) for values in guesses.values()} == {"classify"}
+    assert models.guess_task(pd.Series([0.5, 1.0])) == models.guess_task(pd.Series(range(50))) == "regress"
+
+
+def test_whole_numbers_with_gaps_keep_their_names():
+    assert list(columns.as_text(pd.Series([1.0, None, 2.0]))) == ["1", None, "2"]
+    assert list(columns.as_text(pd.Series([1, 2]))) == ["1", "2"]
+
+
+# ---- other subcommands ---------------------------------------------------------------------------------------------
+
+
+def test_show_lists_layers_and_inputs(folder):
+    text = run("show", folder / "c.safetensors").stdout
+    assert "Dense(8, 16)" in text and "city=Oslo" in text and "predicts 'buys': no, yes" in text
+    shown = json.loads(run("show", folder / "c.safetensors", "--json").stdout)
+    assert shown["inputs"][:3] == ["age", "city=Lima", "city=Oslo"] and shown["network"]["format"] == "handmade"
+    assert "predicts 'spent': a number" in run("show", folder / "r.npz").stdout
+
+
+def test_networks_without_a_table_are_shown(tmp_path):
+    hm.save(hm.MLP([2, 1]), tmp_path / "n.npz")
+    assert "Dense(2, 1)" in run("show", tmp_path / "n.npz").stdout
+    run("export", tmp_path / "n.npz", "--to", "c")
+    assert "network_predict" in (tmp_path / "n.h").read_text()
+
+
+def test_models_are_exported(folder, tmp_path):
+    torch = pytest.importorskip("torch")
+    for to, name in (("c", "m.h"), ("onnx", "m.onnx"), ("torch", "m.pt")):
+        answer = json.loads(run("export", folder / "c.safetensors", "--to", to, "-o", tmp_path / name, "--json").stdout)
+        assert answer == {"file": str(tmp_path / name), "format": to}
+    state = torch.load(tmp_path / "m.pt", weights_only=True)
+    assert (hm.from_torch(state, activation="relu").theta == hm.load(folder / "c.safetensors").theta).all()
+
+
+FUNCTIONS = """
+import numpy as np, handmade as hm
+
+def right(theta):
+    return float(theta @ theta), 2 * theta
+
+def wrong(theta):
+    return float(theta @ theta), theta
+
+def network():
+    return (hm.MLP([2, 3, 2], "tanh", rng=0), *hm.data.xor())
+
+def nothing():
+    return None
+
+number = 3
+"""
+
+
+def test_check_exits_with_its_verdict(tmp_path, monkeypatch):
+    (tmp_path / "functions.py").write_text(FUNCTIONS)
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "functions.py"
+    assert "FAIL" not in run("check", f"{file}:right", "--size", 5).stdout
+    assert "FAIL" in run("check", f"{file}:wrong", "--size", 5, code=1).stdout
+    answer = json.loads(run("check", "functions:network", "--json").stdout)
+    assert answer == {"passed": True, "checked": 17, "wrong": 0}
+    for arguments, match in [
+        ([f"{file}:right"], "--size"),
+        ([f"{file}:nothing"], "expected it to return"),
+        ([f"{file}:number"], "expected a function 'number'"),
+        ([f"{file}:gone"], "expected a function 'gone'"),
+        (["functions"], "module:function"),
+        (["no_such_module:f"], "no_such_module"),
+        (["none.py:f"], "none.py"),
+    ]:
+        assert match in run("check", *arguments, code=2).stderr
+
+
+def test_config_shows_versions():
+    assert "numpy" in run("config").stdout.lower()
+    assert np.__version__ in json.loads(run("config", "--json").stdout).values()
+
+
+def test_module_runs_and_explains_itself():
+    shown = run_module("--help")
+    assert shown.returncode == 0
+    for command in ("train", "predict", "check", "export", "show", "config"):
+        assert command in shown.stdout
+        assert run(command, "--help").stdout.count("Usage") == 1
+    assert run_module("fly").returncode == 2
+
+
+def run_module(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "handmade", *arguments], capture_output=True, text=True)
+
+
+def test_missing_packages_are_named(monkeypatch, capsys):
+    from handmade.commands import main
+
+    monkeypatch.delitem(sys.modules, "handmade.commands.cli")
+    monkeypatch.setitem(sys.modules, "typer", None)
+    with pytest.raises(SystemExit) as stop:
+        main(["config"])
+    assert stop.value.code == 2 and "pip install 'handmade[cli]'" in capsys.readouterr().err
+
+
+# ---- wrong input ---------------------------------------------------------------------------------------------------
+
+
+def csv(folder, frame: pd.DataFrame):
+    frame.to_csv(folder / "wrong.csv", index=False)
+    return folder / "wrong.csv"
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda f: f.rename(columns={"age": "Age_"}), "expected a column 'age', got .*; rename 'Age_'"),
+        (lambda f: f.drop(columns="city"), "expected a column 'city'"),
+        (lambda f: f.assign(age="old"), "column 'age': expected numbers, got 'old' in line 2"),
+        (lambda f: f.assign(age=np.inf), "column 'age': expected finite numbers"),
+        (lambda f: f.iloc[:0], "at least one row"),
+    ],
+)  # fmt: skip
+def test_wrong_columns_at_prediction_are_named(folder, tmp_path, change, match):
+    result = run("predict", folder / "c.safetensors", csv(tmp_path, change(people())), code=2)
+    assert re.search(match, result.stderr) and result.stdout == ""
+
+
+def test_unseen_categories_are_a_warning(folder, tmp_path):
+    result = run("predict", folder / "c.safetensors", csv(tmp_path, people().assign(city="Bonn")))
+    assert "'Bonn' is not among the categories" in result.stderr
+    assert len(result.stdout.splitlines()) == 301
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "match"),
+    [
+        (None, {"--target": "bought"}, "--target: expected one of id, age"),
+        (None, {"--target": "planet"}, "at least two different values, got only 'Earth'"),
+        (None, {"--target": "id"}, "expected classes with several rows each"),
+        (None, {"--task": "sort"}, "--task: expected classify"),
+        (None, {"--task": "regress"}, "expected numbers to regress on"),
+        (None, {"--hidden": "64;32"}, "--hidden: expected widths"),
+        (None, {"--hidden": "0"}, "--hidden: expected widths"),
+        (None, {"--activation": "reelu"}, "activation: expected one of"),
+        (None, {"--test-size": "2"}, "--test-size: expected a fraction"),
+        (None, {"-o": "model.pickle"}, "--output: expected a name"),
+        (None, {"-o": "no/such/folder/m.npz"}, "--output: expected a folder"),
+        (lambda f: f[["buys"]], {}, "at least one column to learn from"),
+        (lambda f: f.head(5), {}, "at least 10 rows"),
+        (lambda f: f[["planet", "buys"]], {}, "planet: always the same"),
+    ],
+)
+def test_wrong_training_is_one_line(tmp_path, change, options, match):
+    frame = people() if change is None else change(people())
+    options = {"--target": "buys", "-o": tmp_path / "m.npz", **options}
+    result = run("train", csv(tmp_path, frame), *(part for pair in options.items() for part in pair), code=2)
+    assert match in result.stderr
+    assert not (tmp_path / "m.npz").exists()
+
+
+def test_wrong_files_are_one_line(folder, tmp_path):
+    hm.save(hm.MLP([2, 1]), tmp_path / "alone.npz")
+    (tmp_path / "text.csv").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "empty.csv").write_text("")
+    newer = json.dumps({**hm.to_config(hm.MLP([2, 1])), "version": 99})
+    np.savez(tmp_path / "newer.npz", **{hm.files.DOCUMENT: np.array(newer)})
+    data = folder / "data.csv"
+    for arguments, match in [
+        (["predict", tmp_path / "none.npz", data], "none.npz"),
+        (["predict", data, data], "data.csv"),
+        (["predict", tmp_path / "alone.npz", data], "expected a model that handmade train wrote"),
+        (["show", tmp_path / "newer.npz"], "install a newer handmade"),
+        (["predict", folder / "c.safetensors", tmp_path / "text.csv"], "expected a CSV file"),
+        (["predict", folder / "c.safetensors", tmp_path / "empty.csv"], "expected a CSV file"),
+        (["export", folder / "c.safetensors", "--to", "java"], "--to: expected one of onnx, c, torch"),
+    ]:
+        assert match in run(*arguments, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"columns": []},
+        {"columns": [{"kind": "pickle"}]},
+        {"columns": [{"kind": "number", "name": "a", "fill": 0, "mean": 0, "scale": 0}]},
+        {"columns": [{"kind": "number", "name": "a", "fill": "x", "mean": 0, "scale": 1}]},
+        {"columns": [{"kind": "number", "name": 5, "fill": 0, "mean": 0, "scale": 1}]},
+        {"columns": [{"kind": "categories", "name": "a", "fill": "x", "categories": "abc"}]},
+        {"columns": [{"kind": "number", "name": "a", "surplus": 0}]},
+        {"classes": ["only one"]},
+        {"classes": [1, 2]},
+        {"classes": 2},
+        {"mean": "x"},
+        {"scores": [1]},
+        {"target": None},
+        {"surplus": 1},
+    ],
+    ids=str,
+)
+def test_impossible_tables_in_a_model_are_refused(folder, tmp_path, change):
+    table = hm.files.read_metadata(folder / "c.safetensors")["table"]
+    hm.save(hm.load(folder / "c.safetensors"), tmp_path / "m.npz", metadata={"table": {**table, **change}})
+    assert "Error: " in run("predict", tmp_path / "m.npz", folder / "data.csv", code=2).stderr
+
+
+def test_optional_packages_are_named_by_export(folder, tmp_path, monkeypatch):
+    for to, package in (("onnx", "onnx"), ("torch", "torch")):
+        monkeypatch.setitem(sys.modules, package, None)
+        assert "pip install" in run("export", folder / "c.safetensors", "--to", to, "-o", tmp_path / "x", code=2).stderr
+    assert not (tmp_path / "x").exists()
