@@ -135,6 +135,7 @@ __all__ = [
     "History",
     "find_lr",
     "LearningRateSearch",
+    "compile",
     "metrics",
     # gradients checked and explained
     "numerical_gradient",
@@ -181,6 +182,7 @@ _LAZY = {
     "protocols": ("protocols",),
     "chain_rule": ("Trace", "trace"),
     "lr_finder": ("LearningRateSearch", "find_lr"),
+    "compiled": ("compile",),
     "configuration": ("show_config",),
     "checking": (),
     "checking.network_loss": ("NetworkLoss",),
