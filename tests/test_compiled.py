@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
 import os
 import subprocess
 import sys
@@ -18,7 +19,6 @@ import handmade as hm
 from handmade import losses
 
 pytest.importorskip("numba")
-from handmade import compiled  # noqa: E402  # needs numba
 
 partial = functools.partial
 ACTIVATIONS = [
@@ -114,22 +114,289 @@ def problems(draw):
 @given(problems())
 def test_a_step_is_that_of_the_numpy_code(problem):
     network, batches, loss, make_optimizer = problem
-    other, optimizer = copy.deepcopy(network), make_optimizer()
+    optimizer, tolerance = make_optimizer(), 2e3 * float(np.finfo(network.dtype).eps)
     step = hm.compile(network, loss, make_optimizer())
     for X, y, w in batches:
-        expected, gradient = other.loss_and_gradient(X, y, loss, sample_weight=w)
+        other, theta = copy.deepcopy(network), network.theta.copy()
+        value, gradient = hm.compile(copy.deepcopy(network), loss).gradient(X, y, w)
+        expected, expected_gradient = other.loss_and_gradient(X, y, loss, sample_weight=w)
         # Sums of at most 40 x 33 terms in another order: some 40 eps, amplified where a normalization divides by
-        # a small standard deviation, which the scale of the gradient tells.
-        tolerance = 2e3 * np.finfo(network.dtype).eps
-        value, _ = copy.deepcopy(step).gradient(X, y, w)
-        before = network.theta.copy()
-        assert step(X, y, w) == pytest.approx(expected, rel=tolerance, abs=tolerance)
+        # a small standard deviation, which shows in the size of the gradient.
         assert value == pytest.approx(expected, rel=tolerance, abs=tolerance)
-        scale = 1 + np.abs(gradient).max()
-        np.testing.assert_allclose(network.gradient, gradient, rtol=0, atol=scale * tolerance)
-        # The update itself is checked on the compiled gradient: Adam's first steps only know its signs.
-        theta, optimizer_gradient = before, network.gradient.copy()
-        optimizer.step(theta, optimizer_gradient)
+        scale = 1 + np.abs(expected_gradient).max()
+        np.testing.assert_allclose(gradient, expected_gradient, rtol=0, atol=scale * tolerance)
+        # The update is checked on the compiled gradient: Adam's first step knows its signs alone.
+        assert step(X, y, w) == value
+        optimizer.step(theta, gradient)
         np.testing.assert_allclose(network.theta, theta, rtol=tolerance, atol=tolerance)
-        other.load_state_dict(network.state_dict())
-        np.testing.assert_allclose(step.predict(X), other.predict(X), rtol=0, atol=tolerance * (1 + np.abs(X).max()) * 10)
+        for name, array in network.state_dict().items():
+            if "running" in name:
+                np.testing.assert_allclose(array, other.state_dict()[name], rtol=tolerance, atol=tolerance)
+        H = network.predict(X)
+        np.testing.assert_allclose(step.predict(X), H, rtol=0, atol=tolerance * (1 + np.abs(H).max()))
+
+
+def small(loss="cross_entropy", optimizer=None, sizes=(3, 4, 2), dtype=np.float64, **options):
+    """Return a small network, its compiled step, and a batch of 5."""
+    network = hm.MLP(list(sizes), "tanh", rng=0, dtype=dtype, **options)
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(5, sizes[0])).astype(dtype), rng.integers(0, sizes[-1], 5)
+    return network, hm.compile(network, loss, optimizer), X, y
+
+
+# ---- exactness -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("logit", [30.0, 50.0, 300.0, 700.0, 1e4])
+def test_cross_entropy_keeps_the_digits_of_a_confident_answer(logit):
+    network = hm.Network([hm.Dense(2, 2, bias=False)])
+    network.theta = [1.0, 0.0, 0.0, 1.0]
+    X, y = np.array([[logit, 0.0], [0.0, logit]]), np.array([0, 0])
+    loss, gradient = hm.compile(network).gradient(X, y)
+    expected, dZ = losses.cross_entropy_value_and_backward(X, y)
+    assert loss == pytest.approx(expected, rel=4e-16)
+    gradient = gradient.copy()
+    alone, _ = hm.compile(network).gradient(X[:1], y[:1])  # log1p(e^-logit), which the textbook's form rounds to 0
+    assert alone == pytest.approx(np.log1p(np.exp(-logit)), rel=4e-16, abs=0)
+    np.testing.assert_allclose(gradient.reshape(2, 2), dZ.T @ X, rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", [name for name in hm.activations.ACTIVATIONS if "softmax" not in name])
+def test_activations_and_slopes_agree_in_both_tails(name, dtype):
+    A = np.concatenate([[0.0], *(sign * np.geomspace(1e-8, 1e3, 400) for sign in (-1, 1))]).astype(dtype)
+    # A chain of an activation and a Dense layer of one weight: H is f(a), and dH f'(a) is the input's gradient, which
+    # a second Dense layer below turns into a weight's.
+    network = hm.Network([hm.Dense(1, 1, bias=False), hm.Activation(name)], dtype=dtype)
+    network.theta = [1.0]
+    step = hm.compile(network, functools.partial(losses.l1_loss, reduction="sum"))
+    # Both forms are within 4 ULP of the exact value, 8 for gelu.
+    tolerance = (8 if name != "gelu" else 16) * np.finfo(dtype).eps
+    tiny = float(np.finfo(dtype).smallest_subnormal)
+    X = A[:, np.newaxis]
+    np.testing.assert_allclose(step.predict(X)[:, 0], getattr(hm.activations, name)(A), rtol=tolerance, atol=8 * tiny)
+    for a in A[::20]:
+        _, gradient = step.gradient(np.array([[a]]), np.full((1, 1), -1e30, dtype))  # the loss is h + 1e30
+        slope = getattr(hm.activations, f"{name}_backward")(np.ones(1, dtype), _reads(name, np.array([a])))
+        np.testing.assert_allclose(gradient, slope * a, rtol=2 * tolerance, atol=8 * tiny)
+
+
+def _reads(name, A):
+    """Return what the backward function of an activation reads: A, or H."""
+    layer = hm.Activation(name)
+    return layer.f(A) if layer.keeps_H else A
+
+
+# ---- bad input: the message of the NumPy code, and nothing written ---------------------------------------------------
+
+BAD = {
+    "nan": (lambda X, y: (np.where(np.arange(5)[:, None] == 3, np.nan, X), y), ValueError, r"index \(3, 0\)"),
+    "infinity": (lambda X, y: (np.where(np.arange(5)[:, None] == 3, -np.inf, X), y), ValueError, r"index \(3, 0\)"),
+    "label too large": (lambda X, y: (X, np.array([0, 1, 2, 0, 1])), ValueError, "from 0 to 1, got 2"),
+    "negative label": (lambda X, y: (X, np.array([0, 1, -1, 0, 1])), ValueError, "got -1"),
+    "unsigned label": (lambda X, y: (X, np.array([0, 1, 2**64 - 100, 0, 1], np.uint64)), ValueError, "got 184467"),
+    "float labels": (lambda X, y: (X, y.astype(float)), TypeError, "integer class indices"),
+    "too few labels": (lambda X, y: (X, y[:4]), ValueError, "target"),
+    "wide": (lambda X, y: (np.ones((5, 4)), y), ValueError, r"\(N, 3\)"),
+    "one sample": (lambda X, y: (X[0], y[:1]), ValueError, "np.newaxis"),
+    "empty": (lambda X, y: (X[:0], y[:0]), ValueError, "at least 1"),
+    "text": (lambda X, y: (np.full((5, 3), "a"), y), TypeError, "numbers"),
+    "probabilities": (lambda X, y: (X, np.ones((5, 3))), ValueError, "target"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("optimizer", [hm.SGD(momentum=0.9, dampening=0.5), hm.Chain(hm.ClipGradNorm(1.0), hm.SGD())])
+def test_bad_batches_raise_and_change_nothing(case, optimizer):
+    change, error, message = BAD[case]
+    network, step, X, y = small(optimizer=copy.deepcopy(optimizer), dropout=0.5, normalization="batch")
+    state, random = copy.deepcopy(network.state_dict()), network.layers[3].rng.bit_generator.state
+    gradient = network.gradient.copy()
+    with pytest.raises(error, match=message):
+        step(*change(X, y))
+    for name, array in network.state_dict().items():
+        np.testing.assert_array_equal(array, state[name])
+    assert network.layers[3].rng.bit_generator.state == random
+    np.testing.assert_array_equal(network.gradient, gradient)
+    assert getattr(step.optimizer, "momentum_buffer", None) is None
+
+
+@pytest.mark.parametrize("case", ["nan", "wide", "one sample", "empty", "text"])
+def test_bad_inputs_of_a_prediction_raise(case):
+    change, error, message = BAD[case]
+    _, step, X, y = small()
+    with pytest.raises(error, match=message):
+        step.predict(change(X, y)[0])
+
+
+def test_bad_weights_and_targets_raise():
+    _, step, X, y = small()
+    for weight, message in ([1.0] * 4, "one weight per sample"), ([1.0] * 4 + [np.nan], "sample_weight"):
+        with pytest.raises(ValueError, match=message):
+            step(X, y, weight)
+    _, step, X, y = small(partial(losses.cross_entropy, weight=[1.0, 2.0]))
+    with pytest.raises(ValueError, match="a loss without weight"):
+        step(X, y, np.ones(5))
+    _, step, X, y = small("binary_cross_entropy_with_logits")
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        step(X, np.full((5, 2), 1.5))
+    with pytest.raises(ValueError, match="shape"):
+        step(X, np.ones(5))
+
+
+def test_a_batch_of_one_has_no_statistics():
+    _, step, X, y = small(normalization="batch")
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        step(X[:1], y[:1])
+
+
+def test_a_loss_that_overflows_is_returned_without_an_update():
+    network, step, X, _ = small("mse_loss", hm.SGD(momentum=0.9))
+    theta = network.theta.copy()
+    assert step(X, np.full((5, 2), 1e200)) == np.inf
+    np.testing.assert_array_equal(network.theta, theta)
+    assert step.optimizer.t == 0
+
+
+class Own(hm.Layer):
+    def forward(self, X, training=False):
+        return X, None
+
+    def backward(self, dH, cache, need_dX=True):
+        return dH
+
+
+@pytest.mark.parametrize(
+    ("layers", "loss", "message"),
+    [
+        ([hm.Dense(3, 2), Own()], "cross_entropy", "Own"),
+        ([hm.Parallel([hm.Dense(3, 2)])], "cross_entropy", "Parallel"),
+        ([hm.Dense(3, 2), hm.Activation("log_softmax")], "mse_loss", "log_softmax"),
+        ([hm.Dense(3, 2), hm.Activation((np.tanh, lambda dH, A: dH))], "mse_loss", "activation"),
+        ([hm.Dense(3, 2)], "hinge_loss", "hinge_loss"),
+        ([hm.Dense(3, 2)], partial(losses.mse_loss, weight=np.ones((1, 2))), "weight"),
+        ([hm.Dropout(0.5)], "mse_loss", "computes"),
+    ],
+)
+def test_what_has_no_compiled_form_is_named(layers, loss, message):
+    with pytest.raises(TypeError, match=message):
+        hm.compile(hm.Network(copy.deepcopy(layers)), loss)
+
+
+def test_compile_wants_a_network():
+    with pytest.raises(TypeError, match="network"):
+        hm.compile(hm.Dense(3, 2))
+
+
+def test_without_numba_the_error_names_the_extra(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("handmade.compiled")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(ImportError, match=r"handmade\[fast\]"):
+        importlib.import_module("handmade.compiled")
+
+
+# ---- the same arrays as the NumPy code -------------------------------------------------------------------------------
+
+
+def test_both_forms_take_turns_on_one_network():
+    network, step, X, y = small(optimizer=hm.Adam(lr=0.1))
+    other, optimizer = copy.deepcopy(network), hm.Adam(lr=0.1)
+    for i in range(6):
+        if i == 3:
+            step.optimizer.load_state_dict(step.optimizer.state_dict())  # new arrays
+        step.optimizer.lr = optimizer.lr = 0.1 / (1 + i)
+        if i % 2:
+            step(X, y)
+        else:
+            step.optimizer.step(network.theta, network.loss_and_gradient(X, y)[1])
+        optimizer.step(other.theta, other.loss_and_gradient(X, y)[1])
+    np.testing.assert_allclose(network.theta, other.theta, rtol=1e-9)
+    np.testing.assert_allclose(step.optimizer.exp_avg_sq, optimizer.exp_avg_sq, rtol=1e-9)
+
+
+def test_an_option_set_after_compiling_gets_its_state():
+    network, step, X, y = small(optimizer=hm.SGD(lr=0.1))
+    step(X, y)
+    step.optimizer.momentum = 0.9
+    step(X, y)
+    assert step.optimizer.momentum_buffer.shape == network.theta.shape
+
+
+def test_arrays_of_other_kinds_are_converted():
+    _, step, X, y = small(dtype=np.float32)
+    expected = step.gradient(X, y)[0]
+    wide = np.zeros((5, 6), np.float32)
+    wide[:, ::2] = X
+    readonly = X.copy()
+    readonly.flags.writeable = False
+    for other in X.astype(np.float64), wide[:, ::2], readonly, X.tolist(), np.asfortranarray(X):
+        assert step.gradient(other, y)[0] == expected
+        np.testing.assert_array_equal(step.predict(other), step.predict(X))
+    for labels in y.astype(np.int32), y.astype(np.uint8), y.tolist():
+        assert step.gradient(X, labels)[0] == expected
+    assert step.gradient(X, np.eye(2)[y])[0] == pytest.approx(expected, rel=1e-6)  # probabilities
+
+
+def test_predictions_come_in_blocks_of_rows():
+    _, step, _, _ = small(sizes=(3, 500, 2))
+    X = np.random.default_rng(0).normal(size=(2000, 3))
+    np.testing.assert_allclose(step.predict(X), step.network.predict(X), rtol=1e-12, atol=1e-12)
+
+
+# ---- threads, and plain Python ---------------------------------------------------------------------------------------
+
+
+def test_a_second_thread_in_the_same_step_is_refused():
+    network, step, X, y = small()
+    with network._gradient_writer, pytest.raises(RuntimeError, match="another thread"):
+        step(X, y)
+
+
+def test_threads_train_their_own_networks_and_share_predictions():
+    expected = [small(sizes=(3, n, 2)) for n in (4, 40)]
+    actual = [small(sizes=(3, n, 2)) for n in (4, 40)]
+    shared, results = small()[1], []
+
+    def work(case):
+        _, step, X, y = case
+        for _ in range(200):
+            step(X, y)
+            results.append(shared.predict(X))
+
+    for case in expected:
+        work(case)
+    threads = [threading.Thread(target=work, args=(case,)) for case in actual]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for (one, *_), (other, *_) in zip(expected, actual, strict=True):
+        np.testing.assert_array_equal(one.theta, other.theta)
+    assert all((results[0] == H).all() for H in results)
+
+
+PLAIN = """
+import copy, functools, numpy as np, handmade as hm
+rng = np.random.default_rng(0)
+for dtype in np.float32, np.float64:
+    for activation in "tanh", "relu", "gelu", "silu":
+        network = hm.MLP([3, 4, 2], activation, dtype=dtype, normalization="batch", dropout=0.2, rng=0)
+        other, optimizer = copy.deepcopy(network), hm.SGD(lr=0.1, momentum=0.9)
+        loss = functools.partial(hm.losses.cross_entropy, label_smoothing=0.1)
+        step = hm.compile(network, loss, hm.SGD(lr=0.1, momentum=0.9))
+        X, y = rng.normal(size=(5, 3)).astype(dtype), rng.integers(0, 2, 5)
+        assert not hasattr(step._train, "signatures")
+        for _ in range(2):
+            expected, gradient = other.loss_and_gradient(X, y, loss)
+            optimizer.step(other.theta, gradient)
+            value = step(X, y)
+            assert np.isclose(value, expected, rtol=1e-5 if dtype == np.float32 else 1e-13), (value, expected)
+        assert np.allclose(step.predict(X), other.predict(X), atol=1e-3)
+"""
+
+
+def test_without_the_compiler_it_is_plain_python():
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-W", "error", "-c", PLAIN], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

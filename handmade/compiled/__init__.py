@@ -1,0 +1,66 @@
+"""The same passes as loops, compiled by Numba: for speed, where the NumPy code is there to be read.
+
+`compile` translates a network into a program, a table with one row per operation, and two kernels run any such
+program: one does the forward pass, the loss, the backward pass and the update of a batch, the other a forward pass in
+evaluation mode. They work on the network's own theta and gradient and on the optimizer's own state. A kernel is
+compiled once per dtype and kept in Numba's cache on disk: another network costs nothing.
+
+The files, from the inside out: `functions` of one number, `passes` over arrays, `kernels`, `program` (from a network
+to a table) and `step` (checks, state and threads around the kernels). With NUMBA_DISABLE_JIT=1 all is plain Python.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import optimizers
+from ..losses import Loss
+from ..network import Network
+from .program import Unsupported
+from .step import CompiledStep
+
+__all__ = ["CompiledStep", "Unsupported", "compile"]
+
+
+def compile(network: Network, loss: Loss = "cross_entropy", optimizer: Any = None) -> CompiledStep:
+    """Compile the training step and the prediction of a network.
+
+    The step works on the network's own theta and gradient and the optimizer's own state: both can be saved, checked,
+    or trained further by the NumPy code at any time, and a schedule may change the learning rate between steps. The
+    layers and their options, and the options of the loss, are those at the time of the call.
+
+    Parameters
+    ----------
+    network : Network
+        Of `Dense`, `Activation` (any of this package but log_softmax), `Dropout`, `BatchNorm`, `LayerNorm`,
+        `Residual` and `Sequential` layers.
+    loss : str, callable or functools.partial
+        Cross-entropy, binary cross-entropy with logits, mse, half squared error, l1 or huber.
+    optimizer : optional
+        Anything with ``step(theta, gradient)``; Adam() unless given. SGD, Momentum1986, Adagrad, RMSprop, Adam and
+        AdamW are compiled; another one runs its own step after the compiled passes.
+
+    Returns
+    -------
+    CompiledStep
+        ``step(X, y, sample_weight=None)`` returns the loss; ``step.predict(X)``; ``step.gradient(X, y)``.
+
+    Raises
+    ------
+    Unsupported
+        A TypeError that names the layer, loss or option without a compiled form.
+    ImportError
+        If numba or SciPy is missing.
+
+    Examples
+    --------
+    >>> X, y = hm.data.xor()
+    >>> network = hm.MLP([2, 8, 2], activation="tanh", rng=0)
+    >>> step = hm.compile(network, loss="cross_entropy", optimizer=hm.Adam(lr=0.1))
+    >>> losses = [step(X, y) for _ in range(100)]
+    >>> step.predict(X).argmax(axis=1)
+    array([0, 1, 1, 0])
+    """
+    if not isinstance(network, Network):
+        raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
+    return CompiledStep(network, loss, optimizers.Adam() if optimizer is None else optimizer)
