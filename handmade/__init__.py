@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from .checking.differences import StepSweep, numerical_gradient, step_sweep
     from .checking.gradients import GradientCheck, check_gradient
     from .checking.network_loss import NetworkLoss
+    from .compiled import compile
     from .configuration import show_config
     from .convert import from_sklearn, from_torch
     from .files import from_config, load, register_activation, register_layer, save, to_config

@@ -184,17 +184,36 @@ def predict(X, program, numbers, theta, work, rows):
 
 @functools.cache
 def kernels(dtype: np.dtype[Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return train and predict, compiled for a dtype or loaded from the cache on disk."""
+    """Return train and predict for a dtype, compiled or loaded from the cache on disk.
+
+    They raise TypeError for arrays of another dtype or memory layout.
+    """
     real = numba.from_dtype(dtype)
     vector, rows, integers, count = real[::1], real[:, ::1], numba.int64[::1], numba.int64
     program, doubles = numba.int64[:, ::1], [numba.float64] * 8
     fixed = [program, vector, vector, vector, vector, numba.float32[::1], vector, vector, vector, count]
-    options: dict[str, Any] = dict(nogil=True, cache=True, error_model="numpy")
+    signatures = (
+        numba.float64(rows, integers, rows, vector, *fixed, *doubles),
+        rows(rows, program, vector, vector, vector, count),
+    )
+    if numba.config.DISABLE_JIT:
+        return plain(train, signatures[0]), plain(predict, signatures[1])
     # Numba looks for changes in the file of the kernel alone: the name of the entry stands for all files.
     sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
     for kernel in train, predict:
         kernel.__qualname__ = f"{kernel.__name__}_{hashlib.sha256(sources).hexdigest()[:16]}"
-    return (
-        numba.njit(numba.float64(rows, integers, rows, vector, *fixed, *doubles), **options)(train),
-        numba.njit(rows(rows, program, vector, vector, vector, count), **options)(predict),
-    )
+    jit = [numba.njit(signature, nogil=True, cache=True, error_model="numpy") for signature in signatures]
+    return jit[0](train), jit[1](predict)
+
+
+def plain(kernel: Callable[..., Any], signature: Any) -> Callable[..., Any]:
+    """Return a kernel in plain Python that takes arrays of the same types as the compiled one."""
+
+    def call(*arguments: Any) -> Any:
+        for argument, expected in zip(arguments, signature.args, strict=True):
+            if isinstance(expected, numba.types.Array) and numba.typeof(argument) != expected:
+                raise TypeError(f"expected {expected}, got {argument!r}")
+        with np.errstate(all="ignore"):
+            return kernel(*arguments)
+
+    return call

@@ -66,7 +66,7 @@ def units(f: Callable[..., Any], slope: Callable[..., Any]) -> tuple[Callable[..
 
 
 def choose(functions: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
-    """Return a function of (code, arguments) that calls functions[code](arguments): Numba has no table of functions."""
+    """Return a function of (code, arguments) that calls functions[code]: Numba has no table of functions."""
     code, first = len(functions) - 1, functions[-1]
     others = choose(functions[:-1]) if code else None
 
@@ -149,7 +149,7 @@ def dense_backward(dA, X, W, dW, dX, need_dX):
                     dX[i, k] += dA[i, o] * W[o, k]
 
 
-# ---- softmax and cross-entropy of one row of logits -------------------------------------------------------------------
+# ---- softmax and cross-entropy of one row of logits ------------------------------------------------------------------
 
 REACH = 340.0  # as in `handmade.losses`: exponentials of such logits need no shift
 
@@ -384,7 +384,7 @@ def cross_entropy(Z, labels, T, w, class_weight, smoothing, ignore, mean, dZ):
     value, count = 0.0, 0.0
     for t in labels:
         if t != ignore:
-            count += class_weight[t] if class_weight.size else ONE
+            count += np.float64(class_weight[t]) if class_weight.size else 1.0
     divisor = 1.0
     if mean:
         divisor = np.float64(N) if len(T) or w.size or count == 0 else count
@@ -394,17 +394,17 @@ def cross_entropy(Z, labels, T, w, class_weight, smoothing, ignore, mean, dZ):
         if labels.size and t == ignore:
             fill(dZ[i])
         elif labels.size and smoothing == 0:
-            factor *= class_weight[t] if class_weight.size else ONE
+            factor *= np.float64(class_weight[t]) if class_weight.size else 1.0
             value += against_index(Z[i], t, factor, E, dZ[i])
         else:
             for c in range(K):
-                share = (T[i, c] if len(T) else ONE * (c == t)) * (1 - smoothing) + smoothing / K
-                row[c] = share * (class_weight[c] if class_weight.size else ONE)
+                share = (np.float64(T[i, c]) if len(T) else 1.0 * (c == t)) * (1 - smoothing) + smoothing / K
+                row[c] = share * (np.float64(class_weight[c]) if class_weight.size else 1.0)
             value += against_distribution(Z[i], row, factor, E, dZ[i])
     return value
 
 
-# ---- updates: those of `handmade.optimizers`, in one pass over theta --------------------------------------------------
+# ---- updates: those of `handmade.optimizers`, in one pass over theta -------------------------------------------------
 
 
 @compiled

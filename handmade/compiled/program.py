@@ -85,11 +85,11 @@ class Translator:
 
     def sequence(self, layers: Sequence[Layer]) -> None:
         for layer in layers:
-            if type(layer) not in self.LAYERS:
+            if type(layer) not in TRANSLATIONS:
                 raise Unsupported(f"compile: expected layers with a compiled form, got {layer!r}; use the NumPy code")
             if not isinstance(layer, Activation):
                 self.add_bias()
-            self.LAYERS[type(layer)](self, layer)
+            TRANSLATIONS[type(layer)](self, layer)
         self.add_bias()
 
     def add_bias(self) -> None:
@@ -156,16 +156,6 @@ class Translator:
         self.kept.remove(start)
         self.move(target, self.width)
 
-    LAYERS: dict[type, Callable[..., None]] = {
-        Dense: dense,
-        Activation: activation,
-        Dropout: dropout,
-        BatchNorm: normalization,
-        LayerNorm: normalization,
-        Residual: residual,
-        Sequential: lambda self, layer: self.sequence(layer.layers),
-    }
-
     def loss(self, functions: losses.LossFunctions, dtype: np.dtype[Any]) -> None:
         """Add the row of the loss, and the columns for gradients."""
         f, options, K = functions.value, {}, self.width
@@ -209,3 +199,14 @@ class Translator:
             elif row[OP] == FORK:
                 levels.pop()
                 row[DX] = levels[-1][0]
+
+
+TRANSLATIONS: dict[type, Callable[[Translator, Any], None]] = {
+    Dense: Translator.dense,
+    Activation: Translator.activation,
+    Dropout: Translator.dropout,
+    BatchNorm: Translator.normalization,
+    LayerNorm: Translator.normalization,
+    Residual: Translator.residual,
+    Sequential: lambda translator, layer: translator.sequence(layer.layers),
+}

@@ -191,7 +191,7 @@ class CompiledStep:
         labels, Y = (y, self._no_targets) if self._of_classes and y.ndim == 1 else (self._no_labels, y)
         w = self._nothing if sample_weight is None else sample_weight
         s = [self._nothing if array is None else array for array in state or (None,) * 3]
-        if N > self._capacity or not self._fixed:
+        if not self._fixed or self._capacity < N:
             self._allocate(N)
         self._draw_masks(N)
         fixed = *self._fixed, *s, rule.code, *rule.numbers(self.optimizer)
