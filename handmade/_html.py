@@ -12,6 +12,7 @@ from .protocols import Array
 
 if TYPE_CHECKING:
     from .chain_rule import Trace
+    from .checking.gradients import GradientCheck
     from .history import History
 
 SHOWN = 12  # epochs of a history
@@ -72,3 +73,15 @@ def _numbers(value: Array) -> str:
     """Return a scalar to seven digits, an array to four, -0 as 0."""
     value = np.asarray(value) + 0.0
     return f"{value.item():.7g}" if value.size == 1 else np.array2string(value, precision=4, separator=", ")
+
+
+def check_html(check: GradientCheck) -> str:
+    """Return the table of a gradient check, a row per parameter, and below it the lines of its report."""
+    rows = []
+    for block in check.blocks:
+        verdict = ("pass" if block.checked else "undecided") if block.passed else "FAIL"
+        errors = f"{block.relative_error:.1e}", f"{block.tolerance:.1e}"
+        rows.append([block.name, f"{block.checked}/{block.size}", *errors, verdict])
+    table = html_table(["parameter", "checked", "relative error", "tolerance", "verdict"], rows)
+    below = str(check).splitlines()[1 + len(rows) :]
+    return "\n".join([table, *(f"<div>{escape(line)}</div>" for line in below)])

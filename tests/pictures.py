@@ -77,6 +77,17 @@ def ramp(sign):
     return network
 
 
+def diagnosed():
+    """Return the diagnosis of a tanh whose derivative is taken for 1 where H is positive: some entries are wrong."""
+    X, y = np.eye(4), np.array([0, 1, 0, 1])
+    network = hm.MLP([4, 5, 2], "tanh", rng=3)
+    A1, cache = network.forward(X)
+    H0, dA1 = cache.values[2], hm.losses.cross_entropy_backward(A1, y)
+    dA0 = dA1 @ network.layers[2].W * np.where(H0 > 0, 1, 1 - H0**2)
+    claimed = [dA0.T @ X, dA0.sum(axis=0), dA1.T @ H0, dA1.sum(axis=0)]
+    return hm.diagnose_gradient(network, X, y, np.concatenate([block.ravel() for block in claimed]))
+
+
 CORNERS, AND = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 0, 0, 1]
 
 PICTURES = {
@@ -92,6 +103,7 @@ PICTURES = {
     "learning_rates": functools.partial(plots.learning_rates, search()),
     "decision_boundary": functools.partial(plots.decision_boundary, logit(1, 1, -1.5), CORNERS, AND),
     "hinton": functools.partial(plots.hinton, X3),
+    "diagnosis": functools.partial(plots.diagnosis, diagnosed()),
 }
 
 

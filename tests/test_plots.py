@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
 import os
@@ -25,6 +26,7 @@ from pictures import (
     Y1,
     Y2,
     chain,
+    diagnosed,
     history,
     logit,
     marks,
@@ -68,6 +70,7 @@ def test_picture_can_be_saved_and_its_words_can_be_read(draw, tmp_path):
     assert min(sizes) >= 12  # 6 points at half the size
 
 
+SEVERAL_AXES = ("history", "diagnosis")  # their parameter is axes
 RECORDED = json.loads(RECORD.read_text())
 
 
@@ -112,6 +115,7 @@ WORDS = {  # along x, along y, above, and in the legend
     "history": ("epoch", "loss", "", ["training", "validation", "best epoch: 2"]),
     "learning_rates": ("learning rate", "loss", "", ["batches", "smoothed", "suggestion: 0.046"]),
     "decision_boundary": ("$x_1$", "$x_2$", "", ["class 0", "class 1"]),
+    "diagnosis": ("unit", "sample", "dA0;  largest: 0.127", []),
     "hinton": ("from unit $i$", "to unit $j$", "largest: 2.33", []),
 }  # fmt: skip
 
@@ -167,7 +171,7 @@ def test_positive_edges_are_blue_and_negative_vermillion():
         assert matplotlib_colors.to_hex(labelled(collections, name).get_color()[0]).upper() == colour
 
 
-@pytest.mark.parametrize("draw", [PICTURES[name] for name in PICTURES if name != "history"])
+@pytest.mark.parametrize("draw", [PICTURES[name] for name in PICTURES if name not in SEVERAL_AXES])
 def test_picture_is_drawn_into_given_axes(draw):
     figure = matplotlib_figure.Figure()
     projection = "3d" if getattr(draw, "keywords", {}).get("surface") else "rectilinear"
@@ -177,7 +181,7 @@ def test_picture_is_drawn_into_given_axes(draw):
     assert len(ax.get_children()) > bare
 
 
-@pytest.mark.parametrize("draw", [PICTURES[name] for name in PICTURES if name not in ("history", "surface")])
+@pytest.mark.parametrize("draw", [PICTURES[name] for name in PICTURES if name not in (*SEVERAL_AXES, "surface")])
 def test_other_objects_than_axes_are_refused(draw):
     with pytest.raises(TypeError, match="ax: expected matplotlib axes, got Figure"):
         draw(ax=matplotlib_figure.Figure())
@@ -895,3 +899,45 @@ def test_hinton_of_any_matrix_fits_a_page(shape):
 def test_bad_arguments_of_hinton_are_named(W, error, message):
     with pytest.raises(error, match=message):
         plots.hinton(W)
+
+
+# ---- a wrong step --------------------------------------------------------------------------------------------------
+
+
+def test_diagnosis_frames_the_numbers_that_are_wrong():
+    found = diagnosed()
+    (left, frames), (right,) = (ax.collections for ax in plots.diagnosis(found).axes)
+    largest = max(np.abs(found.rows.actual).max(), np.abs(found.rows.right).max())
+    for collection, numbers in (left, found.rows.actual), (right, found.rows.right):
+        sides = [np.ptp(path.vertices[:, 0]) for path in collection.get_paths()]
+        np.testing.assert_allclose(sides, 0.9 * np.sqrt(np.abs(numbers).ravel() / largest), rtol=1e-12)
+    wrong = np.argwhere(~np.isclose(found.rows.actual, found.rows.right, rtol=0, atol=1e-6 * largest))
+    centres = [path.vertices[:4].mean(axis=0)[::-1] - 1 for path in frames.get_paths()]
+    np.testing.assert_allclose(centres, wrong, atol=1e-12)
+    assert 0 < len(wrong) < found.rows.right.size
+
+
+def test_diagnosis_is_drawn_into_given_axes():
+    figure = matplotlib_figure.Figure()
+    assert plots.diagnosis(diagnosed(), axes=figure.subplots(1, 2)) is figure
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "message"),
+    [
+        (lambda: plots.diagnosis("wrong"), TypeError, "expected a Diagnosis, got str"),
+        (
+            lambda: plots.diagnosis(diagnosed(), axes=matplotlib_figure.Figure().subplots()),
+            ValueError,
+            "axes: expected 2",
+        ),
+        (
+            lambda: plots.diagnosis(dataclasses.replace(diagnosed(), rows=None)),
+            ValueError,
+            "diagnosis: expected one that has found a wrong step, got the verdict",
+        ),
+    ],
+)
+def test_bad_arguments_of_diagnosis_are_named(draw, error, message):
+    with pytest.raises(error, match=message):
+        draw()

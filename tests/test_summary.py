@@ -172,3 +172,15 @@ def test_trace_is_shown_as_quantities_and_products():
 def test_trace_of_a_network_shows_arrays():
     html = hm.trace(hm.MLP([2, 3, 1], rng=0), [1.0, 2.0], 1.0)._repr_html_()
     assert ["x", "", "[[1., 2.]]"] in cells(html)
+
+
+def test_gradient_check_is_shown_as_a_table_of_parameters():
+    X, y = np.eye(3), [0, 1, 1]
+    check = hm.check_gradient(hm.MLP([3, 2], rng=0), X, y)
+    html = check._repr_html_()
+    assert [row[:2] + row[4:] for row in cells(html)] == [
+        ["parameter", "checked", "verdict"],
+        ["0.weight", "6/6", "pass"],
+        ["0.bias", "2/2", "pass"],
+    ]
+    assert str(check).splitlines()[-1] in html

@@ -192,6 +192,11 @@ class GradientCheck:
         lines.append(self._verdict())
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        from .._html import check_html
+
+        return check_html(self)
+
     def _verdict(self) -> str:
         checked, wrong = self.total.checked, len(self.wrong)
         failed = [block for block in self.blocks if not block.passed]

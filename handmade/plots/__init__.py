@@ -14,6 +14,7 @@ parameters     knobs, hinton
 networks       network
 derivatives    chain_rule
 training       history, learning_rates
+gradients      diagnosis
 plane          decision_boundary
 """
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from .derivatives import chain_rule
 from .descent import descent_1d, descent_2d
+from .gradients import diagnosis
 from .loss_curves import losses
 from .networks import network
 from .parameters import hinton, knobs
@@ -38,4 +40,5 @@ __all__ = [
     "learning_rates",
     "decision_boundary",
     "hinton",
+    "diagnosis",
 ]

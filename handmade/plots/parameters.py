@@ -155,15 +155,21 @@ def hinton(W: Any, *, ax: Axes | None = None) -> Figure:
     cell = min(CELL, WIDEST / columns, TALLEST / rows)
     largest = np.abs(W).max()
     ax = axes_for(ax, (max(4.0, cell * columns + 1.5), max(3.0, cell * rows + 1.5)))
-    ax.add_collection(_squares(W / (largest or 1)))
+    draw_squares(ax, W / (largest or 1), "from unit $i$", "to unit $j$", f"largest: {largest:.3g}")
+    return figure_of(ax)
+
+
+def draw_squares(ax: Axes, W: Array, x: str, y: str, title: str) -> None:
+    """Draw a matrix of numbers from -1 to 1 as squares in cells, with these words."""
+    rows, columns = W.shape
+    ax.add_collection(_squares(W))
     ax.set_facecolor("#9A9A9A")
     ax.set_aspect("equal")
     ax.set_xlim(0.4, columns + 0.6)
-    ax.set_ylim(rows + 0.6, 0.4)  # the first unit on top, as a matrix is read
+    ax.set_ylim(rows + 0.6, 0.4)  # the first row on top, as a matrix is read
     whole_ticks(ax.xaxis, columns)
     whole_ticks(ax.yaxis, rows)
-    label(ax, "from unit $i$", "to unit $j$", f"largest: {largest:.3g}")
-    return figure_of(ax)
+    label(ax, x, y, title)
 
 
 def _squares(W: Array) -> Any:
