@@ -6,7 +6,7 @@ before it; in the others the input also goes past the chain, added to its output
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -247,6 +247,13 @@ class Parallel(Layer):
     def leaves(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         for i, group in enumerate(self.groups):
             yield from group.leaves(f"{prefix}{i}.")
+
+    def config(self) -> dict[str, Any]:
+        return {"groups": [group.layers for group in self.groups]}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        return cls(*config["groups"])
 
     @property
     def neuron_count(self) -> int:  # type: ignore[override]  # read-only here

@@ -7,12 +7,11 @@ than its own bytes justify.
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import IO, Any, BinaryIO, NamedTuple, TypeVar
+from typing import IO, Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +43,7 @@ Config = dict[str, Any]
 L = TypeVar("L", bound=type[Layer])
 
 FORMAT = "handmade"
+RESERVED = {"class": None, "registered": None}.keys()  # names in JSON that say what a dict stands for
 VERSION = 1
 DOCUMENT = "handmade"  # the name of the JSON text in a file's metadata, or among the arrays of an archive
 ARCHIVE_LIMIT = 2**24  # bytes: 16 MiB, that a small archive may hold however far it is compressed
@@ -53,67 +53,21 @@ SPARE_SIZES = 2**20  # numbers that layers may hold besides those in the file, e
 # ---- layers and their arguments ------------------------------------------------------------------------------------
 
 
-class LayerFormat(NamedTuple):
-    """A class of layers in files: how to read the constructor's arguments from a layer, and how to build one."""
-
-    kind: type[Layer]
-    config: Callable[[Any], Config]
-    build: Callable[..., Layer]
-
-
-def _attributes(*names: str) -> Callable[[Layer], Config]:
-    """Return a function that reads these attributes of a layer."""
-    return lambda layer: {name: getattr(layer, name) for name in names}
-
-
-def _dense(in_features: int, out_features: int, bias: bool) -> Dense:
-    return Dense(in_features, out_features, bias, weight_init="zeros", bias_init="zeros")
-
-
-def _activation(function: str, options: Config) -> Activation:
-    return Activation(REGISTERED_ACTIVATIONS.get(function, function), **options)
-
-
-def _activation_config(layer: Activation) -> Config:
-    function = layer.function
-    if not isinstance(function, str):
-        names = [name for name, pair in REGISTERED_ACTIVATIONS.items() if pair == tuple(function)]
-        if not names:
-            raise ValueError(f"{layer!r}: expected a registered pair; call hm.register_activation(name, pair) first")
-        function = names[0]
-    return {"function": function, "options": dict(layer.options)}
-
-
-def _parallel(groups: list[list[Layer]]) -> Parallel:
-    return Parallel(*groups)
-
-
-def _network(kind: type[Network], layers: list[Layer], dtype: str | None = None) -> Network:
-    """Build a network of this class from layers, whatever its own constructor takes."""
-    network = kind.__new__(kind)
-    Network.__init__(network, layers, dtype=None if dtype is None else check_dtype(dtype))
-    return network
-
-
-_CHAIN = _attributes("layers")
-LAYERS: dict[str, LayerFormat] = {
-    "Dense": LayerFormat(
+LAYERS: dict[str, type[Layer]] = {
+    kind.__name__: kind
+    for kind in (
         Dense,
-        lambda layer: {**_attributes("in_features", "out_features")(layer), "bias": "bias" in layer.parameters},
-        _dense,
-    ),
-    "Activation": LayerFormat(Activation, _activation_config, _activation),
-    "Dropout": LayerFormat(Dropout, _attributes("p"), Dropout),
-    "BatchNorm": LayerFormat(
-        BatchNorm, lambda n: {"num_features": n.in_features, "eps": n.eps, "momentum": n.momentum}, BatchNorm
-    ),
-    "LayerNorm": LayerFormat(LayerNorm, lambda n: {"num_features": n.in_features, "eps": n.eps}, LayerNorm),
-    "Sequential": LayerFormat(Sequential, _CHAIN, Sequential),
-    "Residual": LayerFormat(Residual, _CHAIN, Residual),
-    "Concatenate": LayerFormat(Concatenate, _CHAIN, Concatenate),
-    "Parallel": LayerFormat(Parallel, lambda layer: {"groups": [group.layers for group in layer.groups]}, _parallel),
-    "Network": LayerFormat(Network, _CHAIN, functools.partial(_network, Network)),
-    "MLP": LayerFormat(MLP, _CHAIN, functools.partial(_network, MLP)),
+        Activation,
+        Dropout,
+        BatchNorm,
+        LayerNorm,
+        Sequential,
+        Residual,
+        Concatenate,
+        Parallel,
+        Network,
+        MLP,
+    )
 }
 BUILT_IN = frozenset(LAYERS)
 REGISTERED_ACTIVATIONS: dict[str, Any] = {}
@@ -122,8 +76,9 @@ REGISTERED_ACTIVATIONS: dict[str, Any] = {}
 def register_layer(kind: L) -> L:
     """Let files hold layers of a class of your own: a decorator.
 
-    The class has a method ``config()``, which returns the arguments of its constructor: numbers, text, layers, and
-    lists and dicts of them. A class is registered by its name, in the program that saves and in the one that loads.
+    The arguments of its constructor are saved: numbers, text, layers, and lists and dicts of them, each from the
+    attribute of its name; see `Layer.config`. A class is registered by its name, in the program that saves and in the
+    one that loads.
 
     Parameters
     ----------
@@ -137,35 +92,31 @@ def register_layer(kind: L) -> L:
     Raises
     ------
     TypeError
-        If it is no such class, or has no ``config``.
+        If it is no such class.
     ValueError
-        If another class of this name is registered.
+        If its name is that of a layer of handmade.
 
     Examples
     --------
     >>> @hm.register_layer
-    ... class Double(hm.Layer):
-    ...     def config(self):
-    ...         return {}
+    ... class Times(hm.Layer):
+    ...     def __init__(self, factor):
+    ...         self.factor = factor
     ...
     ...     def forward(self, X, training=False):
-    ...         return 2 * X, None
+    ...         return self.factor * X, None
     ...
     ...     def backward(self, dH, cache, need_dX=True):
-    ...         return 2 * dH
-    >>> hm.from_config(hm.to_config(hm.Network([Double(), hm.Dense(2, 1)]))).layers[1]
-    Dense(2, 1)
+    ...         return self.factor * dH
+    >>> hm.to_config(hm.Network([Times(2.5), hm.Dense(2, 1)]))["layers"][0]
+    {'class': 'Times', 'factor': 2.5}
     """
     if not (isinstance(kind, type) and issubclass(kind, Layer)):
         raise TypeError(f"register_layer: expected a subclass of Layer, got {kind!r}")
-    if not callable(getattr(kind, "config", None)):
-        raise TypeError(
-            f"register_layer: expected {kind.__name__} to have a method config() that returns its arguments"
-        )
     name = kind.__name__
     if name in BUILT_IN:
         raise ValueError(f"register_layer: expected a name other than {name!r}, which is a layer of handmade")
-    LAYERS[name] = LayerFormat(kind, lambda layer: layer.config(), kind)
+    LAYERS[name] = kind
     return kind
 
 
@@ -184,7 +135,7 @@ def register_activation(name: str, pair: tuple[Callable[..., Array], Callable[..
     >>> pair = (hm.activations.tanh, hm.activations.tanh_backward)
     >>> hm.register_activation("my_tanh", pair)
     >>> hm.to_config(hm.Network([hm.Dense(1, 1), hm.Activation(pair)]))["layers"][1]
-    {'class': 'Activation', 'function': 'my_tanh', 'options': {}}
+    {'class': 'Activation', 'function': {'registered': 'my_tanh'}, 'options': {}}
     """
     if not isinstance(name, str):
         raise TypeError(f"register_activation: expected a name, got {name!r}")
@@ -232,11 +183,13 @@ def _encode(value: Any) -> Any:
     """Return a layer, or an argument of one, as JSON can hold it."""
     if isinstance(value, Layer):
         return _encode_layer(value)
+    if isinstance(value, tuple) and value and all(map(callable, value)):
+        return {"registered": _name_of_pair(value)}
     if isinstance(value, (list, tuple)):
         return [_encode(item) for item in value]
     if isinstance(value, Mapping):
-        if "class" in value or not all(isinstance(key, str) for key in value):
-            raise TypeError(f"config: expected a dict with text other than 'class' as keys, got {list(value)}")
+        if value.keys() & RESERVED or not all(isinstance(key, str) for key in value):
+            raise TypeError(f"config: expected text as keys, other than {', '.join(RESERVED)}; got {list(value)}")
         return {key: _encode(item) for key, item in value.items()}
     if isinstance(value, np.generic):
         value = value.item()
@@ -247,11 +200,19 @@ def _encode(value: Any) -> Any:
     return value
 
 
+def _name_of_pair(pair: tuple[Any, ...]) -> str:
+    """Return the name under which a pair of functions is registered."""
+    for name, registered in REGISTERED_ACTIVATIONS.items():
+        if registered == pair:
+            return name
+    raise ValueError(f"{pair[0]!r}: expected a registered pair; call hm.register_activation(name, pair) first")
+
+
 def _encode_layer(layer: Layer) -> Config:
     name = type(layer).__name__
-    if name not in LAYERS or LAYERS[name].kind is not type(layer):
+    if name not in LAYERS or LAYERS[name] is not type(layer):
         raise ValueError(f"{layer!r}: expected a registered layer; decorate class {name} with hm.register_layer")
-    arguments = LAYERS[name].config(layer)
+    arguments = layer.config()
     if not isinstance(arguments, Mapping):
         raise TypeError(f"{name}.config: expected a dict of the constructor's arguments, got {arguments!r}")
     return {"class": name, **_encode(arguments)}
@@ -319,9 +280,20 @@ class _Decoder:
             return [self.decode(item) for item in value]
         if isinstance(value, Mapping) and "class" in value:
             return self.layer(dict(value))
+        if isinstance(value, Mapping) and "registered" in value:
+            return self.pair(value["registered"])
         if isinstance(value, Mapping):
             return {key: self.decode(item) for key, item in value.items()}
         return value
+
+    def pair(self, name: Any) -> Any:
+        """Return a registered pair of functions."""
+        if not isinstance(name, str) or name not in REGISTERED_ACTIVATIONS:
+            raise ValueError(
+                f"config: expected a registered activation, got {name!r}; import the module that calls "
+                "hm.register_activation for it"
+            )
+        return REGISTERED_ACTIVATIONS[name]
 
     def layer(self, arguments: Config) -> Layer:
         """Return the layer of a class and its arguments."""
@@ -336,8 +308,8 @@ class _Decoder:
         if name in BUILT_IN:
             self.spend(name, math.prod(value for value in arguments.values() if type(value) is int and value > 1))
         try:
-            return LAYERS[name].build(**arguments)
-        except (TypeError, ValueError, OverflowError) as error:
+            return LAYERS[name].from_config(arguments)
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
             raise ValueError(f"config of {name}: {error}") from error
 
     def spend(self, name: str, size: int) -> None:

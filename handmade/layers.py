@@ -32,6 +32,8 @@ __all__ = ["Activation", "Dense", "Dropout", "Layer"]
 
 Array = npt.NDArray[Any]
 
+NOT_IN_CONFIG = ("weight_init", "bias_init", "rng", "dtype")  # arguments that are not part of an architecture
+
 
 class Layer:
     """A layer. One of your own defines `forward` and `backward`, and names its parameters.
@@ -129,6 +131,26 @@ class Layer:
 
     def check_state(self, state: Mapping[str, Array], prefix: str) -> None:
         """Raise where arrays for `state`, from a state_dict, hold impossible values."""
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, for files: numbers, text, layers, and lists and dicts of them.
+
+        Each is the attribute of its name. Initial values, generators and the dtype are left out. A class with other
+        attributes, or that takes ``*arguments``, overrides this method and `from_config`.
+        """
+        names = [name for name in inspect.signature(type(self)).parameters if name not in NOT_IN_CONFIG]
+        missing = [name for name in names if not hasattr(self, name)]
+        if missing:
+            raise TypeError(
+                f"{type(self).__name__}: expected an attribute for each argument, got none for {missing[0]!r}; "
+                "set it in __init__, or define config() and from_config(config)"
+            )
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        """Return a layer with the arguments that `config` returned; a state_dict gives it its weights."""
+        return cls(**config)
 
     def bind(self, name: str, value: Array, gradient: Array) -> None:
         """Let the parameter ``name`` and its gradient live in these arrays: views into theta and gradient."""
@@ -241,6 +263,10 @@ class Dense(Layer):
         super().width_after(in_features)
         return self.out_features
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        return cls(**config, weight_init="zeros", bias_init="zeros")
+
     def __repr__(self) -> str:
         bias = "" if self.bias else ", bias=False"
         return f"Dense({self.in_features}, {self.out_features}{bias})"
@@ -332,6 +358,13 @@ class Activation(Layer):
 
     def rows_are_independent(self, training: bool) -> bool:
         return self._rows_are_independent
+
+    def config(self) -> dict[str, Any]:
+        return {"function": self.function, "options": self.options}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        return cls(config["function"], **config["options"])
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())

@@ -452,6 +452,15 @@ class Network(Sequential):
         self.__dict__.update(attributes)
         self._bind(self.dtype)
 
+    def config(self) -> dict[str, Any]:
+        return {"layers": self.layers}  # also of a subclass that is built from something else
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Network:
+        network = cls.__new__(cls)
+        Network.__init__(network, **config)
+        return network
+
     # ---- state_dict ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Array]:

@@ -30,7 +30,7 @@ class Normalization(Layer):
     dbeta: Array
 
     def __init__(self, num_features: int, eps: float, dtype: npt.DTypeLike) -> None:
-        self.in_features = check_count(num_features, "num_features")
+        self.in_features = self.num_features = check_count(num_features, "num_features")
         self.eps = nonnegative(eps, "eps")
         self.gamma = np.ones(num_features, check_dtype(dtype))
         self.beta = np.zeros(num_features, check_dtype(dtype))

@@ -27,17 +27,12 @@ class Scale(hm.Layer):
     parameters = MappingProxyType({"weight": "w"})
 
     def __init__(self, features: int, start: float = 1.0) -> None:
-        self.in_features, self.start = features, start
+        self.in_features = self.features = features
+        self.start = np.float64(start)
         self.w = np.full(features, start)
 
     def __repr__(self) -> str:
         return f"Scale({self.in_features})"
-
-    def config(self) -> dict:
-        return {"features": self.in_features, "start": np.float64(self.start)}
-
-    def predict(self, X):
-        return X * self.w
 
     def forward(self, X, training=False):
         return X * self.w, X
@@ -218,8 +213,6 @@ def test_unregistered_layer_is_named(tmp_path):
 
     with pytest.raises(ValueError, match=r"class Own with hm\.register_layer"):
         hm.save(hm.Network([Own(), hm.Dense(1, 1)]), tmp_path / "n.npz")
-    with pytest.raises(TypeError, match="config"):
-        hm.register_layer(Own)
     Own.config = lambda self: {"function": print}
     Own.__name__ = "Dense"
     with pytest.raises(ValueError, match="Dense"):
@@ -227,6 +220,10 @@ def test_unregistered_layer_is_named(tmp_path):
     Own.__name__ = "Own"
     hm.register_layer(Own)
     with pytest.raises(TypeError, match="expected numbers, text, layers"):
+        hm.save(hm.Network([Own(), hm.Dense(1, 1)]), tmp_path / "n.npz")
+    del Own.config
+    Own.__init__ = lambda self, size=3: None
+    with pytest.raises(TypeError, match="got none for 'size'"):
         hm.save(hm.Network([Own(), hm.Dense(1, 1)]), tmp_path / "n.npz")
 
 
@@ -298,6 +295,17 @@ HOSTILE = {
     "not a layer": safetensors_bytes({**CONFIG, "layers": ["Dense"]}),
     "root no network": safetensors_bytes({"format": "handmade", "version": 1, "class": "Dropout", "p": 0.5}),
     "wrong argument": safetensors_bytes({**CONFIG, "layers": [{"class": "Dense", "rows": 2}]}),
+    "unknown pair": safetensors_bytes(
+        {**CONFIG, "layers": [{"class": "Activation", "function": {"registered": "gone"}, "options": {}}]}
+    ),
+    "function is a list": safetensors_bytes(
+        {**CONFIG, "layers": [{"class": "Activation", "function": [], "options": {}}]}
+    ),
+    "options are a number": safetensors_bytes(
+        {**CONFIG, "layers": [{"class": "Activation", "function": "elu", "options": 3}]}
+    ),
+    "no options": safetensors_bytes({**CONFIG, "layers": [{"class": "Activation", "function": "elu"}]}),
+    "no groups": safetensors_bytes({**CONFIG, "layers": [{"class": "Parallel", "groups": 3}]}),
     "surplus argument": safetensors_bytes({**CONFIG, "surplus": 2}),
     "complex": safetensors_bytes({**CONFIG, "dtype": "complex128"}),
     "another dtype": safetensors_bytes({**CONFIG, "dtype": "float32"}),
