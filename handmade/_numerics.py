@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 SINGLE = np.dtype(np.float32)
+ZERO = np.zeros((), SINGLE)  # beside a small array twice as fast as the number 0, which NumPy has to convert
 
 
 def matmul(A: Array, B: Array) -> Array:
@@ -28,6 +29,16 @@ def matmul(A: Array, B: Array) -> Array:
     side: elementwise functions and sums over the batch run along them.
     """
     return B.T.dot(A.T).T
+
+
+def column_sums(A: Array, out: Array | None = None) -> Array:
+    """Return A.sum(axis=0), as a product with ones: BLAS takes a third of the time."""
+    return _ones(len(A), A.dtype.char).dot(A, out=out)
+
+
+@functools.lru_cache
+def _ones(count: int, dtype: str) -> Array:
+    return np.ones(count, dtype)
 
 
 def exp(D: Array) -> Array:

@@ -114,16 +114,23 @@ class Elementwise(Step):
                     f"got {theta.shape} and {theta.dtype}; make a new optimizer for a new vector"
                 )
 
-    def allocate(self, theta: Array) -> None:
-        """Create the state arrays that the options need and that are not there yet."""
+    def allocate(self, theta: Array) -> list[Array | None]:
+        """Return the state arrays; create those that the options need and that are not there yet."""
+        state = []
         for name, start in self._initial_state().items():
-            if start is not None and getattr(self, name) is None:
-                setattr(self, name, np.full(theta.shape, start, theta.dtype))
+            array = getattr(self, name)
+            if array is None and start is not None:
+                array = np.full(theta.shape, start, theta.dtype)
+                setattr(self, name, array)
+            state.append(array)
+        return state
 
     def apply(self, theta: Array, gradient: Array) -> None:
-        self.allocate(theta)
+        vectors = [theta, gradient, *self.allocate(theta)]
         self.t += 1
-        vectors = theta, gradient, *(getattr(self, name) for name in self._initial_state())
+        if theta.size <= BLOCK:
+            self._update(*vectors)
+            return
         for start in range(0, theta.size, BLOCK):
             self._update(*[vector if vector is None else vector[start : start + BLOCK] for vector in vectors])
 

@@ -138,20 +138,20 @@ def relu(A: npt.ArrayLike) -> Array:
     >>> hm.activations.relu([-1.0, 0.0, 2.0])
     array([0., 0., 2.])
     """
-    return np.maximum(as_floating(A), 0)
+    return np.maximum(as_floating(A), exact.ZERO)
 
 
 def relu_backward(dH: Array, H: Array) -> Array:
     """Return dH where a > 0, else 0; at the kink a = 0 the derivative is taken as 0, as in PyTorch.
 
-    h > 0 where a > 0, so the activation is all that is needed.
+    That is the sign of the activation, which is never negative.
 
     Examples
     --------
     >>> hm.activations.relu_backward(np.array([5.0, 5.0, 5.0]), np.array([0.0, 0.0, 2.0]))
     array([0., 0., 5.])
     """
-    return dH * (H > 0)
+    return dH * np.sign(H)
 
 
 def leaky_relu(A: npt.ArrayLike, negative_slope: float = 0.01) -> Array:

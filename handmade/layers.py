@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._numerics import matmul
+from ._numerics import column_sums, matmul
 from ._validation import check_bool, check_count, check_dtype, up_to_one
 from .activations import ACTIVATIONS
 from .initializers import Initializer, find_initializer
@@ -247,13 +247,15 @@ class Dense(Layer):
             self.parameters = {"weight": "W"}
 
     def forward(self, X: Array, training: bool = False) -> tuple[Array, Array]:
-        A = matmul(X, self.W.T) + self.b if self.bias else matmul(X, self.W.T)
+        A = matmul(X, self.W.T)
+        if self.bias:
+            A += self.b
         return A, X
 
     def backward(self, dA: Array, X: Array, need_dX: bool = True) -> Array | None:
-        np.dot(dA.T, X, out=self.dW)
+        dA.T.dot(X, out=self.dW)
         if self.bias:
-            np.add.reduce(dA, axis=0, out=self.db)
+            column_sums(dA, out=self.db)
         return matmul(dA, self.W) if need_dX else None
 
     def rows_are_independent(self, training: bool) -> bool:

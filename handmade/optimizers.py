@@ -96,9 +96,9 @@ class SGD(Elementwise):
     def _initial_state(self) -> dict[str, float | None]:
         return {"momentum_buffer": 0.0 if self.momentum else None}
 
-    def apply(self, theta: Array, gradient: Array) -> None:
+    def allocate(self, theta: Array) -> list[Array | None]:
         self._starts = self.momentum_buffer is None  # the first velocity is g, undampened
-        super().apply(theta, gradient)
+        return super().allocate(theta)
 
     def _update(self, theta: Array, gradient: Array, velocity: Any) -> None:
         g = -gradient if self.maximize else gradient

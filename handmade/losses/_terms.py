@@ -89,12 +89,17 @@ def reduce(terms: Array, reduction: str, count: float | None = None) -> Any:
     return np.add.reduce(terms, axis=None) if reduction == "sum" else terms
 
 
-def reduce_backward(derivatives: Array, reduction: str, count: float | None = None) -> Array:
-    """Return the derivatives of that: over ``count`` for the mean, else as they are."""
+def divisor(reduction: str, count: float) -> float:
+    """Return the divisor of the reduction: count for the mean, else 1."""
     if reduction == "mean":
-        return derivatives / (derivatives.size if count is None else count)
+        return count
     check_reduction(reduction)
-    return derivatives
+    return 1
+
+
+def reduce_backward(derivatives: Array, reduction: str, count: float | None = None) -> Array:
+    """Return the derivatives of the reduced loss, by its divisor."""
+    return derivatives / divisor(reduction, derivatives.size if count is None else count)
 
 
 # ---- classes: rows of logits, and one target for each --------------------------------------------------------------
@@ -124,7 +129,7 @@ def class_labels(
     if target.shape != lead:
         hint = _column_hint(target, lead)
         raise ValueError(f"target: expected class indices of shape {lead}, got shape {target.shape}{hint}")
-    labels = target.astype(np.intp, copy=False).ravel()
+    labels = target.astype(np.intp, copy=False).reshape(-1)
     # One pass for both ends of the range: as an unsigned number, a negative one is enormous.
     in_range = 0 <= labels[labels.view(np.uintp).argmax()] < K
     if in_range and (ignore_index is None or not 0 <= ignore_index < K):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -22,6 +21,7 @@ from ._terms import (
     class_probabilities,
     class_rows,
     class_weights,
+    divisor,
     element_weights,
     reduce,
     reduce_backward,
@@ -278,48 +278,49 @@ def cross_entropy_value_and_backward(
     if target.ndim > len(lead):
         count = float(len(Z))
         T = (1 - smoothing) * class_probabilities(target, Z, np.shape(input)) + smoothing / Z.shape[1]
-        terms, dZ = _against_distribution(Z, T if class_weight is None else T * class_weight)
+        T = T if class_weight is None else T * class_weight
+        terms, dZ = _against_distribution(Z, T, divisor(reduction, count))
     else:
         labels, kept = class_labels(target, lead, Z.shape[1], ignore_index)
         sample_weight = _sample_weights(labels, kept, class_weight)
         count = float(len(Z)) if sample_weight is None else float(sample_weight.sum()) or 1.0  # of nothing, it is 0
         if smoothing:
             T = _smoothed(labels, kept, class_weight, smoothing, Z.shape[1])
-            terms, dZ = _against_distribution(Z, T)
+            terms, dZ = _against_distribution(Z, T, divisor(reduction, count))
         else:
-            terms, dZ = _against_index(Z, labels, sample_weight)
-    dZ = reduce_backward(dZ, reduction, count).astype(Z.dtype, copy=False)
+            terms, dZ = _against_index(Z, labels, sample_weight, divisor(reduction, count))
+    dZ = dZ.astype(Z.dtype, copy=False)
     if len(lead) != 1:
         terms, dZ = terms.reshape(lead), np.moveaxis(dZ.reshape(*lead, -1), -1, min(1, len(lead)))
     return reduce(terms, reduction, count), dZ
 
 
-def _against_index(Z: Array, labels: Array, sample_weight: Array | None) -> tuple[Array, Array]:
-    """Return -log p_t of each row, and p_c - 1[c = t].
+def _against_index(Z: Array, labels: Array, sample_weight: Array | None, divisor: float) -> tuple[Array, Array]:
+    """Return -log p_t of each row, and (p_c - 1[c = t]) / divisor.
 
     The exponentials are summed without the target's (``rest``). Then -log p_t = log(1 + rest / own) and
     p_t - 1 = -rest / total, without cancellation even where p_t rounds to 1.
     """
-    N, K = Z.shape
+    N = len(Z)
     place = labels * N + np.arange(N)
     E, own, beyond = _exponentials(Z.T, place)  # (K, N): a class to a row
     E.put(place, 0.0)
-    rest = _ones(K).dot(E)
+    rest = exact.column_sums(E)
     terms = np.log1p(rest / own)
     if beyond is not None:
         terms -= beyond
     E.put(place, -rest)
-    E /= own + rest
+    E /= (own + rest) * divisor
     return (terms, E.T) if sample_weight is None else (terms * sample_weight, (E * sample_weight).T)
 
 
-def _against_distribution(Z: Array, T: Array) -> tuple[Array, Array]:
-    """Return -sum_c t_c log p_c of each row, and p_c sum(t) - t_c, for any weights T.
+def _against_distribution(Z: Array, T: Array, divisor: float) -> tuple[Array, Array]:
+    """Return -sum_c t_c log p_c of each row, and (p_c sum(t) - t_c) / divisor, for any weights T.
 
     The derivative is that of log_softmax: small and exact where p_c - t_c would be rounding noise.
     """
     terms = -exact.weighted(T, exact.log_softmax(Z)).sum(axis=1)
-    return terms, exact.log_softmax_backward(-T, Z)
+    return terms, exact.log_softmax_backward(-T, Z) / divisor
 
 
 def _exponentials(Z: Array, place: Array) -> tuple[Array, Array, Array | None]:
@@ -329,16 +330,11 @@ def _exponentials(Z: Array, place: Array) -> tuple[Array, Array, Array | None]:
     a target's own exponential that is then too small to divide by is taken as e^-REACH, and has a rest.
     """
     if all_within(Z, REACH):
-        E = np.exp(Z, order="C", dtype=np.float64 if Z.dtype == exact.SINGLE else None)
+        E = Z.astype(np.float64 if Z.dtype == exact.SINGLE else Z.dtype, order="C")
+        np.exp(E, out=E)
         return E, E.take(place), None
     D, E = exact.exp_below_max(np.ascontiguousarray(Z), 0)
     return E, np.maximum(E.take(place), math.exp(-REACH)), np.minimum(D.take(place) + REACH, 0)
-
-
-@functools.lru_cache
-def _ones(count: int) -> Array:
-    """Return a cached vector of ones: ``ones.dot(E)`` sums over the classes three times as fast as E.sum(axis=0)."""
-    return np.ones(count)
 
 
 def _sample_weights(labels: Array, kept: Array | None, class_weight: Array | None) -> Array | None:
