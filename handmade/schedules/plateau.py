@@ -47,6 +47,9 @@ class ReduceLROnPlateau(Schedule):
 
     Notes
     -----
+    `handmade.fit` passes the validation loss to `step`, and without validation data the training loss. That one
+    still falls when a network has begun to overfit, so that the learning rate may never be reduced.
+
     With threshold_mode="rel" a metric has to pass best - threshold * abs(best) in mode "min", and
     best + threshold * abs(best) in mode "max". torch takes best * (1 - threshold) and best * (1 + threshold): for a
     negative metric, such as a log-likelihood, worse then counts as better, and the learning rate is never reduced.
