@@ -27,7 +27,8 @@ def hinge_loss(input: torch.Tensor, target: torch.Tensor, reduction: str = "mean
 
 
 def _reduce(terms: torch.Tensor, reduction: str) -> torch.Tensor:
-    return {"mean": terms.mean, "sum": terms.sum, "none": terms.clone}[reduction]()
+    reduced = {"mean": terms.mean(), "sum": terms.sum(), "none": terms}
+    return reduced[reduction]
 
 
 # Losses that PyTorch lacks.
@@ -93,7 +94,6 @@ def loss_and_gradient(
     (26,)
     """
     dtype = next(module.parameters()).dtype
-    module.zero_grad(set_to_none=True)
     value = find_loss(loss, dtype)(module(as_tensor(X, dtype)), as_tensor(y, dtype))
-    value.backward()
-    return value.item(), torch.cat([p.grad.reshape(-1) for p in module.parameters()]).numpy()
+    gradients = torch.autograd.grad(value, list(module.parameters()))
+    return value.item(), torch.cat([gradient.reshape(-1) for gradient in gradients]).numpy()

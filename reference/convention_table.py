@@ -102,9 +102,10 @@ HALF_MEAN_SQUARE = Formula("1/2 mean over N and O of e^2", (E**2).mean() / 2)
 DESCENDED = Formula("e / N: O times that of its loss", E[0, 0] / N)
 
 
-def _torch_loss(name: str, input: Array, target: Array, **options: Any) -> torch.Tensor:
+def _torch_loss(name: str, input: Array | torch.Tensor, target: Array, **options: Any) -> torch.Tensor:
     arrays = {key: torch.tensor(value) if isinstance(value, np.ndarray) else value for key, value in options.items()}
-    return getattr(F, name)(torch.as_tensor(input), torch.as_tensor(target), **arrays)
+    value: torch.Tensor = getattr(F, name)(torch.as_tensor(input), torch.as_tensor(target), **arrays)
+    return value
 
 
 def _torch_slopes(name: str, input: Array, target: Array, **options: Any) -> torch.Tensor:
@@ -291,7 +292,7 @@ def _cross_entropy() -> Iterator[Convention]:
         ),
     )
     smoothed = Formula("target (1 - s) t + s / K", -((0.9 * ONE_HOT + 0.1 / K) * LOG_P).sum(axis=1).mean())
-    options = dict(from_logits=True, label_smoothing=0.1)
+    options: dict[str, Any] = dict(from_logits=True, label_smoothing=0.1)
     yield Convention(
         "label smoothing s = 0.1",
         _by_library(
@@ -322,7 +323,7 @@ def _class_weights() -> Iterator[Convention]:
     def keras_slope() -> float:
         loss = keras().losses.SparseCategoricalCrossentropy(from_logits=True)
         options = dict(class_weight=dict(enumerate(CLASS_WEIGHT)))
-        return keras_step(loss, np.eye(N), LABELS, Z.T, 0.0, **options).dW[0, 3]
+        return float(keras_step(loss, np.eye(N), LABELS, Z.T, 0.0, **options).dW[0, 3])
 
     yield Convention(
         "class weights: slope of a step",
@@ -400,7 +401,8 @@ def _l2() -> Iterator[Convention]:
 
 def _weight_decays() -> Iterator[Convention]:
     share, mu = 0.5 * LAMBDA, 0.9
-    decay, momentum = dict(lr=0.5, weight_decay=LAMBDA), dict(lr=0.5, weight_decay=LAMBDA, momentum=mu)
+    decay: dict[str, Any] = dict(lr=0.5, weight_decay=LAMBDA)
+    momentum = decay | dict(momentum=mu)
     beside = Formula("(1 - lr lambda) theta, before the step", (1 - share) * AT)
     yield Convention(
         "AdamW's weight decay, one step",
@@ -436,7 +438,7 @@ VELOCITIES = np.array([1.0, MU + 3, MU * (MU + 3) + 2])  # v = mu v + g
 def _momentum(
     nesterov: bool, own: Formula, theirs: Formula, quantity: str, lrs: list[float] | None = None
 ) -> Convention:
-    options = dict(lr=LR, momentum=MU, nesterov=nesterov)
+    options: dict[str, Any] = dict(lr=LR, momentum=MU, nesterov=nesterov)
     return Convention(
         quantity,
         _by_library(
@@ -469,7 +471,7 @@ def _momenta() -> Iterator[Convention]:
     )
     v = MU + 0.5 * 3
     dampened = Formula("(1 - d) g, but in the first step g", -LR * (1 + v + MU * v + 0.5 * 2))
-    options = dict(lr=LR, momentum=MU, dampening=0.5)
+    options: dict[str, Any] = dict(lr=LR, momentum=MU, dampening=0.5)
     yield Convention(
         "dampening d = 0.5, 3 steps",
         _by_library(
@@ -561,7 +563,7 @@ def _normalizations() -> Iterator[Convention]:
 def _running(layer: Any, call: Callable[[Any], Any], name: str) -> float:
     """Return the running statistic of the first feature after one batch; it began as 0 or 1."""
     call(layer)
-    return plain(getattr(layer, name))[0]
+    return float(plain(getattr(layer, name))[0])
 
 
 def _running_averages() -> Iterator[Convention]:
@@ -614,7 +616,8 @@ SLACK = 0.02  # 2,000 draws all miss the outer 2 per cent with probability 0.98^
 
 def _own_start(initializer: str, index: int) -> float:
     layer = hm.Dense(I, UNITS, weight_init=initializer, bias_init=initializer, rng=0)
-    return np.abs((layer.W, layer.b)[index]).max()
+    parameters: list[Array] = [layer.W, layer.b]
+    return float(np.abs(parameters[index]).max())
 
 
 def _torch_start(index: int) -> torch.Tensor:
@@ -626,13 +629,13 @@ def _sklearn_start(activation: str, index: int) -> float:
 
     options = dict(hidden_layer_sizes=(UNITS,), activation=activation, learning_rate_init=1e-9, random_state=0)
     estimator = MLPRegressor(**options).partial_fit(np.ones((1, I)), np.ones(1))  # a step of 1e-9
-    return np.abs((estimator.coefs_, estimator.intercepts_)[index][0]).max()
+    return float(np.abs((estimator.coefs_, estimator.intercepts_)[index][0]).max())
 
 
 def _keras_start(index: int) -> float:
     layer = keras().layers.Dense(UNITS)
     layer.build((None, I))
-    return np.abs(plain((layer.kernel, layer.bias)[index])).max()
+    return float(np.abs(plain((layer.kernel, layer.bias)[index])).max())
 
 
 def _starts() -> Iterator[Convention]:

@@ -6,10 +6,12 @@ derivatives is one for the first class and zero for the others, and the target o
 
 from __future__ import annotations
 
+from typing import Any
+
 import mpmath
 from mpmath import exp, expm1, log, log1p, mpf
 
-Number = mpmath.mpf
+Number = Any  # mpmath.mpf; mpmath has no annotations
 Row = list[Number]
 
 # ---- elementwise activations -----------------------------------------------------------------------------------------

@@ -174,13 +174,13 @@ def binary_slope(rng: np.random.Generator) -> Claim:
     formula = (p - y) / (p * (1 - p))
 
     def by_p(p: Array) -> float:
-        return losses.binary_cross_entropy(p, y, reduction="sum")
+        return float(losses.binary_cross_entropy(p, y, reduction="sum"))
 
     def by_one(p_i: Array) -> float:
         return by_p(np.where(np.arange(p.size) == i, p_i, p))
 
     def by_logit(a: Array) -> float:
-        return losses.binary_cross_entropy_with_logits(a, y, reduction="sum")
+        return float(losses.binary_cross_entropy_with_logits(a, y, reduction="sum"))
 
     printed, meant = hm.check_gradient(by_p, p, p - y), hm.check_gradient(by_logit, logits, p - y)
     corrected = hm.check_gradient(by_p, p, formula)
@@ -205,10 +205,10 @@ def softmax_slope(rng: np.random.Generator) -> Claim:
     formula = -one_hot / p
 
     def by_p(p: Array) -> float:
-        return -(one_hot @ np.log(p))
+        return float(-(one_hot @ np.log(p)))
 
     def by_logits(y: Array) -> Callable[[Array], float]:
-        return lambda z: losses.cross_entropy(z, y)
+        return lambda z: float(losses.cross_entropy(z, y))
 
     printed, meant = hm.check_gradient(by_p, p, p - one_hot), hm.check_gradient(by_logits(one_hot), z, p - one_hot)
     two = hm.check_gradient(by_logits(two_hot), z, p - two_hot)
@@ -278,7 +278,8 @@ def one_line_of_code(rng: np.random.Generator) -> Claim:
         mistakes += int(yhat != y_n)
         w = w + (y_n - yhat) * x_n
     rosenblatt = hm.Perceptron(bias=False).fit(X, labels, max_epochs=1)
-    apart = float(np.abs(w - 2 * rosenblatt.w).max())
+    assert rosenblatt.w is not None
+    apart, length = float(np.abs(w - 2 * rosenblatt.w).max()), float(np.linalg.norm(rosenblatt.w))
     return Claim(
         7,
         "w = w + (y_n - yhat) x_n: this is just gradient descent",
@@ -286,11 +287,11 @@ def one_line_of_code(rng: np.random.Generator) -> Claim:
         f"Of a linear unit on half the squared error: {_right(linear)} of {inputs} entries of the update are minus the "
         f"slope that differences measure. Of a sign unit the slope measures {abs(flat.worst.measured):g}, yet the line "
         f"moves it: over {samples} samples with labels +1 and -1 it makes {mistakes} mistakes, Rosenblatt's rule "
-        f"{rosenblatt.mistakes}; its weights have {np.linalg.norm(w) / np.linalg.norm(rosenblatt.w):g} times the "
+        f"{rosenblatt.mistakes}; its weights have {np.linalg.norm(w) / length:g} times the "
         f"length of Rosenblatt's, and are {apart:g} from twice those.",
         {"right, linear unit": _right(linear), "slope, sign unit": flat.worst.measured, "mistakes": mistakes}
         | {"mistakes, Rosenblatt": rosenblatt.mistakes, "from twice Rosenblatt's": apart}
-        | {"length": float(np.linalg.norm(w)), "length, Rosenblatt's": float(np.linalg.norm(rosenblatt.w))},
+        | {"length": float(np.linalg.norm(w)), "length, Rosenblatt's": length},
     )
 
 
@@ -313,7 +314,7 @@ def f_among_the_parameters(rng: np.random.Generator) -> Claim:
     scale = np.abs(W2).sum() + np.abs(b2).sum()
     same = apart <= 16 * np.finfo(float).eps * scale  # two sums, two activations, and a shift
     for_f = max(entries.values()) - w - b
-    least, most = min(loss, key=loss.get), max(loss, key=loss.get)
+    least, most = min(loss, key=loss.__getitem__), max(loss, key=loss.__getitem__)
     return Claim(
         8,
         "Estimate the parameters theta = {f, w, b}",
@@ -335,7 +336,7 @@ def wrong_index(rng: np.random.Generator) -> Claim:
     y = X @ rng.normal(size=3) + 0.1 * rng.normal(size=samples)
 
     def summed(w: Array) -> float:
-        return losses.half_squared_error((X @ w)[:, np.newaxis], y[:, np.newaxis], reduction="sum")
+        return float(losses.half_squared_error((X @ w)[:, np.newaxis], y[:, np.newaxis], reduction="sum"))
 
     errors = y - X @ w
     right = errors @ X
@@ -360,7 +361,7 @@ def no_push(rng: np.random.Generator) -> Claim:
     """Compute the gradient of two logits as the right one takes the lead, and as the wrong one does."""
 
     def slope(gap: float) -> float:
-        return losses.cross_entropy_backward([[gap, 0.0]], [0])[0, 0].item()
+        return float(losses.cross_entropy_backward([[gap, 0.0]], [0])[0, 0])
 
     sure = 1000  # e^-1000 is below all floating-point numbers: p_c is 1
     one = next(gap for gap in range(sure) if softmax(np.array([gap, 0.0]))[0] == 1)
@@ -443,11 +444,12 @@ def _gain(scores: Array, depths: Sequence[int]) -> Array:
     The validation data choose the best depth of each group, because the test data must not.
     """
     validation, test = np.moveaxis(scores, -1, 0)
-    best = []
+    best: list[Array] = []
     for group in np.isin(depths, (2, 3)), np.array(depths) > 3:
         chosen = validation[..., group].argmax(axis=-1, keepdims=True)
         best.append(np.take_along_axis(test[..., group], chosen, axis=-1)[..., 0])
-    return best[1] - best[0]
+    gain: Array = best[1] - best[0]
+    return gain
 
 
 def depth(rng: np.random.Generator, effort: Effort = FULL) -> Claim:

@@ -145,7 +145,8 @@ def keras_path(
 
 
 def _steps(gradients: Sequence[float], lrs: Sequence[float] | None) -> Iterator[tuple[float, float | None]]:
-    return zip(gradients, lrs or [None] * len(gradients), strict=True)
+    rates: Sequence[float | None] = lrs or [None] * len(gradients)
+    return zip(gradients, rates, strict=True)
 
 
 # ---- one step of a linear model A = X Wt + b from given numbers ------------------------------------------------------

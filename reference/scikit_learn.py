@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -338,7 +338,7 @@ class Recipe:
         return state if isinstance(state, np.random.RandomState) else np.random.RandomState(state)
 
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[[dict[str, Any]], VelocitySGD | EpsilonHatAdam]] = {
     "sgd": lambda options: VelocitySGD(
         options["learning_rate_init"], options["momentum"], options["nesterovs_momentum"]
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -15,7 +16,7 @@ from .cases import ACTIVATIONS
 __all__ = ["twin"]
 
 # By name. Along classes, the default axis is the last, as in handmade; that of PyTorch is deprecated.
-MODULES = {
+MODULES: dict[str, Callable[..., nn.Module]] = {
     case.name: partial(getattr(nn, case.torch), **({"dim": -1} if case.domain == "logits" else {}))
     for case in ACTIVATIONS
 }
@@ -25,20 +26,22 @@ class Residual(nn.Sequential):
     """The module of `handmade.Residual`: x + f(x)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + super().forward(x)
+        H: torch.Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return x + H
 
 
 class Concatenate(nn.Sequential):
     """The module of `handmade.Concatenate`: x beside f(x)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat((x, super().forward(x)), dim=1)
+        H: torch.Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return torch.cat((x, H), dim=1)
 
 
 class Parallel(nn.ModuleList):
     """The module of `handmade.Parallel`: each group on its columns of x."""
 
-    def __init__(self, groups: list[nn.Module], widths: list[int]) -> None:
+    def __init__(self, groups: Sequence[nn.Module], widths: list[int]) -> None:
         super().__init__(groups)
         self.widths = widths
 
@@ -83,18 +86,23 @@ def twin(network: hm.Network) -> nn.Sequential:
     return module
 
 
+def _width(layer: hm.Layer) -> int:
+    assert layer.in_features is not None, "these layers fix the width of their input"
+    return layer.in_features
+
+
 def _module(layer: hm.Layer) -> nn.Module:
     match layer:
         case hm.Dense():
-            return nn.Linear(layer.in_features, layer.neuron_count, bias="bias" in layer.parameters)
-        case hm.Activation() if layer.function in MODULES:
-            return MODULES[layer.function](**layer.options)
+            return nn.Linear(_width(layer), layer.neuron_count, bias="bias" in layer.parameters)
+        case hm.Activation(function=str(name)) if name in MODULES:
+            return MODULES[name](**layer.options)
         case hm.Dropout():
             return nn.Dropout(layer.p)
         case hm.BatchNorm():
-            return nn.BatchNorm1d(layer.in_features, eps=layer.eps, momentum=layer.momentum)
+            return nn.BatchNorm1d(_width(layer), eps=layer.eps, momentum=layer.momentum)
         case hm.LayerNorm():
-            return nn.LayerNorm(layer.in_features, eps=layer.eps)
+            return nn.LayerNorm(_width(layer), eps=layer.eps)
         case hm.Sequential() if type(layer) is hm.Sequential:
             return nn.Sequential(*map(_module, layer.layers))
         case hm.Residual():
@@ -103,5 +111,5 @@ def _module(layer: hm.Layer) -> nn.Module:
             return Concatenate(*map(_module, layer.layers))
         case hm.Parallel():
             groups = [nn.Sequential(*map(_module, group.layers)) for group in layer.groups]
-            return Parallel(groups, [group.in_features for group in layer.groups])
+            return Parallel(groups, [_width(group) for group in layer.groups])
     raise TypeError(f"twin: expected layers that PyTorch has, got {layer!r}; write its module in PyTorch yourself")

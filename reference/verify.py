@@ -166,8 +166,7 @@ def _no_worse(own: Array, other: Array, truth: Array, chance: float) -> Figure:
 
 def _differences(case: Case, network: hm.Network, X: Array, y: Array, rng: np.random.Generator) -> tuple[Figure, int]:
     """Return the relative error over all measured entries, and the number of wrong ones."""
-    options = dict(loss=case.objective, training=case.training, entries=ENTRIES, rng=rng)
-    check = hm.check_gradient(network, X, y, **options)
+    check = hm.check_gradient(network, X, y, loss=case.objective, training=case.training, entries=ENTRIES, rng=rng)
     promised = DIFFERENCES if case.smooth and case.dtype == np.float64 else check.total.tolerance
     return Figure(check.total.relative_error, promised), len(check.wrong)
 
@@ -195,7 +194,7 @@ def _amplified(case: Case, network: hm.Network, X: Array, y: Array, own: Array, 
     the effect of one rounding at the start; 100 steps make at most 100 such roundings, none of them earlier.
     """
     moved = copy.deepcopy(network)
-    directions = np.random.default_rng(0).choice([-np.inf, np.inf], moved.theta.size).astype(case.dtype)
+    directions: Array = np.random.default_rng(0).choice([-np.inf, np.inf], moved.theta.size).astype(case.dtype)
     moved.theta = np.nextafter(moved.theta, directions)
     effect = max(distance(_train(moved, case, X, y), own), distance(_train_twin(moved, case, X, y), other))
     return STEPS * effect if effect < TOO_SENSITIVE / STEPS else 0.0
@@ -221,6 +220,6 @@ def _train_twin(network: hm.Network, case: Case, X: Array, y: Array) -> Array:
     inputs, targets, loss = as_tensor(X, dtype), as_tensor(y, dtype), find_loss(case.objective, dtype)
     for _ in range(STEPS):
         optimizer.zero_grad(set_to_none=True)
-        loss(module(inputs), targets).backward()
+        torch.autograd.backward(loss(module(inputs), targets))
         optimizer.step()
     return torch.nn.utils.parameters_to_vector(module.parameters()).detach().numpy()
