@@ -94,6 +94,8 @@ def loss_and_gradient(
     (26,)
     """
     dtype = next(module.parameters()).dtype
+    module.zero_grad(set_to_none=True)
     value = find_loss(loss, dtype)(module(as_tensor(X, dtype)), as_tensor(y, dtype))
-    gradients = torch.autograd.grad(value, list(module.parameters()))
+    torch.autograd.backward(value)
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
     return value.item(), torch.cat([gradient.reshape(-1) for gradient in gradients]).numpy()
