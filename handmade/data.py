@@ -171,11 +171,12 @@ def _test_count(test_size: float, n_samples: int) -> int:
     """Return the number of samples in the test part."""
     if isinstance(test_size, bool) or not isinstance(test_size, (int, float, np.integer, np.floating)):
         raise TypeError(f"test_size: expected a fraction or a count, got {test_size!r}")
-    n_test = test_size if isinstance(test_size, (int, np.integer)) else np.ceil(test_size * n_samples)
+    is_count = isinstance(test_size, (int, np.integer))
+    n_test = test_size if is_count else np.ceil(test_size * n_samples)
     if not 1 <= n_test < n_samples:
         raise ValueError(
             f"test_size: expected a fraction between 0 and 1 or a count from 1 to {n_samples - 1}, got {test_size}, "
-            f"which puts {n_test:g} of {n_samples} samples in the test part"
+            f"which puts {n_test if is_count else f'{n_test:g}'} of {n_samples} samples in the test part"
         )
     return int(n_test)
 
@@ -617,4 +618,4 @@ def _alternating_classes(n_samples: int, n_classes: int, name: str) -> Array:
 
 def _gaussian(std: float, name: str, shape: tuple[int, ...], rng: Seed) -> Array:
     """Draw noise with this standard deviation."""
-    return as_generator(rng).normal(0.0, nonnegative(std, name), shape)
+    return as_generator(rng).normal(0.0, abs(nonnegative(std, name)), shape)  # NumPy refuses -0.0

@@ -134,9 +134,10 @@ def uniform(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None, low: floa
     >>> hm.initializers.uniform((2, 2), 2, 2, rng=0, low=-0.3, high=0.3).shape
     (2, 2)
     """
-    if finite(high, "high") < finite(low, "low"):
-        raise ValueError(f"high: expected a number of at least low = {low}, got {high}")
-    return as_generator(rng).uniform(low, high, shape)
+    low, high = finite(low, "low") + 0.0, finite(high, "high") + 0.0  # NumPy refuses -0.0
+    if not 0 <= high - low < math.inf:
+        raise ValueError(f"high: expected a number of at least low = {low} and not far above it, got {high}")
+    return as_generator(rng).uniform(low, high, _checked(shape))
 
 
 def normal(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None, std: float = 1.0) -> Array:
@@ -158,7 +159,7 @@ def constant(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None, value: f
     >>> hm.initializers.constant((2,), 3, 2, value=0.1)
     array([0.1, 0.1])
     """
-    return np.full(shape, finite(value, "value"))
+    return np.full(_checked(shape), finite(value, "value"))
 
 
 def zeros(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None) -> Array:
@@ -169,7 +170,7 @@ def zeros(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None) -> Array:
     >>> hm.initializers.zeros((2,), 3, 2)
     array([0., 0.])
     """
-    return np.zeros(shape)
+    return np.zeros(_checked(shape))
 
 
 def _fans(fan_in: int, fan_out: int) -> int:
@@ -179,12 +180,21 @@ def _fans(fan_in: int, fan_out: int) -> int:
 
 def _symmetric(shape: Shape, bound: float, rng: Seed) -> Array:
     """Draw from U(-bound, bound)."""
-    return as_generator(rng).uniform(-bound, bound, shape)
+    if bound > 1e300:
+        raise ValueError(f"gain: expected a smaller number, got one that makes weights of {bound:g}")
+    return uniform(shape, 1, 1, rng, -bound, bound)
 
 
 def _normal(shape: Shape, std: float, rng: Seed) -> Array:
     """Draw from N(0, std^2)."""
-    return as_generator(rng).normal(0, std, shape)
+    return as_generator(rng).normal(0, abs(std), _checked(shape))  # NumPy refuses -0.0
+
+
+def _checked(shape: Shape) -> Shape:
+    """Return a shape as a tuple of sizes."""
+    if not isinstance(shape, (tuple, list)):
+        raise TypeError(f"shape: expected a tuple of sizes, got {shape!r}")
+    return tuple(check_count(size, "shape", least=0) for size in shape)
 
 
 Initializer = str | Callable[..., Array]

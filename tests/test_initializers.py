@@ -188,12 +188,25 @@ def test_the_uniform_goes_from_zero_to_one_unless_told():
         ("kaiming_uniform", {"gain": math.inf}, ValueError, "gain: expected a finite number >= 0, got inf"),
         ("kaiming_normal", {"gain": "relu"}, TypeError, "gain: expected a finite number >= 0, got 'relu'"),
         ("normal", {"std": -0.1}, ValueError, r"std: expected a finite number >= 0, got -0\.1"),
-        ("uniform", {"low": 2.0}, ValueError, r"high: expected a number of at least low = 2\.0, got 1\.0"),
+        ("uniform", {"low": 2.0}, ValueError, r"high: expected a number of at least low = 2\.0 .* got 1\.0"),
         ("uniform", {"low": math.nan}, ValueError, "low: expected a finite number, got nan"),
         ("constant", {"value": math.nan}, ValueError, "value: expected a finite number, got nan"),
+        ("zeros", {"shape": 3}, TypeError, "shape: expected a tuple of sizes, got 3"),
+        ("constant", {"shape": (2, -1)}, ValueError, "shape: expected an integer of at least 0, got -1"),
+        ("normal", {"shape": "ab"}, TypeError, "shape: expected a tuple of sizes, got 'ab'"),
+        ("lecun_uniform", {"shape": (2.0,)}, TypeError, "shape: expected an integer of at least 0"),
+        ("xavier_uniform", {"gain": 1e308}, ValueError, "gain: expected a smaller number"),
+        ("uniform", {"low": -1e308, "high": 1e308}, ValueError, "high: expected a number of at least low"),
         ("lecun_uniform", {"rng": "seed"}, TypeError, "rng: expected None, an integer >= 0 or .* got 'seed'"),
     ],
 )
 def test_initializers_name_bad_arguments(name, arguments, error, message):
     with pytest.raises(error, match=message):
         INITIALIZERS[name](**({"shape": (2, 3), "fan_in": 3, "fan_out": 2} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("normal", "std"), ("xavier_uniform", "gain"), ("kaiming_normal", "gain"), ("uniform", "high")]
+)
+def test_initializers_take_the_negative_zero(name, option):
+    np.testing.assert_array_equal(INITIALIZERS[name]((2, 3), 3, 2, rng=0, **{option: -0.0}), np.zeros((2, 3)))
