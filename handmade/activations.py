@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _numerics as exact
-from ._validation import as_floating, check_axis, positive
+from ._validation import as_floating, check_axis, finite, positive
 
 __all__ = [
     "identity",
@@ -163,7 +163,7 @@ def leaky_relu(A: npt.ArrayLike, negative_slope: float = 0.01) -> Array:
     array([-0.1,  2. ])
     """
     A = as_floating(A)
-    return np.where(A > 0, A, float(negative_slope) * A)
+    return np.where(A > 0, A, finite(negative_slope, "negative_slope") * A)
 
 
 def leaky_relu_backward(dH: Array, A: npt.ArrayLike, negative_slope: float = 0.01) -> Array:
@@ -174,7 +174,7 @@ def leaky_relu_backward(dH: Array, A: npt.ArrayLike, negative_slope: float = 0.0
     >>> hm.activations.leaky_relu_backward(np.array([5.0, 5.0]), np.array([-1.0, 2.0]), negative_slope=0.1)
     array([0.5, 5. ])
     """
-    return np.where(as_floating(A) > 0, dH, float(negative_slope) * dH)
+    return np.where(as_floating(A) > 0, dH, finite(negative_slope, "negative_slope") * dH)
 
 
 def elu(A: npt.ArrayLike, alpha: float = 1.0) -> Array:
@@ -186,7 +186,7 @@ def elu(A: npt.ArrayLike, alpha: float = 1.0) -> Array:
     array([-0.63212056,  2.        ])
     """
     A = as_floating(A)
-    return np.where(A > 0, A, float(alpha) * np.expm1(np.minimum(A, 0)))
+    return np.where(A > 0, A, finite(alpha, "alpha") * np.expm1(np.minimum(A, 0)))
 
 
 def elu_backward(dH: Array, A: npt.ArrayLike, alpha: float = 1.0) -> Array:
@@ -198,7 +198,7 @@ def elu_backward(dH: Array, A: npt.ArrayLike, alpha: float = 1.0) -> Array:
     array([3.72007598e-44, 1.00000000e+00])
     """
     A = as_floating(A)
-    return dH * np.where(A > 0, 1, float(alpha) * np.exp(np.minimum(A, 0)))
+    return dH * np.where(A > 0, 1, finite(alpha, "alpha") * np.exp(np.minimum(A, 0)))
 
 
 Approximate = Literal["none", "tanh"]
@@ -210,7 +210,7 @@ _GELU = {
 
 def _gelu_parts(approximate: str) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
     """Return |a| Phi(-|a|) and the slope at -|a| as functions of a."""
-    if approximate not in _GELU:
+    if not isinstance(approximate, str) or approximate not in _GELU:
         raise ValueError(f"approximate: expected 'none' or 'tanh', got {approximate!r}")
     return _GELU[approximate]
 

@@ -157,6 +157,8 @@ class MaxNorm(Step):
 
     def _validate(self) -> None:
         self._require(positive, "max_norm")
+        if not isinstance(self.weights, (list, tuple)):
+            raise TypeError(f"weights: expected a list of arrays, got {self.weights!r}")
         for i, weight in enumerate(self.weights):
             check_array(weight, f"weights[{i}]", 2, writeable=True)
 

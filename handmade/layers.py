@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._numerics import column_sums, matmul
-from ._validation import check_bool, check_count, check_dtype, up_to_one
+from ._validation import as_generator, check_bool, check_count, check_dtype, up_to_one
 from .activations import ACTIVATIONS
 from .initializers import Initializer, find_initializer
 
@@ -239,7 +239,7 @@ class Dense(Layer):
         O = self.out_features = self.neuron_count = check_count(out_features, "out_features")
         self.weight_count = O * I
         self.bias = check_bool(bias, "bias")
-        dtype, rng = check_dtype(dtype), np.random.default_rng(rng)
+        dtype, rng = check_dtype(dtype), as_generator(rng)
         self.W = _initial("W", (O, I), weight_init, I, O, rng, dtype)
         if bias:
             self.b = _initial("b", (O,), bias_init, I, O, rng, dtype)
@@ -402,7 +402,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
         self.p = up_to_one(p, "p")
-        self.rng = np.random.default_rng(rng)
+        self.rng = as_generator(rng)
 
     def forward(self, X: Array, training: bool = False) -> tuple[Array, Array | None]:
         if not training:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._threads import OneWriter, Versioned
-from ._validation import as_array, check_count, check_dtype, check_finite
+from ._validation import as_array, as_generator, check_count, check_dtype, check_finite
 from .composites import Sequential, SequentialCache
 from .initializers import Initializer
 from .layers import Activation, Dense, Dropout, Layer
@@ -622,9 +622,9 @@ class MLP(Network):
             raise ValueError(f"sizes: expected the inputs, the outputs, and any hidden layers between, got {sizes!r}")
         depth = len(sizes) - 1
         activations = _one_per_layer(activation, depth)
-        if normalization is not None and normalization not in NORMALIZATIONS:
+        if normalization is not None and not (isinstance(normalization, str) and normalization in NORMALIZATIONS):
             raise ValueError(f"normalization: expected None, 'batch' or 'layer', got {normalization!r}")
-        rng = np.random.default_rng(rng)
+        rng = as_generator(rng)
         layers: list[Layer] = []
         for i, function in enumerate(activations):
             options = dict(bias=bias, weight_init=weight_init, bias_init=bias_init, rng=rng, dtype=dtype)

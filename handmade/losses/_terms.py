@@ -15,7 +15,7 @@ Reduction = Literal["mean", "sum", "none"]
 
 def check_reduction(reduction: str) -> None:
     """Raise unless ``reduction`` is one of the three."""
-    if reduction not in ("none", "mean", "sum"):
+    if not isinstance(reduction, str) or reduction not in ("none", "mean", "sum"):
         raise ValueError(f"reduction: expected 'none', 'mean' or 'sum', got {reduction!r}")
 
 
@@ -83,18 +83,16 @@ def element_weights(weight: npt.ArrayLike | None, like: Array) -> Array | None:
 
 def reduce(terms: Array, reduction: str, count: float | None = None) -> Any:
     """Return the terms as they are, their sum, or their sum over ``count`` (their number unless given)."""
+    check_reduction(reduction)
     if reduction == "mean":
         return np.add.reduce(terms, axis=None) / (terms.size if count is None else count)
-    check_reduction(reduction)
     return np.add.reduce(terms, axis=None) if reduction == "sum" else terms
 
 
 def divisor(reduction: str, count: float) -> float:
     """Return the divisor of the reduction: count for the mean, else 1."""
-    if reduction == "mean":
-        return count
     check_reduction(reduction)
-    return 1
+    return count if reduction == "mean" else 1
 
 
 def reduce_backward(derivatives: Array, reduction: str, count: float | None = None) -> Array:

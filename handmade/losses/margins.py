@@ -7,7 +7,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from .._validation import as_array
+from .._validation import as_array, finite
 from ._terms import Array, Reduction, class_labels, class_rows, class_weights, pair, reduce, reduce_backward, signs
 
 
@@ -124,7 +124,7 @@ def _violations(
         raise ValueError(f"input: expected scores of shape (K,) or (N, K), got {np.shape(input)}")
     labels, _ = class_labels(as_array(target, "target"), lead, Z.shape[1])
     own = np.arange(len(Z)), labels
-    M = np.maximum(float(margin) - Z[own][:, np.newaxis] + Z, 0)
+    M = np.maximum(finite(margin, "margin") - Z[own][:, np.newaxis] + Z, 0)
     M[own] = 0
     weights = class_weights(weight, Z)
     scale = np.full(len(Z), 1 / Z.shape[1], Z.real.dtype)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _numerics as exact
-from .._validation import all_within, as_array, up_to_one
+from .._validation import INTEGER, all_within, as_array, up_to_one
 from ..activations import sigmoid, softplus
 from ._terms import (
     Array,
@@ -281,6 +281,8 @@ def cross_entropy_value_and_backward(
         T = T if class_weight is None else T * class_weight
         terms, dZ = _against_distribution(Z, T, divisor(reduction, count))
     else:
+        if isinstance(ignore_index, bool) or not isinstance(ignore_index, INTEGER):
+            raise TypeError(f"ignore_index: expected an integer, got {ignore_index!r}")
         labels, kept = class_labels(target, lead, Z.shape[1], ignore_index)
         sample_weight = _sample_weights(labels, kept, class_weight)
         count = float(len(Z)) if sample_weight is None else float(sample_weight.sum()) or 1.0  # of nothing, it is 0
