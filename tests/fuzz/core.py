@@ -163,6 +163,6 @@ def _plain(value: Any) -> np.ndarray:
 TARGETS = {
     "activations": fuzz_activations,
     "losses": fuzz_losses,
-    # "passes": fuzz_networks,
+    "passes": fuzz_networks,
     "optimizers": fuzz_optimizers,
 }

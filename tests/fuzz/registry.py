@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from . import core, files, functions, readers
+from . import core, files, functions, options, readers
 
 __all__ = ["GROUPS", "REPLAYS"]
 
-GROUPS = {"readers": readers.TARGETS | files.TARGETS, "functions": functions.TARGETS, "core": core.TARGETS}
+GROUPS = {
+    "readers": readers.TARGETS | files.TARGETS,
+    "functions": functions.TARGETS,
+    "core": core.TARGETS,
+    "options": options.TARGETS,
+}
 REPLAYS = readers.REPLAYS | files.REPLAYS
