@@ -9,6 +9,7 @@ import inspect
 import os
 import pkgutil
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,20 @@ def test_changelog_shows_old_forms_that_fail_and_new_ones_that_work():
     cube = hm.Activation((names["cube"], names["cube_backward"]))
     network = hm.Network([hm.Dense(2, 3, rng=0), cube, names["Scale"](3)])
     assert hm.check_gradient(network, np.eye(2), [0, 1])
+
+
+def test_command_line_examples_run(tmp_path, monkeypatch):
+    page = DOCUMENTS["docs/commands.md"]
+    monkeypatch.chdir(tmp_path)
+    assert doctest.testfile(str(ROOT / "docs/commands.md"), module_relative=False).failed == 0  # writes moons.csv
+    (tmp_path / "gradients.py").write_text(re.search(r"^```python\n(# gradients.*?)^```", page, re.M | re.S)[1])
+    lines = "".join(re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S)).splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        command = [sys.executable, "-m", *shlex.split(line)]
+        subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    assert (tmp_path / "predictions.csv").read_text().count("\n") == 301
+    assert (tmp_path / "moons.onnx").is_file()
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
