@@ -62,6 +62,7 @@ from .training import fit
 if TYPE_CHECKING:
     from . import export, files, plots, protocols
     from .chain_rule import Trace, trace
+    from .checking.assertion import assert_gradient
     from .checking.diagnosis import Diagnosis, diagnose_gradient
     from .checking.differences import StepSweep, numerical_gradient, step_sweep
     from .checking.gradients import GradientCheck, check_gradient
@@ -146,6 +147,7 @@ __all__ = [
     "check_gradient",
     "GradientCheck",
     "diagnose_gradient",
+    "assert_gradient",
     "Diagnosis",
     "trace",
     "Trace",
@@ -187,6 +189,7 @@ _LAZY = {
     "configuration": ("show_config",),
     "checking": (),
     "checking.network_loss": ("NetworkLoss",),
+    "checking.assertion": ("assert_gradient",),
     "checking.diagnosis": ("Diagnosis", "diagnose_gradient"),
     "checking.differences": ("StepSweep", "numerical_gradient", "step_sweep"),
     "checking.gradients": ("GradientCheck", "check_gradient"),

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..composites import Sequential
-from ..layers import Activation, Layer
+from ..layers import Activation, Dense, Layer
 from ..losses import Loss, loss_and_backward
 from ..network import Network
 from .differences import EPS
@@ -87,6 +87,7 @@ class BackwardPass:
         self.incoming: dict[str, Array] = {}
         self.upstream: dict[int, Array] = {}
         self.mended: dict[str, Array] = {}
+        self.signals_only = False
         self._steps: dict[int, Step] = {}
         self._incoming: Mapping[str, Array] = {}
         self._outgoing: Mapping[str, Array] = {}
@@ -141,6 +142,7 @@ class BackwardPass:
         loss_gradient: Array | None = None,
         incoming: Mapping[str, Array] | None = None,
         outgoing: Mapping[str, Array] | None = None,
+        signals_only: bool = False,
     ) -> Array:
         """Return the gradient (P,) of a pass in which some arrays are replaced.
 
@@ -150,12 +152,15 @@ class BackwardPass:
             In place of the gradient of the loss.
         incoming, outgoing : dict of str to ndarray
             Gradients with respect to the output, and to the input, of leaves.
+        signals_only : bool
+            Whether to leave out the gradients of dense layers, and compute `incoming` alone.
         """
         self._steps, self._incoming, self._outgoing = {}, incoming or {}, outgoing or {}
+        self.signals_only = signals_only
         try:
             return self._run(self.loss_gradient if loss_gradient is None else loss_gradient)
         finally:
-            self._incoming, self._outgoing = {}, {}
+            self._incoming, self._outgoing, self.signals_only = {}, {}, False
 
     def _run(self, dH: Array) -> Array:
         self.network.gradient[:] = 0
@@ -178,7 +183,12 @@ def _wrap_leaf(of: BackwardPass, prefix: str, leaf: Layer) -> None:
     def replaced_backward(dH: Array, *arguments: Any, **options: Any) -> Array | None:
         of.incoming[prefix] = np.array(dH)
         dH = of._incoming.get(prefix, dH)
-        dX = dH * of.mended[prefix] if prefix in of.mended else backward(dH, *arguments, **options)
+        if prefix in of.mended:
+            dX: Array | None = dH * of.mended[prefix]
+        elif of.signals_only and isinstance(leaf, Dense):
+            dX = dH @ leaf.W
+        else:
+            dX = backward(dH, *arguments, **options)
         return dX if dX is None else of._outgoing.get(prefix, dX)
 
     leaf.forward, leaf.backward = recorded_forward, replaced_backward  # type: ignore[method-assign]

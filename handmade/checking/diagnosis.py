@@ -49,7 +49,7 @@ Found = Iterator[tuple[list[Cause], int, float]]  # the causes, the count of fit
 SHARE = 0.01  # an explanation must remove 99 % of the difference, or tiny differences would be explained by anything
 CHANCE = 1e-3  # an explanation that a random gradient would meet more often than this explains nothing
 MOST_ROWS = 6  # of a batch that a gradient function is called with to separate its steps
-SECONDS = 2.5  # for the pairs of mistakes
+SECONDS = 0.8  # of the processor for each of the searches that have no end
 PROOF = 60  # entries of the library's own backward pass that are measured before it is taken for the truth
 MOST_MEASURED = 20_000  # parameters that are measured one by one where the library's backward pass is not proven
 SHOWN = 6  # rows and columns of the arrays that are shown side by side
@@ -600,8 +600,11 @@ class _Case:
 
     def _alone(self, known: list[Mistake]) -> Found:
         yield from self._matches(self.truth, [], 1)
+        started = time.process_time()
         for mistake in known:
             yield from self._matches(*self._made(mistake), 0)
+            if time.process_time() - started > SECONDS:
+                break
 
     def _in_pairs(self, known: list[Mistake], progress: bool) -> Found:
         """Yield pairs of mistakes: neither touches what is right, and one of them shows in the first wrong layer."""
@@ -610,14 +613,14 @@ class _Case:
         if not wrong:
             return
         leading, others = [], []
-        started = time.perf_counter()
+        started = time.process_time()
         for mistake in known:
             gradient, made = self._made(mistake)
             yield from self._matches(gradient, made, 1)
             changed = self.match.wrong_blocks(self.truth, gradient)
             if changed and all(block in wrong for block in changed):
                 (leading if changed[0].layer == wrong[0].layer else others).append(mistake)
-            if time.perf_counter() - started > SECONDS:
+            if time.process_time() - started > SECONDS:
                 return
         pairs = [*itertools.combinations(leading, 2), *itertools.product(leading, others)]
         with progress_bar("pairs of mistakes", len(pairs), progress and bool(pairs)) as report:
@@ -625,7 +628,7 @@ class _Case:
                 if not one.steps.keys() & other.steps.keys():
                     yield from self._matches(*self._made(one, other), 0)
                 report(i + 1)
-                if time.perf_counter() - started > SECONDS:
+                if time.process_time() - started > SECONDS:
                     return
 
     def _made(self, *made: Mistake) -> tuple[Array, list[Cause]]:
@@ -690,11 +693,11 @@ class _Case:
                 return cases
         allowed = 4 * self.subject.rounding
         given: dict[str, Array] = {}
-        started = time.perf_counter()
+        started = time.process_time()
         while True:
             case = Case(of, localise(of, self.match.claimed, allowed, self.match.relative, given))
             last = case.found.steps[-1] if case.found.steps else None
-            if case.found.complete or last is None or time.perf_counter() - started > SECONDS:
+            if case.found.complete or last is None or time.process_time() - started > SECONDS:
                 return [case]
             formulas = formula_of(last.name, [case], self._facts(), 10 * self.match.relative)
             if not formulas or last.prefix in given:
@@ -753,9 +756,9 @@ class _Case:
         if not cases or not steps:
             return found
         facts, relative = self._facts(), 10 * self.match.relative
-        started = time.perf_counter()
+        started = time.process_time()
         for step in steps[:1] if is_explained else steps:
-            if time.perf_counter() - started > SECONDS:
+            if time.process_time() - started > SECONDS:
                 break
             fitted = list(cases[:-1]) if len(cases) > 2 else list(cases)
             check = cases[-1] if len(cases) > 2 else None
@@ -814,7 +817,10 @@ class _Case:
             return max(float(np.abs(a - b).max() / (np.abs(b).max() or 1.0)) for a, b in pairs)
 
         right = differs(of.gradient(incoming=above))
+        started = time.process_time()
         for mistake in mistakes(of):
+            if time.process_time() - started > SECONDS / 2:
+                break
             if len(mistake.steps) == 1 and not mistake.has_learning_rate:
                 left = differs(of.gradient(mistake.steps, 0.0, above))
                 if left <= min(10 * self.match.relative, SHARE * right):

@@ -24,7 +24,17 @@ from ..network import Network
 from ..normalization import Normalization
 from ..progress import progress_bar
 from .claims import Parameters, is_single, read_gradient
-from .differences import COMPLEX_STEP, DEVIATIONS, DIFFERENCES, EPS, Function, MethodName, Neighbourhood, check_method
+from .differences import (
+    COMPLEX_STEP,
+    DEVIATIONS,
+    DIFFERENCES,
+    EPS,
+    Function,
+    MethodName,
+    Neighbourhood,
+    check_method,
+    measured_noise,
+)
 from .network_loss import NetworkLoss
 from .transforms import Block
 
@@ -494,6 +504,8 @@ def _inject(layer: Layer, noise: Callable[[Array], Array]) -> None:
             variance = getattr(layer, "running_var", None) if not training else None
             variance = X.var(axis=layer.axis, keepdims=True) if variance is None else variance
             seen["terms"] = np.abs(layer.gamma) / np.sqrt(variance + layer.eps)
+        if isinstance(layer, Normalization):
+            return H + noise(np.abs(H) + np.abs(X) * seen["terms"]), cache
         return H + noise(np.abs(H) if W is None else np.sqrt((X * X) @ (W * W).T)), cache
 
     def noisy_backward(dH: Array, cache: Any, need_dX: bool = True) -> Array | None:
@@ -654,6 +666,11 @@ class _Judge:
         The excluded error is infinite where the directions decided nothing.
         """
         excluded = math.inf
+        everywhere = np.zeros(self.claimed.size)
+        everywhere[indices] = rng.uniform(-1, 1, len(indices)) * self.near.scale(indices)
+        everywhere = everywhere.reshape(self.near.theta.shape)
+        moving = measured_noise(lambda t: self.near.at(self.near.theta + t * everywhere))
+        self.noise = max(self.noise, moving)  # more numbers that move round more
         for _ in range(directions):
             verdict, bound = self._along(indices, rng)
             excluded = min(excluded, bound)

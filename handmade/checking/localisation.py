@@ -161,7 +161,7 @@ class _Search:
         actual: dict[str, Array] = {}
         undecided = ""
         for k, prefix in enumerate(self.anchors):
-            self.of.rerun(incoming=actual)
+            self.of.rerun(incoming=actual, signals_only=True)
             predicted = self.of.incoming[prefix].copy()
             wrong = self._wrong_blocks(prefix, predicted)
             if not wrong:
@@ -185,8 +185,8 @@ class _Search:
 
     def _gradients(self, prefix: str, dH: Array) -> dict[str, Array]:
         """Return the right gradients of a layer's parameters from dH, by their names."""
-        self.of.rerun(incoming={prefix: dH})
         leaf = self.of.leaves[prefix]
+        leaf.backward(dH, self.of.leaf_caches[prefix], False)
         return {f"{prefix}{name}": getattr(leaf, "d" + attribute).copy() for name, attribute in leaf.parameters.items()}
 
     def _wrong_blocks(self, prefix: str, dH: Array, condition: float = 1.0) -> list[str]:
@@ -236,9 +236,11 @@ class _Search:
         if len(H) > H.shape[1] and "bias" in leaf.parameters:
             H = np.column_stack([H, np.ones(len(H))])
             dW = np.column_stack([dW, self.claimed[f"{prefix}bias"]])
+        if len(H) > H.shape[1]:
+            return None
         values = np.linalg.svd(H, compute_uv=False)
         limit = min(CONDITION, 1e-2 / self.relative)
-        if len(H) > H.shape[1] or values[-1] * limit < values[0] or values[0] == 0:
+        if values[-1] * limit < values[0] or values[0] == 0:
             return None
         dA = (dW @ np.linalg.pinv(H)).T
         size = np.abs(dW).max(initial=0.0)

@@ -29,6 +29,8 @@ Array = npt.NDArray[Any]
 MOST_TERMS = 3
 MOST_CANDIDATES = 60  # of which subsets of three are tried
 SHARE = 0.01  # of the difference is all that a formula may leave
+MOST_NUMBERS = 3000  # of an array that are fitted, drawn at random
+LARGE = 1_000_000  # multiplications in a product, from which on only the usual products are tried
 SPARE = 3  # numbers beyond those that a choice of terms can fit
 
 
@@ -298,6 +300,10 @@ def formula_of(
                 Term(key, np.concatenate([np.ravel(table[key].value) for table in tables]), tables[0][key].cost)
                 for key in common
             ]
+            if len(target) > MOST_NUMBERS:
+                drawn = np.sort(np.random.default_rng(0).choice(len(target), MOST_NUMBERS, replace=False))
+                terms = [term._replace(value=term.value[drawn]) for term in terms]
+                target = target[drawn]
             sizes = {len(case.of.values[-1]) for case, _ in pairs}
             known = known_numbers(pairs[0][0].of, place, facts)
             if len(sizes) > 1:  # a coefficient that holds for all of them has no N in it
@@ -384,14 +390,14 @@ def _through(step: WrongStep, of: BackwardPass, found: Localisation, place: str)
     The layers between that layer and the wrong array are right, and linear.
     """
     actual = {p: dA for p, dA in found.actual.items() if p != step.prefix and _is_above(of, p, step.prefix)}
-    of.rerun(incoming=actual)
+    of.rerun(incoming=actual, signals_only=True)
     incoming = {p: a.copy() for p, a in of.incoming.items()} | actual
 
     def arrives(array: Array) -> Array:
         if place == "loss":
-            of.rerun(loss_gradient=array, incoming=actual)
+            of.rerun(loss_gradient=array, incoming=actual, signals_only=True)
         else:
-            of.rerun(incoming=actual, outgoing={place: array})
+            of.rerun(incoming=actual, outgoing={place: array}, signals_only=True)
         return of.incoming[step.prefix].copy()
 
     if place == "loss":
@@ -508,7 +514,7 @@ def _activated(of: BackwardPass, prefix: str) -> Array | None:
 def _of_dense(of: BackwardPass, place: str, dA: Array, incoming: Mapping[str, Array]) -> Iterator[Term]:
     leaf, X = of.leaves[place], of.inputs[place]
     W = np.asarray(leaf.W)
-    of.rerun(incoming={place: dA})
+    leaf.backward(dA, of.leaf_caches[place], False)
     dW = leaf.dW.copy()
     k = names_of(of)[place]
     rows: list[tuple[str, Array, float]] = [("dA", dA, 0.0)]
@@ -687,14 +693,18 @@ def _bounds(E: Array, name: str) -> Iterator[tuple[str, Array]]:
 def _of_parameter(step: WrongStep, of: BackwardPass, found: Localisation) -> Iterator[Term]:
     prefix = step.prefix
     leaf, X, dA = of.leaves[prefix], of.inputs[prefix], found.actual[prefix]
-    of.rerun(incoming={p: d for p, d in found.actual.items() if p == prefix or _is_above(of, p, prefix)})
+    above = {p: d for p, d in found.actual.items() if p == prefix or _is_above(of, p, prefix)}
+    of.rerun(incoming=above, signals_only=True)
     incoming = {p: a.copy() for p, a in of.incoming.items()} | {prefix: dA}
     yield Term("right", step.right, 0.5)
     parameter = np.asarray(getattr(leaf, leaf.parameters[step.kind]))
     name = step.name[1:]
     rows = [("dA", dA, 0.0), *_rows_beside(of, prefix, dA, incoming)]
     if isinstance(leaf, Dense) and step.kind == "weight":
+        most = 3.0 if parameter.size * len(X) < LARGE else 0.7
         for (row, D, cost), (column, V, more) in itertools.product(rows, _columns_beside(of, prefix, X)):
+            if cost + more > most and cost and more:
+                continue
             yield Term(f"{row}^T @ {column}", D.T @ V if D.shape[0] == V.shape[0] else np.zeros(1), 0.5 + cost + more)
         N = len(X)
         yield Term("dA^T @ X with sums for products", np.outer(dA.sum(axis=0), X.sum(axis=0)), 1.0)
