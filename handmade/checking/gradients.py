@@ -654,7 +654,8 @@ class _Judge:
         margin = m.rounding + self.absolute[indices] + own + 1e-6 * np.abs(m.right - m.left)
         kink = m.steady_left & m.steady_right & (np.abs(m.right - m.left) > 4 * m.rounding)
         inside = np.abs(claimed - (m.left + m.right) / 2) <= np.abs(m.right - m.left) / 2 + margin
-        return now, refuted, kink & inside
+        # Where several kinks meet, a gradient that is right for some choice of sides may lie outside of both slopes.
+        return now, refuted & ~kink, kink & inside
 
     # ---- many entries at once --------------------------------------------------------------------------------------
 

@@ -113,9 +113,8 @@ def _by_facts(
         columns += [Term("theta", subject.theta[at], 1.5), Term("sign(theta)", np.sign(subject.theta[at]), 1.8)]
         columns += [Term(f"|{name}|", np.abs(g[at]), 2.0) for name, g in gradients.items()]
         formulas = fit(subject.claimed[at], columns, facts, RELATIVE, f"gradient of {block.name}")
-        if not formulas:
-            return []
-        causes.append((block.name, str(formulas[0])))
+        if formulas:  # what lies below a wrong parameter may be wrong in ways that no sum of terms shows
+            causes.append((block.name, str(formulas[0])))
     if not causes:
         return []
     name = " and ".join(formula for _, formula in causes)
