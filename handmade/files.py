@@ -263,8 +263,8 @@ def _build(config: Any, size: float, rng: Any) -> Network:
         raise ValueError(f"config: expected the class Network or MLP, got {str(config.get('class'))[:80]}")
     generator = np.random.default_rng(rng)
     for _, leaf in network.leaves():
-        if hasattr(leaf, "rng"):
-            leaf.rng = generator
+        if "rng" in vars(leaf):
+            vars(leaf)["rng"] = generator
     return network
 
 

@@ -10,17 +10,16 @@ import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = ["Categories", "Column", "Number", "columns_from_json", "columns_to_json", "inputs", "learn_columns"]
 
 Array = npt.NDArray[Any]
+Series: TypeAlias = Any  # of pandas, which has no types of its own
+DataFrame: TypeAlias = Any
 MANY = 50  # categories; text with more of them, and more than half as many as rows, is left out
 
 
@@ -40,11 +39,11 @@ class Number:
         """Return the number of inputs."""
         return 1
 
-    def inputs(self, values: pd.Series[Any]) -> tuple[Array, list[str]]:
+    def inputs(self, values: Series) -> tuple[Array, list[str]]:
         """Return the inputs, shape (N, 1), and warnings; raise where a value is no number."""
         import pandas as pd
 
-        numbers = pd.to_numeric(values, errors="coerce")
+        numbers: Any = pd.to_numeric(values, errors="coerce")
         wrong = values[numbers.isna() & values.notna()]
         if len(wrong):
             raise ValueError(
@@ -89,7 +88,7 @@ class Categories:
         """Return the number of inputs."""
         return len(self.categories)
 
-    def inputs(self, values: pd.Series[Any]) -> tuple[Array, list[str]]:
+    def inputs(self, values: Series) -> tuple[Array, list[str]]:
         """Return the inputs, shape (N, K), and warnings: a category that is new has zeros everywhere."""
         text = as_text(values).fillna(self.fill).to_numpy(object)
         X = (text[:, np.newaxis] == np.array(self.categories, object)).astype(np.float64)
@@ -118,7 +117,7 @@ Column = Number | Categories
 KINDS: dict[str, Callable[..., Column]] = {"number": Number, "categories": Categories}
 
 
-def as_text(values: pd.Series[Any]) -> pd.Series[Any]:
+def as_text(values: Series) -> Series:
     """Return values as text, missing ones as None; whole numbers without a point, as where none is missing."""
     return values.map(_text, na_action="ignore").astype(object).where(values.notna(), None)
 
@@ -127,7 +126,7 @@ def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def learn_columns(frame: pd.DataFrame) -> tuple[list[Column], dict[str, str]]:
+def learn_columns(frame: DataFrame) -> tuple[list[Column], dict[str, str]]:
     """Return the columns to use, and for each of the others why it is left out.
 
     Parameters
@@ -155,31 +154,34 @@ def learn_columns(frame: pd.DataFrame) -> tuple[list[Column], dict[str, str]]:
     return columns, left_out
 
 
-def _learn_number(name: str, values: pd.Series[Any]) -> Number:
+def _learn_number(name: str, values: Series) -> Number:
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import StandardScaler
 
     X = values.to_numpy(np.float64, na_value=np.nan)[:, np.newaxis]
     if np.isinf(X).any():
         raise ValueError(f"column {name!r}: expected finite numbers, got inf")
-    imputer, scaler = SimpleImputer(strategy="median"), StandardScaler()
+    imputer: Any = SimpleImputer(strategy="median")
+    scaler: Any = StandardScaler()
     scaler.fit(imputer.fit_transform(X))
-    parts = (imputer.statistics_, scaler.mean_, scaler.scale_)
-    return Number(name, *(float(part[0]) for part in parts), missing=int(values.isna().sum()))
+    fill, mean, scale = (float(part[0]) for part in (imputer.statistics_, scaler.mean_, scaler.scale_))
+    return Number(name, fill, mean, scale, int(values.isna().sum()))
 
 
-def _learn_categories(name: str, values: pd.Series[Any]) -> Categories:
+def _learn_categories(name: str, values: Series) -> Categories:
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import OneHotEncoder
 
     text = as_text(values).to_numpy(object)[:, np.newaxis]
-    imputer, encoder = SimpleImputer(strategy="most_frequent", missing_values=None), OneHotEncoder()
+    options: dict[str, Any] = {"strategy": "most_frequent", "missing_values": None}
+    imputer: Any = SimpleImputer(**options)
+    encoder: Any = OneHotEncoder()
     encoder.fit(imputer.fit_transform(text))
     categories = [str(category) for category in encoder.categories_[0]]
     return Categories(name, str(imputer.statistics_[0]), categories, missing=int(values.isna().sum()))
 
 
-def inputs(columns: Sequence[Column], frame: pd.DataFrame) -> tuple[Array, list[str]]:
+def inputs(columns: Sequence[Column], frame: DataFrame) -> tuple[Array, list[str]]:
     """Return the inputs of a network, shape (N, I), and warnings.
 
     Columns are found by name, in any order; others are not looked at.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,7 @@ from ..activations import softmax
 from ..files import load, read_metadata, save
 from ..metrics import confusion_matrix, r2_score
 from ..network import Network
-from .columns import Column, as_text, columns_from_json, columns_to_json, inputs, learn_columns
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .columns import Column, DataFrame, Series, as_text, columns_from_json, columns_to_json, inputs, learn_columns
 
 __all__ = ["Model", "Report", "guess_task", "train"]
 
@@ -59,13 +56,13 @@ class Model:
     scale: float = 1.0
     scores: dict[str, float] = field(default_factory=dict)
 
-    def outputs(self, frame: pd.DataFrame) -> tuple[Array, list[str]]:
+    def outputs(self, frame: DataFrame) -> tuple[Array, list[str]]:
         """Return probabilities of the classes, shape (N, K), or numbers, shape (N,), and warnings."""
         X, warnings = inputs(self.columns, frame)
         H = self.network.predict(X)
         return (H[:, 0] * self.scale + self.mean if self.classes is None else softmax(H)), warnings
 
-    def report(self, frame: pd.DataFrame) -> Report:
+    def report(self, frame: DataFrame) -> Report:
         """Return the scores on rows whose target is known."""
         outputs, _ = self.outputs(frame)
         y = encode_target(frame[self.target], self.classes)
@@ -109,15 +106,15 @@ class Model:
         return model
 
 
-def encode_target(y: pd.Series[Any], classes: list[str] | None) -> Array:
+def encode_target(y: Series, classes: list[str] | None) -> Array:
     """Return class indices, or numbers where there are no classes."""
     if classes is None:
-        return y.to_numpy(np.float64)
+        return np.asarray(y, np.float64)
     places = {label: index for index, label in enumerate(classes)}
     return np.array([places[label] for label in as_text(y)])
 
 
-def guess_task(y: pd.Series[Any]) -> str:
+def guess_task(y: Series) -> str:
     """Return "classify" for text, truth values and few whole numbers, else "regress"."""
     import pandas as pd
 
@@ -128,7 +125,7 @@ def guess_task(y: pd.Series[Any]) -> str:
 
 
 def train(
-    frame: pd.DataFrame,
+    frame: DataFrame,
     target: str,
     task: str,
     *,
@@ -184,7 +181,7 @@ def train(
     return model, report, estimator.n_iter_
 
 
-def _check_target(y: pd.Series[Any], target: str, classes: list[str] | None) -> None:
+def _check_target(y: Series, target: str, classes: list[str] | None) -> None:
     """Raise unless the target can be learnt."""
     import pandas as pd
 

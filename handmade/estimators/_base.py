@@ -18,6 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from ..layers import Dense
 from ..network import MLP, Network
 from ..optimizers import SGD, Adam
 from ..progress import progress_bar
@@ -36,7 +37,7 @@ SOLVERS: dict[str, Callable[[Any], Any]] = {
     "sgd": lambda e: SGD(e.learning_rate_init, e.momentum, nesterov=e.nesterovs_momentum and e.momentum > 0),
 }
 CHOICES = {"learning_rate": ("constant", "invscaling", "adaptive"), "monitor": ("loss", "score")}
-LIMITS = {
+LIMITS: dict[str, tuple[Any, float, float]] = {
     "alpha": (Real, 0, np.inf),
     "learning_rate_init": (Real, 0, np.inf),
     "power_t": (Real, 0, np.inf),
@@ -48,7 +49,7 @@ LIMITS = {
 }
 
 
-class BaseMLP(BaseEstimator):
+class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A base of both estimators; the subclasses say what the targets are."""
 
     hidden_layer_sizes: Any
@@ -142,7 +143,8 @@ class BaseMLP(BaseEstimator):
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         """Return X and y as arrays; y may stay a sparse indicator matrix."""
-        return check_samples(self, X, y, reset=reset, multi_output=True)
+        X, y = check_samples(self, X, y, reset=reset, multi_output=True)
+        return X, y
 
     def _batches(self, X: Any, y: Any, targets: Targets, sample_weight: Any) -> Batches:
         """Return samples, encoded targets and weights."""
@@ -164,7 +166,7 @@ class BaseMLP(BaseEstimator):
         random = copy.deepcopy(random) if random is self.random_state else random
         sizes = self.hidden_layer_sizes if np.iterable(self.hidden_layer_sizes) else [self.hidden_layer_sizes]
         widths = [int(data.X.shape[1]), *map(int, sizes), targets.n_outputs]
-        options = dict(dropout=self.dropout, normalization=self.normalization, dtype=data.dtype)
+        options: dict[str, Any] = dict(dropout=self.dropout, normalization=self.normalization, dtype=data.dtype)
         network = MLP(widths, _activation(self.activation), weight_init="zeros", bias_init="zeros", rng=0, **options)
         initialize(network, self.activation, random)
         optimizer = None if self.solver == "lbfgs" else self._optimizer()
@@ -240,9 +242,11 @@ class BaseMLP(BaseEstimator):
             raise ValueError(
                 f"validation_fraction: expected at least 2 samples to validate on, got {size}; increase it"
             )
-        options = dict(test_size=self.validation_fraction, random_state=random, stratify=self._stratify(y))
+        options: dict[str, Any] = dict(
+            test_size=self.validation_fraction, random_state=random, stratify=self._stratify(y)
+        )
         training, held_out = train_test_split(np.arange(count), **options)
-        return training, held_out
+        return np.asarray(training), np.asarray(held_out)
 
     def _batch_size(self, count: int) -> int:
         if isinstance(self.batch_size, str):
@@ -298,7 +302,7 @@ class BaseMLP(BaseEstimator):
         self.network_: Network = trainer.network
         self.n_iter_, self.t_ = n_iter, trainer.seen
         self.n_outputs_, self.out_activation_ = targets.n_outputs, targets.out_activation
-        self.n_layers_ = 1 + sum(leaf.weight_count > 0 for _, leaf in trainer.network.leaves())
+        self.n_layers_ = 1 + sum(isinstance(leaf, Dense) for _, leaf in trainer.network.leaves())
         self.loss_curve_ = trainer.curve
         self.loss_, self.best_loss_ = trainer.curve[-1], min(trainer.curve)
         self.validation_loss_curve_ = trainer.validation_curve or None
@@ -369,12 +373,12 @@ class BaseMLP(BaseEstimator):
     @property
     def coefs_(self) -> list[Array]:
         """Return the weights of each Dense layer, of shape (I, O) as in scikit-learn: views into the network."""
-        return [leaf.W.T for _, leaf in self.network_.leaves() if leaf.weight_count]  # type: ignore[attr-defined]
+        return [leaf.W.T for _, leaf in self.network_.leaves() if isinstance(leaf, Dense)]
 
     @property
     def intercepts_(self) -> list[Array]:
         """Return the biases of each Dense layer: views into the network."""
-        return [leaf.b for _, leaf in self.network_.leaves() if leaf.weight_count]  # type: ignore[attr-defined]
+        return [leaf.b for _, leaf in self.network_.leaves() if isinstance(leaf, Dense)]
 
     def _check_parameters(self) -> None:
         """Raise unless the parameters are legal; what networks and optimizers check is left to them."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 
+from ..protocols import Optimizer
 from ._base import BaseMLP
 from ._targets import Targets, class_targets, number_targets
 from ._trainer import Batches, Trainer
@@ -19,9 +21,11 @@ from ._validate import check_classes, check_samples
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
 Array = npt.NDArray[Any]
+Activation = str | tuple[Callable[..., Array], Callable[..., Array]]
+SolverName = Literal["adam", "sgd", "lbfgs"]
 
 
-class MLPClassifier(ClassifierMixin, BaseMLP):
+class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-learn has no types
     """A classifier: a multi-layer perceptron with scikit-learn's interface.
 
     Parameters
@@ -105,43 +109,44 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ['no', 'yes', 'yes', 'no']
     """
 
+    class_weight: Any
     _own_losses = ("log_loss",)
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: Sequence[int] = (100,),
+        activation: Activation | list[Activation] = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        loss=None,
-        dropout=0.0,
-        normalization=None,
-        class_weight=None,
-        monitor="loss",
-        callbacks=(),
-        progress=False,
-    ):
-        vars(self).update({name: value for name, value in locals().items() if name not in ("self", "__class__")})
+        solver: SolverName | Optimizer = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        loss: Any = None,
+        dropout: float = 0.0,
+        normalization: Literal["batch", "layer"] | None = None,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        monitor: Literal["loss", "score"] = "loss",
+        callbacks: Sequence[Callable[[Any], Any]] = (),
+        progress: bool = False,
+    ) -> None:
+        self.__dict__.update({name: value for name, value in locals().items() if name not in ("self", "__class__")})
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         X, y = super()._check_data(X, y, reset=reset)
@@ -158,7 +163,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return y if y.ndim == 1 else None
 
     def _score_of(self, y_true: Any, y_predicted: Any, weight: Array | None) -> float:
-        return accuracy_score(y_true, y_predicted, sample_weight=weight)
+        return float(accuracy_score(y_true, y_predicted, sample_weight=weight))
 
     def _finish(self, targets: Targets, trainer: Trainer, n_iter: int) -> Self:
         self.classes_ = targets.classes  # type: ignore[attr-defined]
@@ -215,7 +220,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return tags
 
 
-class MLPRegressor(RegressorMixin, BaseMLP):
+class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-learn has no types
     """A regressor: a multi-layer perceptron with scikit-learn's interface, for one number or several.
 
     Parameters
@@ -249,38 +254,38 @@ beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, normalization, moni
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: Sequence[int] = (100,),
+        activation: Activation | list[Activation] = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        loss=None,
-        dropout=0.0,
-        normalization=None,
-        monitor="loss",
-        callbacks=(),
-        progress=False,
-    ):
-        vars(self).update({name: value for name, value in locals().items() if name not in ("self", "__class__")})
+        solver: SolverName | Optimizer = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        loss: Any = None,
+        dropout: float = 0.0,
+        normalization: Literal["batch", "layer"] | None = None,
+        monitor: Literal["loss", "score"] = "loss",
+        callbacks: Sequence[Callable[[Any], Any]] = (),
+        progress: bool = False,
+    ) -> None:
+        self.__dict__.update({name: value for name, value in locals().items() if name not in ("self", "__class__")})
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         X, y = check_samples(self, X, y, reset=reset, multi_output=True, y_numeric=True)
@@ -295,7 +300,7 @@ beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, normalization, moni
         return data
 
     def _score_of(self, y_true: Any, y_predicted: Any, weight: Array | None) -> float:
-        return r2_score(y_true, y_predicted, sample_weight=weight)
+        return float(r2_score(y_true, y_predicted, sample_weight=weight))
 
     def partial_fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Train for one epoch on some of the samples.

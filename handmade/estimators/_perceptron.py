@@ -21,7 +21,7 @@ __all__ = ["PerceptronClassifier"]
 Array = npt.NDArray[Any]
 
 
-class PerceptronClassifier(ClassifierMixin, BaseEstimator):
+class PerceptronClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # they have no types
     """A classifier of one `Perceptron` for two classes, or one per class against all others.
 
     Parameters
@@ -55,7 +55,9 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
     (['no', 'yes', 'yes', 'yes'], 4)
     """
 
-    def __init__(self, *, fit_intercept=True, max_iter=1000, shuffle=True, random_state=None):
+    def __init__(
+        self, *, fit_intercept: bool = True, max_iter: int = 1000, shuffle: bool = True, random_state: Any = None
+    ) -> None:
         self.fit_intercept = fit_intercept
         self.max_iter = max_iter
         self.shuffle = shuffle
@@ -119,7 +121,7 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
             If `fit` was not called, or X has other columns.
         """
         check_is_fitted(self)
-        scores = _dense(check_samples(self, X, reset=False)) @ self.coef_.T + self.intercept_
+        scores: Array = _dense(check_samples(self, X, reset=False)) @ self.coef_.T + self.intercept_
         return scores[:, 0] if len(self.units_) == 1 else scores
 
     def predict(self, X: Any) -> Array:
@@ -132,7 +134,8 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
         """
         scores = self.decision_function(X)
         places = is_positive(scores).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
-        return self.classes_[places]
+        labels: Array = self.classes_[places]
+        return labels
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -62,12 +62,15 @@ class Targets(Protocol):
 
     def encode(self, y: Array) -> Array:
         """Return what the loss takes."""
+        ...
 
     def values(self, outputs: Array) -> Array:
         """Return probabilities, or predicted numbers."""
+        ...
 
     def decode(self, values: Array) -> Array:
         """Return predictions in the form of the targets."""
+        ...
 
 
 class Classes:
@@ -94,7 +97,8 @@ class Classes:
 
     def decode(self, values: Array) -> Array:
         """Return the label of the most probable class."""
-        return self.classes[values.argmax(axis=1)]
+        labels: Array = self.classes[values.argmax(axis=1)]
+        return labels
 
 
 class TwoClasses(Classes):
@@ -126,12 +130,12 @@ class Labels:
         self.classes = np.arange(n_labels)
         self.n_outputs = n_labels
 
-    def encode(self, y: Array) -> Array:
+    def encode(self, y: Any) -> Array:
         """Return y as floats; raise where its width is another."""
-        y = np.asarray(y.toarray() if hasattr(y, "toarray") else y, np.float64)
-        if y.ndim != 2 or y.shape[1] != self.n_outputs:
-            raise ValueError(f"y: expected an indicator matrix of {self.n_outputs} labels, got shape {y.shape}")
-        return y
+        Y: Array = np.asarray(y.toarray() if hasattr(y, "toarray") else y, np.float64)
+        if Y.ndim != 2 or Y.shape[1] != self.n_outputs:
+            raise ValueError(f"y: expected an indicator matrix of {self.n_outputs} labels, got shape {Y.shape}")
+        return Y
 
     def values(self, outputs: Array) -> Array:
         """Return the probability of each label, shape (N, L)."""

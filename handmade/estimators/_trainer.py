@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..losses import find_loss, loss_and_backward
+from ..layers import Dense
+from ..losses import loss_and_backward
 from ..network import Network
 
 __all__ = ["Batches", "Trainer", "initialize"]
@@ -22,18 +23,18 @@ SMALLEST_LR = 1e-6  # below which learning_rate="adaptive" stops
 
 def initialize(network: Network, activation: Any, random: np.random.RandomState) -> None:
     """Draw the weights of Dense layers as scikit-learn does: the same numbers from the same generator."""
-    dense = [leaf for _, leaf in network.leaves() if leaf.weight_count]
+    dense = [leaf for _, leaf in network.leaves() if isinstance(leaf, Dense)]
     factor = 2.0 if activation in ("logistic", "sigmoid") else 6.0
     for layer in dense:
         O, I = layer.W.shape
         bound = math.sqrt(factor / (I + O))
-        layer.W = random.uniform(-bound, bound, (I, O)).T
-        layer.b = random.uniform(-bound, bound, O)
+        layer.W[...] = random.uniform(-bound, bound, (I, O)).T
+        layer.b[...] = random.uniform(-bound, bound, O)
     masks = [leaf for _, leaf in network.leaves() if hasattr(leaf, "rng")]
     if masks:
         generator = np.random.default_rng(random.randint(2**31))
         for leaf in masks:
-            leaf.rng = generator
+            vars(leaf)["rng"] = generator
 
 
 @dataclass
@@ -171,7 +172,7 @@ class Trainer:
         outputs = np.concatenate([self.network.predict(block.dense()) for block in held_out.in_blocks(1024)])
         weight = held_out.weight
         weight = None if weight is None or not weight.any() else weight / weight.mean()
-        self.validation_curve.append(float(loss_and_backward(find_loss(self.loss), outputs, held_out.Y, weight)[0]))
+        self.validation_curve.append(float(loss_and_backward(self.loss, outputs, held_out.Y, weight)[0]))
         self.validation_scores.append(score(outputs, held_out))
 
     def watch(self, value: float, tol: float, keep_best: bool) -> None:

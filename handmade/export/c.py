@@ -207,7 +207,7 @@ def _folded(layers: Sequence[Layer]) -> list[Layer]:
         below = folded[-1] if folded else None
         if type(layer) is BatchNorm and type(below) is Dense:
             scale, shift = scale_and_shift(layer)
-            dense = Dense(below.in_features, below.out_features, weight_init="zeros", bias_init="zeros")
+            dense = Dense(below.W.shape[1], below.W.shape[0], weight_init="zeros", bias_init="zeros")
             bias = below.b.astype(np.float64) if "bias" in below.parameters else 0.0
             dense.W, dense.b = scale[:, np.newaxis] * below.W, scale * bias + shift
             folded[-1] = dense

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,14 +36,18 @@ class Graph:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
-    def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Append a node; return the name of its output, or a list of the names of several."""
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Append a node; return the name of its output."""
+        return self.add_many(operator, inputs, 1, **attributes)[0]
+
+    def add_many(self, operator: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]:
+        """Append a node; return the names of its outputs."""
         from onnx import helper
 
         name = f"{operator}_{len(self.nodes)}"
-        names = [name] if outputs == 1 else [f"{name}_{i}" for i in range(outputs)]
+        names = [f"{name}_{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(operator, inputs, names, name, **attributes))
-        return names[0] if outputs == 1 else names
+        return names
 
     def constant(self, value: Any, name: str | None = None) -> str:
         """Append an array, in the dtype of the graph if it is of floats; return its name."""
@@ -149,7 +153,7 @@ def _parallel(g: Graph, layer: Parallel, x: str, prefix: str) -> str:
     if len(layer.groups) == 1:
         return _chain(g, layer.groups[0], x, f"{prefix}0.")
     widths = g.constant(np.array([group.in_features for group in layer.groups], np.int64))
-    parts = g.add("Split", x, widths, outputs=len(layer.groups), axis=1)
+    parts = g.add_many("Split", (x, widths), len(layer.groups), axis=1)
     outputs = [
         _chain(g, group, part, f"{prefix}{i}.") for i, (group, part) in enumerate(zip(layer.groups, parts, strict=True))
     ]
