@@ -21,7 +21,7 @@ BLOCK = 1024  # rows that are checked at a time
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Some rows of X and y, and their weights.
+    """A selection of the rows of X and y, and their weights.
 
     Attributes
     ----------

@@ -111,7 +111,7 @@ def as_floating(A, name: str = "A") -> Array:
 
 
 def all_within(A: Array, limit: float) -> bool:
-    """Whether all entries are from -limit to limit, which no NaN is; of complex ones, the real parts.
+    """Return whether all entries are from -limit to limit; NaN is not. Of complex ones, the real parts count.
 
     Where the sum of squares, one quick pass, does not tell, the largest and the smallest entry do.
 

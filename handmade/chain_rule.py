@@ -54,7 +54,7 @@ class Product:
     value: Array
 
     def formula(self) -> str:
-        """The names, the re-used prefix in brackets.
+        """Return the names, the re-used prefix in brackets.
 
         Examples
         --------
@@ -81,7 +81,7 @@ class Product:
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """What `trace` found; printed, it can be followed with pen and paper.
+    """A forward pass and the chain rule of one sample; printed, it can be followed with pen and paper.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Trace:
     products: list[Product]
 
     def __getitem__(self, name: str) -> Array:
-        """The derivative of this name, e.g. ``dL/dw2``.
+        """Return the derivative of this name, e.g. ``dL/dw2``.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class Trace:
 
 
 def trace(network: Network, x, y, loss: Loss = "half_squared_error") -> Trace:
-    """The forward pass and the chain rule of one sample, factor by factor.
+    """Return the forward pass and the chain rule of one sample, factor by factor.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ def _weight(dense: Dense) -> str:
 
 
 def _output(pairs, n: int) -> str:
-    """What leaves layer n: f where it has an activation, a where it is linear, x below the first."""
+    """Return the name of the output of layer n: f after an activation, a of a linear one, x below the first."""
     return "x" if n == 0 else f"a{n}" if pairs[n - 1][1] is None else f"f{n}"
 
 

@@ -188,7 +188,7 @@ class Concatenate(Sequential):
 
 
 class Parallel(Layer):
-    """Groups of layers side by side: the input is split among them, and their outputs are joined.
+    """A layer of groups side by side: the input is split among them, and their outputs are joined.
 
     The 1986 family-tree network: 24 units for the person and 12 for the relation, each encoded by 6 of their own.
 

@@ -112,7 +112,7 @@ class SGD(Elementwise):
 
 @dataclass(eq=False)
 class Momentum1986(Elementwise):
-    """Momentum as published: equation 9 of Rumelhart, Hinton and Williams (Nature 323:533-536, 1986).
+    """An optimizer with momentum as published: equation 9 of Rumelhart, Hinton and Williams (Nature 323:533-536, 1986).
 
     dw(t) = -lr dE/dw(t) + momentum dw(t - 1). The learning rate is inside the velocity dw: a new lr bears on
     the gradients to come. In `SGD` it is outside: a new lr also scales the velocity gathered so far. While lr
@@ -277,7 +277,7 @@ class RMSprop(Elementwise):
 
 @dataclass(eq=False)
 class Adam(Elementwise):
-    """Momentum over RMSprop, both running means corrected for their start at zero (Kingma and Ba 2015).
+    """An optimizer: momentum over RMSprop, both means corrected for their start at zero (Kingma and Ba 2015).
 
     m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; mhat = m / (1 - beta1^t);
     vhat = v / (1 - beta2^t); theta <- theta - lr mhat / (sqrt(vhat) + eps). With amsgrad (Reddi, Kale and
@@ -344,7 +344,7 @@ class Adam(Elementwise):
 
 @dataclass(eq=False)
 class AdamW(Adam):
-    """Adam with the weight decay outside the gradient.
+    """An optimizer: Adam with the weight decay outside the gradient.
 
     Loshchilov and Hutter 2019, as in torch.optim.AdamW: theta <- (1 - lr weight_decay) theta, then the step
     of Adam. Parameters and attributes are those of `Adam`.
@@ -374,7 +374,7 @@ def of_the_optimizer(name: str) -> property:
 
 
 class Chain(Step):
-    """Several steps as one, in order: on an error none of them has happened.
+    """A sequence of steps as one: on an error none of them has happened.
 
     Parameters
     ----------

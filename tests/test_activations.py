@@ -340,7 +340,7 @@ def test_the_zeros_of_leaky_relu_have_the_signs_of_torch(slope):
 # ---- what the accuracy rests on --------------------------------------------------------------------------------------
 
 
-def test_the_exponential_of_single_precision_is_off_by_half_an_ulp():
+def test_float32_exp_is_off_by_half_an_ulp():
     """Rounded once, from double precision, which is off by 2^-29 of that itself; NumPy's own is off by two."""
     D = -np.random.default_rng(12).uniform(0, 80, size=5000).astype(np.float32)
     exact = np.exp(D.astype(np.float64))
@@ -350,7 +350,7 @@ def test_the_exponential_of_single_precision_is_off_by_half_an_ulp():
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_of_a_number_of_eight_binary_places_the_normal_density_splits_nothing_off(dtype):
+def test_normal_density_splits_nothing_off_short_numbers(dtype):
     """Its square is exact, so that the density is one exponential and one product, to the bit."""
     X = np.arange(0, 11 * 256).astype(dtype) / 256
     E, beyond = _numerics._normal_density(X)
@@ -359,7 +359,7 @@ def test_of_a_number_of_eight_binary_places_the_normal_density_splits_nothing_of
 
 
 @pytest.mark.parametrize(("dtype", "grain"), [(np.float64, 256), (np.float32, 2)])
-def test_of_a_number_of_few_binary_places_gelu_tanh_splits_off_the_coefficients_alone(dtype, grain):
+def test_gelu_tanh_splits_off_coefficients_of_short_numbers(dtype, grain):
     """V1 x + V3 x^3 with the short coefficients is exact: what is missing is what they have left out, to the bit."""
     X = np.arange(0, 8 * grain).astype(dtype) / grain
     E, beyond = _numerics._exp_minus_v(X)
@@ -437,7 +437,7 @@ def test_log_sum_parts_keeps_the_largest_term_apart():
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_the_rounding_of_the_distance_to_the_largest_is_given_back(dtype):
+def test_rounding_of_distance_to_largest_is_given_back(dtype):
     """The exact d = a - max, about -80, has more digits than the dtype; exp(d) is right to a few ULP all the same.
 
     Of float32 both are in double precision, and have all the digits.
@@ -501,7 +501,7 @@ def test_the_coefficients_of_mills_ratio_are_the_series_own():
     assert 1.5e-18 < max(map(abs, series[used:])) < 1.65e-18
 
 
-def test_the_roots_of_the_slopes_and_the_coefficients_of_gelu_are_as_given():
+def test_roots_and_coefficients_of_gelu_are_as_given():
     with mpmath.workdps(50):
         first = mpmath.sqrt(8 / mpmath.pi)
         third = first * mpmath.mpf("0.044715")

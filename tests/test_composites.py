@@ -214,7 +214,7 @@ AROUND = {
 
 @pytest.mark.parametrize("name", AROUND)
 @pytest.mark.parametrize("mode", [{"training": True}, {"training": False}, {}], ids=["training", "evaluating", "-"])
-def test_the_layers_inside_train_where_the_composite_does_and_else_evaluate(name, mode):
+def test_composite_passes_its_mode_on(name, mode):
     """Batch normalization alone, which has another output and other statistics in each mode, says what is right."""
     (around, combine), alone, inside, X = AROUND[name], BatchNorm(4), BatchNorm(4), numbers(5, 4)
     H = around([inside]).forward(X, **mode)[0]
@@ -251,7 +251,7 @@ class Asked(Dense):
 
 @pytest.mark.parametrize("name", AROUND)
 @pytest.mark.parametrize("need_dX", [True, False])
-def test_the_lowest_layer_inside_is_asked_for_what_the_composite_is_asked(name, need_dX):
+def test_composite_passes_need_dX_on(name, need_dX):
     layer, X = Asked(4, 4), numbers(5, 4)
     composite = AROUND[name][0]([layer, Activation("tanh")])
     H, cache = composite.forward(X)

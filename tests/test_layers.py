@@ -385,7 +385,7 @@ def double_root_times(dH, H):
 
 
 @pytest.mark.parametrize("backward", [double_times, double_root_times])
-def test_an_activation_of_your_own_is_given_what_its_backward_names(backward):
+def test_user_backward_gets_the_array_it_names(backward):
     layer = Activation((square, backward))
     H, cache = layer.forward(np.array([[3.0]]))
     assert H == layer.predict(np.array([[3.0]])) == 9
@@ -411,7 +411,7 @@ def test_activation_refuses(function, options, error, words):
 
 
 @pytest.mark.parametrize("takes", ["A", "H"])
-def test_a_pair_is_tried_on_numbers_above_0_up_to_1_and_gets_what_it_asks_for(takes):
+def test_dry_run_uses_numbers_up_to_1(takes):
     """An activation may have no value elsewhere."""
     seen = []
 
@@ -467,7 +467,7 @@ def test_the_mask_is_drawn_in_float32():
         assert_same([layer.forward(X, training=True)[0]], [(drawn[batch] >= 0.3) / 0.7])
 
 
-def test_dropout_draws_anew_for_every_batch_and_backward_drops_the_same():
+def test_dropout_backward_uses_the_mask_of_its_cache():
     layer, X = Dropout(0.5, rng=0), numbers((20, 30))
     first, cache = layer.forward(X, training=True)
     second, later = layer.forward(X, training=True)
@@ -527,7 +527,7 @@ def test_a_layer_computes_in_float64_or_float32(dtype):
 
 
 @each_kind
-def test_a_layer_by_itself_evaluates_and_goes_down_to_the_input_unless_told(kind):
+def test_layer_defaults_to_evaluation_and_dX(kind):
     layer, other = KINDS[kind](3), KINDS[kind](3)
     X = inputs_of(Network([KINDS[kind](3)]), 4)
     (H, cache), (expected, other_cache) = layer.forward(X), other.forward(X, training=False)

@@ -251,7 +251,7 @@ def test_kinks_and_ends_are_those_of_torch(name, options, input, target):
     np.testing.assert_allclose(gradient, expected_gradient, rtol=4 * EPS)
 
 
-def test_the_floor_of_binary_cross_entropy_is_one_of_loss_and_gradient():
+def test_floor_of_bce_holds_for_loss_and_gradient():
     P, Y = np.array([0.0, 0.0, 1.0, 1.0, 0.0, 1e-300, 1 - 2.0**-53]), np.array([0.0, 1, 0, 1, 0.5, 1, 0])
     value, gradient = both("binary_cross_entropy", P, Y, reduction="none")
     np.testing.assert_allclose(value, [0, 100, 100, 0, 50, 100, 53 * np.log(2)], rtol=4 * EPS)
@@ -740,12 +740,12 @@ def test_a_hint_is_given_only_where_it_helps(name, input, target, end):
         LOSSES[name].value(input, target)
 
 
-def test_a_value_outside_of_zero_and_one_is_named_without_a_hint_unless_one_is_given():
+def test_value_outside_zero_and_one_is_named():
     with pytest.raises(ValueError, match=r"p: expected values from 0 to 1, got 2$"):
         _terms.check_probabilities(np.array([0.5, 2.0]), "p")
 
 
-def test_an_enormous_unsigned_label_is_not_taken_for_the_negative_one_that_is_ignored():
+def test_enormous_unsigned_label_is_not_ignored():
     labels = np.array([0, 2**64 - 100], np.uint64)
     with pytest.raises(ValueError, match=f"target: expected class indices from 0 to 3, got {2**64 - 100}$"):
         cross_entropy(np.zeros((2, 4)), labels, ignore_index=-100)
@@ -765,7 +765,7 @@ def test_a_shift_of_all_logits_changes_nothing(shift):
 
 
 @pytest.mark.parametrize("away", [339.0, 340.5, 341.0, 679.0, 681.0, 1e4, 1e300])
-def test_a_target_however_far_from_the_largest_costs_the_distance(away):
+def test_distant_target_costs_the_distance(away):
     Z = np.array([[0.0, -away], [away, 0.0], [away / 2, -away / 2]])
     value, gradient = cross_entropy_value_and_backward(Z, np.array([1, 1, 1]), reduction="none")
     np.testing.assert_allclose(value, [away] * 3, rtol=2 * EPS, atol=0)
@@ -802,7 +802,7 @@ def test_an_array_of_the_right_dtype_is_not_copied():
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("kind", [np.float64, np.float32, int, list])
-def test_the_gradient_of_a_loss_of_ones_own_gets_the_dtype_of_the_input(kind, dtype):
+def test_user_loss_gradient_gets_the_dtype_of_the_input(kind, dtype):
     gradient = [[1, -2], [0, 3]] if kind is list else np.array([[1, -2], [0, 3]], kind)
     _, dH = loss_and_backward((squares, lambda input, target: gradient), np.ones((2, 2), dtype), np.ones((2, 2), dtype))
     np.testing.assert_array_equal(dH, np.array([[1, -2], [0, 3]], dtype), strict=True)

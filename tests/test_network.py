@@ -263,7 +263,7 @@ def test_autograd_gives_the_same_loss_and_gradient(name, training, loss, dtype):
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "groups"])
-def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_samples(name):
+def test_batch_gradient_is_the_mean_over_samples(name):
     network, X, y = build(name), inputs(), labels()
     weight = np.linspace(0, 2, N)
     each = np.array([network.loss_and_gradient(X[i : i + 1], y[i : i + 1])[1].copy() for i in range(N)])
@@ -445,7 +445,7 @@ def test_astype_rounds_the_parameters_and_nothing_else(name):
     assert_views(single)
 
 
-def test_a_float32_network_of_one_seed_is_the_float64_network_rounded():
+def test_float32_network_is_float64_network_rounded():
     options = dict(activation="tanh", normalization="layer", dropout=0.5, rng=3)
     single, double = MLP([4, 5, 3], dtype=np.float32, **options), MLP([4, 5, 3], **options)
     assert_same([single.theta], [double.theta.astype(np.float32)])
@@ -510,7 +510,7 @@ def test_a_network_refuses(layers, error, words):
         Network(layers)
 
 
-def test_a_refused_layer_leaves_the_others_free_and_the_network_whole():
+def test_refused_layer_leaves_the_others_free():
     network, free = MLP([2, 2], rng=0), Dense(2, 2)
     with pytest.raises(ValueError, match="already belongs"):
         Network([free, network.layers[0]])
@@ -898,7 +898,7 @@ def test_a_shallow_copy_is_a_network_of_its_own():
     np.testing.assert_array_equal(copied.theta, network.theta + 1)
 
 
-def test_a_width_that_nothing_fixes_below_a_skip_is_found_at_the_door():
+def test_unknown_width_below_a_skip_is_checked_on_input():
     network = Network([Concatenate([Activation("tanh")]), Dense(4, 1)])
     assert network.predict(np.ones((5, 2))).shape == (5, 1)
     with pytest.raises(ValueError, match=r"Dense\(4, 1\): expected 4 inputs, got 6"):
@@ -917,7 +917,7 @@ def test_statistics_stay_as_they_were_where_the_target_is_wrong():
 # --- What is said and left unsaid
 
 
-def test_a_chain_by_itself_evaluates_and_goes_down_to_the_input_unless_told():
+def test_chain_defaults_to_evaluation_and_dX():
     chain, X = Sequential([Dropout(1.0), Activation("relu")]), inputs(4)
     H, cache = chain.forward(X)
     assert_same([H], [np.maximum(X, 0)])
@@ -969,7 +969,7 @@ def test_a_complex_copy_gives_the_gradient_by_a_complex_step():
     assert_close(slopes, gradient, operations=roundings(network) + N * O, scale=1.0)
 
 
-def test_a_float32_network_takes_an_upstream_gradient_of_any_numbers():
+def test_float32_backward_takes_any_numbers():
     network = build("sigmoid", np.float32)
     _, cache = network.forward(inputs())
     results = []
@@ -1037,7 +1037,7 @@ def test_a_network_of_any_width_wants_a_sample_too():
 
 @pytest.mark.parametrize(("X", "y", "logit"), [(17.0, 0.0, 17.0), (-30.0, 1.0, -30.0), (700.0, 0.0, 700.0)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_sigmoid_under_cross_entropy_is_computed_from_the_logit(X, y, logit, dtype):
+def test_sigmoid_under_cross_entropy_uses_the_logit(X, y, logit, dtype):
     network = Network([Dense(1, 1), Activation("sigmoid")], dtype=dtype)
     network.theta[:] = [1, 0]
     loss, gradient = network.loss_and_gradient([[X]], [[y]], "binary_cross_entropy")
@@ -1047,7 +1047,7 @@ def test_a_sigmoid_under_cross_entropy_is_computed_from_the_logit(X, y, logit, d
     assert check_gradient(network, [[X]], [[y]], loss="binary_cross_entropy")
 
 
-def test_a_second_backward_pass_at_the_same_time_is_refused_by_name():
+def test_second_backward_at_once_is_refused():
     network = MLP([3, 2], rng=0)
     with network._gradient_writer, pytest.raises(RuntimeError, match=r"^gradient: expected one backward pass at a"):
         network.loss_and_gradient(np.ones((1, 3)), [0])
@@ -1087,7 +1087,7 @@ def test_impossible_statistics_are_refused_and_old_files_taken():
     network.load_state_dict({name: array for name, array in state.items() if not name.endswith("tracked")})
 
 
-def test_tensors_that_require_grad_are_taken_and_masked_arrays_refused():
+def test_tensors_are_taken_and_masked_arrays_refused():
     network = MLP([3, 2], rng=0)
     X = torch.ones((2, 3), dtype=torch.float64, requires_grad=True)
     np.testing.assert_array_equal(network.predict(X), network.predict(np.ones((2, 3))))

@@ -155,7 +155,7 @@ def test_evaluating_moves_no_statistics():
     assert layer.num_batches_tracked == 1
 
 
-def test_a_batch_of_one_is_an_error_in_training_and_changes_nothing():
+def test_batch_of_one_is_refused_in_training():
     network = MLP([2, 3, 1], activation="tanh", normalization="batch", rng=0)
     X, y = np.ones((1, 2)), np.ones((1, 1))
     before = network.state_dict()

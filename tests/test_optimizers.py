@@ -150,7 +150,7 @@ def test_parameters_have_torchs_names_order_and_defaults(ours):
     assert shared == list(inspect.signature(ours).parameters)
 
 
-def test_momentum_of_1986_keeps_the_learning_rate_inside_the_velocity():
+def test_momentum_1986_scales_each_gradient_by_its_lr():
     rates = [0.1, 0.01, 0.5, 0.0, 0.02]
     optimizer, theta = Momentum1986(lr=rates[0], momentum=0.9), start(SIZE)
     sgd, sgd_theta = SGD(lr=rates[0], momentum=0.9), start(SIZE)
@@ -210,7 +210,7 @@ def test_state_arrays_are_public_and_made_at_the_first_step():
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
-def test_a_copy_made_together_with_its_vectors_goes_on_like_the_original(duplicate):
+def test_copy_of_optimizer_and_vectors_goes_on(duplicate):
     optimizer, theta = Adam(), start(BLOCK + 1)
     gradient = gradient_at(0, theta)
     optimizer.step(theta, gradient)
@@ -455,7 +455,7 @@ def test_l1_adds_the_gradient_of_the_absolute_values():
     np.testing.assert_array_equal(theta, before)
 
 
-def test_max_norm_shortens_the_rows_that_are_too_long_and_only_those():
+def test_max_norm_shortens_only_long_rows():
     theta = start(3 * 4 + 5 + 2 * 3)
     first, second = theta[:12].reshape(3, 4), theta[17:].reshape(2, 3)
     first[0], second[1] = 0.0, [0.3, 0.4, 0.0]
@@ -554,7 +554,7 @@ def test_weight_decay_adds_theta_so_many_times_to_the_gradient(weight_decay):
 
 
 @pytest.mark.parametrize("other", ["theta", "gradient"])
-def test_a_step_moves_the_vectors_it_is_given_and_not_the_last_ones(other):
+def test_step_moves_the_vectors_it_is_given(other):
     """After a step on two vectors one of them is another: what a fresh optimizer in the same state does is right."""
     theta, gradient = start(SIZE), gradient_at(0, start(SIZE))
     optimizer, fresh = Adam(lr=0.1), Adam(lr=0.1)
@@ -659,7 +659,7 @@ def test_a_chain_passes_momentum_on_to_its_optimizer():
         (lambda: MaxNorm([np.ones((2, 2)), read_only(np.ones((2, 2)))], 1.0), r"^weights\[1\]: .*read-only"),
     ],
 )
-def test_an_error_of_clipping_begins_with_the_argument_that_is_wrong(make, words):
+def test_clipping_error_names_the_argument(make, words):
     with pytest.raises(ValueError, match=words):
         make()
 

@@ -244,7 +244,7 @@ def test_the_dtype_of_the_network_is_that_of_training():
     ],
 )
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_an_epoch_takes_every_sample_once_in_batches_of_this_size(batch_size, drop_last, sizes, shuffle):
+def test_epoch_takes_every_sample_once(batch_size, drop_last, sizes, shuffle):
     steps = rows_seen(10, batch_size=batch_size, drop_last=drop_last, shuffle=shuffle, epochs=2, rng=0)
     assert [len(rows) for rows in steps] == 2 * sizes
     for epoch in steps[: len(sizes)], steps[len(sizes) :]:
@@ -261,7 +261,7 @@ def test_shuffling_gives_each_epoch_another_order():
     assert len({tuple(order) for order in [*orders, range(20)]}) == 4
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
+def test_same_seed_gives_same_bits():
     X, y = samples(40)
     thetas = []
     for rng in 7, 7, np.random.default_rng(7), 8:
@@ -348,7 +348,7 @@ def test_held_out_samples_are_never_trained_on():
     ["cross_entropy", "mse_loss", functools.partial(losses.huber_loss, delta=0.5)],
     ids=["index", "mse", "partial"],
 )
-def test_validation_data_are_judged_by_the_loss_and_change_nothing(loss):
+def test_validation_loss_is_reported_and_changes_nothing(loss):
     X, y = samples(20)[0], targets(loss, 20)
     held = samples(30, seed=6)[0], targets(loss, 30, seed=7)
     with_validation, without = stateful(), stateful()
@@ -697,7 +697,7 @@ class InterruptedSchedule:
     ],
     ids=["callback", "first step", "first epoch", "third epoch", "metric", "schedule", "schedule by batch"],
 )
-def test_an_interrupt_keeps_what_was_learnt_and_only_whole_epochs(options, epochs, steps):
+def test_interrupt_keeps_weights_and_whole_epochs(options, epochs, steps):
     X, y = samples()
     network, by_hand = MLP([3, 5, 3], rng=0), MLP([3, 5, 3], rng=0)
     options = {"optimizer": SGD(lr=0.1), "validation": samples(5, seed=9)} | options()
@@ -921,7 +921,7 @@ def test_bad_input_is_refused_before_anything_changes(changes, error, match):
     assert optimizer.t == 0
 
 
-def test_an_optimizer_of_another_network_is_refused_before_anything_changes():
+def test_optimizer_of_another_network_is_refused():
     network, optimizer = stateful(), Adam()
     optimizer.step(np.zeros(3), np.zeros(3))
     before = state(network)
@@ -943,7 +943,7 @@ def test_weights_that_are_all_set_aside_are_refused():
 # ---- what is told ------------------------------------------------------------------------------------------
 
 
-def test_the_callback_is_called_after_each_epoch_with_its_numbers():
+def test_callback_is_called_after_each_epoch():
     network, calls = MLP([3, 5, 3], rng=0), []
 
     def callback(*arguments):
@@ -1047,7 +1047,7 @@ def test_enormous_sample_weights_are_weights_too():
 
 @pytest.mark.parametrize("lr", [1e6, 1e80], ids=["between epochs", "between steps"])
 @pytest.mark.parametrize("chained", [False, True])
-def test_divergence_leaves_the_optimizer_as_after_the_last_whole_epoch(lr, chained):
+def test_divergence_takes_the_optimizer_back(lr, chained):
     X, Y = samples(32)[0], targets("mse_loss", 32)
     optimizer = Chain(L1(0.0), SGD(lr=lr, momentum=0.9)) if chained else SGD(lr=lr, momentum=0.9)
     states = [optimizer.state_dict()]
@@ -1107,7 +1107,7 @@ def test_a_metric_without_a_name_is_called_what_it_prints():
 # ---- what is said, and what happens unless told ------------------------------------------------------------
 
 
-def test_training_takes_ten_epochs_in_batches_of_32_and_shows_its_progress(capsys):
+def test_defaults_are_ten_epochs_of_batches_of_32(capsys):
     optimizer = Watched(SGD(lr=0.1))
     history = training.fit(MLP([3, 3], rng=0), *samples(33), optimizer=optimizer)
     assert (len(history), len(optimizer.thetas)) == (10, 20)
@@ -1193,7 +1193,7 @@ def test_the_seconds_of_an_epoch_are_those_it_took():
     assert 0 < sum(history.seconds) <= time.perf_counter() - started
 
 
-def test_progress_says_the_latest_numbers_and_in_the_end_why_it_stopped(capsys):
+def test_progress_ends_with_the_reason_to_stop(capsys):
     history = follow([5, 4, 4, 1], early_stopping=1, progress=True)[1]
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("epoch 1/4  loss 0  validation 5")
