@@ -97,5 +97,5 @@ def loss_and_gradient(
     module.zero_grad(set_to_none=True)
     value = find_loss(loss, dtype)(module(as_tensor(X, dtype)), as_tensor(y, dtype))
     torch.autograd.backward(value)
-    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in module.parameters()]
     return value.item(), torch.cat([gradient.reshape(-1) for gradient in gradients]).numpy()
