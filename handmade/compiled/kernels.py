@@ -34,44 +34,47 @@ def matrix(X, work, column, N, width):
 
 
 @compiled
+def vector(theta, start, width):
+    """Return the parameters that start there; zeros where the layer has none."""
+    return theta[start : start + width] if start >= 0 else np.zeros(width, theta.dtype)
+
+
+@compiled
 def forward(X, program, numbers, theta, work, masks):
     N = len(X)
     for k in range(len(program)):
         row = program[k]
         op, I, O, at = row[OP], row[IN], row[OUT], row[AT]
-        S = matrix(X, work, row[SOURCE], N, I)
-        H = matrix(X, work, row[TARGET], N, O)
-        other = matrix(X, work, row[OTHER], N, O)
-        b = theta[row[B] : row[B] + O] if row[B] >= 0 else np.zeros(O, X.dtype)
+        S, H = matrix(X, work, row[SOURCE], N, I), matrix(X, work, row[TARGET], N, O)
         if op == DENSE:
             p.dense(S, theta[row[W] : row[W] + O * I].reshape(O, I), H)
         elif op == UNIT:
+            other = H if row[OTHER] == row[TARGET] else matrix(X, work, row[OTHER], N, O)
             if row[SOURCE] != row[OTHER]:
                 p.copy_to(other, S)
             if row[OTHER] == row[TARGET]:
-                p.units_in_place(row[CODE], (H, b, numbers[at]))
+                p.units_in_place(row[CODE], (H, vector(theta, row[B], O), numbers[at]))
             else:
-                p.units_forward(row[CODE], (other, b, numbers[at], H))
+                p.units_forward(row[CODE], (other, vector(theta, row[B], O), numbers[at], H))
         elif op == SOFTMAX:
             p.softmax(S, H)
         elif op == DROPOUT:
             p.dropout(S, masks[row[CODE] * N : (row[CODE] + I) * N].reshape(N, I), numbers[at], numbers[at + 1], H)
         elif op == BATCH_NORM:
-            mean, variance, inverse = (
-                numbers[at : at + O],
-                numbers[at + O : at + 2 * O],
-                numbers[at + 2 * O : at + 3 * O],
-            )
+            mean, variance = numbers[at : at + O], numbers[at + O : at + 2 * O]
+            inverse = numbers[at + 2 * O : at + 3 * O]
             if row[CODE]:
                 p.batch_moments(S, mean, variance)
             for j in range(O):
                 inverse[j] = 1 / math.sqrt(variance[j] + numbers[at + 3 * O])
-            p.batch_norm(S, mean, inverse, theta[row[W] : row[W] + O], b, other, H)
+            Xhat = matrix(X, work, row[OTHER], N, O)
+            p.batch_norm(S, mean, inverse, vector(theta, row[W], O), vector(theta, row[B], O), Xhat, H)
         elif op == LAYER_NORM:
-            p.layer_norm(S, numbers[at], theta[row[W] : row[W] + O], b, other, matrix(X, work, row[CODE], N, 1), H)
+            Xhat, inverse = matrix(X, work, row[OTHER], N, O), matrix(X, work, row[CODE], N, 1)
+            p.layer_norm(S, numbers[at], vector(theta, row[W], O), vector(theta, row[B], O), Xhat, inverse, H)
         elif op == JOIN:
             p.copy_to(H, S)
-            p.add_to(H, other)
+            p.add_to(H, matrix(X, work, row[OTHER], N, O))
 
 
 @compiled
@@ -81,24 +84,25 @@ def backward(X, program, numbers, theta, gradient, work, masks):
         row = program[k]
         op, I, O, at = row[OP], row[IN], row[OUT], row[AT]
         dH = matrix(X, work, row[DH], N, O)
-        other = matrix(X, work, row[OTHER], N, O)
-        db = gradient[row[B] : row[B] + O] if row[B] >= 0 else np.empty(O, X.dtype)
         if op == DENSE:
             w, S = slice(row[W], row[W] + O * I), matrix(X, work, row[SOURCE], N, I)
             dX = matrix(X, work, row[DX], N, I)
             p.dense_backward(dH, S, theta[w].reshape(O, I), gradient[w].reshape(O, I), dX, not row[LAST])
         elif op == UNIT:
-            p.units_backward(row[CODE], (dH, other, numbers[at], db))
+            other = matrix(X, work, row[OTHER], N, O)
+            p.units_backward(row[CODE], (dH, other, numbers[at], vector(gradient, row[B], O)))
         elif op == SOFTMAX:
             p.softmax_backward(dH, matrix(X, work, row[TARGET], N, O))
         elif op == DROPOUT:
             p.dropout(dH, masks[row[CODE] * N : (row[CODE] + I) * N].reshape(N, I), numbers[at], numbers[at + 1], dH)
         elif op == BATCH_NORM:
-            inverse, w = numbers[at + 2 * O : at + 3 * O], slice(row[W], row[W] + O)
-            p.batch_norm_backward(dH, other, inverse, theta[w], gradient[w], db)
+            inverse, Xhat = numbers[at + 2 * O : at + 3 * O], matrix(X, work, row[OTHER], N, O)
+            dgamma, dbeta = vector(gradient, row[W], O), vector(gradient, row[B], O)
+            p.batch_norm_backward(dH, Xhat, inverse, vector(theta, row[W], O), dgamma, dbeta)
         elif op == LAYER_NORM:
-            w = slice(row[W], row[W] + O)
-            p.layer_norm_backward(dH, other, matrix(X, work, row[CODE], N, 1), theta[w], gradient[w], db)
+            Xhat, inverse = matrix(X, work, row[OTHER], N, O), matrix(X, work, row[CODE], N, 1)
+            dgamma, dbeta = vector(gradient, row[W], O), vector(gradient, row[B], O)
+            p.layer_norm_backward(dH, Xhat, inverse, vector(theta, row[W], O), dgamma, dbeta)
         elif op == FORK:  # dX of the block, to dH that went past it
             p.add_to(matrix(X, work, row[DX], N, I), dH)
         elif op == JOIN:

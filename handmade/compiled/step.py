@@ -85,7 +85,8 @@ class CompiledStep:
         self._state_of = (
             operator.attrgetter(*(self._rule.state * 3)[:3]) if self._rule.state else lambda optimizer: None
         )
-        self._state: Any = None
+        self._state: tuple[Array | None, ...] = (None, None, None)
+        self._stepped = False
         self._nothing = np.empty(0, dtype)
         self._no_labels, self._no_targets = np.empty(0, np.int64), np.empty((0, 0), dtype)
         self._of_classes = training.rows[-1][CODE] == CROSS_ENTROPY
@@ -129,15 +130,16 @@ class CompiledStep:
                 optimizer.step(self.network.theta, self.network.gradient)
             return value
         state = self._state_of(optimizer)
-        if not (self._state and all(map(operator.is_, state, self._state))) or any(a is None for a in state):
+        completed = not self._is_known(state)
+        if completed:
             state = self._complete_state()
         value = self._run(X, y, sample_weight, rule, state)
         if math.isfinite(value):
             optimizer.t += 1
-            if state is not self._state:
+            if completed:
                 for name, array in zip(rule.state, state, strict=False):
                     setattr(optimizer, name, array)
-                self._state = state
+                self._state, self._stepped = state, True
         return value
 
     def gradient(
@@ -163,6 +165,17 @@ class CompiledStep:
         if not H.size or version % 2 or network._weights.version != version:
             return network.predict(X)  # raises and says why; or new weights have been loaded meanwhile
         return H
+
+    def _is_known(self, state: tuple[Array | None, ...]) -> bool:
+        """Return whether these are the arrays of the last step, and all that the optimizer's options ask for."""
+        a, b, c = self._state
+        if state[0] is not a or state[1] is not b or state[2] is not c or not self._stepped:
+            return False
+        if a is None or b is None or c is None:
+            for name, start in self.optimizer._initial_state().items():
+                if start is not None and getattr(self.optimizer, name) is None:
+                    return False
+        return True
 
     def _complete_state(self) -> tuple[Array | None, ...]:
         """Return the state arrays of the optimizer, new where it has none yet; it gets those after the step."""
