@@ -10,8 +10,9 @@ import copy
 import dataclasses
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,7 @@ def fit(
     rng: Any = None,
     progress: bool = True,
     callbacks: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    compile: bool | Literal["auto"] = False,
 ) -> History:
     """Train a network by stochastic gradient descent on minibatches.
 
@@ -105,6 +107,8 @@ def fit(
         A progress bar in a terminal (with rich), plain lines elsewhere; False is silent.
     callbacks : callable, or sequence of them
         Called as ``callback(network, history)`` after each epoch; see `handmade.callbacks`.
+    compile : bool or "auto"
+        Whether `handmade.compile` does the steps; "auto" warns and uses the NumPy code where it cannot.
 
     Returns
     -------
@@ -136,6 +140,7 @@ def fit(
     flags = dict(shuffle=shuffle, drop_last=drop_last, progress=progress, stratify=stratify)
     for name, value in flags.items():
         check_bool(value, name)
+    step = _compiled_step(network, loss, optimizer, compile)
 
     samples = weigh(check_data(network, X, y, loss), sample_weight, class_weight)
     training, held = split(samples, network, loss, validation, stratify, rng)
@@ -144,7 +149,7 @@ def fit(
     functions = _find_metrics(metrics)
     run = _Run(
         network, loss, optimizer, training, held, batch_size, shuffle, drop_last, functions,
-        _find_schedules(schedule, schedule_every, optimizer), _find_callbacks(callbacks), rng,
+        _find_schedules(schedule, schedule_every, optimizer), _find_callbacks(callbacks), rng, step,
     )  # fmt: skip
     run.stopper = _Stopper(network, early_stopping, held is not None, functions)
     run.check(epochs)
@@ -169,6 +174,7 @@ class _Run:
     schedules: list[tuple[Any, str]]
     callbacks: list[Callable[..., Any]]
     rng: np.random.Generator
+    step: Callable[..., float] | None = None
 
     def __post_init__(self) -> None:
         self.history = History(metrics={name: [] for name in self.metrics})
@@ -234,12 +240,16 @@ class _Run:
         return total / seen, lr
 
     def _update(self, X: Array, y: Array, weight: Array | None) -> float:
-        value, gradient = self.network.backpropagate(X, y, self.loss, weight)
+        if self.step is None:
+            value, gradient = self.network.backpropagate(X, y, self.loss, weight)
+        else:
+            value = self.step(X, y, weight)  # updates, where the value is finite
         if not math.isfinite(value):
             if not np.isfinite(X).all():
                 raise ValueError("X: expected finite numbers, got one that is not; X was changed during training")
             raise FloatingPointError(_diverged(f"the loss became {value}"))
-        self.optimizer.step(self.network.theta, gradient)
+        if self.step is None:
+            self.optimizer.step(self.network.theta, gradient)
         return value
 
     def _evaluate(self, limit: int | None = None) -> dict[str, float]:
@@ -342,6 +352,23 @@ def _check_optimizer(optimizer: Any, network: Network) -> Any:
             )
         optimizer.check(network.theta, network.gradient)
     return optimizer
+
+
+def _compiled_step(network: Network, loss: Loss, optimizer: Any, compile: Any) -> Callable[..., float] | None:
+    """Return the compiled step, or None for the NumPy code."""
+    if compile not in (True, False, "auto"):
+        raise ValueError(f"compile: expected True, False or 'auto', got {compile!r}")
+    if not compile:
+        return None
+    try:
+        from . import compiled  # needs numba
+
+        return compiled.compile(network, loss, optimizer)
+    except (ImportError, TypeError) as error:
+        if compile != "auto":
+            raise
+        warnings.warn(f"fit: {error}", stacklevel=3)
+        return None
 
 
 def _find_schedules(schedule: Any, every: str, optimizer: Any) -> list[tuple[Any, str]]:

@@ -344,6 +344,45 @@ def test_predictions_come_in_blocks_of_rows():
     np.testing.assert_allclose(step.predict(X), step.network.predict(X), rtol=1e-12, atol=1e-12)
 
 
+# ---- fit -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_fit_compiled_is_fit(dtype):
+    X, y = hm.data.xor()
+    X, y = np.tile(X, (9, 1)), np.tile(y, 9)
+    histories, thetas = [], []
+    for compile in False, True:
+        network, optimizer = hm.MLP([2, 8, 2], "tanh", dropout=0.2, rng=0, dtype=dtype), hm.SGD(0.1, momentum=0.9)
+        schedule = hm.StepLR(optimizer, 2)
+        options = dict(schedule=schedule, class_weight=[1, 2], metrics="accuracy", rng=0, progress=False)
+        histories.append(hm.fit(network, X, y, optimizer=optimizer, epochs=5, batch_size=8, compile=compile, **options))
+        thetas.append(network.theta)
+    # 25 steps, each of sums of some 20 terms
+    np.testing.assert_allclose(*thetas, rtol=0, atol=500 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(histories[0].loss, histories[1].loss, rtol=500 * np.finfo(dtype).eps)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")  # of the NumPy loss, as fit checks the targets
+def test_fit_compiled_raises_as_fit_does():
+    network, X, y = hm.MLP([3, 4, 1], rng=0), np.ones((8, 3)), np.zeros((8, 1))
+    y[4:6], before = 1e200, network.theta.copy()
+    with pytest.raises(FloatingPointError, match="loss became"):
+        hm.fit(network, X, y, loss="mse_loss", batch_size=2, shuffle=False, compile=True, progress=False)
+    np.testing.assert_array_equal(network.theta, before)
+
+
+def test_fit_falls_back_only_when_asked():
+    network, X = hm.Network([hm.Dense(2, 1), Own()]), np.ones((4, 2))
+    options = dict(loss="mse_loss", epochs=1, progress=False)
+    with pytest.raises(TypeError, match="Own"):
+        hm.fit(network, X, np.ones((4, 1)), compile=True, **options)
+    with pytest.warns(UserWarning, match="Own"):
+        hm.fit(network, X, np.ones((4, 1)), compile="auto", **options)
+    with pytest.raises(ValueError, match="compile"):
+        hm.fit(network, X, np.ones((4, 1)), compile="yes", **options)
+
+
 # ---- threads, and plain Python ---------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from benchmarks.speed.alternation import Process, alternate, time_calls
 from benchmarks.speed.cases import GRID, Case, curves
 from benchmarks.speed.jobs import JOBS, Epoch, GradientCheck, Perceptron
 from benchmarks.speed.peers import SIDES
-from benchmarks.speed.sides import CALLS, FLOOR, OURS, Bench, Disagreement, Unable, why_missing
+from benchmarks.speed.sides import CALLS, COMPILED, FLOOR, OURS, Bench, Disagreement, Unable, why_missing
 from handmade._steps import BLOCK
 
 MODULES = ["alternation", "calls", "cases", "jobs", "memory", "peers", "report", "sides", "targets"]
@@ -105,7 +105,7 @@ SMALL = [
     GradientCheck((2, 3, 2), 4),
     Perceptron(200, 5),
 ]
-EVERYWHERE = {"torch", "torch.compile", "JAX", CALLS}
+EVERYWHERE = {"torch", "torch.compile", "JAX", CALLS, COMPILED}
 EXPECTED = [
     EVERYWHERE,
     EVERYWHERE,

@@ -14,7 +14,7 @@ from handmade._steps import BLOCK
 from .calls import Call, CallsAlone
 from .cases import Case
 from .peers import functional_gradient, jax_forward
-from .sides import CALLS, OURS, Disagreement, Side, Unable, has_compiler
+from .sides import CALLS, COMPILED, OURS, Disagreement, Side, Unable, has_compiler
 
 __all__ = ["JOBS", "Epoch", "GradientCheck", "Perceptron"]
 
@@ -61,7 +61,7 @@ class Epoch:
     @property
     def sides(self) -> dict[str, type[Side]]:
         loops = {"torch": TorchLoop, "torch.compile": CompiledLoop, "JAX": JaxScan}
-        return {OURS: Fit, **loops, "scikit-learn": FitOfSklearn, CALLS: CallsOfAnEpoch}
+        return {OURS: Fit, COMPILED: FitCompiled, **loops, "scikit-learn": FitOfSklearn, CALLS: CallsOfAnEpoch}
 
     def check(self, name: str, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> None:
         """Compare the parameters after an epoch in one order: every step may round as much as a single one."""
@@ -76,17 +76,26 @@ class Epoch:
 class Fit(Side):
     """`handmade.fit`, its checks of all data included."""
 
+    compile = False
+
     def __init__(self, job: Epoch) -> None:
         self.job, self.network, (self.X, self.y) = job, job.network(), job.data()
         self.optimizer = hm.SGD(lr=job.lr, momentum=job.momentum)
 
     def work(self, shuffle: bool = True) -> None:
         hm.fit(self.network, self.X, self.y, optimizer=self.optimizer, epochs=1, batch_size=self.job.batch,
-               shuffle=shuffle, rng=0, progress=False)  # fmt: skip
+               shuffle=shuffle, rng=0, progress=False, compile=self.compile)  # fmt: skip
 
     def results(self) -> dict[str, Array]:
         self.work(shuffle=False)
         return {"theta": self.network.theta.copy()}
+
+
+class FitCompiled(Fit):
+    """The same with ``compile=True``; each call translates the network anew."""
+
+    packages = ("numba", "scipy")
+    compile = True
 
 
 class StepWithMomentum(CallsAlone):

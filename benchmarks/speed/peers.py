@@ -17,7 +17,7 @@ import handmade as hm
 
 from .calls import CallsAlone
 from .cases import Case
-from .sides import CALLS, FLOOR, OURS, TORCH_FLOOR, Disagreement, Side, Unable, has_compiler
+from .sides import CALLS, COMPILED, FLOOR, OURS, TORCH_FLOOR, Disagreement, Side, Unable, has_compiler
 
 __all__ = ["SIDES", "Floor", "Handmade", "check_agreement", "functional_gradient", "jax_forward"]
 
@@ -76,6 +76,22 @@ class Handmade(CaseSide):
     def results(self) -> dict[str, Array]:
         before = self.theta()
         return {"before": before, **super().results(), "gradient": self.network.gradient.copy()}
+
+
+class HandmadeCompiled(Handmade):
+    """`handmade.compile`: the step, and the prediction."""
+
+    packages = ("numba", "scipy")
+
+    def build(self, network: hm.Network) -> None:
+        super().build(network)
+        self.compiled = hm.compile(network, self.case.loss, self.optimizer)
+
+    def step(self):
+        self.loss = self.compiled(self.X, self.y)
+
+    def predict(self) -> Array:
+        return self.compiled.predict(self.X)
 
 
 class Torch(CaseSide):
@@ -442,6 +458,7 @@ class Calls(CaseSide):
 
 SIDES: dict[str, type[CaseSide]] = {
     OURS: Handmade,
+    COMPILED: HandmadeCompiled,
     "torch": Torch,
     "torch.compile": TorchCompiled,
     "JAX": Jax,

@@ -15,7 +15,7 @@ import numpy as np
 
 from .alternation import Timing
 from .cases import curves
-from .sides import CALLS, FLOOR, OURS, TORCH_FLOOR
+from .sides import CALLS, COMPILED, FLOOR, OURS, TORCH_FLOOR
 from .targets import LEVEL, PEERS, Cell, Target, count_limited, count_met, judge, ratio, share
 
 __all__ = ["versions", "write"]
@@ -285,9 +285,10 @@ def _html_cell(text: str) -> str:
     return f"<td{' class=behind' if behind else ''}>{html.escape(text)}</td>"
 
 
-COLORS = {OURS: "#000000", "torch": "#D55E00", "torch.compile": "#E69F00", "JAX": "#0072B2", "scikit-learn": "#009E73",
+COLORS = {OURS: "#000000", COMPILED: "#CC79A7",
+          "torch": "#D55E00", "torch.compile": "#E69F00", "JAX": "#0072B2", "scikit-learn": "#009E73",
           FLOOR: "#999999"}  # fmt: skip
-MARKERS = dict(zip(COLORS, "osD^v.", strict=True))
+MARKERS = dict(zip(COLORS, "osPD^v.", strict=True))
 
 
 def _figure(results: dict[str, Any]) -> str:

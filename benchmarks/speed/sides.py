@@ -13,9 +13,10 @@ import numpy as np
 
 from .alternation import time_calls
 
-__all__ = ["CALLS", "FLOOR", "OURS", "TORCH_FLOOR", "Bench", "Disagreement", "Side", "Unable", "has_compiler",
-           "why_missing"]  # fmt: skip
+__all__ = ["CALLS", "COMPILED", "FLOOR", "OURS", "TORCH_FLOOR", "Bench", "Disagreement", "Side", "Unable",
+           "has_compiler", "why_missing"]  # fmt: skip
 
+COMPILED = "handmade, compiled"
 OURS, FLOOR, TORCH_FLOOR = "handmade", "matrix products alone", "matrix products by torch"
 CALLS = "NumPy's calls alone"
 

@@ -202,6 +202,8 @@ class CompiledStep:
     def _compute(self, X: Any, y: Any, sample_weight: Any, rule: Rule, state: Any) -> float:
         y, N = np.asarray(y), len(X)
         labels, Y = (y, self._no_targets) if self._of_classes and y.ndim == 1 else (self._no_labels, y)
+        if labels.dtype.kind == "i":
+            labels = labels.astype(np.int64, copy=False)
         w = self._nothing if sample_weight is None else sample_weight
         s = [self._nothing if array is None else array for array in state or (None,) * 3]
         if not self._fixed or self._capacity < N:
