@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._validation import check_count, check_finite
+from ..composites import Sequential, SequentialCache
 from ..layers import Activation, Dense, Layer
 from ..losses import Loss
 from ..network import Network
@@ -481,15 +482,12 @@ def _noisy_gradient(network: Network, f: NetworkLoss, rng: np.random.Generator, 
     for _, leaf in network.leaves():
         _inject(leaf, noise)
 
-    def noisy_loss(output: Array, target: Array) -> float:
-        return 0.0
-
-    def noisy_loss_backward(output: Array, target: Array) -> Array:
-        dH = f.loss_gradient(output)
-        return dH + noise(np.maximum(np.abs(dH), f.gradient_at_mirrored(output)))
-
-    _, gradient = network.backpropagate(f.X, f.y, (noisy_loss, noisy_loss_backward), None, f.training)
-    return gradient.copy()
+    _, depth = network.head(f.loss)
+    _, (values, caches) = network.forward(f.X, f.training)
+    dH = f.loss_gradient(values[depth])
+    dH = dH + noise(np.maximum(np.abs(dH), f.gradient_at_mirrored(values[depth])))
+    Sequential.backward(network, dH, SequentialCache(values[: depth + 1], caches[:depth]), need_dX=False)
+    return network.gradient.copy()
 
 
 def _inject(layer: Layer, noise: Callable[[Array], Array]) -> None:

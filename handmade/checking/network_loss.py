@@ -69,8 +69,8 @@ class NetworkLoss:
         return self._value(self._output(theta))
 
     def loss_gradient(self, H: Array) -> Array:
-        """Return the gradient of the loss with respect to the output H of the network, (N, O)."""
-        return loss_and_backward(self.loss, H, self.y, self.sample_weight)[1]
+        """Return the gradient of the loss with respect to H, (N, O), the output of the layers below the loss."""
+        return loss_and_backward(self.functions, H, self.y, self.sample_weight)[1]
 
     def gradient_at_mirrored(self, H: Array) -> Array:
         """Return |gradient of the loss| at -H, or 0 where the loss does not take -H: the size of its terms at H."""
