@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .alternation import Timing
-from .sides import CALLS, FLOOR, OURS
+from .sides import CALLS, COMPILED, FLOOR, OURS
 
 __all__ = ["PEERS", "Target", "count_limited", "judge", "limit", "ratio", "share"]
 
@@ -73,6 +73,7 @@ def judge(results: dict[str, Any]) -> list[Target]:
         *_adam(networks),
         *_jobs(cells),
         *_prediction(networks),
+        *_compiled(networks),
         *_memory(memory),
     ]
 
@@ -185,6 +186,31 @@ def _prediction(cells: list[Cell]) -> list[Target]:
     cell = _where(cells, kind="predict", sizes=[784, 1024, 1024, 10], batch=64)
     return [_least("prediction, 784-1024x2-10, batch 64: level with ONNX Runtime (at least 0.95)", cell, "ONNX Runtime",
                    LEVEL)]  # fmt: skip
+
+
+def compiled_ratio(cell: Cell, side: str) -> float | None:
+    """Return a side's time over that of the compiled step or prediction, or None where one was not measured."""
+    seconds = cell["seconds"]
+    if side not in seconds or COMPILED not in seconds:
+        return None
+    return Timing(tuple(seconds[COMPILED])).ratio(Timing(tuple(seconds[side])))
+
+
+def _compiled(cells: list[Cell]) -> list[Target]:
+    """Return the targets of `handmade.compile`; no limit of NumPy's applies to it."""
+    steps, predictions = _where(cells, kind="step"), _where(cells, kind="predict")
+    smallest = _where(steps, sizes=[3, 4, 2], batch=1, optimizer="SGD")
+
+    def least(text: str, cells: list[Cell], side: str, value: float) -> Target:
+        return _least(f"compiled: {text} {side}", cells, side, value, compiled_ratio, lambda cell, side: None)
+
+    return [
+        *(least("every step ahead of", steps, side, 1) for side in ("torch", "torch.compile", "scikit-learn")),
+        least("every step at least 0.90 x", steps, "JAX", 0.9),
+        least("a step of 3-4-2, batch 1, at least 5 x", smallest, "JAX", 5),
+        *(least("every prediction ahead of", predictions, side, 1) for side in ("torch", "JAX")),
+        least("every prediction at least 0.88 x", predictions, "ONNX Runtime", 0.88),
+    ]
 
 
 def _memory(memory: dict[str, Any]) -> list[Target]:
