@@ -34,14 +34,7 @@ REFERENCE = [f"reference.{module.name}" for module in pkgutil.iter_modules([str(
 NOT_YET_PASTED = {
     "handmade._validation",
     "handmade.chain_rule",
-    "handmade.checking.backward_pass",
-    "handmade.checking.claims",
-    "handmade.checking.diagnosis",
-    "handmade.checking.differences",
-    "handmade.checking.localisation",
-    "handmade.checking.mistakes",
     "handmade.checking.network_loss",
-    "handmade.checking.regression",
     "handmade.grading",
 }
 

@@ -81,6 +81,7 @@ def torch_module(module: Any, inputs: tuple[Any, ...], options: Mapping[str, Any
     Examples
     --------
     >>> import torch
+    >>> from handmade.checking.adapters import torch_module
     >>> module = torch.nn.Linear(2, 1)
     >>> given = torch_module(module, (torch.ones(3, 2),), {"loss": lambda output: (output**2).mean()})
     >>> list(given.theta), sorted(given.gradient(given.theta))
@@ -121,6 +122,7 @@ def torch_function(f: Callable[[Any], Any], theta: Any, options: Mapping[str, An
     Examples
     --------
     >>> import torch
+    >>> from handmade.checking.adapters import torch_function
     >>> given = torch_function(lambda t: (t**2).sum(), torch.tensor([1.0, 2.0]), {})
     >>> given.f(np.array([1.0, 2.0])), given.gradient(np.array([1.0, 2.0]))
     (5.0, array([2., 4.]))

@@ -38,16 +38,13 @@ def assert_gradient(target: Network | Callable[..., Any] | Any, *arguments: Any,
     Examples
     --------
     >>> f = lambda theta: float(theta @ theta)
-    >>> assert_gradient(f, np.array([1.0, 3.0]), np.array([2.0, 6.0]))
-    >>> assert_gradient(f, np.array([1.0, 3.0]), np.array([1.0, 3.0]))  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-        ...
-    AssertionError: the gradient is wrong
-    parameter        checked  relative error  tolerance
-    theta                2/2         5.0e-01    ...  FAIL
-    ...
+    >>> hm.assert_gradient(f, np.array([1.0, 3.0]), np.array([2.0, 6.0]))
+    >>> try:
+    ...     hm.assert_gradient(f, np.array([1.0, 3.0]), np.array([1.0, 3.0]))
+    ... except AssertionError as error:
+    ...     print(str(error).splitlines()[0], str(error).splitlines()[-2], sep="\\n")
+    the gradient is wrong
     NAMED: factor 1/2, in every parameter
-      evidence: claimed = 0.5 true in every parameter; residual ...
     """
     for_check = {name: options.pop(name) for name in ("entries", "directions", "method", "rng") if name in options}
     given: Adapted | None = adapted(target, arguments, options)

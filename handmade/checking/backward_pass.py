@@ -59,8 +59,8 @@ class BackwardPass:
 
     Examples
     --------
-    >>> from handmade import MLP
-    >>> network, X, y = MLP([2, 3, 2], activation="tanh", rng=0), np.eye(2), np.array([0, 1])
+    >>> from handmade.checking.backward_pass import BackwardPass
+    >>> network, X, y = hm.MLP([2, 3, 2], activation="tanh", rng=0), np.eye(2), np.array([0, 1])
     >>> right = network.loss_and_gradient(X, y)[1]
     >>> bool(np.allclose(BackwardPass(network, X, y).gradient(), right, rtol=1e-14, atol=1e-16))
     True

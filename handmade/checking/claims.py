@@ -108,6 +108,7 @@ class Parameters:
 
     Examples
     --------
+    >>> from handmade.checking.claims import Parameters
     >>> parameters = Parameters({"W": np.eye(2), "b": np.zeros(2)}, "theta")
     >>> [block.name for block in parameters.blocks], parameters.vector.size
     (['W', 'b'], 6)

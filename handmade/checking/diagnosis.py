@@ -279,7 +279,6 @@ def diagnose_gradient(
     --------
     A gradient in which the derivative of tanh was forgotten:
 
-    >>> import handmade as hm
     >>> network = hm.MLP([2, 3, 2], activation="tanh", rng=0)
     >>> X, y = hm.data.xor()
     >>> W1, b1, W2, b2 = network.state_dict().values()
@@ -287,13 +286,14 @@ def diagnose_gradient(
     >>> P = hm.activations.softmax(H @ W2.T + b2)
     >>> dA2 = (P - np.eye(2)[y]) / len(X)
     >>> dA1 = dA2 @ W2
-    >>> diagnosis = diagnose_gradient(network, X, y, [dA1.T @ X, dA1.sum(axis=0), dA2.T @ H, dA2.sum(axis=0)])
+    >>> diagnosis = hm.diagnose_gradient(network, X, y, [dA1.T @ X, dA1.sum(axis=0), dA2.T @ H, dA2.sum(axis=0)])
     >>> diagnosis.first_wrong, diagnosis.explanations[0].name, diagnosis.explanations[0].where
     ('0.weight', 'activation derivative missing', "layer 1, Activation('tanh')")
 
     A gradient of any function:
 
-    >>> diagnosis = diagnose_gradient(lambda theta: float(theta @ theta), np.array([1.0, 3.0]), np.array([-1.0, -3.0]))
+    >>> f = lambda theta: float(theta @ theta)
+    >>> diagnosis = hm.diagnose_gradient(f, np.array([1.0, 3.0]), np.array([-1.0, -3.0]))
     >>> diagnosis.verdict, [explanation.name for explanation in diagnosis.explanations]
     ('named', ['sign and factor 1/2'])
     """

@@ -132,7 +132,7 @@ def numerical_gradient(
     --------
     >>> f = lambda theta: np.exp(theta).sum()
     >>> for method, bound in ("forward", 1e-7), ("central", 1e-9), ("richardson", 1e-11), ("complex", 1e-15):
-    ...     error = numerical_gradient(f, [1.0], method=method)[0] / np.e - 1
+    ...     error = hm.numerical_gradient(f, [1.0], method=method)[0] / np.e - 1
     ...     print(f"{method:<10} {abs(error) < bound}")
     forward    True
     central    True
@@ -247,7 +247,7 @@ def step_sweep(f: Function, theta: npt.ArrayLike, index: int = 0, *, steps: npt.
 
     Examples
     --------
-    >>> sweep = step_sweep(lambda theta: np.exp(theta).sum(), [1.0, 2.0], index=0)
+    >>> sweep = hm.step_sweep(lambda theta: np.exp(theta).sum(), [1.0, 2.0], index=0)
     >>> for name, accuracy in sweep.methods.items():
     ...     print(f"{name:<10} {abs(accuracy.estimate - np.e) <= accuracy.achievable}")
     forward    True

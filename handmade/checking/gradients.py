@@ -301,7 +301,6 @@ def check_gradient(
 
     Examples
     --------
-    >>> import handmade as hm
     >>> X, y = hm.data.xor()
     >>> bool(hm.check_gradient(hm.MLP([2, 3, 2], activation="tanh", rng=0), X, y))
     True

@@ -119,9 +119,10 @@ def localise(
     --------
     A gradient whose first layer lacks the derivative of tanh:
 
-    >>> from handmade import MLP
+    >>> from handmade.checking.backward_pass import BackwardPass
+    >>> from handmade.checking.localisation import localise
     >>> X, y = np.random.default_rng(0).normal(size=(3, 4)), np.array([0, 1, 0])
-    >>> right = BackwardPass(MLP([4, 5, 2], activation="tanh", rng=0), X, y)
+    >>> right = BackwardPass(hm.MLP([4, 5, 2], activation="tanh", rng=0), X, y)
     >>> wrong = right.gradient({1: lambda walk, i, dH: dH})
     >>> found = localise(right, wrong, np.zeros(wrong.size), 1e-7)
     >>> [(step.name, step.source) for step in found.steps]
@@ -189,14 +190,15 @@ class _Search:
         leaf.backward(dH, self.of.leaf_caches[prefix], False)
         return {f"{prefix}{name}": getattr(leaf, "d" + attribute).copy() for name, attribute in leaf.parameters.items()}
 
-    def _wrong_blocks(self, prefix: str, dH: Array, condition: float = 1.0) -> list[str]:
-        return [n for n, right in self._gradients(prefix, dH).items() if not self._equal(n, right, condition)]
+    def _wrong_blocks(self, prefix: str, dH: Array) -> list[str]:
+        terms = float(np.abs(dH).sum(axis=0).max(initial=0.0))  # of a bias gradient, which may cancel
+        return [n for n, right in self._gradients(prefix, dH).items() if not self._equal(n, right, 1.0, terms)]
 
-    def _equal(self, name: str, right: Array, condition: float = 1.0) -> bool:
+    def _equal(self, name: str, right: Array, condition: float = 1.0, terms: float = 0.0) -> bool:
         claimed = self.claimed[name]
         if not np.isfinite(right).all():
             return False
-        size = max(np.abs(claimed).max(initial=0.0), np.abs(right).max(initial=0.0))
+        size = max(np.abs(claimed).max(initial=0.0), np.abs(right).max(initial=0.0), 0.1 * terms * (right.ndim == 1))
         return bool(np.abs(claimed - right).max(initial=0.0) <= self.relative * condition * size + self.allowed[name])
 
     def _decide(

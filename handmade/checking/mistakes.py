@@ -56,8 +56,9 @@ def mistakes(walk: BackwardPass) -> list[Mistake]:
 
     Examples
     --------
-    >>> from handmade import MLP
-    >>> walk = BackwardPass(MLP([2, 3, 2], activation="tanh", rng=0), np.eye(2), np.array([0, 1]))
+    >>> from handmade.checking.backward_pass import BackwardPass
+    >>> from handmade.checking.mistakes import mistakes
+    >>> walk = BackwardPass(hm.MLP([2, 3, 2], activation="tanh", rng=0), np.eye(2), np.array([0, 1]))
     >>> len({mistake.name for mistake in mistakes(walk)}) > 60
     True
     """

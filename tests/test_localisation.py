@@ -1,0 +1,110 @@
+"""Wrong steps found by algebra, and their formulas by regression: on batches small and large, one or many at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import handmade as hm
+from handmade.checking.backward_pass import BackwardPass
+from handmade.checking.localisation import localise
+from handmade.checking.mistakes import mistakes
+from handmade.checking.regression import Term, fit, pattern_of
+
+RNG = np.random.default_rng(11)
+NETWORK = hm.MLP([5, 6, 4, 3], activation="tanh", rng=0)
+
+
+def batch(N):
+    return RNG.normal(size=(N, 5)), RNG.integers(0, 3, N)
+
+
+def steps_of(of, gradient):
+    return [step.name for step in localise(of, gradient, np.zeros(gradient.size), 1e-7).steps]
+
+
+@pytest.mark.parametrize("samples", [3, 5, 9])
+def test_every_single_mistake_is_placed(samples):
+    """More samples than inputs leave dA open; then the blocks below determine the step."""
+    of = BackwardPass(NETWORK, *batch(samples))
+    truth = of.gradient()
+    for mistake in mistakes(of):
+        wrong = of.gradient(mistake.steps, 0.05)
+        if len(mistake.steps) > 1 or not np.isfinite(wrong).all() or np.abs(wrong - truth).max() < 1e-9:
+            continue
+        place = next(iter(mistake.steps))
+        number = {0: 0, 1: 0, 2: 1, 3: 1, 4: 2, 5: 2}[place]
+        found = steps_of(of, wrong)
+        if place in (1, 3, 5):
+            expected = {f"dA{number}"}
+        else:  # a dense layer: its own gradients, or what it passes down
+            expected = {f"dW{number}", f"db{number}", f"dA{number - 1}", f"dA{number}"}
+        assert found and set(found) <= expected, mistake
+
+
+def test_many_wrong_steps_are_judged_one_by_one():
+    of = BackwardPass(NETWORK, *batch(4))
+    every = {m.where: m for m in mistakes(of) if m.name == "activation derivative missing" and len(m.steps) == 1}
+    steps = {i: step for mistake in every.values() for i, step in mistake.steps.items()}
+    assert steps_of(of, of.gradient(steps)) == ["dA1", "dA0"]
+
+
+def test_a_function_of_the_batch_is_called_with_few_rows():
+    """64 rows hide dA; the function gives the gradient of as few as it takes."""
+    sizes = []
+
+    def gradients(parameters, X, y):
+        sizes.append(len(X))
+        W0, b0, W1, b1, W2, b2 = parameters
+        H0 = np.tanh(X @ W0.T + b0)
+        H1 = np.tanh(H0 @ W1.T + b1)
+        dA2 = (hm.activations.softmax(H1 @ W2.T + b2) - np.eye(3)[y]) / len(X)
+        dA1 = dA2 @ W2 - H1**2
+        dA0 = dA1 @ W1 - H0**2
+        return [dA0.T @ X, dA0.sum(0), dA1.T @ H0, dA1.sum(0), dA2.T @ H1, dA2.sum(0)]
+
+    found = hm.diagnose_gradient(NETWORK, *batch(64), gradients)
+    assert found.verdict == "named" and found.formula == "dA1 = dH - H^2"
+    assert [step.split()[0] for step in found.steps] == ["dA1", "dA0"]
+    assert min(sizes) <= 5
+
+
+def test_the_rows_are_shown_where_nothing_explains():
+    X, y = batch(4)
+    gradient = BackwardPass(NETWORK, X, y)
+    odd = RNG.normal(size=(4, 4))
+    wrong = gradient.rerun(incoming={"2.": odd})
+    found = hm.diagnose_gradient(NETWORK, X, y, wrong)
+    assert (found.verdict, found.step.split()[0]) == ("located", "dA1")
+    assert np.allclose(found.rows.actual, odd)
+    assert "<table>" in found._repr_html_() and "right" in str(found.rows)
+
+
+def test_a_formula_needs_spare_numbers():
+    terms = [Term(f"t{k}", RNG.normal(size=3)) for k in range(6)]
+    assert fit(RNG.normal(size=3), terms, {}, 1e-9) == []
+    assert fit(RNG.normal(size=40), [Term(f"t{k}", RNG.normal(size=40)) for k in range(30)], {}, 1e-9) == []
+
+
+@pytest.mark.parametrize(
+    ("coefficient", "text"), [(1, "t"), (-1, "-t"), (0.5, "1/2 t"), (1 / 7, "1/N t"), (2 / 7, "2/N t"), (0.3, "0.3 t")]
+)
+def test_coefficients_are_written_as_known_numbers(coefficient, text):
+    t = RNG.normal(size=12)
+    assert str(fit(coefficient * t, [Term("t", t)], {"N": 7.0}, 1e-9, "x")[0]) == f"x = {text}"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda r: np.clip(r, -0.5, 0.5), "right, clipped at 0.5"),
+        (lambda r: np.round(r, 2), "right, rounded to 2 decimals"),
+        (lambda r: r * [1, 2, 3], "right, each column times a number of its own: 1, 2, 3"),
+        (lambda r: r[[1, 0, 2, 3]], "right, its rows in the order 1, 0, 2, 3"),
+        (lambda r: r * [[1], [1], [0], [0]], "right, but rows 2, 3 are 0"),
+        (lambda r: r**2, ""),
+    ],
+)
+def test_patterns_are_seen(change, told):
+    right = np.random.default_rng(3).normal(size=(4, 3))
+    assert pattern_of(change(right), right) == told
