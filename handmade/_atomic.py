@@ -6,12 +6,12 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from typing import BinaryIO
+from typing import IO
 
 __all__ = ["write_atomically"]
 
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
     """Write a file so that at any moment its path holds the old content or the new one, complete.
 
     The content goes to an unnamed or hidden file in the same folder, is flushed to the disk, and takes the place of
@@ -47,8 +47,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         raise IsADirectoryError(f"{os.fspath(path)}: expected the path of a file, got a folder; add a file name")
     mode = stat.S_IMODE(os.stat(target).st_mode) if os.path.isfile(target) else None
     if mode is None and os.path.exists(target):
-        with open(target, "wb") as stream:
-            write(stream)
+        with open(target, "wb") as device:
+            write(device)
         return
     folder, name = os.path.split(target)
     hidden = os.path.join(folder, f".{name[:200]}.{os.urandom(4).hex()}.tmp")
@@ -70,7 +70,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     _sync_folder(folder)
 
 
-def _open_beside(folder: str, hidden: str) -> tuple[BinaryIO, bool]:
+def _open_beside(folder: str, hidden: str) -> tuple[IO[bytes], bool]:
     """Open a file without a name in the folder, else the hidden one; say whether it has a name.
 
     The kernel removes a file without a name when the process dies, so that killed processes leave no litter.

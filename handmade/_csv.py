@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._streams import DEFAULT_LIMIT, FilePath, memory_limit, open_source, source_name
+from ._streams import DEFAULT_LIMIT, FilePath, is_stream, memory_limit, open_source, source_name
 from ._validation import check_count, check_dtype
 
 __all__ = ["load_csv"]
@@ -158,7 +158,7 @@ def _open_text(path: FilePath | IO[Any], encoding: str) -> Iterator[tuple[IO[str
 
     A byte that is no text in this encoding becomes U+FFFD, which no number contains, and so a bad cell with its place.
     """
-    if hasattr(path, "read") and path.read(0) == "":
+    if is_stream(path) and path.read(0) == "":
         yield path, source_name(path), DEFAULT_LIMIT
         return
     with open_source(path) as source:
@@ -243,8 +243,8 @@ def _read_table(layout: _Layout, rows: Iterator[tuple[int, str]], limit: int) ->
                 "if you trust the file, raise max_bytes"
             )
     if layout.has_labels:
-        names = np.concatenate(labels)
-        return _as_rows(X, layout.dtype, len(names)), names
+        targets = np.concatenate(labels)
+        return _as_rows(X, layout.dtype, len(targets)), targets
     if layout.target is not None:
         targets = np.frombuffer(y, np.float64)
         return _as_rows(X, layout.dtype, len(targets)), _as_targets(targets, layout.dtype)
@@ -270,8 +270,9 @@ def _parse_at_once(block: list[tuple[int, str]], layout: _Layout) -> tuple[Array
             cells = list(csv.reader(lines, delimiter=layout.delimiter, strict=True))
             if len(cells) != len(lines) or any(len(row) != layout.n_columns for row in cells):
                 return None
-            if layout.has_labels:
-                labels = [row.pop(layout.target).strip() for row in cells]
+            column = layout.target
+            if layout.has_labels and column is not None:
+                labels = [row.pop(column).strip() for row in cells]
                 if not all(map(_is_label, labels)):
                     return None
             lines = [layout.delimiter.join(row) for row in cells]
@@ -300,7 +301,7 @@ def _parse_by_cell(block: list[tuple[int, str]], layout: _Layout) -> tuple[Array
                 f"{place}: expected {layout.n_columns} cells separated by {layout.delimiter!r}, "
                 f"got {len(row)}: {reprlib.repr(row)}{_cure(line, layout.delimiter)}"
             )
-        if layout.has_labels:
+        if layout.target is not None and layout.has_labels:
             label = row[layout.target].strip()
             if not _is_label(label):
                 raise ValueError(f"{place}: expected the name of a class, as in the first line, got {label!r}")

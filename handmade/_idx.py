@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +84,7 @@ def load_idx(path: FilePath | IO[bytes], *, max_bytes: int | None = None) -> Arr
             raise ValueError(f"{source.name}: expected a whole gzip file, got {error}; fetch it again") from error
 
 
-def _read(stream: BinaryIO, name: str, limit: int, size: int | None) -> Array:
+def _read(stream: IO[bytes], name: str, limit: int, size: int | None) -> Array:
     """Read the header, then what it declares, then make sure that nothing follows."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
@@ -149,11 +149,11 @@ def save_idx(path: FilePath, array: npt.ArrayLike) -> None:
     header = bytes([0, 0, CODES[dtype], array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
     numbers = np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8)
 
-    def write(stream: BinaryIO) -> None:
+    def write(stream: IO[bytes]) -> None:
         stream.write(header)
-        stream.write(numbers)
+        stream.write(numbers.data)
 
-    def compress(stream: BinaryIO) -> None:
+    def compress(stream: IO[bytes]) -> None:
         with gzip.GzipFile(filename="", fileobj=stream, mode="wb", mtime=0) as packed:
             write(packed)  # type: ignore[arg-type]
 

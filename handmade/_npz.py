@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +93,7 @@ def read_npz(
             return _read_members(archive, source.name, names, limit)
 
 
-def _seekable(source: Source, limit: int) -> BinaryIO:
+def _seekable(source: Source, limit: int) -> IO[bytes]:
     """Return the stream, or its content where it cannot seek."""
     if source.stream.seekable():
         return source.stream
@@ -126,7 +126,7 @@ def _read_members(archive: ZipFile, name: str, wanted: Iterable[str] | None, lim
 
 
 @contextmanager
-def _open_member(archive: ZipFile, member: str, name: str) -> Iterator[tuple[BinaryIO, Shape, bool, np.dtype[Any]]]:
+def _open_member(archive: ZipFile, member: str, name: str) -> Iterator[tuple[IO[bytes], Shape, bool, np.dtype[Any]]]:
     """Open one array and read its header: yield the stream, the shape, whether the order is Fortran's, and dtype."""
     try:
         if archive.getinfo(member).compress_type not in (0, 8):
@@ -138,7 +138,7 @@ def _open_member(archive: ZipFile, member: str, name: str) -> Iterator[tuple[Bin
     with stream:
         if dtype.itemsize == 0 or len(shape) > 64:
             raise ValueError(f"{name}: expected an array that NumPy can hold, got {dtype} of shape {shape}")
-        yield stream, shape, fortran_order, dtype  # type: ignore[misc]
+        yield stream, shape, fortran_order, dtype
 
 
 def _read_member(archive: ZipFile, member: str, name: str) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,7 @@ class Header(NamedTuple):
     entries: dict[str, Entry]
 
 
-def write_safetensors(stream: BinaryIO, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+def write_safetensors(stream: IO[bytes], arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
     """Write arrays and text in the safetensors format.
 
     Parameters

@@ -100,8 +100,8 @@ class Elementwise(Step):
         """Return the name of each state array and its initial value; None where the options do not need it."""
         return {}
 
-    def _update(self, theta: Array, gradient: Array, *state: Any) -> None:
-        """Do the step on one block. State arrays come in the order of `_initial_state`."""
+    def _update(self, *vectors: Any, **options: Any) -> None:
+        """Do the step on one block of theta, gradient, and the state arrays in the order of `_initial_state`."""
         raise NotImplementedError(f"{type(self).__name__} defines no _update")
 
     def check(self, theta: Array, gradient: Array) -> None:

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ class Source(NamedTuple):
     and others that do not know, and ``head`` holds the first bytes.
     """
 
-    stream: BinaryIO
+    stream: IO[bytes]
     name: str
     size: int | None
     head: bytes
@@ -62,7 +62,7 @@ def open_source(source: FilePath | IO[Any]) -> Iterator[Source]:
     ...     source.name, source.size, source.head
     ('<stream>', 10, b'some')
     """
-    if hasattr(source, "read"):
+    if is_stream(source):
         yield _examine(source, source_name(source))
         return
     if not isinstance(source, (str, os.PathLike)):
@@ -71,12 +71,17 @@ def open_source(source: FilePath | IO[Any]) -> Iterator[Source]:
         yield _examine(stream, source_name(source))
 
 
+def is_stream(source: FilePath | IO[Any]) -> TypeGuard[IO[Any]]:
+    """Return whether this can be read from."""
+    return hasattr(source, "read")
+
+
 def source_name(source: FilePath | IO[Any]) -> str:
     """Return what messages call a file or a stream."""
     return str(getattr(source, "name", "<stream>") if hasattr(source, "read") else source)
 
 
-def _examine(stream: IO[Any], name: str) -> Source:
+def _examine(stream: IO[bytes], name: str) -> Source:
     """Look at the start of a stream without taking it away from the reader."""
     if stream.read(0) != b"":
         raise TypeError(f"{name}: expected a binary file object, got one of text; open it with mode 'rb'")
@@ -96,7 +101,7 @@ def _examine(stream: IO[Any], name: str) -> Source:
 class _Rejoined(io.RawIOBase):
     """The bytes that were read from a stream to look at them, followed by the rest of it."""
 
-    def __init__(self, head: bytes, rest: BinaryIO, name: str) -> None:
+    def __init__(self, head: bytes, rest: IO[bytes], name: str) -> None:
         self.head, self.rest, self.name = head, rest, name
 
     def readable(self) -> bool:
@@ -128,7 +133,7 @@ def memory_limit(max_bytes: int | None, source: Source) -> int:
 
 
 def read_array(
-    stream: BinaryIO,
+    stream: IO[bytes],
     name: str,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],

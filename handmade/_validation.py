@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 INTEGER = int, np.integer
 
 
@@ -85,7 +86,7 @@ def as_generator(rng: Any) -> np.random.Generator:
         raise type(error)(f"rng: expected None, an integer >= 0 or a numpy.random.Generator, got {rng!r}") from error
 
 
-def as_floating(A, name: str = "A") -> Array:
+def as_floating(A: npt.ArrayLike, name: str = "A") -> Array:
     """Give ``A`` as a floating-point array, or say why that is impossible.
 
     Integers become float64; float32, float64 and complex128 stay as they are.
@@ -149,7 +150,7 @@ def check_finite(A: Array, name: str, first_row: int = 0) -> None:
     raise ValueError(f"{name}: expected finite numbers, got {A[index]} at index {where}")
 
 
-def check_count(value, name: str, least: int = 1) -> int:
+def check_count(value: Any, name: str, least: int = 1) -> int:
     """Give ``value`` as an int of at least ``least``.
 
     Raises
@@ -197,7 +198,7 @@ def check_axis(dim: Any, array: Array, name: str) -> int:
     return int(dim)
 
 
-def check_dtype(dtype) -> np.dtype:
+def check_dtype(dtype: Any) -> np.dtype[Any]:
     """Give ``dtype`` as float64 or float32, the two that a network computes in.
 
     Raises

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import numpy.typing as npt
 
 from .composites import SequentialCache
 from .layers import Activation, Dense, Dropout
@@ -17,6 +18,8 @@ from .losses import Loss, find_loss, loss_and_backward
 from .network import Network, check_finite_targets
 
 __all__ = ["Factor", "Product", "Trace", "trace"]
+
+Pairs = list[tuple[Dense, Activation | None]]
 
 Array = np.ndarray
 
@@ -126,7 +129,7 @@ class Trace:
         return trace_html(self)
 
 
-def trace(network: Network, x, y, loss: Loss = "half_squared_error") -> Trace:
+def trace(network: Network, x: npt.ArrayLike, y: npt.ArrayLike, loss: Loss = "half_squared_error") -> Trace:
     """Return the forward pass and the chain rule of one sample, factor by factor.
 
     Parameters
@@ -189,9 +192,9 @@ def trace(network: Network, x, y, loss: Loss = "half_squared_error") -> Trace:
     return Trace(forward, formula, float(value), _products(pairs, inputs, slopes, dH))
 
 
-def _pairs(network: Network) -> list[tuple[Dense, Activation | None]]:
+def _pairs(network: Network) -> Pairs:
     """Each Dense layer with the activation on top of it."""
-    pairs: list[tuple[Dense, Activation | None]] = []
+    pairs: Pairs = []
     for layer in network.layers:
         if isinstance(layer, Dense):
             pairs.append((layer, None))
@@ -203,7 +206,7 @@ def _pairs(network: Network) -> list[tuple[Dense, Activation | None]]:
 
 
 def _forward(
-    network: Network, pairs: list[tuple[Dense, Activation | None]], cache: SequentialCache
+    network: Network, pairs: Pairs, cache: SequentialCache
 ) -> tuple[list[tuple[str, Array]], list[Array], list[Array | None]]:
     """Return the named values of a pass; and, for each pair, its input and the slope of its activation."""
     forward: list[tuple[str, Array]] = [("x", cache.values[0])]
@@ -222,17 +225,17 @@ def _forward(
     return forward, inputs, slopes
 
 
-def _products(pairs, inputs: list[Array], slopes: list[Array | None], dH: Array) -> list[Product]:
+def _products(pairs: Pairs, inputs: list[Array], slopes: list[Array | None], dH: Array) -> list[Product]:
     """From the loss down: multiply the prefix by one factor after another, and branch off to each parameter."""
     products: list[Product] = []
-    new = (Factor(f"dL/d{_output(pairs, len(pairs))}", dH[0]),)
+    new: tuple[Factor, ...] = (Factor(f"dL/d{_output(pairs, len(pairs))}", dH[0]),)
     shared: tuple[Factor, ...] = ()
     start = prefix = dH[0]
     for n in range(len(pairs), 0, -1):
         dense, below = pairs[n - 1][0], inputs[n - 1][0]
-        if slopes[n - 1] is not None:
-            new += (Factor(f"df{n}/da{n}", slopes[n - 1][0]),)
-            prefix = prefix * slopes[n - 1][0]
+        if (slope := slopes[n - 1]) is not None:
+            new += (Factor(f"df{n}/da{n}", slope[0]),)
+            prefix = prefix * slope[0]
         w = _weight(dense)
         last = Factor(f"da{n}/d{w}{n}", below)
         products.append(Product(f"dL/d{w}{n}", shared, start, (*new, last), np.outer(prefix, below)))
@@ -249,7 +252,7 @@ def _weight(dense: Dense) -> str:
     return "w" if dense.W.size == 1 else "W"
 
 
-def _output(pairs, n: int) -> str:
+def _output(pairs: Pairs, n: int) -> str:
     """Return the name of the output of layer n: f after an activation, a of a linear one, x below the first."""
     return "x" if n == 0 else f"a{n}" if pairs[n - 1][1] is None else f"f{n}"
 

@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import IO, Any, BinaryIO, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -374,15 +374,15 @@ def save(network: Network, path: FilePath, *, metadata: Mapping[str, Any] | None
     write_atomically(path, lambda stream: WRITERS[suffix](stream, state, document))
 
 
-def _write_safetensors(stream: BinaryIO, state: dict[str, Array], document: str) -> None:
+def _write_safetensors(stream: IO[bytes], state: dict[str, Array], document: str) -> None:
     write_safetensors(stream, state, {DOCUMENT: document})
 
 
-def _write_npz(stream: BinaryIO, state: dict[str, Array], document: str) -> None:
+def _write_npz(stream: IO[bytes], state: dict[str, Array], document: str) -> None:
     np.savez(stream, **{DOCUMENT: np.array(document)}, **state)  # type: ignore[arg-type]
 
 
-WRITERS: dict[str, Callable[[BinaryIO, dict[str, Array], str], None]] = {
+WRITERS: dict[str, Callable[[IO[bytes], dict[str, Array], str], None]] = {
     ".safetensors": _write_safetensors,
     ".npz": _write_npz,
 }

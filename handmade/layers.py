@@ -89,7 +89,7 @@ class Layer:
             for attribute in (name, "d" + name):
                 setattr(cls, attribute, _array_property(attribute))
         if "forward" in vars(cls) and "rows_are_independent" not in vars(cls):
-            cls.rows_are_independent = Layer.rows_are_independent  # another forward, another answer: unknown
+            cls.rows_are_independent = Layer.rows_are_independent  # type: ignore[method-assign]  # another forward, another answer: unknown
         arguments = [name for name in inspect.signature(cls.backward).parameters if name != "self"]
         if len(arguments) < 2 or arguments[1] == "need_dX":
             raise TypeError(
@@ -97,11 +97,11 @@ class Layer:
                 f"({', '.join(arguments)}); let forward(X, training) return (H, cache), and read the cache here"
             )
 
-    def forward(self, X: Array, training: bool = False) -> tuple[Array, Any]:
+    def forward(self, X: Array, /, training: bool = False) -> tuple[Array, Any]:
         """Return the output, shape (N, O), and the cache for `backward`."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
-    def backward(self, dH: Array, cache: Any, /, need_dX: bool = True) -> Array | None:
+    def backward(self, dH: Array, cache: Any, /, need_dX: bool = True) -> Array | Any:
         """Write the gradients of the parameters; return dX, or None where it is not needed."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
 

@@ -627,7 +627,9 @@ class MLP(Network):
         rng = as_generator(rng)
         layers: list[Layer] = []
         for i, function in enumerate(activations):
-            options = dict(bias=bias, weight_init=weight_init, bias_init=bias_init, rng=rng, dtype=dtype)
+            options: dict[str, Any] = dict(
+                bias=bias, weight_init=weight_init, bias_init=bias_init, rng=rng, dtype=dtype
+            )
             layers.append(Dense(sizes[i], sizes[i + 1], **options))
             hidden = i < depth - 1
             if hidden and normalization:

@@ -21,7 +21,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -82,6 +82,8 @@ class SGD(Elementwise):
     weight_decay: float = 0.0
     nesterov: bool = False
     maximize: bool = dataclasses.field(default=False, kw_only=True)
+
+    momentum_buffer: ClassVar[Array | None] = None
 
     def _validate(self) -> None:
         self._require(nonnegative, "lr", "momentum", "weight_decay")
@@ -147,6 +149,8 @@ class Momentum1986(Elementwise):
     lr: float = 0.1
     momentum: float = 0.9
 
+    velocity: ClassVar[Array | None] = None
+
     def _validate(self) -> None:
         self._require(nonnegative, "lr", "momentum")
 
@@ -193,6 +197,8 @@ class Adagrad(Elementwise):
     weight_decay: float = 0.0
     initial_accumulator_value: float = 0.0
     eps: float = 1e-10
+
+    sum: ClassVar[Array | None] = None
 
     def _validate(self) -> None:
         self._require(nonnegative, "lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
@@ -247,6 +253,10 @@ class RMSprop(Elementwise):
     weight_decay: float = 0.0
     momentum: float = 0.0
     centered: bool = False
+
+    square_avg: ClassVar[Array | None] = None
+    grad_avg: ClassVar[Array | None] = None
+    momentum_buffer: ClassVar[Array | None] = None
 
     def _validate(self) -> None:
         self._require(nonnegative, "lr", "eps", "weight_decay", "momentum")
@@ -315,6 +325,10 @@ class Adam(Elementwise):
     weight_decay: float = 0.0
     amsgrad: bool = False
 
+    exp_avg: ClassVar[Array | None] = None
+    exp_avg_sq: ClassVar[Array | None] = None
+    max_exp_avg_sq: ClassVar[Array | None] = None
+
     def _validate(self) -> None:
         self._require(nonnegative, "lr", "eps", "weight_decay")
         self._require(check_bool, "amsgrad")
@@ -322,7 +336,7 @@ class Adam(Elementwise):
             self.betas = self.betas.tolist()
         if not isinstance(self.betas, Sequence) or len(self.betas) != 2:
             raise TypeError(f"betas: expected two numbers in [0, 1), got {self.betas!r}")
-        self.betas = tuple(below_one(beta, f"betas[{i}]") for i, beta in enumerate(self.betas))
+        self.betas = below_one(self.betas[0], "betas[0]"), below_one(self.betas[1], "betas[1]")
 
     def _initial_state(self) -> dict[str, float | None]:
         return {"exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0 if self.amsgrad else None}

@@ -344,23 +344,23 @@ def delta_rule(
     X, y = _samples(X, y, inputs="I")
     X = np.ascontiguousarray(X, dtype=np.float64)
     start = np.zeros(X.shape[1]) if w is None else w
-    w = _finite("w", start, X.shape[1:], "one number per input").astype(np.float64)
+    weights: Array = _finite("w", start, X.shape[1:], "one number per input").astype(np.float64)
     epochs, eta = check_count(epochs, "epochs"), positive(eta, "eta")
     if eta > LARGEST_VALUE:
         raise ValueError(f"eta: expected a number of at most {LARGEST_VALUE}, got {eta!r}")
-    path = [w] if check_bool(return_path, "return_path") else None
+    path = [weights] if check_bool(return_path, "return_path") else None
     with np.errstate(over="ignore", invalid="ignore"):  # an overflow never heals, so it is found below
         for epoch in range(1, epochs + 1):
             for x, target in zip(X, y, strict=True):
-                w = w + eta * (target - w @ x) * x
+                weights = weights + eta * (target - weights @ x) * x
                 if path is not None:
-                    path.append(w)
-            if not np.isfinite(w).all():
+                    path.append(weights)
+            if not np.isfinite(weights).all():
                 raise ValueError(
                     f"eta: expected a learning rate below 2 / max ||x||^2 = {2 / np.vecdot(X, X).max():.3g}, "
                     f"got {eta!r}, with which the weights overflowed in epoch {epoch}"
                 )
-    return w if path is None else np.array(path)
+    return weights if path is None else np.array(path)
 
 
 def _epoch(X: Array, y: Array, w: Array, b: float, has_bias: bool) -> tuple[float, int]:

@@ -127,7 +127,7 @@ def _violations(
     M = np.maximum(finite(margin, "margin") - Z[own][:, np.newaxis] + Z, 0)
     M[own] = 0
     weights = class_weights(weight, Z)
-    scale = np.full(len(Z), 1 / Z.shape[1], Z.real.dtype)
+    scale = np.full(len(Z), 1 / Z.shape[1], np.real(Z).dtype)
     return M, own, scale if weights is None else scale * weights[labels], lead
 
 

@@ -97,7 +97,7 @@ def binary_cross_entropy_backward(
 def _probabilities(input: npt.ArrayLike, target: npt.ArrayLike) -> tuple[Array, Array]:
     """Return the pair; raise where either is outside [0, 1]."""
     P, Y = bits(input, target)
-    check_probabilities(P.real, "input", "; logits belong to binary_cross_entropy_with_logits")
+    check_probabilities(np.real(P), "input", "; logits belong to binary_cross_entropy_with_logits")
     return P, Y
 
 
