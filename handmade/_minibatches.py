@@ -73,14 +73,15 @@ def check_data(network: Network, X: npt.ArrayLike, y: npt.ArrayLike, loss: Loss)
     for start in range(0, len(X), BLOCK):
         rows = slice(start, start + BLOCK)
         network.check_input(X[rows], start)
-        trial = np.zeros((len(X[rows]), width), network.dtype)
-        check_finite_targets(y[rows], start)
+        trial, target = np.zeros((len(X[rows]), width), network.dtype), y[rows]
+        check_finite_targets(target, start)
         try:
-            functions.value(trial, y[rows])
+            functions.value(trial, target)
         except (ValueError, TypeError):
             functions.value(np.broadcast_to(trial[:1], (len(X), width)), y)  # to speak of the caller's shape
             raise
-    functions.backward(trial, y[rows])
+        if start + BLOCK >= len(X):
+            functions.backward(trial, target)
     return Samples(X, y, np.arange(len(X)))
 
 
@@ -132,7 +133,8 @@ def split(
     """
     held: Samples | None = None
     if isinstance(validation, tuple | list) and len(validation) == 2:
-        held = check_data(network, *validation, loss)
+        X, y = validation
+        held = check_data(network, X, y, loss)
     elif validation is not None:
         rows = _held_out(samples.y, validation, stratify, rng)
         held = dataclasses.replace(samples, rows=rows, weight=None)
@@ -148,10 +150,10 @@ def split(
 
 def _held_out(y: Array, fraction: Any, stratify: bool, rng: np.random.Generator) -> Array:
     """Return the rows of a fraction drawn at random; of each class alike, where asked."""
-    if isinstance(fraction, bool) or not (isinstance(fraction, Real) and 0 < fraction < 1):
+    if isinstance(fraction, bool) or not (isinstance(fraction, Real) and 0 < float(fraction) < 1):
         got = repr(fraction) if isinstance(fraction, Real | str) else type(fraction).__name__
         raise ValueError(f"validation: expected a fraction between 0 and 1, or (X, y), got {got}")
-    N, count = len(y), math.ceil(fraction * len(y))
+    N, count = len(y), math.ceil(float(fraction) * len(y))
     if count == N:
         raise ValueError(f"validation: expected a fraction that leaves samples to train on, got all {N}")
     rows = rng.permutation(N)

@@ -228,7 +228,7 @@ def number(expected: str, accepts: Callable[[Any], bool]) -> Callable[[Any, str]
         # To Python a bool is a number; here it is an argument in the wrong place.
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError(f"{name}: expected {expected}, got {value!r} of type {type(value).__name__}")
-        if isinstance(value, int) and abs(value) > sys.float_info.max:
+        if isinstance(value, int) and abs(int(value)) > sys.float_info.max:
             raise ValueError(f"{name}: expected {expected}, got an integer beyond 1e308")
         if not accepts(value):
             raise ValueError(f"{name}: expected {expected}, got {value!r}")

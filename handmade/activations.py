@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from . import _numerics as exact
 from ._validation import as_floating, check_axis, finite, positive
+from .protocols import ActivationName, ActivationPair
 
 __all__ = [
     "identity",
@@ -394,9 +395,7 @@ def _as_dtype(values: Array, A: Array) -> Array:
         return values.astype(A.dtype, copy=False)
 
 
-Pair = tuple[Callable[..., Array], Callable[..., Array]]
-
-ACTIVATIONS: dict[str, Pair] = {
+ACTIVATIONS: dict[ActivationName, ActivationPair] = {
     "identity": (identity, identity_backward),
     "sigmoid": (sigmoid, sigmoid_backward),
     "tanh": (tanh, tanh_backward),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from .files import read_state_dict
 from .layers import Activation, Dense, Dropout, Layer
 from .network import Network
 from .normalization import BatchNorm, LayerNorm
+from .protocols import ActivationName
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +86,10 @@ def _flatten(module: Any) -> Layer:
 def _activation(module: Any) -> Layer:
     name, options = ACTIVATION_MODULES[type(module).__name__]
     values = {option: getattr(module, option) for option in options}
-    return Activation(name, **{option: -1 if option == "dim" and v is None else v for option, v in values.items()})
+    return Activation(
+        cast(ActivationName, name),
+        **{option: -1 if option == "dim" and v is None else v for option, v in values.items()},
+    )
 
 
 MODULES: dict[str, Callable[[Any], Layer]] = {
@@ -116,7 +120,7 @@ def from_torch(
     source: torch.nn.Module | Mapping[str, Any] | FilePath,
     network: Network | None = None,
     *,
-    activation: str | None = None,
+    activation: ActivationName | None = None,
 ) -> Network:
     """Return the network of a PyTorch module, or of a file of its weights.
 
@@ -220,7 +224,7 @@ def _read_weights(path: FilePath) -> Mapping[str, Any]:
     return found
 
 
-def _from_weights(state: Mapping[str, Array], activation: str | None) -> Network:
+def _from_weights(state: Mapping[str, Array], activation: ActivationName | None) -> Network:
     """Return a network of Dense layers and normalizations, one for each group of weights."""
     groups: dict[str, dict[str, Array]] = {}
     for name, array in state.items():
@@ -255,7 +259,7 @@ def _gaps(prefixes: Sequence[str]) -> list[tuple[str, int | None]]:
     return [(prefix, number - last - 1) for (number, prefix), last in zip(ordered, before, strict=False)]
 
 
-def _given(activation: str | None) -> str:
+def _given(activation: ActivationName | None) -> ActivationName:
     """Return the activation, or raise where it is needed and not given."""
     if activation is None:
         raise ValueError(
@@ -282,7 +286,12 @@ _NAMES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"
 # ---- scikit-learn --------------------------------------------------------------------------------------------------
 
 # scikit-learn's names of activations -> those here.
-SKLEARN_ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
+SKLEARN_ACTIVATIONS: dict[str, ActivationName] = {
+    "identity": "identity",
+    "logistic": "sigmoid",
+    "tanh": "tanh",
+    "relu": "relu",
+}
 
 
 def from_sklearn(mlp: MLPClassifier | MLPRegressor, *, probabilities: bool = False) -> Network:
@@ -332,9 +341,9 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor, *, probabilities: bool = Fal
     return network
 
 
-def _named(activation: str) -> str:
+def _named(activation: str) -> ActivationName:
     """Return the activation here of scikit-learn's name."""
-    known = {**SKLEARN_ACTIVATIONS, "softmax": "softmax"}
+    known: dict[str, ActivationName] = {**SKLEARN_ACTIVATIONS, "softmax": "softmax"}
     if activation not in known:
         raise ValueError(f"mlp: expected an activation among {', '.join(known)}, got {activation!r}")
     return known[activation]

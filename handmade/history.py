@@ -86,7 +86,7 @@ class History:
         {'epoch': [1], 'loss': [0.5], 'accuracy': [0.75], 'lr': [0.1], 'seconds': [1.0]}
         """
         validation = {VALIDATION: list(self.validation_loss)} if self.validation_loss else {}
-        epochs = list(range(1, len(self) + 1))
+        epochs: list[float] = list(range(1, len(self) + 1))
         metrics = {name: list(values) for name, values in self.metrics.items()}
         rest = {"lr": list(self.lr), "seconds": list(self.seconds)}
         return {"epoch": epochs, "loss": list(self.loss), **validation, **metrics, **rest}

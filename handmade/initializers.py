@@ -8,13 +8,13 @@ Options are given with functools.partial: ``partial(uniform, low=-0.3, high=0.3)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ._validation import as_generator, check_count, finite, nonnegative
+from .protocols import Initializer, InitializerFunction, InitializerName
 
 __all__ = [
     "constant",
@@ -197,12 +197,12 @@ def _checked(shape: Shape) -> Shape:
     return tuple(check_count(size, "shape", least=0) for size in shape)
 
 
-Initializer = str | Callable[..., Array]
+INITIALIZERS: dict[InitializerName, InitializerFunction] = {
+    cast(InitializerName, name): globals()[name] for name in __all__
+}
 
-INITIALIZERS: dict[str, Callable[..., Array]] = {name: globals()[name] for name in __all__}
 
-
-def find_initializer(initializer: Initializer) -> Callable[..., Array]:
+def find_initializer(initializer: Initializer) -> InitializerFunction:
     """Return the initializer of this name, or the function itself.
 
     Raises

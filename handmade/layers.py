@@ -26,11 +26,11 @@ import numpy.typing as npt
 from ._numerics import column_sums, matmul
 from ._validation import as_generator, check_bool, check_count, check_dtype, up_to_one
 from .activations import ACTIVATIONS
-from .initializers import Initializer, find_initializer
+from .initializers import find_initializer
+from .protocols import ActivationName, ActivationPair, Array, DType, Initializer
 
 __all__ = ["Activation", "Dense", "Dropout", "Layer"]
 
-Array = npt.NDArray[Any]
 
 NOT_IN_CONFIG = ("weight_init", "bias_init", "rng", "dtype")  # arguments that are not part of an architecture
 
@@ -233,7 +233,7 @@ class Dense(Layer):
         weight_init: Initializer = "linear_default",
         bias_init: Initializer = "linear_default",
         rng: Any = None,
-        dtype: npt.DTypeLike = np.float64,
+        dtype: DType = np.float64,
     ) -> None:
         I = self.in_features = check_count(in_features, "in_features")
         O = self.out_features = self.neuron_count = check_count(out_features, "out_features")
@@ -319,9 +319,7 @@ class Activation(Layer):
     array([[0.5, 1. ]])
     """
 
-    def __init__(
-        self, function: str | tuple[Callable[..., Array], Callable[..., Array]] = "relu", **options: Any
-    ) -> None:
+    def __init__(self, function: ActivationName | ActivationPair = "relu", **options: Any) -> None:
         self.function = function
         self.options = options
         if isinstance(function, str):

@@ -10,18 +10,19 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from . import protocols
 from ._threads import OneWriter, Versioned
 from ._validation import as_array, as_generator, check_count, check_dtype, check_finite
 from .composites import Sequential, SequentialCache
-from .initializers import Initializer
 from .layers import Activation, Dense, Dropout, Layer
 from .losses import Loss, LossFunctions, find_loss, loss_and_backward
 from .normalization import BatchNorm, LayerNorm
+from .protocols import DType, Initializer, NormalizationName
 
 if TYPE_CHECKING:
     from .protocols import Optimizer
@@ -109,7 +110,7 @@ class Network(Sequential):
     theta: Array = _vector_property("theta")
     gradient: Array = _vector_property("gradient")
 
-    def __init__(self, layers: Sequence[Layer], *, dtype: npt.DTypeLike | None = None) -> None:
+    def __init__(self, layers: Sequence[Layer], *, dtype: DType | None = None) -> None:
         super().__init__(layers)
         _check_not_owned(self)
         self._bind(dtype)
@@ -607,15 +608,15 @@ class MLP(Network):
     def __init__(
         self,
         sizes: Sequence[int],
-        activation: Any = "relu",
+        activation: protocols.Activation | Sequence[protocols.Activation | None] | None = "relu",
         *,
         dropout: float = 0.0,
-        normalization: Literal["batch", "layer"] | None = None,
+        normalization: NormalizationName | None = None,
         bias: bool = True,
         weight_init: Initializer = "linear_default",
         bias_init: Initializer = "linear_default",
         rng: Any = None,
-        dtype: npt.DTypeLike = np.float64,
+        dtype: DType = np.float64,
     ) -> None:
         sizes = list(sizes) if np.iterable(sizes) else [sizes]
         if len(sizes) < 2:

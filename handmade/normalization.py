@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ._validation import check_count, check_dtype, nonnegative, up_to_one
 from .layers import Layer
+from .protocols import DType
 
 __all__ = ["BatchNorm", "LayerNorm"]
 
@@ -94,7 +95,7 @@ class LayerNorm(Normalization):
 
     axis = 1
 
-    def __init__(self, num_features: int, eps: float = 1e-5, *, dtype: npt.DTypeLike = np.float64) -> None:
+    def __init__(self, num_features: int, eps: float = 1e-5, *, dtype: DType = np.float64) -> None:
         super().__init__(num_features, eps, dtype)
 
     def rows_are_independent(self, training: bool) -> bool:
@@ -138,7 +139,7 @@ class BatchNorm(Normalization):
     state = ("running_mean", "running_var", "num_batches_tracked")
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: npt.DTypeLike = np.float64
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: DType = np.float64
     ) -> None:
         super().__init__(num_features, eps, dtype)
         self.momentum = up_to_one(momentum, "momentum")

@@ -21,7 +21,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -414,7 +414,12 @@ class Chain(Step):
     0.5
     """
 
-    lr, momentum, betas = map(of_the_optimizer, ("lr", "momentum", "betas"))
+    if TYPE_CHECKING:
+        lr: float
+        momentum: float
+        betas: tuple[float, float]
+    else:
+        lr, momentum, betas = map(of_the_optimizer, ("lr", "momentum", "betas"))
 
     def __init__(self, *steps: Step) -> None:
         for i, step in enumerate(steps):

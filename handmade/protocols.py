@@ -25,9 +25,11 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from .history import History
+    from .layers import Layer
     from .network import Network
 
 __all__ = [
+    "Activation",
     "ActivationName",
     "ActivationPair",
     "Array",
@@ -142,6 +144,7 @@ class Callback(Protocol):
 
 
 ActivationPair: TypeAlias = tuple[Callable[..., Array], Callable[..., Array]]  # f(A), and f_backward(dH, A or H)
+Activation: TypeAlias = "ActivationName | ActivationPair | Layer"
 Initializer: TypeAlias = InitializerName | InitializerFunction
 Loss: TypeAlias = LossName | LossFunction | tuple[LossFunction, LossFunction]
 Metric: TypeAlias = MetricName | MetricFunction

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +28,18 @@ from .metrics import accuracy, r2_score, top_k_accuracy
 from .network import Network
 from .optimizers import Adam
 from .progress import progress_bar
+from .protocols import Array, Callback, Metric, MetricFunction, MetricName, MetricSchedule, Optimizer, Schedule
 
 __all__ = ["fit"]
 
-Array = npt.NDArray[Any]
-MetricFunction = Callable[[Array, Array], Any]
-METRICS: dict[str, MetricFunction] = {metric.__name__: metric for metric in (accuracy, top_k_accuracy, r2_score)}
+When: TypeAlias = Literal["epoch", "batch"]
+AnySchedule: TypeAlias = Schedule | MetricSchedule
+
+METRICS: dict[MetricName, MetricFunction] = {
+    "accuracy": accuracy,
+    "top_k_accuracy": top_k_accuracy,
+    "r2_score": r2_score,
+}
 
 
 def fit(
@@ -41,7 +48,7 @@ def fit(
     y: npt.ArrayLike,
     *,
     loss: Loss = "cross_entropy",
-    optimizer: Any = None,
+    optimizer: Optimizer | None = None,
     epochs: int = 10,
     batch_size: int | None = 32,
     shuffle: bool = True,
@@ -49,14 +56,14 @@ def fit(
     validation: float | tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     stratify: bool = False,
     early_stopping: int | EarlyStopping | None = None,
-    metrics: str | MetricFunction | Sequence[str | MetricFunction] = (),
-    schedule: Any = None,
-    schedule_every: str = "epoch",
+    metrics: Metric | Sequence[Metric] = (),
+    schedule: AnySchedule | list[tuple[AnySchedule, When]] | None = None,
+    schedule_every: When = "epoch",
     sample_weight: npt.ArrayLike | None = None,
     class_weight: Mapping[int, float] | Sequence[float] | None = None,
     rng: Any = None,
     progress: bool = True,
-    callbacks: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    callbacks: Callback | Sequence[Callback] = (),
     compile: bool | Literal["auto"] = False,
 ) -> History:
     """Train a network by stochastic gradient descent on minibatches.
@@ -185,7 +192,7 @@ class _Run:
         self.history.stopped = "error"  # unless the loop ends in another way
         try:
             for epoch in range(1, epochs + 1):
-                stopped = self.epoch(lambda epoch=epoch: report(epoch, self.history.latest()))
+                stopped = self.epoch(functools.partial(self._report, report, epoch))
                 if stopped or epoch == epochs:
                     self.history.stopped = stopped or "all epochs"
                     break
@@ -219,6 +226,9 @@ class _Run:
                 stopped = stopped or "callback"
         return stopped
 
+    def _report(self, report: Callable[[int, str], None], epoch: int) -> None:
+        report(epoch, self.history.latest())
+
     def _train_epoch(self) -> tuple[float, float]:
         """For each batch forward, loss, backward, update; return the mean loss and the last learning rate."""
         total, seen, lr = 0.0, 0, math.nan
@@ -230,8 +240,8 @@ class _Run:
                 lr = float(getattr(self.optimizer, "lr", math.nan))
                 self._step_schedules("batch")
                 for callback in self.callbacks:
-                    if hasattr(callback, "on_batch"):
-                        callback.on_batch(self.network, value)
+                    if on_batch := getattr(callback, "on_batch", None):
+                        on_batch(self.network, value)
                 total += value * len(X)
                 seen += len(X)
         for name, array in self.network.state_dict().items():
@@ -393,13 +403,15 @@ def _find_schedules(schedule: Any, every: str, optimizer: Any) -> list[tuple[Any
 def _find_metrics(metrics: Any) -> dict[str, MetricFunction]:
     """Return the functions by the names that their values get in the history."""
     found: dict[str, MetricFunction] = {}
+    metric: Any
     for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
         if not callable(metric) and (not isinstance(metric, str) or metric not in METRICS):
             raise ValueError(f"metrics: expected functions, or names among {', '.join(METRICS)}; got {metric!r}")
         name = getattr(metric, "__name__", repr(metric)) if callable(metric) else metric
         if name in found or name == VALIDATION:
             raise ValueError(f"metrics: expected different names, got {name!r} twice")
-        found[name] = metric if callable(metric) else METRICS[metric]
+        function: Any = metric if callable(metric) else METRICS[metric]
+        found[name] = function
     return found
 
 

@@ -1,7 +1,15 @@
-"""Names as literals: each lists the keys of the table that is looked up at run time."""
+"""Types: mypy and pyright pass on the code, find planted mistakes, and names are those of the tables."""
 
 from __future__ import annotations
 
+import doctest
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -35,3 +43,78 @@ def test_every_reduction_of_the_literal_is_accepted():
         mse_loss([1.0], [2.0], reduction=reduction)
     with pytest.raises(ValueError, match="reduction"):
         mse_loss([1.0], [2.0], reduction="max")
+
+
+# ---- both checkers ---------------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md"]
+PROGRAMS = ROOT / "tests" / "typing" / "user_programs.py"
+MISTAKES = ROOT / "tests" / "typing" / "mistakes.py"
+
+
+def run_mypy(*files: Path) -> list[tuple[str, int]]:
+    """Return file and line of each error."""
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", "--no-pretty", *map(str, files)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode in (0, 1), run.stdout + run.stderr
+    found = re.findall(r"^(.*?):(\d+): error: ", run.stdout, re.MULTILINE)
+    assert run.returncode == 0 or found, run.stdout
+    return [(str(ROOT / file), int(line)) for file, line in found]
+
+
+def run_pyright(*files: Path) -> list[tuple[str, int]]:
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, *map(str, files)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode in (0, 1), run.stdout + run.stderr
+    errors = [d for d in json.loads(run.stdout)["generalDiagnostics"] if d["severity"] == "error"]
+    return [(d["file"], d["range"]["start"]["line"] + 1) for d in errors]
+
+
+@pytest.fixture(scope="module", params=[run_mypy, run_pyright], ids=["mypy", "pyright"])
+def errors(request, tmp_path_factory):
+    """Return the errors of a checker in everything that has to pass, in the examples of documents, and in mistakes."""
+    pytest.importorskip(request.param.__name__.removeprefix("run_"))
+    examples = write_examples(tmp_path_factory.mktemp("examples"))
+    return request.param(ROOT / "handmade", ROOT / "reference", PROGRAMS, MISTAKES, *examples)
+
+
+def write_examples(folder: Path) -> list[Path]:
+    """Write the Python code of each document to a file."""
+    written = []
+    for document in DOCUMENTS:
+        text = document.read_text()
+        lines = [example.source for example in doctest.DocTestParser().get_examples(text)]
+        lines += re.findall(r"^```python\n((?!.*>>> ).*?)^```", text, re.MULTILINE | re.DOTALL)
+        written.append(folder / f"{document.stem.replace('-', '_')}_examples.py")
+        written[-1].write_text("import numpy as np, handmade as hm\n" + "".join(lines))
+    return written
+
+
+def test_the_package_and_user_programs_pass(errors):
+    assert [f"{file}:{line}" for file, line in errors if Path(file) != MISTAKES] == []
+
+
+def test_mistakes_are_found_and_their_correct_twins_pass(errors):
+    found = {line for file, line in errors if Path(file) == MISTAKES}
+    planted = {n for n, line in enumerate(MISTAKES.read_text().splitlines(), 1) if line.endswith("# wrong")}
+    assert len(planted) == 18
+    assert found - planted == set()
+    assert len(found) >= 16, f"not found: lines {sorted(planted - found)}"
+
+
+def test_user_programs_run(tmp_path, capsys):
+    programs = runpy.run_path(str(PROGRAMS))
+    for name in "own_parts", "checks", "formulas":
+        programs[name]()
+    programs["typical_use"](tmp_path)
+    assert capsys.readouterr().out
+
+
+def test_almost_all_public_types_are_known():
+    pytest.importorskip("pyright")
+    options = ["--verifytypes", "handmade", "--ignoreexternal", "--outputjson", "--pythonpath", sys.executable]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pyright", *options]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert json.loads(run.stdout)["typeCompleteness"]["completenessScore"] >= 0.80

@@ -14,13 +14,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from .. import protocols
 from .._validation import check_finite
-from ._terms import Array, as_numbers, check_reduction
+from ..protocols import Array, LossName
+from ._terms import as_numbers, check_reduction
 from .margins import (
     hinge_loss,
     hinge_loss_backward,
@@ -108,18 +110,18 @@ class LossFunctions:
 
     def with_options(self, options: dict[str, Any]) -> LossFunctions:
         """Return the same functions with these options given."""
-        functions = self.value, self.backward, self.value_and_backward
-        given = [f if f is None else functools.partial(f, **options) for f in functions]
+        both = self.value_and_backward and functools.partial(self.value_and_backward, **options)
         fused = self.on_activation and self.on_activation.with_options(options)
-        return LossFunctions(*given, self.activation, fused, self.least_outputs)  # type: ignore[arg-type]
+        value, backward = (functools.partial(f, **options) for f in self)
+        return LossFunctions(value, backward, both, self.activation, fused, self.least_outputs)
 
 
-Loss = str | Callable[..., Any] | tuple[Callable[..., Any], Callable[..., Any]]
+Loss: TypeAlias = protocols.Loss | LossFunctions
 
 _WITH_LOGITS = LossFunctions(binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_backward)
 
-LOSSES: dict[str, LossFunctions] = {
-    functions.value.__name__: functions
+LOSSES: dict[LossName, LossFunctions] = {
+    cast(LossName, functions.value.__name__): functions
     for functions in (
         LossFunctions(l1_loss, l1_loss_backward),
         LossFunctions(mse_loss, mse_loss_backward),
@@ -244,7 +246,7 @@ def _weighted_by_sample(
         raise ValueError("sample_weight: expected a loss without weight; fold that in, or use the class_weight of fit")
     reduction = options.get("reduction", "mean")
     check_reduction(reduction)
-    weight = as_numbers(sample_weight, "sample_weight", input.real)
+    weight = as_numbers(sample_weight, "sample_weight", np.real(input))
     if weight.shape != (len(input),):
         raise ValueError(f"sample_weight: expected one weight per sample, shape {(len(input),)}, got {weight.shape}")
     check_finite(weight, "sample_weight")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .._validation import as_array, as_floating
-
-Array = npt.NDArray[Any]
-Reduction = Literal["mean", "sum", "none"]
+from ..protocols import Array
 
 
 def check_reduction(reduction: str) -> None:
@@ -159,7 +157,7 @@ def class_probabilities(target: Array, Z: Array, shape: tuple[int, ...]) -> Arra
             f"target: expected class indices, or probabilities in floating point, got dtype {target.dtype} of shape "
             f"{target.shape}; convert one-hot rows with target.astype(float)"
         )
-    T = as_numbers(target, "target", Z.real)
+    T = as_numbers(target, "target", np.real(Z))
     return (np.moveaxis(T, 1, -1) if T.ndim > 2 else T).reshape(Z.shape)
 
 
@@ -167,7 +165,7 @@ def class_weights(weight: npt.ArrayLike | None, Z: Array) -> Array | None:
     """Return one weight per class, or None."""
     if weight is None:
         return None
-    weight = as_numbers(weight, "weight", Z.real)
+    weight = as_numbers(weight, "weight", np.real(Z))
     if weight.shape != Z.shape[1:]:
         raise ValueError(f"weight: expected one weight per class, shape {Z.shape[1:]}, got {weight.shape}")
     return weight

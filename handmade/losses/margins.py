@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .._validation import as_array, finite
-from ._terms import Array, Reduction, class_labels, class_rows, class_weights, pair, reduce, reduce_backward, signs
+from ..protocols import Array, Reduction
+from ._terms import class_labels, class_rows, class_weights, pair, reduce, reduce_backward, signs
 
 
 def hinge_loss(input: npt.ArrayLike, target: npt.ArrayLike, reduction: Reduction = "mean") -> Any:

@@ -11,9 +11,8 @@ import numpy.typing as npt
 from .. import _numerics as exact
 from .._validation import INTEGER, all_within, as_array, up_to_one
 from ..activations import sigmoid, softplus
+from ..protocols import Array, Reduction
 from ._terms import (
-    Array,
-    Reduction,
     as_numbers,
     bits,
     check_probabilities,

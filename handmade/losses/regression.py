@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .._validation import as_array, positive
-from ._terms import Array, Reduction, element_weights, pair, reduce, reduce_backward
+from ..protocols import Array, Reduction
+from ._terms import element_weights, pair, reduce, reduce_backward
 
 
 def l1_loss(
