@@ -251,7 +251,7 @@ class _Run:
 
     def _update(self, X: Array, y: Array, weight: Array | None) -> float:
         if self.step is None:
-            value, gradient = self.network.backpropagate(X, y, self.loss, weight)
+            value, _ = self.network.backpropagate(X, y, self.loss, weight)
         else:
             value = self.step(X, y, weight)  # updates, where the value is finite
         if not math.isfinite(value):
@@ -259,7 +259,7 @@ class _Run:
                 raise ValueError("X: expected finite numbers, got one that is not; X was changed during training")
             raise FloatingPointError(_diverged(f"the loss became {value}"))
         if self.step is None:
-            self.optimizer.step(self.network.theta, gradient)
+            self.optimizer.step(self.network.theta, self.network.gradient)
         return value
 
     def _evaluate(self, limit: int | None = None) -> dict[str, float]:
