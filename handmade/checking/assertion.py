@@ -44,7 +44,7 @@ def assert_gradient(target: Network | Callable[..., Any] | Any, *arguments: Any,
     ... except AssertionError as error:
     ...     print(str(error).splitlines()[0], str(error).splitlines()[-2], sep="\\n")
     the gradient is wrong
-    NAMED: factor 1/2, in every parameter
+    NAMED: factor 1/2, in theta
     """
     for_check = {name: options.pop(name) for name in ("entries", "directions", "method", "rng") if name in options}
     given: Adapted | None = adapted(target, arguments, options)

@@ -33,7 +33,7 @@ from ..progress import progress_bar
 from .backward_pass import BackwardPass
 from .claims import CHANGES, Parameters, both_layouts, call_repeatedly, is_single, read_gradient
 from .differences import EPS, numerical_gradient
-from .gradients import SINGLE, GradientCheck, Subject, examine, network_rounding, rounding_of
+from .gradients import SINGLE, GradientCheck, Subject, examine, network_rounding, one_sided_gradients, rounding_of
 from .localisation import WrongStep, layer_name, localise
 from .mistakes import Mistake, mistakes
 from .network_loss import NetworkLoss
@@ -376,7 +376,7 @@ def _network_case(
     rounding = network_rounding(network, f, claimed, blocks, single)
     names = network.blocks(np.arange(claimed.size))
     theta = network.theta.astype(np.float64)
-    subject = Subject(f, theta, claimed, rounding, names)
+    subject = Subject(f, theta, claimed, rounding, names, one_sided_gradients(network, f))
     of = BackwardPass(network, f.X, f.y, **options)
     facts = {"outputs": of.values[-1].shape[-1], **facts, "N": len(X)}
     truth, proven, undecidable = _network_truth(subject, of)
@@ -506,7 +506,8 @@ class _Case:
         if not wrong:
             found = [self._explain(self.odd, 0.0)] if self.odd else []
             return self._report("named" if found else "right", found, [])
-        if any(cause.name == CHANGES for cause in self.odd):  # numbers that change are worth no explanation
+        missing = any(cause.name == "not returned" and cause.where == "everything" for cause in self.odd)
+        if missing or any(cause.name == CHANGES for cause in self.odd):  # numbers that change are worth no explanation
             return self._report("named", [self._explain(self.odd, match.residual(self.truth))], wrong)
         return self._explained(wrong, progress)
 

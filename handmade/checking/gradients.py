@@ -347,6 +347,8 @@ class Subject:
         The error that the rounding of the claim's dtype explains, for each entry.
     names : dict of str to ndarray
         The flat indices of each parameter, in its shape.
+    one_sided : tuple of ndarray, optional
+        The smallest and largest gradient, entry by entry, for the choices of a side at the kinks of a network.
     """
 
     f: Function
@@ -354,6 +356,7 @@ class Subject:
     claimed: Array
     rounding: Array
     names: dict[str, Array]
+    one_sided: tuple[Array, Array] | None = None
 
 
 SINGLE = float(np.finfo(np.float32).eps)
@@ -440,7 +443,27 @@ def network_subject(
         claimed = read_gradient(gradient, blocks, len(f.X))[0]
         single = is_single(gradient, claimed) or network.dtype == np.float32
     rounding = network_rounding(network, f, claimed, blocks, single)
-    return Subject(f, network.theta.astype(np.float64), claimed, rounding, names)
+    return Subject(f, network.theta.astype(np.float64), claimed, rounding, names, one_sided_gradients(network, f))
+
+
+def one_sided_gradients(network: Network, f: NetworkLoss) -> tuple[Array, Array] | None:
+    """Return the smallest and largest entries of the gradients for either side of all kinks; None without kinks."""
+    from .backward_pass import BackwardPass, is_elementwise, one_sided_slopes
+
+    of = BackwardPass(network, f.X, f.y, f.loss, f.sample_weight, f.training)
+    sides: list[dict[str, Array]] = [{}, {}]
+    for prefix, leaf in of.leaves.items():
+        if isinstance(leaf, Activation) and is_elementwise(leaf):
+            below, above = one_sided_slopes(leaf, of.inputs[prefix])
+            if np.abs(above - below).max(initial=0.0) > 1e-3:
+                sides[0][prefix], sides[1][prefix] = below, above
+    if not sides[0]:
+        return None
+    found = [of.gradient()]
+    for side in sides:
+        of.mended = {**of.mended, **side}
+        found.append(of.gradient())
+    return np.min(found, axis=0), np.max(found, axis=0)
 
 
 def network_rounding(network: Network, f: NetworkLoss, claimed: Array, blocks: list[Block], single: bool) -> Array:
@@ -557,7 +580,18 @@ def examine(
                 disagree, found, excluded = judge.others(others, method, directions, rng)
                 judged[name] = _Entries.joined([judged[name], found])
                 along[name] = len(others) - len(found.index), excluded, disagree
+    if subject.one_sided is not None:
+        for entries_of in judged.values():
+            _respect_kinks(entries_of, *subject.one_sided)
     return _summary(subject, judged, along, near.base, judge.noise)
+
+
+def _respect_kinks(entries: _Entries, lower: Array, upper: Array) -> None:
+    """Leave undecidable what is right for a choice of sides at the kinks of a network, though differences disagree."""
+    at, margin = entries.index, 1e-6 * (np.abs(lower) + np.abs(upper))[entries.index] + entries.allowed
+    open_ = (upper - lower)[at] > margin
+    inside = (entries.claimed >= lower[at] - margin) & (entries.claimed <= upper[at] + margin)
+    entries.verdict[(entries.verdict == "wrong") & open_ & inside] = "undecidable"
 
 
 def _choose(block: Array, total: int, entries: int, rng: np.random.Generator) -> Array:

@@ -25,7 +25,7 @@ def of_loss(walk: BackwardPass) -> Iterator[tuple[str, str, str, dict[int, Step]
     if name == "cross_entropy":
         terms = _of_cross_entropy(H, y)
     elif H.shape == y.shape:
-        terms = _of_targets(H, y, name)
+        terms = _of_targets(H, y.astype(np.float64), name)
     count = _count(backward, H, y)
     averaged = {title: (hint, dH / count) for title, (hint, dH) in terms.items()}
     found = {**_of_batch(walk), **_of_options(walk, loss, backward), **_other_losses(H, y, name), **averaged}
