@@ -606,3 +606,47 @@ def test_a_shallow_copy_remembers_for_itself(layer):
     expected = layer.backward(dH, cache).copy()
     copy.copy(layer).forward(2 * X, training=True)
     np.testing.assert_array_equal(layer.backward(dH, cache), expected)
+
+
+@pytest.mark.parametrize(
+    "name, elementwise", [("tanh", True), ("relu", True), ("softmax", False), ("log_softmax", False)]
+)
+def test_activations_tell_which_numbers_depend_on_which(name, elementwise):
+    layer = Activation(name)
+    assert layer.is_elementwise is elementwise
+    assert layer.rows_are_independent(True) is layer.rows_are_independent(False) is True
+
+
+def test_an_activation_that_mixes_rows_is_not_elementwise():
+    pair = (lambda A: A - A.mean(axis=0), lambda dH, A: dH - dH.mean(axis=0))
+    layer = Activation(pair)
+    assert layer.is_elementwise is False
+    assert layer.rows_are_independent(False) is False
+
+
+@pytest.mark.parametrize(
+    "layer, training, predicting",
+    [
+        (Dense(3, 2), True, True),
+        (Dropout(0.5), False, True),
+        (BatchNorm(3), False, True),
+        (Sequential([Dense(3, 3), Dropout(0.5)]), False, True),
+        (Parallel([Dense(3, 3)], [BatchNorm(3)]), False, True),
+    ],
+)
+def test_layers_tell_whether_rows_are_independent(layer, training, predicting):
+    assert layer.rows_are_independent(True) is training
+    assert layer.rows_are_independent(False) is predicting
+
+
+def test_a_layer_with_its_own_forward_does_not_claim_independent_rows():
+    class Centred(Dense):
+        def forward(self, X, training=False):
+            return super().forward(X - X.mean(axis=0), training)
+
+    class Named(Dense):
+        pass
+
+    assert Layer().rows_are_independent(False) is False
+    assert Centred(3, 2).rows_are_independent(False) is False
+    assert Named(3, 2).rows_are_independent(False) is True

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.mutation.__main__ import all_modules
 from tests.mutation.campaign import Equivalents, sampled
 from tests.mutation.mutants import find_mutants
 
@@ -115,12 +115,11 @@ def test_a_sample_hardly_changes_with_the_module():
     assert len({m.name for m in one} & {m.name for m in other}) >= 48
 
 
-def test_every_equivalent_is_a_mutant():
-    equivalents = Equivalents()
-    for module in all_modules().values():
-        for mutant in find_mutants(ast.parse(module.path.read_text()), module.layout):
-            equivalents.reason(mutant)
-    assert sorted(equivalents.why.keys() - equivalents.met) == []
+def test_every_equivalent_has_a_name_and_a_reason():
+    # That each still is a mutant, the command says, so that a change of the code does not fail here.
+    for name, why in Equivalents().why.items():
+        assert re.fullmatch(r"\S+: .+ => .+", name), name
+        assert len(why) > 10, name
 
 
 # ---- campaigns -------------------------------------------------------------------------------------------------------

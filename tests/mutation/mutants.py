@@ -215,7 +215,12 @@ def _cut(text: str) -> str:
 
 
 def _text(node: ast.AST) -> str:
-    """Return code in one line; of a compound statement its head."""
+    """Return code in one line; of a compound statement its head, of parameters all but the types."""
+    if isinstance(node, ast.arguments):
+        node = copy.deepcopy(node)
+        for arg in ast.walk(node):
+            if isinstance(arg, ast.arg):
+                arg.annotation = None
     if hasattr(node, "body") and isinstance(node.body, list):
         node = copy.copy(node)
         node.body = [ast.Pass()]
