@@ -30,6 +30,7 @@ def as_array(value: Any, name: str = "A") -> Array:
 
     Examples
     --------
+    >>> from handmade._validation import as_array
     >>> as_array([1, 2])
     array([1, 2])
     >>> as_array(np.ma.array([1.0, 2.0], mask=[False, True]), "X")
@@ -77,6 +78,7 @@ def as_generator(rng: Any) -> np.random.Generator:
 
     Examples
     --------
+    >>> from handmade._validation import as_generator
     >>> as_generator(0).integers(10)
     np.int64(8)
     """
@@ -98,6 +100,7 @@ def as_floating(A: npt.ArrayLike, name: str = "A") -> Array:
 
     Examples
     --------
+    >>> from handmade._validation import as_floating
     >>> as_floating([1, 2])
     array([1., 2.])
     """
@@ -118,6 +121,7 @@ def all_within(A: Array, limit: float) -> bool:
 
     Examples
     --------
+    >>> from handmade._validation import all_within
     >>> all_within(np.array([3.0, -4.0]), 4.0), all_within(np.array([3.0, -4.0]), 3.9)
     (True, False)
     """
@@ -138,6 +142,7 @@ def check_finite(A: Array, name: str, first_row: int = 0) -> None:
 
     Examples
     --------
+    >>> from handmade._validation import check_finite
     >>> check_finite(np.array([[1.0, np.nan]]), "X", first_row=100)
     Traceback (most recent call last):
         ...
@@ -162,6 +167,7 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
 
     Examples
     --------
+    >>> from handmade._validation import check_count
     >>> check_count(0, "out_features")
     Traceback (most recent call last):
         ...
@@ -186,6 +192,7 @@ def check_axis(dim: Any, array: Array, name: str) -> int:
 
     Examples
     --------
+    >>> from handmade._validation import check_axis
     >>> check_axis(2, np.zeros((3, 4)), "A")
     Traceback (most recent call last):
         ...
@@ -208,6 +215,7 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
 
     Examples
     --------
+    >>> from handmade._validation import check_dtype
     >>> check_dtype("float32")
     dtype('float32')
     """

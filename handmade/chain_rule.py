@@ -61,6 +61,7 @@ class Product:
 
         Examples
         --------
+        >>> from handmade.chain_rule import Factor, Product
         >>> one = np.ones(1)
         >>> Product("dL/db1", (Factor("dL/df1", one),), one, (Factor("da1/db1", one),), one).formula()
         '[dL/df1] * da1/db1'
@@ -157,10 +158,9 @@ def trace(network: Network, x: npt.ArrayLike, y: npt.ArrayLike, loss: Loss = "ha
     --------
     The smallest perceptron with a sigmoid, w = 2, x = 0.5, y = 1:
 
-    >>> from handmade.network import MLP
-    >>> network = MLP([1, 1], activation=["sigmoid"], bias=False)
+    >>> network = hm.MLP([1, 1], activation=["sigmoid"], bias=False)
     >>> network.theta[:] = 2.0
-    >>> print(trace(network, 0.5, 1.0))
+    >>> print(hm.trace(network, 0.5, 1.0))
     forward
       x = 0.5
       a1 = w1 x = 1

@@ -36,8 +36,8 @@ class NetworkLoss:
 
     Examples
     --------
-    >>> network = Network([Dense(2, 1, bias=False)])
-    >>> f = NetworkLoss(network, [[1.0, 2.0]], [[0.5]], loss="half_squared_error")
+    >>> network = hm.Network([hm.Dense(2, 1, bias=False)])
+    >>> f = hm.NetworkLoss(network, [[1.0, 2.0]], [[0.5]], loss="half_squared_error")
     >>> theta = np.array([0.5, -1.0])
     >>> float(f(theta))
     2.0

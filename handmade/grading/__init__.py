@@ -146,7 +146,7 @@ def grade(student, network: Network, X, y, loss: Loss = "cross_entropy") -> Grad
     A student who forgot the derivative of tanh:
 
     >>> import types
-    >>> import handmade as hm
+    >>> import handmade.grading
     >>> def loss_and_gradient(parameters, X, y):
     ...     W0, b0, W1, b1 = parameters
     ...     H = np.tanh(X @ W0.T + b0)
@@ -156,7 +156,7 @@ def grade(student, network: Network, X, y, loss: Loss = "cross_entropy") -> Grad
     ...     return (E**2).mean(), [dA0.T @ X, dA0.sum(axis=0), dA1.T @ H, dA1.sum(axis=0)]
     >>> student = types.SimpleNamespace(__name__="a student", loss_and_gradient=loss_and_gradient)
     >>> X, y = np.array([[0.0, 1.0], [1.0, 1.0]]), np.array([[1.0], [0.0]])
-    >>> result = grade(student, hm.MLP([2, 3, 1], activation="tanh", rng=0), X, y, loss="mse_loss")
+    >>> result = handmade.grading.grade(student, hm.MLP([2, 3, 1], activation="tanh", rng=0), X, y, loss="mse_loss")
     >>> print(result)  # doctest: +ELLIPSIS
     a student: 2 of 3 points
       loss                  1
