@@ -112,9 +112,8 @@ DType: TypeAlias = (
     | np.dtype[np.float32]
     | np.dtype[np.float64]
 )
-RNG: TypeAlias = (
-    int | Sequence[int] | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None
-)  # what numpy.random.default_rng takes
+# The argument of numpy.random.default_rng; in quotes, as numpy.random is imported by those who need it.
+RNG: TypeAlias = "int | Sequence[int] | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None"
 
 # ---- functions -----------------------------------------------------------------------------------------------------
 
