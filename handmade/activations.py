@@ -6,8 +6,8 @@ The contract of every pair, without exception:
 * ``dA = f_backward(dH, A)`` or ``dA = f_backward(dH, H)`` takes the upstream gradient first and asks by name for the
   one array that it needs: the pre-activation ``A`` or the activation ``H``. Options follow, as keywords.
 
-Every formula holds in both tails: what the textbook's form would lose near 0 and 1 is computed from the small side,
-``e^-|a|``. Where that takes more than a line, it stands in `handmade._numerics`.
+Every formula keeps its digits for large |a| too. 1 - s(a), say, subtracts nearly equal numbers where a is large; at
+-|a| it does not, so slopes are computed there. Where that takes more than a line, it stands in `handmade._numerics`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Array = npt.NDArray[Any]
 
 
 def identity(A: npt.ArrayLike) -> Array:
-    """Return a: the linear unit.
+    """Return A unchanged: the linear unit, f(a) = a.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def relu(A: npt.ArrayLike) -> Array:
 def relu_backward(dH: Array, H: Array) -> Array:
     """Return dH where a > 0, else 0; at the kink a = 0 the derivative is taken as 0, as in PyTorch.
 
-    That is the sign of the activation, which is never negative.
+    The derivative is the sign of H: 1 where h > 0, else 0.
 
     Examples
     --------
@@ -217,7 +217,9 @@ def _gelu_parts(approximate: str) -> tuple[Callable[[Array], Array], Callable[[A
 
 
 def gelu(A: npt.ArrayLike, approximate: Approximate = "none") -> Array:
-    """Return a Phi(a) with the normal distribution Phi (Hendrycks and Gimpel 2016), or its tanh approximation.
+    """Return a Phi(a) (Hendrycks and Gimpel 2016), or its tanh approximation.
+
+    Phi is the cumulative distribution function of the standard normal distribution, and phi its density.
 
     Parameters
     ----------
@@ -349,8 +351,8 @@ def softmax(A: npt.ArrayLike, dim: int = -1) -> Array:
 def softmax_backward(dH: Array, H: Array, dim: int = -1) -> Array:
     """Return p (dH - sum_j dH_j p_j): the Jacobian is diag(p) - p p^T, not its diagonal alone.
 
-    A constant in dH changes nothing, as the p sum to one. So dH counts from its value at the largest p, whose 1 - p
-    is then the sum of the others, and not rounding noise where it is nearly one.
+    A constant added to dH changes nothing, as the p sum to one. So its entry at the largest p is subtracted from dH:
+    that entry becomes 0, and the inexact 1 - p of this class is never computed.
 
     Examples
     --------
@@ -377,7 +379,7 @@ def log_softmax(A: npt.ArrayLike, dim: int = -1) -> Array:
 def log_softmax_backward(dH: Array, A: npt.ArrayLike, dim: int = -1) -> Array:
     """Return dH - p sum_j dH_j, summed as dH (1 - p) - p sum_{j != i} dH_j with an exact 1 - p.
 
-    From ``H`` it would be p = e^h, which turns the rounding of h into as large a relative error.
+    From ``H`` it would be p = e^h: an absolute rounding error of h becomes a relative error of p just as large.
 
     Examples
     --------

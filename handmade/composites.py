@@ -1,4 +1,4 @@
-"""Composites: layers made of layers, one after another, or around a connection that skips or splits (System 13).
+"""4. Composites: layers made of layers, one after another, or around a connection that skips or splits (System 13).
 
 "Connections can skip intermediate layers" (Rumelhart, Hinton and Williams 1986). A chain feeds each layer by the one
 before it; in the others the input also goes past the chain, added to its output or put beside it, or is split.
@@ -65,17 +65,17 @@ class Sequential(Layer):
             Sequential.width_after(self, self.in_features)
 
     def forward(self, X: Array, training: bool = False) -> tuple[Array, SequentialCache]:
-        values, caches = [X], []
+        H, values, caches = X, [X], []
         for layer in self.layers:
-            X, cache = layer.forward(X, training)
-            values.append(X)
+            H, cache = layer.forward(H, training)
+            values.append(H)
             caches.append(cache)
-        return X, SequentialCache(values, caches)
+        return H, SequentialCache(values, caches)
 
     def backward(self, dH: Array, cache: SequentialCache, need_dX: bool = True) -> Array | None:
-        first = 0 if need_dX else self.first_trainable  # below the first trainable layer nothing is learnt
+        first = 0 if need_dX else self.first_trainable  # below the first trainable layer no gradient is needed
         for i in reversed(range(first, len(cache.layers))):
-            dH = self.layers[i].backward(dH, cache.layers[i], need_dX or i > first)
+            dH = self.layers[i].backward(dH, cache.layers[i], need_dX or i > first)  # dX is dH of the layer below
         return dH if need_dX else None
 
     def rows_are_independent(self, training: bool) -> bool:

@@ -3,14 +3,16 @@
 The contract of every layer, without exception:
 
 * ``H, cache = forward(X, training)`` computes the layer, and the values that ``backward`` will need.
-* ``dX = backward(dH, cache, need_dX)`` takes the gradient of the loss with respect to H, writes the gradients of the
-  layer's parameters (dW beside W, replacing what was there), and returns the gradient with respect to X:
-  "already computed, re-use (propagate)!" (System 9). With ``need_dX=False`` it returns None: the lowest trainable
-  layer has no one to pass a gradient to.
-* ``predict(X)`` is ``forward(X)[0]``.
+* ``dX = backward(dH, cache, need_dX)`` takes the gradient of the loss with respect to H, overwrites the gradients of
+  the layer's parameters (dW beside W), and returns the gradient with respect to X, which the layer below takes as its
+  dH: "already computed, re-use (propagate)!" (System 9). With ``need_dX=False`` nobody reads the result, and a layer
+  may return None: the lowest trainable layer has no layer to pass a gradient to.
+* ``predict(X)`` is ``forward(X)[0]``, in evaluation mode.
 
-A pass keeps nothing in a layer, so any number of threads may run forward and predict at once. Arrays are
-(N, features), one row per sample; the network checks them once, layers do not.
+Forward keeps nothing in a layer for backward, so any number of threads may run forward and predict in evaluation mode
+at once. In training, dropout draws random numbers and batch normalization updates its running averages. Arrays are
+(N, features), one row per sample; the network checks them once, layers do not. "System n" is a row of the table in
+docs/lecture.md, which names the slides.
 """
 
 from __future__ import annotations
@@ -81,7 +83,7 @@ class Layer:
     in_features: int | None = None
     neuron_count: int = 0
     weight_count: int = 0
-    owned = False  # by a network, whose theta holds the parameters
+    owned = False  # True once a network holds the layer: its parameters then live in the network's theta
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -247,15 +249,15 @@ class Dense(Layer):
             self.parameters = {"weight": "W"}
 
     def forward(self, X: Array, training: bool = False) -> tuple[Array, Array]:
-        A = matmul(X, self.W.T)
+        A = matmul(X, self.W.T)  # X @ W.T, only faster
         if self.bias:
             A += self.b
         return A, X
 
     def backward(self, dA: Array, X: Array, need_dX: bool = True) -> Array | None:
-        dA.T.dot(X, out=self.dW)
+        dA.T.dot(X, out=self.dW)  # dW = dA.T @ X, written in place
         if self.bias:
-            column_sums(dA, out=self.db)
+            column_sums(dA, out=self.db)  # db = dA.sum(axis=0)
         return matmul(dA, self.W) if need_dX else None
 
     def rows_are_independent(self, training: bool) -> bool:
@@ -375,7 +377,8 @@ class Activation(Layer):
 class Dropout(Layer):
     """A layer that in training sets each value to zero with probability p, and scales the others by 1 / (1 - p).
 
-    Srivastava et al. 2014, scaled at training time as PyTorch does ("inverted"), so that prediction changes nothing.
+    Srivastava et al. 2014, scaled at training time as PyTorch does ("inverted"): in prediction the layer passes its
+    input on unchanged.
 
     Parameters
     ----------

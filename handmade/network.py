@@ -1,7 +1,7 @@
 """5. The network: a chain of layers that owns its parameters, and backpropagation through it.
 
 The page of the lecture is `Sequential.forward` and `Sequential.backward` in `handmade.composites`, and
-`Network.loss_and_gradient` here. The rest is bookkeeping: one vector theta of all parameters, one of their gradient,
+`Network.backpropagate` here. The rest is bookkeeping: one vector theta of all parameters, one of their gradient,
 and the layers' views into both.
 """
 
@@ -65,8 +65,9 @@ class Network(Sequential):
     b are views into theta, its dW and db views into gradient, so ``theta -= lr * gradient`` is the lecture's update
     (System 11) of the whole network.
 
-    Any number of threads may run `forward` and `predict` at once, also while one loads a state_dict: each prediction
-    is of one set of weights. A backward pass writes the gradient, so a second one at the same time is refused.
+    Any number of threads may run `predict`, and `forward` in evaluation mode, at once, also while one loads a
+    state_dict: each prediction is of one set of weights. A backward pass writes the gradient, so a second one at the
+    same time is refused.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ class Network(Sequential):
 
     Examples
     --------
-    The second smallest perceptron of System 7, one step of gradient descent:
+    One linear unit with two inputs and no bias (System 7), one step of gradient descent:
 
     >>> network = hm.Network([hm.Dense(2, 1, bias=False)])
     >>> network.theta[:] = [0.5, -1.0]
@@ -289,7 +290,7 @@ class Network(Sequential):
     def loss_of(
         self, cache: SequentialCache, y: npt.ArrayLike, loss: Loss, sample_weight: npt.ArrayLike | None = None
     ) -> tuple[Any, Array, SequentialCache]:
-        """Return the loss of a forward pass, its gradient, and the part of the pass to send that down through."""
+        """Return the loss of a forward pass, its gradient, and the cache of the layers still below that gradient."""
         functions, depth = self.head(loss)
         if depth < len(self.layers):
             cache = SequentialCache(cache.values[: depth + 1], cache.layers[:depth])
@@ -304,8 +305,8 @@ class Network(Sequential):
     def head(self, loss: Loss) -> tuple[LossFunctions, int]:
         """Return the functions of a loss, and how many layers lie below it.
 
-        All of them, unless the loss takes over the last activation because together they lose no digits: a sigmoid
-        under `binary_cross_entropy` is computed from the logit.
+        All of them, unless the loss takes over the last activation, because computing both at once is more accurate: a
+        sigmoid under `binary_cross_entropy` is computed from the logit.
         """
         functions, last = find_loss(loss), self.layers[-1]
         if functions.on_activation and getattr(last, "function", None) == functions.activation:

@@ -34,7 +34,7 @@ REFERENCE = [f"reference.{module.name}" for module in pkgutil.iter_modules([str(
 PAGE = {
     hm.Sequential: (hm.Sequential.forward, hm.Sequential.backward),
     hm.Dense: (hm.Dense.forward, hm.Dense.backward),
-    hm.SGD: (hm.SGD._update,),
+    hm.Momentum1986: (hm.Momentum1986._update,),
 }
 
 

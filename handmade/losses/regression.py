@@ -1,4 +1,7 @@
-"""Losses of numbers: how far a prediction is from its target."""
+"""Losses of numbers: how far a prediction is from its target.
+
+Each ``loss_backward`` states the derivative of one term; ``reduction="mean"`` divides it as it divides the loss.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ def _mean_of_weights(terms: Array, reduction: str, weight: npt.ArrayLike | None)
 
 
 def _mean_of_weights_backward(derivatives: Array, reduction: str, weight: npt.ArrayLike | None) -> Array:
-    """Reduce the derivatives of those."""
+    """Reduce the derivatives of the weighted terms."""
     W = element_weights(weight, derivatives)
     return (
         reduce_backward(derivatives, reduction) if W is None else reduce_backward(W * derivatives, reduction, W.sum())
@@ -144,9 +147,9 @@ def huber_loss(
     """Return e^2 / 2 up to |e| = delta, from there on the tangent delta (|e| - delta / 2) (Huber 1964).
 
     With c = min(|e|, delta) both are c (|e| - c / 2). The mean is over all elements, also with weights: PyTorch
-    divides the weighted `mse_loss` by the sum of the weights, but not this one.
+    divides the weighted `mse_loss` by the sum of the weights, but not the weighted huber_loss.
 
-    Parameters, returns and errors as for `l1_loss`; ``delta`` is above 0.
+    Parameters, returns and errors as for `l1_loss`, but for the weighted mean; ``delta`` is above 0.
 
     Examples
     --------
@@ -182,7 +185,7 @@ def smooth_l1_loss(
 ) -> Any:
     """Return huber_loss(delta=beta) / beta; `l1_loss` for beta = 0.
 
-    Parameters, returns and errors as for `l1_loss`.
+    Parameters, returns and errors as for `l1_loss`, without weights; ``beta`` is at least 0.
 
     Examples
     --------
