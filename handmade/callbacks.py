@@ -124,7 +124,9 @@ class AveragedModel:
     def load_state_dict(self, state_dict: dict[str, Any], network: Network | None = None) -> None:
         """Copy what `state_dict` returned; ``network`` has the architecture where nothing was averaged yet."""
         weights = state_dict["network"]
-        if weights is not None:
+        if weights is None:
+            self.network = None
+        else:
             clone = copy.deepcopy(self.network if self.network is not None else network)
             if clone is None:
                 raise ValueError("network: expected the network that is averaged, got None")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
+import datetime
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from . import checkpoints
 from ._minibatches import Samples, check_data, split, weigh
 from ._steps import Step
 from ._validation import as_generator, check_bool, check_count
@@ -65,6 +67,9 @@ def fit(
     progress: bool = True,
     callbacks: Callback | Sequence[Callback] = (),
     compile: bool | Literal["auto"] = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | datetime.timedelta = 1,
+    resume: bool = True,
 ) -> History:
     """Train a network by stochastic gradient descent on minibatches.
 
@@ -116,6 +121,14 @@ def fit(
         Called as ``callback(network, history)`` after each epoch; see `handmade.callbacks`.
     compile : bool or "auto"
         Whether `handmade.compile` does the steps; "auto" warns and uses the NumPy code where it cannot.
+    checkpoint : path-like, optional
+        A file that keeps the whole state of the run: written at the end, every so often before it, and when Ctrl-C or
+        SIGTERM ends the run. A file that is there already is where the run goes on, bit for bit, with ``epochs`` the
+        number of all epochs; it is refused where data, network or an option is another.
+    checkpoint_every : int or datetime.timedelta
+        Epochs, or time, between two checkpoints.
+    resume : bool
+        Whether to go on from the file; False begins anew and replaces it.
 
     Returns
     -------
@@ -125,7 +138,9 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        If data or options do not fit; nothing has changed then.
+        If data or options do not fit, or the checkpoint is of another run or damaged; nothing has changed then.
+    OSError
+        If the checkpoint cannot be written, or another run writes to it; the last one is kept.
     FloatingPointError
         If the loss is no longer finite. After this and any other error in mid-epoch, network, optimizer and schedules
         are as they were before that epoch (the user's own, if they have ``state_dict`` and ``load_state_dict``), and
@@ -141,7 +156,7 @@ def fit(
     """
     if not isinstance(network, Network):
         raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
-    rng = as_generator(rng)
+    seed, rng = rng, as_generator(rng)
     optimizer = _check_optimizer(Adam() if optimizer is None else optimizer, network)
     check_count(epochs, "epochs")
     flags = dict(shuffle=shuffle, drop_last=drop_last, progress=progress, stratify=stratify)
@@ -150,19 +165,39 @@ def fit(
     step = _compiled_step(network, loss, optimizer, compile)
 
     samples = weigh(check_data(network, X, y, loss), sample_weight, class_weight)
-    training, held = split(samples, network, loss, validation, stratify, rng)
-    batch_size = min(len(training), check_count(len(training) if batch_size is None else batch_size, "batch_size"))
-
-    functions = _find_metrics(metrics)
-    run = _Run(
-        network, loss, optimizer, training, held, batch_size, shuffle, drop_last, functions,
-        _find_schedules(schedule, schedule_every, optimizer), _find_callbacks(callbacks), rng, step,
-    )  # fmt: skip
-    run.stopper = _Stopper(network, early_stopping, held is not None, functions)
-    run.check(epochs)
-    with progress_bar("epoch", epochs, progress) as report:
-        run.train(epochs, report)
+    functions, schedules = _find_metrics(metrics), _find_schedules(schedule, schedule_every, optimizer)
+    callbacks = _find_callbacks(callbacks)
+    with checkpoints.keeper(checkpoint, checkpoint_every, resume) as keeper:
+        generator = keeper.generator(rng, seed)
+        training, held = split(samples, network, loss, validation, stratify, generator)
+        batch_size = min(len(training), check_count(len(training) if batch_size is None else batch_size, "batch_size"))
+        run = _Run(
+            network, loss, optimizer, training, held, batch_size, shuffle, drop_last, functions, schedules, callbacks,
+            rng, keeper, step,
+        )  # fmt: skip
+        run.stopper = _Stopper(network, early_stopping, held is not None, functions)
+        run.check(epochs)
+        keeper.begin(run)
+        with progress_bar("epoch", epochs, progress) as report:
+            run.train(epochs, report)
     return run.history
+
+
+@dataclasses.dataclass
+class _Place:
+    """Where an epoch has come to: the row of its order, the sums of its mean loss, and what drew the order."""
+
+    row: int = 0
+    total: float = 0.0
+    seen: int = 0
+    lr: float = math.nan
+    rng: Any = None
+    order: Array | None = None
+    started: float = 0.0
+
+    def elapsed(self) -> float:
+        """Return the seconds since the epoch began."""
+        return time.perf_counter() - self.started if self.row else 0.0
 
 
 @dataclasses.dataclass
@@ -181,21 +216,24 @@ class _Run:
     schedules: list[tuple[Any, str]]
     callbacks: list[Callable[..., Any]]
     rng: np.random.Generator
+    keeper: checkpoints.Keeper
     step: Callable[..., float] | None = None
 
     def __post_init__(self) -> None:
+        self.place = _Place()
         self.history = History(metrics={name: [] for name in self.metrics})
         self.stopper: _Stopper
 
     def train(self, epochs: int, report: Callable[[int, str], None]) -> None:
         """Train for so many epochs, or until a rule, a callback or Ctrl-C says so."""
+        stopped = "" if self.history.stopped == "running" else self.history.stopped  # of the run that goes on
         self.history.stopped = "error"  # unless the loop ends in another way
         try:
-            for epoch in range(1, epochs + 1):
-                stopped = self.epoch(functools.partial(self._report, report, epoch))
-                if stopped or epoch == epochs:
-                    self.history.stopped = stopped or "all epochs"
-                    break
+            while not stopped and len(self.history) < epochs:
+                stopped = self.epoch(lambda: report(len(self.history), self.history.latest()))
+                self.history.stopped = stopped or "running"
+                self.keeper.after_epoch(self, bool(stopped) or len(self.history) == epochs)
+            self.history.stopped = stopped or "all epochs"
         except KeyboardInterrupt:
             self.history.stopped = "interrupted"
         except Exception as error:
@@ -208,12 +246,13 @@ class _Run:
 
     def epoch(self, report: Callable[[], None]) -> str:
         """Train for one epoch, record and report it; return why to stop, or an empty string."""
-        started, before = time.perf_counter(), _Snapshot(self)
+        before = self.snapshot()
         self.history.stopped = "running"
         try:
             training_loss, lr = self._train_epoch()
             scores = self._evaluate()
-            self.history.__dict__ |= self.history.with_epoch(training_loss, scores, lr, time.perf_counter() - started)
+            self.history.__dict__ |= self.history.with_epoch(training_loss, scores, lr, self.place.elapsed())
+            self.place = _Place()
         except Exception:
             before.restore(self)
             self.history.stopped = "error"
@@ -226,28 +265,44 @@ class _Run:
                 stopped = stopped or "callback"
         return stopped
 
-    def _report(self, report: Callable[[int, str], None], epoch: int) -> None:
-        report(epoch, self.history.latest())
-
     def _train_epoch(self) -> tuple[float, float]:
         """For each batch forward, loss, backward, update; return the mean loss and the last learning rate."""
-        total, seen, lr = 0.0, 0, math.nan
-        rows = self.training.rows
-        order = self.rng.permutation(rows) if self.shuffle else rows
+        place = self.place
+        if place.order is None:
+            place.started, place.rng = time.perf_counter(), self.rng.bit_generator.state
+            place.order = self.draw_order()
+        batches = self.training.minibatches(
+            place.order, self.batch_size, self.network.dtype, self.drop_last, start=place.row
+        )
         with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is an error all the same
-            for X, y, weight in self.training.minibatches(order, self.batch_size, self.network.dtype, self.drop_last):
+            for X, y, weight in batches:
                 value = self._update(X, y, weight)
-                lr = float(getattr(self.optimizer, "lr", math.nan))
+                place.lr = float(getattr(self.optimizer, "lr", math.nan))
                 self._step_schedules("batch")
                 for callback in self.callbacks:
                     if on_batch := getattr(callback, "on_batch", None):
                         on_batch(self.network, value)
-                total += value * len(X)
-                seen += len(X)
+                place.total += value * len(X)
+                place.seen += len(X)
+                place.row += len(X)
+                self.keeper.after_step(self)
         for name, array in self.network.state_dict().items():
             if not np.isfinite(array).all():
                 raise FloatingPointError(_diverged(f"{name} is no longer finite"))
-        return total / seen, lr
+        return place.total / place.seen, place.lr
+
+    def draw_order(self) -> Array:
+        """Return the rows in the order of an epoch."""
+        rows = self.training.rows
+        return self.rng.permutation(rows) if self.shuffle else rows
+
+    def snapshot(self) -> _Snapshot:
+        """Return the state to go back to after an error."""
+        return _Snapshot(self)
+
+    def generators(self) -> list[Any]:
+        """Return the layers that draw random numbers."""
+        return _with_generators(self.network)
 
     def _update(self, X: Array, y: Array, weight: Array | None) -> float:
         if self.step is None:
