@@ -24,6 +24,14 @@ from handmade._steps import BLOCK
 MODULES = ["alternation", "calls", "cases", "jobs", "memory", "peers", "report", "sides", "targets"]
 
 
+@pytest.fixture(autouse=True)
+def configuration_of_sklearn():
+    """Restore scikit-learn's configuration, which its side of the benchmark sets for speed."""
+    sklearn = pytest.importorskip("sklearn")
+    with sklearn.config_context():
+        yield
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name):
     assert doctest.testmod(importlib.import_module(f"benchmarks.speed.{name}")).failed == 0

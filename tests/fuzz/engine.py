@@ -142,6 +142,7 @@ class _Worker:
         self.process = context.Process(target=_serve, args=(theirs, self.targets, self.seed, self.current), daemon=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads: those of BLAS are idle
+            warnings.simplefilter("ignore", RuntimeWarning)  # JAX's own, where a test has imported it
             self.process.start()
         theirs.close()
 
