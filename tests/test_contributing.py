@@ -25,7 +25,10 @@ def insert(source: str, where: str, table: str, lines: str) -> str:
     )
     at = statement.lineno - 1 if where == "above" else statement.end_lineno - 1
     before, after = source.splitlines(keepends=True)[:at], source.splitlines(keepends=True)[at:]
-    return "".join([*before, f"\n{lines}\n\n" if where == "above" else lines, *after])
+    if where == "in":
+        return "".join([*before, lines, *after])
+    apart = "" if before[-2:] == ["\n", "\n"] else "\n"
+    return "".join([*before, f"{apart}{lines}\n\n", *after])
 
 
 @pytest.fixture(scope="module")

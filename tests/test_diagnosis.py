@@ -266,7 +266,7 @@ def test_a_slightly_wrong_gradient_is_not_right(factor):
     gradient = network.loss_and_gradient(X, y, loss=loss)[1].copy()
     network.blocks(gradient)["0.weight"][2] *= factor
     diagnosis = diagnose_gradient(network, X, y, gradient, loss=loss)
-    assert (diagnosis.verdict, diagnosis.wrong) == ("located", ["0.weight"])
+    assert diagnosis.verdict in ("located", "named") and diagnosis.wrong == ["0.weight"]  # a row times a number
 
 
 def test_a_kink_is_no_mistake():

@@ -21,7 +21,7 @@ FORMATS = (".npz", ".safetensors")
 
 
 @hm.register_layer
-class Scale(hm.Layer):
+class FeatureScale(hm.Layer):
     """A layer of a user's own: each feature times a learnt number."""
 
     parameters = MappingProxyType({"weight": "w"})
@@ -32,7 +32,7 @@ class Scale(hm.Layer):
         self.w = np.full(features, start)
 
     def __repr__(self) -> str:
-        return f"Scale({self.in_features})"
+        return f"FeatureScale({self.in_features})"
 
     def forward(self, X, training=False):
         return X * self.w, X
@@ -81,7 +81,7 @@ def assert_same(one: hm.Network, other: hm.Network) -> None:
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_layer_comes_back_bit_for_bit(tmp_path, suffix, dtype):
-    network = moved(hm.Network([*layer_of_every_kind(), Scale(2, 2.5)], dtype=dtype))
+    network = moved(hm.Network([*layer_of_every_kind(), FeatureScale(2, 2.5)], dtype=dtype))
     hm.save(network, tmp_path / f"network{suffix}")
     loaded = hm.load(tmp_path / f"network{suffix}")
     assert_same(network, loaded)
