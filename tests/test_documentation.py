@@ -158,8 +158,9 @@ def test_commands_in_documents_exist(name):
         r"python -m ((?:reference|benchmarks|handmade)[\w.]*)((?: --[\w-]+)*)", DOCUMENTS[name]
     ):
         folder = ROOT / module.replace(".", "/")
-        source = "".join(path.read_text() for path in folder.glob("*.py"))
-        assert (folder / "__main__.py").is_file(), module
+        files = list(folder.glob("*.py")) or [folder.with_suffix(".py")]
+        source = "".join(path.read_text() for path in files)
+        assert (folder / "__main__.py").is_file() or '__name__ == "__main__"' in source, module
         for option in options.split():
             assert option in source or f'"{option[2:]}"' in source, f"{module} {option}"
     for script in re.findall(r"python ((?:tests|benchmarks)/[\w./]+\.py)", DOCUMENTS[name]):
