@@ -118,8 +118,10 @@ def load_csv(
 
 
 class _Layout(NamedTuple):
-    """What the header and the first line say of a table: ``target`` is None or an index, ``has_labels`` tells whether
-    the targets are names of classes."""
+    """The layout of a table, from its header and first line.
+
+    ``target`` is None or an index; ``has_labels`` says whether the targets are names of classes.
+    """
 
     name: str
     n_columns: int

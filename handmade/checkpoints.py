@@ -27,6 +27,7 @@ import numpy.typing as npt
 from ._atomic import write_atomically
 from ._minibatches import BLOCK
 from ._npz import read_npz
+from ._state import Stateful
 from ._validation import check_bool, check_count
 from .layers import Layer
 
@@ -131,7 +132,7 @@ def describe(value: Any) -> str:
         return f"{value.__module__}.{value.__qualname__}"
     fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
     parts = [f"{f.name}={describe(getattr(value, f.name, None))}" for f in fields if f.repr and f.name != "optimizer"]
-    members = value._members() if hasattr(value, "_members") else ()
+    members = value._members() if isinstance(value, Stateful) else ()
     return f"{type(value).__name__}({', '.join([*parts, *map(describe, members)])})"
 
 
@@ -238,7 +239,7 @@ def read(path: FilePath) -> dict[str, Any]:
             arrays = [members[f"{i}"] for i in range(len(members) - 1)]
             document = decode(header["document"], arrays)
             document["state"], document["options"], document["options now"], document["start"]
-            return document  # type: ignore[no-any-return]
+            return document
     except (KeyError, IndexError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: expected a checkpoint that hm.fit wrote, got a file without: {error}") from error
     raise ValueError(
