@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 SINGLE = np.dtype(np.float32)
+_ROWS = np.arange(2**12)  # ready for batches of up to this size
+_ONES = {dtype: np.ones(2**12, dtype) for dtype in "fd"}
 ZERO = np.zeros((), SINGLE)  # beside a small array twice as fast as the number 0, which NumPy has to convert
 
 
@@ -36,9 +38,15 @@ def column_sums(A: Array, out: Array | None = None) -> Array:
     return _ones(len(A), A.dtype.char).dot(A, out=out)
 
 
-@functools.lru_cache
+def row_numbers(count: int) -> Array:
+    """Return 0, 1, ... count - 1, not to be changed."""
+    return _ROWS[:count] if count <= len(_ROWS) else np.arange(count)
+
+
 def _ones(count: int, dtype: str) -> Array:
-    return np.ones(count, dtype)
+    """Return ones, not to be changed."""
+    ones = _ONES.get(dtype)
+    return np.ones(count, dtype) if ones is None or count > len(ones) else ones[:count]
 
 
 def exp(D: Array) -> Array:

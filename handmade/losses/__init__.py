@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -96,6 +96,8 @@ class LossFunctions:
         loss of digits: sigmoid under `binary_cross_entropy`.
     least_outputs : int
         How many outputs a network needs for it: the softmax of a single one is always 1.
+    options : mapping
+        What `with_options` has given to each of the functions.
     """
 
     value: Callable[..., Any]
@@ -104,6 +106,7 @@ class LossFunctions:
     activation: str | None = None
     on_activation: LossFunctions | None = None
     least_outputs: int = 1
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Callable[..., Any]]:
         return iter((self.value, self.backward))
@@ -113,7 +116,9 @@ class LossFunctions:
         both = self.value_and_backward and functools.partial(self.value_and_backward, **options)
         fused = self.on_activation and self.on_activation.with_options(options)
         value, backward = (functools.partial(f, **options) for f in self)
-        return LossFunctions(value, backward, both, self.activation, fused, self.least_outputs)
+        return LossFunctions(
+            value, backward, both, self.activation, fused, self.least_outputs, {**self.options, **options}
+        )
 
 
 Loss: TypeAlias = protocols.Loss | LossFunctions
@@ -225,11 +230,10 @@ def loss_and_backward(
            [0.]]))
     """
     functions = find_loss(loss)
-    options = functions.value.keywords if isinstance(functions.value, functools.partial) else {}
-    if options.get("reduction") == "none":
+    if functions.options and functions.options.get("reduction") == "none":
         raise ValueError("loss: expected one number to differentiate; reduction='none' gives many")
     if sample_weight is not None:
-        return _weighted_by_sample(functions, input, target, sample_weight, options)
+        return _weighted_by_sample(functions, input, target, sample_weight)
     if functions.value_and_backward is not None:
         return functions.value_and_backward(input, target)
     dH = np.asarray(functions.backward(input, target), input.dtype)
@@ -239,12 +243,12 @@ def loss_and_backward(
 
 
 def _weighted_by_sample(
-    functions: LossFunctions, input: Array, target: npt.ArrayLike, sample_weight: npt.ArrayLike, options: dict[str, Any]
+    functions: LossFunctions, input: Array, target: npt.ArrayLike, sample_weight: npt.ArrayLike
 ) -> tuple[Any, Array]:
     """Return the loss with one weight per sample, and its gradient."""
-    if "weight" in options:
+    if "weight" in functions.options:
         raise ValueError("sample_weight: expected a loss without weight; fold that in, or use the class_weight of fit")
-    reduction = options.get("reduction", "mean")
+    reduction = functions.options.get("reduction", "mean")
     check_reduction(reduction)
     weight = as_numbers(sample_weight, "sample_weight", np.real(input))
     if weight.shape != (len(input),):

@@ -125,7 +125,7 @@ def class_labels(
     if target.shape != lead:
         hint = _column_hint(target, lead)
         raise ValueError(f"target: expected class indices of shape {lead}, got shape {target.shape}{hint}")
-    labels = target.astype(np.intp, copy=False).reshape(-1)
+    labels = target if target.ndim == 1 and target.dtype == np.intp else target.astype(np.intp).reshape(-1)
     # One pass for both ends of the range: as an unsigned number, a negative one is enormous.
     in_range = 0 <= labels[labels.view(np.uintp).argmax()] < K
     if in_range and (ignore_index is None or not 0 <= ignore_index < K):

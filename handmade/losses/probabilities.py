@@ -303,7 +303,7 @@ def _against_index(Z: Array, labels: Array, sample_weight: Array | None, divisor
     p_t - 1 = -rest / total, without cancellation even where p_t rounds to 1.
     """
     N = len(Z)
-    place = labels * N + np.arange(N)
+    place = labels * N + exact.row_numbers(N)
     E, own, beyond = _exponentials(Z.T, place)  # (K, N): a class to a row
     E.put(place, 0.0)
     rest = exact.column_sums(E)
