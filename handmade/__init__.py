@@ -63,10 +63,12 @@ if TYPE_CHECKING:
     from . import export, files, plots, protocols
     from .chain_rule import Trace, trace
     from .checking.assertion import assert_gradient
-    from .checking.diagnosis import Diagnosis, diagnose_gradient
+    from .checking.check_table import GradientCheck
+    from .checking.diagnosis import diagnose_gradient
     from .checking.differences import StepSweep, numerical_gradient, step_sweep
-    from .checking.gradients import GradientCheck, check_gradient
+    from .checking.gradients import check_gradient
     from .checking.network_loss import NetworkLoss
+    from .checking.reports import Diagnosis
     from .compiled import compile
     from .configuration import show_config
     from .convert import from_sklearn, from_torch
@@ -189,10 +191,12 @@ _LAZY = {
     "configuration": ("show_config",),
     "checking": (),
     "checking.network_loss": ("NetworkLoss",),
+    "checking.reports": ("Diagnosis",),
     "checking.assertion": ("assert_gradient",),
-    "checking.diagnosis": ("Diagnosis", "diagnose_gradient"),
+    "checking.check_table": ("GradientCheck",),
+    "checking.diagnosis": ("diagnose_gradient",),
     "checking.differences": ("StepSweep", "numerical_gradient", "step_sweep"),
-    "checking.gradients": ("GradientCheck", "check_gradient"),
+    "checking.gradients": ("check_gradient",),
 }
 
 if not TYPE_CHECKING:  # a type checker would take __getattr__ as a promise that every name exists

@@ -12,7 +12,7 @@ from .protocols import Array
 
 if TYPE_CHECKING:
     from .chain_rule import Trace
-    from .checking.gradients import GradientCheck
+    from .checking.check_table import GradientCheck
     from .history import History
 
 SHOWN = 12  # epochs of a history

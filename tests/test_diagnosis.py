@@ -14,16 +14,11 @@ import torch
 import handmade as hm
 from handmade import MLP, Network, diagnose_gradient
 from handmade.checking.backward_pass import BackwardPass
+from handmade.checking.catalogue_search import CHANCE, SHARE, _made, _matches
 from handmade.checking.claims import blocks_of, call_repeatedly, is_single, leaves, read_gradient
-from handmade.checking.diagnosis import (
-    CHANCE,
-    SHARE,
-    Diagnosis,
-    Explanation,
-    _Case,
-    _network_case,
-)
 from handmade.checking.mistakes import mistakes
+from handmade.checking.problem import Problem, network_problem
+from handmade.checking.reports import Diagnosis, Explanation
 from handmade.checking.transforms import Cause, tolerance
 from reference.twin import twin
 
@@ -665,8 +660,9 @@ def test_a_learning_rate_counts_as_a_number_that_is_fitted():
     options = dict(loss=loss, sample_weight=None, training=True)
     facts = {"N": None, "learning rate": None}
     wrong = BackwardPass(network, X, y, loss).gradient() * 2
-    case = _network_case(network, X, y, wrong, options=options, facts=facts)
-    fitted = {m.has_learning_rate: [part.fitted for part in case._made(m)[1]] for m in mistakes(case.backward_pass)}
+    case = network_problem(network, X, y, wrong, options=options, facts=facts)
+    known = mistakes(case.backward_pass)
+    fitted = {mistake.has_learning_rate: [part.fitted for part in _made(case, mistake)[1]] for mistake in known}
     assert fitted == {False: [0], True: [1]}
 
 
@@ -683,7 +679,7 @@ def test_what_explains_leaves_a_hundredth_at_most_and_is_met_by_accident_less_th
         chance=lambda truth, fitted: chance,
     )
     made = [Cause("a mistake", "somewhere", "a hint", "evidence")]
-    assert bool(list(_Case(match, None, [], None, None)._matches(None, made, 0))) == explains
+    assert bool(list(_matches(Problem(match, None, [], None), None, made, 0))) == explains
 
 
 class OneNumber(hm.Layer):

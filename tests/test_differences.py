@@ -26,7 +26,9 @@ from handmade import (
     Residual,
     Sequential,
 )
-from handmade.checking.differences import METHODS, Neighbourhood, _best, measured_noise, numerical_gradient, step_sweep
+from handmade.checking.differences import _best, numerical_gradient, step_sweep
+from handmade.checking.methods import METHODS
+from handmade.checking.neighbourhood import Neighbourhood, measured_noise
 from handmade.checking.network_loss import NetworkLoss
 
 EPS = np.finfo(float).eps

@@ -26,8 +26,9 @@ from handmade import (
     fit,
     losses,
 )
-from handmade.checking.differences import Measurement
-from handmade.checking.gradients import _Entries, _Judge, _summary
+from handmade.checking.check_table import Entries, summary_of
+from handmade.checking.entry_checker import EntryChecker
+from handmade.checking.neighbourhood import Measurement
 from handmade.checking.network_loss import NetworkLoss
 
 LARGEST_STEP, SMALLEST_STEP = np.finfo(float).eps ** 0.2, np.finfo(float).eps ** 0.2 * 1e-4
@@ -872,10 +873,10 @@ def test_what_was_wrong_is_listed_in_order_with_all_its_numbers():
     assert result.value == THETA @ THETA
 
 
-# ---- the judge ------------------------------------------------------------------------------------------------------
+# ---- the checker ----------------------------------------------------------------------------------------------------
 
 
-class Judge(_Judge):
+class Checker(EntryChecker):
     """One with thresholds in powers of two, so that what is equal to one of them can be written down."""
 
     DOUBT, SMOOTH, PRECISE, DECISIVE = 8, 2**-10, 2**-20, 2**-3
@@ -891,11 +892,11 @@ def subject_of(claimed):
     return SimpleNamespace(claimed=np.array(claimed), rounding=np.zeros(len(claimed)), names={})
 
 
-def judge_of(claimed, *measured, largest=0.0):
-    """A judge for whom each step finds the next of these."""
+def checker_of(claimed, *measured, largest=0.0):
+    """A checker for which each step finds the next of these."""
     found = iter(measured)
     near = SimpleNamespace(measure=lambda *arguments: next(found), scale=lambda i: np.ones(1), base=0.0)
-    return Judge(near, subject_of([claimed, largest]), 0.0)
+    return Checker(near, subject_of([claimed, largest]), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -916,7 +917,7 @@ def judge_of(claimed, *measured, largest=0.0):
 )
 def test_what_is_right_is_smooth_and_near_by_a_measurement_that_decides(numbers, verdict):
     near = {"value": 1 - 2**-23}  # the claim itself would be right in any case
-    found, _, _ = judge_of(1.0, measurement(**near | numbers))._measure(np.array([0]), "central", 1.0)
+    found, _, _ = checker_of(1.0, measurement(**near | numbers))._measure(np.array([0]), "central", 1.0)
     assert found.verdict.tolist() == [verdict]
 
 
@@ -933,7 +934,7 @@ def test_what_is_right_is_smooth_and_near_by_a_measurement_that_decides(numbers,
     ],
 )
 def test_what_is_refuted_is_off_by_more_than_noise_curvature_and_kinks_explain(numbers, refuted):
-    _, refuting, _ = judge_of(1.0 + 2**-3, measurement(**numbers))._measure(np.array([0]), "central", 1.0)
+    _, refuting, _ = checker_of(1.0 + 2**-3, measurement(**numbers))._measure(np.array([0]), "central", 1.0)
     assert refuting.tolist() == [refuted]
 
 
@@ -941,7 +942,7 @@ def test_what_is_refuted_is_off_by_more_than_noise_curvature_and_kinks_explain(n
 def test_a_refutation_is_confirmed_by_smaller_steps_that_find_the_same(apart, verdict):
     """The two slopes may be apart by what both may be off: a quarter each."""
     steps = [measurement(value=8 + n % 2 * apart, rounding=0.25) for n in range(6)]
-    judge = judge_of(1.0, *steps)
+    judge = checker_of(1.0, *steps)
     found = judge._by_differences(np.array([0]), "central")
     assert found.verdict.tolist() == [verdict]
     assert found.measured.tolist() == [8.0 if verdict == "wrong" else 8 + apart]
@@ -959,7 +960,7 @@ def test_the_first_step_balances_noise_and_slope_and_is_no_smaller_than_usual(
     usual = np.finfo(float).eps ** (1 / (order + 1))
     tens = [usual * 10.0**n for n in range(8) if usual * 10.0**n < 0.1]
     for noise in 0.0, 1e-30, *10.0 ** np.arange(-16, 4, 0.15), 1e9:
-        steps = _Judge(near, subject_of([claimed]), noise)._steps(method)
+        steps = EntryChecker(near, subject_of([claimed]), noise)._steps(method)
         wanted = (noise / slope) ** (1 / (order + 1))
         assert steps[0] == pytest.approx(min(tens, key=lambda h: abs(np.log(max(wanted, usual) / h))), rel=1e-12)
         assert steps[:-1] / steps[1:] == pytest.approx(10, rel=1e-12)
@@ -1000,8 +1001,8 @@ def test_what_was_left_undecided_is_told_beside_what_agrees():
 def test_the_worst_entry_is_off_by_the_most_of_what_it_may_be_off_and_is_not_undecided():
     claimed, allowed = np.array([2.0, 1.5, 99.0]), np.array([1.0, 0.125, 0.125])
     verdicts = np.array(["right", "wrong", "undecidable"])
-    entries = _Entries(np.arange(3), claimed, np.ones(3), np.ones(3), np.ones(3), allowed, verdicts)
+    entries = Entries(np.arange(3), claimed, np.ones(3), np.ones(3), np.ones(3), allowed, verdicts)
     subject = SimpleNamespace(names={"b": np.arange(3)}, theta=np.zeros(3), claimed=claimed)
-    result = _summary(subject, {"b": entries}, {}, 0.0, 0.0)
+    result = summary_of(subject, {"b": entries}, {}, 0.0, 0.0)
     assert (result.worst.name, result.worst.error, result.worst.allowed) == ("b[1]", 0.5, 0.125)
     assert [entry.name for entry in result.undecidable] == ["b[2]"]

@@ -9,7 +9,8 @@ import handmade as hm
 from handmade.checking.backward_pass import BackwardPass
 from handmade.checking.localisation import localise
 from handmade.checking.mistakes import mistakes
-from handmade.checking.regression import Term, fit, pattern_of
+from handmade.checking.patterns import pattern_of
+from handmade.checking.regression import Term, fit
 
 RNG = np.random.default_rng(11)
 NETWORK = hm.MLP([5, 6, 4, 3], activation="tanh", rng=0)

@@ -15,7 +15,7 @@ import pytest
 
 from handmade import protocols
 from handmade.activations import ACTIVATIONS
-from handmade.checking.differences import METHODS
+from handmade.checking.methods import METHODS
 from handmade.initializers import INITIALIZERS
 from handmade.losses import LOSSES, mse_loss
 from handmade.network import NORMALIZATIONS

@@ -16,7 +16,7 @@ from ..composites import Sequential
 from ..layers import Activation, Dense, Layer
 from ..losses import Loss, loss_and_backward
 from ..network import Network
-from .differences import EPS
+from .methods import EPS
 
 __all__ = ["BackwardPass", "Step", "is_elementwise", "slope"]
 
@@ -161,6 +161,11 @@ class BackwardPass:
             return self._run(self.loss_gradient if loss_gradient is None else loss_gradient)
         finally:
             self._incoming, self._outgoing, self.signals_only = {}, {}, False
+
+    def is_above(self, prefix: str, other: str) -> bool:
+        """Return whether a leaf comes after another in the forward pass."""
+        order = list(self.leaves)
+        return order.index(prefix) > order.index(other)
 
     def _run(self, dH: Array) -> Array:
         self.network.gradient[:] = 0

@@ -14,8 +14,8 @@ from .regression import Term, fit
 from .transforms import GradientMatch
 
 if TYPE_CHECKING:
-    from .diagnosis import Explanation
-    from .gradients import Subject
+    from .reports import Explanation
+    from .subjects import Subject
 
 Array = npt.NDArray[Any]
 
@@ -30,7 +30,7 @@ def terms_that_explain(
     The true gradient is fitted first: its coefficients are the right ones. A coefficient of the claim that differs is
     the mistake: 0 is a missing term, the opposite a sign, N a mean that was not taken.
     """
-    from .diagnosis import Explanation
+    from .reports import Explanation
 
     gradients = {
         name: numerical_gradient(lambda v, g=g: float(g(parameters.shaped(v))), subject.theta)
@@ -103,7 +103,7 @@ def _by_facts(
     subject: Subject, match: GradientMatch, gradients: Mapping[str, Array], facts: Mapping[str, float]
 ) -> list[Explanation]:
     """Return the explanation of each wrong parameter by itself as a combination of terms and parameters."""
-    from .diagnosis import Explanation
+    from .reports import Explanation
 
     causes = []
     wrong = match.wrong_blocks(match.claimed * 0 + numerical_gradient(subject.f, subject.theta))

@@ -48,8 +48,9 @@ import numpy as np
 
 from ..activations import sigmoid, softmax
 from ..checking.backward_pass import BackwardPass
-from ..checking.diagnosis import Diagnosis, diagnose_gradient
+from ..checking.diagnosis import diagnose_gradient
 from ..checking.mistakes import mistakes
+from ..checking.reports import Diagnosis
 from ..checking.transforms import tolerance
 from ..layers import Dropout
 from ..losses import Loss

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checking.diagnosis import Diagnosis
+from ..checking.reports import Diagnosis
 from ..protocols import Array
 from ._drawing import SLIDE, VERMILLION, check_axes, check_numbers, figure_of, matplotlib, new_figure
 from .parameters import draw_squares

@@ -28,7 +28,8 @@ from .campaign import HEAD, ROOT, SAMPLE, Equivalents, Module, Score, run_module
 # Mutated whole: what carries the mathematics.
 WHOLE = {
     "activations", "losses", "_numerics", "layers", "normalization", "composites", "network", "optimizers",
-    "schedules", "chain_rule", "checking.differences", "checking.gradients",
+    "schedules", "chain_rule", "checking.differences", "checking.neighbourhood",
+    "checking.entry_checker",
 }  # fmt: skip
 
 # The test files of a module, where they are not those of its own name or of its package's.
@@ -51,7 +52,23 @@ TESTS = {
     "_npz": ["data"],
     "_streams": ["data"],
     "checking.network_loss": ["differences"],
+    "checking.check_table": ["gradients"],
+    "checking.entry_checker": ["gradients"],
     "checking.gradients": ["gradients", "progress"],
+    "checking.methods": ["differences"],
+    "checking.neighbourhood": ["differences", "gradients"],
+    "checking.rounding": ["gradients"],
+    "checking.subjects": ["gradients"],
+    "checking.catalogue_search": ["diagnosis"],
+    "checking.problem": ["diagnosis"],
+    "checking.reports": ["diagnosis"],
+    "checking.step_search": ["diagnosis", "localisation"],
+    "checking.formulas": ["localisation"],
+    "checking.layer_terms": ["localisation"],
+    "checking.loss_terms": ["localisation"],
+    "checking.parameter_terms": ["localisation"],
+    "checking.patterns": ["localisation"],
+    "checking.regression": ["localisation"],
     "checking.loss_mistakes": ["mistakes"],
 }
 LEFT_OUT = {"", "protocols", "digits"}  # nothing to compute

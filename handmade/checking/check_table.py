@@ -1,0 +1,286 @@
+"""9. The result of a check: one row per parameter, and the entries that are wrong or undecidable."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .subjects import Subject
+
+__all__ = ["BlockCheck", "EntryCheck", "GradientCheck"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class EntryCheck:
+    """One entry of the gradient, claimed and measured.
+
+    Attributes
+    ----------
+    index : int
+        Its place in theta.
+    name : str
+        Its place in the network, e.g. ``0.weight[2, 1]``.
+    claimed, measured : float
+        The two numbers.
+    left, right : float
+        The one-sided derivatives, which differ at a kink.
+    allowed : float
+        The difference that is allowed: the accuracy of the measurement plus the rounding of the gradient's dtype.
+    verdict : str
+        ``"right"``, ``"wrong"``, or ``"undecidable"``: the differences cannot tell, because of kinks or noise.
+    """
+
+    index: int
+    name: str
+    claimed: float
+    measured: float
+    left: float
+    right: float
+    allowed: float
+    verdict: str
+
+    @property
+    def error(self) -> float:
+        """|claimed - measured|."""
+        return abs(self.claimed - self.measured)
+
+    @property
+    def size(self) -> float:
+        """The larger of |claimed| and |measured|."""
+        return max(abs(self.claimed), abs(self.measured))
+
+    @property
+    def relative_error(self) -> float:
+        """The error divided by the size."""
+        return self.error / (self.size or 1.0)
+
+    def __str__(self) -> str:
+        line = f"{self.name}: claimed {self.claimed:.10g}, measured {self.measured:.10g}"
+        if self.verdict == "undecidable":
+            return f"{line}; the slopes on its two sides are {self.left:.6g} and {self.right:.6g}"
+        return f"{line}, relative error {self.relative_error:.1e}"
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockCheck:
+    """A parameter of the network, and the distance of its claimed gradient from the measured one.
+
+    Attributes
+    ----------
+    name : str
+        As in a state_dict.
+    size, checked : int
+        The number of its entries, and of those measured one by one and decided.
+    relative_error : float
+        ||claimed - measured|| / max(||claimed||, ||measured||) over the decided entries.
+    tolerance : float
+        The same with the allowed differences in place of claimed - measured.
+    wrong : int
+        The number of wrong entries; the parameter passes if there are none.
+    along : int
+        The number of further entries, seen only along random directions.
+    excluded : float
+        An error larger than this in any one of those entries would have been found; infinite where the directions
+        decided nothing, NaN where there are no such entries.
+    """
+
+    name: str
+    size: int
+    checked: int
+    relative_error: float
+    tolerance: float
+    wrong: int
+    along: int = 0
+    excluded: float = math.nan
+
+    @property
+    def passed(self) -> bool:
+        return self.wrong == 0
+
+    @classmethod
+    def of(cls, name: str, size: int, entries: Entries) -> BlockCheck:
+        """Summarize the entries of a parameter."""
+        decided = entries.of(entries.verdict != "undecidable")
+        norm = max(math.hypot(*decided.claimed), math.hypot(*decided.measured)) or 1.0
+        error, allowed = math.hypot(*decided.error) / norm, math.hypot(*decided.allowed) / norm
+        return cls(name, size, len(decided.index), error, allowed, int(np.sum(decided.verdict == "wrong")))
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientCheck:
+    """The verdict of `check_gradient`; true if the gradient passed, and printed as a table.
+
+    It passes if at least one entry could be decided, and none is wrong.
+
+    Attributes
+    ----------
+    blocks : list of BlockCheck
+        One per parameter.
+    worst : EntryCheck
+        The entry with the largest difference, relative to the difference that is allowed.
+    wrong, undecidable : list of EntryCheck
+        Entries that are wrong, and entries at a kink or lost in noise.
+    total : BlockCheck
+        All parameters as one.
+    value, noise : float
+        The function at theta, and the standard deviation of its rounding errors, which limit every difference.
+    measured, allowed : ndarray, the shape of theta
+        The slopes, and the allowed differences; NaN where an entry was not measured, or not decided.
+    """
+
+    total: BlockCheck
+    blocks: list[BlockCheck]
+    worst: EntryCheck
+    wrong: list[EntryCheck]
+    undecidable: list[EntryCheck]
+    value: float
+    noise: float
+    measured: Array
+    allowed: Array
+    is_zero: bool = False
+
+    @property
+    def passed(self) -> bool:
+        return not any(block.wrong for block in self.blocks) and self.total.checked > 0
+
+    @property
+    def excluded(self) -> float:
+        """The largest error that a single entry, seen along directions only, may have without being found."""
+        return max((b.excluded for b in self.blocks if b.along), default=math.nan)
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __str__(self) -> str:
+        width = max(len("parameter"), *(len(block.name) for block in self.blocks))
+        lines = [f"{'parameter':<{width}}  {'checked':>13}  relative error  tolerance"]
+        for b in self.blocks:
+            verdict = ("pass" if b.checked else "undecided") if b.passed else "FAIL"
+            count = f"{b.checked}/{b.size}"
+            lines.append(f"{b.name:<{width}}  {count:>13}  {b.relative_error:>14.1e}  {b.tolerance:>9.1e}  {verdict}")
+        lines.append(f"worst entry: {self.worst}")
+        for entry in self.undecidable[:3]:
+            lines.append(f"undecidable: {entry}")
+        if len(self.undecidable) > 3:
+            lines.append(f"undecidable: {len(self.undecidable) - 3} more")
+        lines.append(f"noise of the function: {self.noise:.1e}, at a value of {self.value:.6g}")
+        lines.append(self._verdict())
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from .._html import check_html
+
+        return check_html(self)
+
+    def _verdict(self) -> str:
+        checked, wrong = self.total.checked, len(self.wrong)
+        failed = [block for block in self.blocks if not block.passed]
+        if self.passed:
+            undecided = f", {len(self.undecidable)} undecided" if self.undecidable else ""
+            zero = "; all of them are 0: nothing is learnt here" if self.is_zero else ""
+            return f"PASS: {checked} entries agree{undecided}{self._others()}{zero}"
+        if not failed:
+            return "UNDECIDED: at no entry did the differences tell right from wrong"
+        return f"FAIL: {wrong} of {checked} entries wrong, {len(failed)} of {len(self.blocks)} parameters fail"
+
+    def _others(self) -> str:
+        """Return a phrase about the entries that were not measured one by one."""
+        along = sum(block.along for block in self.blocks)
+        if not along:
+            rest = self.total.size - len(self.undecidable) - self.total.checked
+            return f"; {rest} were not looked at" if rest > 0 else ""
+        unseen = sum(block.along for block in self.blocks if not math.isfinite(block.excluded))
+        bound = max((b.excluded for b in self.blocks if b.along and math.isfinite(b.excluded)), default=math.nan)
+        text = f"; {along - unseen} more agree along random directions: an error above {bound:.1e} in one is excluded"
+        return (text if along > unseen else "") + (f"; along {unseen} kinks or noise hide errors" if unseen else "")
+
+    __repr__ = __str__
+
+
+# ---- the table -----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Entries:
+    """Many entries: the columns of `EntryCheck`, except the name."""
+
+    index: Array
+    claimed: Array
+    measured: Array
+    left: Array
+    right: Array
+    allowed: Array
+    verdict: Array
+
+    @property
+    def error(self) -> Array:
+        return np.abs(self.claimed - self.measured)
+
+    @property
+    def size(self) -> Array:
+        return np.maximum(np.abs(self.claimed), np.abs(self.measured))
+
+    def columns(self) -> list[Array]:
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
+
+    def of(self, chosen) -> Entries:
+        return Entries(*(column[chosen] for column in self.columns()))
+
+    def put(self, chosen: Array, others: Entries) -> None:
+        """Replace some entries by others."""
+        for column, new in zip(self.columns(), others.columns(), strict=True):
+            column[chosen] = new
+
+    @classmethod
+    def joined(cls, parts: Iterable[Entries]) -> Entries:
+        return cls(*map(np.concatenate, zip(*(part.columns() for part in parts), strict=True)))
+
+    def listed(self, chosen: Any, names: dict[str, Array]) -> list[EntryCheck]:
+        """Return some of them one by one, each with the name of its place."""
+        rows = zip(*(column[chosen].tolist() for column in self.columns()), strict=True)
+        return [EntryCheck(index, _place(index, names), *rest) for index, *rest in rows]
+
+
+def _place(index: int, names: dict[str, Array]) -> str:
+    """Return the place of an entry of theta in the network, such as ``0.weight[2, 1]``."""
+    name, block = next((name, block) for name, block in names.items() if index <= block.flat[-1])
+    return f"{name}[{', '.join(map(str, np.unravel_index(index - block.flat[0], block.shape)))}]"
+
+
+def summary_of(
+    subject: Subject,
+    compared: dict[str, Entries],
+    along: dict[str, tuple[int, float, bool]],
+    value: float,
+    noise: float,
+) -> GradientCheck:
+    names, everything = subject.names, Entries.joined(compared.values())
+    measured, allowed = np.full((2, *subject.theta.shape), np.nan)
+    decided = everything.of(everything.verdict != "undecidable")
+    measured.flat[decided.index], allowed.flat[decided.index] = decided.measured, decided.allowed
+    excess = everything.error / np.maximum(everything.allowed, np.finfo(np.float64).tiny)  # of zero, zero is allowed
+    excess[everything.verdict == "undecidable"] = -1
+    rows = {name: BlockCheck.of(name, names[name].size, entries) for name, entries in compared.items()}
+    for name, (count, excluded, disagree) in along.items():
+        wrong = max(rows[name].wrong, int(disagree))  # somewhere, if the search has not found the place
+        rows[name] = dataclasses.replace(rows[name], along=count, excluded=excluded, wrong=wrong)
+    total = BlockCheck.of("all", sum(block.size for block in names.values()), everything)
+    return GradientCheck(
+        total,
+        list(rows.values()),
+        worst=everything.listed([excess.argmax()], names)[0],
+        wrong=everything.listed(everything.verdict == "wrong", names),
+        undecidable=everything.listed(everything.verdict == "undecidable", names),
+        value=value,
+        noise=noise,
+        measured=measured,
+        allowed=allowed,
+        is_zero=not subject.claimed.any() and subject.claimed.size > 1,
+    )

@@ -1,0 +1,233 @@
+"""9. Each entry of a claimed gradient compared with differences, one by one and along random directions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .._validation import check_count
+from ..progress import progress_bar
+from .check_table import Entries, GradientCheck, summary_of
+from .methods import COMPLEX_STEP, DIFFERENCES, EPS, MethodName
+from .neighbourhood import DEVIATIONS, Neighbourhood, measured_noise
+from .rounding import ROUNDINGS
+from .subjects import Subject
+
+__all__ = ["EntryChecker", "examine"]
+
+Array = npt.NDArray[Any]
+
+PART = 500  # entries that are measured together
+MOST, LEAST, NUMBERS = 2000, 200, 2e8  # entries measured one by one: as many as NUMBERS allows, within these bounds
+
+
+# ---- the judgement -------------------------------------------------------------------------------------------------
+
+
+def examine(
+    subject: Subject,
+    *,
+    method: MethodName = "richardson",
+    entries: int | None = None,
+    directions: int = 2,
+    rng: Any = None,
+    progress: bool = False,
+) -> GradientCheck:
+    """Judge a claimed gradient: `check_gradient` and `diagnose_gradient` both call this."""
+    near = Neighbourhood(subject.f, subject.theta)
+    size = subject.theta.size
+    most = int(min(MOST, max(LEAST, NUMBERS // size)))
+    entries = min(size, most) if entries is None else check_count(entries, "entries")
+    directions = check_count(directions, "directions", least=0)
+    rng = np.random.default_rng(rng)
+    chosen = {name: _choose(block.ravel(), size, entries, rng) for name, block in subject.names.items()}
+    checker = EntryChecker(near, subject, near.noise(np.concatenate(list(chosen.values()))))
+    compared, done, total = {}, 0, sum(map(len, chosen.values()))
+    along: dict[str, tuple[int, float, bool]] = {}
+    with progress_bar("entries", total, progress) as report:
+        for name, indices in chosen.items():
+            parts = []
+            for start in range(0, len(indices), PART):
+                part = indices[start : start + PART]
+                parts.append(checker.entries(part, method))
+                report(done := done + len(part), name)
+            compared[name] = Entries.joined(parts)
+        for name, block in subject.names.items():
+            others = np.setdiff1d(block.ravel(), chosen[name], assume_unique=True)
+            if directions and len(others):
+                disagree, found, excluded = checker.others(others, method, directions, rng)
+                compared[name] = Entries.joined([compared[name], found])
+                along[name] = len(others) - len(found.index), excluded, disagree
+    if subject.one_sided is not None:
+        for entries_of in compared.values():
+            _respect_kinks(entries_of, *subject.one_sided)
+    return summary_of(subject, compared, along, near.base, checker.noise)
+
+
+def _respect_kinks(entries: Entries, lower: Array, upper: Array) -> None:
+    """Leave undecidable what is right for a choice of sides at the kinks of a network, though differences disagree."""
+    at, margin = entries.index, 1e-6 * (np.abs(lower) + np.abs(upper))[entries.index] + entries.allowed
+    open_ = (upper - lower)[at] > margin
+    inside = (entries.claimed >= lower[at] - margin) & (entries.claimed <= upper[at] + margin)
+    entries.verdict[(entries.verdict == "wrong") & open_ & inside] = "undecidable"
+
+
+def _choose(block: Array, total: int, entries: int, rng: np.random.Generator) -> Array:
+    """Return the entries of a parameter to measure one by one: its share of them, and at least one."""
+    count = min(len(block), math.ceil(entries * len(block) / total))
+    return np.sort(rng.choice(block, count, replace=False))
+
+
+class EntryChecker:
+    """Tells the right entries of a claimed gradient from the wrong ones, by differences of f around theta."""
+
+    DOUBT = 10  # an entry is refuted only if its error exceeds so many times the disagreement between steps
+    SMOOTH = 1e-3  # relative: where the central differences of two steps are farther apart, a kink may be the cause
+    PRECISE = 1e-7  # relative: a measurement as good as this needs no smaller step
+    DECISIVE = 0.1  # relative to the largest entry: where noise is larger, agreement proves nothing
+    GROUP = 16  # entries that are measured one by one instead of being halved again
+    FOUND = 4  # wrong entries of a parameter after which the search ends
+
+    def __init__(self, near: Neighbourhood, subject: Subject, noise: float) -> None:
+        self.near, self.noise = near, noise
+        self.claimed, self.rounding = subject.claimed.ravel(), subject.rounding.ravel()
+        self.largest = float(np.abs(self.claimed).max())
+        self.absolute = np.zeros(self.claimed.size)
+        for indices in subject.names.values():
+            flat = indices.ravel()
+            self.absolute[flat] = ROUNDINGS * EPS * np.abs(self.claimed[flat]).max(initial=0.0)
+
+    def entries(self, indices: Array, method: str) -> Entries:
+        """Return a verdict on each."""
+        if method != "complex":
+            return self._by_differences(indices, method)
+        found = self._by_complex_steps(indices)
+        again = np.flatnonzero(found.verdict == "undecidable")
+        found.put(again, self._by_differences(indices[again], "richardson"))
+        return found
+
+    def _by_complex_steps(self, indices: Array) -> Entries:
+        """Return right, or undecidable: at a kink, or where f may have dropped the imaginary part."""
+        slopes, claimed = self.near.complex_slopes(indices, COMPLEX_STEP), self.claimed[indices]
+        allowed = ROUNDINGS * EPS * np.maximum(self.largest, np.abs(slopes)) + self.rounding[indices]
+        right = (np.abs(claimed - slopes) <= allowed) & (slopes != 0)
+        verdict = np.where(right, "right", "undecidable")
+        return Entries(indices, claimed, slopes, slopes.copy(), slopes.copy(), allowed, verdict)
+
+    def _by_differences(self, indices: Array, method: str) -> Entries:
+        """Try smaller and smaller steps.
+
+        An entry is right as soon as one step confirms it, wrong if a step refutes it and all smaller steps agree, and
+        otherwise undecidable. The smaller steps are needed: two kinks, one on each side, look like a smooth function
+        from afar, and a wave shorter than the step like anything. At a kink every number between the one-sided
+        derivatives is right.
+        """
+        found = Entries(indices, *np.zeros((5, len(indices))), np.full(len(indices), "undecidable"))
+        refuted, between = np.zeros((2, len(indices)), bool)
+        active = np.arange(len(indices))
+        for step in self._steps(method):
+            if not active.size:
+                break
+            now, refuting, between[active] = self._measure(indices[active], method, step)
+            kept = found.of(active)
+            confirmed = refuted[active] & (np.abs(now.measured - kept.measured) <= now.allowed + kept.allowed)
+            found.put(active[~confirmed], now.of(~confirmed))
+            found.verdict[active[confirmed]] = "wrong"
+            refuted[active] = refuting | confirmed
+            active = active[confirmed | (now.verdict != "right")]
+        at_kink = between & (found.verdict == "undecidable")
+        found.verdict[at_kink], found.measured[at_kink] = "right", found.claimed[at_kink]
+        return found
+
+    def _steps(self, method: str) -> Array:
+        """Return relative steps, from the best one down: larger than usual by tens where f is noisy for its slope."""
+        usual, order = DIFFERENCES[method].step, DIFFERENCES[method].order
+        slope = np.max(np.abs(self.claimed) * self.near.scale(slice(None))) or abs(self.near.base) or 1.0
+        larger = np.log10((self.noise / slope) ** (1 / (order + 1)) / usual) if self.noise else 0
+        most = int(np.log10(0.1 / usual))
+        return usual * 10.0 ** np.arange(np.clip(np.rint(larger), 0, most), -6, -1)
+
+    def _measure(self, indices: Array, method: str, step: float) -> tuple[Entries, Array, Array]:
+        """Measure entries with a step: verdicts right or undecidable, which are refuted, which lie within a kink."""
+        claimed, own = self.claimed[indices], self.rounding[indices]
+        m = self.near.measure(indices, method, step, self.noise)
+        precision = m.truncation + m.rounding + self.absolute[indices]
+        verdict = np.full(len(indices), "undecidable")
+        now = Entries(indices, claimed, m.value, m.left, m.right, precision + own, verdict)
+        smooth = m.roughness <= now.allowed + self.SMOOTH * now.size
+        precise = precision <= self.PRECISE * now.size
+        limit = self.DECISIVE * np.maximum(now.size, self.largest)
+        decisive = precise | ((precision <= limit) & (m.truncation <= m.rounding)) | (now.error == 0)
+        now.verdict[smooth & decisive & (now.error <= now.allowed)] = "right"
+        refuted = now.error > now.allowed + self.DOUBT * np.where(smooth, m.doubt, m.roughness)
+        margin = m.rounding + self.absolute[indices] + own + 1e-6 * np.abs(m.right - m.left)
+        kink = m.steady_left & m.steady_right & (np.abs(m.right - m.left) > 4 * m.rounding)
+        inside = np.abs(claimed - (m.left + m.right) / 2) <= np.abs(m.right - m.left) / 2 + margin
+        # Where several kinks meet, a gradient that is right for some choice of sides may lie outside of both slopes.
+        return now, refuted & ~kink, kink & inside
+
+    # ---- many entries at once --------------------------------------------------------------------------------------
+
+    def others(
+        self, indices: Array, method: str, directions: int, rng: np.random.Generator
+    ) -> tuple[bool, Entries, float]:
+        """Look at entries along random directions; return whether they disagree, where, and the error excluded.
+
+        The excluded error is infinite where the directions decided nothing.
+        """
+        excluded = math.inf
+        everywhere = np.zeros(self.claimed.size)
+        everywhere[indices] = rng.uniform(-1, 1, len(indices)) * self.near.scale(indices)
+        everywhere = everywhere.reshape(self.near.theta.shape)
+        moving = measured_noise(lambda t: self.near.at(self.near.theta + t * everywhere))
+        self.noise = max(self.noise, moving)  # more numbers that move round more
+        for _ in range(directions):
+            verdict, bound = self._along(indices, rng)
+            excluded = min(excluded, bound)
+            if verdict == "wrong":
+                return True, self._search(indices, method, rng), excluded
+        return False, self.entries(indices[:0], method), excluded
+
+    def _along(self, indices: Array, rng: np.random.Generator) -> tuple[str, float]:
+        """Compare the slope along random signs of these entries with the claimed one, with smaller and smaller steps.
+
+        Return the verdict, and the error of a single entry that agreement excludes.
+        """
+        direction = np.zeros(self.claimed.size)
+        direction[indices] = rng.choice([-1.0, 1.0], len(indices)) * self.near.scale(indices)
+        claimed = float(direction @ self.claimed)
+        norm = float(np.linalg.norm(direction))
+        terms = math.hypot(*(direction[indices] * self.claimed[indices]))
+        own = EPS * ROUNDINGS * terms + DEVIATIONS * math.hypot(*(direction[indices] * self.rounding[indices]))
+        refuted = None
+        for step in DIFFERENCES["richardson"].step / max(norm, 1.0) ** 0.5 * 10.0 ** -np.arange(0.0, 6.0):
+            m = self.near.along(direction[np.newaxis], float(step), self.noise)
+            value, allowed = float(m.value[0]), float(m.truncation[0] + m.rounding[0]) + own
+            error = abs(claimed - value)
+            if refuted is not None and abs(value - refuted[0]) <= allowed + refuted[1]:
+                return "wrong", math.inf
+            smooth = m.roughness[0] <= allowed + self.SMOOTH * max(abs(value), abs(claimed))
+            precise = allowed - own <= max(self.PRECISE * norm * self.largest, 4 * float(m.rounding[0]))
+            if error <= allowed and smooth and precise:
+                return "right", 2 * allowed / float(np.abs(direction[indices]).min())
+            doubt = self.DOUBT * float(m.doubt[0] if smooth else m.roughness[0])
+            refuted = (value, allowed) if error > allowed + doubt else None
+        return "undecidable", math.inf
+
+    def _search(self, indices: Array, method: str, rng: np.random.Generator) -> Entries:
+        """Find wrong entries by halving: a half that disagrees holds one."""
+        suspects, found = [indices], self.entries(indices[:0], method)
+        while suspects and np.sum(found.verdict == "wrong") < self.FOUND:
+            group = suspects.pop()
+            if len(group) <= self.GROUP:
+                found = Entries.joined([found, self.entries(group, method)])
+                continue
+            halves = np.array_split(group, 2)
+            wrong = [half for half in halves if self._along(half, rng)[0] == "wrong"]
+            if not wrong and len(group) > 8 * self.GROUP:  # errors that only their sum shows
+                wrong = [half for half in halves if self._along(half, rng)[0] != "right"]
+            suspects += wrong
+        return found

@@ -1,0 +1,74 @@
+"""9. What a person would see in a wrong array beside the right one: clipping, rounding, factors, exchanged rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["pattern_of"]
+
+Array = npt.NDArray[Any]
+
+# ---- patterns ------------------------------------------------------------------------------------------------------
+
+
+def pattern_of(actual: Array, right: Array) -> str:
+    """Return what a person would see in an array beside the right one: cut, rounded, scaled or exchanged rows.
+
+    Examples
+    --------
+    >>> from handmade.checking.patterns import pattern_of
+    >>> right = np.array([[0.3, -0.01], [0.02, -0.2], [0.04, 0.01]])
+    >>> pattern_of(np.clip(right, -0.05, 0.05), right)
+    'right, clipped at 0.05'
+    >>> pattern_of(right * [[1], [1], [0]], right)
+    'right, but row 2 is 0'
+    """
+    size = np.abs(right).max(initial=0.0)
+    if actual.shape != right.shape or size == 0 or actual.size < 4:
+        return ""
+    same = np.abs(actual - right) <= 1e-7 * size
+    actual = np.where(np.abs(actual) <= 1e-9 * size, 0.0, actual)
+    if same.any() and (actual[~same] == 0).all():
+        return _zeros(actual, same)
+    limit = np.abs(actual).max()
+    cut = (np.abs(np.abs(actual) - limit) <= 1e-7 * size) & (np.abs(right) > limit) & (actual * right > 0)
+    if (same | cut).all() and same.any() and cut.sum() > 1:
+        return f"right, clipped at {limit:.6g}"
+    for digits in range(1, 7):
+        if np.array_equal(actual, np.round(right, digits)) and actual.any():
+            return f"right, rounded to {digits} decimals"
+    if np.array_equal(actual, right.astype(np.float16).astype(np.float64)):
+        return "right, rounded to float16"
+    if actual.ndim == 2 and min(actual.shape) > 1:
+        return _lines(actual, right, size)
+    return ""
+
+
+def _zeros(actual: Array, same: Array) -> str:
+    if actual.ndim == 2:
+        for axis, name in (1, "row"), (0, "column"):
+            lines = np.flatnonzero((~same).any(axis=axis))
+            if (actual.take(lines, axis=1 - axis) == 0).all():
+                listed = ", ".join(map(str, lines[:6].tolist()))
+                return (
+                    f"right, but {name}{'s' if len(lines) > 1 else ''} {listed} {'are' if len(lines) > 1 else 'is'} 0"
+                )
+    return f"right, but {int((~same).sum())} of {actual.size} entries are 0"
+
+
+def _lines(actual: Array, right: Array, size: float) -> str:
+    """Return whether rows or columns have a factor of their own, or rows are exchanged."""
+    for axis, name in (1, "row"), (0, "column"):
+        factors = (actual * right).sum(axis=axis, keepdims=True) / (right * right).sum(axis=axis, keepdims=True)
+        if np.abs(actual - factors * right).max() <= 1e-7 * size:
+            if np.ptp(factors) <= 1e-7 * np.abs(factors).max():
+                return f"{factors.flat[0]:.6g} right"
+            told = ", ".join(f"{factor:.4g}" for factor in factors.ravel()[:6])
+            return f"right, each {name} times a number of its own: {told}{', ...' if factors.size > 6 else ''}"
+    order = [np.abs(right - row).max(axis=1).argmin() for row in actual]
+    if np.abs(actual - right[order]).max() <= 1e-7 * size and sorted(order) == list(range(len(right))):
+        return f"right, its rows in the order {', '.join(map(str, order[:8]))}{', ...' if len(order) > 8 else ''}"
+    return ""

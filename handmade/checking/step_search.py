@@ -1,0 +1,224 @@
+"""9. The wrong steps of a backward pass, each with its formula or with the mistake of the catalogue that makes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..layers import Dense, Dropout
+from ..normalization import BatchNorm
+from .backward_pass import BackwardPass
+from .catalogue_search import SECONDS, SHARE, explain
+from .claims import read_gradient
+from .formulas import Case, dA_of, formula_of
+from .localisation import WrongStep, layer_name, localise
+from .methods import EPS
+from .mistakes import Mistake, mistakes
+from .parameter_terms import beside_parameter
+from .problem import Problem, call_with
+from .regression import MOST_TERMS, Formula, Term, fit
+from .reports import Explanation
+from .rounding import SINGLE, rounding_of
+from .transforms import Cause
+
+__all__ = ["explain_parameters", "explain_steps", "formulas_of", "is_located", "locate", "step_text"]
+
+Array = npt.NDArray[Any]
+MOST_ROWS = 6  # of a batch that a gradient function is called with to separate its steps
+BATCHES = 4  # of that size
+
+
+# ---- which steps are wrong -----------------------------------------------------------------------------------------
+
+
+def locate(problem: Problem) -> list[Case]:
+    """Return the localisations of the claim, on batches small enough to judge every step if that is possible."""
+    of = problem.backward_pass
+    if of is None:
+        return []
+    if problem.on_rows is not None and problem.options.get("sample_weight") is None:
+        cases = _on_few_rows(problem, of)
+        if cases:
+            return cases
+    allowed, relative = 4 * problem.subject.rounding, problem.match.relative
+    given: dict[str, Array] = {}
+    started = time.process_time()
+    while True:
+        case = Case(of, localise(of, problem.match.claimed, allowed, relative, given))
+        last = case.found.steps[-1] if case.found.steps else None
+        if case.found.complete or last is None or time.process_time() - started > SECONDS:
+            return [case]
+        formulas = formula_of(last.name, [case], problem.facts, 10 * relative)
+        if not formulas or last.prefix in given:
+            return [case]
+        given[last.prefix] = dA_of(formulas[0], case, last)
+
+
+def _on_few_rows(problem: Problem, of: BackwardPass) -> list[Case]:
+    """Call the gradient function with a few rows: all steps are judged, and formulas are checked on other rows."""
+    X, N = of.values[0], len(of.values[0])
+    leaves = of.leaves.values()
+    widths = [of.inputs[p].shape[1] for p, leaf in of.leaves.items() if isinstance(leaf, Dense)]
+    least = 2 if any(isinstance(leaf, BatchNorm) for leaf in leaves) else 1
+    if any(isinstance(leaf, Dropout) and leaf.p for leaf in leaves) and of.training:
+        return []
+    most = max(least, min([*widths, N, MOST_ROWS]))
+    rng = np.random.default_rng(0)
+    for count in dict.fromkeys((most, max(least, most // 2), least)):
+        cases = []
+        for _ in range(BATCHES):
+            rows = np.sort(rng.choice(N, min(count, N), replace=False))
+            case = _case_of(problem, X[rows], of.y[rows])
+            if case is None:
+                return []
+            if case.found.steps:
+                cases.append(case)
+        if cases and all(case.found.complete for case in cases):
+            return cases
+    return []
+
+
+def _case_of(problem: Problem, X: Array, y: Array) -> Case | None:
+    """Return the localisation of the gradient function on other rows; None if it does not take them."""
+    assert problem.on_rows is not None and problem.network is not None
+    blocks, relative = problem.match.blocks, problem.match.relative
+    try:
+        value = call_with(problem.on_rows, problem.network, X.astype(problem.network.dtype), y)
+        claimed, _ = read_gradient(value, blocks, len(X))
+        of = BackwardPass(problem.network, X, y, **problem.options)
+    except Exception:
+        return None
+    if not np.isfinite(claimed).all():
+        return None
+    eps = SINGLE if relative > 1e-5 else EPS
+    return Case(of, localise(of, claimed, 4 * rounding_of(claimed, blocks, 0.0, eps), relative))
+
+
+def is_located(problem: Problem, steps: Sequence[WrongStep]) -> bool:
+    """Return whether a list of wrong steps says something: not if every parameter is wrong in its own way."""
+    of = problem.backward_pass
+    layers = 0 if of is None else sum(bool(leaf.parameters) for leaf in of.leaves.values())
+    return bool(steps) and (len(steps) <= max(2, layers) or len({step.kind for step in steps}) == 1)
+
+
+def step_text(problem: Problem, step: WrongStep) -> str:
+    """Return a step as it is printed: what it makes, from what, and through which layers."""
+    of = problem.backward_pass
+    assert of is not None
+    if step.kind != "dA":
+        return f"{step.name} from {step.source} ({layer_name(of, step.prefix)})"
+    through = [layer_name(of, p) for p in step.path if p != "loss"]
+    return f"{step.name} from {step.source}" + (f" (through {'; '.join(through)})" if through else "")
+
+
+# ---- what they compute ---------------------------------------------------------------------------------------------
+
+
+def formulas_of(
+    problem: Problem, cases: Sequence[Case], steps: Sequence[WrongStep], is_explained: bool
+) -> dict[str, list[Formula]]:
+    """Return the formulas of the wrong steps; of the first alone, where the catalogue explains the gradient."""
+    found: dict[str, list[Formula]] = {}
+    if not cases or not steps:
+        return found
+    started = time.process_time()
+    for step in steps[:1] if is_explained else steps:
+        if time.process_time() - started > SECONDS:
+            break
+        fitted, check = (cases[:-1], cases[-1]) if len(cases) > 2 else (cases, None)
+        most = 2 if is_explained else MOST_TERMS
+        found[step.name] = formula_of(step.name, fitted, problem.facts, 10 * problem.match.relative, check, most)
+    return found
+
+
+def explain_steps(
+    problem: Problem, case: Case, steps: Sequence[WrongStep], formulas: Mapping[str, list[Formula]]
+) -> list[Explanation]:
+    """Return the explanation of every wrong step by itself; none if one of them has none."""
+    causes = []
+    for step in steps:
+        named = _catalogued(problem, case, step)
+        listed = formulas.get(step.name, [])
+        if not listed and not named:
+            return []
+        text = step_text(problem, step)
+        evidence = str(listed[0]) if listed else f"a backward pass with this mistake gives {step.name}"
+        if listed and (factor := _factor_name(problem, listed[0])):
+            cause = Cause(factor, text, "a constant factor is too much or missing", evidence)
+        elif named:
+            cause = Cause(named[0].name, named[0].where, named[0].hint, evidence)
+        else:
+            cause = Cause(str(listed[0]), text, "one step of the backward pass computes something else", evidence)
+        causes.append(cause)
+    return [explain([*problem.odd, *causes], 0.0)]
+
+
+def _factor_name(problem: Problem, formula: Formula) -> str:
+    """Return the name of a factor, if a formula says that a step is a multiple of the right one; else nothing."""
+    if formula.terms != ("right",):
+        return ""
+    ratio = formula.coefficients[0]
+    known = {"": 1.0, "factor 2": 2.0, "factor 1/2": 0.5}
+    for name, number in problem.match.facts.items():
+        known |= {f"times {name}": number, f"divided by {name}": 1 / number if number else 0.0}
+    size = next((n for n, v in known.items() if abs(abs(ratio) - v) <= 1e-6 * v), "constant factor")
+    return " and ".join(part for part in ("sign" if ratio < 0 else "", size) if part)
+
+
+def _catalogued(problem: Problem, case: Case, step: WrongStep) -> list[Mistake]:
+    """Return the mistakes of the catalogue that make a step what it is, all other steps being as they are."""
+    of, found, relative = case.of, [], problem.match.relative
+    above = {p: dA for p, dA in case.found.actual.items() if of.is_above(p, step.prefix)}
+    if step.kind != "dA":
+        above[step.prefix] = case.found.actual[step.prefix]
+    right = _distance(of, of.gradient(incoming=above), step)
+    started = time.process_time()
+    for mistake in mistakes(of):
+        if time.process_time() - started > SECONDS / 2:
+            break
+        if len(mistake.steps) == 1 and not mistake.has_learning_rate:
+            left = _distance(of, of.gradient(mistake.steps, 0.0, above), step)
+            if left <= min(10 * relative, SHARE * right):
+                found.append(mistake)
+    return found
+
+
+def _distance(of: BackwardPass, gradient: Array, step: WrongStep) -> float:
+    """Return the largest difference of the latest backward pass from a claimed step, relative to its largest entry."""
+    made = of.network.blocks(gradient)
+    if step.kind != "dA":
+        pairs = [(made[f"{step.prefix}{step.kind}"], step.actual)]
+    elif step.unique:
+        pairs = [(of.incoming.get(step.prefix, np.full(step.actual.shape, np.nan)), step.actual)]
+    else:
+        pairs = [(made[name], claimed) for name, claimed in step.claimed.items()]
+    return max(float(np.abs(a - b).max() / (np.abs(b).max() or 1.0)) for a, b in pairs)
+
+
+def explain_parameters(problem: Problem, wrong: Sequence[str]) -> list[Explanation]:
+    """Return a formula of every wrong parameter's gradient by itself, without a network; none if one has none."""
+    match, causes = problem.match, []
+    if problem.backward_pass is not None:
+        return []
+    facts = problem.facts | ({"N": match.facts["N"]} if "N" in match.facts else {})
+    for block in (b for name in wrong for b in match.blocks if b.name == name):
+        at = block.slice
+        if not match.decided[at].all():
+            return []
+        right, theta = (v[at].reshape(block.shape) for v in (problem.truth, match.theta))
+        terms = list(beside_parameter(right, theta, block.name))
+        same = (other for other in match.blocks if other is not block and other.shape == block.shape)
+        terms += [Term(f"gradient of {other.name}", problem.truth[other.slice], 1.2) for other in same]
+        size = np.abs(match.claimed[at]).max(initial=0.0) or 1.0
+        change = np.abs(match.claimed[at] - problem.truth[at]).max() / size
+        limit = min(10 * max(match.relative, 1e-7), SHARE * change)
+        formulas = fit(match.claimed[at], terms, facts, limit, f"gradient of {block.name}")
+        if not formulas:
+            return []
+        hint = "the gradient of a parameter is computed from something else"
+        causes.append(Cause(str(formulas[0]), block.name, hint, str(formulas[0])))
+    return [explain([*problem.odd, *causes], 0.0)] if causes else []
