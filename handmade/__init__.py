@@ -38,7 +38,22 @@ from .history import History
 from .layers import Activation, Dense, Dropout, Layer
 from .network import MLP, Network
 from .normalization import BatchNorm, LayerNorm
-from .optimizers import SGD, Adagrad, Adam, AdamW, Chain, Momentum1986, RMSprop
+from .optimizers import (
+    ASGD,
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Chain,
+    Lion,
+    Momentum1986,
+    NAdam,
+    RAdam,
+    RMSprop,
+    Rprop,
+)
 from .perceptron import Perceptron, delta_rule
 from .schedules import (
     ChainedScheduler,
@@ -104,10 +119,17 @@ __all__ = [
     "optimizers",
     "SGD",
     "Momentum1986",
+    "ASGD",
+    "Rprop",
+    "Lion",
     "Adagrad",
     "RMSprop",
+    "Adadelta",
     "Adam",
     "AdamW",
+    "NAdam",
+    "RAdam",
+    "Adamax",
     "Chain",
     "L1",
     "ClipGradNorm",

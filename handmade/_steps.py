@@ -12,7 +12,8 @@ from ._validation import check_count, check_finite
 
 Array = npt.NDArray[Any]
 MOST_STEPS = 2**53  # counted exactly by a float, as the corrections of Adam are
-NEVER_NEGATIVE = ("sum", "square_avg", "exp_avg_sq", "max_exp_avg_sq")  # sums and means of squares
+# Sums and means of squares, and sizes.
+NEVER_NEGATIVE = ("sum", "square_avg", "exp_avg_sq", "max_exp_avg_sq", "acc_delta", "exp_inf", "step_size")
 BLOCK = 32768  # elements: all the arrays of one update, and its intermediate results, stay in the cache
 
 

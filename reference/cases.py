@@ -244,6 +244,12 @@ OPTIMIZERS = (
     ("Adam", dict(lr=1e-3)),
     ("Adam", dict(lr=1e-3, amsgrad=True)),
     ("AdamW", dict(lr=1e-3, weight_decay=0.1)),
+    ("NAdam", dict(lr=1e-3)),
+    ("RAdam", dict(lr=1e-3)),
+    ("Adamax", dict(lr=1e-3)),
+    ("Adadelta", dict(lr=0.1)),
+    ("ASGD", dict(lr=0.05, t0=5.0)),
+    ("Rprop", dict(lr=1e-4, step_sizes=(1e-6, 1e-3))),
 )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -211,6 +213,17 @@ def _train(network: hm.Network, case: Case, X: Array, y: Array) -> Array:
     return network.theta
 
 
+@contextmanager
+def _double_by_default() -> Iterator[None]:
+    """Set PyTorch's default dtype, in which its NAdam and ASGD keep numbers that depend on the step, to float64."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+
+
 def _train_twin(network: hm.Network, case: Case, X: Array, y: Array) -> Array:
     """Return theta after 100 steps of PyTorch."""
     module = _module(network, case)
@@ -218,8 +231,9 @@ def _train_twin(network: hm.Network, case: Case, X: Array, y: Array) -> Array:
     optimizer = getattr(torch.optim, name)(module.parameters(), **options)
     dtype = next(module.parameters()).dtype
     inputs, targets, loss = as_tensor(X, dtype), as_tensor(y, dtype), find_loss(case.objective, dtype)
-    for _ in range(STEPS):
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss(module(inputs), targets))
-        optimizer.step()
+    with _double_by_default():
+        for _ in range(STEPS):
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss(module(inputs), targets))
+            optimizer.step()
     return torch.nn.utils.parameters_to_vector(module.parameters()).detach().numpy()

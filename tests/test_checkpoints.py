@@ -32,6 +32,13 @@ OPTIMIZERS = [
     lambda network: hm.RMSprop(lr=0.01, momentum=0.5, centered=True),
     lambda network: hm.Adam(lr=0.01, amsgrad=True),
     lambda network: hm.AdamW(lr=0.01),
+    lambda network: hm.ASGD(lr=0.05, lambd=0.1, t0=5),
+    lambda network: hm.Rprop(lr=0.001),
+    lambda network: hm.Lion(lr=0.001, weight_decay=0.1),
+    lambda network: hm.Adadelta(),
+    lambda network: hm.NAdam(lr=0.01),
+    lambda network: hm.RAdam(lr=0.01),
+    lambda network: hm.Adamax(lr=0.01),
     lambda network: hm.Chain(
         hm.L1(1e-4), hm.ClipGradNorm(1.0), hm.Adam(lr=0.01), hm.MaxNorm([network.layers[0].W], 0.8)
     ),

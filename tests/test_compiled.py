@@ -62,6 +62,11 @@ OPTIMIZERS = [
     partial(hm.Adam, lr=0.01, weight_decay=0.01),
     partial(hm.Adam, lr=0.01, amsgrad=True),
     partial(hm.AdamW, lr=0.01),
+    partial(hm.Adagrad, lr=0.05, weight_decay=0.01, maximize=True),
+    partial(hm.RMSprop, lr=0.01, momentum=0.9, centered=True, maximize=True),
+    partial(hm.Adam, lr=0.01, weight_decay=0.01, maximize=True),
+    partial(hm.AdamW, lr=0.01, maximize=True),
+    partial(hm.NAdam, lr=0.01),
     lambda: hm.Chain(hm.ClipGradNorm(0.5), hm.SGD(lr=0.1)),
 ]
 

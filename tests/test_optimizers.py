@@ -16,7 +16,22 @@ import torch
 from handmade import _steps
 from handmade._steps import BLOCK
 from handmade.clipping import L1, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
-from handmade.optimizers import SGD, Adagrad, Adam, AdamW, Chain, Momentum1986, RMSprop
+from handmade.optimizers import (
+    ASGD,
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Chain,
+    Lion,
+    Momentum1986,
+    NAdam,
+    RAdam,
+    RMSprop,
+    Rprop,
+)
 
 SIZE = 257
 
@@ -38,6 +53,26 @@ def combinations(**options):
 def legal_sgd(options):
     return not options["nesterov"] or (options["momentum"] > 0 and options["dampening"] == 0)
 
+
+def options_of(ours):
+    """The parameters of an optimizer, apart from those of which another test takes every combination."""
+    return {field.name: field.default for field in dataclasses.fields(ours)}
+
+
+def random_options(ours, rng):
+    """Legal values for every parameter of an optimizer."""
+    decay, small = lambda: float(rng.uniform(0.5, 0.999)), lambda: float(10 ** rng.uniform(-3, -1.5))
+    legal = dict(
+        lr=small(), momentum=decay(), dampening=0.0, weight_decay=small(), nesterov=bool(rng.integers(2)),
+        maximize=bool(rng.integers(2)), lr_decay=small(), initial_accumulator_value=small(), alpha=decay(), rho=decay(),
+        eps=float(10 ** rng.uniform(-9, -3)), centered=bool(rng.integers(2)), betas=(decay(), decay()),
+        amsgrad=bool(rng.integers(2)), momentum_decay=small(), decoupled_weight_decay=bool(rng.integers(2)),
+        lambd=small(), t0=float(rng.integers(-2, 60)), etas=(decay(), 1 + small()), step_sizes=(1e-5, small()),
+    )  # fmt: skip
+    return {name: legal[name] for name in options_of(ours)}
+
+
+IN_TORCH = [SGD, ASGD, Rprop, Adagrad, RMSprop, Adadelta, Adam, AdamW, NAdam, RAdam, Adamax]
 
 TABLE = [
     *[
@@ -64,8 +99,13 @@ TABLE = [
         for ours, theirs in [(Adam, torch.optim.Adam), (AdamW, torch.optim.AdamW)]
         for options in combinations(betas=[(0.9, 0.999), (0.0, 0.5)], weight_decay=[0.0, 0.1], amsgrad=[False, True])
     ],
-    *[(ours, getattr(torch.optim, ours.__name__), {"eps": 0.1}) for ours in [Adagrad, RMSprop, Adam, AdamW]],
-    *[(ours, getattr(torch.optim, ours.__name__), {}) for ours in [SGD, Adagrad, RMSprop, Adam, AdamW]],
+    *[(ours, getattr(torch.optim, ours.__name__), {"eps": 0.1}) for ours in IN_TORCH if ours not in (SGD, ASGD, Rprop)],
+    *[(ours, getattr(torch.optim, ours.__name__), {}) for ours in IN_TORCH],
+    *[
+        (ours, getattr(torch.optim, ours.__name__), random_options(ours, np.random.default_rng(seed)))
+        for ours in IN_TORCH
+        for seed in range(6)
+    ],
     (Momentum1986, torch.optim.SGD, {"lr": 0.01, "momentum": 0.9}),
 ]
 
@@ -78,6 +118,13 @@ MAKERS = [
     lambda: RMSprop(weight_decay=0.1, momentum=0.9, centered=True),
     lambda: Adam(weight_decay=0.1, amsgrad=True),
     lambda: AdamW(),
+    lambda: ASGD(lr=0.1, lambd=0.1, weight_decay=0.1, t0=1),
+    lambda: Rprop(maximize=True),
+    lambda: Lion(lr=0.01, weight_decay=0.1),
+    lambda: Adadelta(weight_decay=0.1),
+    lambda: NAdam(weight_decay=0.1, decoupled_weight_decay=True),
+    lambda: RAdam(betas=(0.9, 0.99), weight_decay=0.1),
+    lambda: Adamax(weight_decay=0.1),
     lambda: Chain(L1(0.1), ClipGradNorm(1.0), ClipGradValue(0.5), RMSprop(momentum=0.9)),
 ]
 
@@ -125,9 +172,17 @@ def assert_near(actual, expected, tolerance):
     assert np.linalg.norm(actual - expected) <= tolerance * np.linalg.norm(expected)
 
 
+@pytest.fixture
+def in_double():
+    """PyTorch with float64 as default: its NAdam and ASGD keep numbers of theirs in the default dtype."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize(("dtype", "steps"), [(np.float64, 100), (np.float32, 20)])
 @pytest.mark.parametrize(("ours", "theirs", "options"), TABLE)
-def test_torch_gives_the_same_numbers(ours, theirs, options, dtype, steps):
+def test_torch_gives_the_same_numbers(ours, theirs, options, dtype, steps, in_double):
     optimizer, theta = ours(**options), start(SIZE, dtype)
     parameter = torch.nn.Parameter(torch.from_numpy(theta.copy()))
     torch_optimizer = theirs([parameter], **options)
@@ -138,16 +193,65 @@ def test_torch_gives_the_same_numbers(ours, theirs, options, dtype, steps):
     assert_near(theta, parameter.detach().numpy(), tolerance(steps, dtype))
     state = torch_optimizer.state[parameter]
     for name in set(state) & set(vars(optimizer)):
-        assert_near(getattr(optimizer, name), state[name].numpy(), tolerance(steps, dtype))
+        assert_near(np.asarray(getattr(optimizer, name)), state[name].numpy(), tolerance(steps, dtype))
 
 
-@pytest.mark.parametrize("ours", [SGD, Adagrad, RMSprop, Adam, AdamW])
+@pytest.mark.parametrize("ours", IN_TORCH)
 def test_parameters_have_torchs_names_order_and_defaults(ours):
     theirs = inspect.signature(getattr(torch.optim, ours.__name__)).parameters
-    for name, parameter in inspect.signature(ours).parameters.items():
-        assert (name, parameter.default, parameter.kind) == (name, theirs[name].default, theirs[name].kind)
-    shared = [name for name in theirs if name in inspect.signature(ours).parameters]
-    assert shared == list(inspect.signature(ours).parameters)
+    own = inspect.signature(ours).parameters
+    for name, parameter in own.items():
+        assert (name, parameter.default) == (name, theirs[name].default)
+        assert parameter.kind == (parameter.KEYWORD_ONLY if name == "maximize" else theirs[name].kind)
+    assert [name for name in theirs if name in own and name != "maximize"] == [
+        name for name in own if name != "maximize"
+    ]
+
+
+def lion(theta, gradients, lr, betas, weight_decay):
+    """Program 1 of Chen et al. 2023, as printed, element by element."""
+    theta, m = list(theta), [0.0] * len(theta)
+    for gradient in gradients:
+        for i, g in enumerate(gradient(np.array(theta)).tolist()):
+            c = betas[0] * m[i] + (1 - betas[0]) * g
+            update = (c > 0) - (c < 0) + weight_decay * theta[i]
+            theta[i] -= lr * update
+            m[i] = betas[1] * m[i] + (1 - betas[1]) * g
+    return np.array(theta)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lion_is_the_algorithm_of_its_paper(seed):
+    options = random_options(Lion, np.random.default_rng(seed)) | {"maximize": seed == 3}
+    optimizer, sign = Lion(**options), -1 if options.pop("maximize") else 1
+    theta = descend(optimizer, start(SIZE), steps=100)
+    gradients = [lambda theta, t=t: sign * gradient_at(t, theta) for t in range(100)]
+    assert_near(theta, lion(start(SIZE), gradients, **options), tolerance(steps=100))
+
+
+def test_a_new_rate_bears_on_the_next_step_of_asgd():
+    theta, optimizer = np.ones(1), ASGD(lr=0.5, lambd=0.0)
+    optimizer.step(theta, np.ones(1))
+    optimizer.lr = 0.25
+    optimizer.step(theta, np.ones(1))
+    assert theta == 0.25
+
+
+def test_the_product_of_momenta_does_not_depend_on_blocks():
+    optimizer = NAdam()
+    descend(optimizer, start(3 * BLOCK), steps=2)
+    small = NAdam()
+    descend(small, start(3), steps=2)
+    assert optimizer.mu_product == small.mu_product == small._mu(1) * small._mu(2)
+
+
+@pytest.mark.parametrize("ours", [*IN_TORCH, Lion])
+def test_to_maximize_is_to_descend_the_negated_loss(ours):
+    one, other, theta, same = ours(maximize=True), ours(), start(SIZE), start(SIZE)
+    for t in range(3):
+        one.step(theta, gradient_at(t, theta))
+        other.step(same, -gradient_at(t, same))
+    np.testing.assert_array_equal(theta, same)
 
 
 def test_momentum_1986_scales_each_gradient_by_its_lr():
@@ -379,6 +483,11 @@ def test_vectors_made_read_only_between_steps_are_noticed():
         (lambda: Adam(betas=0.9), TypeError, "betas: expected two numbers .* got 0.9"),
         (lambda: Adam(eps=-1e-8), ValueError, "eps: .* got -1e-08"),
         (lambda: AdamW(weight_decay=-1), ValueError, "weight_decay: .* got -1"),
+        (lambda: Rprop(etas=(1.2, 0.5)), ValueError, "etas: expected one factor below 1 and one above"),
+        (lambda: Rprop(etas=0.5), TypeError, "etas: expected two numbers, got 0.5"),
+        (lambda: Rprop(step_sizes=(1.0, 0.5)), ValueError, "step_sizes: expected the smaller one first"),
+        (lambda: ASGD(t0=math.nan), ValueError, "t0: .* got nan"),
+        (lambda: NAdam(momentum_decay=-1), ValueError, "momentum_decay: .* got -1"),
         (lambda: L1(math.inf), ValueError, "l1: .* got inf"),
         (lambda: ClipGradNorm(-1.0), ValueError, "max_norm: expected a number >= 0, got -1.0"),
         (lambda: ClipGradNorm(1.0, norm_type=0), ValueError, "norm_type: expected a number > 0, got 0"),
@@ -505,7 +614,7 @@ def test_a_chain_has_the_learning_rate_of_its_optimizer():
 
 # --- Every hyperparameter, every state array
 
-CLASSES = [SGD, Momentum1986, Adagrad, RMSprop, Adam, AdamW]
+CLASSES = [*IN_TORCH, Lion, Momentum1986]
 FIELDS = [(ours, field.name, field.default) for ours in CLASSES for field in dataclasses.fields(ours)]
 
 
@@ -530,6 +639,13 @@ def test_no_hyperparameter_is_taken_unseen(ours, name, default):
         (RMSprop(momentum=0.9), ["square_avg", "momentum_buffer"]),
         (Adam(), ["exp_avg", "exp_avg_sq"]),
         (AdamW(amsgrad=True), ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"]),
+        (NAdam(), ["exp_avg", "exp_avg_sq"]),
+        (RAdam(), ["exp_avg", "exp_avg_sq"]),
+        (Adamax(), ["exp_avg", "exp_inf"]),
+        (Adadelta(), ["square_avg", "acc_delta"]),
+        (Rprop(), ["prev", "step_size"]),
+        (ASGD(), ["ax"]),
+        (Lion(), ["exp_avg"]),
     ],
     ids=repr,
 )
@@ -543,7 +659,7 @@ def test_only_the_state_that_the_options_need_is_kept(optimizer, made):
 @pytest.mark.parametrize("weight_decay", [0.5, 1.0, 2.0])
 def test_weight_decay_adds_theta_so_many_times_to_the_gradient(weight_decay):
     """A step on a gradient of 0 is a step on weight_decay theta; both multiply the same two numbers."""
-    for ours in (SGD, Adagrad, RMSprop, Adam):
+    for ours in (SGD, ASGD, Adagrad, RMSprop, Adadelta, Adam, NAdam, RAdam, Adamax):
         theta, other, zeros = start(SIZE), start(SIZE), np.zeros(SIZE)
         ours(lr=0.5, weight_decay=weight_decay).step(theta, zeros)
         ours(lr=0.5, weight_decay=0.0).step(other, weight_decay * other)

@@ -438,9 +438,9 @@ def momentum1986(arrays):
 @compiled
 def adagrad(arrays):
     theta, gradient, s, _, _, h = arrays
-    lr, eps, decay = h[0], h[1], h[2]
+    lr, eps, decay, sign = h[0], h[1], h[2], h[3]
     for i in range(theta.size):
-        g = gradient[i] + decay * theta[i]
+        g = sign * gradient[i] + decay * theta[i]
         s[i] += g * g
         theta[i] -= lr * (g / (math.sqrt(s[i]) + eps))
 
@@ -448,9 +448,9 @@ def adagrad(arrays):
 @compiled
 def rmsprop(arrays):
     theta, gradient, square_avg, grad_avg, velocity, h = arrays
-    lr, alpha, rest, eps, decay, momentum, _, _ = h
+    lr, alpha, rest, eps, decay, momentum, sign, _ = h
     for i in range(theta.size):
-        g = gradient[i] + decay * theta[i]
+        g = sign * gradient[i] + decay * theta[i]
         square_avg[i] = alpha * square_avg[i] + rest * (g * g)
         variance = square_avg[i]
         if grad_avg.size:

@@ -29,17 +29,21 @@ class Rule(NamedTuple):
     numbers: Callable[[Any], tuple[float, ...]]
 
 
+def _sign(o: Any) -> float:
+    return -1.0 if o.maximize else 1.0
+
+
 def _sgd(o: optimizers.SGD) -> tuple[float, ...]:
     keep = 1.0 if o.momentum_buffer is None else 1.0 - o.dampening
-    return o.lr, o.momentum, keep, o.weight_decay, o.nesterov, -1.0 if o.maximize else 1.0, 0.0, 0.0
+    return o.lr, o.momentum, keep, o.weight_decay, o.nesterov, _sign(o), 0.0, 0.0
 
 
 def _adagrad(o: optimizers.Adagrad) -> tuple[float, ...]:
-    return o.lr / (1 + o.t * o.lr_decay), o.eps, o.weight_decay, 0.0, 0.0, 0.0, 0.0, 0.0
+    return o.lr / (1 + o.t * o.lr_decay), o.eps, o.weight_decay, _sign(o), 0.0, 0.0, 0.0, 0.0
 
 
 def _rmsprop(o: optimizers.RMSprop) -> tuple[float, ...]:
-    return o.lr, o.alpha, 1 - o.alpha, o.eps, o.weight_decay, o.momentum, 0.0, 0.0
+    return o.lr, o.alpha, 1 - o.alpha, o.eps, o.weight_decay, o.momentum, _sign(o), 0.0
 
 
 def _adam(o: optimizers.Adam) -> tuple[float, ...]:
@@ -47,7 +51,9 @@ def _adam(o: optimizers.Adam) -> tuple[float, ...]:
     root = math.sqrt(1 - beta2**t)
     outside = isinstance(o, optimizers.AdamW)
     decay, shrink = (0.0, 1 - o.lr * o.weight_decay) if outside else (o.weight_decay, 1.0)
-    return o.lr * root / (1 - beta1**t), beta1, 1 - beta1, beta2, 1 - beta2, o.eps * root, decay, shrink
+    # To maximize, (1 - beta1) (-g + decay theta) is computed as -(1 - beta1) (g - decay theta).
+    rest1, decay = _sign(o) * (1 - beta1), _sign(o) * decay
+    return o.lr * root / (1 - beta1**t), beta1, rest1, beta2, 1 - beta2, o.eps * root, decay, shrink
 
 
 MOMENTS = "exp_avg", "exp_avg_sq", "max_exp_avg_sq"

@@ -49,7 +49,10 @@ class Call(NamedTuple):
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 Y = np.arange(12) % 2
-OPTIMIZERS = [hm.SGD, hm.Momentum1986, hm.Adagrad, hm.RMSprop, hm.Adam, hm.AdamW]
+OPTIMIZERS: list[Callable[..., Any]] = [
+    *(hm.SGD, hm.Momentum1986, hm.ASGD, hm.Rprop, hm.Lion, hm.Adagrad, hm.RMSprop, hm.Adadelta),
+    *(hm.Adam, hm.AdamW, hm.NAdam, hm.RAdam, hm.Adamax),
+]
 
 
 def _calls() -> dict[str, Callable[[], Call]]:
