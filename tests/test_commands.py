@@ -65,6 +65,26 @@ def folder(tmp_path_factory):
     return folder
 
 
+def table(folder, name):
+    """Return the file as the commands read it."""
+    return cli.read_table(folder / name)
+
+
+@pytest.mark.parametrize(("delimiter", "decimal"), [(",", "."), (";", ","), (";", "."), ("\t", ","), ("|", ".")])
+def test_delimiter_and_decimals_are_found(tmp_path, delimiter, decimal):
+    frame = pd.DataFrame({"net, in k": [1.5, -2.0, 1250.25], "n": [3, 4, 5], "text": ["a, b", "c; 1,5", "d|e\tf"]})
+    frame.to_csv(tmp_path / "t.csv", sep=delimiter, decimal=decimal, index=False, encoding="utf-8-sig")
+    pd.testing.assert_frame_equal(table(tmp_path, "t.csv"), frame)
+
+
+@pytest.mark.parametrize("extra", [[1], [1, 2, 3]])
+def test_more_fields_than_names_are_refused(tmp_path, extra):
+    lines = [f"{i},{i},{i}" + ",9" * (i in extra) for i in (1, 2, 3)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,c", *lines]))
+    with pytest.raises(ValueError, match="expected a name for each column|Expected 3 fields"):
+        table(tmp_path, "t.csv")
+
+
 # ---- train and predict ---------------------------------------------------------------------------------------------
 
 
@@ -308,7 +328,7 @@ def test_wrong_files_are_one_line(folder, tmp_path):
         (["predict", data, data], "data.csv"),
         (["predict", tmp_path / "alone.npz", data], "expected a model that handmade train wrote"),
         (["show", tmp_path / "newer.npz"], "install a newer handmade"),
-        (["predict", folder / "c.safetensors", tmp_path / "text.csv"], "expected a CSV file"),
+        (["predict", folder / "c.safetensors", tmp_path / "text.csv"], "expected text in UTF-8"),
         (["predict", folder / "c.safetensors", tmp_path / "empty.csv"], "expected a CSV file"),
         (["export", folder / "c.safetensors", "--to", "java"], "--to: expected one of onnx, c, torch"),
     ]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import importlib
 import importlib.util
 import inspect
+import itertools
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -33,7 +36,12 @@ app = typer.Typer(
 out, err = Console(), Console(stderr=True)
 
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object in place of tables.")]
-DATA = Annotated[Path, typer.Argument(help="A CSV file whose first line names the columns.")]
+DATA = Annotated[
+    Path,
+    typer.Argument(
+        help="A CSV file whose first line names the columns; separated by commas, semicolons, tabs or bars."
+    ),
+]
 MODEL = Annotated[Path, typer.Argument(help="A file that handmade train wrote.")]
 SEED = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 
@@ -58,13 +66,27 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_table(path: Path) -> Any:
-    """Return a CSV file as a DataFrame."""
+    """Return a CSV file as a DataFrame, with the delimiter and the decimal mark that its first lines show."""
     import pandas as pd
 
     try:
-        frame = pd.read_csv(path, skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected a CSV file, got {error}") from error
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            head = list(itertools.islice(file, 20))
+        delimiter = max(",;\t|", key=lambda one: len(next(csv.reader(head, delimiter=one), [])))  # the most columns
+        fields = [field.strip() for row in csv.reader(head, delimiter=delimiter) for field in row]
+        decimal = "," if any(re.fullmatch(r"-?\d+,\d+", field) for field in fields) and delimiter != "," else "."
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # lines with more fields than there are names
+            frame = pd.read_csv(
+                path, sep=delimiter, decimal=decimal, index_col=False, skipinitialspace=True, encoding="utf-8-sig"
+            )
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise ValueError(f"{path}: expected text in UTF-8, got byte {byte:#x}; save the file as UTF-8") from error
+    except pd.errors.ParserWarning as error:
+        raise ValueError(f"{path}: expected a name for each column in the first line, got fewer") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{path}: expected a CSV file, got {str(error).strip()}") from error
     if frame.columns.duplicated().any() or not len(frame):
         raise ValueError(f"{path}: expected different names of columns and at least one row below them")
     return frame
