@@ -187,10 +187,11 @@ def _check_target(y: Series, target: str, classes: list[str] | None) -> None:
 
     if len(y) < 10:
         raise ValueError(f"column {target!r}: expected at least 10 rows with a value, got {len(y)}")
+    first = y.tolist()[0]  # a plain number or text
     if classes is None and not pd.api.types.is_numeric_dtype(y):
-        raise ValueError(f"column {target!r}: expected numbers to regress on, got {y.tolist()[0]!r}; try --task classify")
+        raise ValueError(f"column {target!r}: expected numbers to regress on, got {first!r}; try --task classify")
     if y.nunique() < 2:
-        raise ValueError(f"column {target!r}: expected at least two different values, got only {y.tolist()[0]!r}")
+        raise ValueError(f"column {target!r}: expected at least two different values, got only {first!r}")
     if classes is not None and len(classes) > max(FEW, len(y) / 5):
         raise ValueError(
             f"column {target!r}: expected classes with several rows each, got {len(classes)} in {len(y)} rows; "
