@@ -75,6 +75,8 @@ from .schedules import (
 from .training import fit
 
 if TYPE_CHECKING:
+    from . import checking as checking
+    from . import estimators as estimators
     from . import export, files, plots, protocols
     from .chain_rule import Trace, trace
     from .checking.assertion import assert_gradient

@@ -94,7 +94,7 @@ class Elementwise(Step):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.t = 0
+        self.t: int = 0
         self.__dict__.update(dict.fromkeys(self._initial_state()))
 
     def _initial_state(self) -> dict[str, float | None]:

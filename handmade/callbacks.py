@@ -90,10 +90,10 @@ class AveragedModel:
     """
 
     def __init__(self, decay: float | None = None, *, start: int = 1) -> None:
-        self.decay = None if decay is None else up_to_one(decay, "decay")
-        self.start = check_count(start, "start")
+        self.decay: float | None = None if decay is None else up_to_one(decay, "decay")
+        self.start: int = check_count(start, "start")
         self.network: Network | None = None
-        self.n_averaged = 0
+        self.n_averaged: int = 0
         self._epoch = 0
 
     def on_batch(self, network: Network, loss: float) -> None:

@@ -238,8 +238,7 @@ def read(path: FilePath) -> dict[str, Any]:
         if kind == FORMAT and version == VERSION:
             arrays = [members[f"{i}"] for i in range(len(members) - 1)]
             document = decode(header["document"], arrays)
-            document["state"], document["options"], document["options now"], document["start"]
-            return document
+            return {key: document[key] for key in ("state", "options", "options now", "start")}
     except (KeyError, IndexError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: expected a checkpoint that hm.fit wrote, got a file without: {error}") from error
     raise ValueError(
@@ -328,13 +327,15 @@ class Keeper:
     """
 
     def __init__(self, path: FilePath | None, every: Every, saved: dict[str, Any] | None = None) -> None:
-        self.path, self.every, self.saved = path, every, saved
+        self.path: FilePath | None = path
+        self.every: Every = every
+        self.saved: dict[str, Any] | None = saved
         self.seed: Any = None
         self.start: Any = None if saved is None else saved["start"]
         self.options: dict[str, str] = {}
-        self.received = 0
+        self.received: int = 0
         self.handlers: dict[int, Any] = {}
-        self.written = time.monotonic()
+        self.written: float = time.monotonic()
 
     def generator(self, rng: np.random.Generator, seed: Any) -> np.random.Generator:
         """Return the generator that draws the validation split: as at the start of the run that goes on."""

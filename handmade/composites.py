@@ -52,15 +52,15 @@ class Sequential(Layer):
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         name = type(self).__name__
-        self.layers = tuple(layers) if np.iterable(layers) else (layers,)
+        self.layers: tuple[Layer, ...] = tuple(layers) if np.iterable(layers) else (layers,)
         for layer in self.layers:
             if not isinstance(layer, Layer) or not np.iterable(layers):
                 raise TypeError(f"{name}: expected layers, got {layer!r}; give them in a list")
         if not self.layers:
             raise ValueError(f"{name}: expected at least one layer, got none")
         trainable = [i for i, layer in enumerate(self.layers) if any(leaf.parameters for _, leaf in layer.leaves())]
-        self.first_trainable = trainable[0] if trainable else len(self.layers)
-        self.in_features = _in_features(self.layers)
+        self.first_trainable: int = trainable[0] if trainable else len(self.layers)
+        self.in_features: int | None = _in_features(self.layers)
         if self.in_features:
             Sequential.width_after(self, self.in_features)
 
@@ -146,7 +146,8 @@ class Residual(Sequential):
         dX = super().backward(dH, cache, need_dX)
         return None if dX is None else dH + dX
 
-    rows_are_independent = Sequential.rows_are_independent
+    def rows_are_independent(self, training: bool) -> bool:  # by name: another forward would leave it unknown
+        return super().rows_are_independent(training)
 
     def width_after(self, in_features: int) -> int:
         width = super().width_after(in_features)
@@ -181,7 +182,8 @@ class Concatenate(Sequential):
         dX = super().backward(dH[:, width:], cache, need_dX)
         return None if dX is None else dH[:, :width] + dX
 
-    rows_are_independent = Sequential.rows_are_independent
+    def rows_are_independent(self, training: bool) -> bool:  # by name: another forward would leave it unknown
+        return super().rows_are_independent(training)
 
     def width_after(self, in_features: int) -> int:
         return in_features + super().width_after(in_features)
@@ -217,12 +219,14 @@ class Parallel(Layer):
         for group in groups:
             if isinstance(group, Layer):
                 raise TypeError(f"Parallel: expected layers, got {group!r}; give each group as a list")
-        self.groups = [Sequential(group) for group in groups]
+        self.groups: list[Sequential] = [Sequential(group) for group in groups]
         widths = [group.in_features for group in self.groups]
         if None in widths:
             unknown = self.groups[widths.index(None)]
             raise ValueError(f"Parallel: expected groups that know their input width, got {unknown!r}")
-        self.in_features = sum(width or 0 for width in widths)
+        self.in_features: int = sum(  # pyright: ignore[reportIncompatibleVariableOverride]  # never None
+            width or 0 for width in widths
+        )
         self._in = _slices(width or 0 for width in widths)
         self._out = _slices(group.width_after(group.in_features or 0) for group in self.groups)
 

@@ -220,6 +220,10 @@ class Dense(Layer):
     (array([[3., 1.]]), array([1.]))
     """
 
+    in_features: int
+    out_features: int
+    neuron_count: int
+    weight_count: int
     parameters: Mapping[str, str] = {"weight": "W", "bias": "b"}
     W: Array
     dW: Array
@@ -237,10 +241,10 @@ class Dense(Layer):
         rng: Any = None,
         dtype: DType = np.float64,
     ) -> None:
-        I = self.in_features = check_count(in_features, "in_features")
+        I = self.in_features = check_count(in_features, "in_features")  # pyright: ignore[reportIncompatibleVariableOverride]  # never None
         O = self.out_features = self.neuron_count = check_count(out_features, "out_features")
         self.weight_count = O * I
-        self.bias = check_bool(bias, "bias")
+        self.bias: bool = check_bool(bias, "bias")
         dtype, rng = check_dtype(dtype), as_generator(rng)
         self.W = _initial("W", (O, I), weight_init, I, O, rng, dtype)
         if bias:
@@ -330,8 +334,9 @@ class Activation(Layer):
             function = ACTIVATIONS[function]
         if not (isinstance(function, tuple) and len(function) == 2 and all(map(callable, function))):
             raise TypeError(f"activation: expected a name or a pair (f, f_backward) of functions, got {function!r}")
-        self.f, self.f_backward = function
-        self.keeps_H = list(inspect.signature(self.f_backward).parameters)[1:2] == ["H"]
+        self.f: Callable[..., Array] = function[0]
+        self.f_backward: Callable[..., Array] = function[1]
+        self.keeps_H: bool = list(inspect.signature(self.f_backward).parameters)[1:2] == ["H"]
         self._dry_run()
 
     def _dry_run(self) -> None:
@@ -343,7 +348,7 @@ class Activation(Layer):
         moved[0, 0] += 0.25
         same = self.forward(moved)[0] == self.forward(A)[0]
         self._rows_are_independent = bool(same[1].all())
-        self.is_elementwise = self._rows_are_independent and bool(same[0, 1:].all())
+        self.is_elementwise: bool = self._rows_are_independent and bool(same[0, 1:].all())
 
     def _call(self, name: str, function: Callable[..., Array], *arrays: Array) -> Array:
         result = function(*arrays, **self.options)
@@ -402,8 +407,8 @@ class Dropout(Layer):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Any = None) -> None:
-        self.p = up_to_one(p, "p")
-        self.rng = as_generator(rng)
+        self.p: float = up_to_one(p, "p")
+        self.rng: np.random.Generator = as_generator(rng)
 
     def forward(self, X: Array, training: bool = False) -> tuple[Array, Array | None]:
         if not training:

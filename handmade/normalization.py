@@ -24,6 +24,8 @@ class Normalization(Layer):
     """A layer H = gamma Xhat + beta with Xhat = (X - mean) / sqrt(var + eps), the moments along ``axis``."""
 
     axis: int
+    in_features: int
+    num_features: int
     parameters: Mapping[str, str] = {"weight": "gamma", "bias": "beta"}
     gamma: Array
     dgamma: Array
@@ -31,8 +33,9 @@ class Normalization(Layer):
     dbeta: Array
 
     def __init__(self, num_features: int, eps: float, dtype: npt.DTypeLike) -> None:
-        self.in_features = self.num_features = check_count(num_features, "num_features")
-        self.eps = nonnegative(eps, "eps")
+        self.num_features = check_count(num_features, "num_features")
+        self.in_features = self.num_features  # pyright: ignore[reportIncompatibleVariableOverride]  # never None
+        self.eps: float = nonnegative(eps, "eps")
         self.gamma = np.ones(num_features, check_dtype(dtype))
         self.beta = np.zeros(num_features, check_dtype(dtype))
 
@@ -136,16 +139,16 @@ class BatchNorm(Normalization):
     """
 
     axis = 0
-    state = ("running_mean", "running_var", "num_batches_tracked")
+    state: tuple[str, ...] = ("running_mean", "running_var", "num_batches_tracked")
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: DType = np.float64
     ) -> None:
         super().__init__(num_features, eps, dtype)
-        self.momentum = up_to_one(momentum, "momentum")
-        self.running_mean = np.zeros(num_features, dtype)
-        self.running_var = np.ones(num_features, dtype)
-        self.num_batches_tracked = np.zeros((), np.int64)
+        self.momentum: float = up_to_one(momentum, "momentum")
+        self.running_mean: Array = np.zeros(num_features, dtype)
+        self.running_var: Array = np.ones(num_features, dtype)
+        self.num_batches_tracked: Array = np.zeros((), np.int64)
 
     def moments(self, X: Array, training: bool) -> tuple[Array, Array]:
         if not training:

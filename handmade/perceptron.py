@@ -104,9 +104,9 @@ class Perceptron:
     """
 
     def __init__(self, bias: bool = True) -> None:
-        self.bias = check_bool(bias, "bias")
+        self.bias: bool = check_bool(bias, "bias")
         self.w: npt.NDArray[np.float64] | None = None
-        self.b = 0.0
+        self.b: float = 0.0
         self.mistakes_per_epoch: list[int] = []
 
     @property

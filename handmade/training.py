@@ -220,8 +220,8 @@ class _Run:
     step: Callable[..., float] | None = None
 
     def __post_init__(self) -> None:
-        self.place = _Place()
-        self.history = History(metrics={name: [] for name in self.metrics})
+        self.place: _Place = _Place()
+        self.history: History = History(metrics={name: [] for name in self.metrics})
         self.stopper: _Stopper
 
     def train(self, epochs: int, report: Callable[[int, str], None]) -> None:
@@ -386,8 +386,8 @@ class _Snapshot:
     """The state of a run before an epoch: of network, dropout's generators, optimizer, schedules and callbacks."""
 
     def __init__(self, run: _Run) -> None:
-        self.generators = [leaf.rng.bit_generator.state for leaf in _with_generators(run.network)]
-        self.states = [copy.deepcopy(part.state_dict()) for part in self._parts(run)]
+        self.generators: list[Any] = [leaf.rng.bit_generator.state for leaf in _with_generators(run.network)]
+        self.states: list[Any] = [copy.deepcopy(part.state_dict()) for part in self._parts(run)]
 
     @staticmethod
     def _parts(run: _Run) -> list[Any]:
@@ -494,8 +494,10 @@ class _Stopper:
         if rule and rule.monitor not in (VALIDATION, "loss", *metrics):
             names = ", ".join([VALIDATION, "loss", *metrics])
             raise ValueError(f"early_stopping: expected monitor to be one of {names}; got {rule.monitor!r}")
-        self.network, self.rule = network, rule
-        self.best, self.since = math.inf, 0
+        self.network: Network = network
+        self.rule: EarlyStopping | None = rule
+        self.best: float = math.inf
+        self.since: int = 0
         self.state: dict[str, Array] | None = None
 
     def after(self, history: History) -> bool:

@@ -18,6 +18,7 @@ from mpmath import mpf
 import handmade as hm
 from handmade.losses import LOSSES as FUNCTIONS
 from handmade.losses import half_squared_error
+from handmade.protocols import ActivationName, LossName
 
 from . import exact_formulas as exact
 
@@ -58,7 +59,7 @@ class ActivationCase:
         Whether the function has derivatives of every order.
     """
 
-    name: str
+    name: ActivationName
     torch: str
     exact: Exact
     slope: Exact | None = None
@@ -149,7 +150,7 @@ class LossCase:
         Whether the loss has derivatives of every order.
     """
 
-    name: str
+    name: LossName
     target: Callable[[Array], Array]
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     label: str = ""
@@ -166,7 +167,7 @@ class LossCase:
         return f"{self.name} {self.label}".rstrip()
 
     @property
-    def objective(self) -> str | partial[Any]:
+    def objective(self) -> LossName | partial[Any]:
         """The loss as `handmade.losses.find_loss` takes it."""
         return partial(FUNCTIONS[self.name].value, **self.options) if self.options else self.name
 
@@ -284,7 +285,7 @@ class Case:
     loss: str
     build: Callable[..., hm.Network]
     data: Callable[..., Data]
-    objective: str | partial[Any]
+    objective: LossName | partial[Any]
     dtype: type = np.float64
     optimizer: tuple[str, dict[str, Any]] = ("SGD", {"lr": 0.01})
     training: bool = True

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 
 import handmade as hm
 from handmade import losses
+from handmade.protocols import InitializerName
 
 from .libraries import (
     LinearStep,
@@ -402,7 +403,7 @@ def _l2() -> Iterator[Convention]:
 def _weight_decays() -> Iterator[Convention]:
     share, mu = 0.5 * LAMBDA, 0.9
     decay: dict[str, Any] = dict(lr=0.5, weight_decay=LAMBDA)
-    momentum = decay | dict(momentum=mu)
+    momentum: dict[str, Any] = decay | dict(momentum=mu)
     beside = Formula("(1 - lr lambda) theta, before the step", (1 - share) * AT)
     yield Convention(
         "AdamW's weight decay, one step",
@@ -614,7 +615,7 @@ I, UNITS = 40, 2000
 SLACK = 0.02  # 2,000 draws all miss the outer 2 per cent with probability 0.98^2000 = 3e-18
 
 
-def _own_start(initializer: str, index: int) -> float:
+def _own_start(initializer: InitializerName, index: int) -> float:
     layer = hm.Dense(I, UNITS, weight_init=initializer, bias_init=initializer, rng=0)
     parameters: list[Array] = [layer.W, layer.b]
     return float(np.abs(parameters[index]).max())
@@ -627,7 +628,9 @@ def _torch_start(index: int) -> torch.Tensor:
 def _sklearn_start(activation: str, index: int) -> float:
     from sklearn.neural_network import MLPRegressor
 
-    options = dict(hidden_layer_sizes=(UNITS,), activation=activation, learning_rate_init=1e-9, random_state=0)
+    options: dict[str, Any] = dict(
+        hidden_layer_sizes=(UNITS,), activation=activation, learning_rate_init=1e-9, random_state=0
+    )
     estimator = MLPRegressor(**options).partial_fit(np.ones((1, I)), np.ones(1))  # a step of 1e-9
     return float(np.abs((estimator.coefs_, estimator.intercepts_)[index][0]).max())
 

@@ -118,7 +118,9 @@ def zero_one(rng: np.random.Generator) -> Claim:
 def learning_rate_in_the_derivative(rng: np.random.Generator) -> Claim:
     """Compare the slide's dL/dw3 with differences and autograd on a chain of three sigmoid units."""
     eta, x, y = 0.1, rng.normal(size=(1, 1)), np.ones((1, 1))
-    chain = hm.MLP([1, 1, 1, 1], activation=["sigmoid"] * 3, weight_init="normal", bias=False, rng=rng)
+    chain = hm.MLP(
+        [1, 1, 1, 1], activation=["sigmoid", "sigmoid", "sigmoid"], weight_init="normal", bias=False, rng=rng
+    )
     w1, w2, w3 = chain.theta
     f2 = sigmoid(w2 * sigmoid(w1 * x))
     f3 = sigmoid(w3 * f2)
@@ -148,7 +150,7 @@ def plus_in_the_update(rng: np.random.Generator) -> Claim:
     """Step once with the plus and once with the minus, from the same parameters, for many random networks."""
     networks, eta, outcomes = 100, 0.1, []
     for _ in range(networks):
-        network = hm.MLP([3, 4, 2], activation=["sigmoid"] * 2, weight_init="normal", rng=rng)
+        network = hm.MLP([3, 4, 2], activation=["sigmoid", "sigmoid"], weight_init="normal", rng=rng)
         x, y = rng.normal(size=(1, 3)), rng.uniform(size=(1, 2))
         before, gradient = network.loss_and_gradient(x, y, "half_squared_error")
         loss, step = _loss_of(network, x, y, losses.half_squared_error), eta * gradient
@@ -419,17 +421,17 @@ KINDS: dict[str, Callable[..., hm.Network]] = {
 def _accuracies(effort: Effort, rng: np.random.Generator) -> Array:
     """Return validation and test accuracy, shape (repeats, kinds, depths, 2); each repeat splits the digits anew."""
     scores = np.empty((effort.repeats, len(KINDS), len(effort.depths), 2))
+    grid = list(itertools.product(enumerate(KINDS.items()), enumerate(effort.depths)))
     with progress_bar("training", scores[..., 0].size) as report:
-        runs = itertools.product(range(effort.repeats), enumerate(KINDS.items()), enumerate(effort.depths))
-        for done, (repeat, (k, (kind, build)), (d, depth)) in enumerate(runs):
-            if k == d == 0:
-                X, X_test, y, y_test = hm.train_test_split(*hm.load_digits(), test_size=0.25, rng=rng)
-                X, X_valid, y, y_valid = hm.train_test_split(X, y, test_size=0.25, rng=rng)
-            network = build(depth, rng)
-            _fit(network, X, y, optimizer=hm.Adam(lr=3e-3), epochs=effort.epochs, rng=rng)
+        for repeat in range(effort.repeats):
+            X, X_test, y, y_test = hm.train_test_split(*hm.load_digits(), test_size=0.25, rng=rng)
+            X, X_valid, y, y_valid = hm.train_test_split(X, y, test_size=0.25, rng=rng)
             held_out = (X_valid, y_valid), (X_test, y_test)
-            scores[repeat, k, d] = [hm.metrics.accuracy(network.predict(inputs), labels) for inputs, labels in held_out]
-            report(done + 1, f"{kind}, depth {depth}")
+            for done, ((k, (kind, build)), (d, depth)) in enumerate(grid, repeat * len(grid) + 1):
+                network = build(depth, rng)
+                _fit(network, X, y, optimizer=hm.Adam(lr=3e-3), epochs=effort.epochs, rng=rng)
+                scores[repeat, k, d] = [hm.metrics.accuracy(network.predict(A), labels) for A, labels in held_out]
+                report(done, f"{kind}, depth {depth}")
     return scores
 
 

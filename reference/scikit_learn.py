@@ -28,12 +28,13 @@ import numpy.typing as npt
 
 import handmade as hm
 from handmade.initializers import xavier_uniform
+from handmade.protocols import ActivationName, LossName
 
 __all__ = ["EpsilonHatAdam", "Objective", "Recipe", "VelocitySGD", "from_estimator"]
 
 Array = npt.NDArray[Any]
 
-ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
+ACTIVATIONS: dict[str, ActivationName] = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 START_GAINS = {"logistic": 1 / math.sqrt(3)}  # sqrt(2 / (I + O)) beside Glorot's sqrt(6 / (I + O))
 
 
@@ -185,7 +186,7 @@ class Objective:
     Objective(loss='binary_cross_entropy_with_logits', loss_factor=3, gradient_factor=3)
     """
 
-    loss: str
+    loss: LossName
     loss_factor: float
     gradient_factor: float
 

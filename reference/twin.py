@@ -23,19 +23,19 @@ MODULES: dict[str, Callable[..., nn.Module]] = {
 
 
 class Residual(nn.Sequential):
-    """The module of `handmade.Residual`: x + f(x)."""
+    """The module of `handmade.Residual`: input + f(input)."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        H: torch.Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-        return x + H
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        H: torch.Tensor = super().forward(input)  # type: ignore[no-untyped-call]
+        return input + H
 
 
 class Concatenate(nn.Sequential):
-    """The module of `handmade.Concatenate`: x beside f(x)."""
+    """The module of `handmade.Concatenate`: input beside f(input)."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        H: torch.Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-        return torch.cat((x, H), dim=1)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        H: torch.Tensor = super().forward(input)  # type: ignore[no-untyped-call]
+        return torch.cat((input, H), dim=1)
 
 
 class Parallel(nn.ModuleList):

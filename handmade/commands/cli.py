@@ -26,14 +26,15 @@ from .models import Model, Report, guess_task, train
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     help="Train small neural networks on tables, and use them.\n\n"
     "Begin with:  handmade train data.csv --target COLUMN -o model.safetensors",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out, err = Console(), Console(stderr=True)
+out: Console = Console()
+err: Console = Console(stderr=True)
 
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object in place of tables.")]
 DATA = Annotated[
@@ -285,7 +286,7 @@ def find_function(text: str) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if not callable(found):
         raise ValueError(f"{text}: expected a function {name!r} in {place}, got {found!r}")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _to_onnx(model: Path, output: Path) -> None:

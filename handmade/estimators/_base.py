@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.optimize import minimize
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ..layers import Dense
 from ..network import MLP, Network
 from ..optimizers import SGD, Adam
 from ..progress import progress_bar
+from ._sklearn import BaseEstimator, Tags
 from ._targets import Targets
 from ._trainer import Batches, Trainer, initialize
 from ._validate import check_samples
@@ -49,7 +49,7 @@ LIMITS: dict[str, tuple[Any, float, float]] = {
 }
 
 
-class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class BaseMLP(BaseEstimator):
     """A base of both estimators; the subclasses say what the targets are."""
 
     hidden_layer_sizes: Any
@@ -300,14 +300,17 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         """Set the attributes of a fitted estimator."""
         self._targets, self._trainer = targets, trainer
         self.network_: Network = trainer.network
-        self.n_iter_, self.t_ = n_iter, trainer.seen
-        self.n_outputs_, self.out_activation_ = targets.n_outputs, targets.out_activation
-        self.n_layers_ = 1 + sum(isinstance(leaf, Dense) for _, leaf in trainer.network.leaves())
-        self.loss_curve_ = trainer.curve
-        self.loss_, self.best_loss_ = trainer.curve[-1], min(trainer.curve)
-        self.validation_loss_curve_ = trainer.validation_curve or None
-        self.validation_scores_ = trainer.validation_scores or None
-        self.best_validation_score_ = max(trainer.validation_scores, default=None)
+        self.n_iter_: int = n_iter
+        self.t_: int = trainer.seen
+        self.n_outputs_: int = targets.n_outputs
+        self.out_activation_: str = targets.out_activation
+        self.n_layers_: int = 1 + sum(isinstance(leaf, Dense) for _, leaf in trainer.network.leaves())
+        self.loss_curve_: list[float] = trainer.curve
+        self.loss_: float = trainer.curve[-1]
+        self.best_loss_: float = min(trainer.curve)
+        self.validation_loss_curve_: list[float] | None = trainer.validation_curve or None
+        self.validation_scores_: list[float] | None = trainer.validation_scores or None
+        self.best_validation_score_: float | None = max(trainer.validation_scores, default=None)
         return self
 
     # ---- partial_fit -----------------------------------------------------------------------------------------------

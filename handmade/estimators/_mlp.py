@@ -7,13 +7,13 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import Tags, column_or_1d
+from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 
 from ..protocols import Optimizer
 from ._base import BaseMLP
+from ._sklearn import ClassifierMixin, RegressorMixin, Tags
 from ._targets import Targets, class_targets, number_targets
 from ._trainer import Batches, Trainer
 from ._validate import check_classes, check_samples
@@ -25,7 +25,7 @@ Activation = str | tuple[Callable[..., Array], Callable[..., Array]]
 SolverName = Literal["adam", "sgd", "lbfgs"]
 
 
-class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-learn has no types
+class MLPClassifier(ClassifierMixin, BaseMLP):
     """A classifier: a multi-layer perceptron with scikit-learn's interface.
 
     Parameters
@@ -166,7 +166,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
         return float(accuracy_score(y_true, y_predicted, sample_weight=weight))
 
     def _finish(self, targets: Targets, trainer: Trainer, n_iter: int) -> Self:
-        self.classes_ = targets.classes  # type: ignore[attr-defined]
+        self.classes_: Array = targets.classes  # type: ignore[attr-defined]
         return super()._finish(targets, trainer, n_iter)
 
     def partial_fit(
@@ -220,7 +220,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
         return tags
 
 
-class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-learn has no types
+class MLPRegressor(RegressorMixin, BaseMLP):
     """A regressor: a multi-layer perceptron with scikit-learn's interface, for one number or several.
 
     Parameters

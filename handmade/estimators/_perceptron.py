@@ -7,13 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Tags, check_random_state, column_or_1d
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_bool, check_count
 from ..perceptron import Perceptron, is_positive
+from ._sklearn import BaseEstimator, ClassifierMixin, Tags
 from ._validate import check_classes, check_samples
 
 __all__ = ["PerceptronClassifier"]
@@ -21,7 +21,7 @@ __all__ = ["PerceptronClassifier"]
 Array = npt.NDArray[Any]
 
 
-class PerceptronClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # they have no types
+class PerceptronClassifier(ClassifierMixin, BaseEstimator):
     """A classifier of one `Perceptron` for two classes, or one per class against all others.
 
     Parameters
@@ -99,14 +99,14 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if self.shuffle:
             check_random_state(self.random_state).shuffle(order)
         X, y = _dense(X)[order], y[order]
-        self.classes_ = classes
-        self.units_ = [
+        self.classes_: Array = classes
+        self.units_: list[Perceptron] = [
             Perceptron(bias=self.fit_intercept).fit(X, np.where(y == label, 1, -1), max_epochs=max_iter)
             for label in (classes[1:] if len(classes) == 2 else classes)
         ]
-        self.coef_ = np.array([unit.w for unit in self.units_])
-        self.intercept_ = np.array([unit.b for unit in self.units_])
-        self.n_iter_ = max(unit.epochs for unit in self.units_)
+        self.coef_: Array = np.array([unit.w for unit in self.units_])
+        self.intercept_: Array = np.array([unit.b for unit in self.units_])
+        self.n_iter_: int = max(unit.epochs for unit in self.units_)
         if not all(unit.converged for unit in self.units_):
             text = f"max_iter: {max_iter} epochs did not end the mistakes; a line may not separate the classes"
             warnings.warn(text, ConvergenceWarning, stacklevel=2)

@@ -87,12 +87,13 @@ class Source:
     """The declarations and statements of the header, while it is written."""
 
     def __init__(self, name: str, dtype: np.dtype[Any]) -> None:
-        self.name, self.dtype = name, dtype
+        self.name: str = name
+        self.dtype: np.dtype[Any] = dtype
         self.real = "float" if dtype == np.float32 else "double"
         self.arrays: list[str] = []
         self.functions: dict[str, tuple[str, str]] = {}  # body -> name and declaration
         self.statements: list[str] = []
-        self.values = 0
+        self.values: int = 0
 
     def in_dtype(self, text: str) -> str:
         """Return C that was written for doubles in the type of the export."""

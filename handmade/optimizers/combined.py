@@ -62,7 +62,7 @@ class Chain(Step):
         if len(optimizers) != 1:
             raise ValueError(f"steps: expected one optimizer, a step with a learning rate, got {optimizers}")
         self.steps = steps
-        self.optimizer = optimizers[0]
+        self.optimizer: Step = optimizers[0]
 
     def __repr__(self) -> str:
         return f"Chain({', '.join(map(repr, self.steps))})"

@@ -149,7 +149,7 @@ class LRScheduler(Schedule):
     """
 
     last_epoch: int = -1
-    floor = 0.0  # a step multiplies the learning rate's distance from floor
+    floor: float = 0.0  # a step multiplies the learning rate's distance from floor
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -189,11 +189,12 @@ class LRScheduler(Schedule):
 
     def _rebase(self, lr: float) -> None:
         """Set base_lr, the learning rate that the schedule multiplies."""
-        self.base_lr = check_not_zero(lr, self)
+        self.base_lr: float = check_not_zero(lr, self)
 
     def _write(self, t: int, lr: float) -> None:
         """Set the learning rate lr; a schedule of momentum sets also that of count t."""
-        self.optimizer.lr = self.last_lr = lr
+        self.optimizer.lr = lr
+        self.last_lr: float = lr
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as a plain dict, with the optimizer's learning rate as `last_lr`."""

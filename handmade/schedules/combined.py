@@ -141,7 +141,7 @@ class ChainedScheduler(Schedule):
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: HasLearningRate | None = None) -> None:
         self.schedulers = check_members(schedulers, optimizer)
-        self.optimizer = self.schedulers[0].optimizer
+        self.optimizer: HasLearningRate = self.schedulers[0].optimizer
         check_members(self.schedulers, self.optimizer)
 
     @property

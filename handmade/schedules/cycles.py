@@ -45,7 +45,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     def _validate(self) -> None:
         self._require(check_count, "T_0", "T_mult")
         self._require(nonnegative, "eta_min")
-        self.floor = self.eta_min
+        self.floor: float = self.eta_min
 
     def lr_at(self, t: float) -> float:
         length = self.T_0
@@ -244,7 +244,7 @@ class OneCycleLR(MomentumCycle):
 
     def _rebase(self, lr: float) -> None:
         """Set base_lr, whatever the optimizer's learning rate is."""
-        self.base_lr = self.max_lr / self.div_factor
+        self.base_lr: float = self.max_lr / self.div_factor
 
     @property
     def steps_left(self) -> float:

@@ -202,7 +202,7 @@ class CosineAnnealingLR(LRScheduler):
     def _validate(self) -> None:
         self._require(check_count, "T_max")
         self._require(nonnegative, "eta_min")
-        self.floor = self.eta_min
+        self.floor: float = self.eta_min
 
     def lr_at(self, t: int) -> float:
         return cosine(self.base_lr, self.eta_min, math.pi * t / self.T_max)

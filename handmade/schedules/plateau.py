@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .._validation import below_one, nonnegative, number
 from ._base import Schedule, check_not_zero, count
 
-any_number = number("a number", lambda x: True)
+any_number: Callable[[Any, str], float] = number("a number", lambda x: True)
 
 
 @dataclass(eq=False)
@@ -81,9 +82,9 @@ class ReduceLROnPlateau(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_not_zero(self.optimizer.lr, self)
-        self.best = math.inf if self.mode == "min" else -math.inf
-        self.num_bad_epochs = 0
-        self.cooldown_counter = 0
+        self.best: float = math.inf if self.mode == "min" else -math.inf
+        self.num_bad_epochs: int = 0
+        self.cooldown_counter: int = 0
 
     def _validate(self) -> None:
         self._require_one_of("mode", "min", "max")
