@@ -157,7 +157,7 @@ class NAdam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.mu_product = 1.0
+        self.mu_product: float = 1.0
 
     def _validate(self) -> None:
         self._require(nonnegative, "lr", "eps", "weight_decay", "momentum_decay")
