@@ -17,6 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from .._validation import check_count
 from ..layers import Dense
 from ..network import MLP, Network
 from ..optimizers import SGD, Adam
@@ -164,14 +165,19 @@ class BaseMLP(BaseEstimator):
         """Return a training that has not begun: the network and its optimizer."""
         random = check_random_state(self.random_state)
         random = copy.deepcopy(random) if random is self.random_state else random
-        sizes = self.hidden_layer_sizes if np.iterable(self.hidden_layer_sizes) else [self.hidden_layer_sizes]
-        widths = [int(data.X.shape[1]), *map(int, sizes), targets.n_outputs]
+        widths = [int(data.X.shape[1]), *self._hidden_sizes(), targets.n_outputs]
         options: dict[str, Any] = dict(dropout=self.dropout, normalization=self.normalization, dtype=data.dtype)
         network = MLP(widths, _activation(self.activation), weight_init="zeros", bias_init="zeros", rng=0, **options)
         initialize(network, self.activation, random)
         optimizer = None if self.solver == "lbfgs" else self._optimizer()
         loss = targets.loss if self._has_default_loss() else self.loss
         return Trainer(network, optimizer, loss, float(self.alpha), random)
+
+    def _hidden_sizes(self) -> list[int]:
+        """Return the widths of the hidden layers; a single number is one of them."""
+        sizes = self.hidden_layer_sizes
+        sizes = sizes if np.iterable(sizes) and not isinstance(sizes, str) else [sizes]
+        return [check_count(size, "hidden_layer_sizes") for size in sizes]
 
     def _optimizer(self) -> Any:
         """Return a new optimizer."""
@@ -267,8 +273,8 @@ class BaseMLP(BaseEstimator):
 
     def _warn_of_the_end(self) -> None:
         warnings.warn(
-            f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization hasn't "
-            "converged yet.",
+            f"max_iter: expected the loss to settle (n_iter_no_change={self.n_iter_no_change}, tol={self.tol:g}), got "
+            f"none of that in {self.max_iter} epochs; raise max_iter or learning_rate_init, or scale the inputs",
             ConvergenceWarning,
             stacklevel=4,
         )
@@ -287,10 +293,14 @@ class BaseMLP(BaseEstimator):
         options = dict(maxfun=self.max_fun, maxiter=self.max_iter, gtol=self.tol)
         found = minimize(loss_and_gradient, theta.astype(np.float64), method="L-BFGS-B", jac=True, options=options)
         if found.status != 0:
-            text = f"lbfgs failed to converge after {found.nit} iterations: {found.message}"
+            text = (
+                f"max_iter: expected L-BFGS to converge, got {found.message!r} after {found.nit} iterations; raise it"
+            )
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
         if not np.isfinite(found.x).all():
-            raise ValueError("Solver produced non-finite parameter weights; scale the inputs")
+            raise ValueError(
+                "X: expected numbers that lead to finite weights, got weights that are not; scale the inputs"
+            )
         theta[:] = found.x
         trainer.curve.append(float(found.fun))
         trainer.best = min(trainer.best, float(found.fun))
@@ -395,8 +405,7 @@ class BaseMLP(BaseEstimator):
                 raise ValueError(f"{name}: expected {word} from {low} to {high}, got {value!r}")
         if isinstance(self.solver, str) and self.solver not in (*SOLVERS, "lbfgs"):
             raise ValueError(f"solver: expected 'adam', 'sgd', 'lbfgs' or an optimizer, got {self.solver!r}")
-        if isinstance(self.hidden_layer_sizes, str):
-            raise ValueError(f"hidden_layer_sizes: expected a sequence of widths, got {self.hidden_layer_sizes!r}")
+        self._hidden_sizes()
         if self.batch_size != "auto" and (not isinstance(self.batch_size, Integral) or self.batch_size < 1):
             raise ValueError(f"batch_size: expected 'auto' or an integer of at least 1, got {self.batch_size!r}")
 

@@ -94,7 +94,7 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
         check_classes(y)
         classes = np.unique(y)
         if len(classes) < 2:
-            raise ValueError(f"y: expected at least 2 classes, got 1 class, {classes[0]!r}")
+            raise ValueError(f"y: expected at least 2 classes, got 1 class, {classes.tolist()[0]!r}")
         order = np.arange(len(y))
         if self.shuffle:
             check_random_state(self.random_state).shuffle(order)

@@ -199,7 +199,7 @@ def class_targets(y: Any, classes: Any, default_loss: bool) -> Targets:
     unique_labels(labels)  # raises where their types are mixed
     found = np.unique(labels)
     if len(found) < 2:
-        raise ValueError(f"y: expected at least 2 classes, got 1 class, {found[0]!r}")
+        raise ValueError(f"y: expected at least 2 classes, got 1 class, {found.tolist()[0]!r}")
     return TwoClasses(found) if len(found) == 2 and default_loss else Classes(found)
 
 

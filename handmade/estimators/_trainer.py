@@ -129,8 +129,7 @@ class Trainer:
         self.curve.append(total / len(data))
         if not (math.isfinite(self.curve[-1]) and np.isfinite(self.network.theta).all()):
             raise ValueError(
-                "Solver produced non-finite parameter weights: training diverges. "
-                "Lower learning_rate_init, or scale the inputs."
+                "the weights are no longer finite, as training diverges; lower learning_rate_init, or scale the inputs"
             )
         return self.curve[-1]
 
