@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +12,17 @@ import numpy.typing as npt
 from ._state import Stateful
 from ._validation import check_count, check_finite
 
+if TYPE_CHECKING:
+    from .network import Network
+
 Array = npt.NDArray[Any]
+Shapes = Mapping[str, tuple[int, ...]]  # of the parameters in theta, by their names in a state_dict
 MOST_STEPS = 2**53  # counted exactly by a float, as the corrections of Adam are
 # Sums and means of squares, and sizes.
-NEVER_NEGATIVE = ("sum", "square_avg", "exp_avg_sq", "max_exp_avg_sq", "acc_delta", "exp_inf", "step_size")
+NEVER_NEGATIVE = (
+    *("sum", "square_avg", "exp_avg_sq", "max_exp_avg_sq", "acc_delta", "exp_inf", "step_size"),
+    *("row_var", "col_var", "variance"),
+)
 BLOCK = 32768  # elements: all the arrays of one update, and its intermediate results, stay in the cache
 
 
@@ -29,6 +38,22 @@ def check_array(array: Array, name: str, ndim: int, writeable: bool = False) -> 
         raise ValueError(f"{name}: expected an array to change in place, got a read-only one; pass a copy")
 
 
+def check_steps(t: int) -> None:
+    """Raise unless t is a number of steps that was loaded."""
+    check_count(t, "t", least=0)
+    if t > MOST_STEPS:
+        raise ValueError(f"t: expected at most {MOST_STEPS} steps, got a larger number")
+
+
+def check_state_array(array: Array | None, name: str) -> None:
+    """Raise unless a state that was loaded is None, or a vector of possible numbers."""
+    if array is not None:
+        check_array(array, name, 1)
+        check_finite(array, name)
+        if name in NEVER_NEGATIVE and array.size and array.min() < 0:
+            raise ValueError(f"{name}: expected numbers of at least 0, got {array.min()}")
+
+
 class Step(Stateful):
     """A change of theta or gradient at each training step; a new one is a dataclass deriving from this.
 
@@ -40,6 +65,16 @@ class Step(Stateful):
 
     def __post_init__(self) -> None:
         self._validate()
+
+    def bind(self, network: Network) -> None:
+        """Tell the step the names and shapes of a network's parameters, which groups and matrices need.
+
+        `handmade.fit` and all that trains a network do this. A loop of your own does it once, before the first step.
+        """
+        self._bind({name: block.shape for name, block in network.blocks(network.theta).items()})
+
+    def _bind(self, shapes: Shapes) -> None:
+        """Take the names and shapes of the parameters that theta holds, one after another."""
 
     def step(self, theta: Array, gradient: Array) -> None:
         """Change theta in place; or gradient, where the class says so.
@@ -78,6 +113,94 @@ class Step(Stateful):
     def apply(self, theta: Array, gradient: Array) -> None:
         """Do the step on vectors that have passed `check`."""
         raise NotImplementedError(f"{type(self).__name__} defines no apply")
+
+
+def bind(optimizer: Any, network: Network) -> None:
+    """Bind an optimizer to a network; anything else with a ``step`` needs no binding."""
+    if isinstance(optimizer, Step):
+        optimizer.bind(network)
+
+
+def cut(vector: Array, shapes: Iterable[tuple[int, ...]]) -> list[Array]:
+    """Return views of the vector, one after another, in these shapes."""
+    views, start = [], 0
+    for shape in shapes:
+        size = math.prod(shape)
+        views.append(vector[start : start + size].reshape(shape))
+        start += size
+    return views
+
+
+class Blockwise(Step):
+    """A step that treats every parameter by its shape: a matrix is not only the numbers in it.
+
+    A subclass writes `_update` for one parameter and names its state arrays in `_state_shapes`. Each array holds the
+    states of all parameters, one after another.
+
+    Attributes
+    ----------
+    t : int
+        Number of steps done.
+    shapes : list of tuple, or None
+        Of the parameters in theta; None before `bind`.
+    """
+
+    shapes: list[tuple[int, ...]] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.t = 0
+        self.__dict__.update(dict.fromkeys(self._state_shapes(())))
+
+    def _state_shapes(self, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Return the name of each state array, and the shape of its part for a parameter; (0,) where it needs none."""
+        return {}
+
+    def _update(self, *arrays: Any) -> None:
+        """Do the step on one parameter, its gradient, and its states in the order of `_state_shapes`."""
+        raise NotImplementedError(f"{type(self).__name__} defines no _update")
+
+    def _bind(self, shapes: Shapes) -> None:
+        self.shapes = list(shapes.values())
+
+    def _parts(self, name: str) -> list[tuple[int, ...]]:
+        """Return the shapes of the parts of a state array."""
+        return [self._state_shapes(shape)[name] for shape in self.shapes or ()]
+
+    def check(self, theta: Array, gradient: Array) -> None:
+        super().check(theta, gradient)
+        if self.shapes is None or sum(map(math.prod, self.shapes)) != theta.size:
+            raise ValueError(
+                f"theta: expected the parameters of shapes {self.shapes}, got {theta.size} numbers; call "
+                f"{type(self).__name__}.bind(network) before the first step, as handmade.fit does"
+            )
+        for name in self._state_shapes(()):
+            array, size = getattr(self, name), sum(map(math.prod, self._parts(name)))
+            if array is not None and (array.size != size or array.dtype != theta.dtype):
+                raise ValueError(
+                    f"theta: expected the shapes and the dtype {array.dtype} of the last step, got {self.shapes} and "
+                    f"{theta.dtype}; make a new optimizer for a new vector"
+                )
+
+    def apply(self, theta: Array, gradient: Array) -> None:
+        assert self.shapes is not None  # see check
+        views = [cut(theta, self.shapes), cut(gradient, self.shapes)]
+        for name in self._state_shapes(()):
+            parts = self._parts(name)
+            if getattr(self, name) is None:
+                setattr(self, name, np.zeros(sum(map(math.prod, parts)), theta.dtype))
+            views.append(cut(getattr(self, name), parts))
+        self.t += 1
+        for arrays in zip(*views, strict=True):
+            self._update(*arrays)
+
+    def _saved(self) -> list[str]:
+        return [*super()._saved(), "t", *self._state_shapes(())]
+
+    def _validate_loaded(self) -> None:
+        check_steps(self.t)
+        for name in self._state_shapes(()):
+            check_state_array(getattr(self, name), name)
 
 
 class Elementwise(Step):
@@ -139,17 +262,12 @@ class Elementwise(Step):
         return [*super()._saved(), "t", *self._initial_state()]
 
     def _validate_loaded(self) -> None:
-        check_count(self.t, "t", least=0)
-        if self.t > MOST_STEPS:
-            raise ValueError(f"t: expected at most {MOST_STEPS} steps, got a larger number")
+        check_steps(self.t)
         layouts = set()
         for name in self._initial_state():
             array = getattr(self, name)
+            check_state_array(array, name)
             if array is not None:
-                check_array(array, name, 1)
-                check_finite(array, name)
-                if name in NEVER_NEGATIVE and array.size and array.min() < 0:
-                    raise ValueError(f"{name}: expected numbers of at least 0, got {array.min()}")
                 layouts.add((array.shape, array.dtype))
         if len(layouts) > 1:
             raise ValueError(f"state_dict: expected arrays of one shape and dtype, got {layouts}")

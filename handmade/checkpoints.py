@@ -123,7 +123,8 @@ def describe(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(describe, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {describe(item)}' for key, item in value.items())}}}"
+        keys = [key if isinstance(key, str) else describe(key) for key in value]
+        return f"{{{', '.join(f'{key}: {describe(item)}' for key, item in zip(keys, value.values(), strict=True))}}}"
     if isinstance(value, functools.partial):
         return f"partial({describe(value.func)}, {describe(value.args)}, {describe(value.keywords)})"
     if isinstance(value, Layer):

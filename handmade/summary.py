@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._steps import bind
 from ._validation import check_count
 from .protocols import Optimizer
 
@@ -182,6 +183,7 @@ def _optimizer_bytes(optimizer: Optimizer, network: Network) -> int:
     if not callable(getattr(optimizer, "step", None)):
         raise TypeError(f"optimizer: expected an object with step(theta, gradient), such as Adam(), got {optimizer!r}")
     optimizer = copy.deepcopy(optimizer)
+    bind(optimizer, network)
     optimizer.step(network.theta.copy(), np.zeros_like(network.theta))
     return sum(array.nbytes for array in _buffers(vars(optimizer)).values())
 

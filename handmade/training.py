@@ -411,6 +411,7 @@ def _check_optimizer(optimizer: Any, network: Network) -> Any:
     if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
         raise TypeError(f"optimizer: expected an object with step(theta, gradient), such as Adam(), got {optimizer!r}")
     if isinstance(optimizer, Step):
+        optimizer.bind(network)
         if not hasattr(optimizer, "lr"):
             raise ValueError(
                 f"optimizer: expected one that moves theta, got {optimizer!r}; put it in a Chain before SGD()"
@@ -450,9 +451,15 @@ def _find_schedules(schedule: Any, every: str, optimizer: Any) -> list[tuple[Any
         if getattr(one, "needs_metric", False) and when == "batch":
             raise ValueError("schedule_every: expected 'epoch' with a ReduceLROnPlateau, which waits for a loss")
         scheduled = getattr(one, "optimizer", optimizer)
-        if scheduled is not optimizer and scheduled not in getattr(optimizer, "steps", ()):
+        if scheduled not in _parts(optimizer):
             raise ValueError(f"schedule: expected one of the optimizer in use, {optimizer!r}, got one of {scheduled!r}")
     return pairs
+
+
+def _parts(optimizer: Any) -> list[Any]:
+    """Return an optimizer and all the steps it consists of."""
+    members = optimizer._members() if isinstance(optimizer, Step) else ()
+    return [optimizer, *(part for member in members for part in _parts(member))]
 
 
 def _find_metrics(metrics: Any) -> dict[str, MetricFunction]:

@@ -249,6 +249,7 @@ OPTIMIZERS = (
     ("RAdam", dict(lr=1e-3)),
     ("Adamax", dict(lr=1e-3)),
     ("Adadelta", dict(lr=0.1)),
+    ("Adafactor", dict(lr=1e-2)),
     ("ASGD", dict(lr=0.05, t0=5.0)),
     ("Rprop", dict(lr=1e-4, step_sizes=(1e-6, 1e-3))),
 )

@@ -207,6 +207,7 @@ def _train(network: hm.Network, case: Case, X: Array, y: Array) -> Array:
     network = copy.deepcopy(network)
     name, options = case.optimizer
     optimizer = getattr(hm, name)(**options)
+    optimizer.bind(network)
     for _ in range(STEPS):
         _, gradient = network.loss_and_gradient(X, y, case.objective, training=case.training)
         optimizer.step(network.theta, gradient)

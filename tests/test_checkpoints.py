@@ -39,6 +39,13 @@ OPTIMIZERS = [
     lambda network: hm.NAdam(lr=0.01),
     lambda network: hm.RAdam(lr=0.01),
     lambda network: hm.Adamax(lr=0.01),
+    lambda network: hm.Adafactor(),
+    lambda network: hm.ParameterGroups(
+        {hm.optimizers.is_vector: hm.AdamW(weight_decay=0.0), "0.*": hm.Muon(lr=0.01), "*": hm.SGD(momentum=0.9)}
+    ),
+    lambda network: hm.Chain(
+        hm.L1(1e-4), hm.ClipGradNorm(1.0), hm.ParameterGroups({"*.bias": hm.Adam(), "*": hm.RMSprop()})
+    ),
     lambda network: hm.Chain(
         hm.L1(1e-4), hm.ClipGradNorm(1.0), hm.Adam(lr=0.01), hm.MaxNorm([network.layers[0].W], 0.8)
     ),

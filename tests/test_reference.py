@@ -28,7 +28,8 @@ def test_every_loss_with_a_gradient_has_a_row_with_its_formula():
 
 
 def test_every_optimizer_of_torch_has_a_row():
-    assert {name for name, _ in OPTIMIZERS} == set(hm.optimizers.__all__) & set(dir(torch.optim))
+    here = set(hm.optimizers.__all__) & set(dir(torch.optim))
+    assert {name for name, _ in OPTIMIZERS} == here - {"Muon"}  # in torch it computes in bfloat16
 
 
 def test_every_row_of_the_table_is_verified():

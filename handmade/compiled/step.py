@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import optimizers
+from .._steps import bind
 from ..losses import Loss
 from ..network import Network
 from .kernels import CODE, kernels
@@ -82,6 +83,7 @@ class CompiledStep:
 
     def __init__(self, network: Network, loss: Loss, optimizer: Any) -> None:
         self.network, self.loss, self.optimizer = network, loss, optimizer
+        bind(optimizer, network)
         dtype, (functions, depth) = network.dtype, network.head(loss)
         prediction = Translator(network, network.layers, training=False)
         training = Translator(network, network.layers[:depth], training=True)

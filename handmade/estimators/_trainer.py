@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._steps import bind
 from ..layers import Dense
 from ..losses import loss_and_backward
 from ..network import Network
@@ -107,6 +108,7 @@ class Trainer:
     stopped: bool = False
 
     def __post_init__(self) -> None:
+        bind(self.optimizer, self.network)
         is_weight = np.zeros(self.network.theta.shape)
         for block in self.network.blocks(is_weight).values():
             block[...] = block.ndim == 2

@@ -17,6 +17,8 @@ Each algorithm is its paper's update, typed once:
     NAdam          Adam with Nesterov's momentum
     RAdam          Adam that waits until v is reliable
     Adamax         Adam with the largest |g|, decayed, in place of sqrt(v)
+    Adafactor      RMSprop with the mean squares of rows and columns
+    Muon           m, a running mean of g = U S Vt;  theta -= lr U Vt
 
 Names, defaults and numbers are those of torch.optim. Penalties, clipping and bounded norms, which go before or after an
 optimizer in a `Chain`, are in `handmade.clipping`.
@@ -25,20 +27,23 @@ _common    what all optimizers share
 descent    SGD, Momentum1986, ASGD, Rprop, Lion
 adaptive   Adagrad, RMSprop, Adadelta
 adam       Adam, AdamW, NAdam, RAdam, Adamax
-combined   Chain
+matrices   Adafactor, Muon
+combined   Chain, ParameterGroups
 """
 
 from __future__ import annotations
 
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .adaptive import Adadelta, Adagrad, RMSprop
-from .combined import Chain
+from .combined import Chain, ParameterGroups, is_vector
 from .descent import ASGD, SGD, Lion, Momentum1986, Rprop
+from .matrices import Adafactor, Muon
 
 __all__ = [
     "ASGD",
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -46,8 +51,11 @@ __all__ = [
     "Chain",
     "Lion",
     "Momentum1986",
+    "Muon",
     "NAdam",
+    "ParameterGroups",
     "RAdam",
     "RMSprop",
     "Rprop",
+    "is_vector",
 ]

@@ -10,13 +10,23 @@ import numpy as np
 from .._steps import Array, Elementwise
 from .._validation import below_one
 
-__all__ = ["Array", "Optimizer", "move_average"]
+__all__ = ["Array", "Optimizer", "check_numbers", "move_average"]
+
+WORDS = {2: "two", 3: "three"}
 
 
 def move_average(average: Array, x: Array, decay: float) -> None:
     """Set average to decay * average + (1 - decay) * x in place."""
     average *= decay
     average += (1 - decay) * x
+
+
+def check_numbers(values: Any, name: str, count: int, check: Callable[[Any, str], Any], expected: str = "") -> Any:
+    """Return so many numbers as a tuple, each as the check returns it."""
+    values = values.tolist() if isinstance(values, np.ndarray) else values  # from a file
+    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != count:
+        raise TypeError(f"{name}: expected {WORDS.get(count, count)} numbers{expected}, got {values!r}")
+    return tuple(check(value, f"{name}[{i}]") for i, value in enumerate(values))
 
 
 class Optimizer(Elementwise):
@@ -40,13 +50,5 @@ class Optimizer(Elementwise):
             return g
         return g + self.weight_decay * theta
 
-    def _require_pair(self, check: Callable[[Any, str], float], name: str, expected: str = "") -> None:
-        """Replace an attribute by a tuple of two numbers that have passed the check."""
-        pair = getattr(self, name)
-        pair = pair.tolist() if isinstance(pair, np.ndarray) else pair  # from a file
-        if not isinstance(pair, Sequence) or len(pair) != 2:
-            raise TypeError(f"{name}: expected two numbers{expected}, got {pair!r}")
-        setattr(self, name, (check(pair[0], f"{name}[0]"), check(pair[1], f"{name}[1]")))
-
     def _require_betas(self) -> None:
-        self._require_pair(below_one, "betas", " in [0, 1)")
+        self.betas: tuple[float, float] = check_numbers(self.betas, "betas", 2, below_one, " in [0, 1)")

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._steps import Elementwise
 from .._validation import check_bool, finite, nonnegative, positive
-from ._common import Array, Optimizer, move_average
+from ._common import Array, Optimizer, check_numbers, move_average
 
 __all__ = ["ASGD", "SGD", "Lion", "Momentum1986", "Rprop"]
 
@@ -191,7 +191,7 @@ class ASGD(Optimizer):
 
     def _update(self, theta: Array, gradient: Array, ax: Any) -> None:
         g = self._descent_gradient(theta, gradient)
-        lr = self.lr / (1 + self.lambd * self.lr * (self.t - 1)) ** self.alpha
+        lr = self.lr * float(np.power(1 + self.lambd * self.lr * (self.t - 1), -self.alpha))
         theta *= 1 - self.lambd * lr
         theta -= lr * g
         count = max(1, self.t - 1 - self.t0)
@@ -241,8 +241,8 @@ class Rprop(Optimizer):
     def _validate(self) -> None:
         self._require(nonnegative, "lr")
         self._require(check_bool, "maximize")
-        self._require_pair(positive, "etas")
-        self._require_pair(nonnegative, "step_sizes")
+        self.etas = check_numbers(self.etas, "etas", 2, positive)
+        self.step_sizes = check_numbers(self.step_sizes, "step_sizes", 2, nonnegative)
         if not self.etas[0] < 1 < self.etas[1]:
             raise ValueError(f"etas: expected one factor below 1 and one above, got {self.etas}")
         if self.step_sizes[0] > self.step_sizes[1]:

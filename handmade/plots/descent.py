@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._steps import bind
 from .._validation import check_count, check_finite
 from ..checking.network_loss import NetworkLoss
 from ..network import Network
@@ -39,6 +40,7 @@ def _descend(
 ) -> tuple[Array, Array, Array]:
     """Return theta, loss and gradient before the first step and after each, on copies of network and optimizer."""
     network, optimizer = copy.deepcopy(network), copy.deepcopy(optimizer)
+    bind(optimizer, network)
     points = []
     with np.errstate(over="ignore", invalid="ignore"):  # the test below names them
         for step in range(steps + 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,20 @@ def check_not_zero(lr: float, schedule: Schedule) -> float:
             "set optimizer.lr first, and make a schedule that starts at 0 after the others"
         )
     return float(lr)
+
+
+def parts_of(optimizer: Any) -> Sequence[Any]:
+    """Return the optimizers that an optimizer consists of: those of groups, also within a chain; else itself.
+
+    Examples
+    --------
+    >>> from handmade.schedules._base import parts_of
+    >>> [part.lr for part in parts_of(hm.ParameterGroups({"*.bias": hm.SGD(lr=0.1), "*": hm.SGD(lr=0.2)}))]
+    [0.1, 0.2]
+    """
+    optimizer = getattr(optimizer, "optimizer", optimizer)
+    parts: Sequence[Any] = getattr(optimizer, "optimizers", (optimizer,))
+    return parts
 
 
 def linear(start: float, end: float, share: float) -> float:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 from .._validation import below_one, check_bool, check_count, finite, nonnegative, positive, up_to_one
-from ._base import LRScheduler, check_callable, cosine, linear
+from ._base import LRScheduler, check_callable, cosine, linear, parts_of
 
 
 @dataclass(eq=False)
@@ -74,7 +74,9 @@ class MomentumCycle(LRScheduler):
     def _validate(self) -> None:
         self._require(below_one, "base_momentum", "max_momentum")
         self._require(check_bool, "cycle_momentum")
-        if self.cycle_momentum and not (hasattr(self.optimizer, "betas") or hasattr(self.optimizer, "momentum")):
+        if self.cycle_momentum and not all(
+            hasattr(part, "betas") or hasattr(part, "momentum") for part in parts_of(self.optimizer)
+        ):
             raise ValueError(
                 f"cycle_momentum: expected an optimizer with momentum or betas, got {self.optimizer!r}; "
                 "pass cycle_momentum=False"
@@ -82,11 +84,11 @@ class MomentumCycle(LRScheduler):
 
     def _write(self, t: int, lr: float) -> None:
         super()._write(t, lr)
-        optimizer: Any = self.optimizer
-        if self.cycle_momentum and hasattr(optimizer, "betas"):
-            optimizer.betas = (self.momentum_at(t), optimizer.betas[1])
-        elif self.cycle_momentum:
-            optimizer.momentum = self.momentum_at(t)
+        for part in parts_of(self.optimizer) if self.cycle_momentum else ():
+            if hasattr(part, "betas"):
+                part.betas = (self.momentum_at(t), part.betas[1])
+            else:
+                part.momentum = self.momentum_at(t)
 
 
 @dataclass(eq=False)

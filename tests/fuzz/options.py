@@ -51,7 +51,7 @@ X = np.random.default_rng(0).normal(size=(12, 3))
 Y = np.arange(12) % 2
 OPTIMIZERS: list[Callable[..., Any]] = [
     *(hm.SGD, hm.Momentum1986, hm.ASGD, hm.Rprop, hm.Lion, hm.Adagrad, hm.RMSprop, hm.Adadelta),
-    *(hm.Adam, hm.AdamW, hm.NAdam, hm.RAdam, hm.Adamax),
+    *(hm.Adam, hm.AdamW, hm.NAdam, hm.RAdam, hm.Adamax, hm.Adafactor, hm.Muon),
 ]
 
 
@@ -178,6 +178,7 @@ def _hostile_value(rng: np.random.Generator, value: Any) -> Any:
 
 def _optimizer(make: Callable[..., Any]) -> Any:
     optimizer, theta = make(lr=0.1), np.ones(4)
+    optimizer.bind(hm.Network([hm.Dense(2, 2, bias=False)]))
     optimizer.step(theta, np.full(4, 0.1))
     return optimizer, lambda: optimizer.step(theta, np.full(4, 0.1))
 
