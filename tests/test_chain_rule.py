@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import math
 from itertools import pairwise
@@ -329,6 +330,21 @@ def test_a_trace_changes_nothing():
     assert one == other  # the dropout masks go on as if nothing had happened
 
 
+def test_a_trace_cannot_be_changed():
+    traced = trace(MLP([3, 4, 2], rng=0), SAMPLE, [0.25, -1.0])
+    product = traced.products[0]
+    for part, field in (traced, "loss"), (product, "name"), (product.factors[0], "name"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, field, None)
+
+
+def test_a_notebook_shows_every_product():
+    traced = trace(MLP([3, 4, 2], rng=0), SAMPLE, [0.25, -1.0])
+    html = traced._repr_html_()
+    assert html.startswith("<table>")
+    assert [product.name for product in traced.products if product.name not in html] == []
+
+
 # ---- what is refused ---------------------------------------------------------------------------------------
 
 
@@ -349,6 +365,13 @@ def test_a_trace_changes_nothing():
 def test_other_layers_are_refused(layers):
     with pytest.raises(ValueError, match="trace: expected Dense layers, each with at most one elementwise"):
         trace(Network(copy.deepcopy(layers)), SAMPLE, [0.0, 1.0])  # a layer belongs to one network
+
+
+def test_what_is_no_network_of_dense_layers_is_refused():
+    with pytest.raises(TypeError, match=r"^trace: expected a Network, got list; wrap layers"):
+        trace([Dense(3, 2)], SAMPLE, [0.0, 1.0])
+    with pytest.raises(ValueError, match=r"^trace: expected at least one Dense layer, got Network\(Dropout"):
+        trace(Network([Dropout(0.5)]), SAMPLE, SAMPLE, "mse_loss")
 
 
 @pytest.mark.parametrize(

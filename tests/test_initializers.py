@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 
 import numpy as np
@@ -210,3 +211,19 @@ def test_initializers_name_bad_arguments(name, arguments, error, message):
 )
 def test_initializers_take_the_negative_zero(name, option):
     np.testing.assert_array_equal(INITIALIZERS[name]((2, 3), 3, 2, rng=0, **{option: -0.0}), np.zeros((2, 3)))
+
+
+USED_FANS = {"xavier": ("fan_in", "fan_out"), "kaiming": ("fan_in",), "lecun": ("fan_in",), "linear": ("fan_in",)}
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        (name, option)
+        for name, f in INITIALIZERS.items()
+        for option in (*USED_FANS.get(name.split("_")[0], ()), *list(inspect.signature(f).parameters)[4:])
+    ],
+)
+def test_initializers_name_the_option_that_is_no_number(name, option):
+    with pytest.raises(TypeError, match=f"^{option}: expected .* got 'text'"):
+        INITIALIZERS[name](**({"shape": (2, 3), "fan_in": 3, "fan_out": 2} | {option: "text"}))

@@ -650,3 +650,43 @@ def test_a_layer_with_its_own_forward_does_not_claim_independent_rows():
     assert Layer().rows_are_independent(False) is False
     assert Centred(3, 2).rows_are_independent(False) is False
     assert Named(3, 2).rows_are_independent(False) is True
+
+
+@pytest.mark.parametrize("reached", [1, 2])
+def test_an_activation_that_mixes_two_columns_is_not_elementwise(reached):
+    def f(A):
+        H = A.copy()
+        H[:, reached] += A[:, 0]
+        return H
+
+    def f_backward(dH, A):
+        dA = dH.copy()
+        dA[:, 0] += dH[:, reached]
+        return dA
+
+    activation = Activation((f, f_backward))
+    assert activation.rows_are_independent(True) and not activation.is_elementwise
+
+
+def test_a_parameter_is_a_copy_of_what_is_assigned():
+    class Scale(Layer):
+        parameters: ClassVar = {"weight": "w"}
+
+    layer, w = Scale(), np.ones(3)
+    layer.w = w
+    layer.w += 1
+    np.testing.assert_array_equal(w, np.ones(3))
+    layer.w = w
+    layer.w += 1
+    np.testing.assert_array_equal(w, np.ones(3))
+    np.testing.assert_array_equal(layer.w, np.full(3, 2.0))
+
+
+def test_a_layer_alone_is_its_only_leaf():
+    layer = Dense(2, 1)
+    assert list(layer.leaves()) == [("", layer)]
+
+
+def test_the_mask_of_dropout_takes_a_byte_per_number():
+    _, kept = Dropout(0.5, rng=0).forward(np.ones((3, 4)), training=True)
+    assert kept.dtype == bool

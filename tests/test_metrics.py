@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse
 import torch
 
+from handmade import metrics
 from handmade.metrics import accuracy, confusion_matrix, r2_score, top_k_accuracy
 
 EPS = np.finfo(np.float64).eps
@@ -156,6 +157,7 @@ def test_top_k_needs_scores_and_a_k_among_them(output, k, error, message):
         ([[1.0, 2.0]], [[0.5, 0.5]], ValueError, "y: expected one-hot rows"),
         ([[1.0, 2.0]], [[1, 1]], ValueError, "y: expected one-hot rows"),
         ([[1.0, 2.0]], [[0, 0]], ValueError, "y: expected one-hot rows"),
+        ([[1.0, 2.0]] * 2, [[0, 1], [1, 1]], ValueError, "y: expected one-hot rows"),
         ([[1.0, 2.0]], [[2, -1]], ValueError, "y: expected one-hot rows"),
         (
             [["a", "b"]],
@@ -308,3 +310,17 @@ def test_r2_of_the_largest_numbers_does_not_overflow():
     assert r2_score([largest, -largest, largest], [largest, -largest, 0.0]) == 0.5
     assert r2_score([largest] * 9 + [0.0], [largest] * 9 + [0.0]) == 1
     assert r2_score([1e300, 0.0], [0.0, 1.0]) == -np.inf
+
+
+@pytest.mark.parametrize(("output", "y"), [([0, 2], [0, 1]), ([0, 1], [0, 2])])
+def test_confusion_matrix_counts_classes_on_both_sides(output, y):
+    matrix = confusion_matrix(output, y)
+    assert matrix.shape == (3, 3)
+    assert matrix[y[1], output[1]] == 1
+
+
+def test_confusion_matrix_takes_as_many_classes_as_it_says(monkeypatch):
+    monkeypatch.setattr(metrics, "MOST_CLASSES", 3)
+    assert confusion_matrix([0], [0], 3).shape == (3, 3)
+    with pytest.raises(ValueError, match="n_classes: expected at most 3 classes, got 4"):
+        confusion_matrix([0], [0], 4)

@@ -75,6 +75,8 @@ def test_a_mutant_of_each_kind_is_made(code, after):
         "__all__ = ['f']",
         "Array = npt.NDArray[Any]",
         "Name = Literal['a', 'b']",
+        "Pair = tuple[int, float]",
+        "Anything = Any",
         "def f(x: Literal[1]) -> Literal[2]: ...",
     ],
 )

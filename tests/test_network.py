@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
 import pickle
 import threading
@@ -617,6 +618,8 @@ def test_an_mlp_starts_as_the_initializers_say():
         (([3, 4, 2], ["relu"] * 3), {}, ValueError, "list of 1 for the hidden layers.*list of 2.*got 3"),
         (([3, 4, 2], "relu6"), {}, ValueError, "activation: expected one of .*relu.*got 'relu6'"),
         (([3, 4, 2], ["tanh", "relu6"]), {}, ValueError, "activation: expected one of .*relu.*got 'relu6'"),
+        (([3, 4, 4, 2], ("tanh", "relu")), {}, TypeError, "activation: expected a list of one per layer, .*'tanh'"),
+        (([3, 4, 4, 2], ("tanh", np.tanh)), {}, TypeError, "activation: expected a list of one per layer, .*'tanh'"),
         (([3, 4, 2], 3), {}, TypeError, "activation: expected a name or a pair.*got 3"),
         (
             ([3, 4, 2],),
@@ -786,7 +789,7 @@ def test_an_error_in_a_later_block_names_the_row():
     X = inputs(3000)
     X[2100, 4] = np.nan
     with pytest.raises(ValueError, match=r"nan at index \(2100, 4\)"):
-        build("sigmoid").predict(X)
+        build("sigmoid").predict(X, batch_size=1000)
 
 
 @pytest.mark.parametrize(
@@ -989,7 +992,9 @@ def test_a_new_vector_in_place_of_gradient_reaches_the_layers():
 
 
 def test_a_pickle_holds_every_parameter_once():
-    assert not {"theta", "gradient"} & MLP([3, 4, 2]).__getstate__().keys()
+    network = MLP([100, 1000, 10])
+    once = network.theta.nbytes + network.gradient.nbytes
+    assert once < len(pickle.dumps(network)) < 1.1 * once
 
 
 @pytest.mark.parametrize("way", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])
@@ -1008,6 +1013,9 @@ def test_a_layer_may_stand_for_an_activation():
     assert repr(network.layers[1]) == "Activation('leaky_relu', negative_slope=0.5)"
 
 
+MASKED = np.ma.array(np.ones((N, I)), mask=np.eye(N, I))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
@@ -1022,6 +1030,25 @@ def test_a_layer_may_stand_for_an_activation():
         (lambda network: Network([Activation("tanh")]).predict(1.0), ValueError, r"^X: .* shape \(N, features\) with"),
         (lambda network: check_finite_targets([0.0, np.inf], 5), ValueError, r"^y: expected finite .* \(6,\)$"),
         (lambda network: MLP(3), ValueError, r"^sizes: expected .* got \[3\]$"),
+        (lambda network: network.backward(np.zeros((N, O)), None), TypeError, "^cache: expected .* got NoneType$"),
+        (lambda network: network.load_state_dict([1.0]), TypeError, "^state_dict: expected a mapping .* got list$"),
+        (
+            lambda network: Network([Dense(I, 1)]).loss_and_gradient(inputs(), [0] * N),
+            ValueError,
+            "^loss: expected at least 2 outputs for cross_entropy, got 1; ",
+        ),
+        (lambda network: network.predict(MASKED), TypeError, "^X: expected an array without a mask"),
+        (lambda network: network.forward(MASKED), TypeError, "^X: expected an array without a mask"),
+        (
+            lambda network: network.loss_and_gradient(inputs(), MASKED),
+            TypeError,
+            "^y: expected an array without a mask",
+        ),
+        (
+            lambda network: network.load_state_dict(network.state_dict() | {"0.weight": MASKED}),
+            TypeError,
+            "^state_dict: 0.weight: expected an array without a mask",
+        ),
     ],
 )
 def test_an_error_begins_with_the_argument_that_is_wrong(call, error, words):
@@ -1093,3 +1120,23 @@ def test_tensors_are_taken_and_masked_arrays_refused():
     np.testing.assert_array_equal(network.predict(X), network.predict(np.ones((2, 3))))
     with pytest.raises(TypeError, match="X: expected an array without a mask"):
         network.predict(np.ma.masked_array(np.ones((2, 3)), mask=True))
+
+
+@pytest.mark.parametrize("samples", [5, 3000])
+def test_predict_until_gives_the_outputs_of_a_layer(samples):
+    network, X = MLP([I, 4, 5, O], activation="tanh", rng=0), inputs(samples)
+    values = network.forward(X)[1].values
+    for depth in range(len(network.layers) + 1):
+        assert_same([network.predict_until(X, depth, batch_size=1000)], [values[depth]])
+
+
+def test_backpropagate_has_the_defaults_of_its_checked_form():
+    checked, bare = (inspect.signature(f).parameters for f in (Network.loss_and_gradient, Network.backpropagate))
+    assert {name: p.default for name, p in bare.items()} == {name: p.default for name, p in checked.items()}
+
+
+def test_a_loss_of_probabilities_takes_any_last_layer():
+    network = MLP([I, 1], weight_init="zeros", bias_init=partial(constant, value=0.25))
+    loss, gradient = network.loss_and_gradient(inputs(), np.ones((N, 1)), "binary_cross_entropy")
+    assert loss == -np.log(0.25)
+    assert gradient[-1] == -4  # d(-log p) / dp

@@ -825,3 +825,47 @@ def test_impossible_states_are_refused_by_name(change, message):
     with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict(before | change)
     np.testing.assert_equal(optimizer.state_dict(), before)
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=make_id)
+def test_a_sum_of_squares_below_zero_is_not_loaded(maker):
+    """An array that is not negative after steps in both directions is a sum or mean of squares or of sizes."""
+    optimizer, theta = maker(), start(60)
+    descend(optimizer, theta, 4)
+    for owner in (optimizer, *optimizer._members()):
+        state = owner.state_dict()
+        sizes = [name for name, array in state.items() if isinstance(array, np.ndarray) and array.min() >= 0]
+        for name in sizes:
+            owner.load_state_dict(state | {name: np.zeros(60)})
+            with pytest.raises(ValueError, match=f"^{name}: expected numbers of at least 0, got -1e-300$"):
+                owner.load_state_dict(state | {name: np.append(state[name][1:], -1e-300)})
+
+
+STEPS = [*MAKERS, lambda: ClipGradNorm(1.0), lambda: ClipGradValue(0.5), lambda: L1(0.1)]
+
+
+@pytest.mark.parametrize("maker", STEPS, ids=make_id)
+def test_steps_with_equal_options_are_two_objects(maker):
+    one, other = maker(), maker()
+    assert one != other and len({one, other}) == 2
+
+
+@pytest.mark.parametrize("maker", [*STEPS, lambda: MaxNorm([np.ones((2, 2))], 1.0)], ids=make_id)
+def test_a_step_checks_both_vectors(maker):
+    for theta, gradient, name in ([1.0], np.ones(1), "theta"), (np.ones(1), np.ma.ones(1), "gradient"):
+        with pytest.raises(TypeError, match=f"^{name}: expected a NumPy array"):
+            maker().step(theta, gradient)
+
+
+def test_clipping_as_a_step_does_what_the_function_does():
+    gradient = gradient_at(1, start(50))
+    for step, clip in (ClipGradValue(0.5), clip_grad_value_), (ClipGradNorm(0.5), clip_grad_norm_):
+        by_step, by_function = gradient.copy(), gradient.copy()
+        step.step(start(50), by_step)
+        clip(by_function, 0.5)
+        np.testing.assert_array_equal(by_step, by_function)
+        assert not np.array_equal(by_step, gradient)
+
+
+def test_max_norm_is_printed_without_the_weights():
+    assert repr(MaxNorm([np.ones((2, 2))], 1.5)) == "MaxNorm(max_norm=1.5)"

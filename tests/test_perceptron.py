@@ -486,3 +486,8 @@ def test_the_largest_value_is_taken_and_the_next_is_not(value):
     assert unit.w.tolist() == [-value]
     with pytest.raises(ValueError, match=r"^X: expected finite numbers of at most 1e\+100 in size"):
         unit.predict([[np.nextafter(value, 2 * value)]])
+
+
+def test_one_weight_that_overflows_is_enough():
+    with pytest.raises(ValueError, match=r"eta: expected a learning rate below .* overflowed in epoch"):
+        delta_rule([[10.0, 0.0]], [1.0], eta=1.0, epochs=1000)  # the second weight stays 0

@@ -3,6 +3,7 @@
     python -m tests.mutation                      all modules
     python -m tests.mutation losses checking      these, and what is below them
     python -m tests.mutation --show losses        print what is known, run nothing
+    python -m tests.mutation --markdown           print the scores that are known, as docs/testing.md shows them
 
 Modules that carry the mathematics are mutated whole, the others in a sample of 200 that is always the same. Results are
 kept in a directory (`--work`): Ctrl-C stops a campaign, and the same command goes on. `--fresh` forgets them.
@@ -37,20 +38,26 @@ TESTS = {
     "_numerics": ["activations", "losses", "exactness"],
     "activations": ["activations", "exactness"],
     "losses": ["losses", "exactness"],
-    "layers": ["layers", "composites", "network"],
-    "normalization": ["normalization", "layers", "network"],
-    "composites": ["composites", "layers", "network"],
-    "network": ["network", "composites", "layers", "normalization"],
+    "layers": ["layers", "composites", "network", "files"],
+    "normalization": ["normalization", "layers", "network", "files"],
+    "composites": ["composites", "layers", "network", "files"],
+    "network": ["network", "composites", "layers", "normalization", "files", "summary"],
     "initializers": ["initializers", "layers"],
     "optimizers": ["optimizers"],
     "clipping": ["optimizers"],
     "_steps": ["optimizers"],
     "_state": ["optimizers", "schedules"],
     "_threads": ["network"],
-    "_csv": ["data"],
-    "_idx": ["data"],
-    "_npz": ["data"],
-    "_streams": ["data"],
+    "training": ["training", "checkpoints"],
+    "_minibatches": ["training"],
+    "callbacks": ["training", "checkpoints"],
+    "history": ["training", "checkpoints"],
+    "data": ["data", "readers"],
+    "_csv": ["data", "readers"],
+    "_idx": ["data", "readers"],
+    "_npz": ["data", "readers", "files"],
+    "_streams": ["data", "readers", "files"],
+    "_safetensors": ["files"],
     "checking.network_loss": ["differences"],
     "checking.check_table": ["gradients"],
     "checking.entry_checker": ["gradients"],
@@ -108,6 +115,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "handmade-mutation")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("--show", action="store_true", help="run nothing, print what is known")
+    parser.add_argument("--markdown", action="store_true", help="run nothing, print the scores of whole runs")
     options = parser.parse_args()
     chosen = [
         name
@@ -118,6 +126,9 @@ def main() -> int:
         parser.error(f"expected modules among {', '.join(modules)}; got {', '.join(options.modules)}")
     if options.fresh:
         shutil.rmtree(options.work, ignore_errors=True)
+    if options.markdown:
+        print(markdown({name: modules[name] for name in chosen}, options.work))
+        return 0
     return report({name: modules[name] for name in chosen}, options.work, 0 if options.show else options.processes)
 
 
@@ -141,6 +152,19 @@ def report(modules: dict[str, Module], work: Path, processes: int) -> int:
     totals = [sum(column) for column in list(zip(*scores, strict=True))[1:]] if scores else [0] * 5
     print("", HEAD, *scores, Score("together", *totals), sep="\n")
     return int(totals[3] > 0)
+
+
+def markdown(modules: dict[str, Module], work: Path) -> str:
+    """Return a table in Markdown of the modules that have been run to the end."""
+    equivalents = Equivalents()
+    rows = [score(name, run_module(module, work, 0), equivalents)[0] for name, module in modules.items()]
+    rows = [row for row in rows if row.total and not row.unknown]
+    totals = [sum(row[i] for row in rows) for i in range(1, 6)]
+    lines = ["| module | mutants | killed | equivalent | survived | score |", "|---|---|---|---|---|---|"]
+    for row in [*rows, Score("together", *totals)]:
+        cells = [row.module, *map(str, row[1:5]), str(row).split()[-1]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -167,6 +167,9 @@ def _is_left_out(node: ast.AST, field: str, child: ast.AST, layout: frozenset[st
 
 def _is_type(value: ast.expr) -> bool:
     """Return whether a constant of a module is a name for a type."""
+    match value:
+        case ast.Name(id="Any") | ast.Subscript(value=ast.Name(id="tuple" | "list" | "dict" | "type")):
+            return True
     names = {getattr(node, "id", getattr(node, "attr", None)) for node in ast.walk(value)}
     return bool(names & TYPING) or (isinstance(value, ast.BinOp) and isinstance(value.op, ast.BitOr))
 
