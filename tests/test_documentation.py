@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import pkgutil
 import re
@@ -92,6 +94,41 @@ def test_changelogs_old_forms_fail_and_new_ones_work():
     cube = hm.Activation((names["cube"], names["cube_backward"]))
     network = hm.Network([hm.Dense(2, 3, rng=0), cube, names["Scale"](3)])
     assert hm.check_gradient(network, np.eye(2), [0, 1])
+
+
+def logged(folder: Path, title: str) -> hm.History:
+    """Run the recipe with this title in the folder, and return the history."""
+    blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENTS["docs/training.md"], re.MULTILINE | re.DOTALL)
+    (recipe,) = (block for block in blocks if block.startswith(f"# {title}\n"))
+    X, y = hm.load_digits()
+    names = dict(hm=hm, network=hm.MLP([64, 8, 10], rng=0), X_train=X[:200], y_train=y[:200])
+    with contextlib.chdir(folder):
+        exec(recipe.replace("    hm.fit(", "    history = hm.fit("), names)
+    assert len(names["history"]) == 3
+    return names["history"]
+
+
+def test_recipe_for_tensorboard_writes_every_number(tmp_path):
+    pytest.importorskip("tensorboard", reason="the recipe needs TensorBoard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    history = logged(tmp_path, "with TensorBoard")
+    events = EventAccumulator(str(tmp_path / "runs" / "digits"))
+    events.Reload()
+    for name, values in history.to_dict().items():
+        scalars = events.Scalars(name)
+        assert [scalar.step for scalar in scalars] == [1, 2, 3]
+        assert [scalar.value for scalar in scalars] == [np.float32(value) for value in values]
+
+
+@pytest.mark.filterwarnings("ignore")  # wandb's own
+def test_recipe_for_weights_and_biases_writes_every_number(tmp_path):
+    pytest.importorskip("wandb", reason="the recipe needs Weights & Biases")
+    history = logged(tmp_path, "with Weights & Biases")
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    written = file.read_bytes()  # numbers stand in it as JSON
+    for value in history.loss + history.validation_loss + history.metrics["accuracy"]:
+        assert json.dumps(value).encode() in written
 
 
 def test_command_line_examples_run(tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ NOT_ANNOTATED = {"checking", "grading", "compiled"}  # in full
 # Examples need no annotations, show values, and define a name anew.
 LENIENT = """\
 # mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code=no-redef
-# pyright: reportRedeclaration=false, reportUnusedExpression=false
+# pyright: reportRedeclaration=false, reportUnusedExpression=false, reportMissingImports=false
 """
 PROGRAMS = ROOT / "tests" / "typing" / "user_programs.py"
 MISTAKES = ROOT / "tests" / "typing" / "mistakes.py"
