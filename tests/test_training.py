@@ -993,6 +993,9 @@ def test_handwritten_digits():
         ({"schedule": ExponentialLR}, TypeError, "schedule: expected an object such as StepLR"),
         ({"schedule": ExponentialLR(SGD(), 0.5)}, ValueError, "schedule: expected one of the optimizer in use"),
         ({"callbacks": "print"}, TypeError, "callbacks: expected functions"),
+        ({"callbacks": [3]}, TypeError, "callbacks: expected functions of the network and the history, got 3"),
+        ({"callbacks": hm.AveragedModel}, TypeError, "callbacks: expected functions .* got <class"),
+        ({"callbacks": [hm.AveragedModel]}, TypeError, "callbacks: expected functions .* got <class"),
         ({"shuffle": "no"}, TypeError, "shuffle: expected True or False"),
         ({"class_weight": "balanced"}, TypeError, "class_weight: expected a mapping or a sequence"),
         ({"class_weight": {0: None, 1: 1, 2: 1}}, ValueError, "class_weight: expected finite numbers"),
@@ -1398,3 +1401,20 @@ def test_a_metric_that_is_no_number_is_named_and_cannot_write():
 
 def nothing(output, y):
     return None
+
+
+@pytest.mark.parametrize("loss", ["binary_cross_entropy", "mse_loss"])
+def test_metrics_see_the_outputs_of_the_whole_network(loss):
+    """Also under a loss that takes over the last activation and reads the logits itself."""
+    X, y = hm.data.xor()
+    network = hm.MLP([2, 4, 1], activation=["tanh", "sigmoid"], rng=0)
+    seen = []
+    hm.fit(
+        network,
+        X,
+        y[:, None].astype(float),
+        loss=loss,
+        epochs=1,
+        metrics=[lambda output, y: seen.append(output) or 0.0],
+    )
+    np.testing.assert_array_equal(seen[-1], network.predict(X))
