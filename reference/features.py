@@ -93,7 +93,7 @@ FEATURES = (
     ),
     Feature(
         "TensorBoard, ready to use", "handmade.callbacks.TensorBoard", f"{MLP}(tensorboard)",
-        "torch.utils.tensorboard.SummaryWriter", "keras.callbacks.TensorBoard", "skorch.callbacks.TensorBoard",
+        "torch.utils.tensorboard", "keras.callbacks.TensorBoard", "skorch.callbacks.TensorBoard",
     ),
     Feature(
         "convolutions", "handmade.Conv2d", "sklearn.neural_network.Conv2d", "torch.nn.Conv2d", "keras.layers.Conv2D",
@@ -140,8 +140,8 @@ def has(name: str) -> bool:
         if not hasattr(found, attribute):
             try:
                 importlib.import_module(module)
-            except ModuleNotFoundError:
-                return False
+            except ModuleNotFoundError as error:
+                return error.name not in (module, module.rpartition(".")[0])  # it exists, and needs another package
         found = getattr(found, attribute)
     return parameter is None or parameter in inspect.signature(found).parameters
 
