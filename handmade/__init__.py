@@ -40,6 +40,7 @@ from .network import MLP, Network
 from .normalization import BatchNorm, LayerNorm
 from .optimizers import (
     ASGD,
+    LBFGS,
     SGD,
     Adadelta,
     Adafactor,
@@ -137,6 +138,7 @@ __all__ = [
     "Adamax",
     "Adafactor",
     "Muon",
+    "LBFGS",
     "ParameterGroups",
     "Chain",
     "L1",

@@ -62,6 +62,7 @@ class Step(Stateful):
     """
 
     changes_gradient = False
+    needs_evaluate = False  # True where `step` takes a function that computes loss and gradient, too
 
     def __post_init__(self) -> None:
         self._validate()

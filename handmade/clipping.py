@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._steps import Array, Elementwise, Step, check_array
-from ._validation import nonnegative, nonnegative_or_infinite, positive, positive_or_infinite
+from ._validation import check_bool, nonnegative, nonnegative_or_infinite, positive, positive_or_infinite
 
 __all__ = ["L1", "ClipGradNorm", "ClipGradValue", "MaxNorm", "clip_grad_norm_", "clip_grad_value_"]
 
 
-def clip_grad_norm_(gradient: Array, max_norm: float, norm_type: float = 2.0) -> float:
+def clip_grad_norm_(
+    gradient: Array, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> float:
     """Scale gradient in place by min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ does.
 
     Parameters
@@ -29,6 +31,9 @@ def clip_grad_norm_(gradient: Array, max_norm: float, norm_type: float = 2.0) ->
         The norm that is allowed; infinity only measures.
     norm_type : float
         Order of the norm, greater than 0; infinity means the largest magnitude.
+    error_if_nonfinite : bool
+        Whether to raise FloatingPointError, before anything changes, if the norm is not finite. PyTorch raises
+        RuntimeError.
 
     Returns
     -------
@@ -51,6 +56,8 @@ def clip_grad_norm_(gradient: Array, max_norm: float, norm_type: float = 2.0) ->
     if norm == math.inf and np.isfinite(gradient).all():
         largest = float(np.linalg.norm(gradient, math.inf))
         norm = largest * float(np.linalg.norm(gradient / largest, norm_type))
+    if check_bool(error_if_nonfinite, "error_if_nonfinite") and not math.isfinite(norm):
+        raise FloatingPointError(f"gradient: expected a finite norm of order {norm_type:g}, got {norm}")
     scale = max_norm / (norm + 1e-6)
     if not scale >= 1:  # so that a NaN is passed on, as in torch
         gradient *= scale
@@ -81,15 +88,25 @@ def clip_grad_value_(gradient: Array, clip_value: float) -> None:
 
 @dataclass(eq=False)
 class ClipGradNorm(Step):
-    """A step that does `clip_grad_norm_`: it changes gradient in place and leaves theta as it is."""
+    """A step that does `clip_grad_norm_`: it changes gradient in place and leaves theta as it is.
+
+    With ``error_if_nonfinite`` a gradient that is not finite is a FloatingPointError, before any step of a chain.
+    """
 
     max_norm: float
     norm_type: float = 2.0
+    error_if_nonfinite: bool = False
     changes_gradient = True
 
     def _validate(self) -> None:
         self._require(nonnegative_or_infinite, "max_norm")
         self._require(positive_or_infinite, "norm_type")
+        self._require(check_bool, "error_if_nonfinite")
+
+    def check(self, theta: Array, gradient: Array) -> None:
+        super().check(theta, gradient)
+        if self.error_if_nonfinite and not np.isfinite(gradient).all():
+            raise FloatingPointError("gradient: expected finite numbers, got one that is not")
 
     def apply(self, theta: Array, gradient: Array) -> None:
         clip_grad_norm_(gradient, self.max_norm, self.norm_type)

@@ -223,6 +223,7 @@ class _Run:
         self.place: _Place = _Place()
         self.history: History = History(metrics={name: [] for name in self.metrics})
         self.stopper: _Stopper
+        self.evaluates = getattr(self.optimizer, "needs_evaluate", False)
 
     def train(self, epochs: int, report: Callable[[int, str], None]) -> None:
         """Train for so many epochs, or until a rule, a callback or Ctrl-C says so."""
@@ -305,7 +306,12 @@ class _Run:
         return _with_generators(self.network)
 
     def _update(self, X: Array, y: Array, weight: Array | None) -> float:
-        if self.step is None:
+        if self.evaluates:
+            theta, gradient = self.network.theta, self.network.gradient
+            value = self.optimizer.step(
+                theta, gradient, lambda: self.network.backpropagate(X, y, self.loss, weight)[0]
+            )  # updates, where the value is finite
+        elif self.step is None:
             value, _ = self.network.backpropagate(X, y, self.loss, weight)
         else:
             value = self.step(X, y, weight)  # updates, where the value is finite
@@ -313,7 +319,7 @@ class _Run:
             if not np.isfinite(X).all():
                 raise ValueError("X: expected finite numbers, got one that is not; X was changed during training")
             raise FloatingPointError(_diverged(f"the loss became {value}"))
-        if self.step is None:
+        if self.step is None and not self.evaluates:
             self.optimizer.step(self.network.theta, self.network.gradient)
         return value
 
@@ -346,6 +352,11 @@ class _Run:
     def check(self, epochs: int) -> None:
         """Raise where the last, perhaps smaller batch, a metric or a schedule does not fit; change nothing."""
         rows, size = self.training.rows, self.batch_size
+        if self.evaluates and size < len(rows):
+            raise ValueError(
+                f"batch_size: expected None, all samples at once, with {type(self.optimizer).__name__}, got {size} of "
+                f"{len(rows)} samples"
+            )
         short = 0 if self.drop_last else len(rows) % size
         steps = {"epoch": epochs, "batch": epochs * (len(rows) // size + (short > 0))}
         for schedule, when in self.schedules:

@@ -544,6 +544,31 @@ def test_a_nan_in_the_gradient_is_passed_on_as_in_torch():
     assert np.isnan(gradient).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_error_if_nonfinite_raises_before_anything_changes(value):
+    theta, gradient = np.ones(2), np.array([1.0, value])
+    adam = Adam()
+    chain = Chain(L1(0.5), ClipGradNorm(1.0, error_if_nonfinite=True), adam)
+    for call in (
+        lambda: clip_grad_norm_(gradient, 1.0, error_if_nonfinite=True),
+        lambda: chain.step(theta, gradient),
+    ):
+        with pytest.raises(FloatingPointError, match=r"^gradient: expected .*finite"):
+            call()
+    np.testing.assert_array_equal(gradient, [1.0, value])
+    assert (theta == 1).all() and adam.t == 0
+    parameter = torch.nn.Parameter(torch.ones(2))
+    parameter.grad = torch.tensor([1.0, float(value)])
+    with pytest.raises(RuntimeError):
+        torch.nn.utils.clip_grad_norm_([parameter], 1.0, error_if_nonfinite=True)
+
+
+def test_error_if_nonfinite_lets_a_finite_gradient_pass():
+    one, other = np.array([3e200, 4e200]), np.array([3e200, 4e200])
+    assert clip_grad_norm_(one, 1.0, error_if_nonfinite=True) == clip_grad_norm_(other, 1.0)
+    np.testing.assert_array_equal(one, other)
+
+
 def test_clip_grad_value_gives_torchs_numbers():
     gradient = gradient_at(0, start(SIZE))
     parameter = torch.nn.Parameter(torch.zeros(SIZE, dtype=torch.float64))

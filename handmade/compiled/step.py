@@ -17,7 +17,7 @@ from ..losses import Loss
 from ..network import Network
 from .kernels import CODE, kernels
 from .passes import CROSS_ENTROPY
-from .program import Translator
+from .program import Translator, Unsupported
 
 Array = npt.NDArray[Any]
 
@@ -84,6 +84,8 @@ class CompiledStep:
     def __init__(self, network: Network, loss: Loss, optimizer: Any) -> None:
         self.network, self.loss, self.optimizer = network, loss, optimizer
         bind(optimizer, network)
+        if getattr(optimizer, "needs_evaluate", False):
+            raise Unsupported(f"compile: expected an optimizer of one gradient per step, got {optimizer!r}")
         dtype, (functions, depth) = network.dtype, network.head(loss)
         prediction = Translator(network, network.layers, training=False)
         training = Translator(network, network.layers[:depth], training=True)

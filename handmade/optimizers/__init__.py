@@ -18,6 +18,7 @@ Each algorithm is its paper's update, typed once:
     RAdam          Adam that waits until v is reliable
     Adamax         Adam with the largest |g|, decayed, in place of sqrt(v)
     Adafactor      RMSprop with the mean squares of rows and columns
+    LBFGS          theta += t d;  d = -H g, with H from the last changes of theta and g
     Muon           m, a running mean of g = U S Vt;  theta -= lr U Vt
 
 Names, defaults and numbers are those of torch.optim. Penalties, clipping and bounded norms, which go before or after an
@@ -28,6 +29,7 @@ descent    SGD, Momentum1986, ASGD, Rprop, Lion
 adaptive   Adagrad, RMSprop, Adadelta
 adam       Adam, AdamW, NAdam, RAdam, Adamax
 matrices   Adafactor, Muon
+lbfgs      LBFGS
 combined   Chain, ParameterGroups
 """
 
@@ -37,10 +39,12 @@ from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .adaptive import Adadelta, Adagrad, RMSprop
 from .combined import Chain, ParameterGroups, is_vector
 from .descent import ASGD, SGD, Lion, Momentum1986, Rprop
+from .lbfgs import LBFGS
 from .matrices import Adafactor, Muon
 
 __all__ = [
     "ASGD",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adafactor",

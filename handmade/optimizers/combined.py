@@ -70,6 +70,10 @@ class Chain(Step):
         optimizers = [step for step in steps if hasattr(step, "lr")]
         if len(optimizers) != 1:
             raise ValueError(f"steps: expected one optimizer, a step with a learning rate, got {optimizers}")
+        if optimizers[0].needs_evaluate:
+            raise TypeError(
+                f"steps: expected an optimizer of one gradient per step, got {optimizers[0]!r}; use it alone"
+            )
         self.steps = steps
         self.optimizer: Step = optimizers[0]
 
@@ -153,7 +157,8 @@ class ParameterGroups(Step):
         for select, optimizer in self.groups.items():
             if not isinstance(select, str) and not callable(select):
                 raise TypeError(f"groups: expected names, patterns or functions as keys, got {select!r}")
-            if not isinstance(optimizer, Step) or not hasattr(optimizer, "lr") or optimizer._members():
+            is_single = isinstance(optimizer, Step) and not optimizer._members() and not optimizer.needs_evaluate
+            if not is_single or not hasattr(optimizer, "lr"):
                 raise TypeError(
                     f"groups: expected a single optimizer such as Adam(), got {optimizer!r}; other steps go around "
                     "the groups, in Chain(step, ParameterGroups(...))"
