@@ -56,6 +56,13 @@ def exp(D: Array) -> Array:
     return np.exp(D, out=np.empty_like(D), dtype=np.float64, casting="same_kind")
 
 
+def expm1(D: Array) -> Array:
+    """Return e^d - 1 in the dtype of ``D``."""
+    if D.dtype != SINGLE:
+        return np.expm1(D)
+    return np.expm1(D, out=np.empty_like(D), dtype=np.float64, casting="same_kind")
+
+
 def minus_abs(A: Array) -> Array:
     """Return -|a|."""
     return np.minimum(A, -A)
@@ -76,13 +83,14 @@ def weighted(W: Array, terms: Array) -> Array:
         return np.where(W == 0, 0, W * terms)
 
 
-# ---- silu and gelu: |a| s(v(|a|)) and its slope, below 0 ---------------------------------------------------------
+# ---- silu, mish and gelu: |a| s(v(|a|)) and its slope, below 0 ---------------------------------------------------
 
-# The slopes of gelu and silu have one root each, f'(-root) = 0. A root is the sum of two numbers: near it, a + root
-# needs digits of the root that one number does not hold.
+# The slopes of gelu, silu and mish have one root each, f'(-root) = 0. A root is the sum of two numbers: near it,
+# a + root needs digits of the root that one number does not hold.
 _GELU_ROOT = 0.7517915246935645, -1.4956759177009883e-17
 _GELU_TANH_ROOT = 0.7524614220710163, -3.635560509207687e-17
 _SILU_ROOT = 1.2784645427610737, 1.0946994183093437e-16
+_MISH_ROOT = 1.1924312145154952, 4.8484829848031044e-17
 
 # exp(-x^2 / 2) is 0 from 39 on in every dtype. 40 in place of a larger |a| changes no bit of the result and keeps x^2
 # and x^3 from overflowing.
@@ -91,17 +99,31 @@ _NORMAL_TAIL_ENDS = 40.0
 
 def silu_tail(A: Array) -> Array:
     """Return |a| s(-|a|), which is max(a, 0) - silu(a)."""
-    D, E, beyond = _split_exp(minus_abs(A))
+    D, E, beyond = split_exp(minus_abs(A))
     return -D * (E / (1 + E)) * beyond
 
 
 def silu_slope_below(A: Array) -> Array:
     """Return the slope of silu at -|a|."""
-    D, E, beyond = _split_exp(minus_abs(A))
+    D, E, beyond = split_exp(minus_abs(A))
     d, rest = _from_root(D, _SILU_ROOT)
     e = _SILU_ROOT[0] - 1  # exp(-root)
     from_root = d + (e * np.expm1(d) + (1 + e) * rest)  # d + rest + e expm1(d + rest)
     return _slope_below(E / (1 + E), D, from_root) * beyond
+
+
+def mish_slope_below(A: Array) -> Array:
+    """Return the slope of mish at -|a|, e g / (e^2 + 2 e + 2)^2 with e = e^-|a|.
+
+    g = e^3 + 4 e^2 + 6 e + 4 + 4 a (1 + e) less its value at the root, 0, has the factors d = a - root and e - e_root,
+    which have one sign.
+    """
+    D, E, beyond = split_exp(minus_abs(A))
+    root, e = -_MISH_ROOT[0], 0.3034825352815289  # and exp(root)
+    d = np.add(*_from_root(D, _MISH_ROOT))
+    g = e * np.expm1(d) * (E * E + E * e + e * e + 4 * (E + e) + (6 + 4 * root)) + 4 * d * (1 + E)
+    M = 2 + E * (2 + E)
+    return E * (g / (M * M)) * beyond
 
 
 def gelu_tail(A: Array) -> Array:
@@ -148,7 +170,18 @@ def gelu_tanh_slope_below(A: Array) -> Array:
     return _slope_below(E / (1 + E), -X * (v1 + 3 * v3 * square), from_root) * beyond
 
 
-def _split_exp(D: Array) -> tuple[Array, Array, Array | float]:
+# sinh and a cosh differ by the series of 2 k / (2 k + 1)! a^(2 k + 1) from k = 1 on: up to |a| = 1.5, 12 terms suffice.
+_SHRINK = [2 * k / math.factorial(2 * k + 1) for k in range(12, 0, -1)]
+
+
+def tanhshrink_near_0(A: Array) -> Array:
+    """Return a - tanh(a) = (a cosh(a) - sinh(a)) / cosh(a), for |a| up to 1.5; beyond, the number for 1.5."""
+    A = np.minimum(np.maximum(A, -1.5), 1.5)
+    square = A * A
+    return A * (square * (_horner(_SHRINK, square) / np.cosh(A)))
+
+
+def split_exp(D: Array) -> tuple[Array, Array, Array | float]:
     """Return d, and exp(d) for d <= 0 as a product of exp(max(d, -64)) and exp(min(d + 64, 0)).
 
     Where exp(d) itself has left the normal numbers and lost digits, d exp(d) still needs them. d + 64 is exact. The
@@ -216,10 +249,10 @@ def _horner(polynomial: list[float], T: Array) -> Array:
 
 
 def _normal_density(X: Array) -> tuple[Array, Array | float]:
-    """Return phi(x) in two factors, see `_split_exp`."""
+    """Return phi(x) in two factors, see `split_exp`."""
     # The rounding of x^2 would be as large a relative error of its exponential: split off what squares exactly.
     rough = np.round(X * 256) / 256
-    _, E, beyond = _split_exp(rough * rough / -2)
+    _, E, beyond = split_exp(rough * rough / -2)
     E *= np.exp((rough - X) * (rough + X) / 2) / math.sqrt(2 * math.pi)
     return E, beyond
 
@@ -231,12 +264,12 @@ _V3, _V3_REST = 292 / 2**12, 6.575377260024877e-05
 
 
 def _exp_minus_v(X: Array) -> tuple[Array, Array | float]:
-    """Return exp(-v) in two factors, see `_split_exp`."""
+    """Return exp(-v) in two factors, see `split_exp`."""
     # As above: the polynomial of the rough x with the short coefficients is exact, and the missing part is small.
     grain = 2 if X.dtype == SINGLE else 256
     rough = np.round(X * grain) / grain
     missing = (X - rough) * (_V1 + _V3 * (X * X + X * rough + rough * rough)) + (_V1_REST * X + _V3_REST * X * X * X)
-    _, E, beyond = _split_exp(-(_V1 * rough + _V3 * (rough * rough * rough)))
+    _, E, beyond = split_exp(-(_V1 * rough + _V3 * (rough * rough * rough)))
     E *= np.exp(-missing)
     return E, beyond
 

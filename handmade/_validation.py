@@ -246,6 +246,8 @@ def number(expected: str, accepts: Callable[[Any], bool]) -> Callable[[Any, str]
 
 
 finite = number("a finite number", math.isfinite)
+nonzero = number("a finite number other than 0", lambda x: math.isfinite(x) and x != 0)
+not_nan = number("a number", lambda x: not math.isnan(x))
 nonnegative = number("a finite number >= 0", lambda x: 0 <= x < math.inf)
 positive = number("a finite number > 0", lambda x: 0 < x < math.inf)
 nonnegative_or_infinite = number("a number >= 0", lambda x: x >= 0)

@@ -83,6 +83,12 @@ def _flatten(module: Any) -> Layer:
     return Activation("identity")  # samples are rows already
 
 
+def _softplus(module: Any) -> Layer:
+    # The default threshold avoids an overflow, which cannot occur here; another one is meant.
+    threshold = {} if module.threshold == 20 else {"threshold": module.threshold}
+    return Activation("softplus", beta=module.beta, **threshold)
+
+
 def _activation(module: Any) -> Layer:
     name, options = ACTIVATION_MODULES[type(module).__name__]
     values = {option: getattr(module, option) for option in options}
@@ -99,6 +105,7 @@ MODULES: dict[str, Callable[[Any], Layer]] = {
     "Dropout": lambda module: Dropout(module.p),
     "Flatten": _flatten,
     **{name: _activation for name, (function, _) in ACTIVATION_MODULES.items() if function in ACTIVATIONS},
+    "Softplus": _softplus,
 }
 
 

@@ -6,7 +6,7 @@ Whoever adds an activation, a loss or an optimizer adds its row here. Tests dema
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -92,6 +92,35 @@ ACTIVATIONS = (
     ActivationCase("softplus", "Softplus", exact.softplus, exact.softplus_slope, {"beta": 2.0}, ulp=4),
     ActivationCase("softmax", "Softmax", exact.softmax, exact.softmax_slope, domain="logits", ulp=16),
     ActivationCase("log_softmax", "LogSoftmax", exact.log_softmax, exact.log_softmax_slope, domain="logits", ulp=8),
+    ActivationCase("selu", "SELU", exact.selu, exact.selu_slope, ulp=4, smooth=False),
+    ActivationCase("celu", "CELU", exact.celu, exact.celu_slope, {"alpha": 2.0}, ulp=4, smooth=False),
+    ActivationCase("mish", "Mish", exact.mish, exact.mish_slope, ulp=8),
+    ActivationCase(
+        "logsigmoid", "LogSigmoid", lambda a: -mpmath.log1p(mpmath.exp(-a)), lambda a: exact.sigmoid(-a), ulp=4
+    ),
+    ActivationCase("softsign", "Softsign", lambda a: a / (1 + abs(a)), lambda a: (1 + abs(a)) ** -2, ulp=4),
+    ActivationCase("tanhshrink", "Tanhshrink", exact.tanhshrink, lambda a: mpmath.tanh(a) ** 2, ulp=8),
+    ActivationCase("relu6", "ReLU6", exact.relu6, exact.relu6_slope, smooth=False),
+    ActivationCase(
+        "hardtanh",
+        "Hardtanh",
+        exact.hardtanh,
+        exact.hardtanh_slope,
+        {"min_val": -0.5, "max_val": 2.0},
+        smooth=False,
+    ),
+    ActivationCase("hardsigmoid", "Hardsigmoid", exact.hardsigmoid, exact.hardsigmoid_slope, ulp=4, smooth=False),
+    ActivationCase("hardswish", "Hardswish", exact.hardswish, exact.hardswish_slope, ulp=4, smooth=False),
+    ActivationCase("softshrink", "Softshrink", exact.softshrink, exact.shrink_slope, {"lambd": 0.25}, smooth=False),
+    ActivationCase("hardshrink", "Hardshrink", exact.hardshrink, exact.shrink_slope, smooth=False),
+    ActivationCase(
+        "threshold",
+        "Threshold",
+        exact.threshold,
+        lambda a, threshold, value: mpf(a > threshold),
+        {"threshold": 0.5, "value": -0.25},
+        smooth=False,
+    ),
 )
 
 
@@ -316,6 +345,13 @@ def mlp(rng: np.random.Generator, dtype: type, sizes: list[int], **options: Any)
     return hm.MLP(sizes, rng=rng, dtype=dtype, **options)
 
 
+def side_by_side(rng: np.random.Generator, dtype: type, cases: Sequence[ActivationCase]) -> hm.Network:
+    """Return a 64-24-10 network of whose hidden units each group has 16 of the inputs and an activation of its own."""
+    dense = partial(hm.Dense, rng=rng, dtype=dtype)
+    groups = [[dense(16, 6, weight_init="normal"), hm.Activation(case.name, **case.options)] for case in cases]
+    return hm.Network([hm.Parallel(*groups), dense(24, 10)])
+
+
 def activated(rng: np.random.Generator, dtype: type, case: ActivationCase) -> hm.Network:
     """Return a 64-24-10 network with an activation in its hidden layer."""
     dense = partial(hm.Dense, rng=rng, dtype=dtype)
@@ -368,13 +404,26 @@ def _lecture() -> Iterator[Case]:
 WITH_EVERY_ACTIVATION = ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits")
 
 
+# Each row of these has networks of its own, with three losses. The others stand side by side, which takes less time.
+ALONE = "identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "softmax", "log_softmax"
+
+
 def _activations() -> Iterator[Case]:
-    for activation in ACTIVATIONS:
+    for activation in (case for case in ACTIVATIONS if case.name in ALONE):
         for loss in LOSSES:
             if loss.title in WITH_EVERY_ACTIVATION:
                 data = partial(digits, target=loss.target)
                 name, build = f"64-24-10 {activation.label}", partial(activated, case=activation)
                 yield Case(name, loss.title, build, data, loss.objective, smooth=activation.smooth)
+
+
+def _activations_side_by_side() -> Iterator[Case]:
+    others = [case for case in ACTIVATIONS if case.name not in ALONE]
+    for i in range(0, len(others), 4):
+        group = [*others[i : i + 4], *others][:4]
+        name, build = " ".join(["64-24-10", *(case.label for case in group)]), partial(side_by_side, cases=group)
+        smooth = all(case.smooth for case in group)
+        yield Case(name, "cross_entropy", build, digits, "cross_entropy", smooth=smooth)
 
 
 def _losses() -> Iterator[Case]:
@@ -429,7 +478,7 @@ def all_cases() -> list[Case]:
     >>> all_cases()[0].name
     '3-4-2 sigmoid cross_entropy float64'
     """
-    groups = (_lecture(), _activations(), _losses(), _layers(), _optimizers())
+    groups = (_lecture(), _activations(), _activations_side_by_side(), _losses(), _layers(), _optimizers())
     return [
         dataclasses.replace(case, dtype=dtype)
         for group in groups

@@ -89,6 +89,117 @@ def softplus_slope(a: Number, beta: float = 1.0) -> Number:
     return sigmoid(mpf(beta) * a)
 
 
+SELU_SCALE, SELU_ALPHA = mpf(1.0507009873554805), mpf(1.6732632423543772)  # as double precision has them
+
+
+def selu(a: Number) -> Number:
+    """Return the scaled ELU."""
+    return SELU_SCALE * (a if a > 0 else SELU_ALPHA * expm1(a))
+
+
+def selu_slope(a: Number) -> Number:
+    """Return its slope."""
+    return SELU_SCALE * (1 if a > 0 else SELU_ALPHA * exp(a))
+
+
+def celu(a: Number, alpha: float = 1.0) -> Number:
+    """Return a above 0, else alpha (e^(a / alpha) - 1)."""
+    return a if a > 0 else mpf(alpha) * expm1(a / mpf(alpha))
+
+
+def celu_slope(a: Number, alpha: float = 1.0) -> Number:
+    """Return 1 above 0, else e^(a / alpha)."""
+    return mpf(1) if a > 0 else exp(a / mpf(alpha))
+
+
+def mish(a: Number) -> Number:
+    """Return a tanh(log(1 + e^a))."""
+    return a * _tanh_of_softplus(a)
+
+
+def mish_slope(a: Number) -> Number:
+    """Return t + a (1 - t^2) s(a), where 1 - t^2 = 1 / cosh(log(1 + e^a))^2."""
+    return _tanh_of_softplus(a) + a * mpmath.sech(log1p(exp(a))) ** 2 * sigmoid(a)
+
+
+def _tanh_of_softplus(a: Number) -> Number:
+    return mpmath.tanh(log1p(exp(a)))
+
+
+def tanhshrink(a: Number) -> Number:
+    """Return a - tanh(a), with twice the digits for what cancels near 0."""
+    with mpmath.extradps(mpmath.mp.dps):
+        return a - mpmath.tanh(a)
+
+
+# ---- piecewise activations -------------------------------------------------------------------------------------------
+
+
+def hardtanh(a: Number, min_val: float = -1.0, max_val: float = 1.0) -> Number:
+    """Return a between the bounds."""
+    return min(max(a, mpf(min_val)), mpf(max_val))
+
+
+def hardtanh_slope(a: Number, min_val: float = -1.0, max_val: float = 1.0) -> Number:
+    """Return 1 between the bounds, else 0."""
+    return mpf(min_val < a < max_val)
+
+
+def relu6(a: Number) -> Number:
+    """Return a between 0 and 6."""
+    return hardtanh(a, 0, 6)
+
+
+def relu6_slope(a: Number) -> Number:
+    """Return 1 between 0 and 6, else 0."""
+    return hardtanh_slope(a, 0, 6)
+
+
+def hardsigmoid(a: Number) -> Number:
+    """Return a sixth of a + 3 between 0 and 6."""
+    return hardtanh(a + 3, 0, 6) / 6
+
+
+def hardsigmoid_slope(a: Number) -> Number:
+    """Return 1 / 6 between -3 and 3, else 0."""
+    return hardtanh_slope(a, -3, 3) / 6
+
+
+def hardswish(a: Number) -> Number:
+    """Return a times the hard sigmoid."""
+    return a * hardsigmoid(a)
+
+
+def hardswish_slope(a: Number) -> Number:
+    """Return 0, a / 3 + 1 / 2, or 1."""
+    return mpf(a > 0) if abs(a) >= 3 else a / 3 + mpf(1) / 2
+
+
+def softshrink(a: Number, lambd: float = 0.5) -> Number:
+    """Return a without its part between the bounds."""
+    return a - hardtanh(a, -lambd, lambd)
+
+
+def hardshrink(a: Number, lambd: float = 0.5) -> Number:
+    """Return a outside the bounds, else 0."""
+    return a * shrink_slope(a, lambd)
+
+
+def shrink_slope(a: Number, lambd: float = 0.5) -> Number:
+    """Return the slope of both: 1 outside the bounds, else 0."""
+    return mpf(abs(a) > lambd)
+
+
+def threshold(a: Number, threshold: float, value: float) -> Number:
+    """Return a above the threshold, else the value."""
+    return a if a > threshold else mpf(value)
+
+
+def threshold_slope(a: Number, threshold: float, value: float) -> Number:
+    """Return 1 above the threshold, else 0."""
+    return mpf(a > threshold)
+
+
 # ---- activations along classes ---------------------------------------------------------------------------------------
 
 

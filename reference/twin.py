@@ -15,11 +15,21 @@ from .cases import ACTIVATIONS
 
 __all__ = ["twin"]
 
+
+class Hardsigmoid(nn.Hardsigmoid):
+    """The module of "hardsigmoid", whose gradient has all digits: PyTorch's is 1/6 in float32, whatever the dtype."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.hardtanh(x, -3, 3) / 6 + 0.5
+
+
 # By name. Along classes, the default axis is the last, as in handmade; that of PyTorch is deprecated.
 MODULES: dict[str, Callable[..., nn.Module]] = {
     case.name: partial(getattr(nn, case.torch), **({"dim": -1} if case.domain == "logits" else {}))
     for case in ACTIVATIONS
 }
+MODULES["hardsigmoid"] = Hardsigmoid
+MODULES["threshold"] = lambda threshold=0.0, value=0.0: nn.Threshold(threshold, value)  # PyTorch has no defaults
 
 
 class Residual(nn.Sequential):

@@ -24,6 +24,7 @@ from handmade.activations import (
     softmax_backward,
 )
 from reference.cases import ACTIVATIONS as CASES
+from reference.twin import MODULES
 
 FLOATS = (np.float64, np.float32)
 
@@ -43,12 +44,21 @@ ELEMENTWISE = [
     ("silu", {}, F.silu),
     ("softplus", {}, lambda A: F.softplus(A, threshold=40)),
     ("softplus", {"beta": 2.5}, lambda A: F.softplus(A, 2.5, threshold=40)),
+    ("softplus", {"beta": 2.0, "threshold": 1.0}, lambda A: F.softplus(A, 2.0, 1.0)),
 ]
 # Every other activation, as PyTorch's module computes it.
 ELEMENTWISE += [
-    (case.name, case.options, getattr(torch.nn, case.torch)(**case.options))
+    (case.name, case.options, MODULES[case.name](**case.options))
     for case in CASES
-    if case.domain == "numbers" and case.name not in {name for name, _, _ in ELEMENTWISE}
+    if case.domain == "numbers"
+    and (case.name, case.options) not in [(name, options) for name, options, _ in ELEMENTWISE]
+]
+ELEMENTWISE += [
+    ("hardtanh", {}, F.hardtanh),
+    ("hardtanh", {"min_val": 0.5, "max_val": 0.5}, lambda A: F.hardtanh(A, 0.5, 0.5)),
+    ("hardshrink", {"lambd": -1.0}, lambda A: F.hardshrink(A, -1.0)),
+    ("softshrink", {"lambd": 0.0}, lambda A: F.softshrink(A, 0.0)),
+    ("threshold", {}, F.relu),
 ]
 ALONG_CLASSES = [
     (name, {"dim": dim}, lambda A, dim=dim, name=name: getattr(torch, name)(A, dim))
@@ -217,11 +227,10 @@ def test_backward_is_linear_in_the_upstream_gradient(name, options, twin):
     np.testing.assert_allclose(combined, separate, rtol=0, atol=8 * np.finfo(float).eps * np.abs([U, V]).sum())
 
 
-@table([case for case in ALL if case[0] not in ("relu", "leaky_relu")])
+@table(ALL)
 def test_backward_is_the_slope(name, options, twin):
-    """The twins are a third opinion: relu and its relatives have a kink, which the complex step below avoids."""
-    A = np.random.default_rng(5).normal(size=(3, 4))
-    A[np.abs(A) < 0.05] = 0.5  # further from the kink of the second derivative of elu than the step is long
+    """The twins are a third opinion. No step is as long as the numbers are far from a kink or a jump."""
+    A = np.random.default_rng(5).normal(size=(3, 4)).round(1) + 0.05
     assert_pulls_back(
         lambda X: (ACTIVATIONS[name][0](X, **options), None),
         lambda dH, _: backward(name, dH, A, options),
@@ -235,12 +244,13 @@ def test_backward_is_the_slope(name, options, twin):
 def test_the_complex_step_gives_the_backward(name, options, twin, scale):
     """To 1e-14 of the slope, 45 eps: as many as the 26 terms of gelu's series and their derivatives round.
 
-    Near the roots of the slopes of silu and gelu, and in differences of probabilities, it is 1e-14 of the terms.
+    Near the roots of the slopes of silu, gelu and mish, in the quotient of softsign, and in differences of
+    probabilities, it is 1e-14 of the terms.
     """
     rng = np.random.default_rng(7)
     A, dH = scale * rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
     measured = complex_gradient(lambda Z: (ACTIVATIONS[name][0](Z, **options) * dH).sum(), A)
-    terms = np.abs(dH).sum() if "softmax" in name else np.abs(dH) * (name in ("silu", "gelu"))
+    terms = np.abs(dH).sum() if "softmax" in name else np.abs(dH) * (name in ("silu", "gelu", "mish", "softsign"))
     claimed = backward(name, dH, A, options)
     assert np.all(np.abs(measured - claimed) <= 1e-14 * (np.abs(claimed) + terms))
 
@@ -261,6 +271,20 @@ LIMITS = [
     ("silu", {}, lambda a: (0, a), (0, 1)),
     ("softplus", {}, lambda a: (0, a), (0, 1)),
     ("softplus", {"beta": 2.0}, lambda a: (0, a), (0, 1)),
+    ("softplus", {"beta": 2.0, "threshold": 3.0}, lambda a: (0, a), (0, 1)),
+    ("relu6", {}, lambda a: (0, 6), (0, 0)),
+    ("threshold", {"threshold": 1.0, "value": -3.0}, lambda a: (-3, a), (0, 1)),
+    ("hardtanh", {}, lambda a: (-1, 1), (0, 0)),
+    ("hardsigmoid", {}, lambda a: (0, 1), (0, 0)),
+    ("hardswish", {}, lambda a: (0, a), (0, 1)),
+    ("softshrink", {}, lambda a: (-a, a), (1, 1)),
+    ("hardshrink", {}, lambda a: (-a, a), (1, 1)),
+    ("selu", {}, lambda a: (-1.0507009873554805 * 1.6732632423543772, np.inf), (0, 1.0507009873554805)),
+    ("celu", {"alpha": 2.0}, lambda a: (-2, a), (0, 1)),
+    ("mish", {}, lambda a: (0, a), (0, 1)),
+    ("logsigmoid", {}, lambda a: (-a, 0), (1, 0)),
+    ("softsign", {}, lambda a: (-1, 1), (0, 0)),
+    ("tanhshrink", {}, lambda a: (-a, a), (1, 1)),
 ]
 
 
@@ -275,13 +299,64 @@ def test_the_ends_of_the_range_are_quiet(name, options, twin, dtype):
     np.testing.assert_array_equal(backward(name, np.ones_like(A), A, options), np.array(slopes, dtype))
 
 
+@table([(name, options, (values, slopes)) for name, options, values, slopes in LIMITS])
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("options", [("silu", {}), ("gelu", {}), ("gelu", {"approximate": "tanh"})], ids=str)
-def test_infinity_gives_the_limits(options, dtype):
-    name, options = options
+def test_infinity_gives_the_limits(name, options, twin, dtype):
+    """PyTorch gives no number for hardswish, mish, silu and gelu at minus infinity, and for softsign at both."""
+    values, slopes = twin
     A = np.array([-np.inf, np.inf], dtype)
-    np.testing.assert_array_equal(ACTIVATIONS[name][0](A, **options), [0, np.inf])
-    np.testing.assert_array_equal(backward(name, np.ones_like(A), A, options), [0, 1])
+    limits = np.array(values(np.array(np.inf, dtype)), dtype)
+    np.testing.assert_array_equal(ACTIVATIONS[name][0](A, **options), limits)
+    np.testing.assert_array_equal(backward(name, np.ones_like(A), A, options), np.array(slopes, dtype))
+
+
+@table(ELEMENTWISE)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_kinks_and_what_is_tiny_agree_with_torch(name, options, twin, dtype):
+    """Each kink belongs to the side that PyTorch takes; what is tiny is as exact as it can be represented."""
+    kinks = [0.0, -0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 6.0, *options.values()]
+    A = np.array([sign * k for k in kinks if isinstance(k, float) for sign in (1, -1)], dtype)
+    A = np.concatenate([A, np.nextafter(A, dtype(9)), np.nextafter(A, dtype(-9)), dtype([1e-300, -1e-300, 1e-40])])
+    H, dA = ACTIVATIONS[name][0](A, **options), backward(name, np.ones_like(A), A, options)
+    expected_H, expected_dA = by_torch(twin, A, np.ones_like(A))
+    np.testing.assert_allclose(H, expected_H, rtol=0, atol=8 * np.finfo(dtype).eps * max(1, np.abs(A).max()))
+    np.testing.assert_allclose(dA, expected_dA, rtol=0, atol=16 * np.finfo(dtype).eps)
+
+
+@table(ELEMENTWISE)
+def test_not_a_number_stays_none(name, options, twin):
+    A = np.array([np.nan, 1.0])
+    H = ACTIVATIONS[name][0](A, **options)
+    assert np.isnan(H[0]) and not np.isnan(H[1])
+    assert not np.isnan(backward(name, np.ones_like(A), A, options)[1])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_tanhshrink_has_no_seam(dtype):
+    """Both forms agree within their errors, 3 ULP each, at the last number that takes the series."""
+    A = np.array([np.nextafter(dtype(1.5), dtype(0)), 1.5], dtype)
+    low, high = activations.tanhshrink(A)
+    assert 0 <= high - low <= 8 * np.spacing(high)
+    assert activations.tanhshrink(dtype(1e-30)) == 0 if dtype == np.float32 else activations.tanhshrink(1e-100) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("celu", {"alpha": 0}, ValueError, "alpha: expected a finite number other than 0, got 0"),
+        ("hardtanh", {"min_val": 2.0}, ValueError, "min_val: expected at most max_val, 1.0, got 2.0"),
+        ("hardtanh", {"max_val": np.nan}, ValueError, "max_val: expected a finite number, got nan"),
+        ("softshrink", {"lambd": -0.5}, ValueError, "lambd: expected a finite number >= 0, got -0.5"),
+        ("hardshrink", {"lambd": np.inf}, ValueError, "lambd: expected a finite number, got inf"),
+        ("threshold", {"value": "1"}, TypeError, "value: expected a finite number, got '1' of type str"),
+        ("softplus", {"threshold": np.nan}, ValueError, "threshold: expected a number, got nan"),
+    ],
+)
+def test_options_are_checked_by_both_functions(name, options, error, message):
+    f, f_backward = ACTIVATIONS[name]
+    for call in (f, lambda A, **options: f_backward(A, A, **options)):
+        with pytest.raises(error, match=message):
+            call(np.ones(2), **options)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

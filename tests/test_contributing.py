@@ -12,36 +12,44 @@ import pytest
 from test_packaging import ROOT, copy_project
 
 NAME = "worked_example"  # in place of the activation's name, which the library may have
-FILES = ("activations", "layers", "exactness", "twin", "backward_pass", "laws", "reference", "files", "export")
+FILES = ("activations", "layers", "exactness", "twin", "backward_pass", "laws", "files", "export")
+
+BLOCKS = re.findall(
+    r"^```\w+\n# (\S+\.py), (at|in) ([\w ]+)\n(.*?)^```",
+    (ROOT / "CONTRIBUTING.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
 
 
 def insert(source: str, where: str, table: str, lines: str) -> str:
-    """Return the source with more lines above the statement that assigns a table, or at the end of the table."""
-    (statement,) = (
-        node
-        for node in ast.parse(source).body
-        if isinstance(node, ast.Assign | ast.AnnAssign)
-        and ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target) == table
-    )
-    at = statement.lineno - 1 if where == "above" else statement.end_lineno - 1
-    before, after = source.splitlines(keepends=True)[:at], source.splitlines(keepends=True)[at:]
-    if where == "in":
-        return "".join([*before, lines, *after])
-    apart = "" if before[-2:] == ["\n", "\n"] else "\n"
-    return "".join([*before, f"{apart}{lines}\n\n", *after])
+    """Return the source with more lines at its end, at the end of a table, or in the import from a module."""
+    if where == "at":
+        return f"{source}\n\n{lines}"
+    (statement,) = (node for node in ast.parse(source).body if name_of(node) == table)
+    before = source.splitlines(keepends=True)[: statement.end_lineno - 1]
+    return "".join([*before, lines, *source.splitlines(keepends=True)[statement.end_lineno - 1 :]])
+
+
+def name_of(node: ast.stmt) -> str | None:
+    """Return the name that a statement assigns, or the module that it imports from."""
+    if isinstance(node, ast.Assign):
+        return ast.unparse(node.targets[0])
+    return ast.unparse(node.target) if isinstance(node, ast.AnnAssign) else getattr(node, "module", None)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """Return a copy of the project with the activation of CONTRIBUTING.md."""
     folder = copy_project(tmp_path_factory.mktemp("contribution") / "handmade")
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    blocks = re.findall(r"^```\w+\n# (\S+\.py), (above|in) (\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 7
-    for file, where, table, lines in blocks:
+    for file, where, table, lines in BLOCKS:
         path = folder / file
         path.write_text(insert(path.read_text(), where, table, lines.replace("logsigmoid", NAME)))
     return folder
+
+
+def test_worked_example_is_the_librarys_own():
+    for file, _, _, lines in BLOCKS:
+        assert lines in (ROOT / file).read_text(), file
 
 
 def run(project: Path, *command: str) -> str:
@@ -56,6 +64,7 @@ def test_worked_example_is_in_every_table_and_passes(project):
     printed = run(project, "pytest", "-v", "-p", "no:cacheprovider", "-k", NAME, *tests)
     for test in tests:
         assert re.search(rf"^{test}::.*{NAME}.* PASSED", printed, re.MULTILINE), test
+    assert "2 cases passed, 0 failed" in run(project, "reference", "--case", NAME)
 
 
 def test_worked_example_is_well_formed(project):

@@ -60,11 +60,24 @@ def test_modules_nested_compute_the_same():
     "kind", [k for k, (name, _) in convert.ACTIVATION_MODULES.items() if name in hm.activations.ACTIVATIONS]
 )
 def test_activations_compute_the_same(kind):
-    arguments = {"LeakyReLU": (0.3,), "ELU": (0.5,), "Softplus": (2.0,), "Softmax": (1,), "LogSoftmax": (1,)}
+    arguments = {
+        "LeakyReLU": (0.3,),
+        "ELU": (0.5,),
+        "Softplus": (2.0,),
+        "Softmax": (1,),
+        "LogSoftmax": (1,),
+        "Threshold": (0.1, -2),
+    }
     module = trained(nn.Linear(3, 4), getattr(nn, kind)(*arguments.get(kind, ())))
     assert_equal_outputs(
         module, hm.from_torch(module), tolerance=1e8 if kind == "Softplus" else 200
     )  # torch's threshold
+
+
+def test_threshold_of_softplus_is_kept_unless_it_is_the_default():
+    assert hm.from_torch(trained(nn.Linear(3, 4), nn.Softplus(2.0))).layers[1].options == {"beta": 2.0}
+    module = trained(nn.Linear(3, 4), nn.Softplus(2.0, threshold=0.5))
+    assert_equal_outputs(module, hm.from_torch(module))
 
 
 def test_every_activation_with_a_module_is_known():

@@ -20,7 +20,10 @@ OPTIONS = {
     "leaky_relu": [{}, {"negative_slope": 0.3}],
     "elu": [{}, {"alpha": 0.5}],
     "gelu": [{}, {"approximate": "tanh"}],
-    "softplus": [{}, {"beta": 2.5}],
+    "softplus": [{}, {"beta": 2.5}, {"beta": 2.0, "threshold": 1.0}],
+    "celu": [{}, {"alpha": 2.5}],
+    "hardtanh": [{}, {"min_val": -0.5, "max_val": 2.0}],
+    "threshold": [{}, {"threshold": 0.1, "value": -2.0}],
     "softmax": [{}, {"dim": 1}],
 }
 CASES = [(name, options) for name in hm.activations.ACTIVATIONS for options in OPTIONS.get(name, [{}])]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._atomic import write_atomically
+from ..activations.rectifiers import SELU_ALPHA, SELU_SCALE
 from ..composites import Concatenate, Parallel, Residual, Sequential
 from ..layers import Activation, Dense, Dropout, Layer
 from ..network import Network
@@ -54,7 +55,10 @@ ACTIVATIONS: dict[str, Callable[..., Body]] = {
     "elu": lambda alpha: Body("return a > 0.0 ? a : $alpha * expm1(a);"),
     "gelu": lambda approximate: _GELU[approximate],
     "silu": lambda: Body("const real e = exp(-fabs(a)); return a * (a >= 0.0 ? 1.0 : e) / (1.0 + e);"),
-    "softplus": lambda beta: Body("return (a > 0.0 ? a : 0.0) + log1p(exp(-fabs($beta * a))) / $beta;"),
+    "softplus": lambda beta, threshold: Body(
+        ("" if threshold == math.inf else "if ($beta * a > $threshold) return a; ")
+        + "return (a > 0.0 ? a : 0.0) + log1p(exp(-fabs($beta * a))) / $beta;"
+    ),
     "softmax": lambda: Body(
         _EXPONENTIALS + "for (int i = 0; i < n; i++) sum += h[i] = exp(a[i] - largest);\n"
         "for (int i = 0; i < n; i++) h[i] /= sum;",
@@ -67,6 +71,23 @@ ACTIVATIONS: dict[str, Callable[..., Body]] = {
         "for (int i = 0; i < n; i++) h[i] = a[i] - largest - log1p(sum);",
         A_ROW,
     ),
+    "relu6": lambda: Body("return a < 0.0 ? 0.0 : a > 6.0 ? 6.0 : a;"),
+    "threshold": lambda threshold, value: Body("return a <= $threshold ? $value : a;"),
+    "hardtanh": lambda min_val, max_val: Body("return a < $min_val ? $min_val : a > $max_val ? $max_val : a;"),
+    "hardsigmoid": lambda: Body("return a < -3.0 ? 0.0 : a > 3.0 ? 1.0 : (a + 3.0) / 6.0;"),
+    "hardswish": lambda: Body("return a < -3.0 ? 0.0 : a > 3.0 ? a : a * ((a + 3.0) / 6.0);"),
+    "softshrink": lambda lambd: Body("return a > $lambd ? a - $lambd : a < -$lambd ? a + $lambd : 0.0 * a;"),
+    "hardshrink": lambda lambd: Body("return fabs(a) <= $lambd ? 0.0 : a;"),
+    "selu": lambda: Body(f"return {SELU_SCALE!r} * (a > 0.0 ? a : {SELU_ALPHA!r} * expm1(a));"),
+    "celu": lambda alpha: Body("return a > 0.0 ? a : $alpha * expm1(a / $alpha);"),
+    "mish": lambda: Body(
+        "const real e = exp(-fabs(a));\n"
+        "return a * (a >= 0.0 ? (1.0 + 2.0 * e) / (1.0 + 2.0 * e * (1.0 + e))\n"
+        "                     : e * (2.0 + e) / (2.0 + e * (2.0 + e)));"
+    ),
+    "logsigmoid": lambda: Body("return (a < 0.0 ? a : 0.0) - log1p(exp(-fabs(a)));"),
+    "softsign": lambda: Body("return a / (1.0 + fabs(a));"),
+    "tanhshrink": lambda: Body("return a - tanh(a);"),
 }
 
 _FUNCTIONS = re.compile(r"\b(exp|expm1|log1p|tanh|erfc|fabs|sqrt)\(")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._atomic import write_atomically
+from ..activations.rectifiers import SELU_ALPHA, SELU_SCALE
 from ..composites import Concatenate, Parallel, Residual, Sequential
 from ..layers import Activation, Dense, Dropout, Layer
 from ..network import Network
@@ -76,9 +77,18 @@ def _leaky_relu(g: Graph, a: str, negative_slope: float) -> str:
     return g.add("PRelu", a, g.constant([float(negative_slope)]))
 
 
-def _elu(g: Graph, a: str, alpha: float) -> str:
-    below = g.apply("Mul", g.apply("Sub", g.add("Exp", g.apply("Min", a, 0)), 1), alpha)
-    return g.add("Add", g.add("Relu", a), below)
+def _elu(g: Graph, a: str, alpha: float, bend: float = 1.0) -> str:
+    # Not the operators Elu, Selu and Celu: their attributes are float32, in a graph of float64, too.
+    e = g.add("Exp", g.apply("Div", g.apply("Min", a, 0), bend))
+    return g.add("Add", g.add("Relu", a), g.apply("Mul", g.apply("Sub", e, 1), alpha))
+
+
+def _clip(g: Graph, a: str, min_val: float, max_val: float) -> str:
+    return g.add("Clip", a, g.constant(float(min_val)), g.constant(float(max_val)))
+
+
+def _where_above(g: Graph, condition: str, bound: float, above: str, below: str) -> str:
+    return g.add("Where", g.apply("Greater", condition, bound), above, below)
 
 
 def _gelu(g: Graph, a: str, approximate: str) -> str:
@@ -95,9 +105,15 @@ def _silu(g: Graph, a: str) -> str:
     return g.add("Mul", a, g.add("Sigmoid", a))
 
 
-def _softplus(g: Graph, a: str, beta: float) -> str:
-    e = g.add("Exp", g.add("Neg", g.add("Abs", g.apply("Mul", a, beta))))
-    return g.add("Add", g.add("Relu", a), g.apply("Div", g.add("Log", g.apply("Add", e, 1)), beta))
+def _softplus(g: Graph, a: str, beta: float, threshold: float = math.inf) -> str:
+    scaled = g.apply("Mul", a, beta)
+    e = g.add("Exp", g.add("Neg", g.add("Abs", scaled)))
+    h = g.add("Add", g.add("Relu", a), g.apply("Div", g.add("Log", g.apply("Add", e, 1)), beta))
+    return h if threshold == math.inf else _where_above(g, scaled, threshold, a, h)
+
+
+def _hardsigmoid(g: Graph, a: str) -> str:
+    return g.apply("Div", _clip(g, g.apply("Add", a, 3), 0, 6), 6)
 
 
 ACTIVATIONS: dict[str, Callable[..., str]] = {
@@ -112,6 +128,19 @@ ACTIVATIONS: dict[str, Callable[..., str]] = {
     "softplus": _softplus,
     "softmax": lambda g, a: g.add("Softmax", a, axis=-1),
     "log_softmax": lambda g, a: g.add("LogSoftmax", a, axis=-1),
+    "relu6": lambda g, a: _clip(g, a, 0, 6),
+    "threshold": lambda g, a, threshold, value: _where_above(g, a, threshold, a, g.constant(float(value))),
+    "hardtanh": _clip,
+    "hardsigmoid": _hardsigmoid,
+    "hardswish": lambda g, a: g.add("Mul", a, _hardsigmoid(g, a)),
+    "softshrink": lambda g, a, lambd: g.add("Sub", a, _clip(g, a, -lambd, lambd)),
+    "hardshrink": lambda g, a, lambd: _where_above(g, g.add("Abs", a), lambd, a, g.constant(0.0)),
+    "selu": lambda g, a: g.apply("Mul", _elu(g, a, SELU_ALPHA), SELU_SCALE),
+    "celu": lambda g, a, alpha: _elu(g, a, alpha, alpha),
+    "mish": lambda g, a: g.add("Mul", a, g.add("Tanh", _softplus(g, a, 1.0))),
+    "logsigmoid": lambda g, a: g.add("Neg", _softplus(g, g.add("Neg", a), 1.0)),
+    "softsign": lambda g, a: g.add("Div", a, g.apply("Add", g.add("Abs", a), 1)),
+    "tanhshrink": lambda g, a: g.add("Sub", a, g.add("Tanh", a)),
 }
 
 
