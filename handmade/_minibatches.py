@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -42,21 +42,30 @@ class Samples:
         return len(self.rows)
 
     def minibatches(
-        self, order: Array, size: int, dtype: np.dtype[Any], drop_last: bool = False, start: int = 0
+        self,
+        order: Array,
+        size: int,
+        dtype: np.dtype[Any],
+        drop_last: bool = False,
+        start: int = 0,
+        part: Callable[[int], slice] = lambda rows: slice(rows),
     ) -> Iterator[tuple[Array, Array, Array | None]]:
         """Yield minibatches (X, y, weight) in this order, from the one that begins at ``start``.
 
-        All X are views into one array: a batch is overwritten by the next one.
+        All X are views into one array: a batch is overwritten by the next one. ``part`` returns which rows of a batch
+        of so many X holds; y and weight always hold all.
         """
         X, batch = np.asarray(self.X), np.empty((size, self.X.shape[1]), dtype)
+        buffer = batch
         for first in range(start, len(order) - (size - 1 if drop_last else 0), size):
             rows = order[first : first + size]
-            if len(rows) < size:
-                batch = batch[: len(rows)]
+            own = rows[part(len(rows))]
+            if len(own) != len(batch):
+                batch = buffer[: len(own)]
             if X.dtype == dtype:
-                X.take(rows, 0, batch, "clip")  # all rows exist, and so NumPy needs no copy to fall back on
+                X.take(own, 0, batch, "clip")  # all rows exist, and so NumPy needs no copy to fall back on
             else:
-                batch[...] = X.take(rows, 0)
+                batch[...] = X.take(own, 0)
             yield batch, self.y.take(rows, 0), None if self.weight is None else self.weight.take(rows)
 
 

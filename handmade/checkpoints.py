@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +156,7 @@ def fingerprints(run: _Run, seed: Any) -> dict[str, str]:
         "batch_size": run.batch_size, "shuffle": run.shuffle, "drop_last": run.drop_last, "schedule": run.schedules,
         "early_stopping": run.stopper.rule, "metrics": list(run.metrics.values()),
         "callbacks": [type(part).__name__ for part in _stateful_callbacks(run)],
-        "compile": run.step is not None,
+        "compile": None if run.step is None else type(run.step),
         "rng": type(run.rng.bit_generator).__name__ if isinstance(seed, np.random.Generator) else seed,
     }  # fmt: skip
     return {name: describe(value) for name, value in options.items()}
@@ -295,8 +295,15 @@ def _lock(descriptor: int) -> None:
 
 
 @contextmanager
-def keeper(path: FilePath | None, every: Every, resume: bool) -> Iterator[Keeper]:
-    """Yield what keeps the checkpoint of a run; the path is locked, and signals wait, until the run ends."""
+def keeper(path: FilePath | Keeper | None, every: Every, resume: bool) -> Iterator[Keeper]:
+    """Yield what keeps the checkpoint of a run; the path is locked, and signals wait, until the run ends.
+
+    A keeper instead of a path is yielded as it is.
+    """
+    if isinstance(path, Keeper):
+        with closing(path):
+            yield path
+        return
     check_bool(resume, "resume")
     if isinstance(every, datetime.timedelta):
         if every < datetime.timedelta(0):
@@ -308,9 +315,9 @@ def keeper(path: FilePath | None, every: Every, resume: bool) -> Iterator[Keeper
         return
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"checkpoint: expected a path, got {path!r}")
-    with locked(path), ExitStack() as stack:
-        kept = Keeper(path, every, read(path) if resume and os.path.exists(path) else None)
-        stack.callback(kept.close)
+    with locked(path), closing(Keeper(path, every)) as kept:
+        if resume and os.path.exists(path):
+            kept.go_on_from(read(path))
         yield kept
 
 
@@ -323,20 +330,22 @@ class Keeper:
         None keeps nothing.
     every : int or timedelta
         Epochs, or time, between two checkpoints.
-    saved : dict, optional
-        The document to go on from.
     """
 
-    def __init__(self, path: FilePath | None, every: Every, saved: dict[str, Any] | None = None) -> None:
+    def __init__(self, path: FilePath | None, every: Every) -> None:
         self.path: FilePath | None = path
         self.every: Every = every
-        self.saved: dict[str, Any] | None = saved
+        self.saved: dict[str, Any] | None = None
         self.seed: Any = None
-        self.start: Any = None if saved is None else saved["start"]
+        self.start: Any = None
         self.options: dict[str, str] = {}
         self.received: int = 0
         self.handlers: dict[int, Any] = {}
         self.written: float = time.monotonic()
+
+    def go_on_from(self, saved: dict[str, Any]) -> None:
+        """Let the run go on from what `read` has returned."""
+        self.saved, self.start = saved, saved["start"]
 
     def generator(self, rng: np.random.Generator, seed: Any) -> np.random.Generator:
         """Return the generator that draws the validation split: as at the start of the run that goes on."""
@@ -358,7 +367,7 @@ class Keeper:
         for part in (run.optimizer, *(schedule for schedule, _ in run.schedules)):
             if not _is_stateful(part):
                 raise TypeError(f"checkpoint: expected state_dict and load_state_dict in {part!r}; add both")
-        self.options = fingerprints(run, self.seed)
+        self.options = self.fingerprints(run)
         if self.saved is not None:
             self._compare(self.saved)
             before, rng = run.snapshot(), run.rng.bit_generator.state
@@ -372,6 +381,10 @@ class Keeper:
         encode(state_of(run), [])  # raises what a file cannot hold
         if threading.current_thread() is threading.main_thread():
             self.catch_signals()
+
+    def fingerprints(self, run: _Run) -> dict[str, str]:
+        """Return what the run has to have in common with the one that it goes on from."""
+        return fingerprints(run, self.seed)
 
     def _compare(self, saved: dict[str, Any]) -> None:
         """Raise unless every option is that of the saved run, as at its start or, after schedules, at its end."""

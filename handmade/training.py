@@ -36,6 +36,7 @@ __all__ = ["fit"]
 
 When: TypeAlias = Literal["epoch", "batch"]
 AnySchedule: TypeAlias = Schedule | MetricSchedule
+TrainingStep: TypeAlias = Callable[..., float]  # (X, y, weight) -> loss; updates where the loss is finite
 
 METRICS: dict[MetricName, MetricFunction] = {
     "accuracy": accuracy,
@@ -66,8 +67,8 @@ def fit(
     rng: Any = None,
     progress: bool = True,
     callbacks: Callback | Sequence[Callback] = (),
-    compile: bool | Literal["auto"] = False,
-    checkpoint: str | os.PathLike[str] | None = None,
+    compile: bool | Literal["auto"] | Callable[..., TrainingStep] = False,
+    checkpoint: str | os.PathLike[str] | checkpoints.Keeper | None = None,
     checkpoint_every: int | datetime.timedelta = 1,
     resume: bool = True,
 ) -> History:
@@ -119,8 +120,10 @@ def fit(
         A progress bar in a terminal (with rich), plain lines elsewhere; False is silent.
     callbacks : callable, or sequence of them
         Called as ``callback(network, history)`` after each epoch; see `handmade.callbacks`.
-    compile : bool or "auto"
-        Whether `handmade.compile` does the steps; "auto" warns and uses the NumPy code where it cannot.
+    compile : bool, "auto" or callable
+        Whether `handmade.compile` does the steps; "auto" warns and uses the NumPy code where it cannot. Or a function
+        (network, loss, optimizer) -> step, which does them: ``step(X, y, weight)`` updates theta, unless the loss is
+        not finite, and returns the loss.
     checkpoint : path-like, optional
         A file that keeps the whole state of the run: written at the end, every so often before it, and when Ctrl-C or
         SIGTERM ends the run. A file that is there already is where the run goes on, bit for bit, with ``epochs`` the
@@ -217,7 +220,7 @@ class _Run:
     callbacks: list[Callable[..., Any]]
     rng: np.random.Generator
     keeper: checkpoints.Keeper
-    step: Callable[..., float] | None = None
+    step: TrainingStep | None = None
 
     def __post_init__(self) -> None:
         self.place: _Place = _Place()
@@ -272,8 +275,9 @@ class _Run:
         if place.order is None:
             place.started, place.rng = time.perf_counter(), self.rng.bit_generator.state
             place.order = self.draw_order()
+        part = {} if self.step is None or not hasattr(self.step, "part") else {"part": self.step.part}
         batches = self.training.minibatches(
-            place.order, self.batch_size, self.network.dtype, self.drop_last, start=place.row
+            place.order, self.batch_size, self.network.dtype, self.drop_last, start=place.row, **part
         )
         with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is an error all the same
             for X, y, weight in batches:
@@ -283,9 +287,9 @@ class _Run:
                 for callback in self.callbacks:
                     if on_batch := getattr(callback, "on_batch", None):
                         on_batch(self.network, value)
-                place.total += value * len(X)
-                place.seen += len(X)
-                place.row += len(X)
+                place.total += value * len(y)
+                place.seen += len(y)
+                place.row += len(y)
                 self.keeper.after_step(self)
         for name, array in self.network.state_dict().items():
             if not np.isfinite(array).all():
@@ -431,10 +435,12 @@ def _check_optimizer(optimizer: Any, network: Network) -> Any:
     return optimizer
 
 
-def _compiled_step(network: Network, loss: Loss, optimizer: Any, compile: Any) -> Callable[..., float] | None:
-    """Return the compiled step, or None for the NumPy code."""
+def _compiled_step(network: Network, loss: Loss, optimizer: Any, compile: Any) -> TrainingStep | None:
+    """Return what does the steps, or None for the NumPy code."""
+    if callable(compile):
+        return compile(network, loss, optimizer)
     if compile not in (True, False, "auto"):
-        raise ValueError(f"compile: expected True, False or 'auto', got {compile!r}")
+        raise ValueError(f"compile: expected True, False, 'auto' or a function, got {compile!r}")
     if not compile:
         return None
     try:

@@ -1,0 +1,1 @@
+"""Trainings over several processes: equal to one process, restarted after kills, and how their time scales."""

@@ -1,0 +1,66 @@
+"""``python -m benchmarks.distributed``: equality with one process, killed workers, and scaling.
+
+``--equality`` trains 17 cases with 1, 2 and 4 processes and compares them with one that has the whole batch.
+``--kills`` kills workers at random moments. ``--scaling`` measures steps, and projects them to more machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .kills import kill_and_recover
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return the exit status: 0 if all is equal and all workers came back."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.distributed", description=__doc__)
+    parser.add_argument("--equality", action="store_true")
+    parser.add_argument("--kills", type=int, default=0, metavar="N")
+    parser.add_argument("--nodes", type=int, default=3, help="workers that each training of --kills starts with")
+    parser.add_argument("--scaling", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    failed = 0
+    if options.equality:
+        failed += sum(_equality(processes) for processes in (1, 2, 4))
+    if options.kills:
+        with tempfile.TemporaryDirectory() as folder:
+            report = kill_and_recover(options.kills, options.nodes, options.seed, Path(folder))
+        print(report)
+        failed += report.different
+    if options.scaling:
+        from .scaling import scaling
+
+        print(scaling())
+    return int(failed > 0)
+
+
+def run(processes: int, module: str, *arguments: str) -> Any:
+    """Run a module in so many processes, and return the JSON that process 0 prints."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", module]
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # as torchrun sets it for several processes
+    done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE, text=True, check=True, env=one_thread)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _equality(processes: int) -> int:
+    """Print how far each case is from one process; return how many are too far."""
+    found = run(processes, "benchmarks.distributed.equality")
+    worst = max(distance / bound for distance, bound in found["cases"].values())
+    wrong = [name for name, (distance, bound) in found["cases"].items() if not distance <= bound]
+    print(
+        f"{processes} processes: {len(found['cases'])} cases, at most {worst:.2f} of the bound from one process; "
+        f"{found['twin']:.0e} from DistributedDataParallel; {'FAILED: ' + ', '.join(wrong) if wrong else 'all equal'}"
+    )
+    return len(wrong) + (not found["interrupted"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
