@@ -39,11 +39,15 @@ class Normalization(Layer):
         self.gamma = np.ones(num_features, check_dtype(dtype))
         self.beta = np.zeros(num_features, check_dtype(dtype))
 
+    def mean(self, V: Array) -> Array:
+        """Return the mean along the axis; where the batch is spread over processes, that over all of them."""
+        return V.mean(axis=self.axis, keepdims=True)
+
     def moments(self, X: Array, training: bool) -> tuple[Array, Array]:
         """Return the mean and the variance to normalize by, each with a shape that broadcasts over X."""
-        mean = X.mean(axis=self.axis, keepdims=True)
+        mean = self.mean(X)
         D = X - mean
-        return mean, (D * D).mean(axis=self.axis, keepdims=True)
+        return mean, self.mean(D * D)
 
     def moments_depend_on_X(self, training: bool) -> bool:
         """Return whether the moments are computed from X, and so have a derivative."""
@@ -65,8 +69,7 @@ class Normalization(Layer):
             return None
         dXhat = dH * self.gamma
         if moments_depend_on_X:  # a change along 1 or Xhat moves the moments, and so has no effect
-            along = (dXhat * Xhat).mean(axis=self.axis, keepdims=True)
-            dXhat = dXhat - dXhat.mean(axis=self.axis, keepdims=True) - Xhat * along
+            dXhat = dXhat - self.mean(dXhat) - Xhat * self.mean(dXhat * Xhat)
         return dXhat * inverse
 
     def __repr__(self) -> str:
@@ -153,7 +156,7 @@ class BatchNorm(Normalization):
     def moments(self, X: Array, training: bool) -> tuple[Array, Array]:
         if not training:
             return self.running_mean, self.running_var
-        N = len(X)
+        N = self.count(X)
         if N == 1:
             raise ValueError(
                 f"{self!r}: expected at least 2 samples in a training batch, got 1; drop a last batch of one with "
@@ -164,6 +167,10 @@ class BatchNorm(Normalization):
         self.running_var += self.momentum * (variance[0] * (N / (N - 1)) - self.running_var)
         self.num_batches_tracked += 1
         return mean, variance
+
+    def count(self, X: Array) -> int:
+        """Return the number of samples in the batch of which X holds all, or one process's part."""
+        return len(X)
 
     def moments_depend_on_X(self, training: bool) -> bool:
         return training
