@@ -246,7 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kill", type=Path, metavar="FOLDER")
     kill = parser.parse_args().kill
-    with distributed.group() as rank, tempfile.TemporaryDirectory() as name:
+    with distributed.group(timeout=300) as rank, tempfile.TemporaryDirectory() as name:
         folder = [Path(name)]
         dist.broadcast_object_list(folder)
         if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
