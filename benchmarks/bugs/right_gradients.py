@@ -25,7 +25,7 @@ KINDS = (
     "activations of one's own",
     "points at kinks",
     "float32",
-    "6 to 15 layers",
+    "6 to 10 layers",
     "saturated",
     "batch of one",
     "scales 1e-6 to 1e3",
@@ -105,9 +105,9 @@ def _claim(network: hm.Network, own: hm.Network, X: Array, y: Array, loss: Any, 
 
 def _network(rng: np.random.Generator, kind: str) -> hm.Network:
     """Return a random network of a kind."""
-    deep = kind == "6 to 15 layers"
-    depth = int(rng.integers(6, 16)) if deep else int(rng.integers(1, 4))
-    width = [int(rng.integers(2, 5 if deep else 8)) for _ in range(depth)]
+    deep = kind == "6 to 10 layers"
+    depth = int(rng.integers(6, 11)) if deep else int(rng.integers(1, 4))
+    width = [int(rng.integers(2, 4 if deep else 8)) for _ in range(depth)]
     chosen = _activations(rng, kind)
     layers: list[hm.Layer] = []
     before = int(rng.integers(1, 7))

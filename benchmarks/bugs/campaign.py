@@ -1,0 +1,186 @@
+"""The parts of the benchmark: each a list of cases, and a function that judges one and returns a record of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from handmade.progress import progress_bar
+
+from . import claims
+from .catalogue import BUGS, RARE
+from .claims import Claim, seconds_of
+from .families import FAMILIES, recorded, switched_off
+from .outcomes import outcome, places
+from .peers import PEERS, accused_by
+from .public import BUGS as PUBLIC
+from .right_gradients import right_gradient
+
+__all__ = ["PARTS", "Record", "Records", "collect"]
+
+Record: TypeAlias = dict[str, Any]
+Records: TypeAlias = dict[str, Record]  # by "part: case"
+
+RIGHT = 2000
+SHARED = 8  # the peers judge each eighth right gradient
+ZOO = {bug.name: bug for bug in (*BUGS, *RARE)}
+PUBLISHED = {bug.name: bug for bug in PUBLIC}
+FORMS = {"function": True, "arrays": False}  # of a published mistake
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of the benchmark.
+
+    Attributes
+    ----------
+    title : str
+        What the progress bar says.
+    cases : tuple of str
+        The names of its cases.
+    judge : callable
+        ``judge(case, seed)`` returns a record.
+    """
+
+    title: str
+    cases: tuple[str, ...]
+    judge: Callable[[str, int], Record]
+
+
+def collect(parts: Iterable[str], every: int, seed: int, file: Path | None) -> tuple[Records, bool]:
+    """Judge every ``every``-th case of some parts that the file does not hold, and append each record to it.
+
+    Returns
+    -------
+    records : dict
+        All records, those of the file too.
+    finished : bool
+        False if Ctrl-C ended the run.
+    """
+    records = _read(file)
+    try:
+        for part in parts:
+            cases = [case for case in PARTS[part].cases[::every] if f"{part}: {case}" not in records]
+            with progress_bar(PARTS[part].title, len(cases)) as report:
+                for done, case in enumerate(cases, start=1):
+                    records[f"{part}: {case}"] = record = _quietly(PARTS[part].judge, case, seed)
+                    _append(file, f"{part}: {case}", record)
+                    report(done, case)
+    except KeyboardInterrupt:
+        return records, False
+    return records, True
+
+
+def _quietly(judge: Callable[[str, int], Record], case: str, seed: int) -> Record:
+    """Return a record; what a wrong or saturated program divides by is not worth a warning."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return judge(case, seed)
+
+
+def _read(file: Path | None) -> Records:
+    if file is None or not file.exists():
+        return {}
+    lines = [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]  # the last may be cut
+    return {line.pop("key"): line for line in lines}
+
+
+def _append(file: Path | None, key: str, record: Record) -> None:
+    if file is not None:
+        with file.open("a") as stream:
+            stream.write(json.dumps({"key": key, **record}) + "\n")
+
+
+# ---- judging one case ----------------------------------------------------------------------------------------------
+
+
+def judge_zoo(case: str, seed: int) -> Record:
+    """Judge a bug of the zoo with the whole catalogue, without the family that names it, and without any."""
+    bug = ZOO[case]
+    detected, checking = seconds_of(claims.of_zoo_bug(bug, seed).is_accused)
+    with recorded() as names:
+        diagnosis, seconds = seconds_of(claims.of_zoo_bug(bug, seed).diagnose)
+    said = [explanation.name for explanation in diagnosis.explanations]
+    families = [family for family in FAMILIES if names[family] & set(said)]
+    whole = {"verdict": diagnosis.verdict, "said": said, "seconds": seconds}
+    where = places(diagnosis)
+
+    def without(*families: str) -> Record:
+        with switched_off(*families):
+            other = claims.of_zoo_bug(bug, seed).diagnose()
+        said = [explanation.name for explanation in other.explanations]
+        together = any(one & another for one in where for another in places(other))
+        return {"verdict": other.verdict, "said": said, "same_place": together}
+
+    return {
+        **whole,
+        "rare": bug in RARE,
+        "expected": bug.expected,
+        "detected": detected,
+        "checking": checking,
+        "without": {family: without(family) for family in families} | ({"all": without(*FAMILIES)} if families else {}),
+    }
+
+
+def judge_public(case: str, seed: int) -> Record:
+    """Judge a published mistake, given as a function of (parameters, X, y) or as arrays."""
+    name, form = case.split(", as ")
+    claim = claims.of_public_bug(PUBLISHED[name], FORMS[form])
+    detected, checking = seconds_of(claim.is_accused)
+    diagnosis, seconds = seconds_of(claim.diagnose)
+    return {**outcome(PUBLISHED[name], diagnosis), "detected": detected, "checking": checking, "seconds": seconds}
+
+
+def judge_right(case: str, seed: int) -> Record:
+    """Judge a right gradient: neither function may accuse it."""
+    kind, description, claim = right_gradient(int(case) + RIGHT * seed)
+    accused, checking = seconds_of(claim.is_accused)
+    diagnosis, seconds = seconds_of(claim.diagnose)
+    return {
+        "kind": kind,
+        "description": description,
+        "by_check": accused,
+        "verdict": diagnosis.verdict,
+        "checking": checking,
+        "seconds": seconds,
+    }
+
+
+def judge_with_peers(case: str, seed: int) -> Record:
+    """Judge a claim with the gradient checks of other libraries."""
+    kind, name = case.split(": ", 1)
+    answers: Record = {"wrong": kind != "right", "dtype": ""}
+    for peer in PEERS:
+        claim = _claim(kind, name, seed)
+        answers["dtype"] = np.dtype(claim.dtype).name
+        accused, seconds = seconds_of(lambda peer=peer, claim=claim: accused_by(peer, claim))
+        answers[peer] = {"accused": accused, "seconds": seconds}
+    return answers
+
+
+def _claim(kind: str, name: str, seed: int) -> Claim:
+    if kind == "right":
+        return right_gradient(int(name) + RIGHT * seed)[2]
+    return claims.of_zoo_bug(ZOO[name], seed) if kind == "zoo" else claims.of_public_bug(PUBLISHED[name])
+
+
+PARTS = {
+    "zoo": Part("zoo", tuple(ZOO), judge_zoo),
+    "public": Part("public bugs", tuple(f"{name}, as {form}" for form in FORMS for name in PUBLISHED), judge_public),
+    "right": Part("right gradients", tuple(map(str, range(RIGHT))), judge_right),
+    "peers": Part(
+        "other libraries",
+        (
+            *(f"zoo: {name}" for name in ZOO),
+            *(f"public: {name}" for name in PUBLISHED),
+            *(f"right: {i}" for i in range(0, RIGHT, SHARED + 1)),  # 9 and the 8 kinds have no common divisor
+        ),
+        judge_with_peers,
+    ),
+}
