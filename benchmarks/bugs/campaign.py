@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from handmade.progress import progress_bar
 from . import claims
 from .catalogue import BUGS, RARE
 from .claims import Claim, seconds_of
+from .examples import EXAMPLES
 from .families import FAMILIES, recorded, switched_off
 from .outcomes import outcome, places
 from .peers import PEERS, accused_by
@@ -28,7 +30,7 @@ Record: TypeAlias = dict[str, Any]
 Records: TypeAlias = dict[str, Record]  # by "part: case"
 
 RIGHT = 2000
-SHARED = 8  # the peers judge each eighth right gradient
+SHARED = 8  # the peers judge each eighth right gradient; 8 and the 9 kinds have no common divisor
 ZOO = {bug.name: bug for bug in (*BUGS, *RARE)}
 PUBLISHED = {bug.name: bug for bug in PUBLIC}
 FORMS = {"function": True, "arrays": False}  # of a published mistake
@@ -137,6 +139,17 @@ def judge_public(case: str, seed: int) -> Record:
     return {**outcome(PUBLISHED[name], diagnosis), "detected": detected, "checking": checking, "seconds": seconds}
 
 
+def judge_example(case: str, seed: int) -> Record:
+    """Judge a mistake in a function that is given with its terms."""
+    name, mistake = case.split(", ", 1)
+    example = EXAMPLES[name]()
+    diagnosis, seconds = seconds_of(lambda: example.diagnose(mistake))
+    said = [explanation.name for explanation in diagnosis.explanations]
+    pattern = example.mistakes[mistake][1]
+    named = any(re.search(pattern, name.lower()) for name in said)
+    return {"verdict": diagnosis.verdict, "said": said, "named": named, "seconds": seconds}
+
+
 def judge_right(case: str, seed: int) -> Record:
     """Judge a right gradient: neither function may accuse it."""
     kind, description, claim = right_gradient(int(case) + RIGHT * seed)
@@ -173,13 +186,18 @@ def _claim(kind: str, name: str, seed: int) -> Claim:
 PARTS = {
     "zoo": Part("zoo", tuple(ZOO), judge_zoo),
     "public": Part("public bugs", tuple(f"{name}, as {form}" for form in FORMS for name in PUBLISHED), judge_public),
+    "examples": Part(
+        "functions with terms",
+        tuple(f"{name}, {mistake}" for name, build in EXAMPLES.items() for mistake in build().mistakes),
+        judge_example,
+    ),
     "right": Part("right gradients", tuple(map(str, range(RIGHT))), judge_right),
     "peers": Part(
         "other libraries",
         (
             *(f"zoo: {name}" for name in ZOO),
             *(f"public: {name}" for name in PUBLISHED),
-            *(f"right: {i}" for i in range(0, RIGHT, SHARED + 1)),  # 9 and the 8 kinds have no common divisor
+            *(f"right: {i}" for i in range(0, RIGHT, SHARED)),
         ),
         judge_with_peers,
     ),

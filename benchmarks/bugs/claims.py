@@ -12,12 +12,13 @@ import numpy as np
 import handmade as hm
 from handmade.protocols import Array
 
-from .benchmark import Trial
 from .catalogue import Bug
 from .public import Bug as PublicBug
 from .public import Problem
+from .student_programs import Setting
+from .trial import Trial
 
-__all__ = ["Claim", "of_problem", "of_public_bug", "of_zoo_bug", "seconds_of"]
+__all__ = ["Claim", "of_problem", "of_program", "of_public_bug", "of_zoo_bug", "seconds_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +60,23 @@ def seconds_of(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.process_time() - started
 
 
+def of_program(setting: Setting, text: str, seed: int) -> Claim:
+    """Return the claim of a student's program, right or wrong."""
+    trial = Trial(setting, text, seed)
+    fresh = Trial(setting, text, seed)  # some programs keep state, so the diagnosis gets a new one
+    return Claim(trial.loss, trial.theta, trial.gradient, fresh.diagnose, setting.dtype)
+
+
 def of_zoo_bug(bug: Bug, seed: int) -> Claim:
-    """Return the claim of a wrong program."""
-    trial = Trial(bug.setting, bug.text, seed)
-    # Some programs keep state, so the diagnosis gets a new one.
-    fresh = Trial(bug.setting, bug.text, seed)
-    return Claim(trial.loss, trial.theta, trial.gradient, fresh.diagnose, bug.setting.dtype)
+    """Return the claim of a wrong program.
+
+    Examples
+    --------
+    >>> claim = of_zoo_bug(BUGS[0], seed=0)
+    >>> claim.is_accused(), [explanation.name for explanation in claim.diagnose().explanations]
+    (True, ['sign'])
+    """
+    return of_program(bug.setting, bug.text, seed)
 
 
 def of_public_bug(bug: PublicBug, as_function: bool = True) -> Claim:

@@ -56,8 +56,14 @@ def is_met(records: Records) -> list[str]:
 
 def tables(records: Records, seed: int) -> str:
     """Return all tables, each with a heading, and what they were made on."""
-    parts = {part: of_part(records, part) for part in ("public", "zoo", "right", "peers")}
-    makers = {"public": _of_public, "zoo": _of_zoo, "right": _of_right, "peers": _of_peers}
+    parts = {part: of_part(records, part) for part in ("public", "zoo", "examples", "right", "peers")}
+    makers = {
+        "public": _of_public,
+        "zoo": _of_zoo,
+        "examples": _of_examples,
+        "right": _of_right,
+        "peers": _of_peers,
+    }
     made = [makers[part](found) for part, found in parts.items() if found]
     return "\n\n".join([*made, _made_on(seed)])
 
@@ -112,6 +118,17 @@ def _alone(records: Sequence[Record]) -> list[int]:
     lost = [r for r in records if r["verdict"] in ("named", "located") and not r["same_place"]]
     kept = [r for r in records if r not in lost]
     return [*(sum(r["verdict"] == v for r in kept) for v in ("named", "located", "unknown")), len(lost)]
+
+
+def _of_examples(records: dict[str, Record]) -> str:
+    rows = []
+    for case, record in records.items():
+        name, mistake = case.split(", ", 1)
+        said = record["said"][0] if record["said"] else record["verdict"]
+        rows.append([name, mistake, said, "yes" if record["named"] else "no"])
+    named = sum(r["named"] for r in records.values())
+    titles = ["function", "mistake", "what is said", "right"]
+    return f"## Functions with terms\n\n{named} of {len(rows)} are explained:\n\n{_table(titles, rows)}"
 
 
 def _of_right(records: dict[str, Record]) -> str:

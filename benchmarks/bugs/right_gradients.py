@@ -1,7 +1,7 @@
-"""Right gradients of eight kinds, in which neither function may find a fault.
+"""Right gradients of nine kinds, in which neither function may find a fault.
 
 The kinds are those in which a judge is easily wrong: networks of all layers, activations of one's own, points at kinks,
-float32, depth, saturation, a batch of one, and scales from 1e-6 to 1e3.
+float32, depth, saturation, a batch of one, scales from 1e-6 to 1e3, and programs that use nothing of this package.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 import handmade as hm
 from handmade.protocols import Array
 
-from .claims import Claim, of_problem
+from .claims import Claim, of_problem, of_program
 from .public import Problem
+from .trial import random_setting
 
 __all__ = ["KINDS", "right_gradient"]
 
@@ -29,6 +30,7 @@ KINDS = (
     "saturated",
     "batch of one",
     "scales 1e-6 to 1e3",
+    "programs of students",
 )
 Pair = tuple[Callable[[Array], Array], Callable[[Array, Array], Array]]
 
@@ -44,6 +46,9 @@ def right_gradient(seed: int) -> tuple[str, str, Claim]:
     """
     rng = np.random.default_rng(seed)
     kind = KINDS[seed % len(KINDS)]
+    if kind == "programs of students":
+        setting = random_setting(rng)
+        return kind, f"seed {seed}: {setting}, {np.dtype(setting.dtype).name}", of_program(setting, setting.text, seed)
     while True:
         description, claim = _draw(rng, kind, seed)
         if kind != "points at kinks" or _is_between(claim):

@@ -1,13 +1,10 @@
-"""One run of a student's program, and what `check_gradient` and `diagnose_gradient` say of its gradient.
+"""One run of a student's program, and the network of this package that computes the same function.
 
 A bug is a substitution in the text of a correct program, so the program differs by the mistake and by nothing else.
-`judge` asks `handmade.check_gradient` to detect it and `handmade.diagnose_gradient` to name it. `accused` asks both
-about a correct gradient, in which neither may find a fault.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import types
@@ -19,10 +16,9 @@ import numpy.typing as npt
 import handmade as hm
 from handmade import losses
 
-from .catalogue import Bug
 from .student_programs import ACTIVATIONS, BODIES, HEADS, Setting
 
-__all__ = ["LOSSES", "Trial", "Verdict", "accused", "judge", "random_setting"]
+__all__ = ["LOSSES", "Trial", "random_setting"]
 
 Array = npt.NDArray[Any]
 
@@ -86,13 +82,6 @@ class Trial:
             gradients = self.program.loss_and_gradient(self.cut(theta), self.X, self.y)[1]
         return np.concatenate([gradient.reshape(-1) for gradient in gradients])
 
-    def is_accused(self) -> bool:
-        """Return whether `handmade.check_gradient` calls the student's gradient wrong."""
-        try:
-            return bool(hm.check_gradient(self.loss, self.theta, self.gradient).wrong)
-        except ValueError:  # not finite, or not the same twice
-            return True
-
     def diagnose(self) -> hm.Diagnosis:
         """Return the diagnosis of the student's gradient by `handmade.diagnose_gradient`."""
         if self.setting.body == "L2":  # the network's loss has no penalty, so the student's loss is used
@@ -141,45 +130,7 @@ def _targets(setting: Setting, rng: np.random.Generator) -> Array:
     return rng.normal(size=(N, K)).astype(setting.dtype)
 
 
-# ---- verdicts ------------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """The answers of both functions to one bug.
-
-    Attributes
-    ----------
-    bug : Bug
-        The bug.
-    detected : bool
-        Whether `handmade.check_gradient` called the gradient wrong.
-    said : list of str
-        The names that `handmade.diagnose_gradient` gave. Several names are causes that this batch cannot distinguish.
-    """
-
-    bug: Bug
-    detected: bool
-    said: list[str]
-
-    @property
-    def named(self) -> bool:
-        """True if one of the names is right."""
-        return bool(set(self.said) & set(self.bug.expected))
-
-
-def judge(bug: Bug, seed: int = 0) -> Verdict:
-    """Return the verdict of both functions on a wrong program.
-
-    Examples
-    --------
-    >>> verdict = judge(BUGS[0])
-    >>> verdict.bug.name, verdict.detected, verdict.said
-    ('sign of p - y', True, ['sign'])
-    """
-    detected = Trial(bug.setting, bug.text, seed).is_accused()
-    diagnosis = Trial(bug.setting, bug.text, seed).diagnose()  # a new trial: some programs keep state
-    return Verdict(bug, detected, [explanation.name for explanation in diagnosis.explanations])
+# ---- random programs -----------------------------------------------------------------------------------------------
 
 
 def random_setting(rng: np.random.Generator) -> Setting:
@@ -192,21 +143,3 @@ def random_setting(rng: np.random.Generator) -> Setting:
     sizes = tuple(map(int, (I, *hidden, O)))
     dtype = np.float32 if rng.random() < 0.5 else np.float64
     return Setting(body, activation, head, sizes, int(rng.integers(2, 25)), float(rng.uniform(0.5, 2)), dtype)
-
-
-def accused(setting: Setting, seed: int, by_hand: bool) -> tuple[bool, bool]:
-    """Return whether check_gradient and diagnose_gradient call a right gradient wrong.
-
-    The gradient is the student's (``by_hand``) or that of the handmade network.
-
-    Examples
-    --------
-    >>> accused(Setting(), 0, by_hand=True), accused(Setting(), 0, by_hand=False)
-    ((False, False), (False, False))
-    """
-    trial = Trial(setting, setting.text, seed)
-    if by_hand:
-        return trial.is_accused(), trial.diagnose().verdict != "right"
-    options = dict(loss=LOSSES[setting.head], sample_weight=trial.weight)
-    check = hm.check_gradient(trial.network, trial.X, trial.y, **options)
-    return bool(check.wrong), not hm.diagnose_gradient(trial.network, trial.X, trial.y, **options)
