@@ -257,3 +257,8 @@ def test_composite_passes_need_dX_on(name, need_dX):
     H, cache = composite.forward(X)
     dX = composite.backward(np.ones_like(H), cache, need_dX)
     assert layer.asked is need_dX and (dX is not None) is need_dX
+
+
+def test_a_group_without_brackets_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"^Parallel: expected layers, got Dense\(2, 1\); give each group as a list$"):
+        Parallel([Dense(2, 1)], Dense(2, 1))

@@ -894,3 +894,21 @@ def test_clipping_as_a_step_does_what_the_function_does():
 
 def test_max_norm_is_printed_without_the_weights():
     assert repr(MaxNorm([np.ones((2, 2))], 1.5)) == "MaxNorm(max_norm=1.5)"
+
+
+def test_an_infinite_gradient_is_clipped_as_in_torch():
+    parameter = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    parameter.grad = torch.tensor([1.0, math.inf], dtype=torch.float64)
+    gradient = parameter.grad.numpy().copy()
+    with np.errstate(invalid="ignore"):
+        assert clip_grad_norm_(gradient, 1.0) == torch.nn.utils.clip_grad_norm_([parameter], 1.0) == math.inf
+    np.testing.assert_array_equal(gradient, parameter.grad.numpy())
+
+
+def test_a_state_holds_as_many_steps_as_a_float_counts():
+    optimizer = Adam()
+    descend(optimizer, start(3), 1)
+    state = optimizer.state_dict()
+    optimizer.load_state_dict(state | {"t": 2**53})
+    with pytest.raises(ValueError, match=r"^t: expected at most 9007199254740992 steps"):
+        optimizer.load_state_dict(state | {"t": 2**53 + 1})
