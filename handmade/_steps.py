@@ -157,7 +157,7 @@ class Blockwise(Step):
         """Return the name of each state array, and the shape of its part for a parameter; (0,) where it needs none."""
         return {}
 
-    def _update(self, *arrays: Any) -> None:
+    def _update(self, *arrays: Any, **options: Any) -> None:
         """Do the step on one parameter, its gradient, and its states in the order of `_state_shapes`."""
         raise NotImplementedError(f"{type(self).__name__} defines no _update")
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["FEATURES", "LIBRARIES", "Feature", "has", "rows"]
 
@@ -134,7 +134,7 @@ def has(name: str) -> bool:
     """
     path, parameter = re.fullmatch(r"([\w.]+)(?:\((\w+)\))?", name).groups()  # type: ignore[union-attr]
     module, *attributes = path.split(".")
-    found = importlib.import_module(module)
+    found: Any = importlib.import_module(module)
     for attribute in attributes:
         module = f"{module}.{attribute}"
         if not hasattr(found, attribute):
