@@ -262,3 +262,9 @@ def test_composite_passes_need_dX_on(name, need_dX):
 def test_a_group_without_brackets_is_refused_by_name():
     with pytest.raises(TypeError, match=r"^Parallel: expected layers, got Dense\(2, 1\); give each group as a list$"):
         Parallel([Dense(2, 1)], Dense(2, 1))
+
+
+@pytest.mark.parametrize("kind", [Sequential, Residual, Concatenate, Parallel])
+def test_a_composite_mixes_rows_where_its_layers_do(kind):
+    composite = kind([Dense(3, 3), BatchNorm(3)])
+    assert composite.rows_are_independent(False) and not composite.rows_are_independent(True)
