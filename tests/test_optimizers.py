@@ -869,7 +869,7 @@ def test_a_sum_of_squares_below_zero_is_not_loaded(maker):
 STEPS = [*MAKERS, lambda: ClipGradNorm(1.0), lambda: ClipGradValue(0.5), lambda: L1(0.1)]
 
 
-@pytest.mark.parametrize("maker", STEPS, ids=make_id)
+@pytest.mark.parametrize("maker", [*STEPS, lambda: MaxNorm([np.ones((2, 2))], 1.0)], ids=make_id)
 def test_steps_with_equal_options_are_two_objects(maker):
     one, other = maker(), maker()
     assert one != other and len({one, other}) == 2
