@@ -167,7 +167,7 @@ Metric: TypeAlias = MetricName | MetricFunction
 class Optimizer(Protocol):
     """An object that changes theta in place, given the gradient of the loss, both of shape (P,)."""
 
-    def step(self, theta: Array, gradient: Array, /) -> None: ...
+    def step(self, theta: Array, gradient: Array, /) -> object: ...
 
 
 class HasLearningRate(Protocol):

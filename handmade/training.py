@@ -275,9 +275,10 @@ class _Run:
         if place.order is None:
             place.started, place.rng = time.perf_counter(), self.rng.bit_generator.state
             place.order = self.draw_order()
-        part = {} if self.step is None or not hasattr(self.step, "part") else {"part": self.step.part}
+        part = getattr(self.step, "part", None)
+        options = {} if part is None else {"part": part}
         batches = self.training.minibatches(
-            place.order, self.batch_size, self.network.dtype, self.drop_last, start=place.row, **part
+            place.order, self.batch_size, self.network.dtype, self.drop_last, start=place.row, **options
         )
         with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is an error all the same
             for X, y, weight in batches:
@@ -435,7 +436,9 @@ def _check_optimizer(optimizer: Any, network: Network) -> Any:
     return optimizer
 
 
-def _compiled_step(network: Network, loss: Loss, optimizer: Any, compile: Any) -> TrainingStep | None:
+def _compiled_step(
+    network: Network, loss: Loss, optimizer: Any, compile: bool | str | Callable[..., TrainingStep]
+) -> TrainingStep | None:
     """Return what does the steps, or None for the NumPy code."""
     if callable(compile):
         return compile(network, loss, optimizer)

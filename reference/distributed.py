@@ -141,7 +141,7 @@ class DistributedStep:
         self.functions = find_loss(loss)
         self.summed = _summed(self.functions)
         self.message = np.zeros(network.theta.size + EXTRA, network.dtype)
-        self.leaves = [leaf for _, leaf in network.leaves() if not leaf.rows_are_independent(training=True)]
+        self.leaves: list[Any] = [leaf for _, leaf in network.leaves() if not leaf.rows_are_independent(training=True)]
         for leaf in self.leaves:
             if not (isinstance(leaf, hm.BatchNorm) or hasattr(leaf, "rng")):
                 raise TypeError(

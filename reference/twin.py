@@ -19,8 +19,8 @@ __all__ = ["twin"]
 class Hardsigmoid(nn.Hardsigmoid):
     """The module of "hardsigmoid", whose gradient has all digits: PyTorch's is 1/6 in float32, whatever the dtype."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.hardtanh(x, -3, 3) / 6 + 0.5
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return nn.functional.hardtanh(input, -3, 3) / 6 + 0.5
 
 
 # By name. Along classes, the default axis is the last, as in handmade; that of PyTorch is deprecated.

@@ -242,13 +242,13 @@ class LBFGS(Step):
         if not math.isfinite(first) or np.abs(g).max(initial=0) <= self.tolerance_grad:
             return first
         for iteration in range(1, self.max_iter + 1):
-            d = self._direction(g)
+            d: Array = self._direction(g)
             self.d, self.prev_flat_grad, last = d, g, loss
             self.t = min(1.0, 1 / float(np.abs(g).sum())) * self.lr if self.n_iter == 1 else self.lr
             slope = float(g.dot(d))
             if slope > -self.tolerance_change:
                 break
-            x = theta.copy()
+            x: Array = theta.copy()
 
             def at(t: float, x: Array = x, d: Array = d) -> Point:
                 theta[...] = x + t * d
@@ -258,7 +258,7 @@ class LBFGS(Step):
             count = 0
             if self.line_search_fn is not None:
                 search = StrongWolfe(at, Point(0.0, loss, g, slope), float(np.abs(d).max()), left)
-                point = search(self.t)
+                point: Point = search(self.t)
                 self.t, loss, g, count = point.t, point.loss, point.gradient, search.count
             elif iteration < self.max_iter:
                 _, loss, g, _ = at(self.t)
