@@ -257,7 +257,7 @@ class LBFGS(Step):
 
             count = 0
             if self.line_search_fn is not None:
-                search = StrongWolfe(at, Point(0.0, loss, g, slope), float(np.abs(d).max()), left)
+                search = StrongWolfe(at, Point(0.0, loss, g, slope), float(np.abs(d).max()), left)  # pyright: ignore[reportGeneralTypeIssues]
                 point: Point = search(self.t)
                 self.t, loss, g, count = point.t, point.loss, point.gradient, search.count
             elif iteration < self.max_iter:
