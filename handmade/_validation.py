@@ -1,11 +1,11 @@
-"""The checks that several doors share."""
+"""Checks of arguments that several modules share."""
 
 from __future__ import annotations
 
 import math
 import numbers
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -254,6 +254,32 @@ nonnegative_or_infinite = number("a number >= 0", lambda x: x >= 0)
 positive_or_infinite = number("a number > 0", lambda x: x > 0)
 up_to_one = number("a number in [0, 1]", lambda x: 0 <= x <= 1)
 below_one = number("a number in [0, 1)", lambda x: 0 <= x < 1)
+
+
+def check_choice(value: Any, name: str, choices: Iterable[str]) -> str:
+    """Return ``value``, one of the choices; raise with the nearest of them where it is none.
+
+    Raises
+    ------
+    ValueError
+        If it is none of them.
+
+    Examples
+    --------
+    >>> from handmade._validation import check_choice
+    >>> check_choice("ReLU", "activation", ["tanh", "relu"])
+    Traceback (most recent call last):
+        ...
+    ValueError: activation: expected one of tanh, relu; got 'ReLU'; did you mean 'relu'?
+    """
+    choices = list(choices)
+    if isinstance(value, str) and value in choices:
+        return value
+    import difflib  # only for the message
+
+    near = difflib.get_close_matches(str(value).lower(), choices, 1, 0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}{hint}")
 
 
 def check_bool(value: Any, name: str) -> bool:

@@ -55,7 +55,8 @@ class Sequential(Layer):
         self.layers: tuple[Layer, ...] = tuple(layers) if np.iterable(layers) else (layers,)
         for layer in self.layers:
             if not isinstance(layer, Layer) or not np.iterable(layers):
-                raise TypeError(f"{name}: expected layers, got {layer!r}; give them in a list")
+                cure = "make an object of it, with its sizes" if isinstance(layer, type) else "give them in a list"
+                raise TypeError(f"{name}: expected layers, got {layer!r}; {cure}")
         if not self.layers:
             raise ValueError(f"{name}: expected at least one layer, got none")
         trainable = [i for i, layer in enumerate(self.layers) if any(leaf.parameters for _, leaf in layer.leaves())]

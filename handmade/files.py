@@ -358,10 +358,10 @@ def save(network: Network, path: FilePath, *, metadata: Mapping[str, Any] | None
     >>> loaded, bool((loaded.theta == network.theta).all())
     (MLP(Dense(3, 4), Activation('relu'), Dense(4, 2)), True)
     """
+    config = to_config(network)
     suffix = os.path.splitext(os.fspath(path))[1].lower()
     if suffix not in WRITERS:
         raise ValueError(f"path: expected a name that ends with {' or '.join(WRITERS)}, got {os.fspath(path)!r}")
-    config = to_config(network)
     if metadata is not None:
         config["metadata"] = dict(metadata)
     try:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from ._validation import as_generator, check_count, finite, nonnegative
+from ._validation import as_generator, check_choice, check_count, finite, nonnegative
 from .protocols import Initializer, InitializerFunction, InitializerName
 
 __all__ = [
@@ -221,6 +221,4 @@ def find_initializer(initializer: Initializer) -> InitializerFunction:
         return initializer
     if not isinstance(initializer, str):
         raise TypeError(f"initializer: expected a name or a function, got {initializer!r}")
-    if initializer not in INITIALIZERS:
-        raise ValueError(f"initializer: expected one of {', '.join(INITIALIZERS)}; got {initializer!r}")
-    return INITIALIZERS[initializer]
+    return INITIALIZERS[check_choice(initializer, "initializer", INITIALIZERS)]

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._numerics import column_sums, matmul
-from ._validation import as_generator, check_bool, check_count, check_dtype, up_to_one
+from ._validation import as_generator, check_bool, check_choice, check_count, check_dtype, up_to_one
 from .activations import ACTIVATIONS
 from .initializers import find_initializer
 from .protocols import ActivationName, ActivationPair, Array, DType, Initializer
@@ -329,11 +329,12 @@ class Activation(Layer):
         self.function = function
         self.options = options
         if isinstance(function, str):
-            if function not in ACTIVATIONS:
-                raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}; got {function!r}")
-            function = ACTIVATIONS[function]
+            function = ACTIVATIONS[check_choice(function, "activation", ACTIVATIONS)]
         if not (isinstance(function, tuple) and len(function) == 2 and all(map(callable, function))):
-            raise TypeError(f"activation: expected a name or a pair (f, f_backward) of functions, got {function!r}")
+            hint = f"; give its backward too, ({function.__name__}, ...)" if hasattr(function, "__name__") else ""
+            raise TypeError(
+                f"activation: expected a name or a pair (f, f_backward) of functions, got {function!r}{hint}"
+            )
         self.f: Callable[..., Array] = function[0]
         self.f_backward: Callable[..., Array] = function[1]
         self.keeps_H: bool = list(inspect.signature(self.f_backward).parameters)[1:2] == ["H"]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from . import protocols
 from ._threads import OneWriter, Versioned
-from ._validation import as_array, as_generator, check_count, check_dtype, check_finite
+from ._validation import as_array, as_generator, check_count, check_dtype, check_finite, up_to_one
 from .composites import Sequential, SequentialCache
 from .layers import Activation, Dense, Dropout, Layer
 from .losses import Loss, LossFunctions, find_loss, loss_and_backward
@@ -619,14 +619,14 @@ class MLP(Network):
         rng: Any = None,
         dtype: DType = np.float64,
     ) -> None:
-        sizes = list(sizes) if np.iterable(sizes) else [sizes]
+        sizes = [check_count(size, "sizes") for size in (sizes if np.iterable(sizes) else [sizes])]
         if len(sizes) < 2:
             raise ValueError(f"sizes: expected the inputs, the outputs, and any hidden layers between, got {sizes!r}")
         depth = len(sizes) - 1
         activations = _one_per_layer(activation, depth)
         if normalization is not None and not (isinstance(normalization, str) and normalization in NORMALIZATIONS):
             raise ValueError(f"normalization: expected None, 'batch' or 'layer', got {normalization!r}")
-        rng = as_generator(rng)
+        rng, dropout = as_generator(rng), up_to_one(dropout, "dropout")
         layers: list[Layer] = []
         for i, function in enumerate(activations):
             options: dict[str, Any] = dict(

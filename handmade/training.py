@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime
+import inspect
 import math
 import os
 import time
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from . import checkpoints
 from ._minibatches import Samples, check_data, split, weigh
 from ._steps import Step
-from ._validation import as_generator, check_bool, check_count
+from ._validation import as_generator, check_bool, check_choice, check_count
 from .callbacks import EarlyStopping
 from .history import VALIDATION, History
 from .losses import Loss
@@ -487,8 +488,8 @@ def _find_metrics(metrics: Any) -> dict[str, MetricFunction]:
     found: dict[str, MetricFunction] = {}
     metric: Any
     for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
-        if not callable(metric) and (not isinstance(metric, str) or metric not in METRICS):
-            raise ValueError(f"metrics: expected functions, or names among {', '.join(METRICS)}; got {metric!r}")
+        if not callable(metric):
+            check_choice(metric, "metrics", METRICS)
         name = getattr(metric, "__name__", repr(metric)) if callable(metric) else metric
         if name in found or name == VALIDATION:
             raise ValueError(f"metrics: expected different names, got {name!r} twice")
@@ -499,13 +500,23 @@ def _find_metrics(metrics: Any) -> dict[str, MetricFunction]:
 
 def _find_callbacks(callbacks: Any) -> list[Callable[..., Any]]:
     """Return the callbacks as a list."""
-    callbacks = [callbacks] if callable(callbacks) else callbacks
-    if not np.iterable(callbacks) or isinstance(callbacks, str):
-        raise TypeError(f"callbacks: expected functions of the network and the history, got {callbacks!r}")
+    callbacks = list(callbacks) if np.iterable(callbacks) and not isinstance(callbacks, str) else [callbacks]
     for callback in callbacks:
-        if not callable(callback) or isinstance(callback, type):
-            raise TypeError(f"callbacks: expected functions of the network and the history, got {callback!r}")
-    return list(callbacks)
+        if not callable(callback) or isinstance(callback, type) or not _takes(callback, 2):
+            hint = "; pass it as early_stopping" if isinstance(callback, EarlyStopping) else ""
+            raise TypeError(f"callbacks: expected functions of the network and the history, got {callback!r}{hint}")
+    return callbacks
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Return whether a function can be called with so many arguments; True where Python does not know."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # some functions written in C
+        return True
+    return True
 
 
 class _Stopper:

@@ -1,4 +1,4 @@
-"""The checks at the doors: what passes unchanged, what is converted, what is refused and in which words."""
+"""The checks of arguments: what passes unchanged, what is converted, what is refused and in which words."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import scipy.sparse
 import torch
 from oracles import read_only
 
+import handmade as hm
 from handmade._validation import all_within, as_array, as_floating, as_generator, check_count, check_dtype, check_finite
 
 
@@ -243,3 +244,19 @@ def test_what_makes_no_generator_is_named(rng, error):
     message = f"rng: expected None, an integer >= 0 or a numpy.random.Generator, got {rng!r}"
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         as_generator(rng)
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: hm.MLP([2, 3, 2], "ReLU"), "did you mean 'relu'"),
+        (lambda: hm.MLP([2, 3, 2], weight_init="kaiming"), "did you mean 'kaiming_"),
+        (lambda: hm.losses.find_loss("crossentropy"), "did you mean 'cross_entropy'"),
+        (lambda: hm.losses.mse_loss([1.0], [1.0], reduction="average"), "one of none, mean, sum; got 'average'$"),
+        (lambda: hm.check_gradient(np.sum, [1.0], [1.0], method="centrall"), "did you mean 'central'"),
+        (lambda: hm.losses.find_loss(" "), "one of .*; got ' '$"),
+    ],
+)
+def test_unknown_names_come_with_the_nearest(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()

@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .._validation import check_choice
+
 __all__ = ["DIFFERENCES", "METHODS", "Method"]
 
 Array = npt.NDArray[Any]
@@ -69,5 +71,4 @@ COMPLEX_STEP = 1e-20
 
 def check_method(method: str) -> None:
     """Raise ValueError if there is no such method."""
-    if method not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {method!r}")
+    check_choice(method, "method", METHODS)

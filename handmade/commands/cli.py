@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .._validation import check_choice
 from .columns import Column
 from .models import Model, Report, guess_task, train
 
@@ -134,8 +135,7 @@ def train_command(
     if not 0 < test_size < 1:
         raise ValueError(f"--test-size: expected a fraction between 0 and 1, got {test_size}")
     frame = read_table(data)
-    if target not in frame.columns:
-        raise ValueError(f"--target: expected one of {', '.join(map(str, frame.columns))}, got {target!r}")
+    check_choice(target, "--target", frame.columns)
     task = guess_task(frame[target]) if task == "auto" else task
     if task not in ("classify", "regress"):
         raise ValueError(f"--task: expected classify, regress or auto, got {task!r}")
@@ -337,8 +337,7 @@ def export(
 
     They give it the inputs that `handmade show` lists, in that order, and get logits or standardized numbers.
     """
-    if to not in FORMATS:
-        raise ValueError(f"--to: expected one of {', '.join(FORMATS)}, got {to!r}")
+    check_choice(to, "--to", FORMATS)
     suffix, write = FORMATS[to]
     output = model.with_suffix(suffix) if output is None else output
     write(model, output)

@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from .._validation import check_count
+from .._validation import check_choice, check_count
 from ..layers import Dense
 from ..network import MLP, Network
 from ..optimizers import SGD, Adam
@@ -396,8 +396,7 @@ class BaseMLP(BaseEstimator):
     def _check_parameters(self) -> None:
         """Raise unless the parameters are legal; what networks and optimizers check is left to them."""
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+            check_choice(getattr(self, name), name, choices)
         for name, (kind, low, high) in LIMITS.items():
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import protocols
-from .._validation import check_finite
+from .._validation import check_choice, check_finite
 from ..protocols import Array, LossName
 from ._terms import as_numbers, check_reduction
 from .margins import (
@@ -177,9 +177,7 @@ def find_loss(loss: Loss) -> LossFunctions:
     if isinstance(loss, LossFunctions):
         return loss
     if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise ValueError(f"loss: expected one of {', '.join(LOSSES)}; got {loss!r}")
-        return LOSSES[loss]
+        return LOSSES[check_choice(loss, "loss", LOSSES)]
     if isinstance(loss, functools.partial):
         if loss.args:
             raise TypeError("loss: give the options of a partial by name, e.g. partial(huber_loss, delta=2.0)")

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._validation import as_array, as_floating
+from .._validation import as_array, as_floating, check_choice
 from ..protocols import Array
+
+REDUCTIONS = ("none", "mean", "sum")
 
 
 def check_reduction(reduction: str) -> None:
     """Raise unless ``reduction`` is one of the three."""
-    if not isinstance(reduction, str) or reduction not in ("none", "mean", "sum"):
-        raise ValueError(f"reduction: expected 'none', 'mean' or 'sum', got {reduction!r}")
+    if not (isinstance(reduction, str) and reduction in REDUCTIONS):
+        check_choice(reduction, "reduction", REDUCTIONS)
 
 
 def as_numbers(value: npt.ArrayLike, name: str, like: Array) -> Array:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._state import Stateful
-from .._validation import check_count, finite, nonnegative, number
+from .._validation import check_choice, check_count, finite, nonnegative, number
 
 if TYPE_CHECKING:  # at run time it would import numpy.random
     from ..protocols import HasLearningRate
@@ -130,8 +130,7 @@ class Schedule(Stateful):
         """Set the optimizer's learning rate and momentum to those of a state that was loaded."""
 
     def _require_one_of(self, name: str, *choices: str) -> None:
-        if getattr(self, name) not in choices:
-            raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
+        check_choice(getattr(self, name), name, choices)
 
 
 class LRScheduler(Schedule):
