@@ -6,13 +6,14 @@ import math
 import numbers
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 INTEGER = int, np.integer
+Name = TypeVar("Name", bound=str)
 
 
 def as_array(value: Any, name: str = "A") -> Array:
@@ -256,7 +257,7 @@ up_to_one = number("a number in [0, 1]", lambda x: 0 <= x <= 1)
 below_one = number("a number in [0, 1)", lambda x: 0 <= x < 1)
 
 
-def check_choice(value: Any, name: str, choices: Iterable[str]) -> str:
+def check_choice(value: Any, name: str, choices: Iterable[Name]) -> Name:
     """Return ``value``, one of the choices; raise with the nearest of them where it is none.
 
     Raises

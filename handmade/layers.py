@@ -331,7 +331,7 @@ class Activation(Layer):
         if isinstance(function, str):
             function = ACTIVATIONS[check_choice(function, "activation", ACTIVATIONS)]
         if not (isinstance(function, tuple) and len(function) == 2 and all(map(callable, function))):
-            hint = f"; give its backward too, ({function.__name__}, ...)" if hasattr(function, "__name__") else ""
+            hint = "; give its backward with it" if callable(function) else ""
             raise TypeError(
                 f"activation: expected a name or a pair (f, f_backward) of functions, got {function!r}{hint}"
             )
