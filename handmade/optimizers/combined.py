@@ -123,8 +123,8 @@ class ParameterGroups(Step):
         The largest learning rate. Setting it multiplies those of all groups by the same factor, as schedules do.
     optimizers : tuple of Step
         In the order of the groups.
-    names : list of list of str, or None
-        The parameters of each group; None before `bind`.
+    names : list of list of str
+        The parameters of each group; none before `bind`.
 
     Raises
     ------
@@ -169,7 +169,7 @@ class ParameterGroups(Step):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.optimizers: tuple[Any, ...] = tuple(self.groups.values())
-        self.names: list[list[str]] | None = None
+        self.names: list[list[str]] = []
         self._runs: list[list[slice]] = []
         self.shares = self._current_shares((1.0,) * len(self.optimizers))
 
@@ -220,7 +220,7 @@ class ParameterGroups(Step):
 
     def check(self, theta: Array, gradient: Array) -> None:
         super().check(theta, gradient)
-        if self.names is None or self._size != theta.size:
+        if not self.names or self._size != theta.size:
             raise ValueError(
                 f"theta: expected parameters of the network that the groups are bound to, got {theta.size} numbers; "
                 "call optimizer.bind(network) before the first step, as handmade.fit does"
