@@ -275,7 +275,7 @@ def check_choice(value: Any, name: str, choices: Iterable[Name]) -> Name:
     """
     choices = list(choices)
     if isinstance(value, str) and value in choices:
-        return value
+        return choices[choices.index(value)]
     import difflib  # only for the message
 
     near = difflib.get_close_matches(str(value).lower(), choices, 1, 0.5)
