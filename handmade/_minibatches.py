@@ -48,7 +48,7 @@ class Samples:
         dtype: np.dtype[Any],
         drop_last: bool = False,
         start: int = 0,
-        part: Callable[[int], slice] = lambda rows: slice(rows),
+        part: Callable[[int], slice] | None = None,
     ) -> Iterator[tuple[Array, Array, Array | None]]:
         """Yield minibatches (X, y, weight) in this order, from the one that begins at ``start``.
 
@@ -59,7 +59,7 @@ class Samples:
         buffer = batch
         for first in range(start, len(order) - (size - 1 if drop_last else 0), size):
             rows = order[first : first + size]
-            own = rows[part(len(rows))]
+            own = rows if part is None else rows[part(len(rows))]
             if len(own) != len(batch):
                 batch = buffer[: len(own)]
             if X.dtype == dtype:

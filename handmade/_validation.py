@@ -274,8 +274,9 @@ def check_choice(value: Any, name: str, choices: Iterable[Name]) -> Name:
     ValueError: activation: expected one of tanh, relu; got 'ReLU'; did you mean 'relu'?
     """
     choices = list(choices)
-    if isinstance(value, str) and value in choices:
-        return choices[choices.index(value)]
+    for choice in choices:
+        if isinstance(value, str) and value == choice:
+            return choice
     import difflib  # only for the message
 
     near = difflib.get_close_matches(str(value).lower(), choices, 1, 0.5)
