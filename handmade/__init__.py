@@ -77,6 +77,7 @@ from .schedules import (
     StepLR,
 )
 from .training import fit
+from .training_warnings import TrainingWarning
 
 if TYPE_CHECKING:
     from . import checking as checking
@@ -167,6 +168,7 @@ __all__ = [
     # training
     "fit",
     "EarlyStopping",
+    "TrainingWarning",
     "AveragedModel",
     "History",
     "find_lr",

@@ -281,6 +281,8 @@ def _parse_at_once(block: list[tuple[int, str]], layout: _Layout) -> tuple[Array
         n_numbers = layout.n_columns - layout.has_labels
         if n_numbers == 0:
             return np.empty((len(lines), 0)), labels
+        if not any(map(str.strip, lines)):  # loadtxt warns
+            return None
         table = np.loadtxt(lines, delimiter=layout.delimiter, comments=None, ndmin=2)
     except (ValueError, csv.Error):
         return None

@@ -343,6 +343,8 @@ def log_sum_parts(Z: Array) -> tuple[Array, Array, Array, Array]:
     """
     Z = np.ascontiguousarray(Z)
     K = Z.shape[-1]
+    if K == 0:
+        raise ValueError(f"A: expected at least one class along axis -1, got shape {Z.shape}")
     largest = Z.argmax(axis=-1) + np.arange(0, Z.size, K).reshape(Z.shape[:-1])
     D, E = exp_below_max(Z)
     E.put(largest, 0)

@@ -49,7 +49,7 @@ class EarlyStopping:
         check_count(self.patience, "patience")
         nonnegative(self.min_delta, "min_delta")
         check_bool(self.restore_best, "restore_best")
-        if self.mode not in (None, "min", "max"):
+        if self.mode is not None and not (isinstance(self.mode, str) and self.mode in ("min", "max")):
             raise ValueError(f"mode: expected 'min' or 'max', got {self.mode!r}")
 
     @property

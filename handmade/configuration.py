@@ -53,7 +53,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     >>> list(hm.show_config(mode="dicts"))
     ['handmade', 'Python', 'NumPy', 'BLAS', 'kernel', 'threads', 'processor', 'cores', 'better kernel']
     """
-    if mode not in ("stdout", "dicts"):
+    if not isinstance(mode, str) or mode not in ("stdout", "dicts"):
         raise ValueError(f"mode: expected 'stdout' or 'dicts', got {mode!r}")
     from . import __version__
 

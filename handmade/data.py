@@ -602,7 +602,10 @@ def blobs(n_samples: int, centers: int | npt.ArrayLike = 3, *, cluster_std: floa
     generator = as_generator(rng)
     if isinstance(centers, (int, np.integer)):
         centers = generator.uniform(-10.0, 10.0, size=(check_count(centers, "centers"), 2))
-    centers = as_floating(centers, "centers").astype(np.float64, casting="same_kind")
+    centers = as_floating(centers, "centers")
+    if centers.dtype.kind == "c":
+        raise TypeError(f"centers: expected real numbers, got dtype {centers.dtype}")
+    centers = centers.astype(np.float64)
     if centers.ndim != 2 or len(centers) == 0:
         raise ValueError(f"centers: expected a count or an array of shape (K, I), K >= 1, got shape {centers.shape}")
     check_finite(centers, "centers")

@@ -17,6 +17,7 @@ docs/lecture.md, which names the slides.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import operator
 from collections.abc import Callable, Iterator, Mapping
@@ -348,6 +349,12 @@ class Activation(Layer):
         moved = A.copy()
         moved[0, 0] += 0.25
         same = self.forward(moved)[0] == self.forward(A)[0]
+        single = A.astype(np.float32)
+        with np.errstate(all="ignore"):
+            if self.f(single, **self.options).dtype != single.dtype:
+                self.f = functools.partial(_in_dtype_of_first, self.f)
+            if self.f_backward(single, single, **self.options).dtype != single.dtype:
+                self.f_backward = functools.partial(_in_dtype_of_first, self.f_backward)
         self._rows_are_independent = bool(same[1].all())
         self.is_elementwise: bool = self._rows_are_independent and bool(same[0, 1:].all())
 
@@ -378,6 +385,11 @@ class Activation(Layer):
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         name = self.function if isinstance(self.function, str) else self.f.__name__
         return f"Activation({name!r}{options})"
+
+
+def _in_dtype_of_first(function: Callable[..., Array], *arrays: Array, **options: Any) -> Array:
+    """Return the result of a user's function in the dtype of its first argument."""
+    return function(*arrays, **options).astype(arrays[0].dtype)
 
 
 class Dropout(Layer):

@@ -43,7 +43,11 @@ def _like(own: Array, values: npt.ArrayLike, name: str) -> Array:
         raise ValueError(f"{name}: expected shape {own.shape}, got {array.shape}")
     with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
         check_finite(converted := array.astype(own.dtype if own.dtype.kind == "f" else array.dtype), name)
-    return converted.astype(own.dtype)
+    with np.errstate(invalid="ignore"):
+        result = converted.astype(own.dtype)
+    if own.dtype.kind == "i" and not np.array_equal(result, converted):
+        raise ValueError(f"{name}: expected integers, got {converted}")
+    return result
 
 
 def _vector_property(name: str) -> Any:
@@ -367,7 +371,8 @@ class Network(Sequential):
         values = [getattr(layer, attribute) for _, layer, attribute in parameters]
         dtype = values[0].dtype if dtype is None and values else dtype or np.float64
         # Complex numbers are for the complex step of a gradient check, see `astype`.
-        self.dtype = np.dtype(dtype) if dtype == np.complex128 else check_dtype(dtype)
+        is_complex = isinstance(dtype, type | np.dtype) and dtype == np.complex128
+        self.dtype = np.dtype(dtype) if is_complex else check_dtype(dtype)
         self._theta = np.concatenate([value.reshape(-1) for value in values] or [[]]).astype(self.dtype)
         self._gradient = np.zeros_like(self._theta)
         for (_, layer, attribute), value, gradient in zip(

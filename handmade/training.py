@@ -32,6 +32,7 @@ from .network import Network
 from .optimizers import Adam
 from .progress import progress_bar
 from .protocols import Array, Callback, Metric, MetricFunction, MetricName, MetricSchedule, Optimizer, Schedule
+from .training_warnings import Watch, blame
 
 __all__ = ["fit"]
 
@@ -139,6 +140,12 @@ def fit(
     History
         The numbers of each epoch.
 
+    Warns
+    -----
+    TrainingWarning
+        Of dead units, vanishing or exploding gradients, inputs that are not scaled, targets that are all the same, and
+        a softmax below a loss that computes it itself; each once.
+
     Raises
     ------
     ValueError, TypeError
@@ -146,9 +153,9 @@ def fit(
     OSError
         If the checkpoint cannot be written, or another run writes to it; the last one is kept.
     FloatingPointError
-        If the loss is no longer finite. After this and any other error in mid-epoch, network, optimizer and schedules
-        are as they were before that epoch (the user's own, if they have ``state_dict`` and ``load_state_dict``), and
-        ``error.history`` is the history so far.
+        If the loss is no longer finite; the message has the layer, the step and the last finite loss. After this and
+        any other error in mid-epoch, network, optimizer and schedules are as they were before that epoch (the user's
+        own, if they have ``state_dict`` and ``load_state_dict``), and ``error.history`` is the history so far.
 
     Examples
     --------
@@ -189,11 +196,12 @@ def fit(
 
 @dataclasses.dataclass
 class _Place:
-    """Where an epoch has come to: the row of its order, the sums of its mean loss, and what drew the order."""
+    """Where an epoch has come to: the row of its order, sums of its mean loss, the last loss, what drew it."""
 
     row: int = 0
     total: float = 0.0
     seen: int = 0
+    last: float = math.nan
     lr: float = math.nan
     rng: Any = None
     order: Array | None = None
@@ -227,6 +235,7 @@ class _Run:
         self.place: _Place = _Place()
         self.history: History = History(metrics={name: [] for name in self.metrics})
         self.stopper: _Stopper
+        self.watch: Watch = Watch(self)
         self.evaluates = getattr(self.optimizer, "needs_evaluate", False)
 
     def train(self, epochs: int, report: Callable[[int, str], None]) -> None:
@@ -234,10 +243,13 @@ class _Run:
         stopped = "" if self.history.stopped == "running" else self.history.stopped  # of the run that goes on
         self.history.stopped = "error"  # unless the loop ends in another way
         try:
+            self.watch.look()
             while not stopped and len(self.history) < epochs:
                 stopped = self.epoch(lambda: report(len(self.history), self.history.latest()))
                 self.history.stopped = stopped or "running"
                 self.keeper.after_epoch(self, bool(stopped) or len(self.history) == epochs)
+                self.watch.look()
+            self.watch.look(ended=True)
             self.history.stopped = stopped or "all epochs"
         except KeyboardInterrupt:
             self.history.stopped = "interrupted"
@@ -289,13 +301,14 @@ class _Run:
                 for callback in self.callbacks:
                     if on_batch := getattr(callback, "on_batch", None):
                         on_batch(self.network, value)
+                place.last = value
                 place.total += value * len(y)
                 place.seen += len(y)
                 place.row += len(y)
                 self.keeper.after_step(self)
         for name, array in self.network.state_dict().items():
             if not np.isfinite(array).all():
-                raise FloatingPointError(_diverged(f"{name} is no longer finite"))
+                raise FloatingPointError(self._diverged(f"{name} is no longer finite after"))
         return place.total / place.seen, place.lr
 
     def draw_order(self) -> Array:
@@ -324,10 +337,21 @@ class _Run:
         if not math.isfinite(value):
             if not np.isfinite(X).all():
                 raise ValueError("X: expected finite numbers, got one that is not; X was changed during training")
-            raise FloatingPointError(_diverged(f"the loss became {value}"))
+            where = blame(self.network, X)
+            raise FloatingPointError(self._diverged(f"the loss became {value}, and {where}, in"))
         if self.step is None and not self.evaluates:
             self.optimizer.step(self.network.theta, self.network.gradient)
         return value
+
+    def _diverged(self, what: str) -> str:
+        place, losses = self.place, self.history.loss
+        step = min(place.row // self.batch_size + 1, math.ceil(len(self.training) / self.batch_size))
+        last = losses[-1] if math.isnan(place.last) and losses else place.last
+        return (
+            f"{what} step {step} of epoch {len(losses) + 1}; the last finite loss was {last:.4g}: training diverges; "
+            f"lower the learning rate, scale the inputs, or clip the gradient. Network and optimizer are as they were "
+            f"before this epoch"
+        )
 
     def _evaluate(self, limit: int | None = None) -> dict[str, float]:
         """Return the validation loss, where there are validation data, and all metrics, by name."""
@@ -390,13 +414,6 @@ def _number(value: Any, name: str) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise TypeError(f"metrics: expected {name} to return a number, got {value!r}") from None
-
-
-def _diverged(what: str) -> str:
-    return (
-        f"{what}: training diverges; lower the learning rate, scale the inputs, or clip the gradient. "
-        f"Network and optimizer are as they were before this epoch"
-    )
 
 
 class _Snapshot:

@@ -690,3 +690,17 @@ def test_a_layer_alone_is_its_only_leaf():
 def test_the_mask_of_dropout_takes_a_byte_per_number():
     _, kept = Dropout(0.5, rng=0).forward(np.ones((3, 4)), training=True)
     assert kept.dtype == bool
+
+
+def test_a_users_activation_in_float64_is_cast_to_the_networks_dtype():
+    def square(A):
+        return A.astype(np.float64) ** 2
+
+    def square_backward(dH, A):
+        return dH * 2 * A.astype(np.float64)
+
+    layers = [Dense(2, 3, dtype=np.float32), Activation((square, square_backward)), Dense(3, 2, dtype=np.float32)]
+    network = Network(layers)
+    loss, gradient = network.loss_and_gradient(np.ones((4, 2)), [0, 1, 0, 1])
+    assert network.predict(np.ones((1, 2))).dtype == gradient.dtype == np.float32 and np.isfinite(loss)
+    assert gradient.any()

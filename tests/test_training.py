@@ -1216,8 +1216,8 @@ def test_every_row_is_looked_at_once_before_training():
 
     X, Y = samples(2500)[0], targets("mse_loss", 2500)
     fit(MLP([3, 3], rng=0), X, Y, loss=(loss, losses.mse_loss_backward), epochs=1, batch_size=500)
-    rehearsal, training_steps = [500], 5 * [500]
-    assert sizes == [1024, 1024, 452, *rehearsal, *training_steps]
+    rehearsal, training_steps, look = [500], 5 * [500], [256]  # for warnings, before and after
+    assert sizes == [1024, 1024, 452, *rehearsal, *look, *training_steps, *look]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -98,6 +98,8 @@ class LossFunctions:
         How many outputs a network needs for it: the softmax of a single one is always 1.
     options : mapping
         What `with_options` has given to each of the functions.
+    takes_logits : bool
+        Whether the loss computes probabilities from its input.
     """
 
     value: Callable[..., Any]
@@ -107,6 +109,7 @@ class LossFunctions:
     on_activation: LossFunctions | None = None
     least_outputs: int = 1
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    takes_logits: bool = False
 
     def __iter__(self) -> Iterator[Callable[..., Any]]:
         return iter((self.value, self.backward))
@@ -116,14 +119,15 @@ class LossFunctions:
         both = self.value_and_backward and functools.partial(self.value_and_backward, **options)
         fused = self.on_activation and self.on_activation.with_options(options)
         value, backward = (functools.partial(f, **options) for f in self)
-        return LossFunctions(
-            value, backward, both, self.activation, fused, self.least_outputs, {**self.options, **options}
-        )
+        changed = dict(value=value, backward=backward, value_and_backward=both, on_activation=fused)
+        return dataclasses.replace(self, **changed, options={**self.options, **options})
 
 
 Loss: TypeAlias = protocols.Loss | LossFunctions
 
-_WITH_LOGITS = LossFunctions(binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_backward)
+_WITH_LOGITS = LossFunctions(
+    binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_backward, takes_logits=True
+)
 
 LOSSES: dict[LossName, LossFunctions] = {
     cast(LossName, functions.value.__name__): functions
@@ -140,7 +144,9 @@ LOSSES: dict[LossName, LossFunctions] = {
             binary_cross_entropy, binary_cross_entropy_backward, activation="sigmoid", on_activation=_WITH_LOGITS
         ),
         _WITH_LOGITS,
-        LossFunctions(cross_entropy, cross_entropy_backward, cross_entropy_value_and_backward, least_outputs=2),
+        LossFunctions(
+            cross_entropy, cross_entropy_backward, cross_entropy_value_and_backward, least_outputs=2, takes_logits=True
+        ),
     )
 }
 

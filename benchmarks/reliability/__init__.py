@@ -1,0 +1,1 @@
+"""Promises about losing nothing, threads and long runs: tried many times, and counted."""
