@@ -37,6 +37,7 @@ class TrainingWarning(UserWarning):
     >>> import warnings
     >>> network = hm.MLP([64, 32, 10], activation=["relu", "softmax"], rng=0)  # cross_entropy computes the softmax
     >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
     ...     history = hm.fit(network, *hm.load_digits(), epochs=1, rng=0, progress=False)
     >>> caught[0].category.__name__, str(caught[0].message)[:14]
     ('TrainingWarning', 'squashed logit')
