@@ -1,0 +1,184 @@
+"""An exercise: the network that students write by hand, its data, and the rules."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import runpy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..layers import Dropout
+from ..losses import Loss
+from ..network import Network, check_finite_targets
+
+__all__ = ["FORBIDDEN", "Exercise", "Limits", "load_exercise"]
+
+Array = npt.NDArray[Any]
+
+FORBIDDEN = (  # they compute gradients
+    "handmade", "torch", "functorch", "jax", "jaxlib", "flax", "haiku", "autograd", "tensorflow", "keras", "theano",
+    "aesara", "pytensor", "mxnet", "paddle", "mindspore", "chainer", "tinygrad", "micrograd", "mygrad", "minitorch",
+    "numdifftools", "casadi", "algopy", "dezero", "thinc", "lightning", "pytorch_lightning",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The limits of each student's process.
+
+    Attributes
+    ----------
+    seconds : float
+        From the start to the last answer, beside the start of the interpreter.
+    cpu_seconds : float
+        Of the processor. One more is granted for the start.
+    memory : int
+        Bytes beyond those of NumPy. Where the system does not limit address space, there is no such limit.
+    output : int
+        Characters that may be printed before the student is told to print less.
+    """
+
+    seconds: float = 60.0
+    cpu_seconds: float = 10.0
+    memory: int = 2**30
+    output: int = 100_000
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+                raise ValueError(f"{field.name}: expected a positive number, got {value!r}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Exercise:
+    """What students are to write, and how it is judged.
+
+    Parameters
+    ----------
+    network : Network
+        The network whose forward and backward pass is to be written. Students get its parameters, each moved by a
+        random number of at most 0.1 (the same in every call): a bias of 0 would not be missed.
+    X, y, loss
+        As in `Network.loss_and_gradient`.
+    points : float or sequence of float
+        The points in all, shared equally; or those for the loss (or output), then for each layer with parameters, from
+        the input to the output. One for each unless given.
+    file : str, optional
+        The file that holds the functions, where each student hands in a folder.
+    adapter : path, optional
+        A Python file with ``loss_and_gradient(submission, parameters, X, y)``, or ``forward`` and ``backward`` with the
+        same first argument. It calls what students wrote, where that follows a convention which the grader does not
+        know. It runs in their process.
+    forbidden : sequence of str
+        Top-level modules that may not be imported.
+    limits : Limits
+        Of time, memory and output.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If network, X, y and loss do not fit each other, the points do not fit the network, or the network has Dropout,
+        whose masks nobody can repeat.
+
+    Examples
+    --------
+    >>> from handmade.grading import Exercise
+    >>> X, y = hm.data.xor()
+    >>> exercise = Exercise(hm.MLP([2, 3, 2], activation="tanh", rng=0), X, y, points=10)
+    >>> [name for name, _ in exercise.layers], exercise.weights
+    (['layer 0, Dense(2, 3)', 'layer 2, Dense(3, 2)'], [3.3333333333333335, 3.3333333333333335, 3.3333333333333335])
+    """
+
+    network: Network
+    X: npt.ArrayLike
+    y: npt.ArrayLike
+    loss: Loss = "cross_entropy"
+    points: float | Sequence[float] | None = None
+    file: str | None = None
+    adapter: str | Path | None = None
+    forbidden: Sequence[str] = FORBIDDEN
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    _value: float = dataclasses.field(init=False, repr=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.network, Network):
+            raise TypeError(f"network: expected a Network, got {type(self.network).__name__}")
+        if any(isinstance(leaf, Dropout) and leaf.p for _, leaf in self.network.leaves()):
+            raise ValueError("network: expected one without Dropout, whose masks no student can repeat")
+        if isinstance(self.forbidden, str):
+            raise TypeError("forbidden: expected a sequence of names, got a string; write ('torch',)")
+        moved = copy.deepcopy(self.network)
+        moved.theta += np.random.default_rng(0).uniform(-0.1, 0.1, moved.theta.shape).astype(moved.dtype)
+        X, y = moved.check_input(self.X).copy(), np.array(check_finite_targets(self.y))
+        value, _ = copy.deepcopy(moved).loss_and_gradient(X, y, loss=self.loss)  # raises, if they do not fit
+        object.__setattr__(self, "_value", float(value))
+        for name, value in {"network": moved, "X": X, "y": y}.items():
+            object.__setattr__(self, name, value)
+        if self.adapter is not None and not Path(self.adapter).is_file():
+            raise FileNotFoundError(f"adapter: expected a Python file, got {self.adapter}, which does not exist")
+        _ = self.weights
+
+    @property
+    def layers(self) -> list[tuple[str, list[str]]]:
+        """Each layer with parameters, and the names of these."""
+        return [
+            (f"layer {prefix[:-1]}, {layer!r}", [prefix + name for name in layer.parameters])
+            for prefix, layer in self.network.leaves()
+            if layer.parameters
+        ]
+
+    @property
+    def weights(self) -> list[float]:
+        """The points of the loss and of each layer."""
+        count = 1 + len(self.layers)
+        if self.points is None:
+            return [1.0] * count
+        if isinstance(self.points, int | float) and not isinstance(self.points, bool):
+            weights = [self.points / count] * count
+        else:
+            weights = [float(points) for points in self.points]  # type: ignore[union-attr]
+        if len(weights) != count or not all(0 <= w < float("inf") for w in weights) or not sum(weights):
+            raise ValueError(
+                f"points: expected a positive number, or {count} numbers for the loss and {count - 1} layers; "
+                f"got {self.points!r}"
+            )
+        return weights
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the numbers of the exercise: grades of another exercise are not taken up again."""
+        digest = hashlib.sha256(repr((self.layers, self.weights, self._value, self.file)).encode())
+        for array in (self.network.theta, np.asarray(self.X), np.asarray(self.y)):
+            digest.update(array.tobytes())
+        return digest.hexdigest()[:16]
+
+
+def load_exercise(path: str | Path) -> Exercise:
+    """Run a teacher's file, and return the exercise that it defines.
+
+    Parameters
+    ----------
+    path : path
+        A Python file that assigns an `Exercise` to a name, any name.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it defines no exercise, or several.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: expected the file of an exercise, which does not exist")
+    names = runpy.run_path(str(path), run_name="exercise")
+    found = list({id(value): value for value in names.values() if isinstance(value, Exercise)}.values())
+    if len(found) != 1:
+        raise ValueError(
+            f"{path}: expected one exercise, such as exercise = Exercise(network, X, y), got {len(found) or 'none'}"
+        )
+    return found[0]
