@@ -28,7 +28,7 @@ MOST_ATTEMPTS = 300
 
 @dataclasses.dataclass
 class Answer:
-    """What one part of a plan gave: its values, one for each batch, and what there is to say."""
+    """The answer of one part of a plan: its values, one for each batch, and what there is to say."""
 
     values: list[Any]
     error: str = ""

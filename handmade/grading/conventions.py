@@ -95,7 +95,7 @@ class Plan:
 
     @property
     def takes_target(self) -> bool:
-        """Whether any part is given y."""
+        """True if any part is given y."""
         return any(ref[1] == "y" for part in self.parts.values() for ref in _references(part))
 
     def inputs(self, arrays: Sequence[Array], X: Array, y: Any, layout: Layout) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def grade_course(
     Raises
     ------
     Interrupted
-        By Ctrl-C: the submissions that are being graded are finished first.
+        By Ctrl-C. What is being graded then is graded again the next time.
     ValueError
         If the exercise has other numbers each time it is run.
     """
@@ -117,7 +117,7 @@ def _graded(
 
 def _start_worker(path: str, hidden: list[Path], fingerprint: str) -> None:
     global _exercise
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: what is being graded is finished
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
     exercise = load_exercise(path)
     _exercise = exercise if exercise.fingerprint == fingerprint else None
     _hidden[:] = hidden
@@ -140,14 +140,17 @@ def _one(submission: Submission, exercise: Exercise, hidden: Sequence[Path]) -> 
 
 
 class _Journal:
-    """Grades in a file, a line each, by a digest of the exercise and of the submission's files."""
+    """A file of grades, a line each, by a digest of the exercise and of the submission's files."""
 
     def __init__(self, path: str | Path | None, exercise: Exercise) -> None:
         self.path, self.fingerprint = path, exercise.fingerprint
         self.lines: dict[str, Grade] = {}
         if path is None or not Path(path).exists():
             return
-        for line in Path(path).read_text("utf-8").splitlines():
+        text = Path(path).read_text("utf-8")
+        if text and not text.endswith("\n"):
+            Path(path).write_text(text + "\n", "utf-8")
+        for line in text.splitlines():
             try:
                 entry = json.loads(line)
                 self.lines[entry["key"]] = Grade.from_dict(entry["grade"])

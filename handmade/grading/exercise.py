@@ -58,7 +58,7 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Exercise:
-    """What students are to write, and how it is judged.
+    """An exercise: what students are to write, and how it is judged.
 
     Parameters
     ----------

@@ -101,7 +101,7 @@ class Grade:
 
     @property
     def passed(self) -> bool:
-        """Whether every point was earned, and there is nothing to mend."""
+        """True if every point was earned, and there is nothing to mend."""
         return self.credit == 1 and not self.hint
 
     @property

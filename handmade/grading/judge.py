@@ -21,6 +21,7 @@ from ..checking.backward_pass import BackwardPass
 from ..checking.diagnosis import diagnose_gradient
 from ..checking.localisation import WrongStep, localise
 from ..checking.mistakes import mistakes
+from ..checking.reports import Diagnosis
 from ..checking.transforms import tolerance
 from ..layers import Activation, Dense
 from ..normalization import Normalization
@@ -127,7 +128,7 @@ class _Judgement:
     def grade(self) -> Grade:
         """Return the grade."""
         if self.patched:
-            self.hints.append(f"changes NumPy itself: {', '.join(dict.fromkeys(self.patched))}")
+            self.hints.insert(0, f"changes NumPy itself: {', '.join(dict.fromkeys(self.patched))}")
         if self.student.printed > self.exercise.limits.output:
             self.hints.append(f"prints {self.student.printed:,} characters; take the calls of print out")
         self.notes += [f"it tried to {text}" for text in self.student.attempts]

@@ -29,7 +29,7 @@ NAME = re.compile(r"^(?P<kind>w|weights?|kernel|theta|b|bias(es)?)_?(?P<number>\
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Shapes in which a student's code expects and returns arrays.
+    """The shapes in which a student's code expects and returns arrays.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Layout:
 
     @property
     def is_single(self) -> bool:
-        """Whether samples are given one at a time."""
+        """True if samples are given one at a time."""
         return self.samples.startswith("single")
 
     def parameters(self, arrays: Sequence[Array]) -> list[Array]:

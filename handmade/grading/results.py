@@ -133,7 +133,7 @@ def summary(grades: Sequence[Grade]) -> str:
     counts = Counter(grade.verdict for grade in grades)
     found = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     suspected = [f"look at {g.student}: {text}" for g in grades for text in g.suspicions]
-    return "\n".join([f"{len(grades)} submissions: {found}", *suspected])
+    return "\n".join([f"{len(grades)} submission{'s' if len(grades) != 1 else ''}: {found}", *suspected])
 
 
 def print_table(grades: Sequence[Grade]) -> None:

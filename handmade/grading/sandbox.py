@@ -53,7 +53,7 @@ class Ended(Exception):
 
 
 class Student(Protocol):
-    """Whatever runs programs of a submission: see `Session`."""
+    """A submission that runs programs: see `Session`."""
 
     name: str
     printed: int
