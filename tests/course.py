@@ -14,11 +14,9 @@ EXERCISE = """\
 import handmade as hm
 from handmade.grading import Exercise, Limits
 
+network = hm.MLP([2, 4, 3, 2], activation="tanh", rng=0)
 X, y = hm.data.moons(20, noise=0.1, rng=0)
-exercise = Exercise(
-    hm.MLP([2, 4, 3, 2], activation="tanh", rng=0), X, y,
-    limits=Limits(cpu_seconds=1, memory=2**28),
-)
+exercise = Exercise(network, X, y, limits=Limits(cpu_seconds=1, memory=2**28))
 """
 
 # ---- right, in the styles of several courses -----------------------------------------------------------------------
