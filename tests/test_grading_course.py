@@ -187,7 +187,7 @@ def test_differences_without_a_function_are_told_to_the_teacher():
     X, y = hm.data.moons(20, noise=0.1, rng=0)
     student = type("Student", (), {name: staticmethod(names[name]) for name in ("forward", "backward")})
     grade = hm_grade(student, hm.MLP([2, 4, 3, 2], activation="tanh", rng=0), X, y)
-    assert grade.passed
+    assert grade.passed, grade
     assert re.search("errors change like those of differences", "".join(grade.suspicions))
 
 
