@@ -83,6 +83,7 @@ def selu_backward(dH: Array, A: npt.ArrayLike) -> Array:
     return dH * np.where(A > 0, SELU_SCALE, SELU_SCALE * SELU_ALPHA * exact.exp(np.minimum(A, 0)))
 
 
+@np.errstate(over="ignore")  # a quotient that is too large is infinite, and its exponential 0
 def celu(A: npt.ArrayLike, alpha: float = 1.0) -> Array:
     """Return a where a > 0, else alpha (e^(a / alpha) - 1) (Barron 2017): the slope at 0 is 1 for every alpha.
 
@@ -96,10 +97,11 @@ def celu(A: npt.ArrayLike, alpha: float = 1.0) -> Array:
     >>> hm.activations.celu([-1.0, 2.0], alpha=2.0)
     array([-0.78693868,  2.        ])
     """
-    A = as_floating(A)
-    return np.where(A > 0, A, float(alpha) * exact.expm1(np.minimum(A, 0) / nonzero(alpha, "alpha")))
+    A, alpha = as_floating(A), nonzero(alpha, "alpha")
+    return np.where(A > 0, A, alpha * exact.expm1(np.minimum(A, 0) / alpha))
 
 
+@np.errstate(over="ignore")
 def celu_backward(dH: Array, A: npt.ArrayLike, alpha: float = 1.0) -> Array:
     """Return dH where a > 0, else dH e^(a / alpha).
 

@@ -56,7 +56,7 @@ ACTIVATIONS: dict[str, Callable[..., Body]] = {
     "gelu": lambda approximate: _GELU[approximate],
     "silu": lambda: Body("const real e = exp(-fabs(a)); return a * (a >= 0.0 ? 1.0 : e) / (1.0 + e);"),
     "softplus": lambda beta, threshold: Body(
-        ("" if threshold == math.inf else "if ($beta * a > $threshold) return a; ")
+        ("" if threshold == math.inf else "if ($beta * a > $threshold) return a;\n")
         + "return (a > 0.0 ? a : 0.0) + log1p(exp(-fabs($beta * a))) / $beta;"
     ),
     "softmax": lambda: Body(
