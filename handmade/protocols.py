@@ -97,6 +97,15 @@ LossName = Literal[
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "quantile_loss",
+    "soft_margin_loss",
+    "hinge_embedding_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
+    "sigmoid_focal_loss",
+    "nll_loss",
+    "kl_div",
+    "poisson_nll_loss",
 ]
 NormalizationName = Literal["batch", "layer"]
 InitializerName = Literal[

@@ -26,13 +26,38 @@ def hinge_loss(input: torch.Tensor, target: torch.Tensor, reduction: str = "mean
     return _reduce((1 - target * input).relu(), reduction)
 
 
+def kl_div(
+    input: torch.Tensor, target: torch.Tensor, reduction: str = "mean", log_target: bool = False
+) -> torch.Tensor:
+    """Return torch's function, whose own mean warns that it is none of the batch."""
+    return _reduce(F.kl_div(input, target, reduction="none", log_target=log_target), reduction)
+
+
+def quantile_loss(
+    input: torch.Tensor, target: torch.Tensor, quantile: float = 0.5, reduction: str = "mean"
+) -> torch.Tensor:
+    """Return q (y - x) above 0, else (q - 1) (y - x), reduced over all elements."""
+    difference = target - input
+    return _reduce(quantile * difference.relu() + (1 - quantile) * (-difference).relu(), reduction)
+
+
+def sigmoid_focal_loss(
+    input: torch.Tensor, target: torch.Tensor, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "mean"
+) -> torch.Tensor:
+    """Return torchvision's focal loss: the cross-entropy times alpha_t (1 - p_t)^gamma."""
+    p = input.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(input, target, reduction="none")
+    p_t, alpha_t = p * target + (1 - p) * (1 - target), alpha * target + (1 - alpha) * (1 - target)
+    return _reduce((alpha_t if alpha >= 0 else 1) * entropy * (1 - p_t) ** gamma, reduction)
+
+
 def _reduce(terms: torch.Tensor, reduction: str) -> torch.Tensor:
     reduced = {"mean": terms.mean(), "sum": terms.sum(), "none": terms}
     return reduced[reduction]
 
 
-# Losses that PyTorch lacks.
-OWN = {"half_squared_error": half_squared_error, "hinge_loss": hinge_loss}
+# Losses that PyTorch lacks, and one that warns.
+OWN = {f.__name__: f for f in (half_squared_error, hinge_loss, kl_div, quantile_loss, sigmoid_focal_loss)}
 
 
 def find_loss(loss: str | functools.partial[Any], dtype: torch.dtype = torch.float64) -> Callable[..., torch.Tensor]:

@@ -147,6 +147,11 @@ def soft(labels: Array) -> Array:
     return 0.7 * one_hot(labels) + 0.03
 
 
+def sets_of_labels(labels: Array) -> Array:
+    """Return a row per label: the label and the next one, followed by -1."""
+    return np.stack([labels, (labels + 1) % 10, *[np.full_like(labels, -1)] * 8], axis=1)
+
+
 def some_ignored(labels: Array) -> Array:
     """Return the labels, with every fifth replaced by -100."""
     return np.where(np.arange(len(labels)) % 5 == 0, -100, labels)
@@ -259,6 +264,59 @@ LOSSES = (
         slope=exact.binary_cross_entropy_slope,
         domain="probabilities",
         targets=(1, 0),
+    ),
+    LossCase(
+        "quantile_loss", one_hot, exact=exact.quantile_loss, slope=lambda x, y: mpmath.sign(x - y) / 2, smooth=False
+    ),
+    LossCase("quantile_loss", one_hot, {"quantile": 0.9}, "0.9", smooth=False),
+    LossCase(
+        "soft_margin_loss",
+        signs,
+        exact=lambda x, y: mpmath.log1p(mpmath.exp(-y * x)),
+        slope=lambda x, y: -y * exact.sigmoid(-y * x),
+        targets=(1, -1),
+        ulp=4,
+    ),
+    LossCase(
+        "hinge_embedding_loss",
+        signs,
+        exact=exact.hinge_embedding_loss,
+        slope=exact.hinge_embedding_loss_slope,
+        targets=(1, -1),
+        smooth=False,
+    ),
+    LossCase(
+        "multilabel_margin_loss",
+        sets_of_labels,
+        exact=exact.multilabel_margin_loss,
+        slope=exact.multilabel_margin_loss_slope,
+        domain="logits",
+        smooth=False,
+    ),
+    LossCase(
+        "multilabel_soft_margin_loss",
+        one_hot,
+        exact=exact.multilabel_soft_margin_loss,
+        slope=exact.multilabel_soft_margin_loss_slope,
+        domain="logits",
+        ulp=8,
+    ),
+    LossCase(
+        "sigmoid_focal_loss",
+        one_hot,
+        exact=exact.sigmoid_focal_loss,
+        slope=exact.sigmoid_focal_loss_slope,
+        targets=(1, 0),
+        ulp=16,
+    ),
+    LossCase("nll_loss", class_indices, exact=lambda row: -row[0], slope=exact.nll_loss_slope, domain="logits"),
+    LossCase("kl_div", soft, exact=lambda x, y: y * (mpmath.log(y) - x), slope=lambda x, y: -y),
+    LossCase(
+        "poisson_nll_loss",
+        one_hot,
+        exact=lambda x, y: mpmath.exp(x) - y * x,
+        slope=lambda x, y: mpmath.exp(x) - y,
+        domain="probabilities",
     ),
 )
 

@@ -293,6 +293,54 @@ def binary_cross_entropy_with_logits_slope(a: Number, y: Number) -> Number:
     return -sigmoid(-a) if y else sigmoid(a)
 
 
+def quantile_loss(x: Number, y: Number) -> Number:
+    """Return half the absolute error."""
+    return abs(x - y) / 2
+
+
+def quantile_loss_slope(x: Number, y: Number) -> Number:
+    """Return half the sign of the error."""
+    return mpmath.sign(x - y) / 2
+
+
+def hinge_embedding_loss(x: Number, y: Number) -> Number:
+    """Return x for y = 1, max(0, 1 - x) for y = -1."""
+    return x if y > 0 else max(mpf(0), 1 - x)
+
+
+def hinge_embedding_loss_slope(x: Number, y: Number) -> Number:
+    """Return 1 for y = 1, -1 where the margin is violated for y = -1."""
+    return mpf(1) if y > 0 else -mpf(x < 1)
+
+
+def sigmoid_focal_loss(a: Number, y: Number) -> Number:
+    """Return 0.25 or 0.75 times the squared probability of the other answer times the cross-entropy."""
+    b, alpha = (a, mpf(1) / 4) if y else (-a, mpf(3) / 4)
+    return alpha * sigmoid(-b) ** 2 * log1p(exp(-b))
+
+
+def sigmoid_focal_loss_slope(a: Number, y: Number) -> Number:
+    """Return the derivative, of which all terms have one sign."""
+    b, alpha, sign = (a, mpf(1) / 4, -1) if y else (-a, mpf(3) / 4, 1)
+    q = sigmoid(-b)
+    return sign * alpha * q**2 * (q + 2 * sigmoid(b) * log1p(exp(-b)))
+
+
+def multilabel_soft_margin_loss(row: Row) -> Number:
+    """Return the mean of the cross-entropies of a row of logits, of which the first is there."""
+    return mpmath.fsum(log1p(exp(-z if j == 0 else z)) for j, z in enumerate(row)) / len(row)
+
+
+def multilabel_soft_margin_loss_slope(row: Row) -> Row:
+    """Return s(a) - y over the number of classes."""
+    return [(-sigmoid(-z) if j == 0 else sigmoid(z)) / len(row) for j, z in enumerate(row)]
+
+
+def nll_loss_slope(row: Row) -> Row:
+    """Return -1 for the first class."""
+    return [mpf(-1), *(mpf(0) for _ in row[1:])]
+
+
 def multi_margin_loss(row: Row) -> Number:
     """Return the sum of the violated margins over the number of classes."""
     return mpmath.fsum(_violations(row)) / len(row)
@@ -302,6 +350,17 @@ def multi_margin_loss_slope(row: Row) -> Row:
     """Return 1 / K for each violated class, and minus their sum for the first."""
     slopes = [mpf(1 if v > 0 else 0) / len(row) for v in _violations(row)]
     return [-mpmath.fsum(slopes), *slopes]
+
+
+def multilabel_margin_loss(row: Row) -> Number:
+    """Return the violated margins of the first two classes, which are there, by the others, over their number."""
+    return mpmath.fsum(max(mpf(0), 1 - t + z) for t in row[:2] for z in row[2:]) / len(row)
+
+
+def multilabel_margin_loss_slope(row: Row) -> Row:
+    """Return 1 / K for each violation by a class, minus 1 / K for each of a label."""
+    own = [-mpmath.fsum(1 - t + z > 0 for z in row[2:]) / len(row) for t in row[:2]]
+    return own + [mpmath.fsum(1 - t + z > 0 for t in row[:2]) / len(row) for z in row[2:]]
 
 
 def _violations(row: Row) -> Row:

@@ -42,12 +42,13 @@ def test_targets_are_the_promised_ones():
         4: [
             *("sigmoid", "tanh", "elu", "elu 0.7", "selu", "celu 2.0", "silu", "softplus", "softplus 2.0"),
             *("logsigmoid", "softsign", "hardsigmoid", "hardswish", *of_logits),
+            *(f"soft_margin_loss, y = {y}" for y in (1, -1)),
         ],
         8: [
-            *("gelu", "mish", "tanhshrink", "log_softmax"),
+            *("gelu", "mish", "tanhshrink", "log_softmax", "multilabel_soft_margin_loss"),
             *(f"cross_entropy{t}{way}" for t in ("", ", one-hot") for way in ("", ", at once")),
         ],
-        16: ["gelu tanh", "softmax"],
+        16: ["gelu tanh", "softmax", *(f"sigmoid_focal_loss, y = {y}" for y in (1, 0))],
     }
     for target, names in promised.items():
         assert sorted(n for n, subject in SUBJECTS.items() if subject.target == target) == sorted(names)

@@ -156,9 +156,9 @@ def _all_of(y: float, X: Array) -> Array:
     return np.full_like(X, y)
 
 
-def _first_class(X: Array) -> Array:
-    """Return class 0 for every row."""
-    return np.zeros(len(X), dtype=np.int64)
+def _of_first_class(target: Callable[[Array], Array], X: Array) -> Array:
+    """Return the target of class 0 for every row."""
+    return target(np.zeros(len(X), dtype=np.int64))
 
 
 # ---- the subjects ----------------------------------------------------------------------------------------------------
@@ -187,8 +187,10 @@ def subject_of_activation(case: ActivationCase) -> Subject:
 def _subjects_of_loss(case: LossCase, exact: Exact) -> list[Subject]:
     """Return a subject for each target, and one more where another function computes value and derivative at once."""
     if case.domain == "logits":
-        classes_are_indices = case.target(np.zeros(1, np.int64)).ndim == 1
-        target, name = (_first_class, case.name) if classes_are_indices else (upstream, f"{case.name}, one-hot")
+        indices = case.target(np.zeros(1, np.int64)).dtype.kind == "i"
+        also_of_indices = any(other.name == case.name and other.target is not case.target for other in LOSSES)
+        name = f"{case.name}, one-hot" if also_of_indices and not indices else case.name
+        target = partial(_of_first_class, case.target) if indices else upstream
         return _loss_subjects(case, name, target, exact, case.slope)
     return [
         subject

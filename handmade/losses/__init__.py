@@ -4,6 +4,9 @@ The contract of every pair, without exception: both take the same arguments, ``i
 predictions, or logits where the name says so), then ``target``. ``loss_backward`` returns the gradient with respect
 to ``input``, in its shape.
 
+Losses of several inputs take them all before ``target`` or instead of it, and their backward returns a gradient for
+each: `pairs`, and `gaussian_nll_loss`. A network's output alone is none of them, so that `handmade.fit` refuses these.
+
 ``reduction`` says what becomes of the single terms: ``"mean"`` (the default, as in PyTorch), ``"sum"``, or
 ``"none"``, where the loss is an array and the gradient holds the derivative of each term by its own input, which is
 also the gradient of the sum. Each docstring says which 1/N and which one-half it means.
@@ -23,13 +26,43 @@ from .. import protocols
 from .._validation import check_choice, check_finite
 from ..protocols import Array, LossName
 from ._terms import as_numbers, check_reduction
+from .likelihoods import (
+    gaussian_nll_loss,
+    gaussian_nll_loss_backward,
+    kl_div,
+    kl_div_backward,
+    nll_loss,
+    nll_loss_backward,
+    poisson_nll_loss,
+    poisson_nll_loss_backward,
+)
 from .margins import (
+    hinge_embedding_loss,
+    hinge_embedding_loss_backward,
     hinge_loss,
     hinge_loss_backward,
     multi_margin_loss,
     multi_margin_loss_backward,
+    soft_margin_loss,
+    soft_margin_loss_backward,
     zero_one_loss,
     zero_one_loss_backward,
+)
+from .multilabel import (
+    multilabel_margin_loss,
+    multilabel_margin_loss_backward,
+    multilabel_soft_margin_loss,
+    multilabel_soft_margin_loss_backward,
+    sigmoid_focal_loss,
+    sigmoid_focal_loss_backward,
+)
+from .pairs import (
+    cosine_embedding_loss,
+    cosine_embedding_loss_backward,
+    margin_ranking_loss,
+    margin_ranking_loss_backward,
+    triplet_margin_loss,
+    triplet_margin_loss_backward,
 )
 from .probabilities import (
     binary_cross_entropy,
@@ -49,6 +82,8 @@ from .regression import (
     l1_loss_backward,
     mse_loss,
     mse_loss_backward,
+    quantile_loss,
+    quantile_loss_backward,
     smooth_l1_loss,
     smooth_l1_loss_backward,
 )
@@ -76,6 +111,32 @@ __all__ = [
     "binary_cross_entropy_with_logits_backward",
     "cross_entropy",
     "cross_entropy_backward",
+    "quantile_loss",
+    "quantile_loss_backward",
+    "soft_margin_loss",
+    "soft_margin_loss_backward",
+    "hinge_embedding_loss",
+    "hinge_embedding_loss_backward",
+    "multilabel_margin_loss",
+    "multilabel_margin_loss_backward",
+    "multilabel_soft_margin_loss",
+    "multilabel_soft_margin_loss_backward",
+    "sigmoid_focal_loss",
+    "sigmoid_focal_loss_backward",
+    "nll_loss",
+    "nll_loss_backward",
+    "kl_div",
+    "kl_div_backward",
+    "poisson_nll_loss",
+    "poisson_nll_loss_backward",
+    "gaussian_nll_loss",
+    "gaussian_nll_loss_backward",
+    "margin_ranking_loss",
+    "margin_ranking_loss_backward",
+    "cosine_embedding_loss",
+    "cosine_embedding_loss_backward",
+    "triplet_margin_loss",
+    "triplet_margin_loss_backward",
     "find_loss",
     "loss_and_backward",
 ]
@@ -147,7 +208,24 @@ LOSSES: dict[LossName, LossFunctions] = {
         LossFunctions(
             cross_entropy, cross_entropy_backward, cross_entropy_value_and_backward, least_outputs=2, takes_logits=True
         ),
+        LossFunctions(quantile_loss, quantile_loss_backward),
+        LossFunctions(soft_margin_loss, soft_margin_loss_backward),
+        LossFunctions(hinge_embedding_loss, hinge_embedding_loss_backward),
+        LossFunctions(multilabel_margin_loss, multilabel_margin_loss_backward),
+        LossFunctions(multilabel_soft_margin_loss, multilabel_soft_margin_loss_backward),
+        LossFunctions(sigmoid_focal_loss, sigmoid_focal_loss_backward),
+        LossFunctions(nll_loss, nll_loss_backward),
+        LossFunctions(kl_div, kl_div_backward),
+        LossFunctions(poisson_nll_loss, poisson_nll_loss_backward),
     )
+}
+
+# What compares several inputs, or has a gradient for each: no network's output alone.
+SEVERAL_INPUTS: dict[str, tuple[Callable[..., Any], Callable[..., tuple[Array, ...]]]] = {
+    "gaussian_nll_loss": (gaussian_nll_loss, gaussian_nll_loss_backward),
+    "margin_ranking_loss": (margin_ranking_loss, margin_ranking_loss_backward),
+    "cosine_embedding_loss": (cosine_embedding_loss, cosine_embedding_loss_backward),
+    "triplet_margin_loss": (triplet_margin_loss, triplet_margin_loss_backward),
 }
 
 
@@ -169,7 +247,7 @@ def find_loss(loss: Loss) -> LossFunctions:
     Raises
     ------
     ValueError
-        If no loss has this name.
+        If no loss has this name, or it has several inputs, as `triplet_margin_loss` has.
     TypeError
         If it is none of the above.
 
@@ -182,6 +260,12 @@ def find_loss(loss: Loss) -> LossFunctions:
     """
     if isinstance(loss, LossFunctions):
         return loss
+    several = loss if isinstance(loss, str) else getattr(loss, "__name__", None)
+    if several in SEVERAL_INPUTS and loss in (several, SEVERAL_INPUTS[several][0]):
+        raise ValueError(
+            f"loss: expected a loss of an input and a target, got {several}, which has several inputs; call it and "
+            f"{several}_backward, and pass the gradients to network.backward"
+        )
     if isinstance(loss, str):
         return LOSSES[check_choice(loss, "loss", LOSSES)]
     if isinstance(loss, functools.partial):

@@ -30,31 +30,38 @@ def as_numbers(value: npt.ArrayLike, name: str, like: Array) -> Array:
         return value.astype(like.dtype)
 
 
-def pair(input: npt.ArrayLike, target: npt.ArrayLike) -> tuple[Array, Array]:
+def pair(
+    input: npt.ArrayLike, target: npt.ArrayLike, names: tuple[str, str] = ("input", "target")
+) -> tuple[Array, Array]:
     """Return both as arrays of one dtype and one shape.
 
     Nothing broadcasts: broadcasting would hide the mistake of (N,) against (N, 1).
     """
-    input = as_floating(input, "input")
-    target = as_numbers(target, "target", input)
+    input = as_floating(input, names[0])
+    target = as_numbers(target, names[1], input)
     if target.shape != input.shape:
         hint = ""
         if target.size == input.size:
-            hint = f"; reshape it with target.reshape({', '.join(map(str, input.shape))})"
-        raise ValueError(f"target: expected the shape of the input {input.shape}, got {target.shape}{hint}")
+            hint = f"; reshape it with {names[1]}.reshape({', '.join(map(str, input.shape))})"
+        raise ValueError(f"{names[1]}: expected the shape of the {names[0]} {input.shape}, got {target.shape}{hint}")
     if input.size == 0:
-        raise ValueError(f"input: expected at least one value, got an empty array of shape {input.shape}")
+        raise ValueError(f"{names[0]}: expected at least one value, got an empty array of shape {input.shape}")
     return input, target
 
 
 def signs(input: npt.ArrayLike, target: npt.ArrayLike) -> tuple[Array, Array]:
     """Return the pair; raise where a target is neither -1 nor +1."""
     input, target = pair(input, target)
+    check_signs(target)
+    return input, target
+
+
+def check_signs(target: Array) -> None:
+    """Raise where a target is neither -1 nor +1."""
     wrong = target[np.abs(target) != 1]
     if wrong.size:
         hint = "; labels in {0, 1} become -1 and +1 with 2 * target - 1" if 0 in wrong else ""
         raise ValueError(f"target: expected labels -1 and +1, got {wrong[0]:g}{hint}")
-    return input, target
 
 
 def check_probabilities(values: Array, name: str, hint: str = "") -> None:
@@ -79,6 +86,17 @@ def element_weights(weight: npt.ArrayLike | None, like: Array) -> Array | None:
     if weight.shape != like.shape:
         raise ValueError(f"weight: expected the shape of the input {like.shape}, got {weight.shape}")
     return weight
+
+
+def broadcast(weight: npt.ArrayLike | None, name: str, like: Array) -> Array | float:
+    """Return weights that broadcast over an array, 1 in place of None."""
+    if weight is None:
+        return 1.0
+    weight = as_numbers(weight, name, like)
+    try:
+        return np.broadcast_to(weight, like.shape)
+    except ValueError:
+        raise ValueError(f"{name}: expected a shape that broadcasts to {like.shape}, got {weight.shape}") from None
 
 
 def reduce(terms: Array, reduction: str, count: float | None = None) -> Any:
@@ -146,6 +164,13 @@ def _column_hint(target: Array, lead: tuple[int, ...]) -> str:
     if not lead or target.shape != (*lead, 1):
         return ""
     return f"; reshape indices with target.reshape({', '.join(map(str, lead))})"
+
+
+def label_weights(labels: Array, kept: Array | None, class_weight: Array | None) -> Array | None:
+    """Return the weight of each row's class, 0 where it is ignored; None where all count alike."""
+    if class_weight is None:
+        return kept
+    return class_weight[labels] if kept is None else class_weight[labels] * kept
 
 
 def class_probabilities(target: Array, Z: Array, shape: tuple[int, ...]) -> Array:

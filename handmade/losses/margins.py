@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._validation import as_array, finite
+from ..activations import sigmoid, softplus
 from ..protocols import Array, Reduction
 from ._terms import class_labels, class_rows, class_weights, pair, reduce, reduce_backward, signs
 
@@ -51,6 +52,51 @@ def hinge_loss_backward(input: npt.ArrayLike, target: npt.ArrayLike, reduction: 
     input, target = signs(input, target)
     D = np.where(target * input < 1, -target, 0).astype(input.dtype)
     return reduce_backward(D, reduction)
+
+
+def soft_margin_loss(input: npt.ArrayLike, target: npt.ArrayLike, reduction: Reduction = "mean") -> Any:
+    """Return log(1 + e^(-y yhat)), which does not overflow. The mean is over all elements.
+
+    Parameters, returns and errors as for `hinge_loss`.
+
+    Examples
+    --------
+    >>> hm.losses.soft_margin_loss([0.0, 50.0, -1000.0], [1, 1, 1], reduction="none")
+    array([6.93147181e-01, 1.92874985e-22, 1.00000000e+03])
+    """
+    input, target = signs(input, target)
+    return reduce(softplus(-target * input), reduction)
+
+
+def soft_margin_loss_backward(input: npt.ArrayLike, target: npt.ArrayLike, reduction: Reduction = "mean") -> Array:
+    """Return -y s(-y yhat)."""
+    input, target = signs(input, target)
+    return reduce_backward(-target * sigmoid(-target * input), reduction)
+
+
+def hinge_embedding_loss(
+    input: npt.ArrayLike, target: npt.ArrayLike, margin: float = 1.0, reduction: Reduction = "mean"
+) -> Any:
+    """Return x where y = 1, max(0, margin - x) where y = -1: for distances x. The mean is over all elements.
+
+    Parameters, returns and errors as for `hinge_loss`; ``margin`` is how far apart those of -1 are to be.
+
+    Examples
+    --------
+    >>> hm.losses.hinge_embedding_loss([0.25, 0.25, 3.0], [1, -1, -1], reduction="none")
+    array([0.25, 0.75, 0.  ])
+    """
+    input, target = signs(input, target)
+    return reduce(np.where(target > 0, input, np.maximum(finite(margin, "margin") - input, 0)), reduction)
+
+
+def hinge_embedding_loss_backward(
+    input: npt.ArrayLike, target: npt.ArrayLike, margin: float = 1.0, reduction: Reduction = "mean"
+) -> Array:
+    """Return 1 where y = 1, -1 where y = -1 and x is up to the margin, at the kink too, as in PyTorch; else 0."""
+    input, target = signs(input, target)
+    D = np.where(target > 0, 1, -(input <= finite(margin, "margin")).astype(int))
+    return reduce_backward(D.astype(input.dtype), reduction)
 
 
 def multi_margin_loss(

@@ -13,15 +13,15 @@ from .._validation import INTEGER, all_within, as_array, up_to_one
 from ..activations import sigmoid, softplus
 from ..protocols import Array, Reduction
 from ._terms import (
-    as_numbers,
     bits,
+    broadcast,
     check_probabilities,
     class_labels,
     class_probabilities,
     class_rows,
     class_weights,
     divisor,
-    element_weights,
+    label_weights,
     reduce,
     reduce_backward,
 )
@@ -46,7 +46,7 @@ def binary_cross_entropy(
     target : array_like
         Targets from 0 to 1, the shape of ``input``.
     weight : array_like, optional
-        One weight per element; the mean still divides by the number of elements.
+        Weights that broadcast to the input; the mean still divides by the number of elements.
     reduction : {"mean", "sum", "none"}
         See `handmade.losses`.
 
@@ -70,7 +70,7 @@ def binary_cross_entropy(
     P, Y = _probabilities(input, target)
     with np.errstate(divide="ignore"):  # log(0) = -inf: below the floor
         yes, no = np.maximum(np.log(P), FLOOR), np.maximum(np.log1p(-P), FLOOR)
-    return reduce(_weigh(-(Y * yes + (1 - Y) * no), weight), reduction)
+    return reduce(broadcast(weight, "weight", Y) * -(Y * yes + (1 - Y) * no), reduction)
 
 
 def binary_cross_entropy_backward(
@@ -90,7 +90,7 @@ def binary_cross_entropy_backward(
     variance = P * (1 - P)
     floored = variance < math.exp(FLOOR)
     D = np.where(floored, np.where(P < 0.5, 1 - Y, -Y), (P - Y) / np.where(floored, 1, variance))
-    return reduce_backward(_weigh(D, weight), reduction)
+    return reduce_backward(broadcast(weight, "weight", Y) * D, reduction)
 
 
 def _probabilities(input: npt.ArrayLike, target: npt.ArrayLike) -> tuple[Array, Array]:
@@ -98,12 +98,6 @@ def _probabilities(input: npt.ArrayLike, target: npt.ArrayLike) -> tuple[Array, 
     P, Y = bits(input, target)
     check_probabilities(np.real(P), "input", "; logits belong to binary_cross_entropy_with_logits")
     return P, Y
-
-
-def _weigh(terms: Array, weight: npt.ArrayLike | None) -> Array:
-    """Return the terms times one weight per element, where there are weights."""
-    W = element_weights(weight, terms)
-    return terms if W is None else W * terms
 
 
 def binary_cross_entropy_with_logits(
@@ -122,11 +116,11 @@ def binary_cross_entropy_with_logits(
     target : array_like
         Targets from 0 to 1, the shape of ``input``.
     weight : array_like, optional
-        One weight per element; the mean still divides by the number of elements.
+        Weights that broadcast to the input; the mean still divides by the number of elements.
     reduction : {"mean", "sum", "none"}
         See `handmade.losses`.
     pos_weight : array_like, optional
-        Multiplies the first of the two terms; a number, or one per output.
+        Multiplies the first of the two terms; broadcasts to the input: a number, or one per output.
 
     Returns
     -------
@@ -146,9 +140,9 @@ def binary_cross_entropy_with_logits(
     array([6.93147181e-01, 1.00000000e+04, 4.24835426e-18])
     """
     A, Y = bits(input, target)
-    positive = Y * _positive_weight(pos_weight, Y)
+    positive = Y * broadcast(pos_weight, "pos_weight", Y)
     terms = exact.weighted(positive, softplus(-A)) + exact.weighted(1 - Y, softplus(A))
-    return reduce(_weigh(terms, weight), reduction)
+    return reduce(broadcast(weight, "weight", Y) * terms, reduction)
 
 
 def binary_cross_entropy_with_logits_backward(
@@ -166,19 +160,9 @@ def binary_cross_entropy_with_logits_backward(
     array([-5.00000000e-01, -4.24835426e-18])
     """
     A, Y = bits(input, target)
-    positive = Y * _positive_weight(pos_weight, Y)
+    positive = Y * broadcast(pos_weight, "pos_weight", Y)
     D = (1 - Y) * sigmoid(A) - positive * sigmoid(-A)
-    return reduce_backward(_weigh(D, weight), reduction)
-
-
-def _positive_weight(pos_weight: npt.ArrayLike | None, like: Array) -> Array | float:
-    """Return the weights of the outputs, which broadcast over the samples."""
-    if pos_weight is None:
-        return 1.0
-    weight = as_numbers(pos_weight, "pos_weight", like)
-    if weight.shape not in ((), (1,), like.shape[like.ndim - weight.ndim :]):
-        raise ValueError(f"pos_weight: expected a number or one per output, {like.shape[-1:]}, got {weight.shape}")
-    return weight
+    return reduce_backward(broadcast(weight, "weight", Y) * D, reduction)
 
 
 @np.errstate(over="ignore")  # an enormous loss in double precision is infinite in single
@@ -204,7 +188,8 @@ def cross_entropy(
     weight : array_like, shape (K,), optional
         A weight for each class.
     ignore_index : int
-        Samples with this label contribute nothing. Where all are ignored the mean is 0 (PyTorch: nan).
+        Samples with this label contribute nothing. Where all are ignored the mean is 0 (PyTorch: nan). Probabilities
+        take none.
     reduction : {"mean", "sum", "none"}
         "none" gives one value per sample.
     label_smoothing : float
@@ -274,16 +259,20 @@ def cross_entropy_value_and_backward(
         smoothing = up_to_one(smoothing, "label_smoothing")
     Z, lead = class_rows(input)
     class_weight, target = class_weights(weight, Z), as_array(target, "target")
+    if isinstance(ignore_index, bool) or not isinstance(ignore_index, INTEGER):
+        raise TypeError(f"ignore_index: expected an integer, got {ignore_index!r}")
     if target.ndim > len(lead):
+        if ignore_index >= 0:
+            raise ValueError(
+                f"ignore_index: expected none with probabilities, got {ignore_index}; give rows of zeros, or indices"
+            )
         count = float(len(Z))
         T = (1 - smoothing) * class_probabilities(target, Z, np.shape(input)) + smoothing / Z.shape[1]
         T = T if class_weight is None else T * class_weight
         terms, dZ = _against_distribution(Z, T, divisor(reduction, count))
     else:
-        if isinstance(ignore_index, bool) or not isinstance(ignore_index, INTEGER):
-            raise TypeError(f"ignore_index: expected an integer, got {ignore_index!r}")
         labels, kept = class_labels(target, lead, Z.shape[1], ignore_index)
-        sample_weight = _sample_weights(labels, kept, class_weight)
+        sample_weight = label_weights(labels, kept, class_weight)
         count = float(len(Z)) if sample_weight is None else float(sample_weight.sum()) or 1.0  # of nothing, it is 0
         if smoothing:
             T = _smoothed(labels, kept, class_weight, smoothing, Z.shape[1])
@@ -336,13 +325,6 @@ def _exponentials(Z: Array, place: Array) -> tuple[Array, Array, Array | None]:
         return E, E.take(place), None
     D, E = exact.exp_below_max(np.ascontiguousarray(Z), 0)
     return E, np.maximum(E.take(place), math.exp(-REACH)), np.minimum(D.take(place) + REACH, 0)
-
-
-def _sample_weights(labels: Array, kept: Array | None, class_weight: Array | None) -> Array | None:
-    """Return the weight of each sample's class, 0 where it is ignored; None where all count alike."""
-    if class_weight is None:
-        return kept
-    return class_weight[labels] if kept is None else class_weight[labels] * kept
 
 
 def _smoothed(labels: Array, kept: Array | None, class_weight: Array | None, smoothing: float, K: int) -> Array:

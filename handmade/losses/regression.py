@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from .._validation import as_array, positive
 from ..protocols import Array, Reduction
-from ._terms import element_weights, pair, reduce, reduce_backward
+from ._terms import broadcast, check_probabilities, element_weights, pair, reduce, reduce_backward
 
 
 def l1_loss(
@@ -206,3 +206,56 @@ def smooth_l1_loss_backward(
         return l1_loss_backward(input, target, reduction)
     beta = positive(beta, "beta")
     return huber_loss_backward(input, target, reduction, beta) / beta
+
+
+def quantile_loss(
+    input: npt.ArrayLike, target: npt.ArrayLike, quantile: npt.ArrayLike = 0.5, reduction: Reduction = "mean"
+) -> Any:
+    """Return q (y - yhat) where the target is above, else (1 - q) (yhat - y): the pinball loss, least at a quantile.
+
+    Koenker and Bassett 1978. The mean is over all elements.
+
+    Parameters
+    ----------
+    input, target : array_like
+        Predictions and targets of one shape.
+    quantile : array_like
+        q from 0 to 1: a number, or one per output. At 0.5 the loss is half of `l1_loss`.
+    reduction : {"mean", "sum", "none"}
+        See `handmade.losses`.
+
+    Returns
+    -------
+    float or ndarray
+        The loss.
+
+    Raises
+    ------
+    ValueError
+        If a quantile is outside [0, 1], or a shape is wrong.
+    TypeError
+        If one of them holds something other than numbers.
+
+    Examples
+    --------
+    >>> hm.losses.quantile_loss([0.0, 2.0], [1.0, 1.0], quantile=0.9, reduction="none")
+    array([0.9, 0.1])
+    """
+    E, Q = _below(input, target, quantile)
+    return reduce(np.maximum(Q * E, (Q - 1) * E), reduction)
+
+
+def quantile_loss_backward(
+    input: npt.ArrayLike, target: npt.ArrayLike, quantile: npt.ArrayLike = 0.5, reduction: Reduction = "mean"
+) -> Array:
+    """Return -q where the target is above, 1 - q where it is below, and 0 at the kink, as `l1_loss` does."""
+    E, Q = _below(input, target, quantile)
+    return reduce_backward(np.where(E > 0, -Q, np.where(E < 0, 1 - Q, 0 * E)), reduction)
+
+
+def _below(input: npt.ArrayLike, target: npt.ArrayLike, quantile: npt.ArrayLike) -> tuple[Array, Array]:
+    """Return y - yhat, and q in its shape."""
+    input, target = pair(input, target)
+    Q = np.asarray(broadcast(as_array(quantile, "quantile"), "quantile", target))
+    check_probabilities(Q, "quantile")
+    return target - input, Q

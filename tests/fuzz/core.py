@@ -43,15 +43,18 @@ def _loss_arguments(rng: np.random.Generator, name: str) -> tuple[Hostile, Hosti
     """Return input and target of the kinds that a loss takes."""
     N, K = int(rng.integers(1, 7)), int(rng.integers(1, 5))
     shape = pick(rng, [(N,), (N, 1), (N, K)])
-    if name in ("cross_entropy", "multi_margin_loss"):
-        labels = rng.random() < 0.7 or name == "multi_margin_loss"
+    if name in ("cross_entropy", "multi_margin_loss", "nll_loss"):
+        labels = rng.random() < 0.7 or name != "cross_entropy"
         target = draw_array(rng, (N,), integers(0, K - 1)) if labels else draw_array(rng, (N, K), probabilities)
         return draw_array(rng, (N, K)), target
-    if name in ("hinge_loss", "zero_one_loss"):
-        return draw_array(rng, shape, draw_numbers if name == "hinge_loss" else signs), draw_array(rng, shape, signs)
+    if name == "multilabel_margin_loss":
+        return draw_array(rng, (N, K)), draw_array(rng, (N, K), integers(-1, K - 1))
+    if name in ("hinge_loss", "soft_margin_loss", "hinge_embedding_loss", "zero_one_loss"):
+        return draw_array(rng, shape, signs if name == "zero_one_loss" else draw_numbers), draw_array(rng, shape, signs)
     if name == "binary_cross_entropy":
         return draw_array(rng, shape, _chances), draw_array(rng, shape, integers(0, 1))
-    target = integers(0, 1) if name == "binary_cross_entropy_with_logits" else draw_numbers
+    of_bits = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss", "sigmoid_focal_loss", "kl_div")
+    target = integers(0, 1) if name in of_bits else draw_numbers
     return draw_array(rng, shape), draw_array(rng, shape, target)
 
 

@@ -55,6 +55,14 @@ OPTIMIZERS: list[Callable[..., Any]] = [
 ]
 
 
+# The targets of losses that do not take numbers from 0 to 1.
+TARGET_OF = {
+    **dict.fromkeys(("cross_entropy", "multi_margin_loss", "nll_loss"), Y),
+    **dict.fromkeys(("hinge_loss", "soft_margin_loss", "hinge_embedding_loss", "zero_one_loss"), np.sign(X)),
+    "multilabel_margin_loss": np.stack([Y, 0 * Y - 1, Y], axis=1),
+}
+
+
 def _calls() -> dict[str, Callable[[], Call]]:
     """Return the calls by name; each is made anew for each case."""
     calls: dict[str, Callable[[], Call]] = {}
@@ -64,8 +72,7 @@ def _calls() -> dict[str, Callable[[], Call]]:
     for name, (f, _) in ACTIVATIONS.items():
         calls[f"activations.{name}"] = lambda f=f: Call(f, _defaults(f, {"A": X}))
     for name, functions in LOSSES.items():
-        target = {"cross_entropy": Y, "multi_margin_loss": Y, "hinge_loss": np.sign(X), "zero_one_loss": np.sign(X)}
-        good = {"input": np.full_like(X, 0.3), "target": target.get(name, np.full_like(X, 0.5))}
+        good = {"input": np.full_like(X, 0.3), "target": TARGET_OF.get(name, np.full_like(X, 0.5))}
         calls[f"losses.{name}"] = lambda f=functions.value, good=good: Call(f, _defaults(f, good))
     for name, f in INITIALIZERS.items():
         good = {"shape": (3, 4), "fan_in": 4, "fan_out": 3}
