@@ -30,6 +30,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import activations, data, information, initializers, losses, metrics, optimizers, schedules
+from .activation_layers import GLU, PReLU, SwiGLU
 from .callbacks import AveragedModel, EarlyStopping
 from .clipping import L1, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
 from .composites import Concatenate, Parallel, Residual, Sequential
@@ -111,6 +112,9 @@ __all__ = [
     "Layer",
     "Dense",
     "Activation",
+    "PReLU",
+    "GLU",
+    "SwiGLU",
     "Dropout",
     "BatchNorm",
     "LayerNorm",

@@ -105,12 +105,15 @@ class Sequential(Layer):
         return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
 
 
+SOME_WIDTH = 2**20  # that layers may halve
+
+
 def _in_features(layers: Sequence[Layer]) -> int | None:
     """Return the width of the first layer that has one, if the layers below it keep the width."""
     for layer in layers:
         if layer.in_features:
             return layer.in_features
-        if layer.width_after(1) != 1:
+        if layer.width_after(SOME_WIDTH) != SOME_WIDTH:
             return None
     return None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from .activation_layers import GLU, PReLU
 from .activations import ACTIVATIONS
 from .composites import Sequential
 from .files import read_state_dict
@@ -83,6 +84,12 @@ def _flatten(module: Any) -> Layer:
     return Activation("identity")  # samples are rows already
 
 
+def _glu(module: Any) -> Layer:
+    if module.dim not in (-1, 1):
+        raise ValueError(f"expected dim=-1, got {module.dim}")
+    return GLU()
+
+
 def _softplus(module: Any) -> Layer:
     # The default threshold avoids an overflow, which cannot occur here; another one is meant.
     threshold = {} if module.threshold == 20 else {"threshold": module.threshold}
@@ -106,6 +113,8 @@ MODULES: dict[str, Callable[[Any], Layer]] = {
     "Flatten": _flatten,
     **{name: _activation for name, (function, _) in ACTIVATION_MODULES.items() if function in ACTIVATIONS},
     "Softplus": _softplus,
+    "PReLU": lambda module: PReLU(module.num_parameters),
+    "GLU": _glu,
 }
 
 

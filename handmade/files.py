@@ -21,6 +21,7 @@ from ._npz import read_npz
 from ._safetensors import read_header, read_tensors, write_safetensors
 from ._streams import COMPRESSION, FilePath, open_source
 from ._validation import check_dtype, check_finite
+from .activation_layers import GLU, PReLU, SwiGLU
 from .activations import ACTIVATIONS
 from .composites import Concatenate, Parallel, Residual, Sequential
 from .layers import Activation, Dense, Dropout, Layer
@@ -58,6 +59,9 @@ LAYERS: dict[str, type[Layer]] = {
     for kind in (
         Dense,
         Activation,
+        PReLU,
+        GLU,
+        SwiGLU,
         Dropout,
         BatchNorm,
         LayerNorm,

@@ -437,6 +437,13 @@ def residual(rng: np.random.Generator, dtype: type) -> hm.Network:
     return hm.Network([dense(64, 24), hm.Residual(block), hm.Activation("tanh"), dense(24, 10)])
 
 
+def gated(rng: np.random.Generator, dtype: type) -> hm.Network:
+    """Return a network with a learnt slope per unit, a gate, and one slope for all."""
+    dense = partial(hm.Dense, rng=rng, dtype=dtype)
+    units = [hm.PReLU(24, dtype=dtype), dense(24, 24), hm.GLU(), dense(12, 16), hm.PReLU(dtype=dtype), hm.SwiGLU()]
+    return hm.Network([dense(64, 24), *units, dense(8, 10)])
+
+
 # ---- the cases of the verification -----------------------------------------------------------------------------------
 
 
@@ -516,6 +523,7 @@ def _layers() -> Iterator[Case]:
     name = "64-24-10 tanh batch dropout, evaluating"
     yield Case(name, "cross_entropy", build, digits, "cross_entropy", training=False)
     yield Case("64-24-10 residual", "cross_entropy", residual, digits, "cross_entropy")
+    yield Case("64-24-10 gated", "cross_entropy", gated, digits, "cross_entropy", smooth=False)
     build = partial(mlp, sizes=[64] + [16] * 7 + [10], activation="tanh", weight_init="xavier_uniform")
     yield Case("64-16x7-10 tanh", "cross_entropy", build, digits, "cross_entropy")
 

@@ -40,6 +40,19 @@ class Residual(nn.Sequential):
         return input + H
 
 
+class Gated(nn.Module):
+    """The module of `handmade.GLU` with any gate."""
+
+    def __init__(self, gate: nn.Module) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = x.chunk(2, dim=1)
+        gated: torch.Tensor = self.gate(b)
+        return a * gated
+
+
 class Concatenate(nn.Sequential):
     """The module of `handmade.Concatenate`: input beside f(input)."""
 
@@ -107,6 +120,10 @@ def _module(layer: hm.Layer) -> nn.Module:
             return nn.Linear(_width(layer), layer.neuron_count, bias="bias" in layer.parameters)
         case hm.Activation(function=str(name)) if name in MODULES:
             return MODULES[name](**layer.options)
+        case hm.PReLU():
+            return nn.PReLU(layer.num_parameters)
+        case hm.GLU():
+            return nn.GLU() if layer.activation == "sigmoid" else Gated(_module(layer.gate))
         case hm.Dropout():
             return nn.Dropout(layer.p)
         case hm.BatchNorm():

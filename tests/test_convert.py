@@ -74,6 +74,15 @@ def test_activations_compute_the_same(kind):
     )  # torch's threshold
 
 
+def test_prelu_and_glu_compute_the_same():
+    module = trained(nn.Linear(3, 8), nn.PReLU(8), nn.GLU(), nn.PReLU(), nn.GLU(dim=1))
+    network = hm.from_torch(module)
+    assert_equal_outputs(module, network)
+    assert list(network.state_dict()) == list(module.state_dict())
+    with pytest.raises(ValueError, match="module 0, GLU: expected dim=-1, got 0"):
+        hm.from_torch(nn.Sequential(nn.GLU(0)))
+
+
 def test_threshold_of_softplus_is_kept_unless_it_is_the_default():
     assert hm.from_torch(trained(nn.Linear(3, 4), nn.Softplus(2.0))).layers[1].options == {"beta": 2.0}
     module = trained(nn.Linear(3, 4), nn.Softplus(2.0, threshold=0.5))

@@ -43,6 +43,12 @@ def scale_of(layer: hm.Layer, S: np.ndarray, X: np.ndarray) -> np.ndarray:
         if "softmax" in layer.function:  # of which every output depends on every input
             S = S.max(axis=1, keepdims=True) + np.log(S.shape[1]) + np.zeros(S.shape)
         return S
+    if isinstance(layer, hm.PReLU):
+        return S * np.maximum(1, np.abs(layer.slope))
+    if isinstance(layer, hm.GLU):
+        half = S.shape[1] // 2
+        A, G = X[:, :half], layer.gate.predict(X[:, half:])  # of a product, each factor's size times the other
+        return S[:, :half] * np.abs(G) + np.abs(A) * scale_of(layer.gate, S[:, half:], X[:, half:])
     if isinstance(layer, hm.BatchNorm):
         slope = np.abs(layer.gamma) / np.sqrt(layer.running_var + layer.eps)
         return (S + np.abs(layer.running_mean)) * slope + np.abs(layer.beta)
@@ -85,7 +91,11 @@ def deep_network(dtype="float32") -> hm.Network:
             hm.Residual([hm.Sequential(inner)]),
             hm.Concatenate([hm.Dense(6, 3), hm.BatchNorm(3), hm.Activation("softmax")]),
             hm.Activation("gelu", approximate="tanh"),
-            hm.Dense(9, 4),
+            hm.PReLU(9),
+            hm.Dense(9, 16),
+            hm.GLU(),
+            hm.PReLU(),
+            hm.SwiGLU(),
             hm.Activation("log_softmax"),
         ],
         dtype=dtype,

@@ -50,7 +50,12 @@ def layer_of_every_kind() -> list[hm.Layer]:
         hm.Residual([hm.Sequential(inner)]),
         hm.Dropout(0.25),
         hm.Concatenate([hm.Dense(4, 3)]),
-        hm.Dense(7, 2),
+        hm.PReLU(7, init=0.5),
+        hm.Dense(7, 8),
+        hm.GLU("tanh"),
+        hm.SwiGLU(),
+        hm.PReLU(),
+        hm.Dense(2, 2),
     ]
 
 

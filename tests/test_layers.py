@@ -18,6 +18,7 @@ import torch
 from oracles import assert_close, assert_pulls_back
 
 from handmade import activations
+from handmade.activation_layers import GLU, PReLU, SwiGLU
 from handmade.composites import Concatenate, Parallel, Residual
 from handmade.layers import Activation, Dense, Dropout, Layer
 from handmade.network import Network, Sequential
@@ -36,6 +37,10 @@ ACTIVATIONS = [
 KINDS = {
     "dense": lambda I: Dense(I, 4, rng=0),
     "dense, no bias": lambda I: Dense(I, 4, bias=False, rng=0),
+    "prelu": lambda I: PReLU(),
+    "prelu, a slope per unit": lambda I: PReLU(I),
+    "glu": lambda I: Sequential([Dense(I, 4, rng=0), GLU()]),
+    "swiglu": lambda I: Sequential([Dense(I, 6, rng=0), SwiGLU()]),
     "dropout": lambda I: Dropout(0.5, rng=0),
     "batch": lambda I: BatchNorm(I, eps=0.1, momentum=0.3),
     "layer": lambda I: LayerNorm(I, eps=0.1),

@@ -10,7 +10,7 @@ from torch import nn
 
 import handmade as hm
 from reference.autograd import loss_and_gradient
-from reference.twin import Concatenate, Parallel, Residual, twin
+from reference.twin import Concatenate, Gated, Parallel, Residual, twin
 
 LAYERS = [
     (lambda: hm.Dense(3, 2), nn.Linear, {"in_features": 3, "out_features": 2}),
@@ -27,6 +27,9 @@ LAYERS = [
     (lambda: hm.Activation("softplus", beta=2.0), nn.Softplus, {"beta": 2.0}),
     (lambda: hm.Activation("softmax"), nn.Softmax, {"dim": -1}),
     (lambda: hm.Activation("log_softmax", dim=1), nn.LogSoftmax, {"dim": 1}),
+    (lambda: hm.PReLU(3), nn.PReLU, {"num_parameters": 3}),
+    (lambda: hm.GLU(), nn.GLU, {"dim": -1}),
+    (lambda: hm.SwiGLU(), Gated, {}),
     (lambda: hm.Sequential([hm.Dense(3, 2), hm.Activation("relu")]), nn.Sequential, {}),
     (lambda: hm.Residual([hm.Activation("relu")]), Residual, {}),
     (lambda: hm.Concatenate([hm.Activation("relu")]), Concatenate, {}),
@@ -44,7 +47,9 @@ def a_network(dtype=np.float64):
             hm.BatchNorm(4),
             hm.Residual([hm.Dense(4, 4, rng=3), hm.Activation("sigmoid")]),
             hm.Dropout(0.5, rng=4),
-            hm.Dense(4, 2, rng=5),
+            hm.PReLU(4),
+            hm.GLU(),
+            hm.Dense(2, 2, rng=5),
         ],
         dtype=dtype,
     )

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._atomic import write_atomically
+from ..activation_layers import GLU, PReLU, SwiGLU
 from ..activations.rectifiers import SELU_ALPHA, SELU_SCALE
 from ..composites import Concatenate, Parallel, Residual, Sequential
 from ..layers import Activation, Dense, Dropout, Layer
@@ -187,6 +188,19 @@ def _activation(c: Source, layer: Activation, x: Value) -> Value:
     return y
 
 
+def _prelu(c: Source, layer: PReLU, x: Value) -> Value:
+    slopes, y = c.array(np.broadcast_to(layer.slope, x.width)), c.value(x.width)
+    c.loop(x.width, f"{y.name}[i] = {x.name}[i] > 0.0 ? {x.name}[i] : {slopes}[i] * {x.name}[i];")
+    return y
+
+
+def _glu(c: Source, layer: GLU, x: Value) -> Value:
+    half = x.width // 2
+    gate, y = _activation(c, layer.gate, Value(f"({x.name} + {half})", half)), c.value(half)
+    c.loop(half, f"{y.name}[i] = {x.name}[i] * {gate.name}[i];")
+    return y
+
+
 def scale_and_shift(layer: BatchNorm) -> tuple[Array, Array]:
     """Return a and b of batch normalization in evaluation mode, a x + b, in float64."""
     gamma, beta, mean, variance = (
@@ -271,6 +285,9 @@ def _parallel(c: Source, layer: Parallel, x: Value) -> Value:
 LAYERS: dict[type[Layer], Callable[[Source, Any, Value], Value]] = {
     Dense: _dense,
     Activation: _activation,
+    PReLU: _prelu,
+    GLU: _glu,
+    SwiGLU: _glu,
     Dropout: lambda c, layer, x: x,
     BatchNorm: _batch_norm,
     LayerNorm: _layer_norm,

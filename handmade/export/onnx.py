@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._atomic import write_atomically
+from ..activation_layers import GLU, PReLU, SwiGLU
 from ..activations.rectifiers import SELU_ALPHA, SELU_SCALE
 from ..composites import Concatenate, Parallel, Residual, Sequential
 from ..layers import Activation, Dense, Dropout, Layer
@@ -156,6 +157,15 @@ def _activation(g: Graph, layer: Activation, x: str, prefix: str) -> str:
     return emitter_of(layer.function, ACTIVATIONS, layer, "to_onnx")(g, x, **full_options(layer))
 
 
+def _prelu(g: Graph, layer: PReLU, x: str, prefix: str) -> str:
+    return g.add("PRelu", x, g.constant(layer.slope, prefix + "weight"))
+
+
+def _glu(g: Graph, layer: GLU, x: str, prefix: str) -> str:
+    a, b = g.add_many("Split", [x], 2, axis=1)
+    return g.add("Mul", a, _activation(g, layer.gate, b, prefix))
+
+
 def _batch_norm(g: Graph, layer: BatchNorm, x: str, prefix: str) -> str:
     scale = layer.gamma / np.sqrt(layer.running_var + layer.eps)
     deviation = g.add("Sub", x, g.constant(layer.running_mean, prefix + "running_mean"))
@@ -192,6 +202,9 @@ def _parallel(g: Graph, layer: Parallel, x: str, prefix: str) -> str:
 LAYERS: dict[type[Layer], Callable[[Graph, Any, str, str], str]] = {
     Dense: _dense,
     Activation: _activation,
+    PReLU: _prelu,
+    GLU: _glu,
+    SwiGLU: _glu,
     Dropout: lambda g, layer, x, prefix: x,
     BatchNorm: _batch_norm,
     LayerNorm: _layer_norm,
