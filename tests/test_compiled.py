@@ -179,7 +179,9 @@ def test_cross_entropy_keeps_the_digits_of_a_confident_answer(logit):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("name", [name for name in hm.activations.ACTIVATIONS if "softmax" not in name])
+@pytest.mark.parametrize(
+    "name", sorted({name if isinstance(name, str) else name[0] for name in ACTIVATIONS} - {"softmax"})
+)
 def test_activations_and_slopes_agree_in_both_tails(name, dtype):
     A = np.concatenate([[0.0], *(sign * np.geomspace(1e-8, 1e3, 400) for sign in (-1, 1))]).astype(dtype)
     # A chain of an activation and a Dense layer of one weight: H is f(a), and dH f'(a) is the input's gradient, which

@@ -122,6 +122,14 @@ OF_CROSS_ENTROPY = {
     "gradient of multi_margin_loss":
         "dH2 = (1 - (H2 * T).sum(1, keepdims=True) + H2 > 0) * (1 - T); "
         "dH2 = (dH2 - T * dH2.sum(1, keepdims=True)) / H2.size",
+    "gradient of quantile_loss": "dH2 = np.sign(H2 - T) / 2 / H2.size",
+    "gradient of nll_loss": "dH2 = -T / N",
+    "gradient of kl_div": "dH2 = -T / H2.size",
+    "gradient of poisson_nll_loss": "dH2 = (np.exp(H2) - T) / H2.size",
+    "gradient of multilabel_soft_margin_loss": "dH2 = (sigmoid(H2) - T) / H2.size",
+    "gradient of sigmoid_focal_loss":
+        "Q = np.where(T == 1, sigmoid(-H2), sigmoid(H2)); dH2 = Q**2 * (Q - 2 * (1 - Q) * np.log(1 - Q)) / H2.size; "
+        "dH2 *= np.where(T == 1, -0.25, 0.75)",
 }  # fmt: skip
 OF_TARGETS = {
     "target of the previous sample": "dH2 = 2 * (H2 - y[[6, 0, 1, 2, 3, 4, 5]]) / y.size",
@@ -136,6 +144,8 @@ OF_TARGETS = {
     "gradient of half_squared_error": "dH2 = (H2 - y) / N",
     "gradient of huber_loss": "dH2 = np.clip(H2 - y, -1, 1) / y.size",
     "gradient of smooth_l1_loss": "dH2 = np.clip(H2 - y, -1, 1) / y.size",
+    "gradient of quantile_loss": "dH2 = np.sign(H2 - y) / 2 / y.size",
+    "gradient of poisson_nll_loss": "dH2 = (np.exp(H2) - y) / y.size",
 }
 OF_BITS = {
     "p - y times p (1 - p)": "dH2 *= P * (1 - P)",
@@ -155,6 +165,8 @@ OF_SIGNS = {
     "margin 0 in the hinge": "dH2 = -y * (0 - y * H2 > 0) / y.size",
     "margin condition reversed": "dH2 = -y * (1 - y * H2 <= 0) / y.size",
     "target not subtracted": "dH2 = H2 / y.size",
+    "gradient of soft_margin_loss": "dH2 = -y * sigmoid(-y * H2) / y.size",
+    "gradient of hinge_embedding_loss": "dH2 = np.where(y > 0, 1, -1.0 * (H2 <= 1)) / y.size",
 }
 
 
