@@ -126,8 +126,8 @@ def kl_div(input: npt.ArrayLike, target: npt.ArrayLike, reduction: str = "mean",
     Examples
     --------
     >>> p, t = np.array([[0.25, 0.75]]), np.array([[0.5, 0.5]])
-    >>> float(hm.losses.kl_div(np.log(p), t, reduction="batchmean"))
-    0.14384103622589042
+    >>> round(float(hm.losses.kl_div(np.log(p), t, reduction="batchmean")), 6)
+    0.143841
     """
     X, T, log_T = _distributions(input, target, log_target)
     return reduce(exact.weighted(T, log_T - X), *_batch_mean(reduction, X))
@@ -195,8 +195,8 @@ def poisson_nll_loss(
 
     Examples
     --------
-    >>> float(hm.losses.poisson_nll_loss([0.0, 1.0], [1.0, 3.0]))
-    0.3591409142295225
+    >>> round(float(hm.losses.poisson_nll_loss([0.0, 1.0], [1.0, 3.0])), 6)
+    0.359141
     """
     X, Y, rate = _rates(input, target, log_input)
     terms = rate - Y * (X if log_input else np.log(X + positive(eps, "eps")))
@@ -271,8 +271,8 @@ def gaussian_nll_loss(
 
     Examples
     --------
-    >>> float(hm.losses.gaussian_nll_loss([1.0, 2.0], [0.0, 0.0], [1.0, 4.0]))
-    0.8465735902799727
+    >>> round(float(hm.losses.gaussian_nll_loss([1.0, 2.0], [0.0, 0.0], [1.0, 4.0])), 6)
+    0.846574
     """
     E, _, v, _ = _deviations(input, target, var, eps)
     terms = (np.log(v) + E * (E / v)) / 2

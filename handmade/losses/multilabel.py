@@ -181,7 +181,7 @@ def sigmoid_focal_loss(
     Examples
     --------
     >>> hm.losses.sigmoid_focal_loss([0.0, 3.0], [1.0, 1.0], reduction="none")
-    array([4.33216988e-02, 2.73237597e-05])
+    array([4.33216988e-02, 2.73208311e-05])
     """
     A, Y = bits(input, target)
     entropy = exact.weighted(Y, softplus(-A)) + exact.weighted(1 - Y, softplus(A))

@@ -132,8 +132,8 @@ def cosine_embedding_loss(
 
     Examples
     --------
-    >>> hm.losses.cosine_embedding_loss([[3.0, 0.0], [1.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]], [1, -1], reduction="none")
-    array([0.        , 0.70710678])
+    >>> hm.losses.cosine_embedding_loss([[0.0, 2.0], [1.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]], [1, -1], reduction="none")
+    array([1.        , 0.70710678])
     """
     _, _, _, distance, Y = _angles(input1, input2, target)
     return reduce(np.where(Y > 0, distance, np.maximum(1 - distance - finite(margin, "margin"), 0)), reduction)
