@@ -106,7 +106,10 @@ class GLU(Layer):
 
     def backward(self, dH: Array, cache: tuple[Array, Array, Any], need_dX: bool = True) -> Array | None:
         A, G, gate_cache = cache
-        return np.concatenate((dH * G, self.gate.backward(dH * A, gate_cache)), axis=1) if need_dX else None
+        if not need_dX:
+            return None
+        dG: Any = self.gate.backward(dH * A, gate_cache)  # no None: it was asked for
+        return np.concatenate((dH * G, dG), axis=1)
 
     def rows_are_independent(self, training: bool) -> bool:
         return self.gate.rows_are_independent(training)
