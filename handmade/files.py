@@ -24,9 +24,9 @@ from ._validation import check_dtype, check_finite
 from .activation_layers import GLU, PReLU, SwiGLU
 from .activations import ACTIVATIONS
 from .composites import Concatenate, Parallel, Residual, Sequential
-from .layers import Activation, Dense, Dropout, Layer
+from .layers import Activation, AlphaDropout, Dense, Dropout, Layer
 from .network import MLP, Network
-from .normalization import BatchNorm, LayerNorm
+from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 
 __all__ = [
     "from_config",
@@ -63,8 +63,11 @@ LAYERS: dict[str, type[Layer]] = {
         GLU,
         SwiGLU,
         Dropout,
+        AlphaDropout,
         BatchNorm,
         LayerNorm,
+        RMSNorm,
+        GroupNorm,
         Sequential,
         Residual,
         Concatenate,

@@ -107,7 +107,7 @@ LossName = Literal[
     "kl_div",
     "poisson_nll_loss",
 ]
-NormalizationName = Literal["batch", "layer"]
+NormalizationName = Literal["batch", "layer", "rms"]
 InitializerName = Literal[
     "constant",
     "kaiming_normal",
