@@ -39,7 +39,7 @@ def test_without_a_replaced_step_it_is_the_networks_own_gradient(name, options):
     assert np.abs(walk.gradient() - own[1]).max() <= 4 * 6 * np.finfo(float).eps * np.abs(own[1]).max()
 
 
-def test_a_replaced_step_changes_what_lies_below_it_and_is_forgotten_afterwards():
+def test_a_replaced_step_changes_the_layers_below_once():
     walk = BackwardPass(NETWORKS["plain"], X, y)
     right = walk.network.blocks(walk.gradient())
     without = walk.network.blocks(walk.gradient({1: lambda w, i, dH: w.scale * dH}))  # 0 unless told
@@ -71,7 +71,7 @@ def test_the_step_of_the_loss_has_a_place_and_takes_the_output():
     assert seen == [(3, True)]
 
 
-def test_a_step_that_leaves_no_gradient_leaves_zeros_and_not_what_was_there():
+def test_a_step_without_gradients_leaves_zeros():
     walk = BackwardPass(NETWORKS["plain"], X, y)
     walk.gradient()
     blocks = walk.network.blocks(walk.gradient({2: lambda w, i, dH: dH @ w.layers[2].W}))

@@ -59,7 +59,7 @@ def names(diagnosis) -> list[str]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_mistake_of_the_catalogue_is_named_or_changes_nothing(case):
+def test_every_mistake_of_the_catalogue_is_named(case):
     network, y, loss = CASES[case]
     walk = BackwardPass(network, X, y, loss)
     truth = walk.gradient()
@@ -117,11 +117,11 @@ def test_the_first_wrong_parameter_is_the_one_nearest_the_output():
     assert diagnosis.wrong == ["2.weight", "0.bias"]
     assert names(diagnosis) == ["sign and constant factor"]
     told = diagnosis.explanations[0]
-    assert told.evidence == "dW1 = -right; db0 = width right"
-    assert told.where == "dW1 from dA1 (layer 2, Dense(5, 5)), and db0 from dA0 (layer 0, Dense(4, 5))"
+    assert told.evidence == "dW[2] = -right; db[0] = width right"
+    assert told.where == "dW[2] from dA[2] (layers[2], Dense(5, 5)), and db[0] from dA[0] (layers[0], Dense(4, 5))"
 
 
-def test_three_parameters_wrong_in_three_ways_are_explained_one_by_one():
+def test_parameters_wrong_in_several_ways_are_explained():
     claimed = changed(at0=lambda g: -g, at1=lambda g: 5 * g, at2=lambda g: g.T)
     diagnosis = diagnose_gradient(f, THETA, claimed)
     assert diagnosis.verdict == "named"
@@ -173,7 +173,7 @@ def f_gradient(theta) -> list[np.ndarray]:
 
 
 def changed(**blocks) -> list[np.ndarray]:
-    """The right gradient, with some blocks replaced by a function of the right one."""
+    """Return the right gradient, with some blocks replaced by a function of the right one."""
     right = f_gradient(THETA)
     return [blocks.get(f"at{i}", lambda g: g)(g) for i, g in enumerate(right)]
 
@@ -219,7 +219,7 @@ def test_two_biases_that_are_exchanged_are_named():
     assert names(diagnosis) == ["gradient of another parameter"]
 
 
-def test_a_factor_without_facts_is_a_constant_factor_and_its_value_is_told():
+def test_an_unknown_factor_is_named_constant_with_its_value():
     diagnosis = diagnose_gradient(f, THETA, [g / 16 for g in f_gradient(THETA)])
     assert names(diagnosis) == ["constant factor"]
     assert "claimed = 0.0625 true in every parameter" in diagnosis.explanations[0].evidence
@@ -238,13 +238,13 @@ def test_noise_is_wrong_and_unknown(size):
     assert "UNKNOWN" in str(diagnosis)
 
 
-def test_one_number_that_is_off_explains_nothing_though_some_ratio_always_fits():
+def test_one_wrong_number_explains_nothing():
     network = MLP([4, 5, 1], activation="tanh", rng=0)
     gradient = network.loss_and_gradient(X, REALS[:, :1], loss="mse_loss")[1].copy()
     gradient[-1] *= 1.2345
     diagnosis = diagnose_gradient(network, X, REALS[:, :1], gradient, loss="mse_loss")
     assert (diagnosis.verdict, diagnosis.wrong) == ("located", ["2.bias"])
-    assert diagnosis.steps == ["db1 from dA1 (layer 2, Dense(5, 1))"]
+    assert diagnosis.steps == ["db[2] from dA[2] (layers[2], Dense(5, 1))"]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -286,7 +286,7 @@ def test_a_right_verdict_tells_what_was_left_undecided():
 
 
 @pytest.mark.parametrize("case", ["deep tanh", "relu", "sigmoid, regression"])
-def test_a_right_gradient_of_torch_in_float32_is_right_also_as_lists(case):
+def test_right_float32_gradients_of_torch_are_right(case):
     network, y, loss = CASES[case]
     module = twin(network).to(torch.float32)
     output = module(torch.tensor(X, dtype=torch.float32))
@@ -308,7 +308,7 @@ def test_a_right_gradient_may_round_in_another_way_each_time(size):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_rounding_in_float32_that_became_float64_is_never_given_a_name(seed):
+def test_float32_rounding_in_float64_is_not_named(seed):
     network, y, loss = CASES["relu"]
     gradient, rng = network.loss_and_gradient(X, y, loss=loss)[1], np.random.default_rng(seed)
     noise = np.finfo(np.float32).eps * rng.normal(size=gradient.shape)
@@ -328,7 +328,7 @@ def test_a_factor_that_two_facts_make_up_may_also_be_another():
     assert set(names(diagnosis)) == {"factor 1/2 and times N", "constant factor"}
 
 
-def test_a_factor_in_every_layer_is_a_learning_rate_only_if_it_is_that():
+def test_only_the_learning_rate_is_named_so_in_every_layer():
     claimed = [g * 0.25 ** (2 - i // 2) for i, g in enumerate(f_gradient(THETA))]
     assert names(diagnose_gradient(f, THETA, claimed, learning_rate=0.25)) == ["learning rate in the chain rule"]
     assert names(diagnose_gradient(f, THETA, claimed, batch_size=4)) == ["divided by N in every layer"]
@@ -351,7 +351,7 @@ def test_a_layer_of_the_users_own_is_judged_by_differences():
     assert "claimed = 0.2 true" in diagnosis.explanations[0].evidence
 
 
-def test_gradients_that_accumulate_are_named_and_their_growth_is_judged():
+def test_gradients_that_accumulate_are_named():
     network, y, _ = CASES["relu"]
     kept = np.zeros(network.theta.shape)
 
@@ -364,7 +364,7 @@ def test_gradients_that_accumulate_are_named_and_their_growth_is_judged():
     assert names(diagnosis) == ["gradients accumulate and sign"]
 
 
-def test_a_gradient_that_changes_from_call_to_call_is_named_and_by_how_much():
+def test_a_changing_gradient_is_named_with_its_change():
     network = MLP([4, 5, 3], dropout=0.5, rng=0)
     diagnosis = diagnose_gradient(network, X, LABELS, lambda theta: network.loss_and_gradient(X, LABELS)[1].copy())
     assert names(diagnosis) == ["changes from call to call"]
@@ -423,7 +423,7 @@ SINGLE, DOUBLE = np.float32(0.1), 0.1
         (np.array(0.5), False),
     ],
 )  # fmt: skip
-def test_numbers_come_from_float32_if_their_type_or_all_of_them_say_so(gradient, expected):
+def test_float32_is_recognized_by_dtype_or_values(gradient, expected):
     parts = [np.ravel(np.asarray(part, dtype=float)) for _, part in leaves(gradient, "gradient")]
     assert is_single(gradient, np.concatenate(parts)) == expected
 
@@ -454,7 +454,7 @@ W, B, V = np.arange(6.0).reshape(2, 3), np.array([6.0, 7.0]), np.array([[8.0, 9.
         ([W, B, V.T], [*range(8), 8, 10, 9, 11]),  # here it does not show
     ],
 )
-def test_a_gradient_is_one_vector_in_the_order_and_layout_of_the_parameters(given, expected):
+def test_gradients_are_read_into_the_order_of_the_parameters(given, expected):
     assert read_gradient(given, BLOCKS)[0].tolist() == list(expected)
 
 
@@ -500,7 +500,7 @@ def claimed_by(gradient, theta, blocks):
     return vector, causes, is_single(gradient, vector)
 
 
-def test_a_gradient_function_is_called_with_theta_three_times_and_its_first_answer_is_taken():
+def test_a_gradient_function_is_called_three_times():
     """Where it writes into the same arrays each time, the first answer is kept as it was."""
     seen, kept = [], np.zeros(12)
 
@@ -516,7 +516,7 @@ def test_a_gradient_function_is_called_with_theta_three_times_and_its_first_answ
 
 
 def oddities(*answers):
-    """What is odd about a function that gives these, one after the other, in the first of twelve entries."""
+    """Return the oddities of a function that gives these, one after the other, in the first of twelve entries."""
     given = iter(answers)
     return [part.name for part in claimed_by(lambda theta: np.append(next(given), np.full(10, 1.0)), list, BLOCKS)[1]]
 
@@ -537,12 +537,12 @@ CHANGES, GROWS = ["changes from call to call"], ["gradients accumulate"]
         ([[1e6, 5], [2e6, 5], [3e6, 5 + 1e-5]], CHANGES),
     ],
 )
-def test_what_rounding_can_explain_is_not_odd_and_what_grows_grows_by_the_same(answers, odd):
+def test_rounding_is_not_odd_and_growth_is_constant(answers, odd):
     assert oddities(*answers) == odd
 
 
 @pytest.mark.parametrize("start", [0.0, 100.0])
-def test_a_gradient_that_grows_by_the_same_in_each_call_is_its_growth(start):
+def test_of_an_accumulating_gradient_the_growth_is_taken(start):
     kept = np.full(12, start)
 
     def gradient(theta):
@@ -589,7 +589,7 @@ A, B2 = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([5.0, -6.0])
     ],
     ids=["vector", "list", "one array", "dict"],
 )
-def test_a_gradient_may_be_a_function_of_theta_in_the_form_in_which_it_was_given(theta, f, gradient):
+def test_a_gradient_function_takes_theta_in_its_form(theta, f, gradient):
     assert diagnose_gradient(lambda t: float(f(t)), theta, gradient)
     assert names(diagnose_gradient(lambda t: float(-f(t)), theta, gradient)) == ["sign"]
 
@@ -605,7 +605,7 @@ def test_a_gradient_function_may_do_to_its_theta_what_it_likes():
 
 @pytest.mark.parametrize("of_theta", [np.float32, np.float64])
 @pytest.mark.parametrize("of_gradient", [np.float32, np.float64])
-def test_a_function_may_be_as_far_off_as_the_less_precise_of_theta_and_gradient(of_theta, of_gradient):
+def test_the_less_precise_dtype_sets_the_tolerance(of_theta, of_gradient):
     theta, off = np.array([0.5, 1.5], of_theta), 1 + 2e-6 * np.array([1, -1])
     claimed = (2 * theta.astype(float) * off).astype(of_gradient)
     right = np.float32 in (of_theta, of_gradient)
@@ -628,7 +628,7 @@ def test_progress_is_shown_if_asked_for(capfd):
 
 
 def of_two(case, *wanted):
-    """The diagnosis of a gradient with these mistakes, each given by its name and place."""
+    """Diagnose a gradient with these mistakes, each given by its name and place."""
     network, y, loss = CASES[case]
     walk, steps = BackwardPass(network, X, y, loss), {}
     for name, where in wanted:
@@ -638,19 +638,19 @@ def of_two(case, *wanted):
 
 
 def test_a_learning_rate_is_fitted_beside_another_mistake():
-    found = of_two("relu", ("updated weights in propagation", "layer 2"), ("last sample only", "the loss"))
-    assert names(found) == ["last sample only and dA0 = dA @ W1 - 0.05 dA @ dW1"]
+    found = of_two("relu", ("updated weights in propagation", "layers[2]"), ("last sample only", "the loss"))
+    assert names(found) == ["last sample only and dA[0] = dA @ W[2] - 0.05 dA @ dW[2]"]
 
 
 def test_three_mistakes_explain_nothing_that_two_do():
     pair = "sign of the loss's gradient", "activation derivative missing in the bias gradient"
-    found = of_two("probabilities", (pair[0], "the loss"), (pair[1], "layer 2"))
+    found = of_two("probabilities", (pair[0], "the loss"), (pair[1], "layers[2]"))
     assert names(found) == [" and ".join(pair)]
 
 
-def test_two_mistakes_are_not_explained_by_two_factors_before_all_pairs_have_been_tried():
+def test_pairs_of_mistakes_come_before_two_factors():
     average = "bias gradient averaged over the samples"
-    found = of_two("sigmoid, regression", ("gradient of half_squared_error", "the loss"), (average, "layer 2"))
+    found = of_two("sigmoid, regression", ("gradient of half_squared_error", "the loss"), (average, "layers[2]"))
     assert f"gradient of half_squared_error and {average}" in names(found)
     assert all("a backward pass with this mistake" in explanation.evidence for explanation in found.explanations)
 
@@ -670,9 +670,7 @@ def test_a_learning_rate_counts_as_a_number_that_is_fitted():
     ("residual", "chance", "explains"),
     [(0.0, 0.0, True), (SHARE, 0.0, True), (1.01 * SHARE, 0.0, False), (0.0, CHANCE, False), (0.0, CHANCE / 2, True)],
 )
-def test_what_explains_leaves_a_hundredth_at_most_and_is_met_by_accident_less_than_once_in_a_thousand(
-    residual, chance, explains
-):
+def test_an_explanation_passes_both_thresholds(residual, chance, explains):
     match = types.SimpleNamespace(
         explanations=lambda candidate, most: [([], residual)],
         residual=lambda truth: 1.0,
@@ -683,7 +681,7 @@ def test_what_explains_leaves_a_hundredth_at_most_and_is_met_by_accident_less_th
 
 
 class OneNumber(hm.Layer):
-    """(N, 1) -> (N,)."""
+    """A layer (N, 1) -> (N,)."""
 
     def forward(self, X, training=False):
         return X[:, 0], None
@@ -725,7 +723,7 @@ def test_scale_and_shift_of_a_normalization_are_one_layer():
     assert diagnose_gradient(network, X, LABELS, claimed).wrong == ["1.weight", "1.bias"]
 
 
-def test_an_undecided_gradient_has_no_wrong_parameter_and_no_explanation():
+def test_an_undecided_gradient_has_no_explanation():
     told = diagnose_gradient(lambda t: float(np.abs(t).sum()), np.zeros(2), np.full(2, 1.5))
     assert (told.verdict, told.wrong, told.explanations, told.ratios) == ("undecided", [], [], {})
 
@@ -811,12 +809,12 @@ def test_what_a_diagnosis_prints(found, text):
     assert diagnosis.first_wrong == (found["wrong"][0] if "wrong" in found else None)
 
 
-def test_a_pair_of_mistakes_is_told_in_one_and_what_they_share_once():
+def test_a_pair_of_mistakes_is_printed_as_one():
     network, y, loss = CASES["deep tanh"]
     walk = BackwardPass(network, X, y, loss)
     known = {mistake.name: mistake for mistake in mistakes(walk) if not mistake.where.startswith("all")}
     one, other = known["activation derivative missing"], known["bias gradient averaged over the samples"]
-    assert one.where == "layer 1, Activation('tanh')" and other.where == "layer 0, Dense(4, 5)"
+    assert one.where == "layers[1], Activation('tanh')" and other.where == "layers[0], Dense(4, 5)"
     wrong = walk.gradient({**one.steps, **other.steps})
     diagnosis = diagnose_gradient(network, X, y, wrong, loss=loss)
     told = next(e for e in diagnosis.explanations if {one.name, other.name} == set(e.name.split(" and ")))
@@ -895,7 +893,7 @@ def test_what_a_diagnosis_has_found_is_also_there_in_numbers():
     assert (kinks.undecided, names(kinks), kinks.wrong) == (2, ["sign"], ["theta"])
 
 
-def test_numbers_that_change_from_call_to_call_are_given_no_other_name():
+def test_a_changing_gradient_has_no_other_name():
     """Though the first answer is twice the true gradient."""
     answers = iter([np.array([4.0, 4.0]), np.array([2.0, 2.0]), np.array([3.0, 9.0])])
     diagnosis = diagnose_gradient(lambda t: float(t @ t), np.ones(2), lambda theta: next(answers))

@@ -49,7 +49,7 @@ def slopes(theta):
 
 
 @pytest.mark.parametrize("method", ORDERS)
-def test_each_method_is_as_accurate_as_truncation_and_rounding_make_it(method):
+def test_each_method_reaches_its_accuracy(method):
     """Where h^p and eps / h meet, both are eps^(p / (p + 1)); no error is more than ten of that, and one near it."""
     errors = np.abs(numerical_gradient(f, THETA, method=method) - slopes(THETA))
     reachable = EPS ** (ORDERS[method] / (ORDERS[method] + 1))
@@ -195,7 +195,7 @@ def test_the_function_is_asked_in_float64_whatever_theta_was(theta):
     assert seen == {np.dtype(float), np.dtype(complex)}
 
 
-def test_a_warning_of_another_kind_does_not_refuse_the_complex_step():
+def test_other_warnings_do_not_refuse_the_complex_step():
     def warning(theta):
         warnings.warn("slow", stacklevel=1)
         return (theta**2).sum()
@@ -221,7 +221,7 @@ class Squares:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_function_that_has_moved_is_asked_for_all_values_at_once(method):
+def test_a_function_with_moved_gets_all_values_at_once(method):
     f = Squares()
     assert numerical_gradient(f, THETA, method=method) == pytest.approx(2 * THETA, rel=1e-5)
     assert f.calls == 2  # at theta, to see that it is deterministic
@@ -232,7 +232,7 @@ def test_a_value_of_many_that_is_not_finite_is_named():
         numerical_gradient(Squares(spoilt=5), THETA)
 
 
-def test_a_number_of_torch_is_a_number_though_it_hangs_on_a_graph():
+def test_a_torch_number_on_a_graph_is_a_number():
     def f(theta):
         return (torch.tensor(theta, requires_grad=True) ** 2).sum()
 
@@ -307,7 +307,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_loss_of_many_entries_at_once_is_the_same_as_one_by_one(form):
+def test_many_entries_at_once_equal_one_by_one(form):
     loss, y = FORMS[form]
     network = build("tanh", np.float64)
     assert_moved_one_by_one(NetworkLoss(network, X, y, loss), network.theta)
@@ -341,7 +341,7 @@ class Squared(Dense):
 
 
 class Across(Activation):
-    """Rows that see each other."""
+    """A layer whose rows depend on each other."""
 
     def forward(self, A, training=False):
         H, cache = super().forward(A, training)
@@ -367,7 +367,7 @@ def mean_free(A):
     ],
     ids=["own forward", "own forward above", "subclass of Activation", "pair", "dropout"],
 )
-def test_layers_that_are_not_known_to_treat_rows_alike_are_not_short_cut(layers):
+def test_layers_with_dependent_rows_are_not_shortened(layers):
     network = Network(layers())
     assert_moved_one_by_one(NetworkLoss(network, X, LABELS), network.theta)
 
@@ -391,19 +391,19 @@ def test_layers_that_are_not_known_to_treat_rows_alike_are_not_short_cut(layers)
     ],
     ids=lambda value: value if isinstance(value, bool) else type(value).__name__,
 )
-def test_a_layer_treats_rows_alike_if_all_inside_do_and_nothing_depends_on_the_batch(layer, in_training, outside):
+def test_rows_are_independent_if_they_are_in_all_parts(layer, in_training, outside):
     assert (layer.rows_are_independent(True), layer.rows_are_independent(False)) == (in_training, outside)
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_many_entries_below_composites_are_the_same_as_one_by_one(training):
+def test_many_entries_below_composites_equal_one_by_one(training):
     above = Residual([Dense(4, 4, rng=1), Dropout(0.3, rng=5)]), Parallel([Dense(2, 3, rng=2)], [BatchNorm(2)])
     network = Network([Dense(4, 4, rng=0), Activation("tanh"), *above, Concatenate([Dense(5, 1, rng=3)])])
     assert_moved_one_by_one(NetworkLoss(network, X, LABELS, training=training), network.theta)
 
 
 @pytest.mark.parametrize(("block", "size"), [(1, 1), (27, 1), (28, 1), (84, 3), (111, 3), (112, 4)])
-def test_variants_are_computed_in_parts_of_as_many_numbers_as_fit_into_a_block(block, size):
+def test_variants_are_computed_in_parts_that_fit_a_block(block, size):
     """Of 7 rows by 4 units each."""
 
     class Small(NetworkLoss):
@@ -425,7 +425,7 @@ def test_a_network_with_a_forward_of_its_own_is_not_short_cut():
     assert_moved_one_by_one(NetworkLoss(network, X, LABELS), network.theta)
 
 
-def test_the_unit_that_moves_is_computed_by_the_forward_of_its_layer(monkeypatch):
+def test_a_moved_unit_is_computed_by_its_layers_forward(monkeypatch):
     network = build("tanh", np.float64)
     original = Dense.forward
 
@@ -450,7 +450,7 @@ def test_the_gradient_of_the_loss_is_that_of_backpropagation(architecture, dtype
         assert np.array_equal(array, untouched[name]), name
 
 
-def test_of_a_network_in_float32_the_loss_is_computed_in_float64_with_the_targets_that_it_sees():
+def test_the_loss_of_a_float32_network_is_computed_in_float64():
     network = build("tanh", np.float32)
     targets = np.random.default_rng(0).normal(size=(len(X), network.layers[-1].neuron_count))
     theta = network.theta * (1 + 1e-9 * np.arange(network.theta.size))  # in float32 it would be the same
@@ -461,7 +461,7 @@ def test_of_a_network_in_float32_the_loss_is_computed_in_float64_with_the_target
     assert f(network.theta) == g(network.theta.astype(float))
 
 
-def test_what_is_moved_is_complex_where_theta_is_and_indices_are_whole_numbers_of_any_type():
+def test_moved_losses_are_complex_where_theta_is():
     network = build("tanh", np.float64)
     f, theta = NetworkLoss(network, X, LABELS), network.theta + 1e-20j
     moved = f.moved(theta, np.array([0.0, 5.0]), [0.25, -0.5])
@@ -511,7 +511,7 @@ def test_a_function_without_noise_has_none():
 
 
 def of_steps(values, later=0.0):
-    """A function that takes these values at k times 1e-12, and one value far away."""
+    """Return a function that takes these values at k times 1e-12, and one value far away."""
     return lambda t: float(values[round(t * 1e12)]) if t < 1e-11 else later
 
 
@@ -531,7 +531,7 @@ SIGNS = (-1.0) ** np.arange(8)
     ],
     ids=["signs", "signs on a cubic", "three levels", "just within four", "not within four", "up", "down"],
 )
-def test_noise_is_told_by_the_first_differences_that_are_no_slope(values, expected):
+def test_noise_comes_from_the_first_levels_that_agree(values, expected):
     """The k-th differences of noise have (2k)! / (k!)^2 times its variance."""
     assert measured_noise(of_steps(values)) == pytest.approx(expected, rel=8 * EPS, abs=0)
 
@@ -554,7 +554,7 @@ def test_the_stair_is_that_of_the_value_at_the_place_itself():
     assert measured_noise(lambda t: 3.0 if t == 0 else 1 + 2**-30) == pytest.approx(3 * 2**-23 / math.sqrt(12))
 
 
-def test_where_more_than_half_of_the_steps_are_flat_the_spacing_is_wider():
+def test_flat_steps_widen_the_spacing():
     assert measured_noise(of_steps([1, 1, 1, 2, 2, 3, 3, 4], later=1.0)) == pytest.approx(2**-23 / math.sqrt(12))
 
 
@@ -570,7 +570,7 @@ def test_a_wild_function_is_looked_at_more_closely():
     assert points[1:33:8] == pytest.approx([1e-12, 1e-13, 1e-14, 1e-15], rel=16 * EPS, abs=0)
 
 
-def test_where_no_spacing_shows_noise_the_smallest_level_of_the_twelfth_is_the_most_it_can_be():
+def test_without_noise_the_smallest_level_bounds_it():
     """The values 1, 10, ..., 10^7 at every spacing: all differences grow, none is noise."""
     calls = itertools.count()
     found = measured_noise(lambda t: 10.0 ** (next(calls) % 8))
@@ -580,7 +580,7 @@ def test_where_no_spacing_shows_noise_the_smallest_level_of_the_twelfth_is_the_m
     assert found == pytest.approx(min(levels), rel=8 * EPS)
 
 
-def test_noise_is_measured_along_random_directions_each_entry_by_its_size():
+def test_noise_is_measured_along_scaled_directions():
     theta, points, rng = np.array([0.5, 1e6, -1e6, 0.0] * 5), [], np.random.default_rng(0)
 
     def noisy(t):
@@ -764,13 +764,13 @@ def test_the_complex_step_of_a_sweep_in_numbers():
 
 
 @pytest.mark.parametrize(("change", "truncation"), [(20.5, 20.5), (20, 0)])
-def test_a_change_counts_where_it_is_more_than_twenty_times_the_rounding(change, truncation):
+def test_a_change_above_twenty_roundings_counts(change, truncation):
     """From h to h/2 the forward difference loses half of its error: the change is twice two times the difference."""
     one = np.array([change / 4])
     assert _best("forward", np.ones(1), one, 0 * one, 1, np.ones(1)).truncation == truncation
 
 
-def test_a_step_at_which_more_is_seen_than_follows_from_smaller_ones_is_not_the_best():
+def test_the_best_step_follows_the_order():
     """At 1.01 the change is 100, and not the 30.3 that follow from 30 at 1."""
     one, rounding = np.array([100.0, 30.0]) / 4, np.array([0.1, 1.4])
     best = _best("forward", np.array([1.01, 1.0]), one, 0 * one, 1, rounding)

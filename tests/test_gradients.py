@@ -343,7 +343,7 @@ def test_relu_exactly_at_zero_in_a_network():
 
 
 def kinky(rng, kinks):
-    """A smooth random function with kinks near x: x, f, its exact derivative at x, the distances.
+    """Return a smooth random function with kinks near x: x, f, its exact derivative at x, the distances.
 
     All but the nearest kink are farther away than the smallest step: what two kinks that cancel each other
     hide, no difference can show.
@@ -413,7 +413,7 @@ def test_an_error_of_a_billionth_is_found_where_nothing_hides_it():
 
 @pytest.mark.parametrize("distance", [1e-7, 3e-7, 1e-6, 1e-5, 1e-4])
 @pytest.mark.parametrize("height", [0, 1, 100])
-def test_the_noise_of_a_small_step_is_not_held_against_the_gradient(distance, height):
+def test_noise_of_a_small_step_does_not_accuse(distance, height):
     result = check_gradient(lambda t: height + abs(t[0]), [distance], [1.0])
     assert result, str(result)
 
@@ -568,7 +568,7 @@ def test_a_gradient_that_grows_from_call_to_call_is_named():
         check_gradient(lambda t: float(t @ t), [0.5, 1.0], growing)
 
 
-def test_a_gradient_function_that_gives_nan_is_not_finite_rather_than_not_deterministic():
+def test_a_nan_gradient_is_not_finite():
     with pytest.raises(ValueError, match=r"gradient: expected .*finite"):
         check_gradient(lambda t: float(t @ t), [0.5, 1.0], lambda t: t * np.nan)
 
@@ -661,7 +661,7 @@ def test_where_nothing_can_be_decided_nothing_has_passed(f, x, claimed):
 
 
 @pytest.mark.parametrize("frequency", [1e2, 1e3, 1e4, 1e5])
-def test_a_wave_shorter_than_the_first_step_is_followed_to_a_smaller_one(frequency):
+def test_a_short_wave_is_followed_to_a_smaller_step(frequency):
     def f(theta):
         return float(np.sin(frequency * theta[0]))
 
@@ -670,7 +670,7 @@ def test_a_wave_shorter_than_the_first_step_is_followed_to_a_smaller_one(frequen
     assert check_gradient(f, [0.3], [slope * 1.001]).wrong
 
 
-def test_a_float32_gradient_that_cancels_is_judged_by_its_own_rounding():
+def test_a_cancelling_float32_gradient_has_its_own_rounding():
     """At the optimum of a line through three points every sum over the samples is zero but for rounding."""
     network = Network([Dense(1, 1, dtype=np.float32)])
     network.theta = [0.5, 0.95]
@@ -703,7 +703,7 @@ def test_right_gradients_pass_by_every_method(architecture, method, dtype):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_error_of_a_hundredth_is_found_in_every_entry_by_every_method(method):
+def test_every_method_finds_an_error_of_a_hundredth(method):
     result = check_gradient(network_with(scale_all("dW", 1.01)), X, LABELS, method=method)
     assert [block.name for block in result.blocks if not block.passed] == ["2.weight"]
     assert len(result.wrong) == 15
@@ -723,7 +723,7 @@ def test_the_tolerance_is_what_the_method_can_reach(method, order):
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse_loss"])
 @pytest.mark.parametrize("activation", SMOOTH)
-def test_the_complex_step_confirms_a_smooth_network_to_the_last_digits(activation, loss):
+def test_the_complex_step_confirms_a_smooth_network(activation, loss):
     network = MLP([4, 6, 5, 3], activation=activation, rng=2)
     result = check_gradient(network, X, TARGETS[loss], loss=loss, method="complex")
     assert_right(result, network.theta.size)
@@ -731,7 +731,7 @@ def test_the_complex_step_confirms_a_smooth_network_to_the_last_digits(activatio
     assert result.total.tolerance <= 1e-13
 
 
-def test_entries_that_the_complex_step_finds_zero_are_measured_again():
+def test_zeros_of_the_complex_step_are_measured_again():
     """Half of the inputs are dark, and so are the gradients of their weights."""
     dark = X * [1, 0, 1, 0]
     network = build("tanh", np.float64)
@@ -763,7 +763,7 @@ def test_the_complex_step_at_a_kink_does_not_accuse():
     ids=["the real part"],
 )
 @pytest.mark.parametrize(("factor", "wrong"), [(1, 0), (1.001, 3), (0, 3)])
-def test_a_function_that_drops_the_imaginary_part_is_measured_by_differences(f, factor, wrong):
+def test_a_dropped_imaginary_part_leads_to_differences(f, factor, wrong):
     result = check_gradient(f, THETA, 2 * THETA * factor, method="complex")
     assert bool(result) == (factor == 1)
     assert len(result.wrong) == wrong
@@ -780,7 +780,7 @@ def test_a_function_that_cannot_take_a_complex_step_is_named(f):
 
 
 def random_case(rng):
-    """A random network with random data: its loss as a function of theta, and its gradient by backpropagation."""
+    """Return a random network and batch: its loss as a function of theta, and its gradient by backpropagation."""
     sizes = [*rng.integers(1, 6, rng.integers(1, 4)).tolist(), 3]
     activation = SMOOTH[rng.integers(len(SMOOTH))]
     network = MLP(sizes, activation=activation, normalization=rng.choice(np.array([None, "layer"])), rng=rng)
@@ -794,7 +794,7 @@ def random_case(rng):
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_a_right_gradient_is_never_accused_and_a_wrong_entry_always_found(seed):
+def test_random_gradients_get_the_right_verdict(seed):
     rng = np.random.default_rng(seed)
     f, theta, gradient = random_case(rng)
     assert_right(check_gradient(f, theta, gradient), theta.size)
@@ -818,7 +818,7 @@ def rounded(theta):
 
 @pytest.mark.parametrize("f", [single, rounded])
 @pytest.mark.parametrize("seed", range(20))
-def test_a_function_that_computes_in_float32_is_judged_by_its_own_noise(f, seed):
+def test_a_float32_function_has_its_own_noise(f, seed):
     theta = np.random.default_rng(seed).uniform(-3, 3, 4)
     right = check_gradient(f, theta, np.cos(theta))
     assert right, str(right)
@@ -829,7 +829,7 @@ def test_a_function_that_computes_in_float32_is_judged_by_its_own_noise(f, seed)
     assert wrong.wrong, str(wrong)
 
 
-def test_a_float32_function_that_does_not_move_proves_nothing_wrong():
+def test_a_float32_function_that_is_flat_accuses_nothing():
     """A stair of 4e-6 at 50 is wider than what a slope of 1e-5 climbs within any step."""
     result = check_gradient(lambda t: float(np.float32(50.1 + 1e-5 * t[0])), [1.0], [1e-5])
     assert not result and not result.wrong
@@ -893,7 +893,7 @@ def subject_of(claimed):
 
 
 def checker_of(claimed, *measured, largest=0.0):
-    """A checker for which each step finds the next of these."""
+    """Return a checker for which each step finds the next of these."""
     found = iter(measured)
     near = SimpleNamespace(measure=lambda *arguments: next(found), scale=lambda i: np.ones(1), base=0.0)
     return Checker(near, subject_of([claimed, largest]), 0.0)
@@ -915,7 +915,7 @@ def checker_of(claimed, *measured, largest=0.0):
         (dict(roughness=2**-9, value=1.0), "undecidable"),
     ],
 )
-def test_what_is_right_is_smooth_and_near_by_a_measurement_that_decides(numbers, verdict):
+def test_right_entries_are_smooth_near_and_decided(numbers, verdict):
     near = {"value": 1 - 2**-23}  # the claim itself would be right in any case
     found, _, _ = checker_of(1.0, measurement(**near | numbers))._measure(np.array([0]), "central", 1.0)
     assert found.verdict.tolist() == [verdict]
@@ -933,13 +933,13 @@ def test_what_is_right_is_smooth_and_near_by_a_measurement_that_decides(numbers,
         (dict(doubt=2**-3, roughness=2**-7), True),
     ],
 )
-def test_what_is_refuted_is_off_by_more_than_noise_curvature_and_kinks_explain(numbers, refuted):
+def test_refuted_errors_exceed_noise_and_curvature(numbers, refuted):
     _, refuting, _ = checker_of(1.0 + 2**-3, measurement(**numbers))._measure(np.array([0]), "central", 1.0)
     assert refuting.tolist() == [refuted]
 
 
 @pytest.mark.parametrize(("apart", "verdict"), [(0.0, "wrong"), (0.5, "wrong"), (0.5 + 2**-9, "undecidable")])
-def test_a_refutation_is_confirmed_by_smaller_steps_that_find_the_same(apart, verdict):
+def test_smaller_steps_confirm_a_refutation(apart, verdict):
     """The two slopes may be apart by what both may be off: a quarter each."""
     steps = [measurement(value=8 + n % 2 * apart, rounding=0.25) for n in range(6)]
     judge = checker_of(1.0, *steps)
@@ -952,9 +952,7 @@ def test_a_refutation_is_confirmed_by_smaller_steps_that_find_the_same(apart, ve
 @pytest.mark.parametrize(
     ("claimed", "theta", "base", "slope"), [(4.0, 100.0, 7.0, 400.0), (0.0, 100.0, 7.0, 7.0), (0.0, 1.0, 0.0, 1.0)]
 )
-def test_the_first_step_balances_noise_and_slope_and_is_no_smaller_than_usual(
-    method, order, claimed, theta, base, slope
-):
+def test_the_first_step_balances_noise_and_slope(method, order, claimed, theta, base, slope):
     """It is the nearest of the usual one and its tens below 0.1; the others go down from it by tens."""
     near = SimpleNamespace(scale=lambda i: np.maximum(1, [theta]), base=base)
     usual = np.finfo(float).eps ** (1 / (order + 1))
@@ -967,7 +965,7 @@ def test_the_first_step_balances_noise_and_slope_and_is_no_smaller_than_usual(
         assert steps[-1] == pytest.approx(usual * 1e-5, rel=1e-12)
 
 
-def test_a_slope_that_the_complex_step_finds_may_be_off_by_its_roundings():
+def test_a_complex_slope_may_be_off_by_its_roundings():
     """As far as it may be, it is right without differences, which would allow it more."""
     eps = np.finfo(float).eps
     worst = check_gradient(lambda t: t[0], [0.5], [1 - 32 * eps], method="complex").worst
@@ -978,7 +976,7 @@ def test_a_slope_that_the_complex_step_finds_may_be_off_by_its_roundings():
 
 
 @pytest.mark.parametrize("slope", [0.0, 3.0])
-def test_the_tolerance_of_a_parameter_is_that_of_its_entries_relative_to_its_norm(slope):
+def test_a_parameters_tolerance_is_relative_to_its_norm(slope):
     check = check_gradient(lambda t: 1 + slope * t.sum(), [1.0, 2.0], [slope, slope])
     norm = slope * np.sqrt(2) or 1.0  # of nothing, nothing is divided
     assert check.blocks[0].tolerance == pytest.approx(np.linalg.norm(check.allowed) / norm, rel=1e-9, abs=0)
@@ -998,7 +996,7 @@ def test_what_was_left_undecided_is_told_beside_what_agrees():
     assert told == "PASS: 1 entries agree, 1 undecided"
 
 
-def test_the_worst_entry_is_off_by_the_most_of_what_it_may_be_off_and_is_not_undecided():
+def test_the_worst_entry_exceeds_its_tolerance_most():
     claimed, allowed = np.array([2.0, 1.5, 99.0]), np.array([1.0, 0.125, 0.125])
     verdicts = np.array(["right", "wrong", "undecidable"])
     entries = Entries(np.arange(3), claimed, np.ones(3), np.ones(3), np.ones(3), allowed, verdicts)

@@ -53,7 +53,7 @@ def network_of(I=4, O=3, units=5, **options):
 
 
 def written(network, X, y, loss, *replaced):
-    """The gradient that the learner's lines lead to, some of them replaced."""
+    """Return the gradient that the learner's lines lead to, some of them replaced."""
     lines = LEARNER.format(dH2=LOSSES[loss])
     for old, new in replaced:
         assert lines.count(old) == 1
@@ -177,7 +177,7 @@ OF_SIGNS = {
     + [("binary_cross_entropy_with_logits", BITS, *item) for item in OF_BITS.items()]
     + [("hinge_loss", 2 * BITS - 1, *item) for item in OF_SIGNS.items()],
 )
-def test_a_mistake_at_the_loss_is_a_wrong_line_below_the_right_one(loss, y, name, line):
+def test_mistakes_at_the_loss_equal_wrong_lines(loss, y, name, line):
     right = LOSSES[loss]
     assert_made(network_of(), X, y, loss, name, f"the loss, {loss}", (right, f"{right}; {line}"))
 
@@ -193,7 +193,7 @@ COMMON = {*OF_BATCH, "target of the previous sample", "target of the next sample
         ("hinge_loss", 2 * BITS - 1, {*COMMON, *OF_TARGETS, *OF_SIGNS, "gradient of mse_loss"}),
     ],
 )
-def test_each_loss_has_the_mistakes_that_can_be_made_with_it_and_no_others(loss, y, expected):
+def test_each_loss_has_its_own_mistakes(loss, y, expected):
     found = [m.name for m in mistakes(BackwardPass(network_of(), X, y, loss)) if m.where == f"the loss, {loss}"]
     assert len(found) == len(set(found))
     assert set(found) == expected
@@ -271,12 +271,12 @@ OF_ACTIVATION = {
 
 @pytest.mark.parametrize(("name", "old", "new"), [(name, *lines) for name, lines in OF_DENSE.items()])
 def test_a_mistake_in_a_dense_layer_is_a_wrong_line(name, old, new):
-    assert_made(network_of(), X, LABELS, "cross_entropy", name, "layer 2, Dense(5, 5)", (old, new))
+    assert_made(network_of(), X, LABELS, "cross_entropy", name, "layers[2], Dense(5, 5)", (old, new))
 
 
 @pytest.mark.parametrize(("name", "old", "new"), [(name, *lines) for name, lines in OF_SQUARE.items()])
-def test_with_as_many_samples_as_units_there_are_more_wrong_lines_that_run(name, old, new):
-    assert_made(network_of(), X[:5], LABELS[:5], "cross_entropy", name, "layer 2, Dense(5, 5)", (old, new))
+def test_square_arrays_allow_more_mistakes(name, old, new):
+    assert_made(network_of(), X[:5], LABELS[:5], "cross_entropy", name, "layers[2], Dense(5, 5)", (old, new))
 
 
 @pytest.mark.parametrize(("name", "factor"), OF_ACTIVATION.items())
@@ -284,19 +284,19 @@ def test_a_mistake_in_an_activation_is_a_wrong_factor(name, factor):
     network, lines = network_of(), ("dH1 * (1 - H1**2)", f"dH1 * {factor}")
     for block in network.blocks(network.theta).values():
         block[:1] = 0  # a unit at the threshold of every step
-    assert_made(network, X, LABELS, "cross_entropy", name, "layer 3, Activation('tanh')", lines)
+    assert_made(network, X, LABELS, "cross_entropy", name, "layers[3], Activation('tanh')", lines)
 
 
 @pytest.mark.parametrize(
     ("name", "where", "old", "news"),
     [
-        ("weight gradient with input of another layer", "layer 2", "dA1.T @ H0", ["dA1.T @ A1", "dA1.T @ H1"]),
-        ("weight gradient with input of another layer", "layer 4", "dH2.T @ H1", ["dH2.T @ A0"]),
-        ("weight gradient with input of the layer below", "layer 4", "dH2.T @ H1", ["dH2.T @ H0"]),
-        ("weight gradient with pre-activation for activation", "layer 4", "dH2.T @ H1", ["dH2.T @ A1"]),
+        ("weight gradient with input of another layer", "layers[2]", "dA1.T @ H0", ["dA1.T @ A1", "dA1.T @ H1"]),
+        ("weight gradient with input of another layer", "layers[4]", "dH2.T @ H1", ["dH2.T @ A0"]),
+        ("weight gradient with input of the layer below", "layers[4]", "dH2.T @ H1", ["dH2.T @ H0"]),
+        ("weight gradient with pre-activation for activation", "layers[4]", "dH2.T @ H1", ["dH2.T @ A1"]),
     ],
 )
-def test_the_wrong_input_of_a_weight_gradient_is_any_array_of_its_shape(name, where, old, news):
+def test_a_weight_gradient_may_use_any_array_of_its_shape(name, where, old, news):
     network = network_of()
     walk = BackwardPass(network, X, LABELS)
     found = [walk.gradient(m.steps) for m in mistakes(walk) if m.name == name and m.where.startswith(where)]
@@ -306,12 +306,12 @@ def test_the_wrong_input_of_a_weight_gradient_is_any_array_of_its_shape(name, wh
 
 def test_the_weights_of_another_layer_have_its_shape():
     name, wide = "weights of another layer in propagation", RNG.normal(size=(7, 5))
-    assert_made(network_of(I=5), wide, LABELS, "cross_entropy", name, "layer 2", ("dA1 @ W1", "dA1 @ W0"))
+    assert_made(network_of(I=5), wide, LABELS, "cross_entropy", name, "layers[2]", ("dA1 @ W1", "dA1 @ W0"))
     assert not [m for m in mistakes(BackwardPass(network_of(), X, LABELS)) if m.name == name]
 
 
 def names_at(walk, i):
-    return sorted(m.name for m in mistakes(walk) if m.where.startswith(f"layer {i},"))
+    return sorted(m.name for m in mistakes(walk) if m.where.startswith(f"layers[{i}],"))
 
 
 SQUARE_ALONE = {name for name in OF_DENSE if name.endswith("in propagation")} - {
@@ -349,7 +349,7 @@ def test_a_layer_without_bias_has_no_mistakes_of_one():
         assert walk.gradient(mistake.steps, SCALE).shape == walk.network.theta.shape
 
 
-def test_a_last_layer_below_an_activation_has_the_mistakes_of_one():
+def test_a_dense_layer_below_the_last_activation_has_them():
     walk = BackwardPass(network_of(activation=["tanh", "tanh", "sigmoid"]), X, REALS, "mse_loss")
     assert set(names_at(walk, 4)) >= BELOW_ACTIVATION
 
@@ -368,12 +368,12 @@ def test_an_activation_has_the_derivatives_of_all_others(activation):
     walk = BackwardPass(network_of(activation=activation), X, LABELS)
     assert names_at(walk, 3) == sorted(expected)
     for other in {f"derivative of {other}": other for other in ACTIVATIONS}.keys() & expected:
-        (step,) = (m.steps[3] for m in mistakes(walk) if m.name == other and m.where.startswith("layer 3"))
+        (step,) = (m.steps[3] for m in mistakes(walk) if m.name == other and m.where.startswith("layers[3]"))
         right = slope(hm.Activation(other.removeprefix("derivative of ")), walk.values[3])
         assert np.array_equal(step(walk, 3, np.ones((7, 5))), right)
 
 
-def test_only_an_activation_of_the_same_shape_is_mistaken_for_this_one():
+def test_only_activations_of_one_shape_are_exchanged():
     network = hm.Network([hm.Dense(4, 5, rng=0), hm.Activation("tanh"), hm.Dense(5, 3, rng=1), hm.Activation("tanh")])
     walk = BackwardPass(network, X, REALS, "mse_loss")
     assert not [name for i in (1, 3) for name in names_at(walk, i) if "another layer" in name]
@@ -423,7 +423,7 @@ def test_hints_are_words_of_a_sentence_and_give_no_line_away(loss):
 
 
 def steps_at(walk, i):
-    return {m.name: m.steps[i] for m in mistakes(walk) if m.where.startswith(f"layer {i},")}
+    return {m.name: m.steps[i] for m in mistakes(walk) if m.where.startswith(f"layers[{i}],")}
 
 
 def test_mistakes_of_dropout():
@@ -445,14 +445,14 @@ def test_mistakes_of_dropout():
 
 
 @pytest.mark.parametrize(("width", "training"), [(4, True), (5, False)])
-def test_dropout_has_no_mask_of_another_shape_and_none_outside_of_training(width, training):
+def test_dropout_masks_need_their_shape_and_training(width, training):
     layers = hm.Dense(4, 5, rng=0), hm.Dropout(0.4, rng=1), hm.Dense(5, width, rng=2), hm.Dropout(0.2, rng=3)
     walk = BackwardPass(hm.Network([*layers]), X, RNG.normal(size=(7, width)), "mse_loss", training=training)
     assert len(steps_at(walk, 1)) == (4 if training else 0)
 
 
 @pytest.mark.parametrize("normalization", [hm.BatchNorm, hm.LayerNorm])
-def test_mistakes_of_normalization_are_what_autograd_finds_with_parts_held_constant(normalization):
+def test_normalization_mistakes_equal_autograd_with_constants(normalization):
     layer = normalization(5)
     network = hm.Network([hm.Dense(4, 5, rng=0), layer])
     network.theta += RNG.normal(size=network.theta.shape)
@@ -480,13 +480,13 @@ def test_mistakes_of_normalization_are_what_autograd_finds_with_parts_held_const
         assert np.array_equal(walk.gradient({1: step})[-10:], right[-10:])  # its own parameters' are right
 
 
-def test_a_normalization_with_moments_that_do_not_move_has_no_mistakes_of_them():
+def test_constant_moments_have_no_mistakes():
     network = hm.Network([hm.Dense(4, 3, rng=0), hm.BatchNorm(3)])
     walk = BackwardPass(network, X, REALS, "mse_loss", training=False)
     assert steps_at(walk, 1).keys() == {"normalization ignored", "normalization ignored but for gamma"}
 
 
-def test_mistakes_of_a_residual_are_the_one_path_without_the_other():
+def test_residual_mistakes_leave_out_one_path():
     network = hm.Network([hm.Dense(4, 5, rng=0), hm.Residual([hm.Dense(5, 5, rng=1), hm.Activation("tanh")])])
     walk = BackwardPass(network, X, RNG.normal(size=(7, 5)), "mse_loss")
     steps, right, dH = steps_at(walk, 1), walk.gradient(), RNG.normal(size=(7, 5))
@@ -521,7 +521,7 @@ WEIGHT = np.array([0.5, 0, 1, 2, 3, 0.25, 1])
 
 
 def at_the_loss(walk):
-    """What each mistake at the loss starts with."""
+    """Return the gradient that each mistake at the loss starts with."""
     place, listed = len(walk.layers), [m for m in mistakes(walk) if m.where.startswith("the loss")]
     return {m.name: m.steps[place](walk, place, walk.values[-1]) for m in listed}
 
@@ -541,14 +541,14 @@ def test_an_option_of_the_loss_that_is_ignored(loss, sample_weight, name, instea
     assert {name for name in found if name.endswith("ignored")} == expected
 
 
-def test_targets_that_are_shifted_leave_the_weights_where_they_are():
+def test_shifted_targets_leave_the_sample_weights():
     walk = BackwardPass(network_of(), X, LABELS, sample_weight=WEIGHT)
     found = at_the_loss(walk)["target of the next sample"]
     T = np.eye(3)[[*LABELS[1:], LABELS[0]]]
     assert_equal(found, WEIGHT[:, np.newaxis] * (softmax(walk.values[-1]) - T) / 7)
 
 
-def test_an_option_that_the_loss_cannot_do_without_does_not_hide_the_others():
+def test_a_necessary_option_does_not_hide_others():
     y = np.where(LABELS == 1, 255, LABELS)
     loss = functools.partial(losses.cross_entropy, ignore_index=255, label_smoothing=0.2)
     ignored = [name for name in at_the_loss(BackwardPass(network_of(), X, y, loss)) if name.endswith("ignored")]
@@ -565,7 +565,7 @@ def test_an_option_that_the_loss_cannot_do_without_does_not_hide_the_others():
     ],
     ids=["mean", "sum", "weights", "ignored"],
 )
-def test_a_term_of_the_loss_is_divided_by_what_the_loss_divides_by(loss, count):
+def test_terms_of_a_loss_share_its_divisor(loss, count):
     walk = BackwardPass(network_of(), X, LABELS, loss)
     found = at_the_loss(walk)["target not subtracted"]
     assert np.abs(found * count - softmax(walk.values[-1])).max() <= 1e-14
@@ -628,7 +628,7 @@ def test_labels_that_are_no_class_are_ignored(ignored):
     assert_equal(found["sum of p and y"][counted], right[counted])
 
 
-def test_a_loss_of_labels_that_is_not_the_cross_entropy_has_no_terms_of_its_own():
+def test_other_losses_of_labels_have_no_own_terms():
     listed = [
         m.name for m in mistakes(BackwardPass(network_of(), X, LABELS, "multi_margin_loss")) if "the loss," in m.where
     ]
@@ -654,7 +654,7 @@ def test_probabilities_of_0_and_1_are_no_concern(loss, y):
 
 
 @pytest.mark.parametrize("label", [1.0, -1.0])
-def test_the_comparisons_of_the_hinge_at_and_around_their_margins(label):
+def test_hinge_comparisons_hold_around_their_margins(label):
     network = hm.Network([hm.Dense(1, 1)])
     network.theta[:] = [1, 0]
     outputs = [-2.5, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.5]

@@ -115,7 +115,7 @@ WORDS = {  # along x, along y, above, and in the legend
     "history": ("epoch", "loss", "", ["training", "validation", "best epoch: 2"]),
     "learning_rates": ("learning rate", "loss", "", ["batches", "smoothed", "suggestion: 0.046"]),
     "decision_boundary": ("$x_1$", "$x_2$", "", ["class 0", "class 1"]),
-    "diagnosis": ("unit", "sample", "dA0;  largest: 0.127", []),
+    "diagnosis": ("unit", "sample", "dA[0];  largest: 0.127", []),
     "hinton": ("from unit $i$", "to unit $j$", "largest: 2.33", []),
 }  # fmt: skip
 

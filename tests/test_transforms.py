@@ -28,7 +28,7 @@ TRUE, THETA = RNG.uniform(0.3, 2, SIZE) * RNG.choice([-1, 1], SIZE), RNG.normal(
 
 
 def changed(**factors):
-    """The true gradient, some parameters multiplied by a number or replaced by what a function makes of them."""
+    """Return the true gradient, some parameters multiplied by a number or replaced by what a function makes of them."""
     claimed = TRUE.copy()
     for name, factor in factors.items():
         at, shape = BY_NAME[name].slice, SHAPES[name]
@@ -61,7 +61,7 @@ def test_almost_half_of_the_digits_have_to_agree():
 
 @pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize(("within", "expected"), [(0.9, []), (1.1, ["b0"])])
-def test_a_difference_is_relative_to_the_largest_entry_of_its_parameter(single, within, expected):
+def test_differences_are_relative_to_the_largest_entry(single, within, expected):
     claimed, b0 = TRUE.copy(), BY_NAME["b0"].slice
     claimed[b0] += [within * tolerance(single) * np.abs(TRUE[b0]).max(), 0, 0]
     match = likeness(claimed, single=single)
@@ -70,7 +70,7 @@ def test_a_difference_is_relative_to_the_largest_entry_of_its_parameter(single, 
 
 
 @pytest.mark.parametrize(("size", "wrong"), [(0.5, False), (2, True)])
-def test_a_parameter_next_to_nothing_is_compared_with_a_thousandth_of_the_largest(size, wrong):
+def test_tiny_parameters_have_a_scale_of_a_thousandth(size, wrong):
     true = TRUE.copy()
     true[BY_NAME["b0"].slice] = 0
     claimed = true.copy()
@@ -104,7 +104,7 @@ def test_what_is_not_a_number_is_never_right():
 
 
 @pytest.mark.parametrize("fitted", [0, 1, 2])
-def test_the_chance_of_an_accident_falls_with_each_entry_that_is_wrong(fitted):
+def test_chance_falls_with_each_wrong_entry(fitted):
     """Four entries are wrong, in two parameters, a fifth is as far off as it may be; three comparisons were made."""
     true, claimed, W1 = TRUE.copy(), changed(b0=2), BY_NAME["W1"]
     true[W1.slice], claimed[W1.slice] = [4, 0, 1, 1, 1, 1], [4, 4 * tolerance(False), 2, 1, 1, 1]
@@ -115,7 +115,7 @@ def test_the_chance_of_an_accident_falls_with_each_entry_that_is_wrong(fitted):
 
 
 @pytest.mark.parametrize("swap", [False, True])
-def test_an_entry_is_wrong_by_the_size_of_the_larger_of_the_two_gradients(swap):
+def test_wrong_entries_are_relative_to_the_larger_gradient(swap):
     true, claimed = np.array([8, 0, 1.0]), np.array([0, 4 * tolerance(False), 1.0])
     true, claimed = (claimed, true) if swap else (true, claimed)
     match = likeness(claimed, blocks=[Block("theta", 0, (3,), 1)], theta=true)
@@ -130,7 +130,7 @@ def test_as_far_off_as_it_may_be_is_not_wrong():
     assert likeness(2 * claimed, blocks=block).wrong_blocks(true) == block
 
 
-def test_the_chance_of_an_accident_with_many_entries_is_not_rounded_to_none():
+def test_chance_with_many_entries_is_not_zero():
     block = [Block("theta", 0, (60,), 1)]
     match = likeness(np.ones(60), blocks=block, theta=np.ones(60))
     match.residual(-np.ones(60))
@@ -175,7 +175,7 @@ def test_where_something_is_not_finite_that_is_all_that_is_told():
     assert "logarithm of 0" in part.hint and part.hint == part.hint.lower()
 
 
-def test_the_number_that_a_mistake_leaves_open_is_the_best_where_it_first_matters():
+def test_an_open_number_fits_where_it_first_matters():
     """Below that, in the layers nearer the input, it may enter more than once: W0 does not count."""
     direction = np.zeros(SIZE)
     direction[BY_NAME["b1"].slice], direction[BY_NAME["W0"].slice] = [3, 4], 1
@@ -308,7 +308,7 @@ FACTS = {"N": 16, "outputs": 3, "learning rate": 0.3, "unknown": None}
         (-0.5, "sign and factor 1/2", "it points the other way; a small constant is missing"),
     ],
 )
-def test_a_factor_that_is_a_known_number_is_called_by_it_and_nothing_else(factor, name, hint):
+def test_a_known_factor_has_one_name(factor, name, hint):
     told = f"claimed = {factor:.9g} true in every parameter"
     assert parts(factor * TRUE, facts=FACTS) == [[Cause(name, "every parameter", hint, told, 0)]]
 
@@ -335,7 +335,7 @@ def test_a_factor_is_known_within_ten_tolerances(off, known):
 
 @pytest.mark.parametrize("factor", [1e6, -1e3, 1, -1e-3, 1e-6])
 @pytest.mark.parametrize(("noise", "expected"), [(1e-2, []), (1e-5, []), (1e-9, ["constant factor"])])
-def test_a_multiple_has_to_be_as_near_as_what_is_equal_whatever_the_factor(factor, noise, expected):
+def test_multiples_have_the_tolerance_of_equals(factor, noise, expected):
     """Relative to the claimed entries, which are as large as the factor makes them."""
     claimed = 3 * factor * TRUE * (1 + noise * RNG.choice([-1, 1], SIZE))
     match = likeness(claimed, blocks=[Block("theta", 0, (SIZE,), 1)])
@@ -492,7 +492,7 @@ U, V = [Block("U", 0, (2,), 1)], Block("V", 2, (2,), 2)
 
 
 def of_two(true, claimed, allowed=(0, 0)):
-    """What is said of two numbers where the two that follow have a wrong sign."""
+    """Return the explanation of two numbers where the two that follow have a wrong sign."""
     claimed, true = np.array([*claimed, -1, 2]), np.array([*true, 1, -2])
     match = likeness(claimed, blocks=[*U, V], theta=np.ones(4), allowed=np.array([*allowed, 0, 0]))
     return [[(part.name, part.where) for part in found] for found, _ in match.explanations(true, 1)]
@@ -514,7 +514,7 @@ def test_a_difference_is_relative_to_the_larger_of_the_two(swap):
 
 
 @pytest.mark.parametrize(("factor", "name"), [(2, "factor 2"), (-4, "constant factor"), (0.5, "factor 1/2")])
-def test_a_multiple_may_be_as_far_off_as_what_is_equal_and_the_factor_times_what_is_allowed(factor, name):
+def test_the_allowed_error_grows_with_the_factor(factor, name):
     def said(off, allowed):
         match = likeness(np.array([4 * factor, off]), blocks=U, theta=np.ones(2), allowed=np.array([0, allowed]))
         return [found[0].name for found, _ in match.explanations(np.array([4.0, 0.0]), 1) if found[0].where == "U"]
@@ -530,7 +530,7 @@ def test_a_factor_next_to_one_allows_no_more_than_it_is():
 
 
 @pytest.mark.parametrize(("large", "small"), [(2e4, 1.0), (1.0, 2e4)])
-def test_next_to_large_parameters_of_either_gradient_small_differences_do_not_count(large, small):
+def test_small_differences_beside_large_ones_do_not_count(large, small):
     true, claimed = np.array([0, 0, small, small]), np.array([0, 1e-6, large, large])
     match = likeness(claimed, blocks=[*U, V], theta=np.zeros(4))
     assert [[(part.name, part.where) for part in found] for found, _ in match.explanations(true, 1)] == [
@@ -538,7 +538,7 @@ def test_next_to_large_parameters_of_either_gradient_small_differences_do_not_co
     ]
 
 
-def test_what_is_left_is_the_largest_difference_of_all_parameters():
+def test_the_residual_is_the_largest_difference():
     one = tolerance(False)
     assert list(likeness(np.array([4, 4 * one]), blocks=U).explanations(np.array([4.0, 0]), 1)) == [([], one)]
     match = likeness(np.array([4, 2 * one, -4, one]), blocks=[*U, V], theta=np.zeros(4))
@@ -605,7 +605,7 @@ def test_a_penalty_beside_a_factor_is_two_mistakes():
     assert found[1].evidence == "claimed - true = 0.01 theta in the weights"
 
 
-def test_a_factor_of_two_may_stand_beside_a_penalty_and_one_of_1_is_none():
+def test_a_factor_beside_a_penalty_is_named_unless_1():
     assert names(2 * TRUE + 0.01 * THETA, 2) == ["factor 2 and L2 term added or too large"]
     assert names(TRUE + 0.01 * THETA, 2) == ["L2 term added or too large"]
 
@@ -618,7 +618,7 @@ def test_a_factor_no_larger_than_the_tolerance_is_none(size, expected):
     assert [" and ".join(part.name for part in found) for found, _ in match.explanations(true, 2)] == expected
 
 
-def test_a_penalty_in_place_of_the_gradient_is_no_factor_and_a_penalty():
+def test_a_penalty_for_the_gradient_is_no_factor():
     assert names(0.5 * THETA, 2) == []
 
 

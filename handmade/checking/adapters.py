@@ -51,7 +51,8 @@ def adapted(target: Any, arguments: tuple[Any, ...], options: Mapping[str, Any])
         return jax_function(target, theta, options)
     autograd = sys.modules.get("autograd")
     if autograd is not None and callable(target):
-        return Adapted(lambda t: float(target(t)), theta, autograd.grad(target), dict(options))
+        function: Callable[[Any], Any] = target
+        return Adapted(lambda t: float(function(t)), theta, autograd.grad(function), dict(options))
     return None
 
 
@@ -117,7 +118,7 @@ def torch_module(module: Any, inputs: tuple[Any, ...], options: Mapping[str, Any
 
 
 def torch_function(f: Callable[[Any], Any], theta: Any, options: Mapping[str, Any]) -> Adapted:
-    """Return a function of tensors, and PyTorch's gradient of it; a ``torch.autograd.Function`` inside is judged.
+    """Return a function of tensors, and PyTorch's gradient of it; a ``torch.autograd.Function`` inside is checked.
 
     Examples
     --------
@@ -145,7 +146,7 @@ def torch_function(f: Callable[[Any], Any], theta: Any, options: Mapping[str, An
 def jax_function(f: Callable[[Any], Any], theta: Any, options: Mapping[str, Any]) -> Adapted:
     """Return a function of a pytree, and JAX's gradient of it, a ``custom_vjp`` included.
 
-    JAX computes in float32 unless ``jax_enable_x64`` is set; then the gradient is judged at float32's accuracy.
+    JAX computes in float32 unless ``jax_enable_x64`` is set; then the gradient is compared at float32's accuracy.
     """
     import jax
 

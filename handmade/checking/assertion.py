@@ -60,5 +60,5 @@ def assert_gradient(target: Network | Callable[..., Any] | Any, *arguments: Any,
     if check is not None and check:
         return
     diagnosis = diagnose_gradient(target, *arguments, **options)
-    told = "the gradient could not be decided" if diagnosis.verdict == "undecided" else "the gradient is wrong"
-    raise AssertionError("\n".join([told, *([str(check)] if check is not None else []), str(diagnosis)]))
+    text = "the gradient could not be decided" if diagnosis.verdict == "undecided" else "the gradient is wrong"
+    raise AssertionError("\n".join([text, *([str(check)] if check is not None else []), str(diagnosis)]))

@@ -6,13 +6,13 @@ its step can be replaced. There is no second loop over the layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..composites import Sequential
+from ..composites import Concatenate, Parallel, Sequential
 from ..layers import Activation, Dense, Layer
 from ..losses import Loss, loss_and_backward
 from ..network import Network
@@ -79,7 +79,8 @@ class BackwardPass:
     ) -> None:
         self.network = network.astype(np.float64)
         self.layers = self.network.layers
-        self.y, self.loss, self.sample_weight = np.asarray(y), loss, sample_weight
+        self.y, self.sample_weight = np.asarray(y), sample_weight
+        self.loss: Loss = loss
         self.training = training
         self.inputs: dict[str, Array] = {}
         self.outputs: dict[str, Array] = {}
@@ -161,6 +162,45 @@ class BackwardPass:
             return self._run(self.loss_gradient if loss_gradient is None else loss_gradient)
         finally:
             self._incoming, self._outgoing, self.signals_only = {}, {}, False
+
+    @property
+    def is_chain(self) -> bool:
+        """True if the network is a plain chain of leaves."""
+        return len(self.leaves) == len(self.layers)
+
+    def passed_down(self, array: Array, above: str, prefix: str) -> Array:
+        """Return the gradient by the output of a leaf from that by the input of a leaf, or of the loss, in a chain."""
+        order = list(self.leaves)
+        end = len(order) if above == "loss" else order.index(above)
+        for between in reversed(order[order.index(prefix) + 1 : end]):
+            array = self.leaves[between].backward(array, self.leaf_caches[between])
+        return array
+
+    @property
+    def joins_columns(self) -> bool:
+        """True if a layer puts the outputs of several paths side by side."""
+        return any(isinstance(layer, Concatenate | Parallel) for layer in self.layers)
+
+    def arrays_like(self, array: Array) -> Iterator[tuple[str, Array]]:
+        """Yield each value of the forward pass that has the shape of an array, with its name, once."""
+        seen: list[Array] = []
+        named = [("X", self.values[0])]
+        named += [(f"the output of {self.place_of(f'{i}.')}", V) for i, V in enumerate(self.values[1:])]
+        named += [(f"the output of {self.place_of(prefix)}", V) for prefix, V in self.outputs.items()]
+        for name, value in named:
+            if value.shape == array.shape and not any(value is known for known in seen):
+                seen.append(value)
+                yield name, value
+
+    def place_of(self, prefix: str) -> str:
+        """Return the place of a layer in the network, such as ``layers[2].layers[0]``, from its prefix, ``2.0.``."""
+        layer: Any = self.network
+        parts = []
+        for number in prefix.rstrip(".").split("."):
+            attribute = "layers" if hasattr(layer, "layers") else "groups"
+            parts.append(f"{attribute}[{number}]")
+            layer = getattr(layer, attribute)[int(number)]
+        return ".".join(parts)
 
     def is_above(self, prefix: str, other: str) -> bool:
         """Return whether a leaf comes after another in the forward pass."""

@@ -62,7 +62,8 @@ def mistakes_in_pairs(problem: Problem, known: Sequence[Mistake], progress: bool
     wrong = match.wrong_blocks(truth)
     if not wrong:
         return
-    leading, others = [], []
+    leading: list[Mistake] = []
+    others: list[Mistake] = []
     started = time.process_time()
     for mistake in known:
         gradient, made = _made(problem, mistake)

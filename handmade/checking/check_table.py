@@ -209,7 +209,7 @@ class GradientCheck:
 
 @dataclasses.dataclass(frozen=True)
 class Entries:
-    """Many entries: the columns of `EntryCheck`, except the name."""
+    """A table of entries: the columns of `EntryCheck`, except the name."""
 
     index: Array
     claimed: Array
@@ -230,7 +230,7 @@ class Entries:
     def columns(self) -> list[Array]:
         return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
-    def of(self, chosen) -> Entries:
+    def of(self, chosen: Any) -> Entries:
         return Entries(*(column[chosen] for column in self.columns()))
 
     def put(self, chosen: Array, others: Entries) -> None:

@@ -40,10 +40,10 @@ def as_numbers(value: Any, name: str) -> Array:
 
 def is_single(value: Any, vector: Array) -> bool:
     """Return whether numbers come from float32: by their dtype, or because each of them is one of float32's."""
-    told = any(str(getattr(leaf, "dtype", "")).endswith("float32") for _, leaf in leaves(value, ""))
+    text = any(str(getattr(leaf, "dtype", "")).endswith("float32") for _, leaf in leaves(value, ""))
     with np.errstate(over="ignore", invalid="ignore"):
         exact, fewer = (np.array_equal(vector, vector.astype(dtype)) for dtype in (np.float32, np.float16))
-    return told or (exact and not fewer)  # 0.5 is a number of every type
+    return text or (exact and not fewer)  # 0.5 is a number of every type
 
 
 def leaves(value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -90,7 +90,7 @@ def _is_container(value: Any) -> bool:
 
 
 class Parameters:
-    """Parameters as their owner keeps them, and as one vector.
+    """The parameters as their owner keeps them, and as one vector.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def _by_name(value: Any, blocks: Sequence[Block]) -> list[Any] | None:
         return [stripped[name] for name in names]
     if len(found) != len(blocks):
         return None
-    ranked = {True: [], False: []}
+    ranked: dict[bool, list[tuple[int, Any]]] = {True: [], False: []}
     for key, leaf in stripped.items():
         number = re.search(r"\d+", key)
         kind = re.sub(r"[\d_.\[\]']", "", key).lower()
@@ -307,12 +307,12 @@ def _fitted(parts: Sequence[Any], blocks: Sequence[Block], samples: int | None) 
             array = np.zeros(block.shape)
             causes.setdefault(("not returned", "a gradient is missing", "None"), []).append(block.name)
         elif flaw := _flaw(array, block, samples):
-            name, hint, told, array = flaw
-            causes.setdefault((name, hint, told), []).append(block.name)
+            name, hint, text, array = flaw
+            causes.setdefault((name, hint, text), []).append(block.name)
         vectors.append(_laid_out(array, block, turned).ravel())
     return np.concatenate(vectors), [
-        Cause(name, ", ".join(where), hint, f"{told} for {', '.join(where)}")
-        for (name, hint, told), where in causes.items()
+        Cause(name, ", ".join(where), hint, f"{text} for {', '.join(where)}")
+        for (name, hint, text), where in causes.items()
     ]
 
 
@@ -321,11 +321,11 @@ def _flaw(array: Array, block: Block, samples: int | None) -> tuple[str, str, st
     if block.is_weight or array.size == block.size:
         return None
     size = block.size
-    told = f"shape {array.shape}, not {block.shape},"
+    text = f"shape {array.shape}, not {block.shape},"
     for axis, shape in (0, (samples, size)), (1, (size, samples)):
         if samples is not None and array.shape == shape:
             hint = "the gradient of the bias has one row for each sample"
-            return "bias gradient not summed", hint, told, array.sum(axis=axis)
+            return "bias gradient not summed", hint, text, array.sum(axis=axis)
     if array.size == 1:
         hint = "the gradient of the bias is the same for all units"
         return "bias gradient summed over everything", hint, "one number", np.full(size, array.ravel()[0])
@@ -367,8 +367,8 @@ def call_repeatedly(
     if np.allclose(third - second, growth, rtol=1e-9, atol=1e-12 * size):
         hint = "one call leaves numbers behind that the next one finds"
         return growth, [*causes, Cause("gradients accumulate", "every call", hint, ACCUMULATES)], single
-    told = f"two calls differ by {np.abs(growth).max():.1e}, where the largest entry is {size:.1e}"
-    return first, [*causes, Cause(CHANGES, "every call", "two calls use different numbers", told)], single
+    text = f"two calls differ by {np.abs(growth).max():.1e}, where the largest entry is {size:.1e}"
+    return first, [*causes, Cause(CHANGES, "every call", "two calls use different numbers", text)], single
 
 
 ACCUMULATES = "each call adds the same to its result"

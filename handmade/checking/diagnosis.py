@@ -25,15 +25,18 @@ from ..network import Network
 from .catalogue_search import explain, mistakes_alone, mistakes_in_pairs, simplest
 from .claims import CHANGES
 from .entry_checker import examine
-from .formulas import Case, Formula
+from .formulas import Case
 from .localisation import WrongStep
 from .mistakes import mistakes
 from .problem import Problem, function_problem, network_problem
+from .regression import Formula
 from .reports import Diagnosis, Explanation, Rows
 from .step_search import explain_parameters, explain_steps, formulas_of, is_located, locate, step_text
 from .terms import terms_that_explain
 
 __all__ = ["diagnose_gradient"]
+
+ENOUGH = 50  # wrong entries of a parameter, after which it needs no further comparison
 
 
 def diagnose_gradient(
@@ -50,10 +53,10 @@ def diagnose_gradient(
 ) -> Diagnosis:
     """Say whether a gradient is right, and if not, which step is wrong and how.
 
-    Three ways to call it: ``diagnose_gradient(network, X, y, gradient)`` judges a gradient that somebody's code
+    Three ways to call it: ``diagnose_gradient(network, X, y, gradient)`` is for a gradient that somebody's code
     computes for the same network and batch; ``diagnose_gradient(network, X, y)`` the network's own, if it holds layers
     or losses of your own; ``diagnose_gradient(f, theta, gradient)`` any gradient of any function. With a network,
-    every step of its backward pass can be judged. With a function alone, factors, signs, transposes, missing or
+    every step of its backward pass can be checked. With a function alone, factors, signs, transposes, missing or
     swapped parameters and penalties can be named, and the weights of the function's ``terms``.
 
     Parameters
@@ -68,11 +71,11 @@ def diagnose_gradient(
 
         A gradient may also be a function: of theta, or, for a network, of ``(parameters, X, y)`` with the list
         ``[W0, b0, W1, b1, ...]``, returning gradients or (loss, gradients). The latter is called with as few rows as
-        are needed to judge every step by itself.
+        are needed to check every step by itself.
     loss, sample_weight, training
         As in `Network.loss_and_gradient`; for networks.
     batch_size, learning_rate : optional
-        Facts about the code that is judged, which give a name to a factor; a network's batch is known.
+        Facts about the code, which give a name to a factor; a network's batch is known.
     facts : dict of str to float, optional
         Further numbers that have a name in that code, such as ``{"tau": 0.6}``.
     terms : dict of str to callable, optional
@@ -104,7 +107,7 @@ def diagnose_gradient(
     >>> dA1 = dA2 @ W2
     >>> diagnosis = hm.diagnose_gradient(network, X, y, [dA1.T @ X, dA1.sum(axis=0), dA2.T @ H, dA2.sum(axis=0)])
     >>> diagnosis.first_wrong, diagnosis.explanations[0].name, diagnosis.explanations[0].where
-    ('0.weight', 'activation derivative missing', "layer 1, Activation('tanh')")
+    ('0.weight', 'activation derivative missing', "layers[1], Activation('tanh')")
 
     A gradient of any function:
 
@@ -137,7 +140,7 @@ def _diagnosis_of(problem: Problem, progress: bool) -> Diagnosis:
     if not np.isfinite(match.claimed).all():
         return _report(problem, "named", [explain([match.not_finite()], 0.0)], match.not_finite_blocks())
     if problem.check is None:
-        problem.check = examine(problem.subject, rng=0, progress=progress)
+        problem.check = examine(problem.subject, rng=0, enough=ENOUGH, progress=progress)
     order = {block.name: -block.layer for block in match.blocks}
     wrong = sorted((b.name for b in problem.check.blocks if b.wrong), key=lambda name: order[name])
     if not wrong and not problem.check.total.checked and not problem.odd:
@@ -164,14 +167,19 @@ def _explained(problem: Problem, wrong: list[str], progress: bool) -> Diagnosis:
     formulas = formulas_of(problem, cases, steps, bool(found))
     undecided = {case.found.steps[-1].name for case in cases if not case.found.complete and case.found.steps}
     steps = [step for step in steps if step.unique or step.name not in undecided or formulas.get(step.name)]
-    if not found and steps and all(case.found.complete for case in cases):
-        found = explain_steps(problem, cases[0], steps, formulas)
+    if steps and all(case.found.complete for case in cases) and (not found or _is_vague(found)):
+        found = explain_steps(problem, cases[0], steps, formulas) or found
     if not found:
         found = simplest(problem, mistakes_in_pairs(problem, known, progress)) or explain_parameters(problem, wrong)
     if not found and problem.odd:
         found = [explain(problem.odd, problem.match.residual(problem.truth))]
     verdict = "named" if found else "located" if is_located(problem, steps) else "unknown"
     return _report(problem, verdict, found, wrong, cases, steps, formulas)
+
+
+def _is_vague(found: list[Explanation]) -> bool:
+    """Return whether nothing is known but that a factor without a name is wrong."""
+    return all(explanation.name == "constant factor" for explanation in found)
 
 
 def _report(

@@ -24,7 +24,7 @@ PART = 500  # entries that are measured together
 MOST, LEAST, NUMBERS = 2000, 200, 2e8  # entries measured one by one: as many as NUMBERS allows, within these bounds
 
 
-# ---- the judgement -------------------------------------------------------------------------------------------------
+# ---- the comparison ------------------------------------------------------------------------------------------------
 
 
 def examine(
@@ -34,9 +34,13 @@ def examine(
     entries: int | None = None,
     directions: int = 2,
     rng: Any = None,
+    enough: int | None = None,
     progress: bool = False,
 ) -> GradientCheck:
-    """Judge a claimed gradient: `check_gradient` and `diagnose_gradient` both call this."""
+    """Compare a claimed gradient with differences: `check_gradient` and `diagnose_gradient` both call this.
+
+    With ``enough``, the other entries of a parameter are left out after so many wrong ones: the parameter is wrong.
+    """
     near = Neighbourhood(subject.f, subject.theta)
     size = subject.theta.size
     most = int(min(MOST, max(LEAST, NUMBERS // size)))
@@ -49,15 +53,16 @@ def examine(
     along: dict[str, tuple[int, float, bool]] = {}
     with progress_bar("entries", total, progress) as report:
         for name, indices in chosen.items():
-            parts = []
-            for start in range(0, len(indices), PART):
-                part = indices[start : start + PART]
-                parts.append(checker.entries(part, method))
+            parts: list[Entries] = []
+            for part in np.array_split(indices, math.ceil(len(indices) / (enough or PART))):
+                if not parts or not enough or sum(np.sum(p.verdict == "wrong") for p in parts) < enough:
+                    parts.append(checker.entries(part, method))
                 report(done := done + len(part), name)
             compared[name] = Entries.joined(parts)
         for name, block in subject.names.items():
             others = np.setdiff1d(block.ravel(), chosen[name], assume_unique=True)
-            if directions and len(others):
+            is_settled = enough is not None and np.sum(compared[name].verdict == "wrong") >= enough
+            if directions and len(others) and not is_settled:
                 disagree, found, excluded = checker.others(others, method, directions, rng)
                 compared[name] = Entries.joined([compared[name], found])
                 along[name] = len(others) - len(found.index), excluded, disagree
@@ -82,7 +87,7 @@ def _choose(block: Array, total: int, entries: int, rng: np.random.Generator) ->
 
 
 class EntryChecker:
-    """Tells the right entries of a claimed gradient from the wrong ones, by differences of f around theta."""
+    """A comparison of the entries of a claimed gradient with differences of f around theta."""
 
     DOUBT = 10  # an entry is refuted only if its error exceeds so many times the disagreement between steps
     SMOOTH = 1e-3  # relative: where the central differences of two steps are farther apart, a kink may be the cause
@@ -125,7 +130,8 @@ class EntryChecker:
         from afar, and a wave shorter than the step like anything. At a kink every number between the one-sided
         derivatives is right.
         """
-        found = Entries(indices, *np.zeros((5, len(indices))), np.full(len(indices), "undecidable"))
+        zeros = (np.zeros(len(indices)) for _ in range(5))
+        found = Entries(indices, *zeros, np.full(len(indices), "undecidable"))  # type: ignore[call-arg]
         refuted, between = np.zeros((2, len(indices)), bool)
         active = np.arange(len(indices))
         for step in self._steps(method):
@@ -181,8 +187,8 @@ class EntryChecker:
         excluded = math.inf
         everywhere = np.zeros(self.claimed.size)
         everywhere[indices] = rng.uniform(-1, 1, len(indices)) * self.near.scale(indices)
-        everywhere = everywhere.reshape(self.near.theta.shape)
-        moving = measured_noise(lambda t: self.near.at(self.near.theta + t * everywhere))
+        shaped = everywhere.reshape(self.near.theta.shape)
+        moving = measured_noise(lambda t: self.near.at(self.near.theta + t * shaped))
         self.noise = max(self.noise, moving)  # more numbers that move round more
         for _ in range(directions):
             verdict, bound = self._along(indices, rng)

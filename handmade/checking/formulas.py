@@ -1,6 +1,6 @@
 """9. The formula of a wrong step: a regression of its result on the products of the arrays that are at hand there.
 
-With the wrong step isolated, both its sides are known. The coefficients are the diagnosis: ``dA0 = dH - H^2`` lacks
+With the wrong step isolated, both its sides are known. The coefficients are the diagnosis: ``dA[0] = dH - H^2`` lacks
 parentheses, ``dH f'(A) + 0.09 dH [A < 0]`` has a slope of 0.1.
 """
 
@@ -52,6 +52,8 @@ def formula_of(
 ) -> list[Formula]:
     """Return the formulas that explain a wrong step in every case, the simplest first.
 
+    The usual arrays are tried first, then products of two of them, then the patterns that a person would see.
+
     Parameters
     ----------
     name : str
@@ -71,37 +73,52 @@ def formula_of(
     pairs = [(case, step) for case, step in zip(cases, steps, strict=True) if step is not None]
     if not pairs:
         return []
-    found: list[Formula] = []
     step = pairs[0][1]
+    places = step.path if step.kind == "dA" else (step.prefix,)
     with np.errstate(all="ignore"):
-        for place in step.path if step.kind == "dA" else (step.prefix,):
-            targets, tables = zip(*(_equation(case, step, place) for case, step in pairs), strict=True)
-            target = np.concatenate([np.ravel(array) for array in targets])
-            if not np.abs(target).max(initial=0.0) > 0:
-                continue
-            common = [key for key in tables[0] if all(key in table for table in tables)]
-            changes = [_change(step) for _, step in pairs]
-            limit = min(relative, SHARE * min(changes))
-            terms = [
-                Term(key, np.concatenate([np.ravel(table[key].value) for table in tables]), tables[0][key].cost)
-                for key in common
+        for products in (False, True):
+            found = [
+                formula
+                for place in places
+                for formula in _fitted(pairs, place, facts, relative, min(most, 2) if products else most, products)
+                if check is None or _holds(formula, check, name, place, relative, products)
             ]
-            if len(target) > MOST_NUMBERS:
-                drawn = np.sort(np.random.default_rng(0).choice(len(target), MOST_NUMBERS, replace=False))
-                terms = [term._replace(value=term.value[drawn]) for term in terms]
-                target = target[drawn]
-            sizes = {len(case.of.values[-1]) for case, _ in pairs}
-            known = known_numbers(pairs[0][0].of, place, facts)
-            if len(sizes) > 1:  # a coefficient that holds for all of them has no N in it
-                known = {key: value for key, value in known.items() if "N" not in key}
-            for formula in fit(target, terms, known, limit, step.name, most)[:8]:
-                if check is None or _holds(formula, check, name, place, relative):
-                    found.append(dataclasses.replace(formula, place=place))
-    if not found and step.unique:
-        seen = [pattern_of(s.actual, s.right) for _, s in pairs]
-        if all(seen) and len({text[:16] for text in seen}) == 1:
-            found = [Formula(step.name, (seen[0],), (1.0,), ("1",), 0.0, ODD + 1, step.path[0])]
-    return sorted(found, key=lambda formula: formula.cost)
+            if found:
+                return sorted(found, key=lambda formula: formula.cost)
+    seen = [pattern_of(s.actual, s.right) for _, s in pairs] if step.unique else [""]
+    if all(seen) and len({text[:16] for text in seen}) == 1:
+        return [Formula(name, (seen[0],), (1.0,), ("1",), 0.0, ODD + 1, places[0])]
+    return []
+
+
+def _fitted(
+    pairs: Sequence[tuple[Case, WrongStep]],
+    place: str,
+    facts: Mapping[str, float],
+    relative: float,
+    most: int,
+    products: bool,
+) -> list[Formula]:
+    """Return the formulas that hold in all cases, if the mistake is at one place of the path of the step."""
+    targets, tables = zip(*(_equation(case, step, place, products) for case, step in pairs), strict=True)
+    target = np.concatenate([np.ravel(array) for array in targets])
+    if not np.abs(target).max(initial=0.0) > 0:
+        return []
+    terms = [
+        Term(key, np.concatenate([np.ravel(table[key].value) for table in tables]), tables[0][key].cost)
+        for key in tables[0]
+        if all(key in table for table in tables)
+    ]
+    if len(target) > MOST_NUMBERS:
+        drawn = np.sort(np.random.default_rng(0).choice(len(target), MOST_NUMBERS, replace=False))
+        terms = [term._replace(value=term.value[drawn]) for term in terms]
+        target = target[drawn]
+    known = known_numbers(pairs[0][0].of, place, facts)
+    if len({len(case.of.values[-1]) for case, _ in pairs}) > 1:  # a coefficient that holds for all has no N in it
+        known = {key: value for key, value in known.items() if "N" not in key}
+    limit = min(relative, SHARE * min(_change(step) for _, step in pairs))
+    found = fit(target, terms, known, limit, pairs[0][1].name, most)[:8]
+    return [dataclasses.replace(formula, place=place) for formula in found]
 
 
 def _change(step: WrongStep) -> float:
@@ -112,21 +129,18 @@ def _change(step: WrongStep) -> float:
     return float(np.abs(step.actual - step.right).max() / size)
 
 
-def _equation(case: Case, step: WrongStep, place: str) -> tuple[Array, dict[str, Term]]:
+def _equation(case: Case, step: WrongStep, place: str, products: bool) -> tuple[Array, dict[str, Term]]:
     """Return what is to be explained at a place of the path, and the candidates by name."""
-    if step.kind == "dA":
-        constant, terms = _through(step, case.of, case.found, place)
-        if step.unique:
-            return step.actual - constant, {term.name: term for term in terms}
-        # dA itself is not known, but the gradients of the layer's parameters are, and they are linear in dA.
-        target = _parameter_gradients(step, case.of, constant)
-        return np.concatenate([step.claimed[name].ravel() for name in step.claimed]) - target, {
-            term.name: term._replace(value=_parameter_gradients(step, case.of, term.value)) for term in terms
-        }
-    terms = [
-        term for term in terms_of_parameter(step, case.of, case.found) if np.shape(term.value) == step.actual.shape
-    ]
-    return step.actual, {term.name: term for term in terms}
+    if step.kind != "dA":
+        terms = [] if products else terms_of_parameter(step, case.of, case.found)
+        return step.actual, {term.name: term for term in terms if np.shape(term.value) == step.actual.shape}
+    candidates = _through(step, case.of, case.found, place, products)
+    if step.unique:
+        return step.actual, {term.name: term for term in candidates}
+    # dA itself is not known, but the gradients of the layer's parameters are, and they are linear in dA.
+    return np.concatenate([step.claimed[name].ravel() for name in step.claimed]), {
+        term.name: term._replace(value=_parameter_gradients(step, case.of, term.value)) for term in candidates
+    }
 
 
 def _parameter_gradients(step: WrongStep, of: BackwardPass, dA: Array) -> Array:
@@ -138,18 +152,19 @@ def _parameter_gradients(step: WrongStep, of: BackwardPass, dA: Array) -> Array:
 
 def dA_of(formula: Formula, case: Case, step: WrongStep) -> Array:
     """Return the dA that a formula gives."""
-    constant, terms = _through(step, case.of, case.found, formula.place)
-    table = {term.name: term.value for term in terms}
+    table: dict[str, Array] = {}
+    for products in (True, False):
+        table |= {term.name: term.value for term in _through(step, case.of, case.found, formula.place, products)}
     parts = zip(formula.coefficients, formula.terms, strict=True)
-    return constant + sum((c * table[name] for c, name in parts), np.zeros(constant.shape))
+    return sum((c * table[name] for c, name in parts), np.zeros(step.right.shape))
 
 
-def _holds(formula: Formula, check: Case, name: str, place: str, relative: float) -> bool:
+def _holds(formula: Formula, check: Case, name: str, place: str, relative: float, products: bool) -> bool:
     """Return whether a formula holds for a batch that it was not fitted to; true where the step cannot be seen."""
     step = next((step for step in check.found.steps if step.name == name), None)
     if step is None:
         return True
-    target, table = _equation(check, step, place)
+    target, table = _equation(check, step, place, products)
     if not all(term in table for term in formula.terms):
         return True
     total = np.zeros(target.shape)
@@ -176,16 +191,22 @@ def known_numbers(of: BackwardPass, place: str, facts: Mapping[str, float]) -> d
     return known
 
 
-def _through(step: WrongStep, of: BackwardPass, found: Localisation, place: str) -> tuple[Array, list[Term]]:
-    """Return the candidates for what one layer of the path passes on, as they arrive below; and what arrives anyway.
+BESIDE = "dH of the other paths"
 
-    The layers between that layer and the wrong array are right, and linear.
+
+def _through(step: WrongStep, of: BackwardPass, found: Localisation, place: str, products: bool) -> list[Term]:
+    """Return the candidates for what one layer of the path passes on, as they arrive below.
+
+    The layers between that layer and the wrong array are right, and linear. What arrives along other paths, such as a
+    skip connection, is a candidate, too.
     """
     actual = {p: dA for p, dA in found.actual.items() if p != step.prefix and of.is_above(p, step.prefix)}
     of.rerun(incoming=actual, signals_only=True)
     incoming = {p: a.copy() for p, a in of.incoming.items()} | actual
 
     def arrives(array: Array) -> Array:
+        if of.is_chain:
+            return of.passed_down(array, place, step.prefix)
         if place == "loss":
             of.rerun(loss_gradient=array, incoming=actual, signals_only=True)
         else:
@@ -193,12 +214,12 @@ def _through(step: WrongStep, of: BackwardPass, found: Localisation, place: str)
         return of.incoming[step.prefix].copy()
 
     if place == "loss":
-        shape, candidates = of.values[-1].shape, terms_of_loss(of)
+        shape, candidates = of.values[-1].shape, terms_of_loss(of, products)
     else:
-        shape, candidates = of.inputs[place].shape, terms_of_layer(of, place, incoming)
-    constant = arrives(np.zeros(shape))
-    terms = []
+        shape, candidates = of.inputs[place].shape, terms_of_layer(of, place, incoming, products)
+    beside = arrives(np.zeros(shape))
+    terms = [Term(BESIDE, beside, 0.0)] if beside.any() else []
     for name, value, cost in candidates:
         if np.shape(value) == shape and np.isfinite(value).all():
-            terms.append(Term(name, arrives(np.asarray(value, np.float64)) - constant, cost))
-    return constant, terms
+            terms.append(Term(name, arrives(np.asarray(value, np.float64)) - beside, cost))
+    return terms

@@ -1,9 +1,9 @@
 """9. The wrong step of a backward pass, found by algebra.
 
 In a dense layer dW = dA.T H, where the input H (N, I) is known. So dW is linear in dA, and where H has rank N, dA
-follows exactly from the claimed dW: dA.T = dW pinv(H). Then every step can be judged by itself, however many others are
-wrong: loss -> dA of the last layer, dA of one layer -> dA of the layer below, dA -> dW, dA -> db. Where H has a smaller
-rank, the blocks below may still determine dA, or at least show that some dA explains them all (the cut test).
+follows exactly from the claimed dW: dA.T = dW pinv(H). Then every step can be checked by itself, however many others
+are wrong: loss -> dA of the last layer, dA of one layer -> dA of the layer below, dA -> dW, dA -> db. Where the rank is
+smaller, the blocks below may still determine dA, or at least show that some dA explains them all (the cut test).
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..layers import Activation, Dense, Layer
-from ..normalization import Normalization
+from ..layers import Dense
 from .backward_pass import BackwardPass
 
 __all__ = ["Localisation", "WrongStep", "localise"]
@@ -35,9 +34,9 @@ class WrongStep:
     Attributes
     ----------
     name : str
-        The quantity, such as ``dA0``, ``dW1`` or ``db1``; layers with weights are counted from 0.
+        The quantity, such as ``dA[0]``, ``dW[2]`` or ``db[2]``; the index is that of the layer.
     source : str
-        What the step starts from, such as ``dA1`` or ``the loss``.
+        What the step starts from, such as ``dA[2]`` or ``the loss``.
     prefix : str
         The layer, by its prefix in a state_dict.
     kind : {"dA", "weight", "bias"}
@@ -63,8 +62,6 @@ class WrongStep:
     claimed: Mapping[str, Array] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
-        if self.kind == "dA":
-            return f"the step that makes {self.name} from {self.source}"
         return f"the step that makes {self.name} from {self.source}"
 
 
@@ -79,11 +76,13 @@ class Localisation:
     actual : dict of str to ndarray
         The gradient with respect to the output of each layer, as the claimed backward pass has it.
     complete : bool
-        Whether every step could be judged. If not, the steps found are right, and further ones may be wrong.
+        Whether every step could be checked. If not, the steps found are right, and further ones may be wrong.
     undecided : str
-        The first quantity that could not be judged, the last one in ``steps``; empty where ``complete``.
+        The first quantity that could not be checked, the last one in ``steps``; empty where ``complete``.
     rows : int
-        With a batch of at most so many rows everything can be judged.
+        With a batch of at most so many rows everything can be checked.
+    ties : list of str
+        The layers, by prefix, of which a wrong dA and a wrong dW explain equally much.
     """
 
     steps: list[WrongStep]
@@ -91,6 +90,7 @@ class Localisation:
     complete: bool
     undecided: str
     rows: int
+    ties: list[str] = dataclasses.field(default_factory=list)
 
 
 def localise(
@@ -99,6 +99,7 @@ def localise(
     allowed: Array,
     relative: float,
     given: Mapping[str, Array] | None = None,
+    blame_dA: bool = False,
 ) -> Localisation:
     """Find the wrong steps of a claimed gradient.
 
@@ -114,6 +115,8 @@ def localise(
         The relative difference up to which two arrays count as equal.
     given : mapping of str to ndarray, optional
         The gradient with respect to the output of layers for which it is known otherwise.
+    blame_dA : bool
+        Whether to take dA for wrong, not dW, where both explain equally much.
 
     Examples
     --------
@@ -123,36 +126,35 @@ def localise(
     >>> from handmade.checking.localisation import localise
     >>> X, y = np.random.default_rng(0).normal(size=(3, 4)), np.array([0, 1, 0])
     >>> right = BackwardPass(hm.MLP([4, 5, 2], activation="tanh", rng=0), X, y)
-    >>> wrong = right.gradient({1: lambda walk, i, dH: dH})
+    >>> wrong = right.gradient({1: lambda of, i, dH: dH})
     >>> found = localise(right, wrong, np.zeros(wrong.size), 1e-7)
     >>> [(step.name, step.source) for step in found.steps]
-    [('dA0', 'dA1')]
+    [('dA[0]', 'dA[2]')]
     """
-    return _Search(of, claimed, allowed, relative, given or {}).result()
+    return _Search(of, claimed, allowed, relative, given or {}, blame_dA).result()
 
 
-def names_of(of: BackwardPass) -> dict[str, str]:
-    """Return the number that each layer with parameters has in a formula: dense layers are counted from 0."""
-    numbers: dict[str, str] = {}
-    dense = 0
-    for prefix, leaf in of.leaves.items():
-        if isinstance(leaf, Dense):
-            numbers[prefix] = str(dense)
-            dense += 1
-        elif leaf.parameters:
-            numbers[prefix] = f"[{prefix.rstrip('.')}]"
-    return numbers
+def number_of(prefix: str) -> str:
+    """Return the index of a layer in a formula, such as ``[2.0]``: that of its parameters in a state_dict."""
+    return f"[{prefix.rstrip('.')}]"
 
 
 class _Search:
     """The search for wrong steps, from the output down."""
 
     def __init__(
-        self, of: BackwardPass, claimed: Array, allowed: Array, relative: float, given: Mapping[str, Array]
+        self,
+        of: BackwardPass,
+        claimed: Array,
+        allowed: Array,
+        relative: float,
+        given: Mapping[str, Array],
+        blame_dA: bool,
     ) -> None:
-        self.of, self.relative, self.given = of, relative, given
-        self.numbers = names_of(of)
-        self.anchors = [prefix for prefix in reversed(list(of.leaves)) if prefix in self.numbers]
+        self.of, self.relative, self.given, self.blame_dA = of, relative, given, blame_dA
+        self.ties: list[str] = []
+        self.numbers = {prefix: number_of(prefix) for prefix, leaf in of.leaves.items() if leaf.parameters}
+        self.anchors = list(reversed(self.numbers))
         self.claimed = of.network.blocks(claimed)
         self.allowed = {name: float(block.max(initial=0.0)) for name, block in of.network.blocks(allowed).items()}
         self.order = list(of.leaves)
@@ -180,7 +182,7 @@ class _Search:
             steps += [self._step_of(prefix, name, chosen) for name in wrong]
             actual[prefix] = chosen
         widths = [self.of.inputs[p].shape[1] for p in self.anchors if isinstance(self.of.leaves[p], Dense)]
-        return Localisation(steps, actual, not undecided, undecided, min(widths, default=1))
+        return Localisation(steps, actual, not undecided, undecided, min(widths, default=1), self.ties)
 
     # ---- one layer -------------------------------------------------------------------------------------------------
 
@@ -226,8 +228,12 @@ class _Search:
                 options.append((self._blocks_below(k), -1, cut[0], cut[1], False))
             elif options[0][0] < self._blocks_below(k) and whole:
                 return None
-        best = max(options, key=lambda option: (option[0], option[1], option[4] and len(wrong) == 1))
-        return best[2], best[3], best[4]
+        scores = [option[:2] for option in options]
+        tied = scores.count(max(scores)) > 1 and max(scores)[1] == -1  # one wrong dA, or one wrong parameter
+        if tied:
+            self.ties.append(prefix)
+        best = max(options, key=lambda option: (*option[:2], option[4] != (tied and self.blame_dA)))
+        return best[2:]
 
     def _recovered(self, prefix: str) -> Array | None:
         """Return the dA from which the claimed dW of a dense layer was made, if it is unique and there is one."""
@@ -307,9 +313,9 @@ class _Search:
         if source is None:
             path.insert(0, "loss")
         name = f"dA{self.numbers[prefix]}"
-        told = "the loss" if source is None else f"dA{self.numbers[source]}"
+        text = "the loss" if source is None else f"dA{self.numbers[source]}"
         blocks = {n: self.claimed[n] for n in self._gradients(prefix, right)}
-        return WrongStep(name, told, prefix, "dA", tuple(path), actual, right, unique, blocks)
+        return WrongStep(name, text, prefix, "dA", tuple(path), actual, right, unique, blocks)
 
     def _step_of(self, prefix: str, name: str, dA: Array) -> WrongStep:
         leaf, kind = self.of.leaves[prefix], name.removeprefix(prefix)
@@ -321,7 +327,5 @@ class _Search:
 
 
 def layer_name(of: BackwardPass, prefix: str) -> str:
-    """Return a layer's place and kind, such as ``layer 1, Activation('tanh')``."""
-    leaf: Layer = of.leaves[prefix]
-    kind = "activation" if isinstance(leaf, Activation) else "normalization" if isinstance(leaf, Normalization) else ""
-    return f"layer {prefix.rstrip('.')}, {leaf!r}" + (f" ({kind})" if not repr(leaf) and kind else "")
+    """Return a layer's place and kind, such as ``layers[1], Activation('tanh')``."""
+    return f"{of.place_of(prefix)}, {of.leaves[prefix]!r}"

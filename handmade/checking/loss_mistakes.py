@@ -1,26 +1,28 @@
-"""The gradients that learners put in place of the gradient of the loss."""
+"""9. Gradients that learners put in place of the gradient of the loss."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..activations import sigmoid, softmax
 from ..losses import LOSSES, find_loss, loss_and_backward
 from .backward_pass import BackwardPass, Step
 
-Array = np.ndarray
-Gradients = dict[str, tuple[str, Array]]  # what it is called, what it does, and the gradient by the network's output
+Array = npt.NDArray[Any]
+Gradients = dict[str, tuple[str, Array]]  # name -> (hint, gradient with respect to the network's output)
 WRONG_WAY = "the gradient is not the one by what comes out of the last layer"
 
 
-def of_loss(walk: BackwardPass) -> Iterator[tuple[str, str, str, dict[int, Step]]]:
-    """Every gradient that may stand for that of the loss, as `handmade.checking.mistakes.Mistake` takes it."""
-    loss, backward = find_loss(walk.loss)
+def of_loss(of: BackwardPass) -> Iterator[tuple[str, str, str, dict[int, Step]]]:
+    """Yield each gradient that may stand for that of the loss: name, hint, place and step of a `Mistake`."""
+    loss, backward = find_loss(of.loss)
     name = getattr(getattr(loss, "func", loss), "__name__", "the loss")
-    H, y = walk.values[-1], walk.y
+    H, y = of.values[-1], of.y
     terms: Gradients = {}
     if name == "cross_entropy":
         terms = _of_cross_entropy(H, y)
@@ -28,27 +30,27 @@ def of_loss(walk: BackwardPass) -> Iterator[tuple[str, str, str, dict[int, Step]
         terms = _of_targets(H, y.astype(np.float64), name)
     count = _count(backward, H, y)
     averaged = {title: (hint, dH / count) for title, (hint, dH) in terms.items()}
-    found = {**_of_batch(walk), **_of_options(walk, loss, backward), **_other_losses(H, y, name), **averaged}
+    found = {**_of_batch(of), **_of_options(of, loss, backward), **_other_losses(H, y, name), **averaged}
     for title, (hint, dH) in found.items():
         if dH.shape == H.shape:
-            yield title, hint, f"the loss, {name}", {len(walk.layers): functools.partial(_fixed, dH)}
+            yield title, hint, f"the loss, {name}", {len(of.layers): functools.partial(_fixed, dH)}
 
 
-def _count(backward: Callable, H: Array, y: Array) -> float:
-    """Over how many terms the loss takes its mean."""
+def _count(backward: Callable[..., Array], H: Array, y: Array) -> float:
+    """Return the number of terms of which the loss takes the mean."""
     try:
         whole, mean = np.linalg.norm(backward(H, y, reduction="sum")), np.linalg.norm(backward(H, y))
     except TypeError:  # a loss of the user's own, without a reduction
         return len(H)
-    return whole / mean if mean else len(H)
+    return float(whole / mean) if mean else len(H)
 
 
-def _fixed(dH: Array, walk: BackwardPass, i: int, H: Array) -> Array:
+def _fixed(dH: Array, of: BackwardPass, i: int, H: Array) -> Array:
     return dH
 
 
-def _of_batch(walk: BackwardPass) -> Gradients:
-    right = walk.loss_gradient
+def _of_batch(of: BackwardPass) -> Gradients:
+    right = of.loss_gradient
     N = len(right)
     part = "only a part of the batch has a say"
     rows = np.arange(N)[:, np.newaxis]
@@ -67,31 +69,31 @@ def _of_batch(walk: BackwardPass) -> Gradients:
         "loss's gradient without sign": ("the gradient at the output has lost its signs", np.abs(right)),
     }
     for shift, which in (1, "previous"), (-1, "next"):
-        y = np.roll(walk.y, shift, axis=0)
-        shifted = loss_and_backward(walk.loss, walk.values[-1], y, walk.sample_weight)[1]
+        y = np.roll(of.y, shift, axis=0)
+        shifted = loss_and_backward(of.loss, of.values[-1], y, of.sample_weight)[1]
         found[f"target of the {which} sample"] = ("samples and targets are not in the same order", shifted)
     return found
 
 
-def _of_options(walk: BackwardPass, loss: Callable, backward: Callable) -> Gradients:
-    """The gradient without one of the options that the loss has."""
+def _of_options(of: BackwardPass, loss: Callable[..., Any], backward: Callable[..., Array]) -> Gradients:
+    """Return the gradients without one of the options that the loss has."""
     found: Gradients = {}
-    H, keywords = walk.values[-1], dict(getattr(loss, "keywords", {}))
+    H, keywords = of.values[-1], dict(getattr(loss, "keywords", {}))
     for option in keywords:
         others = {key: value for key, value in keywords.items() if key != option}
         try:
-            dH = backward.func(H, walk.y, **others)
+            dH = getattr(backward, "func", backward)(H, of.y, **others)
         except ValueError:  # the loss cannot do without it: labels that are no class have to be ignored
             continue
         found[f"{option} ignored"] = (f"the loss has {option}, its gradient has not", dH)
-    if walk.sample_weight is not None:
-        dH = loss_and_backward(walk.loss, H, walk.y)[1]
+    if of.sample_weight is not None:
+        dH = loss_and_backward(of.loss, H, of.y)[1]
         found["sample_weight ignored"] = ("the loss weighs its samples, its gradient does not", dH)
     return found
 
 
 def _other_losses(H: Array, y: Array, name: str) -> Gradients:
-    """The gradients of the losses that take the same input and target; and of those that take them one-hot."""
+    """Return the gradients of the losses that take the same input and target, or one-hot targets."""
     found: Gradients = {}
     targets = [y]
     if y.ndim == 1 and y.dtype.kind in "iu":
@@ -108,7 +110,7 @@ def _other_losses(H: Array, y: Array, name: str) -> Gradients:
 
 
 def _one_hot(y: Array, H: Array) -> Array:
-    """Each label as a row like H's; of a label that is ignored, some row."""
+    """Return each label as a row like H's; of a label that is ignored, some row."""
     return np.eye(H.shape[1])[np.clip(y, 0, H.shape[1] - 1)]
 
 
@@ -147,7 +149,7 @@ def _through(P: Array, dP: Array) -> Array:
 
 
 def _of_targets(H: Array, y: Array, name: str) -> Gradients:
-    """Losses that compare number by number."""
+    """Return gradients for losses that compare number by number."""
     E = H - y
     k = 2 if name == "mse_loss" else 1
     found = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..activations import sigmoid, softmax
+from ..losses import loss_and_backward
 from .backward_pass import BackwardPass
 from .regression import Term
 
@@ -17,92 +19,169 @@ __all__ = ["terms_of_loss"]
 Array = npt.NDArray[Any]
 
 
-def terms_of_loss(of: BackwardPass) -> Iterator[Term]:
-    """Yield what may stand for the gradient of the loss with respect to the output."""
-    H, y, g = of.values[-1], of.y, of.loss_gradient
-    N = len(H)
-    yield Term("right", g, 1.7)
-    yield Term("|right|", np.abs(g), 1.4)
-    yield Term("right^2", g * g, 1.6)
-    yield Term("sign(right)", np.sign(g), 1.4)
-    yield Term("mean over the samples of the right one", np.broadcast_to(g.mean(axis=0), g.shape), 1.3)
-    yield Term("the right one of the sample before", np.roll(g, 1, axis=0), 1.4)
-    yield Term("the right one of the sample after", np.roll(g, -1, axis=0), 1.4)
-    rows = np.arange(N)[:, np.newaxis]
-    for name, chosen in (
-        ("first sample", rows == 0), ("last sample", rows == N - 1), ("first half", rows < N // 2),
-        ("even samples", rows % 2 == 0), ("last two samples", rows >= N - 2),
-    ):  # fmt: skip
-        yield Term(f"the right one of the {name}", g * chosen, 1.4)
-    labels = y.ndim == 1 and y.dtype.kind in "iu" and H.ndim == 2
-    if labels:
-        Y = np.zeros(H.shape)
-        inside = (y >= 0) & (y < H.shape[1])
-        Y[np.flatnonzero(inside), y[inside]] = 1
-    elif y.shape == H.shape:
-        Y = y.astype(np.float64)
-    else:
+def terms_of_loss(of: BackwardPass, products: bool) -> Iterator[Term]:
+    """Yield what may stand for the gradient by the output; products of two factors in place of the usual candidates."""
+    Y = _targets(of)
+    if products:
+        if Y is not None:
+            yield from _products(of, Y)
         return
-    P, S = softmax(H) if H.ndim == 2 else H, sigmoid(H)
-    outputs: list[tuple[str, Array, float]] = []
-    if labels or (H.ndim == 2 and H.shape[1] > 1 and np.allclose(Y.sum(axis=1), 1)):
-        outputs += [("P", P, 0.3), ("softmax(P)", softmax(P), 1.0), ("softmax over the samples", softmax(H, 0), 1.2)]
-        best = np.zeros(H.shape)
-        best[np.arange(N), H.argmax(axis=1)] = 1
-        outputs += [("[predicted class]", best, 1.2)]
-        worst = np.exp(H) / np.exp(H).max(axis=1, keepdims=True)
-        outputs += [("exp(A)", np.exp(H), 1.2), ("exp(A - max)", worst, 1.4)]
-    outputs += [("A", H, 0.6), ("sigma(A)", S, 0.8), ("sigma(sigma(A))", sigmoid(S), 1.4), ("tanh(A)", np.tanh(H), 1.4)]
+    yield from _of_batch(of.loss_gradient)
+    yield from _of_options(of)
+    if Y is None:
+        return
     yield Term("Y", Y, 0.3)
-    yield Term("1", np.ones_like(H), 1.0)
-    for name, V, cost in outputs:
+    yield Term("1", np.ones_like(Y))
+    for name, V, cost in _outputs(of, Y):
         yield Term(name, V, cost)
         yield Term(f"Y {name}", Y * V, cost + 0.4)
         yield Term(f"{name}^2", V * V, cost + 0.4)
         yield Term(f"Y {name}^2", Y * V * V, cost + 0.8)
         if name in ("P", "A", "sigma(A)"):
-            yield Term(f"{name}^3", V**3, cost + 0.9)
-            yield Term(f"Y/{name}", Y / V, cost + 0.6)
-            yield Term(f"(1-Y)/(1-{name})", (1 - Y) / (1 - V), cost + 0.8)
-            yield Term(f"1/(1-{name})", 1 / (1 - V), cost + 1.0)
-            yield Term(f"1/{name}", 1 / V, cost + 1.0)
-            yield Term(f"Y log {name}", Y * np.log(V), cost + 0.8)
-            yield Term(f"log {name}", np.log(V), cost + 0.8)
-            yield Term(f"(1-Y) log(1-{name})", (1 - Y) * np.log(1 - V), cost + 1.0)
-            yield Term(f"{name} mean over the outputs", V.mean(axis=-1, keepdims=True) + 0 * V, cost + 1.2)
-            E = V - Y
-            yield Term(f"({name}-Y)", E, cost + 0.2)
-            yield Term(f"({name}-Y)^2", E * E, cost + 0.8)
-            yield Term(f"sign({name}-Y)", np.sign(E), cost + 0.6)
-            yield Term(f"|{name}-Y|", np.abs(E), cost + 0.7)
-            for condition, chosen in _bounds(E, name):
-                yield Term(f"({name}-Y) {condition}", E * chosen, cost + 0.8)
-                yield Term(condition, chosen * 1.0, cost + 0.9)
-            total = (E * V).sum(axis=-1, keepdims=True)
-            yield Term(f"{name} sum(({name}-Y) {name})", V * total, cost + 1.0)
-            yield Term(f"({name}-Y) {name} (1-{name})", E * V * (1 - V), cost + 0.6)
-            yield Term(f"({name}-Y) mean over the outputs", E.mean(axis=-1, keepdims=True) + 0 * V, cost + 1.0)
-            yield Term(f"({name}-Y) sum over the samples", E.sum(axis=0) + 0 * V, cost + 1.0)
-            yield Term(f"({name}-Y) / |{name}-Y|", E / np.linalg.norm(E, axis=-1, keepdims=True), cost + 1.2)
-    for shift, told in (1, "before"), (-1, "after"):
-        yield Term(f"Y of the sample {told}", np.roll(Y, shift, axis=0), 0.8)
-        yield Term(f"Y of the output {told}", np.roll(Y, shift, axis=1) if Y.ndim > 1 else Y, 0.8)
+            yield from _of_output(name, V, Y, cost)
+            yield from _of_error(name, V - Y, V, cost)
+    yield from _of_targets(of.values[-1], Y)
+
+
+def _targets(of: BackwardPass) -> Array | None:
+    """Return the targets in the shape of the output, labels as one-hot rows; None if they have another form."""
+    H, y = of.values[-1], of.y
+    if y.ndim == 1 and y.dtype.kind in "iu" and H.ndim == 2:
+        Y = np.zeros(H.shape)
+        inside = (y >= 0) & (y < H.shape[1])
+        Y[np.flatnonzero(inside), y[inside]] = 1
+        return Y
+    return y.astype(np.float64) if y.shape == H.shape else None
+
+
+def _outputs(of: BackwardPass, Y: Array) -> list[Term]:
+    """Return what may stand for the prediction."""
+    A = of.values[-1]
+    S = sigmoid(A)
+    found = []
+    if A.ndim == 2 and A.shape[1] > 1 and np.isin(Y.sum(axis=1).round(9), (0, 1)).all():
+        P, best = softmax(A), np.zeros(A.shape)
+        best[np.arange(len(A)), A.argmax(axis=1)] = 1
+        shifted = np.exp(A - A.max(axis=1, keepdims=True))
+        found += [
+            Term("P", P, 0.3), Term("softmax(P)", softmax(P)), Term("softmax over the samples", softmax(A, 0), 1.2),
+            Term("[predicted class]", best, 1.2), Term("exp(A - max)", shifted, 1.4),
+        ]  # fmt: skip
+    found += [
+        Term("A", A, 0.6), Term("sigma(A)", S, 0.8), Term("sigma(sigma(A))", sigmoid(S), 1.4),
+        Term("exp(A)", np.exp(A), 1.2), Term("tanh(A)", np.tanh(A), 1.4),
+    ]  # fmt: skip
+    return found
+
+
+def _of_batch(right: Array) -> Iterator[Term]:
+    """Yield what may be made of the right gradient by itself."""
+    yield Term("right", right, 1.7)
+    yield Term("|right|", np.abs(right), 1.4)
+    yield Term("right^2", right * right, 1.6)
+    yield Term("sign(right)", np.sign(right), 1.4)
+    yield Term("mean over the samples of the right one", np.broadcast_to(right.mean(axis=0), right.shape), 1.3)
+    yield Term("the right one of the sample before", np.roll(right, 1, axis=0), 1.4)
+    yield Term("the right one of the sample after", np.roll(right, -1, axis=0), 1.4)
+    N = len(right)
+    rows = np.arange(N)[:, np.newaxis] if right.ndim == 2 else np.arange(N)
+    for name, chosen in (
+        ("first sample", rows == 0), ("last sample", rows == N - 1), ("first half", rows < N // 2),
+        ("even samples", rows % 2 == 0), ("last two samples", rows >= N - 2),
+    ):  # fmt: skip
+        yield Term(f"the right one of the {name}", right * chosen, 1.4)
+
+
+def _of_options(of: BackwardPass) -> Iterator[Term]:
+    """Yield the gradient with other weights, and of a loss whose prediction or target is 0."""
+    A, right = of.values[-1], of.loss_gradient
+    if of.sample_weight is not None:
+        weight = np.asarray(of.sample_weight, np.float64).reshape(-1, *([1] * (A.ndim - 1)))
+        yield Term("weight^2 right", right * weight, 1.4)
+        yield Term("right / weight", right / weight, 1.4)
+    for text, output, y in (
+        ("the right one at target 0", A, np.zeros_like(of.y)), ("the right one at prediction 0", 0 * A, of.y),
+    ):  # fmt: skip
+        try:
+            yield Term(text, loss_and_backward(of.loss, output, y, of.sample_weight)[1], 1.4)
+        except (ValueError, TypeError):
+            continue
+
+
+def _of_output(name: str, V: Array, Y: Array, cost: float) -> Iterator[Term]:
+    """Yield functions of a prediction and its target."""
+    yield Term(f"{name}^3", V**3, cost + 0.9)
+    yield Term(f"Y/{name}", Y / V, cost + 0.6)
+    yield Term(f"(1-Y)/(1-{name})", (1 - Y) / (1 - V), cost + 0.8)
+    yield Term(f"1/(1-{name})", 1 / (1 - V), cost + 1.0)
+    yield Term(f"1/{name}", 1 / V, cost + 1.0)
+    yield Term(f"log {name}", np.log(V), cost + 0.8)
+    yield Term(f"Y log {name}", Y * np.log(V), cost + 0.8)
+    yield Term(f"{name} log {name}", V * np.log(V), cost + 0.9)
+    yield Term(f"(1-Y) log(1-{name})", (1 - Y) * np.log(1 - V), cost + 1.0)
+    yield Term(f"sqrt({name})", np.sqrt(V), cost + 1.2)
+    if V.ndim > 1:
+        yield Term(f"{name} mean over the outputs", V.mean(axis=-1, keepdims=True) + 0 * V, cost + 1.2)
+
+
+def _of_error(name: str, E: Array, V: Array, cost: float) -> Iterator[Term]:
+    """Yield functions of the difference between a prediction and its target."""
+    e = f"({name}-Y)"
+    yield Term(e, E, cost + 0.2)
+    yield Term(f"{e}^2", E * E, cost + 0.8)
+    yield Term(f"{e}^3", E**3, cost + 1.0)
+    yield Term(f"sign{e}", np.sign(E), cost + 0.6)
+    yield Term(f"|{name}-Y|", np.abs(E), cost + 0.7)
+    yield Term(f"tanh{e}", np.tanh(E), cost + 0.9)
+    for condition, chosen in (
+        (f"[|{name}-Y| < 1]", np.abs(E) < 1), (f"[{name}-Y > 1]", E > 1), (f"[{name}-Y < -1]", E < -1),
+        (f"[{name}-Y > 0]", E > 0),
+    ):  # fmt: skip
+        yield Term(f"{e} {condition}", E * chosen, cost + 0.8)
+        yield Term(condition, chosen * 1.0, cost + 0.9)
+    total = (E * V).sum(axis=-1, keepdims=True)
+    yield Term(f"{name} sum({e} {name})", V * total, cost + 1.0)
+    yield Term(f"{e} {name} (1-{name})", E * V * (1 - V), cost + 0.6)
+    if E.ndim > 1:
+        yield Term(f"{e} mean over the outputs", E.mean(axis=-1, keepdims=True) + 0 * V, cost + 1.0)
+        yield Term(f"{e} / |{name}-Y|", E / np.linalg.norm(E, axis=-1, keepdims=True), cost + 1.2)
+    yield Term(f"{e} sum over the samples", E.sum(axis=0) + 0 * V, cost + 1.0)
+    yield Term(f"{e} / its norm", E / np.linalg.norm(E), cost + 1.4)
+
+
+def _of_targets(A: Array, Y: Array) -> Iterator[Term]:
+    """Yield functions of the target, and of the margin Y A."""
+    for shift, text in (1, "before"), (-1, "after"):
+        yield Term(f"Y of the sample {text}", np.roll(Y, shift, axis=0), 0.8)
+        yield Term(f"Y of the output {text}", np.roll(Y, shift, axis=1) if Y.ndim > 1 else Y, 0.8)
     yield Term("Y^2", Y * Y, 1.4)
+    yield Term("tanh(Y)", np.tanh(Y), 1.6)
+    yield Term("Y, each class divided by its count", Y / np.where(Y.sum(axis=0), Y.sum(axis=0), 1), 1.6)
     if Y.ndim == 2:
         yield Term("Y with outputs in reverse", Y[:, ::-1], 1.0)
-    margin = Y * H
-    for told, chosen in ("[Y A < 1]", margin < 1), ("[Y A < 0]", margin < 0), ("[Y A > 1]", margin > 1):
-        yield Term(told, chosen * 1.0, 1.2)
-        yield Term(f"Y {told}", Y * chosen, 1.0)
-        yield Term(f"A {told}", H * chosen, 1.3)
-    if of.sample_weight is not None:
-        weight = np.asarray(of.sample_weight, np.float64).reshape(-1, *([1] * (H.ndim - 1)))
-        yield Term("weight^2 right", g * weight, 1.4)
-        yield Term("right / weight", g / weight, 1.4)
+    margin = Y * A
+    for text, chosen in ("[Y A < 1]", margin < 1), ("[Y A < 0]", margin < 0), ("[Y A > 1]", margin > 1):
+        yield Term(text, chosen * 1.0, 1.2)
+        yield Term(f"Y {text}", Y * chosen, 1.0)
+        yield Term(f"A {text}", A * chosen, 1.3)
 
 
-def _bounds(E: Array, name: str) -> Iterator[tuple[str, Array]]:
-    yield f"[|{name}-Y| < 1]", np.abs(E) < 1
-    yield f"[{name}-Y > 1]", E > 1
-    yield f"[{name}-Y < -1]", E < -1
-    yield f"[{name}-Y > 0]", E > 0
+def _products(of: BackwardPass, Y: Array) -> Iterator[Term]:
+    """Yield products of two or three factors made of prediction and target."""
+    right = of.loss_gradient
+    factors = [Term("right", right, 0.5), Term("Y", Y, 0.5), Term("(1-Y)", 1 - Y, 0.6)]
+    for name, V, cost in _outputs(of, Y):
+        if name in ("P", "A", "sigma(A)"):
+            factors += [
+                Term(name, V, cost), Term(f"(1-{name})", 1 - V, cost + 0.1), Term(f"({name}-Y)", V - Y, cost),
+                Term(f"log {name}", np.log(V), cost + 0.3), Term(f"sign({name}-Y)", np.sign(V - Y), cost + 0.4),
+                Term(f"sqrt({name})", np.sqrt(V), cost + 0.5), Term(f"[{name} > 1/2]", (V > 0.5) * 1.0, cost + 0.5),
+                Term(f"1/{name}", 1 / V, cost + 0.6),
+            ]  # fmt: skip
+    usable = [factor for factor in factors if np.isfinite(factor.value).all()]
+    yield from usable
+    for one, other in itertools.combinations_with_replacement(usable, 2):
+        yield Term(f"{one.name} {other.name}", one.value * other.value, one.cost + other.cost)
+    for chosen in itertools.combinations_with_replacement(usable[:8], 3):
+        value = chosen[0].value * chosen[1].value * chosen[2].value
+        yield Term(" ".join(factor.name for factor in chosen), value, sum(factor.cost for factor in chosen))

@@ -1,8 +1,7 @@
-"""Backward passes as learners write them: the wrong lines, each as a step that takes the place of the right one.
+"""9. Known mistakes in backward passes, each as a step that takes the place of the right one.
 
 A `BackwardPass` goes backward through a network as `Sequential.backward` does, and lets any of its steps be
-replaced. What `mistakes` lists for it are the replacements; `handmade.diagnose_gradient` asks which of them leads to
-the gradient that somebody claims.
+replaced. `mistakes` lists replacements; `handmade.diagnose_gradient` searches the one that leads to a claimed gradient.
 """
 
 from __future__ import annotations
@@ -11,8 +10,10 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..activations import ACTIVATIONS, softmax
 from ..composites import Residual, Sequential
@@ -23,25 +24,25 @@ from .loss_mistakes import of_loss
 
 __all__ = ["Mistake", "mistakes"]
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
-    """One thing that can be wrong in a backward pass.
+    """A mistake in a backward pass.
 
     Attributes
     ----------
     name : str
-        What it is called.
+        Its name.
     hint : str
-        What it does, in words that do not give the right line away.
+        Its effect, in words that do not give the right line away.
     where : str
         The layer.
     steps : dict of int to callable
-        See `BackwardPass.gradient`.
-    open : bool
-        Whether its steps leave ``walk.scale`` open.
+        The steps that it replaces; see `BackwardPass.gradient`.
+    has_learning_rate : bool
+        Whether its steps use the number ``BackwardPass.scale``, which is not known.
     """
 
     name: str
@@ -51,25 +52,25 @@ class Mistake:
     has_learning_rate: bool = False
 
 
-def mistakes(walk: BackwardPass) -> list[Mistake]:
-    """What can be wrong in this network, from the loss down: in one place each, then in all places that can have it.
+def mistakes(of: BackwardPass) -> list[Mistake]:
+    """List the mistakes of this network from the loss down: each in one place, then in all places that can have it.
 
     Examples
     --------
     >>> from handmade.checking.backward_pass import BackwardPass
     >>> from handmade.checking.mistakes import mistakes
-    >>> walk = BackwardPass(hm.MLP([2, 3, 2], activation="tanh", rng=0), np.eye(2), np.array([0, 1]))
-    >>> len({mistake.name for mistake in mistakes(walk)}) > 60
+    >>> of = BackwardPass(hm.MLP([2, 3, 2], activation="tanh", rng=0), np.eye(2), np.array([0, 1]))
+    >>> len({mistake.name for mistake in mistakes(of)}) > 60
     True
     """
-    single = [Mistake(*found) for found in of_loss(walk)]
-    for i, layer in reversed(list(enumerate(walk.layers))):
-        where = f"layer {i}, {layer!r}"
+    single = [Mistake(*found) for found in of_loss(of)]
+    for i, layer in reversed(list(enumerate(of.layers))):
+        where = f"{of.place_of(f'{i}.')}, {layer!r}"
         for kind, of_kind in OF_LAYER.items():
             if isinstance(layer, kind):
                 single += [
                     Mistake(name, hint, where, {i: step}, name in WITH_LEARNING_RATE)
-                    for name, hint, step in of_kind(walk, i)
+                    for name, hint, step in of_kind(of, i, layer)
                 ]
     together: dict[str, list[Mistake]] = {}
     for mistake in single:
@@ -86,7 +87,7 @@ def _everywhere(same: list[Mistake]) -> Mistake:
 
 Found = Iterator[tuple[str, str, Step]]
 
-# What stands where f'(A) belongs. ``u`` has A, H, the right slope s, the upstream gradient dH, and slope(at).
+# Replacements of f'(A). ``u`` has A, H, the right slope s, the incoming gradient dH, and slope(at).
 SLOPES: dict[str, tuple[str, Callable[[SimpleNamespace], Array]]] = {
     "activation derivative missing": (
         "the gradient passes an activation as if it were not there",
@@ -118,10 +119,9 @@ SLOPES: dict[str, tuple[str, Callable[[SimpleNamespace], Array]]] = {
 }
 
 
-def _of_activation(walk: BackwardPass, i: int) -> Found:
-    layer = walk.layers[i]
+def _of_activation(of: BackwardPass, i: int, layer: Activation) -> Found:
     if not is_elementwise(layer):
-        yield from _of_softmax(walk, i)
+        yield from _of_softmax(of, i, layer)
         return
     for name, (hint, value) in SLOPES.items():
         yield name, hint, functools.partial(_with_slope, value)
@@ -129,10 +129,10 @@ def _of_activation(walk: BackwardPass, i: int) -> Found:
         if other not in (layer.function, "identity") and is_elementwise(stranger := Activation(other)):
             hint = "the derivative is that of another activation"
             yield f"derivative of {other}", hint, functools.partial(_with_slope, _slope_of(stranger))
-    for j in walk.slopes:
-        if j != i and walk.values[j].shape == walk.values[i].shape:
+    for j in of.slopes:
+        if j != i and of.values[j].shape == of.values[i].shape:
             hint = "the derivative is taken where another layer was"
-            wrong = {"activation derivative": walk.slopes[j], "step function": walk.values[j] > 0}
+            wrong = {"activation derivative": of.slopes[j], "step function": of.values[j] > 0}
             for what, numbers in wrong.items():
                 value = functools.partial(lambda numbers, u: numbers, numbers)
                 yield f"{what} of another layer", hint, functools.partial(_with_slope, value)
@@ -142,13 +142,14 @@ def _slope_of(layer: Activation) -> Callable[[SimpleNamespace], Array]:
     return lambda u: slope(layer, u.A)
 
 
-def _with_slope(value: Callable[[SimpleNamespace], Array], walk: BackwardPass, i: int, dH: Array) -> Array:
-    layer, A, H = walk.layers[i], walk.values[i], walk.values[i + 1]
-    return dH * value(SimpleNamespace(A=A, H=H, s=walk.slopes[i], dH=dH, slope=functools.partial(slope, layer)))
+def _with_slope(value: Callable[[SimpleNamespace], Array], of: BackwardPass, i: int, dH: Array) -> Array:
+    layer, A, H = of.layers[i], of.values[i], of.values[i + 1]
+    assert isinstance(layer, Activation)
+    return dH * value(SimpleNamespace(A=A, H=H, s=of.slopes[i], dH=dH, slope=functools.partial(slope, layer)))
 
 
-def _of_softmax(walk: BackwardPass, i: int) -> Found:
-    P = softmax(walk.values[i])
+def _of_softmax(of: BackwardPass, i: int, layer: Activation) -> Found:
+    P = softmax(of.values[i])
     yield "activation derivative missing", SLOPES["activation derivative missing"][0], lambda w, i, dH: dH
     hint = "an output is taken to depend on its own input alone"
     yield "softmax with a diagonal Jacobian", hint, lambda w, i, dH: dH * P * (1 - P)
@@ -158,30 +159,41 @@ def _of_softmax(walk: BackwardPass, i: int) -> Found:
 # ---- Dense ---------------------------------------------------------------------------------------------------------
 
 
-def _of_dense(walk: BackwardPass, i: int) -> Found:
-    yield from _of_propagation(walk, i)
-    yield from _of_bias(walk, i)
-    yield from _of_weight(walk, i)
-    yield from _of_both(walk, i)
+def _of_dense(of: BackwardPass, i: int, layer: Dense) -> Found:
+    yield from _of_propagation(of, i, layer)
+    yield from _of_bias(of, i, layer)
+    yield from _of_weight(of, i, layer)
+    yield from _of_both(of, i, layer)
 
 
-def _dense(walk: BackwardPass, i: int, dA: Array, dX=None, db=None, dW=None) -> Array:
-    """The right backward pass of a Dense layer, but for what is replaced: dX(dA, layer), db(dA), dW(dA, X)."""
-    layer, X = walk.layers[i], walk.values[i]
+def _dense(
+    of: BackwardPass,
+    i: int,
+    dA: Array,
+    dX: Callable[[Array, Dense], Array] | None = None,
+    db: Callable[[Array], Array] | None = None,
+    dW: Callable[[Array, Array], Array] | None = None,
+) -> Array:
+    """Return the right gradient of a Dense layer's input, and leave its dW and db, except for what is replaced."""
+    layer, X = of.layers[i], of.values[i]
+    assert isinstance(layer, Dense)
     right = layer.backward(dA, X)
     if db and "bias" in layer.parameters:
         layer.db[:] = db(dA)
     if dW:
         layer.dW[:] = dW(dA, X)
-    return dX(dA, layer) if dX else right
+    return dX(dA, layer) if dX else np.asarray(right)
 
 
-def _dense_step(**replaced) -> Step:
-    return functools.partial(_dense, **replaced)
+def _dense_step(
+    dX: Callable[[Array, Dense], Array] | None = None,
+    db: Callable[[Array], Array] | None = None,
+    dW: Callable[[Array, Array], Array] | None = None,
+) -> Step:
+    return functools.partial(_dense, dX=dX, db=db, dW=dW)
 
 
-def _of_propagation(walk: BackwardPass, i: int) -> Found:
-    layer = walk.layers[i]
+def _of_propagation(of: BackwardPass, i: int, layer: Dense) -> Found:
     O, I = layer.W.shape
     if O == I:
         hint = "the gradient goes back through the weights along the wrong edges"
@@ -190,10 +202,10 @@ def _of_propagation(walk: BackwardPass, i: int) -> Found:
         yield "weights missing in propagation", hint, _dense_step(dX=lambda dA, layer: dA.copy())
         hint = "the gradient goes back through something other than the weights"
         yield "weight gradient in propagation", hint, _dense_step(dX=lambda dA, layer: dA @ layer.dW)
-    if O == I == len(walk.values[i]):
+    if O == I == len(of.values[i]):
         hint = "a product of numbers stands where one of matrices belongs"
         yield "* for @ in propagation", hint, _dense_step(dX=lambda dA, layer: dA * layer.W)
-    for other in walk.layers:
+    for other in of.layers:
         if other is not layer and isinstance(other, Dense) and other.W.shape == layer.W.shape:
             hint = "the gradient goes back through weights that it has not come through"
             dX = functools.partial(lambda W, dA, layer: dA @ W, other.W)
@@ -201,33 +213,33 @@ def _of_propagation(walk: BackwardPass, i: int) -> Found:
     hint = "the gradient goes back through the size of the weights"
     yield "weights without sign in propagation", hint, _dense_step(dX=lambda dA, layer: dA @ np.abs(layer.W))
     hint = "weights are used after they have been changed"
-    step = _dense_step(dX=lambda dA, layer: dA @ (layer.W - walk.scale * layer.dW))
+    step = _dense_step(dX=lambda dA, layer: dA @ (layer.W - of.scale * layer.dW))
     yield "updated weights in propagation", hint, step
 
 
 WITH_LEARNING_RATE = frozenset({"updated weights in propagation"})
 
 
-def _of_bias(walk: BackwardPass, i: int) -> Found:
+def _of_bias(of: BackwardPass, i: int, layer: Dense) -> Found:
     wrong = {
         "bias gradient averaged over the samples": ("is scaled down", lambda dA: dA.mean(axis=0)),
         "bias gradient of the first sample only": ("sees a part of the batch", lambda dA: dA[0]),
         "bias gradient of the last sample only": ("sees a part of the batch", lambda dA: dA[-1]),
         "bias gradient summed over everything": ("is the same for all units", lambda dA: dA.sum()),
         "bias gradient averaged over everything": ("is the same for all units", lambda dA: dA.mean()),
-        "bias gradient times the bias": ("depends on the bias itself", lambda dA: dA.sum(axis=0) * walk.layers[i].b),
+        "bias gradient times the bias": ("depends on the bias itself", lambda dA: dA.sum(axis=0) * layer.b),
         "bias gradient without sign": ("loses its signs", lambda dA: np.abs(dA).sum(axis=0)),
     }
-    samples, units = walk.values[i + 1].shape
+    samples, units = of.values[i + 1].shape
     if samples == units:
         wrong["bias gradient summed over the wrong axis"] = ("adds up what does not belong together", _rows)
         wrong["bias gradient averaged over the wrong axis"] = ("adds up what does not belong together", _row_means)
-    if "bias" in walk.layers[i].parameters:
+    if "bias" in layer.parameters:
         for name, (what, db) in wrong.items():
             yield name, f"the gradient of the bias {what}", _dense_step(db=db)
-        if i + 1 < len(walk.layers) and isinstance(walk.layers[i + 1], Activation):
-            hint = "the gradient of the bias is taken one step too early in the walk backward"
-            step = _dense_step(db=lambda dA: walk.upstream[i + 2].sum(axis=0))
+        if i + 1 < len(of.layers) and isinstance(of.layers[i + 1], Activation):
+            hint = "the gradient of the bias is taken one step too early"
+            step = _dense_step(db=lambda dA: of.upstream[i + 2].sum(axis=0))
             yield "activation derivative missing in the bias gradient", hint, step
 
 
@@ -239,13 +251,13 @@ def _row_means(dA: Array) -> Array:
     return dA.mean(axis=1)
 
 
-def _of_weight(walk: BackwardPass, i: int) -> Found:
-    X = walk.values[i]
+def _of_weight(of: BackwardPass, i: int, layer: Dense) -> Found:
+    X = of.values[i]
     hint = "the gradient of the weights is made with the wrong array"
-    below = max((j for j in range(i) if isinstance(walk.layers[j], Dense)), default=None)
-    for j, V in enumerate(walk.values):
+    below = max((j for j in range(i) if isinstance(of.layers[j], Dense)), default=None)
+    for j, V in enumerate(of.values):
         if j != i and V.shape == X.shape and not np.array_equal(V, X):
-            early = j == i - 1 and isinstance(walk.layers[j], Activation)
+            early = j == i - 1 and isinstance(of.layers[j], Activation)
             name = "input of the layer below" if j == below else "input of another layer"
             name = "pre-activation for activation" if early else name
             yield f"weight gradient with {name}", hint, _dense_step(dW=functools.partial(lambda V, dA, X: dA.T @ V, V))
@@ -257,29 +269,29 @@ def _of_weight(walk: BackwardPass, i: int) -> Found:
             lambda dA, X: np.outer(dA.sum(axis=0), X.sum(axis=0)),
         ),
         "weight gradient without the input": ("lacks a factor", lambda dA, X: dA.sum(axis=0)[:, np.newaxis]),
-        "weight gradient times the weights": ("has a factor too many", lambda dA, X: dA.T @ X * walk.layers[i].W),
+        "weight gradient times the weights": ("has a factor too many", lambda dA, X: dA.T @ X * layer.W),
     }
-    if len(X) == walk.layers[i].out_features:
+    if len(X) == layer.out_features:
         wrong["dA not transposed in the weight gradient"] = ("mixes samples and units", lambda dA, X: dA @ X)
         if len(X) == X.shape[1]:
             wrong["* for @ in the weight gradient"] = ("is no product of matrices", lambda dA, X: dA.T * X)
     for name, (what, dW) in wrong.items():
         yield name, f"the gradient of the weights {what}", _dense_step(dW=dW)
-    if i + 1 < len(walk.layers) and isinstance(walk.layers[i + 1], Activation):
-        hint = "the gradient of the weights is taken one step too early in the walk backward"
-        step = _dense_step(dW=lambda dA, X: walk.upstream[i + 2].T @ X)
+    if i + 1 < len(of.layers) and isinstance(of.layers[i + 1], Activation):
+        hint = "the gradient of the weights is taken one step too early"
+        step = _dense_step(dW=lambda dA, X: of.upstream[i + 2].T @ X)
         yield "activation derivative missing in the weight gradient", hint, step
 
 
-def _of_both(walk: BackwardPass, i: int) -> Found:
+def _of_both(of: BackwardPass, i: int, layer: Dense) -> Found:
     hint = "a layer's own gradient sees a part of the batch"
     for name, rows in ("first", slice(1)), ("last", slice(-1, None)):
-        dW, db = functools.partial(_rows_of, rows), functools.partial(_sum_of, rows)
-        yield f"layer's gradient of the {name} sample only", hint, _dense_step(dW=dW, db=db)
-    if i + 1 < len(walk.layers) and isinstance(walk.layers[i + 1], Activation):
-        hint = "a layer's own gradient is taken one step too early in the walk backward"
-        dW, db = (lambda dA, X: walk.upstream[i + 2].T @ X), (lambda dA: walk.upstream[i + 2].sum(axis=0))
-        yield "activation derivative missing in the layer's own gradient", hint, _dense_step(dW=dW, db=db)
+        step = _dense_step(dW=functools.partial(_rows_of, rows), db=functools.partial(_sum_of, rows))
+        yield f"layer's gradient of the {name} sample only", hint, step
+    if i + 1 < len(of.layers) and isinstance(of.layers[i + 1], Activation):
+        hint = "a layer's own gradient is taken one step too early"
+        step = _dense_step(dW=lambda dA, X: of.upstream[i + 2].T @ X, db=lambda dA: of.upstream[i + 2].sum(axis=0))
+        yield "activation derivative missing in the layer's own gradient", hint, step
 
 
 def _rows_of(rows: slice, dA: Array, X: Array) -> Array:
@@ -293,11 +305,11 @@ def _sum_of(rows: slice, dA: Array) -> Array:
 # ---- other layers --------------------------------------------------------------------------------------------------
 
 
-def _of_dropout(walk: BackwardPass, i: int) -> Found:
-    scale, keep = walk.layers[i].scale, walk.caches[i]
+def _of_dropout(of: BackwardPass, i: int, layer: Dropout) -> Found:
+    scale, keep = layer.scale, of.caches[i]
     if keep is not None:
-        for other, mask in zip(walk.layers, walk.caches, strict=True):
-            if other is not walk.layers[i] and isinstance(other, Dropout) and mask.shape == keep.shape:
+        for other, mask in zip(of.layers, of.caches, strict=True):
+            if other is not layer and isinstance(other, Dropout) and mask.shape == keep.shape:
                 hint = "the gradient reaches units that were switched off"
                 step = functools.partial(lambda mask, w, i, dH: dH * mask * scale, mask)
                 yield "dropout mask of another layer", hint, step
@@ -315,12 +327,11 @@ def _of_dropout(walk: BackwardPass, i: int) -> Found:
         )
 
 
-def _of_normalization(walk: BackwardPass, i: int) -> Found:
-    layer = walk.layers[i]
-    (Xhat, inverse, moments_depend_on_X), axis = walk.caches[i], layer.axis
+def _of_normalization(of: BackwardPass, i: int, layer: Normalization) -> Found:
+    (Xhat, inverse, moments_depend_on_X), axis = of.caches[i], layer.axis
 
-    def step(mean: bool, variance: bool, walk: BackwardPass, i: int, dH: Array) -> Array:
-        layer.backward(dH, walk.caches[i])
+    def step(mean: bool, variance: bool, of: BackwardPass, i: int, dH: Array) -> Array:
+        layer.backward(dH, of.caches[i])
         dX = dH * layer.gamma
         along = (dX * Xhat).mean(axis=axis, keepdims=True)
         dX = dX - mean * dX.mean(axis=axis, keepdims=True) - variance * Xhat * along
@@ -336,24 +347,23 @@ def _of_normalization(walk: BackwardPass, i: int) -> Found:
     yield "normalization ignored but for gamma", hint, functools.partial(_normalization_ignored, layer.gamma)
 
 
-def _normalization_ignored(factor: Array | float, walk: BackwardPass, i: int, dH: Array) -> Array:
-    walk.layers[i].backward(dH, walk.caches[i])
+def _normalization_ignored(factor: Array | float, of: BackwardPass, i: int, dH: Array) -> Array:
+    of.layers[i].backward(dH, of.caches[i])
     return dH * factor
 
 
-def _of_residual(walk: BackwardPass, i: int) -> Found:
-    layer = walk.layers[i]
+def _of_residual(of: BackwardPass, i: int, layer: Residual) -> Found:
     hint = "the gradient comes back along one path where the forward pass has two"
-    yield "skip connection missing", hint, lambda w, i, dH: Sequential.backward(layer, dH, w.caches[i])
+    yield "skip connection missing", hint, lambda w, i, dH: np.asarray(Sequential.backward(layer, dH, w.caches[i]))
 
-    def branch_missing(walk: BackwardPass, i: int, dH: Array) -> Array:
-        layer.backward(dH, walk.caches[i])
+    def branch_missing(of: BackwardPass, i: int, dH: Array) -> Array:
+        layer.backward(dH, of.caches[i])
         return dH.copy()
 
     yield "block missing beside its skip connection", hint, branch_missing
 
 
-OF_LAYER: dict[type[Layer], Callable[[BackwardPass, int], Found]] = {
+OF_LAYER: dict[type[Layer], Callable[[BackwardPass, int, Any], Found]] = {
     Activation: _of_activation,
     Dense: _of_dense,
     Dropout: _of_dropout,

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ NOT_ANALYTIC = "the complex step needs a function analytic as written, which tak
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """Slopes measured by one method, an array each.
+    """The slopes measured by one method, an array each.
 
     Attributes
     ----------
@@ -65,7 +66,8 @@ class Neighbourhood:
                 f"f: expected a function of theta, got {f!r}; the loss of a network is NetworkLoss(network, X, y)"
             )
         check_finite(theta, "theta")
-        self.f, self.theta = f, theta
+        self.f: Any = f  # may have a method moved, and return a number of torch
+        self.theta = theta
         self.evaluations = 0
         self.base = self.at(theta)
         if (again := self.at(theta)) != self.base:
@@ -113,8 +115,8 @@ class Neighbourhood:
         if len(changed) > 3:
             return f", at a point that differs from theta in {len(changed)} entries"
         entries = (tuple(i.tolist()) for i in changed)
-        told = "; ".join(f"theta[{', '.join(map(str, i))}] = {theta[i]:.17g} for {self.theta[i]:.17g}" for i in entries)
-        return f", at {told}"
+        text = "; ".join(f"theta[{', '.join(map(str, i))}] = {theta[i]:.17g} for {self.theta[i]:.17g}" for i in entries)
+        return f", at {text}"
 
     def moved(self, indices: Array, values: Array) -> Array:
         """Return f at theta with one entry changed, ``indices[k]`` to ``values[k]``, for each k."""
@@ -133,7 +135,7 @@ class Neighbourhood:
         moved.flat[i] = value
         return moved
 
-    def scale(self, indices: Array) -> Array:
+    def scale(self, indices: Array | slice) -> Array:
         """Return max(1, |theta_i|)."""
         return np.maximum(1, np.abs(self.theta.flat[indices]))
 
@@ -203,8 +205,11 @@ class Neighbourhood:
         for _ in range(DIRECTIONS):
             direction = np.zeros_like(self.theta)
             direction.flat[indices] = rng.uniform(-1, 1, len(indices)) * self.scale(indices)
-            found.append(measured_noise(lambda t, v=direction: self.at(self.theta + t * v)))
+            found.append(measured_noise(partial(self._at_distance, direction)))
         return max(found)
+
+    def _at_distance(self, direction: Array, t: float) -> float:
+        return self.at(self.theta + t * direction)
 
     def complex_slopes(self, indices: Array, step: float | Array) -> Array:
         """Return Im f(x + ih) / h."""

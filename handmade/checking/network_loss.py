@@ -1,11 +1,13 @@
-"""The loss of a network as a function of theta alone, and at many thetas that differ in one entry at once."""
+"""9. The loss of a network as a function of theta, also at many thetas at once that differ in one entry each."""
 
 from __future__ import annotations
 
 import copy
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..layers import Dense, Layer
 from ..losses import LOSSES, Loss, loss_and_backward
@@ -13,7 +15,7 @@ from ..network import Network, check_finite_targets
 
 __all__ = ["NetworkLoss"]
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 
 
 class NetworkLoss:
@@ -25,7 +27,7 @@ class NetworkLoss:
     Parameters
     ----------
     network : Network
-        Whose loss; it stays as it is.
+        The network; it is not changed.
     X, y, loss, sample_weight, training
         As in `Network.loss_and_gradient`.
 
@@ -51,21 +53,29 @@ class NetworkLoss:
     BLOCK = 2**18  # numbers that a layer may put out at once: two megabytes
 
     def __init__(
-        self, network: Network, X, y, loss: Loss = "cross_entropy", sample_weight=None, training: bool = True
+        self,
+        network: Network,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        loss: Loss = "cross_entropy",
+        sample_weight: npt.ArrayLike | None = None,
+        training: bool = True,
     ) -> None:
-        X, y = network.check_input(X), check_finite_targets(y)
-        self.X, self.y = X.astype(np.float64), y.astype(network.dtype) if y.dtype.kind == "f" else y
-        self.loss, self.sample_weight, self.training = loss, sample_weight, training
+        target = check_finite_targets(y)
+        self.X = network.check_input(X).astype(np.float64)
+        self.y = target.astype(network.dtype) if target.dtype.kind == "f" else target
+        self.loss: Loss = loss
+        self.sample_weight, self.training = sample_weight, training
         self.functions, _ = network.head(loss)
         self._networks = {np.dtype(np.float64): network.astype(np.float64)}
-        self._masks = [leaf.rng.bit_generator.state for _, leaf in network.leaves() if hasattr(leaf, "rng")]
+        self._masks = [generator.bit_generator.state for generator in _generators(network)]
         H = self._output(network.theta)
         value, _ = loss_and_backward(self.functions, H, self.y, sample_weight)  # or the error that the loss raises
-        # A mean divides by something that targets and weights decide, and the input does not: by this.
+        # The divisor of a mean depends on targets and weights, not on the input.
         self._divisor = self._sums(H[np.newaxis])[0] / value if value and self._has_terms() else None
 
-    def __call__(self, theta: Array):
-        """The loss at theta: a real number, or a complex one where theta is complex."""
+    def __call__(self, theta: Array) -> Any:
+        """Return the loss at theta: a real number, or a complex one where theta is complex."""
         return self._value(self._output(theta))
 
     def loss_gradient(self, H: Array) -> Array:
@@ -79,8 +89,8 @@ class NetworkLoss:
         except (ValueError, FloatingPointError):
             return np.zeros_like(H)
 
-    def moved(self, theta: Array, indices, values) -> Array:
-        """The losses at copies of theta, the k-th of which has ``values[k]`` at ``indices[k]``.
+    def moved(self, theta: Array, indices: npt.ArrayLike, values: npt.ArrayLike) -> Array:
+        """Return the losses at copies of theta, the k-th of which has ``values[k]`` at ``indices[k]``.
 
         An entry of a Dense layer moves one column of the layer's output. Where the rows above do not depend on each
         other, that column alone is computed anew, and the outputs, one below the other, go up together.
@@ -108,14 +118,13 @@ class NetworkLoss:
         return losses
 
     def _at(self, theta: Array) -> Network:
-        """The network with these parameters, about to draw the same masks as always."""
+        """Return the network with these parameters, its generators set back so that it draws the same masks."""
         dtype = np.result_type(theta, np.float64)
         if dtype not in self._networks:
             self._networks[dtype] = self._networks[np.dtype(np.float64)].astype(dtype)
         network = self._networks[dtype]
         network.theta[:] = theta
-        generators = (leaf.rng for _, leaf in network.leaves() if hasattr(leaf, "rng"))
-        for generator, state in zip(generators, self._masks, strict=True):
+        for generator, state in zip(_generators(network), self._masks, strict=True):
             generator.bit_generator.state = state
         return network
 
@@ -127,13 +136,13 @@ class NetworkLoss:
         return H if depth == len(network.layers) else cache.values[depth]
 
     def _split(self, chosen: Array, network: Network) -> list[Array]:
-        """The variants in parts that fit into a block."""
+        """Return the variants in parts that fit into a block."""
         widest = max(network.width_after(self.X.shape[1]), *(leaf.neuron_count for _, leaf in network.leaves()))
         size = max(1, self.BLOCK // (len(self.X) * widest))
         return [chosen[start : start + size] for start in range(0, len(chosen), size)]
 
     def _values(self, H: Array, above: list[Layer]) -> Array:
-        """The losses of outputs (K, N, O) of a layer: sent up as K N rows."""
+        """Return the losses of K outputs of a layer, (K, N, O), which go up as K N rows."""
         K, N, _ = H.shape
         H = H.reshape(K * N, -1)
         for layer in above:
@@ -141,27 +150,33 @@ class NetworkLoss:
         H = H.reshape(K, N, -1)
         return np.array([self._value(one) for one in H]) if self._divisor is None else self._sums(H) / self._divisor
 
-    def _value(self, H: Array):
+    def _value(self, H: Array) -> Any:
         if self.sample_weight is None:
             return self.functions.value(H, self.y)
         return loss_and_backward(self.functions, H, self.y, self.sample_weight)[0]
 
     def _has_terms(self) -> bool:
-        """Whether the loss is one of the library's, with no option that belongs to single rows."""
+        """Return whether the loss is one of the library's, without an option that belongs to single rows."""
         f = self.functions.value
         rows = any(np.ndim(option) > 1 for option in getattr(f, "keywords", {}).values())
         return not rows and any(getattr(f, "func", f) is own.value for own in LOSSES.values())
 
     def _sums(self, H: Array) -> Array:
-        """The sums of the weighted terms of the loss for outputs (K, N, O)."""
+        """Return the sums of the weighted terms of the loss for outputs (K, N, O)."""
         K, N, O = H.shape
         terms = partial(self.functions.value, reduction="none")(H.reshape(K * N, O), np.concatenate([self.y] * K))
         terms = terms.reshape(K, N, -1).sum(axis=2)
         return terms.sum(axis=1) if self.sample_weight is None else terms @ self.sample_weight
 
 
+def _generators(network: Network) -> list[np.random.Generator]:
+    """Return the generators of the layers that draw random numbers."""
+    found = (getattr(leaf, "rng", None) for _, leaf in network.leaves())
+    return [generator for generator in found if generator is not None]
+
+
 def _columns(layer: Dense, X: Array, attribute: str, place: tuple[Array, ...], values: Array) -> Array:
-    """What a layer of as many units as there are values puts out: each is a unit of ``layer``, one number changed."""
+    """Return the output of a layer with one unit per value: each is a unit of ``layer`` with one number changed."""
     units = copy.copy(layer)
     for name in layer.parameters.values():
         rows = getattr(layer, name)[place[0]]
@@ -171,7 +186,7 @@ def _columns(layer: Dense, X: Array, attribute: str, place: tuple[Array, ...], v
 
 
 def _in_place_of(A: Array, units: Array, columns: Array) -> Array:
-    """A copy of A for each column, (K, N, O), in which it stands in place of a unit's."""
+    """Return a copy of A for each column, (K, N, O), with that column in place of a unit's."""
     variants = np.repeat(A[np.newaxis], len(units), axis=0)
     variants[np.arange(len(units)), :, units] = columns.T
     return variants

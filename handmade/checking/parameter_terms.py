@@ -12,11 +12,11 @@ import numpy.typing as npt
 from ..layers import Dense
 from ..normalization import Normalization
 from .backward_pass import BackwardPass
-from .layer_terms import after_activation, before_activation
+from .layer_terms import after_activation, before_activation, normalized
 from .localisation import Localisation, WrongStep
 from .regression import Term
 
-__all__ = ["terms_of_parameter", "beside_parameter"]
+__all__ = ["beside_parameter", "terms_of_parameter"]
 
 Array = npt.NDArray[Any]
 
@@ -24,44 +24,55 @@ LARGE = 1_000_000  # multiplications in a product, from which on only the usual 
 
 
 def terms_of_parameter(step: WrongStep, of: BackwardPass, found: Localisation) -> Iterator[Term]:
+    """Yield what may stand for the gradient of a parameter, from the dA that its layer really had."""
     prefix = step.prefix
-    leaf, X, dA = of.leaves[prefix], of.inputs[prefix], found.actual[prefix]
+    leaf, dA = of.leaves[prefix], found.actual[prefix]
     above = {p: d for p, d in found.actual.items() if p == prefix or of.is_above(p, prefix)}
     of.rerun(incoming=above, signals_only=True)
     incoming = {p: a.copy() for p, a in of.incoming.items()} | {prefix: dA}
-    yield Term("right", step.right, 0.5)
     parameter = np.asarray(getattr(leaf, leaf.parameters[step.kind]))
-    name = step.name[1:]
-    rows = [("dA", dA, 0.0), *_rows_beside(of, prefix, dA, incoming)]
+    yield Term("right", step.right, 0.5)
+    rows = [Term("dA", dA, 0.0), *_rows_beside(of, prefix, dA, incoming)]
     if isinstance(leaf, Dense) and step.kind == "weight":
-        most = 3.0 if parameter.size * len(X) < LARGE else 0.7
-        for (row, D, cost), (column, V, more) in itertools.product(rows, _columns_beside(of, prefix, X)):
-            if cost + more > most and cost and more:
-                continue
-            yield Term(f"{row}^T @ {column}", D.T @ V if D.shape[0] == V.shape[0] else np.zeros(1), 0.5 + cost + more)
-        N = len(X)
-        yield Term("dA^T @ X with sums for products", np.outer(dA.sum(axis=0), X.sum(axis=0)), 1.0)
-        yield Term("X^T @ dA", X.T @ dA, 1.0)
-        if dA.shape[1] == N:
-            yield Term("dA @ X", dA @ X, 1.0)
-        if dA.T.shape == X.shape:
-            yield Term("dA^T * X", dA.T * X, 1.0)
-        yield Term("sum(dA)", np.broadcast_to(dA.sum(axis=0)[:, np.newaxis], parameter.shape), 1.2)
+        yield from _of_weight(of, prefix, rows, parameter)
     elif isinstance(leaf, Normalization):
-        yield from _of_scale(of, prefix, dA, step.kind)
+        yield from _of_scale(of, prefix, leaf, dA)
+        yield from _of_bias(rows, parameter)
     else:
-        for row, D, cost in rows:
-            yield Term(f"sum({row})", D.sum(axis=0), 0.5 + cost)
-            yield Term(f"max({row})", D.max(axis=0), 1.6 + cost)
-            yield Term(f"sum of everything in {row}", np.full(parameter.shape, D.sum()), 1.0 + cost)
-            yield Term(f"first row of {row}", D[0], 1.0 + cost)
-            yield Term(f"last row of {row}", D[-1], 1.0 + cost)
-            if D.shape[0] == D.shape[1]:
-                yield Term(f"sum({row}) over the units", D.sum(axis=1), 1.0 + cost)
+        yield from _of_bias(rows, parameter)
         dW = getattr(leaf, "dW", None)
         if dW is not None:
-            yield Term(f"sum(d{name.replace('b', 'W')}) over the inputs", dW.sum(axis=1), 1.2)
-    yield from beside_parameter(step.right, parameter, name)
+            yield Term(f"sum({step.name.replace('b', 'W')}) over the inputs", dW.sum(axis=1), 1.2)
+    yield from beside_parameter(step.right, parameter, step.name.removeprefix("d"))
+
+
+def _of_weight(of: BackwardPass, prefix: str, rows: list[Term], parameter: Array) -> Iterator[Term]:
+    """Yield the products of what may stand for dA with what may stand for the input."""
+    X, dA = of.inputs[prefix], rows[0].value
+    most = 3.0 if parameter.size * len(X) < LARGE else 0.7
+    for (row, D, cost), (column, V, more) in itertools.product(rows, _columns_beside(of, X)):
+        if cost + more <= most or not cost or not more:
+            yield Term(f"{row}^T @ {column}", D.T @ V if D.shape[0] == V.shape[0] else np.zeros(1), 0.5 + cost + more)
+    yield Term("dA^T @ X with sums for products", np.outer(dA.sum(axis=0), X.sum(axis=0)), 1.0)
+    yield Term("X^T @ dA", X.T @ dA, 1.0)
+    if dA.shape[1] == len(X):
+        yield Term("dA @ X", dA @ X, 1.0)
+    if dA.T.shape == X.shape:
+        yield Term("dA^T * X", dA.T * X, 1.0)
+    yield Term("sum(dA)", np.broadcast_to(dA.sum(axis=0)[:, np.newaxis], parameter.shape), 1.2)
+
+
+def _of_bias(rows: list[Term], parameter: Array) -> Iterator[Term]:
+    """Yield what may stand for the sum of dA over the samples."""
+    for row, D, cost in rows:
+        yield Term(f"sum({row})", D.sum(axis=0), 0.5 + cost)
+        yield Term(f"max({row})", D.max(axis=0), 1.6 + cost)
+        yield Term(f"median({row})", np.median(D, axis=0), 1.8 + cost)
+        yield Term(f"sum of everything in {row}", np.full(parameter.shape, D.sum()), 1.0 + cost)
+        yield Term(f"first row of {row}", D[0], 1.0 + cost)
+        yield Term(f"last row of {row}", D[-1], 1.0 + cost)
+        if D.shape[0] == D.shape[1]:
+            yield Term(f"sum({row}) over the units", D.sum(axis=1), 1.0 + cost)
 
 
 def beside_parameter(right: Array, parameter: Array, name: str) -> Iterator[Term]:
@@ -85,69 +96,66 @@ def beside_parameter(right: Array, parameter: Array, name: str) -> Iterator[Term
     yield Term("right / its norm", right / norm if norm else right, 1.4)
 
 
-def _rows_beside(
-    of: BackwardPass, prefix: str, dA: Array, incoming: Mapping[str, Array]
-) -> Iterator[tuple[str, Array, float]]:
+def _rows_beside(of: BackwardPass, prefix: str, dA: Array, incoming: Mapping[str, Array]) -> Iterator[Term]:
     """Yield the arrays that may stand where dA belongs."""
     before, above = before_activation(of, prefix, incoming), after_activation(of, prefix)
-    if before is not None:
-        yield "dH", before, 0.6
-        yield "dA H", dA * above, 1.2
-        yield "H", above, 1.4
-        yield "dA f'(A)", dA * np.divide(dA, before, out=np.zeros_like(dA), where=before != 0), 1.0
-    yield "|dA|", np.abs(dA), 0.9
-    yield "dA^2", dA * dA, 1.0
-    yield "sign(dA)", np.sign(dA), 1.2
-    yield "mean(dA)", np.broadcast_to(dA.mean(axis=0), dA.shape), 1.2
-    yield "A", of.outputs[prefix], 1.4
-    rows = np.arange(len(dA))[:, np.newaxis]
+    if before is not None and above is not None:
+        yield Term("dH", before, 0.6)
+        yield Term("dA H", dA * above, 1.2)
+        yield Term("H", above, 1.4)
+        yield Term("dA f'(A)", dA * np.divide(dA, before, out=np.zeros_like(dA), where=before != 0), 1.0)
+    yield Term("|dA|", np.abs(dA), 0.9)
+    yield Term("dA^2", dA * dA, 1.0)
+    yield Term("sign(dA)", np.sign(dA), 1.2)
+    yield Term("mean(dA)", np.broadcast_to(dA.mean(axis=0), dA.shape), 1.2)
+    yield Term("A", of.outputs[prefix], 1.4)
     N = len(dA)
-    for told, chosen in (
+    rows = np.arange(N)[:, np.newaxis]
+    for text, chosen in (
         ("first row of dA", rows == 0), ("last row of dA", rows == N - 1), ("dA without its last row", rows < N - 1),
         ("dA without its first row", rows > 0), ("first half of dA", rows < N // 2),
     ):  # fmt: skip
-        yield f"({told})", dA * chosen, 1.0
+        yield Term(f"({text})", dA * chosen, 1.0)
     for other, D in incoming.items():
         if other != prefix and D.shape == dA.shape and D is not before and not np.array_equal(D, dA):
-            yield f"(gradient of layer {other.rstrip('.')})", D, 1.1
+            yield Term(f"(gradient of the output of {of.place_of(other)})", D, 1.1)
 
 
-def _columns_beside(of: BackwardPass, prefix: str, X: Array) -> Iterator[tuple[str, Array, float]]:
+def _columns_beside(of: BackwardPass, X: Array) -> Iterator[Term]:
     """Yield the arrays that may stand where the input of a layer belongs."""
-    yield "X", X, 0.0
-    seen = [X]
-    for other in of.leaves:
-        for told, V in ("input", of.inputs[other]), ("output", of.outputs[other]):
-            if V.shape == X.shape and not any(np.array_equal(V, known) for known in seen):
-                seen.append(V)
-                yield f"({told} of layer {other.rstrip('.')})", V, 0.7
-    yield "X^2", X * X, 1.0
-    yield "|X|", np.abs(X), 1.0
-    yield "1", np.ones_like(X), 1.0
-    yield "(X - mean)", X - X.mean(axis=0), 1.2
-    yield "mean(X)", np.broadcast_to(X.mean(axis=0), X.shape), 1.2
-    yield "sign(X)", np.sign(X), 1.2
-    yield "[X > 0]", (X > 0) * 1.0, 1.2
-    yield "(X of the sample before)", np.roll(X, 1, axis=0), 1.2
-    yield "(X of the sample after)", np.roll(X, -1, axis=0), 1.2
-    yield "(X with samples in reverse)", X[::-1], 1.2
-    yield "(X with inputs in reverse)", X[:, ::-1], 1.3
-    yield "X (1 - X)", X * (1 - X), 1.3
+    yield Term("X", X, 0.0)
+    for text, V in of.arrays_like(X):
+        if not np.array_equal(V, X):
+            yield Term(f"({text})", V, 0.7)
+    deviation = X.std(axis=0)
+    yield Term("X^2", X * X)
+    yield Term("|X|", np.abs(X))
+    yield Term("1", np.ones_like(X))
+    yield Term("(X - mean)", X - X.mean(axis=0), 1.2)
+    yield Term("mean(X)", np.broadcast_to(X.mean(axis=0), X.shape), 1.2)
+    yield Term("(X / std)", X / np.where(deviation, deviation, 1), 1.3)
+    yield Term("((X - mean) / std)", (X - X.mean(axis=0)) / np.where(deviation, deviation, 1), 1.3)
+    yield Term("sign(X)", np.sign(X), 1.2)
+    yield Term("[X > 0]", (X > 0) * 1.0, 1.2)
+    yield Term("(X of the sample before)", np.roll(X, 1, axis=0), 1.2)
+    yield Term("(X of the sample after)", np.roll(X, -1, axis=0), 1.2)
+    yield Term("(X with samples in reverse)", X[::-1], 1.2)
+    yield Term("(X with inputs in reverse)", X[:, ::-1], 1.3)
+    yield Term("X (1 - X)", X * (1 - X), 1.3)
 
 
-def _of_scale(of: BackwardPass, prefix: str, dH: Array, kind: str) -> Iterator[Term]:
+def _of_scale(of: BackwardPass, prefix: str, leaf: Normalization, dH: Array) -> Iterator[Term]:
     """Yield what may stand for the gradient of the scale or the shift of a normalization."""
-    leaf, X, H = of.leaves[prefix], of.inputs[prefix], of.outputs[prefix]
-    axis = leaf.axis
-    mean, variance = X.mean(axis=axis, keepdims=True), X.var(axis=axis, keepdims=True)
-    if axis == 0 and not of.training:
-        mean, variance = leaf.running_mean, leaf.running_var
-    Xhat = (X - mean) / np.sqrt(variance + leaf.eps)
-    for told, V in (
-        ("dH xhat", dH * Xhat), ("dH", dH), ("dH x", dH * X), ("dH H", dH * H), ("dH (x - mean)", dH * (X - mean)),
+    Xhat, inverse, centred = normalized(of, prefix, leaf)
+    X, H = of.inputs[prefix], of.outputs[prefix]
+    for text, V in (
+        ("dH xhat", dH * Xhat), ("dH", dH), ("dH x", dH * X), ("dH H", dH * H), ("dH (x - mean)", dH * centred),
         ("dH gamma", dH * leaf.gamma), ("dH gamma xhat", dH * leaf.gamma * Xhat), ("dH beta", dH * leaf.beta),
         ("dH |xhat|", dH * np.abs(Xhat)), ("dH xhat^2", dH * Xhat**2), ("xhat", Xhat),
+        ("dH xhat inv", dH * Xhat * inverse),
     ):  # fmt: skip
-        yield Term(f"sum({told})", V.sum(axis=0), 0.7)
-        yield Term(f"first row of {told}", V[0], 1.4)
-        yield Term(f"last row of {told}", V[-1], 1.4)
+        yield Term(f"sum({text})", V.sum(axis=0), 0.7)
+        yield Term(f"first row of {text}", V[0], 1.4)
+        yield Term(f"last row of {text}", V[-1], 1.4)
+        if V.shape[0] == V.shape[1]:
+            yield Term(f"sum({text}) over the features", V.sum(axis=1), 1.4)

@@ -66,8 +66,8 @@ def _lines(actual: Array, right: Array, size: float) -> str:
         if np.abs(actual - factors * right).max() <= 1e-7 * size:
             if np.ptp(factors) <= 1e-7 * np.abs(factors).max():
                 return f"{factors.flat[0]:.6g} right"
-            told = ", ".join(f"{factor:.4g}" for factor in factors.ravel()[:6])
-            return f"right, each {name} times a number of its own: {told}{', ...' if factors.size > 6 else ''}"
+            text = ", ".join(f"{factor:.4g}" for factor in factors.ravel()[:6])
+            return f"right, each {name} times a number of its own: {text}{', ...' if factors.size > 6 else ''}"
     order = [np.abs(right - row).max(axis=1).argmin() for row in actual]
     if np.abs(actual - right[order]).max() <= 1e-7 * size and sorted(order) == list(range(len(right))):
         return f"right, its rows in the order {', '.join(map(str, order[:8]))}{', ...' if len(order) > 8 else ''}"

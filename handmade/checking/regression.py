@@ -145,12 +145,12 @@ def fit(
 
 
 def _columns(t: Array, terms: Sequence[Term]) -> tuple[list[str], list[Array], list[float]]:
-    """Return the terms that are finite, not zero, and no multiple of an earlier one."""
+    """Return the terms that are finite, not zero, and no multiple of a more usual one; the most usual first."""
     names: list[str] = []
     columns: list[Array] = []
-    units: list[Array] = []
+    units = np.empty((len(terms), len(t)))
     costs: list[float] = []
-    for term in terms:
+    for term in sorted(terms, key=lambda term: (term.name != "right", term.cost)):
         x = np.ravel(term.value).astype(np.float64)
         if x.shape != t.shape or not np.isfinite(x).all():
             continue
@@ -159,11 +159,11 @@ def _columns(t: Array, terms: Sequence[Term]) -> tuple[list[str], list[Array], l
             continue
         unit = x / largest
         unit /= np.linalg.norm(unit)
-        if units and np.abs(np.stack(units) @ unit).max() > 1 - 1e-12:
+        if names and np.abs(units[: len(names)] @ unit).max() > 1 - 1e-12:
             continue
+        units[len(names)] = unit
         names.append(term.name)
         columns.append(x)
-        units.append(unit)
         costs.append(term.cost)
     return names, columns, costs
 

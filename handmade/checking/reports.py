@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .gradients import GradientCheck
+from .check_table import GradientCheck
 from .transforms import tolerance
 
 __all__ = ["Diagnosis", "Explanation", "Rows"]
@@ -54,7 +54,7 @@ class Rows:
     Attributes
     ----------
     name : str
-        The quantity, such as ``dA0``.
+        The quantity, such as ``dA[0]``.
     actual, right : ndarray
         What the step gives, and what it should give.
     """
@@ -102,7 +102,7 @@ class Diagnosis:
     wrong : list of str
         The wrong parameters in backward order: the first is the one to look at.
     explanations : list of Explanation
-        All that match equally well and equally simply; more than one cannot be told apart on this batch.
+        All that match equally well and equally simply; more than one cannot be distinguished on this batch.
     ratios : dict of str to str
         The comparison of each wrong parameter with the true one.
     tolerance : float
@@ -114,9 +114,9 @@ class Diagnosis:
     difference : float
         The largest difference from the true gradient, relative to the largest entry of its parameter.
     steps : list of str
-        The wrong steps in backward order, such as ``dA0 from dA1``.
+        The wrong steps in backward order, such as ``dA[0] from dA[2]``.
     formula : str or None
-        The formula of the first wrong step, such as ``dA0 = dH - H^2``.
+        The formula of the first wrong step, such as ``dA[0] = dH - H^2``.
     rows : Rows or None
         The result of the first wrong step beside the right one.
     advice : str
@@ -163,8 +163,8 @@ class Diagnosis:
         if self.steps:
             lines.append(f"everything is right except {' and '.join(self.steps[:6])}")
         if self.verdict in ("unknown", "located"):
-            told = "no known mistake and no simple formula explains it"
-            lines.append(f"{self.verdict.upper()}: {self.tried} comparisons, and {told}")
+            text = "no known mistake and no simple formula explains it"
+            lines.append(f"{self.verdict.upper()}: {self.tried} comparisons, and {text}")
             if self.difference <= tolerance(single=True):
                 lines.append(f"it differs by at most {self.difference:.1e}, as much as float32 may lose")
             if self.rows is not None:

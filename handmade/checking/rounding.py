@@ -93,8 +93,8 @@ def _inject(layer: Layer, noise: Callable[[Array], Array]) -> None:
         if isinstance(layer, Normalization):
             variance = getattr(layer, "running_var", None) if not training else None
             variance = X.var(axis=layer.axis, keepdims=True) if variance is None else variance
-            seen["terms"] = np.abs(layer.gamma) / np.sqrt(variance + layer.eps)
-        if isinstance(layer, Normalization):
+            inverse = 1 / np.sqrt(variance + layer.eps)
+            seen["terms"], seen["sizes"] = np.abs(layer.gamma) * inverse, np.abs(X) * inverse
             return H + noise(np.abs(H) + np.abs(X) * seen["terms"]), cache
         return H + noise(np.abs(H) if W is None else np.sqrt((X * X) @ (W * W).T)), cache
 
@@ -106,8 +106,9 @@ def _inject(layer: Layer, noise: Callable[[Array], Array]) -> None:
             return dX + noise(np.sqrt((dH * dH) @ (W * W)))
         if isinstance(layer, Activation):
             return dX + noise(np.abs(dX) + np.abs(dH) * np.minimum(np.abs(seen["H"]), 1))
-        if isinstance(layer, Normalization):  # its terms cancel: a change along 1 or Xhat has no effect
-            return dX + noise(np.abs(dX) + np.abs(dH) * seen["terms"])
+        if isinstance(layer, Normalization):  # its terms cancel, and Xhat has lost the digits that X and its mean share
+            largest = np.abs(dH * seen["terms"]).max(axis=layer.axis, keepdims=True)
+            return dX + noise(np.abs(dX) + largest * (1 + seen["sizes"]))
         return dX + noise(np.abs(dX))
 
     layer.forward, layer.backward = noisy_forward, noisy_backward  # type: ignore[method-assign]

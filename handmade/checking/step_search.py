@@ -23,7 +23,7 @@ from .problem import Problem, call_with
 from .regression import MOST_TERMS, Formula, Term, fit
 from .reports import Explanation
 from .rounding import SINGLE, rounding_of
-from .transforms import Cause
+from .transforms import ROUND_NORMS, Cause
 
 __all__ = ["explain_parameters", "explain_steps", "formulas_of", "is_located", "locate", "step_text"]
 
@@ -36,19 +36,36 @@ BATCHES = 4  # of that size
 
 
 def locate(problem: Problem) -> list[Case]:
-    """Return the localisations of the claim, on batches small enough to judge every step if that is possible."""
-    of = problem.backward_pass
-    if of is None:
+    """Return the localisations of the claim, on batches small enough to check every step if that is possible."""
+    if problem.backward_pass is None:
         return []
+    cases = _located(problem, problem.backward_pass, False)
+    if not any(case.found.ties for case in cases):
+        return cases
+    others = _located(problem, problem.backward_pass, True)
+    cost, other = _cost(problem, cases), _cost(problem, others)
+    # A right db is no evidence for dA where its sum is 0, as below a normalization; there dA is more often wrong.
+    has_bias = all("bias" in case.of.leaves[prefix].parameters for case in cases for prefix in case.found.ties)
+    return others if other < cost or (has_bias and other[0] <= cost[0]) else cases
+
+
+def _cost(problem: Problem, cases: Sequence[Case]) -> tuple[int, float]:
+    """Return the number of steps without a formula, and the cost of the formulas of the others."""
+    names = dict.fromkeys(step.name for case in cases for step in case.found.steps)
+    found = [formula_of(name, cases, problem.facts, 10 * problem.match.relative) for name in names]
+    return sum(not listed for listed in found), sum(listed[0].cost for listed in found if listed)
+
+
+def _located(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Case]:
     if problem.on_rows is not None and problem.options.get("sample_weight") is None:
-        cases = _on_few_rows(problem, of)
+        cases = _on_few_rows(problem, of, blame_dA)
         if cases:
             return cases
     allowed, relative = 4 * problem.subject.rounding, problem.match.relative
     given: dict[str, Array] = {}
     started = time.process_time()
     while True:
-        case = Case(of, localise(of, problem.match.claimed, allowed, relative, given))
+        case = Case(of, localise(of, problem.match.claimed, allowed, relative, given, blame_dA))
         last = case.found.steps[-1] if case.found.steps else None
         if case.found.complete or last is None or time.process_time() - started > SECONDS:
             return [case]
@@ -58,12 +75,12 @@ def locate(problem: Problem) -> list[Case]:
         given[last.prefix] = dA_of(formulas[0], case, last)
 
 
-def _on_few_rows(problem: Problem, of: BackwardPass) -> list[Case]:
-    """Call the gradient function with a few rows: all steps are judged, and formulas are checked on other rows."""
+def _on_few_rows(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Case]:
+    """Call the gradient function with a few rows: all steps are checked, and formulas are checked on other rows."""
     X, N = of.values[0], len(of.values[0])
     leaves = of.leaves.values()
     widths = [of.inputs[p].shape[1] for p, leaf in of.leaves.items() if isinstance(leaf, Dense)]
-    least = 2 if any(isinstance(leaf, BatchNorm) for leaf in leaves) else 1
+    least = 3 if any(isinstance(leaf, BatchNorm) for leaf in leaves) else 1
     if any(isinstance(leaf, Dropout) and leaf.p for leaf in leaves) and of.training:
         return []
     most = max(least, min([*widths, N, MOST_ROWS]))
@@ -72,7 +89,7 @@ def _on_few_rows(problem: Problem, of: BackwardPass) -> list[Case]:
         cases = []
         for _ in range(BATCHES):
             rows = np.sort(rng.choice(N, min(count, N), replace=False))
-            case = _case_of(problem, X[rows], of.y[rows])
+            case = _case_of(problem, X[rows], of.y[rows], blame_dA)
             if case is None:
                 return []
             if case.found.steps:
@@ -82,7 +99,7 @@ def _on_few_rows(problem: Problem, of: BackwardPass) -> list[Case]:
     return []
 
 
-def _case_of(problem: Problem, X: Array, y: Array) -> Case | None:
+def _case_of(problem: Problem, X: Array, y: Array, blame_dA: bool) -> Case | None:
     """Return the localisation of the gradient function on other rows; None if it does not take them."""
     assert problem.on_rows is not None and problem.network is not None
     blocks, relative = problem.match.blocks, problem.match.relative
@@ -95,7 +112,7 @@ def _case_of(problem: Problem, X: Array, y: Array) -> Case | None:
     if not np.isfinite(claimed).all():
         return None
     eps = SINGLE if relative > 1e-5 else EPS
-    return Case(of, localise(of, claimed, 4 * rounding_of(claimed, blocks, 0.0, eps), relative))
+    return Case(of, localise(of, claimed, 4 * rounding_of(claimed, blocks, 0.0, eps), relative, None, blame_dA))
 
 
 def is_located(problem: Problem, steps: Sequence[WrongStep]) -> bool:
@@ -147,7 +164,7 @@ def explain_steps(
             return []
         text = step_text(problem, step)
         evidence = str(listed[0]) if listed else f"a backward pass with this mistake gives {step.name}"
-        if listed and (factor := _factor_name(problem, listed[0])):
+        if listed and (factor := _factor_name(problem, listed[0], float(np.linalg.norm(step.actual)))):
             cause = Cause(factor, text, "a constant factor is too much or missing", evidence)
         elif named:
             cause = Cause(named[0].name, named[0].where, named[0].hint, evidence)
@@ -157,7 +174,7 @@ def explain_steps(
     return [explain([*problem.odd, *causes], 0.0)]
 
 
-def _factor_name(problem: Problem, formula: Formula) -> str:
+def _factor_name(problem: Problem, formula: Formula, norm: float) -> str:
     """Return the name of a factor, if a formula says that a step is a multiple of the right one; else nothing."""
     if formula.terms != ("right",):
         return ""
@@ -166,6 +183,8 @@ def _factor_name(problem: Problem, formula: Formula) -> str:
     for name, number in problem.match.facts.items():
         known |= {f"times {name}": number, f"divided by {name}": 1 / number if number else 0.0}
     size = next((n for n, v in known.items() if abs(abs(ratio) - v) <= 1e-6 * v), "constant factor")
+    if size == "constant factor" and norm and any(abs(norm / n - 1) <= 1e-6 for n in ROUND_NORMS):
+        size = f"{'normalized' if norm == 1 else 'clipped by norm'}, to {norm:.6g}"
     return " and ".join(part for part in ("sign" if ratio < 0 else "", size) if part)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,8 @@ def terms_that_explain(
     from .reports import Explanation
 
     gradients = {
-        name: numerical_gradient(lambda v, g=g: float(g(parameters.shaped(v))), subject.theta)
-        for name, g in terms.items()
+        name: numerical_gradient(functools.partial(_value_of, term, parameters), subject.theta)
+        for name, term in terms.items()
     }
     names = list(gradients)
     X = np.stack([gradients[name] for name in names], axis=1)
@@ -55,9 +56,10 @@ def terms_that_explain(
         outside = [b.name for b in match.wrong_blocks(truth) if not chosen[b.slice].all()]
         if np.abs(X[chosen] @ weights - claimed).max() > RELATIVE * size or outside:
             continue
-        told = [_told(n, w, r, facts) for n, w, r in zip(names, weights, right, strict=True) if not _same(w, r)]
-        if told:
-            name, where = " and ".join(told), scope
+        differing = (part for part in zip(names, weights, right, strict=True) if not _same(*part[1:]))
+        texts = [_coefficient_text(*part, facts) for part in differing]
+        if texts:
+            name, where = " and ".join(texts), scope
             sum_ = " + ".join(f"{w:.6g} {n}" for n, w in zip(names, weights, strict=True))
             should = " + ".join(f"{r:.6g} {n}" for n, r in zip(names, right, strict=True))
             evidence = f"claimed = {sum_}, the true gradient is {should}"
@@ -66,6 +68,10 @@ def terms_that_explain(
     if not found:
         found = _by_facts(subject, match, gradients, facts)
     return found
+
+
+def _value_of(term: Callable[..., float], parameters: Parameters, vector: Array) -> float:
+    return float(term(parameters.shaped(vector)))
 
 
 def _scopes(match: GradientMatch, decided: Array) -> list[tuple[str, Array]]:
@@ -82,7 +88,7 @@ def _same(a: float, b: float) -> bool:
     return abs(a - b) <= 1e-5 * max(abs(a), abs(b), 1.0)
 
 
-def _told(name: str, weight: float, right: float, facts: Mapping[str, float]) -> str:
+def _coefficient_text(name: str, weight: float, right: float, facts: Mapping[str, float]) -> str:
     """Return a phrase about a coefficient that is not the right one."""
     if abs(weight) <= 1e-6 * abs(right):
         return f"{name} missing"
@@ -91,9 +97,9 @@ def _told(name: str, weight: float, right: float, facts: Mapping[str, float]) ->
         return f"sign of {name}"
     sign = "sign and " if ratio < 0 else ""
     for fact, value in facts.items():
-        for told, number in (f"times {fact}", value), (f"divided by {fact}", 1 / value):
+        for text, number in (f"times {fact}", value), (f"divided by {fact}", 1 / value):
             if _same(abs(ratio), number) or abs(abs(ratio) / number - 1) < 1e-6:
-                return f"{name} {sign}{told}"
+                return f"{name} {sign}{text}"
         if abs(abs(ratio) / value**2 - 1) < 1e-6:
             return f"{name} {sign}times {fact}^2"
     return f"{name} times {ratio:.6g}"

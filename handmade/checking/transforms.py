@@ -1,6 +1,6 @@
-"""What turns one gradient into another: a factor, a transpose, a swap, a penalty, in some of the parameters or in all.
+"""9. Transforms of one gradient into another: factors, transposes, swaps, penalties, in some parameters or in all.
 
-This is the half of a diagnosis that needs no network: two vectors, cut into parameters, and the transforms between.
+This half of a diagnosis needs no network: two vectors, split into parameters, are compared.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Cause:
 
 Match = tuple[list[Cause], float]  # mistakes, and the difference that is left, relative to the parameter
 
-# What may stand where a parameter's gradient belongs: a function of the right one.
+# Functions of the right gradient of a parameter, each with a hint.
 BLOCK_TRANSFORMS: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "transposed": ("rows and columns are exchanged", lambda t: t.T),
     "not computed": ("a parameter has no gradient at all", np.zeros_like),
@@ -61,7 +63,7 @@ BLOCK_TRANSFORMS: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "squared": ("the gradient is used twice", np.square),
 }
 
-# The same for the gradient as a whole; ``c`` is what was claimed.
+# The same for the gradient as a whole; ``c`` is the claim.
 GLOBAL_TRANSFORMS: dict[str, tuple[str, Callable[[Array, Array], Array]]] = {
     "clipped by value": ("large entries are cut off", lambda t, c: np.clip(t, -np.abs(c).max(), np.abs(c).max())),
     "truncated to integers": ("the numbers pass through an integer type", lambda t, c: np.trunc(t)),
@@ -78,7 +80,7 @@ ROUND_NORMS = (0.01, 0.1, 0.25, 0.5, 1, 2, 5, 10, 100)
 
 
 def tolerance(single: bool) -> float:
-    """Up to which relative difference two right computations may disagree: 9e-8 in float64, 8e-4 in float32.
+    """Return the relative difference up to which two right computations may disagree: 9e-8, in float32 8e-4.
 
     A little less than half of the digits: the others may be lost by a plain formula, such as p - 1 near p = 1.
     """
@@ -86,7 +88,7 @@ def tolerance(single: bool) -> float:
 
 
 class GradientMatch:
-    """A claimed gradient, and how others compare with it.
+    """A claimed gradient, and its comparison with candidates.
 
     Parameters
     ----------
@@ -95,7 +97,7 @@ class GradientMatch:
     theta, claimed : ndarray, shape (P,)
         The parameters' values, and their claimed gradient.
     allowed : ndarray, shape (P,)
-        How far off each entry of the truth may be; infinite where nothing is known, as at a kink.
+        The error that each entry of the truth may have; infinite where nothing is known, as at a kink.
     facts : mapping of str to number or None
         Names for factors, e.g. N.
     single : bool
@@ -104,13 +106,21 @@ class GradientMatch:
     Attributes
     ----------
     relative : float
-        Up to which difference, relative to the largest entry of the parameter, two gradients count as equal.
+        The difference, relative to the largest entry of a parameter, up to which two gradients count as equal.
     compared : int
-        How many comparisons were made.
+        The number of comparisons.
     """
 
-    def __init__(self, blocks, theta, claimed, allowed, facts, single) -> None:
-        self.blocks: Sequence[Block] = blocks
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        theta: Array,
+        claimed: Array,
+        allowed: Array,
+        facts: Mapping[str, float | None],
+        single: bool,
+    ) -> None:
+        self.blocks = blocks
         self.theta, self.claimed, self.allowed, self.decided = theta, claimed, allowed, np.isfinite(allowed)
         self.relative = tolerance(single)
         self.facts = {name: float(number) for name, number in facts.items() if number is not None}
@@ -120,31 +130,31 @@ class GradientMatch:
     # ---- equal or not ----------------------------------------------------------------------------------------------
 
     def _largest(self, vector: Array) -> Array:
-        """The largest size of an entry in each parameter."""
+        """Return the largest size of an entry in each parameter."""
         return np.maximum.reduceat(np.abs(vector), self._starts)
 
     def _scales(self, *vectors: Array) -> Array:
-        """What a difference in a parameter is compared with: its largest entry, if that is not next to nothing."""
+        """Return the divisor of a difference in each parameter: its largest entry, unless that is next to nothing."""
         largest = np.maximum.reduce([self._largest(vector) for vector in vectors])
         return np.maximum(largest, 1e-3 * largest.max() or 1.0)
 
     def _differences(self, a: Array, b: Array) -> Array:
-        """The largest difference in each parameter, relative to it; NaN where one of the two is."""
+        """Return the largest difference in each parameter, relative to it; NaN where one of the two is."""
         return self._largest(np.maximum(np.abs(a - b) - self.allowed, 0)) / self._scales(a, b)
 
     def residual(self, candidate: Array) -> float:
-        """The largest difference between candidate and claim, relative to its parameter."""
+        """Return the largest difference between candidate and claim, relative to its parameter."""
         self.compared += 1
         return float(self._differences(candidate, self.claimed).max())
 
     def wrong_blocks(self, truth: Array, other: Array | None = None) -> list[Block]:
-        """The parameters in which the two (the claim, unless told) differ, in backward order."""
+        """Return the parameters in which two gradients (the claim by default) differ, in backward order."""
         differences = self._differences(truth, self.claimed if other is None else other)
         wrong = [block for block, d in zip(self.blocks, differences, strict=True) if not d <= self.relative]
         return sorted(wrong, key=lambda block: -block.layer)
 
     def chance(self, truth: Array, fitted: int) -> float:
-        """How often one of so many comparisons would succeed by accident.
+        """Return the chance that one of the comparisons made so far succeeds by accident.
 
         Each wrong entry beyond those used for fitting is a test, passed by accident with the chance ``relative``.
         """
@@ -158,21 +168,21 @@ class GradientMatch:
     # ---- what is wrong, in numbers ---------------------------------------------------------------------------------
 
     def ratios(self, truth: Array, wrong: Sequence[str] | None = None) -> dict[str, str]:
-        """How each wrong parameter compares with the true one."""
-        told = dict.fromkeys(self.not_finite_blocks(), "not finite")
+        """Return a comparison of each wrong parameter with the true one, in words."""
+        text = dict.fromkeys(self.not_finite_blocks(), "not finite")
         listed = self.wrong_blocks(truth) if wrong is None else [b for n in wrong for b in self.blocks if b.name == n]
-        for block in [] if told else listed:
+        for block in [] if text else listed:
             c, t = self.claimed[block.slice], truth[block.slice]
             sizes = np.linalg.norm(c), np.linalg.norm(t)
             found = self._form_and_ratio(block, truth)
             if found and not found[0]:
-                told[block.name] = f"{found[2]:.6g} times the true gradient"
+                text[block.name] = f"{found[2]:.6g} times the true gradient"
             elif min(sizes) == 0:
-                told[block.name] = f"of length {sizes[0]:.3g}, the true one {sizes[1]:.3g}"
+                text[block.name] = f"of length {sizes[0]:.3g}, the true one {sizes[1]:.3g}"
             else:
                 cosine = c @ t / (sizes[0] * sizes[1])
-                told[block.name] = f"{sizes[0] / sizes[1]:.3g} times as long as the true one, cosine {cosine:.4f}"
-        return told
+                text[block.name] = f"{sizes[0] / sizes[1]:.3g} times as long as the true one, cosine {cosine:.4f}"
+        return text
 
     def not_finite_blocks(self) -> list[str]:
         finite = [np.isfinite(self.claimed[block.slice]).all() for block in self.blocks]
@@ -181,12 +191,12 @@ class GradientMatch:
 
     def not_finite(self) -> Cause:
         bad = self.claimed[~np.isfinite(self.claimed)]
-        told = f"{bad.size} of {self.claimed.size} entries are not finite, the first is {bad[0]}"
+        text = f"{bad.size} of {self.claimed.size} entries are not finite, the first is {bad[0]}"
         hint = "a logarithm of 0, a division by 0, or an exponential that overflows"
-        return Cause("not finite", ", ".join(self.not_finite_blocks()), hint, told)
+        return Cause("not finite", ", ".join(self.not_finite_blocks()), hint, text)
 
     def fitted_scale(self, at_0: Array, at_1: Array) -> float:
-        """The number s at which at_0 + s (at_1 - at_0) comes closest to the claim where it first matters."""
+        """Return the number s at which at_0 + s (at_1 - at_0) comes closest to the claim where it first matters."""
         if not np.isfinite([at_0, at_1]).all():
             return 0.0
         direction = at_1 - at_0
@@ -199,7 +209,7 @@ class GradientMatch:
     # ---- what turns a candidate into the claim ---------------------------------------------------------------------
 
     def explanations(self, candidate: Array, most: int) -> Iterator[Match]:
-        """Up to ``most`` parts that turn the candidate into the claim, none where they are equal; and what is left."""
+        """Yield each way to turn the candidate into the claim with at most ``most`` causes, and its residual."""
         residual = self.residual(candidate)
         if residual <= self.relative:
             yield [], residual
@@ -212,11 +222,11 @@ class GradientMatch:
         for name, (hint, whole) in GLOBAL_TRANSFORMS.items():
             residual = self.residual(whole(candidate, self.claimed).astype(float))
             if residual <= self.relative:
-                told = f"the true gradient {name} is the claimed one"
-                yield [Cause(name, "every parameter", hint, told, fitted=1)], residual
+                text = f"the true gradient {name} is the claimed one"
+                yield [Cause(name, "every parameter", hint, text, fitted=1)], residual
 
     def _by_blocks(self, candidate: Array, most: int) -> Iterator[Match]:
-        """Each parameter by itself: what form of it, and how many times that."""
+        """Yield transforms and factors, parameter by parameter."""
         forms: dict[tuple[str, str], list[Block]] = {}
         ratios: dict[Block, float] = {}
         largest = 0.0
@@ -236,7 +246,7 @@ class GradientMatch:
                 yield parts + factors, largest
 
     def _form_and_ratio(self, block: Block, candidate: Array) -> tuple[str, str, float, float] | None:
-        """The first form that is equal to the claim, or a multiple of it; and what is left."""
+        """Return the first transform that equals the claim, or a multiple of it: name, hint, factor, residual."""
         i, decided = self.blocks.index(block), self.decided[block.slice]
         scale = self._scales(self.claimed, candidate)[i]
         c, allowed = self.claimed[block.slice][decided], self.allowed[block.slice][decided]
@@ -257,7 +267,7 @@ class GradientMatch:
         return None
 
     def _forms(self, block: Block, candidate: Array) -> Iterator[tuple[str, str, Array]]:
-        """The block itself, then what may stand for it: name, hint, numbers."""
+        """Yield the block itself, then its transforms: name, hint, numbers."""
         t = candidate[block.slice].reshape(block.shape)
         yield "", "", t
         for name, (hint, form) in BLOCK_TRANSFORMS.items():
@@ -287,7 +297,7 @@ class GradientMatch:
     # ---- factors ---------------------------------------------------------------------------------------------------
 
     def _factors(self, ratios: Mapping[Block, float], most: int) -> Iterator[list[Cause]]:
-        """The names that the ratios of the parameters may have."""
+        """Yield the names that the ratios of the parameters may have."""
         groups: list[tuple[float, list[Block]]] = []
         for block, ratio in ratios.items():
             same = [of for r, of in groups if self._is(ratio, r)]
@@ -302,7 +312,7 @@ class GradientMatch:
             yield from map(list, itertools.product(*(list(self._names(r, of)) for r, of in groups)))
 
     def _powers(self, groups: list[tuple[float, list[Block]]]) -> Cause | None:
-        """One factor in every step backward: its first, second, third power in the layers from the output down."""
+        """Recognize one factor in every step backward: its powers, in the layers from the output down."""
         ratio_of = {block.layer: r for r, of in groups for block in of}
         layers = sorted({block.layer for block in self.blocks}, reverse=True)
         known = np.array([ratio_of.get(layer, 1.0) for layer in layers])
@@ -315,17 +325,17 @@ class GradientMatch:
         begins = self._is(known[0], 1) or self._is(known[0], steps[0])
         if not (begins and all(self._is(step, steps[0]) for step in steps)):
             return None
-        told = "the ratios, from the output down, are " + ", ".join(f"{r:.6g}" for r in known)
+        text = "the ratios, from the output down, are " + ", ".join(f"{r:.6g}" for r in known)
         if "learning rate" in self.facts and self._is(steps[0], self.facts["learning rate"]):
             hint = "a factor that belongs to the update stands inside the chain rule"
-            return Cause("learning rate in the chain rule", "every layer", hint, told)
+            return Cause("learning rate in the chain rule", "every layer", hint, text)
         factors = self._known_factors().items()
         named = [(f"{name} in every layer", hint, 0) for name, (number, hint) in factors if self._is(steps[0], number)]
         name, hint, fitted = (named or [("constant factor in every layer", "a factor is in every step back", 1)])[0]
-        return Cause(name, "every layer", hint, told, fitted)
+        return Cause(name, "every layer", hint, text, fitted)
 
     def _normalized(self, groups: list[tuple[float, list[Block]]]) -> Cause | None:
-        """Every parameter of norm 1, each by a factor of its own."""
+        """Recognize parameters that have norm 1, each by a factor of its own."""
         norms = [float(np.linalg.norm(self.claimed[block.slice])) for block in self.blocks]
         if len(groups) < 2 or not all(self._is(norm, 1) for norm in norms):
             return None
@@ -333,9 +343,9 @@ class GradientMatch:
         return Cause("each parameter normalized", "every parameter", hint, "the norm of each is 1")
 
     def _names(self, ratio: float, blocks: list[Block]) -> Iterator[Cause]:
-        """What the factor is made of: one known number, or two of them, or none that is known."""
+        """Yield names of a factor: of one known number, of two, or of none that is known."""
         where = self._where(blocks)
-        told = f"claimed = {ratio:.9g} true in {where}"
+        text = f"claimed = {ratio:.9g} true in {where}"
         known = self._known_factors()
         for count in 1, 2:
             named = [
@@ -349,7 +359,7 @@ class GradientMatch:
                 is_certain = count == 1 or "sign" in (name for name, _ in chosen)
                 hints = dict.fromkeys(hint for _, (_, hint) in chosen)
                 name = " and ".join(name for name, _ in chosen)
-                yield Cause(name, where, "; ".join(hints), told, fitted=int(not is_certain))
+                yield Cause(name, where, "; ".join(hints), text, fitted=int(not is_certain))
                 certain = certain or is_certain
             if certain:
                 return
@@ -358,8 +368,8 @@ class GradientMatch:
             hint = "the gradient has a length that it was given"
             if self.claimed.size > 1 and (ratio < 1 or self._is(norm, 1)):
                 name = "clipped by norm" if ratio < 1 else "normalized"
-                yield Cause(name, where, hint, f"{told}, which makes its norm {norm:g}")
-        yield Cause("constant factor", where, "a constant factor is too much or missing", told, fitted=1)
+                yield Cause(name, where, hint, f"{text}, which makes its norm {norm:g}")
+        yield Cause("constant factor", where, "a constant factor is too much or missing", text, fitted=1)
 
     def _is(self, number: float, known: float) -> bool:
         return abs(number / known - 1) <= 10 * self.relative
@@ -382,7 +392,7 @@ class GradientMatch:
     # ---- penalties -------------------------------------------------------------------------------------------------
 
     def _by_penalty(self, candidate: Array, most: int) -> Iterator[Match]:
-        """A multiple of theta, or of its sign, in the weights, the biases or both; perhaps beside a factor."""
+        """Yield a multiple of theta, or of its sign, in the weights, the biases or both; perhaps beside a factor."""
         for (names, penalty), (where, of) in itertools.product(self._penalties().items(), self._scopes()):
             column = penalty * of
             if column.any():
@@ -391,7 +401,7 @@ class GradientMatch:
                     yield from self._with_factor(candidate, column, names, where)
 
     def _penalties(self) -> dict[tuple[str, str, str], Array]:
-        """What a positive and what a negative multiple of it is called, and its formula."""
+        """Return each penalty by its names, for a positive and a negative multiple, and its formula."""
         theta, sign = self.theta, np.sign(self.theta)
         return {
             ("L2 term added or too large", "L2 term missing or too small", "theta"): theta,
@@ -408,16 +418,18 @@ class GradientMatch:
         for block in self.blocks if len(self.blocks) > 1 else ():
             yield block.name, np.isin(np.arange(len(is_weight)), np.arange(len(is_weight))[block.slice])
 
-    def _with_penalty(self, candidate: Array, column: Array, names, where: str, others: list[Cause]) -> Iterator[Match]:
+    def _with_penalty(
+        self, candidate: Array, column: Array, names: tuple[str, str, str], where: str, others: list[Cause]
+    ) -> Iterator[Match]:
         c, t = column[self.decided], (self.claimed - candidate)[self.decided]
         amount = float(c @ t / (c @ c or 1.0))
         residual = self.residual(candidate + amount * column)
         if amount and residual <= self.relative:
-            told = f"claimed - true = {amount:.6g} {names[2]} in {where}"
+            text = f"claimed - true = {amount:.6g} {names[2]} in {where}"
             hint = f"the penalty on {where} is not the one that the loss has"
-            yield [*others, Cause(names[amount < 0], where, hint, told, fitted=1)], residual
+            yield [*others, Cause(names[amount < 0], where, hint, text, fitted=1)], residual
 
-    def _with_factor(self, candidate: Array, column: Array, names, where: str) -> Iterator[Match]:
+    def _with_factor(self, candidate: Array, column: Array, names: tuple[str, str, str], where: str) -> Iterator[Match]:
         both = np.stack([candidate, column], axis=1)[self.decided]
         ratio, _ = np.linalg.lstsq(both, self.claimed[self.decided])[0]
         if abs(ratio) > self.relative and not self._is(ratio, 1):

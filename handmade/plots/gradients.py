@@ -58,7 +58,7 @@ def diagnosis(diagnosis: Diagnosis, *, axes: Sequence[Axes] | None = None) -> Fi
     >>> found = hm.diagnose_gradient(network, X, y, np.concatenate([block.ravel() for block in claimed]))
     >>> figure = hm.plots.diagnosis(found)
     >>> [ax.get_title().split(";")[0] for ax in figure.axes]
-    ['dA0', 'right dA0']
+    ['dA[0]', 'right dA[0]']
     """
     if not isinstance(diagnosis, Diagnosis):
         raise TypeError(
