@@ -170,9 +170,9 @@ def _backward(network: Network, dH: Array, cache: Any) -> tuple[dict[int, float]
             sizes[i] = float(np.sqrt(np.mean(np.square(dH, dtype=np.float64))))
         if isinstance(layer, Activation) and layer.is_elementwise and i + 1 < len(network.layers):
             slopes = layer.backward(np.ones_like(dH), cache.layers[i])
-            dead[i] = float(np.mean(~np.any(slopes, axis=0)))  # type: ignore[arg-type]
+            dead[i] = float(np.mean(~np.any(slopes, axis=0)))
         if i:
-            dH = layer.backward(dH, cache.layers[i])  # type: ignore[assignment]
+            dH = layer.backward(dH, cache.layers[i])
     return sizes, dead
 
 

@@ -212,7 +212,7 @@ class DistributedStep:
             if isinstance(leaf, hm.BatchNorm):
                 vars(leaf).update(mean=functools.partial(_mean, size), count=lambda X: size)
             else:
-                leaf.rng = _RowsOf(leaf.rng, size, rows)  # type: ignore[attr-defined]
+                leaf.rng = _RowsOf(leaf.rng, size, rows)
         try:
             yield
         finally:
@@ -220,7 +220,7 @@ class DistributedStep:
                 if isinstance(leaf, hm.BatchNorm):
                     del leaf.mean, leaf.count
                 else:
-                    leaf.rng = leaf.rng.generator  # type: ignore[attr-defined]
+                    leaf.rng = leaf.rng.generator
 
 
 class _RowsOf:

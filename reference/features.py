@@ -143,7 +143,7 @@ def has(name: str) -> bool:
             except ModuleNotFoundError as error:
                 return error.name not in (module, module.rpartition(".")[0])  # it exists, and needs another package
         found = getattr(found, attribute)
-    return parameter is None or parameter in inspect.signature(found).parameters  # type: ignore[arg-type]
+    return parameter is None or parameter in inspect.signature(found).parameters
 
 
 def needs_numpy_alone(library: str) -> bool:

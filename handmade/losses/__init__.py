@@ -180,8 +180,10 @@ class LossFunctions:
         both = self.value_and_backward and functools.partial(self.value_and_backward, **options)
         fused = self.on_activation and self.on_activation.with_options(options)
         value, backward = (functools.partial(f, **options) for f in self)
-        changed = dict(value=value, backward=backward, value_and_backward=both, on_activation=fused)
-        return dataclasses.replace(self, **changed, options={**self.options, **options})
+        options = {**self.options, **options}
+        return dataclasses.replace(
+            self, value=value, backward=backward, value_and_backward=both, on_activation=fused, options=options
+        )
 
 
 Loss: TypeAlias = protocols.Loss | LossFunctions
