@@ -35,9 +35,9 @@ from .clipping import L1, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_,
 from .composites import Concatenate, Parallel, Residual, Sequential
 from .data import load_csv, load_digits, load_idx, load_npz, train_test_split
 from .history import History
-from .layers import Activation, Dense, Dropout, Layer
+from .layers import Activation, AlphaDropout, Dense, Dropout, Layer
 from .network import MLP, Network
-from .normalization import BatchNorm, LayerNorm
+from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from .optimizers import (
     ASGD,
     LBFGS,
@@ -111,8 +111,11 @@ __all__ = [
     "Dense",
     "Activation",
     "Dropout",
+    "AlphaDropout",
     "BatchNorm",
     "LayerNorm",
+    "RMSNorm",
+    "GroupNorm",
     "Sequential",
     "Residual",
     "Parallel",

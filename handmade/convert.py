@@ -12,9 +12,9 @@ import numpy.typing as npt
 from .activations import ACTIVATIONS
 from .composites import Sequential
 from .files import read_state_dict
-from .layers import Activation, Dense, Dropout, Layer
+from .layers import Activation, AlphaDropout, Dense, Dropout, Layer
 from .network import Network
-from .normalization import BatchNorm, LayerNorm
+from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from .protocols import ActivationName
 
 if TYPE_CHECKING:
@@ -66,15 +66,28 @@ def _blank_dense(in_features: int, out_features: int, bias: bool) -> Dense:
 
 
 def _batch_norm(module: Any) -> Layer:
-    if not (module.affine and module.track_running_stats) or module.momentum is None:
-        raise ValueError("expected affine=True, track_running_stats=True and a momentum")
-    return BatchNorm(module.num_features, module.eps, module.momentum)
+    return BatchNorm(
+        module.num_features,
+        module.eps,
+        module.momentum,
+        module.affine,
+        module.track_running_stats,
+        bias=module.bias is not None,
+    )
 
 
 def _layer_norm(module: Any) -> Layer:
-    if len(module.normalized_shape) != 1 or module.weight is None or module.bias is None:
-        raise ValueError("expected one normalized dimension, with a weight and a bias")
-    return LayerNorm(module.normalized_shape[0], module.eps)
+    return LayerNorm(_width(module), module.eps, module.weight is not None, module.bias is not None)
+
+
+def _width(module: Any) -> int:
+    if len(module.normalized_shape) != 1:
+        raise ValueError("expected one normalized dimension")
+    return int(module.normalized_shape[0])
+
+
+def _group_norm(module: Any) -> Layer:
+    return GroupNorm(module.num_groups, module.num_channels, module.eps, module.affine, bias=module.bias is not None)
 
 
 def _flatten(module: Any) -> Layer:
@@ -102,7 +115,10 @@ MODULES: dict[str, Callable[[Any], Layer]] = {
     "Linear": _linear,
     "BatchNorm1d": _batch_norm,
     "LayerNorm": _layer_norm,
+    "RMSNorm": lambda module: RMSNorm(_width(module), module.eps, module.elementwise_affine),
+    "GroupNorm": _group_norm,
     "Dropout": lambda module: Dropout(module.p),
+    "AlphaDropout": lambda module: AlphaDropout(module.p),
     "Flatten": _flatten,
     **{name: _activation for name, (function, _) in ACTIVATION_MODULES.items() if function in ACTIVATIONS},
     "Softplus": _softplus,
@@ -134,9 +150,9 @@ def from_torch(
     Parameters
     ----------
     source : torch.nn.Module, mapping or path-like
-        A module: Linear, BatchNorm1d, LayerNorm, Dropout, Identity, Flatten, activations, and Sequential of these,
-        nested as you like. Or a state_dict; or a ``.pt`` file of one, which is read with ``weights_only=True``; or a
-        ``.safetensors`` file of one, for which PyTorch need not be installed.
+        A module: Linear, BatchNorm1d, LayerNorm, RMSNorm, GroupNorm, Dropout, AlphaDropout, Identity, Flatten,
+        activations, and Sequential of these, nested as you like. Or a state_dict; or a ``.pt`` file of one, which is
+        read with ``weights_only=True``; or a ``.safetensors`` file of one, for which PyTorch need not be installed.
     network : Network, optional
         For weights alone: the architecture, whose copy takes them.
     activation : str, optional
@@ -284,7 +300,8 @@ def _layer_of_weights(prefix: str, arrays: Mapping[str, Array]) -> Layer:
         raise ValueError(f"source: expected weights of Linear, BatchNorm1d or LayerNorm, got {found} under {prefix!r}")
     if weight.ndim == 2:
         return _blank_dense(weight.shape[1], weight.shape[0], "bias" in arrays)
-    return BatchNorm(len(weight)) if "running_mean" in arrays else LayerNorm(len(weight))
+    kind = BatchNorm if "running_mean" in arrays else LayerNorm
+    return kind(len(weight), bias="bias" in arrays)
 
 
 _NAMES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")

@@ -23,9 +23,9 @@ from ._streams import COMPRESSION, FilePath, open_source
 from ._validation import check_dtype, check_finite
 from .activations import ACTIVATIONS
 from .composites import Concatenate, Parallel, Residual, Sequential
-from .layers import Activation, Dense, Dropout, Layer
+from .layers import Activation, AlphaDropout, Dense, Dropout, Layer
 from .network import MLP, Network
-from .normalization import BatchNorm, LayerNorm
+from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 
 __all__ = [
     "from_config",
@@ -59,8 +59,11 @@ LAYERS: dict[str, type[Layer]] = {
         Dense,
         Activation,
         Dropout,
+        AlphaDropout,
         BatchNorm,
         LayerNorm,
+        RMSNorm,
+        GroupNorm,
         Sequential,
         Residual,
         Concatenate,

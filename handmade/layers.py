@@ -31,7 +31,7 @@ from .activations import ACTIVATIONS
 from .initializers import find_initializer
 from .protocols import ActivationName, ActivationPair, Array, DType, Initializer
 
-__all__ = ["Activation", "Dense", "Dropout", "Layer"]
+__all__ = ["Activation", "AlphaDropout", "Dense", "Dropout", "Layer"]
 
 
 NOT_IN_CONFIG = ("weight_init", "bias_init", "rng", "dtype")  # arguments that are not part of an architecture
@@ -411,6 +411,11 @@ class Dropout(Layer):
         self.p: float = up_to_one(p, "p")
         self.rng: np.random.Generator = as_generator(rng)
 
+    @property
+    def scale(self) -> float:
+        """The factor of the values that are kept."""
+        return 1.0 if self.p in (0, 1) else 1 / (1 - self.p)
+
     def forward(self, X: Array, training: bool = False) -> tuple[Array, Array | None]:
         if not training:
             return X, None
@@ -430,4 +435,47 @@ class Dropout(Layer):
         return not training
 
     def __repr__(self) -> str:
-        return f"Dropout({self.p:g})"
+        return f"{type(self).__name__}({self.p:g})"
+
+
+class AlphaDropout(Dropout):
+    """A dropout that keeps mean 0 and variance 1, for networks of selu (Klambauer et al. 2017): torch.nn.AlphaDropout.
+
+    In training each value becomes -alpha with probability p, the limit of selu for a -> -inf; then all are scaled and
+    shifted: H = a (X kept - alpha (1 - kept)) + a alpha p with a = ((1 - p) (1 + p alpha^2))^-1/2. In prediction the
+    layer passes its input on unchanged.
+
+    Parameters
+    ----------
+    p : float
+        From 0 to 1.
+    rng : optional
+        Anything numpy.random.default_rng takes.
+
+    Raises
+    ------
+    ValueError
+        If p is outside [0, 1].
+
+    Examples
+    --------
+    >>> H, kept = hm.AlphaDropout(0.5, rng=0).forward(np.ones((1000, 100)), training=True)
+    >>> np.unique(H).round(4)
+    array([-0.7792,  1.6656])
+    """
+
+    alpha = 1.7580993408473766  # lambda alpha of selu
+
+    @property
+    def scale(self) -> float:
+        return 1.0 if self.p in (0, 1) else ((1 - self.p) * (1 + self.p * self.alpha**2)) ** -0.5
+
+    def forward(self, X: Array, training: bool = False) -> tuple[Array, Array | None]:
+        H, kept = super().forward(X, training)
+        if kept is None or self.p in (0, 1):  # 1 leaves only zeros, as in torch
+            return H, kept
+        shift = self.scale * self.alpha
+        return H + np.where(kept, shift * self.p, shift * (self.p - 1)).astype(X.dtype), kept
+
+    def _apply(self, V: Array, kept: Array) -> Array:
+        return V * kept * self.scale

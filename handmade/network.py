@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import operator
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from ._validation import as_array, as_generator, check_count, check_dtype, check
 from .composites import Sequential, SequentialCache
 from .layers import Activation, Dense, Dropout, Layer
 from .losses import Loss, LossFunctions, find_loss, loss_and_backward
-from .normalization import BatchNorm, LayerNorm
+from .normalization import BatchNorm, LayerNorm, RMSNorm
 from .protocols import DType, Initializer, NormalizationName
 
 if TYPE_CHECKING:
@@ -282,6 +283,8 @@ class Network(Sequential):
         return H.copy() if H is X else H  # dropout alone passes its input on
 
     def _rows_at_a_time(self) -> int:
+        if not all(getattr(leaf, "track_running_stats", True) for _, leaf in self.leaves()):
+            return sys.maxsize  # every row of a prediction depends on all the others
         widest = max(self.in_features or 1, *(leaf.neuron_count for _, leaf in self.leaves()))
         return max(256, BLOCK // widest)
 
@@ -581,7 +584,7 @@ class MLP(Network):
         a layer linear.
     dropout : float
         The probability of `Dropout` after each hidden layer; 0 adds no such layer.
-    normalization : {None, "batch", "layer"}
+    normalization : {None, "batch", "layer", "rms"}
         The normalization between each hidden Dense layer and its activation.
     bias : bool
         Whether the units have biases.
@@ -625,7 +628,7 @@ class MLP(Network):
         depth = len(sizes) - 1
         activations = _one_per_layer(activation, depth)
         if normalization is not None and not (isinstance(normalization, str) and normalization in NORMALIZATIONS):
-            raise ValueError(f"normalization: expected None, 'batch' or 'layer', got {normalization!r}")
+            raise ValueError(f"normalization: expected None, 'batch', 'layer' or 'rms', got {normalization!r}")
         rng, dropout = as_generator(rng), up_to_one(dropout, "dropout")
         layers: list[Layer] = []
         for i, function in enumerate(activations):
@@ -643,7 +646,7 @@ class MLP(Network):
         super().__init__(layers, dtype=dtype)
 
 
-NORMALIZATIONS: dict[str, Callable[..., Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
+NORMALIZATIONS: dict[str, Callable[..., Layer]] = {"batch": BatchNorm, "layer": LayerNorm, "rms": RMSNorm}
 
 
 def _one_per_layer(activation: Any, depth: int) -> list[Any]:

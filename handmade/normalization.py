@@ -1,6 +1,6 @@
 """Layers that normalize: over the batch (one feature at a time), or over the features (one sample at a time).
 
-Both subtract a mean, divide by a standard deviation, and scale and shift by what they learn; they differ in the axis.
+They subtract a mean, divide by a standard deviation, and scale and shift by what they learn; they differ in the axis.
 """
 
 from __future__ import annotations
@@ -11,39 +11,49 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._validation import check_count, check_dtype, nonnegative, up_to_one
+from ._validation import check_bool, check_count, check_dtype, nonnegative, up_to_one
 from .layers import Layer
 from .protocols import DType
 
-__all__ = ["BatchNorm", "LayerNorm"]
+__all__ = ["BatchNorm", "GroupNorm", "LayerNorm", "RMSNorm"]
 
 Array = npt.NDArray[Any]
 
 
-class Normalization(Layer):
-    """A layer H = gamma Xhat + beta with Xhat = (X - mean) / sqrt(var + eps), the moments along ``axis``."""
+class Standardization(Layer):
+    """A layer H = gamma Xhat + beta, with Xhat = (X - mean) / sqrt(var + eps) and the moments along ``axis``.
 
-    axis: int
-    in_features: int
-    num_features: int
+    What is not learnt is 1 or 0. With several groups, each group of neighbouring features is normalized as a sample of
+    its own.
+    """
+
+    axis = 1
+    groups = 1
+    subtracts_mean = True
     parameters: Mapping[str, str] = {"weight": "gamma", "bias": "beta"}
     gamma: Array
     dgamma: Array
     beta: Array
     dbeta: Array
+    eps: float | None
 
-    def __init__(self, num_features: int, eps: float, dtype: npt.DTypeLike) -> None:
+    def __init__(self, num_features: Any, eps: float | None, weight: bool, bias: bool, dtype: npt.DTypeLike) -> None:
+        if isinstance(num_features, tuple | list) and len(num_features) == 1:  # torch's normalized_shape
+            (num_features,) = num_features
         self.num_features = check_count(num_features, "num_features")
         self.in_features = self.num_features  # pyright: ignore[reportIncompatibleVariableOverride]  # never None
-        self.eps: float = nonnegative(eps, "eps")
+        self.eps = None if eps is None else nonnegative(eps, "eps")
         self.gamma = np.ones(num_features, check_dtype(dtype))
         self.beta = np.zeros(num_features, check_dtype(dtype))
+        self.learns_gamma, self.learns_beta = weight, weight and bias
+        learnt = {"weight": self.learns_gamma, "bias": self.learns_beta}
+        self.parameters = {name: array for name, array in type(self).parameters.items() if learnt[name]}
 
     def mean(self, V: Array) -> Array:
         """Return the mean along the axis; where the batch is spread over processes, that over all of them."""
         return V.mean(axis=self.axis, keepdims=True)
 
-    def moments(self, X: Array, training: bool) -> tuple[Array, Array]:
+    def moments(self, X: Array, training: bool) -> tuple[Array | float, Array]:
         """Return the mean and the variance to normalize by, each with a shape that broadcasts over X."""
         mean = self.mean(X)
         D = X - mean
@@ -53,27 +63,55 @@ class Normalization(Layer):
         """Return whether the moments are computed from X, and so have a derivative."""
         return True
 
+    def epsilon(self, dtype: npt.DTypeLike) -> float:
+        """Return what is added to the variance of numbers of a dtype."""
+        return float(np.finfo(dtype).eps) if self.eps is None else self.eps
+
+    def _in_groups(self, X: Array) -> Array:
+        return X if self.groups == 1 else X.reshape(len(X) * self.groups, -1)
+
     def forward(self, X: Array, training: bool = False) -> tuple[Array, tuple[Array, Array, bool]]:
         if X.ndim != 2:
             raise ValueError(f"X: expected shape (N, {self.in_features}), got {X.shape}; give one row per sample")
-        mean, variance = self.moments(X, training)
-        inverse = 1 / np.sqrt(variance + self.eps)
-        Xhat = (X - mean) * inverse
-        return self.gamma * Xhat + self.beta, (Xhat, inverse, self.moments_depend_on_X(training))
+        rows = self._in_groups(X)
+        mean, variance = self.moments(rows, training)
+        inverse = 1 / np.sqrt(variance + self.epsilon(X.dtype))
+        Xhat = (rows - mean) * inverse
+        H = Xhat.reshape(X.shape) if self.groups > 1 else Xhat
+        if self.learns_gamma:
+            H = self.gamma * H
+        if self.learns_beta:
+            H = H + self.beta
+        return H, (Xhat, inverse, self.moments_depend_on_X(training))
 
     def backward(self, dH: Array, cache: tuple[Array, Array, bool], need_dX: bool = True) -> Array | None:
         Xhat, inverse, moments_depend_on_X = cache
-        self.dgamma[...] = (dH * Xhat).sum(axis=0)
-        self.dbeta[...] = dH.sum(axis=0)
+        if self.learns_gamma:
+            self.dgamma[...] = (dH * Xhat.reshape(dH.shape)).sum(axis=0)
+        if self.learns_beta:
+            self.dbeta[...] = dH.sum(axis=0)
         if not need_dX:
             return None
-        dXhat = dH * self.gamma
+        dXhat = self._in_groups(dH * self.gamma if self.learns_gamma else dH)
         if moments_depend_on_X:  # a change along 1 or Xhat moves the moments, and so has no effect
-            dXhat = dXhat - self.mean(dXhat) - Xhat * self.mean(dXhat * Xhat)
-        return dXhat * inverse
+            along = self.mean(dXhat * Xhat)
+            if self.subtracts_mean:
+                dXhat = dXhat - self.mean(dXhat)
+            dXhat = dXhat - Xhat * along
+        return (dXhat * inverse).reshape(dH.shape)
+
+    def rows_are_independent(self, training: bool) -> bool:
+        return True
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.in_features})"
+        unlearnt = "" if self.learns_gamma else ", affine=False"
+        return f"{type(self).__name__}({self.in_features}{unlearnt})"
+
+
+class Normalization(Standardization):
+    """A layer that normalizes all values along one axis of X: `LayerNorm` or `BatchNorm`."""
+
+    eps: float
 
 
 class LayerNorm(Normalization):
@@ -81,10 +119,12 @@ class LayerNorm(Normalization):
 
     Parameters
     ----------
-    num_features : int
+    num_features : int, or tuple of one int
         The width.
     eps : float
         Added to the variance.
+    elementwise_affine, bias : bool
+        Whether to learn gamma and beta; whether to learn beta.
     dtype : dtype
         float64 or float32.
 
@@ -99,13 +139,108 @@ class LayerNorm(Normalization):
     array([[-1.,  1.]])
     """
 
-    axis = 1
+    def __init__(
+        self,
+        num_features: int | tuple[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        dtype: DType = np.float64,
+    ) -> None:
+        self.elementwise_affine = check_bool(elementwise_affine, "elementwise_affine")
+        self.bias = check_bool(bias, "bias")
+        super().__init__(num_features, nonnegative(eps, "eps"), elementwise_affine, bias, dtype)
 
-    def __init__(self, num_features: int, eps: float = 1e-5, *, dtype: DType = np.float64) -> None:
-        super().__init__(num_features, eps, dtype)
 
-    def rows_are_independent(self, training: bool) -> bool:
-        return True
+class RMSNorm(Standardization):
+    """A layer that divides each sample by its root mean square (Zhang and Sennrich 2019): torch.nn.RMSNorm.
+
+    H = gamma X / sqrt(mean(X^2) + eps), the mean over the features.
+
+    Parameters
+    ----------
+    num_features : int, or tuple of one int
+        The width.
+    eps : float, optional
+        Added to the mean; the eps of the dtype of X unless given.
+    elementwise_affine : bool
+        Whether to learn gamma.
+    dtype : dtype
+        float64 or float32.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``num_features`` is not an integer of at least 1, or ``eps`` is negative.
+
+    Examples
+    --------
+    >>> hm.RMSNorm(2, eps=0.0).predict(np.array([[1.0, 7.0]]))
+    array([[0.2, 1.4]])
+    """
+
+    subtracts_mean = False
+
+    def __init__(
+        self,
+        num_features: int | tuple[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        *,
+        dtype: DType = np.float64,
+    ) -> None:
+        self.elementwise_affine = check_bool(elementwise_affine, "elementwise_affine")
+        super().__init__(num_features, eps, elementwise_affine, False, dtype)
+
+    def moments(self, X: Array, training: bool) -> tuple[Array | float, Array]:
+        return 0.0, (X * X).mean(axis=1, keepdims=True)
+
+
+class GroupNorm(Standardization):
+    """A layer that normalizes each sample over groups of its features (Wu and He 2018): torch.nn.GroupNorm.
+
+    Parameters
+    ----------
+    num_groups, num_channels : int
+        How many groups of neighbouring features, and the width, a multiple of it.
+    eps : float
+        Added to the variance.
+    affine, bias : bool
+        Whether to learn gamma and beta; whether to learn beta.
+    dtype : dtype
+        float64 or float32.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is not an integer of at least 1, the groups are not equal, or ``eps`` is negative.
+
+    Examples
+    --------
+    >>> hm.GroupNorm(2, 4, eps=0.0).predict(np.array([[1.0, 3.0, 50.0, 10.0]]))
+    array([[-1.,  1.,  1., -1.]])
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        bias: bool = True,
+        dtype: DType = np.float64,
+    ) -> None:
+        self.num_groups = self.groups = check_count(num_groups, "num_groups")
+        self.num_channels = check_count(num_channels, "num_channels")
+        if num_channels % num_groups:
+            raise ValueError(f"num_channels: expected a multiple of num_groups={num_groups}, got {num_channels}")
+        self.affine, self.bias = check_bool(affine, "affine"), check_bool(bias, "bias")
+        super().__init__(num_channels, nonnegative(eps, "eps"), affine, bias, dtype)
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("(", f"({self.num_groups}, ", 1)
 
 
 class BatchNorm(Normalization):
@@ -120,8 +255,12 @@ class BatchNorm(Normalization):
         The width.
     eps : float
         Added to the variance.
-    momentum : float
-        The weight of the newest batch in the running averages.
+    momentum : float or None
+        The weight of the newest batch in the running averages; None makes them means of all batches.
+    affine, bias : bool
+        Whether to learn gamma and beta; whether to learn beta.
+    track_running_stats : bool
+        Whether to keep the averages. Without them a prediction uses the moments of all its rows.
     dtype : dtype
         float64 or float32.
 
@@ -145,16 +284,29 @@ class BatchNorm(Normalization):
     state: tuple[str, ...] = ("running_mean", "running_var", "num_batches_tracked")
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: DType = np.float64
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        bias: bool = True,
+        dtype: DType = np.float64,
     ) -> None:
-        super().__init__(num_features, eps, dtype)
-        self.momentum: float = up_to_one(momentum, "momentum")
-        self.running_mean: Array = np.zeros(num_features, dtype)
-        self.running_var: Array = np.ones(num_features, dtype)
-        self.num_batches_tracked: Array = np.zeros((), np.int64)
+        self.affine, self.bias = check_bool(affine, "affine"), check_bool(bias, "bias")
+        super().__init__(num_features, nonnegative(eps, "eps"), affine, bias, dtype)
+        self.momentum: float | None = None if momentum is None else up_to_one(momentum, "momentum")
+        self.track_running_stats = check_bool(track_running_stats, "track_running_stats")
+        if track_running_stats:
+            self.running_mean: Array = np.zeros(num_features, dtype)
+            self.running_var: Array = np.ones(num_features, dtype)
+            self.num_batches_tracked: Array = np.zeros((), np.int64)
+        else:
+            self.state = ()
 
-    def moments(self, X: Array, training: bool) -> tuple[Array, Array]:
-        if not training:
+    def moments(self, X: Array, training: bool) -> tuple[Array | float, Array]:
+        if not self.moments_depend_on_X(training):
             return self.running_mean, self.running_var
         N = self.count(X)
         if N == 1:
@@ -163,17 +315,23 @@ class BatchNorm(Normalization):
                 "fit(..., drop_last=True), or choose another batch_size"
             )
         mean, variance = super().moments(X, training)
-        self.running_mean += self.momentum * (mean[0] - self.running_mean)
-        self.running_var += self.momentum * (variance[0] * (N / (N - 1)) - self.running_var)
-        self.num_batches_tracked += 1
+        if training and self.track_running_stats:
+            self._average(np.asarray(mean)[0], variance[0] * (N / (N - 1)))
         return mean, variance
 
     def count(self, X: Array) -> int:
         """Return the number of samples in the batch of which X holds all, or one process's part."""
         return len(X)
 
+    def _average(self, mean: Array, variance: Array) -> None:
+        """Take the moments of a batch into the running averages."""
+        self.num_batches_tracked += 1
+        share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean += share * (mean - self.running_mean)
+        self.running_var += share * (variance - self.running_var)
+
     def moments_depend_on_X(self, training: bool) -> bool:
-        return training
+        return training or not self.track_running_stats
 
     def check_state(self, state: Mapping[str, Array], prefix: str) -> None:
         for name in ("running_var", "num_batches_tracked"):
@@ -181,4 +339,4 @@ class BatchNorm(Normalization):
                 raise ValueError(f"state_dict: {prefix}{name}: expected numbers of at least 0, got {state[name].min()}")
 
     def rows_are_independent(self, training: bool) -> bool:
-        return not training
+        return not self.moments_depend_on_X(training)

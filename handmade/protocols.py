@@ -98,7 +98,7 @@ LossName = Literal[
     "binary_cross_entropy_with_logits",
     "cross_entropy",
 ]
-NormalizationName = Literal["batch", "layer"]
+NormalizationName = Literal["batch", "layer", "rms"]
 InitializerName = Literal[
     "constant",
     "kaiming_normal",

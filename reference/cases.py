@@ -379,6 +379,25 @@ def residual(rng: np.random.Generator, dtype: type) -> hm.Network:
     return hm.Network([dense(64, 24), hm.Residual(block), hm.Activation("tanh"), dense(24, 10)])
 
 
+def normalized(rng: np.random.Generator, dtype: type) -> hm.Network:
+    """Return a network with each normalization, and each of its options."""
+    dense = partial(hm.Dense, rng=rng, dtype=dtype)
+    return hm.Network(
+        [
+            *[
+                hm.LayerNorm(64, elementwise_affine=False),
+                dense(64, 24),
+                hm.BatchNorm(24, affine=False, momentum=None),
+                hm.Activation("tanh"),
+            ],
+            *[dense(24, 24), hm.GroupNorm(4, 24), hm.Activation("tanh"), hm.RMSNorm(24)],
+            *[dense(24, 24), hm.BatchNorm(24, bias=False, track_running_stats=False), hm.Activation("tanh")],
+            *[hm.LayerNorm(24, bias=False), dense(24, 10)],
+        ],
+        dtype=dtype,
+    )
+
+
 # ---- the cases of the verification -----------------------------------------------------------------------------------
 
 
@@ -450,10 +469,12 @@ def _layers() -> Iterator[Case]:
     for name, options in (
         ("64-24-24-10 tanh batch", dict(normalization="batch")),
         ("64-24-24-10 tanh layer", dict(normalization="layer")),
+        ("64-24-24-10 tanh rms", dict(normalization="rms")),
         ("64-24-24-10 tanh no bias", dict(bias=False)),
     ):
         build = partial(mlp, sizes=[64, 24, 24, 10], activation="tanh", **options)
         yield Case(name, "cross_entropy", build, digits, "cross_entropy")
+    yield Case("64-24-24-10 every normalization", "cross_entropy", normalized, digits, "cross_entropy")
     build = partial(mlp, sizes=[64, 24, 10], activation="tanh", normalization="batch", dropout=0.5)
     name = "64-24-10 tanh batch dropout, evaluating"
     yield Case(name, "cross_entropy", build, digits, "cross_entropy", training=False)

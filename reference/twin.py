@@ -107,12 +107,23 @@ def _module(layer: hm.Layer) -> nn.Module:
             return nn.Linear(_width(layer), layer.neuron_count, bias="bias" in layer.parameters)
         case hm.Activation(function=str(name)) if name in MODULES:
             return MODULES[name](**layer.options)
+        case hm.AlphaDropout():
+            return nn.AlphaDropout(layer.p)
         case hm.Dropout():
             return nn.Dropout(layer.p)
         case hm.BatchNorm():
-            return nn.BatchNorm1d(_width(layer), eps=layer.eps, momentum=layer.momentum)
+            return nn.BatchNorm1d(
+                _width(layer), layer.epsilon(float), layer.momentum, layer.affine, layer.track_running_stats,
+                bias=layer.bias,
+            )  # fmt: skip
         case hm.LayerNorm():
-            return nn.LayerNorm(_width(layer), eps=layer.eps)
+            return nn.LayerNorm(_width(layer), layer.epsilon(float), layer.elementwise_affine, layer.bias)
+        case hm.RMSNorm():
+            return nn.RMSNorm(_width(layer), layer.eps, layer.elementwise_affine)
+        case hm.GroupNorm():
+            return nn.GroupNorm(
+                layer.num_groups, layer.num_channels, layer.epsilon(float), layer.affine, bias=layer.bias
+            )
         case hm.Sequential() if type(layer) is hm.Sequential:
             return nn.Sequential(*map(_module, layer.layers))
         case hm.Residual():

@@ -77,7 +77,7 @@ def draw(rng):
         optimizer=OPTIMIZERS[rng.integers(len(OPTIMIZERS))],
         schedule=SCHEDULES[rng.integers(len(SCHEDULES))],
         dropout=float(rng.choice([0.0, 0.3])),
-        normalization=[None, "batch", "layer"][rng.integers(3)],
+        normalization=[None, "batch", "layer", "rms"][rng.integers(4)],
         dtype=["float64", "float32"][rng.integers(2)],
         early_stopping=[None, hm.EarlyStopping(1), hm.EarlyStopping(2, monitor="loss")][rng.integers(3)],
         average=[None, {"decay": 0.9}, {"start": 2}][rng.integers(3)],

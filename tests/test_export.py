@@ -46,6 +46,13 @@ def scale_of(layer: hm.Layer, S: np.ndarray, X: np.ndarray) -> np.ndarray:
     if isinstance(layer, hm.BatchNorm):
         slope = np.abs(layer.gamma) / np.sqrt(layer.running_var + layer.eps)
         return (S + np.abs(layer.running_mean)) * slope + np.abs(layer.beta)
+    if isinstance(layer, hm.RMSNorm):
+        slope = np.abs(layer.gamma) / np.sqrt((X * X).mean(axis=1, keepdims=True) + layer.epsilon(np.float32))
+        return 4 * S.max(axis=1, keepdims=True) * slope
+    if isinstance(layer, hm.GroupNorm):
+        parts = X.reshape(len(X), layer.num_groups, -1)
+        deviation = np.sqrt(parts.var(axis=2).min(axis=1, keepdims=True) + layer.eps)
+        return 4 * S.max(axis=1, keepdims=True) * np.abs(layer.gamma) / deviation + np.abs(layer.beta)
     if isinstance(layer, hm.LayerNorm):
         slope = np.abs(layer.gamma) / np.sqrt(X.var(axis=1, keepdims=True) + layer.eps)
         return 4 * S.max(axis=1, keepdims=True) * slope + np.abs(layer.beta)
@@ -82,6 +89,10 @@ def deep_network(dtype="float32") -> hm.Network:
             hm.Parallel([hm.Dense(2, 3)], [hm.Parallel([hm.Dense(1, 2)], [hm.Dense(1, 1), hm.BatchNorm(1)])]),
             hm.BatchNorm(6),
             hm.LayerNorm(6, eps=1e-3),
+            hm.RMSNorm(6, eps=0.01),
+            hm.GroupNorm(2, 6, eps=0.1, bias=False),
+            hm.AlphaDropout(0.2),
+            hm.RMSNorm(6, elementwise_affine=False),
             hm.Residual([hm.Sequential(inner)]),
             hm.Concatenate([hm.Dense(6, 3), hm.BatchNorm(3), hm.Activation("softmax")]),
             hm.Activation("gelu", approximate="tanh"),

@@ -49,6 +49,11 @@ def layer_of_every_kind() -> list[hm.Layer]:
         hm.LayerNorm(4, eps=1e-4),
         hm.Residual([hm.Sequential(inner)]),
         hm.Dropout(0.25),
+        hm.AlphaDropout(0.25),
+        hm.RMSNorm(4, elementwise_affine=False),
+        hm.RMSNorm((4,)),
+        hm.GroupNorm(2, 4, bias=False),
+        hm.BatchNorm(4, momentum=None, affine=False),
         hm.Concatenate([hm.Dense(4, 3)]),
         hm.Dense(7, 2),
     ]

@@ -17,9 +17,10 @@ import pytest
 import torch
 from oracles import assert_close, assert_pulls_back
 
+import handmade as hm
 from handmade import activations
 from handmade.composites import Concatenate, Parallel, Residual
-from handmade.layers import Activation, Dense, Dropout, Layer
+from handmade.layers import Activation, AlphaDropout, Dense, Dropout, Layer
 from handmade.network import Network, Sequential
 from handmade.normalization import BatchNorm, LayerNorm
 from reference.twin import twin
@@ -690,3 +691,52 @@ def test_a_layer_alone_is_its_only_leaf():
 def test_the_mask_of_dropout_takes_a_byte_per_number():
     _, kept = Dropout(0.5, rng=0).forward(np.ones((3, 4)), training=True)
     assert kept.dtype == bool
+
+
+# --- AlphaDropout
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_alpha_dropout_has_the_values_of_torch(p, dtype):
+    X = np.random.default_rng(0).normal(size=(20, 30)).astype(dtype)
+    H, kept = AlphaDropout(p, rng=0).forward(X, training=True)
+    torch.manual_seed(0)
+    module = torch.nn.AlphaDropout(p)
+    theirs = module(torch.tensor(X)).numpy()
+    a = ((1 - p) * (1 + p * 1.7580993408473766**2)) ** -0.5
+    dropped = a * 1.7580993408473766 * (p - 1)
+    eps = float(8 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(H, np.where(kept, a * X + a * 1.7580993408473766 * p, dropped), rtol=0, atol=4 * eps)
+    mask = abs(theirs - dropped) > 1e-3  # where torch, whose mask is another, has kept the value
+    np.testing.assert_allclose(theirs[mask], (a * X + a * 1.7580993408473766 * p)[mask], rtol=0, atol=4 * eps)
+    assert H.dtype == dtype
+
+
+def test_alpha_dropout_keeps_mean_and_variance():
+    X = np.random.default_rng(0).normal(size=(1000, 300))
+    for p in (0.05, 0.2, 0.6):
+        H, kept = AlphaDropout(p, rng=1).forward(X, training=True)
+        # Five standard errors of means of 300,000 numbers, whose squares have a standard deviation below 4.
+        assert abs(H.mean()) < 5 / 300_000**0.5 and abs(H.var() - 1) < 20 / 300_000**0.5
+        assert abs(kept.mean() - (1 - p)) < 5 * (p * (1 - p) / 300_000) ** 0.5
+
+
+def test_alpha_dropout_is_the_identity_in_evaluation_and_for_p_zero():
+    X = np.random.default_rng(0).normal(size=(4, 5))
+    assert AlphaDropout(0.5).predict(X) is X
+    np.testing.assert_array_equal(AlphaDropout(0.0).forward(X, training=True)[0], X)
+    H, kept = AlphaDropout(1.0).forward(X, training=True)  # zeros, as in torch
+    np.testing.assert_array_equal(H, torch.nn.AlphaDropout(1.0)(torch.tensor(X)).numpy() + 0.0)
+    assert (AlphaDropout(1.0).backward(X, kept) == 0).all()
+
+
+def test_alpha_dropout_passes_the_gradient_check_and_masks_agree_with_dropout():
+    layers = [Dense(3, 6, rng=0), Activation("elu"), AlphaDropout(0.3, rng=1), Dense(6, 2, rng=2)]
+    network, X, y = Network(layers), np.random.default_rng(2).normal(size=(9, 3)), np.arange(9) % 2
+    assert not hm.check_gradient(network, X, y, rng=0).wrong
+    one, other = AlphaDropout(0.3, rng=5), Dropout(0.3, rng=5)
+    np.testing.assert_array_equal(one.forward(X, True)[1], other.forward(X, True)[1])
+    assert repr(one) == "AlphaDropout(0.3)"
+    with pytest.raises(ValueError, match="p: expected a number in"):
+        AlphaDropout(1.5)

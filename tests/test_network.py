@@ -625,7 +625,7 @@ def test_an_mlp_starts_as_the_initializers_say():
             ([3, 4, 2],),
             {"normalization": "group"},
             ValueError,
-            "normalization.*'batch' or 'layer', got 'group'",
+            "normalization.*'batch', 'layer' or 'rms', got 'group'",
         ),
         (([3, 4, 2],), {"dropout": 1.5}, ValueError, "dropout: expected a number.*1.5"),
         (([3, 4, 2],), {"dropout": -0.5}, ValueError, "dropout: expected a number.*-0.5"),

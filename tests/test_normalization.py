@@ -10,8 +10,11 @@ import pytest
 import torch
 from oracles import assert_close
 
+from handmade import export
+from handmade.checking.diagnosis import diagnose_gradient
+from handmade.layers import Activation, AlphaDropout, Dense
 from handmade.network import MLP, Network
-from handmade.normalization import BatchNorm, LayerNorm
+from handmade.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 
 BOTH = {BatchNorm: torch.nn.BatchNorm1d, LayerNorm: torch.nn.LayerNorm}
 OPTIONS = [
@@ -63,8 +66,10 @@ def assert_both_do_the_same(own, module, X, training):
     compared = {
         "H": (own_H, H.detach()),
         "dX": (own.backward(dH, cache), torch_X.grad),
-        "dgamma": (own.dgamma, module.weight.grad),
-        "dbeta": (own.dbeta, module.bias.grad),
+        **{
+            "d" + own.parameters[name]: (getattr(own, "d" + own.parameters[name]), parameter.grad)
+            for name, parameter in module.named_parameters()
+        },
         **{name: (getattr(own, name), getattr(module, name)) for name in own.state},
     }
     for actual, expected in compared.values():
@@ -86,11 +91,113 @@ def test_torch_gives_the_same_numbers_batch_after_batch(layer, options, dtype):
         assert_both_do_the_same(own, module, batch(samples, 7, dtype), training=False)
 
 
+VARIANTS = [
+    *[
+        (BatchNorm, (WIDTH,), dict(momentum=m, affine=a, track_running_stats=t, bias=b))
+        for m, a, t, b in itertools.product([None, 0.3], [True, False], [True, False], [True, False])
+    ],
+    *[(LayerNorm, (WIDTH,), dict(elementwise_affine=a, bias=b)) for a, b in itertools.product([True, False], repeat=2)],
+    (LayerNorm, ((WIDTH,),), {}),
+    *[(RMSNorm, (WIDTH,), dict(eps=e, elementwise_affine=a)) for e in (None, 0.3) for a in (True, False)],
+    (RMSNorm, ([WIDTH],), {}),
+    *[
+        (GroupNorm, (groups, WIDTH), dict(eps=e, affine=a, bias=b))
+        for groups, e, a, b in itertools.product([1, 2], [1e-5, 0.3], [True, False], [True, False])
+    ],
+]
+
+
+@in_both_dtypes
+@pytest.mark.parametrize(("layer", "arguments", "options"), VARIANTS)
+def test_every_variant_gives_torchs_numbers(layer, arguments, options, dtype):
+    own = layer(*arguments, **options, dtype=dtype)
+    module = getattr(torch.nn, {"BatchNorm": "BatchNorm1d"}.get(layer.__name__, layer.__name__))(*arguments, **options)
+    module.to(torch.float64 if dtype == np.float64 else torch.float32)
+    network = Network([own], dtype=dtype)
+    network.theta = np.random.default_rng(1).uniform(0.5, 1.5, network.theta.size)
+    assert list(network.state_dict()) == ["0." + name for name in module.state_dict()]
+    module.load_state_dict({name[2:]: torch.tensor(array) for name, array in network.state_dict().items()})
+    for seed, samples in enumerate([5, 2, 9]):
+        assert_both_do_the_same(own, module, batch(samples, seed, dtype), training=True)
+        assert_both_do_the_same(own, module, batch(samples + 1, seed, dtype), training=False)
+
+
+@pytest.mark.parametrize(("layer", "arguments", "options"), VARIANTS)
+def test_every_variant_passes_the_gradient_check(layer, arguments, options):
+    own = layer(*arguments, **options)
+    network = Network([Dense(3, WIDTH, rng=0), own, Activation("tanh"), Dense(WIDTH, 2, rng=1)])
+    X, y = np.random.default_rng(2).normal(size=(7, 3)), np.arange(7) % 2
+    before = network.state_dict()
+    for training in (True, False):
+        _, gradient = network.loss_and_gradient(X, y, training=training)
+        wrong = gradient.copy()
+        wrong[: 3 * WIDTH] *= 1.01
+        assert diagnose_gradient(network, X, y, gradient, training=training).verdict == "right"
+        assert diagnose_gradient(network, X, y, wrong, training=training).verdict != "right"
+        network.load_state_dict(before)
+
+
+def test_running_averages_without_momentum_are_means_of_all_batches():
+    layer, batches = BatchNorm(WIDTH, momentum=None), [batch(n, n, float) for n in (3, 4, 5)]
+    for X in batches:
+        layer.forward(X, training=True)
+    assert_close(layer.running_mean, np.mean([X.mean(axis=0) for X in batches], axis=0), operations=30, scale=3)
+    variance = np.mean([X.var(axis=0, ddof=1) for X in batches], axis=0)
+    assert_close(layer.running_var, variance, operations=60, scale=9)
+
+
+def test_a_prediction_without_averages_uses_all_its_rows():
+    network = Network([BatchNorm(1, track_running_stats=False)])
+    X = np.arange(3000.0)[:, None]
+    assert_close(network.predict(X), (X - X.mean()) / np.sqrt(X.var() + 1e-5), operations=3000 * 4, scale=2)
+
+
+def test_constants_do_not_change_the_dtype():
+    for layer in (BatchNorm(4, affine=False), LayerNorm(4, elementwise_affine=False), RMSNorm(4), GroupNorm(2, 4)):
+        network = Network([Dense(3, 4, rng=0), layer], dtype=np.float32)
+        H, cache = network.forward(np.ones((3, 3)), training=True)
+        assert H.dtype == network.backward(H, cache).dtype == np.float32
+
+
+def test_rms_and_group_norm_refuse():
+    for make, error, words in [
+        (lambda: RMSNorm(0), ValueError, "num_features: .*at least 1"),
+        (lambda: RMSNorm(3, eps=-1.0), ValueError, "eps: .*>= 0"),
+        (lambda: RMSNorm((3, 4)), TypeError, "num_features: expected an integer"),
+        (lambda: GroupNorm(3, 4), ValueError, "num_channels: expected a multiple of num_groups=3, got 4"),
+        (lambda: GroupNorm(0, 4), ValueError, "num_groups: .*at least 1"),
+        (lambda: GroupNorm(2, 4, affine=1), TypeError, "affine: expected True or False"),
+        (lambda: BatchNorm(4, track_running_stats="no"), TypeError, "track_running_stats: expected True or False"),
+    ]:
+        with pytest.raises(error, match=words):
+            make()
+    assert repr(GroupNorm(2, 4)) == "GroupNorm(2, 4)" and repr(RMSNorm(3, None, False)) == "RMSNorm(3, affine=False)"
+
+
+def test_the_compiled_step_refuses_variants_by_name():
+    pytest.importorskip("numba")
+    from handmade.compiled import Unsupported, compile
+
+    for layer in (
+        *(BatchNorm(4, affine=False), BatchNorm(4, momentum=None), BatchNorm(4, track_running_stats=False)),
+        *(LayerNorm(4, bias=False), RMSNorm(4), GroupNorm(2, 4), AlphaDropout(0.1)),
+    ):
+        with pytest.raises(Unsupported, match=type(layer).__name__):
+            compile(Network([Dense(3, 4), layer, Dense(4, 2)]))
+
+
+def test_exports_refuse_a_batch_norm_without_averages():
+    network = Network([Dense(3, 4), BatchNorm(4, track_running_stats=False)])
+    with pytest.raises(ValueError, match="expected running averages"):
+        export.to_c(network)
+
+
 @each_layer
 def test_defaults_are_those_of_torch(layer):
     theirs = inspect.signature(BOTH[layer]).parameters
-    for name in {"eps", "momentum"} & set(inspect.signature(layer).parameters):
-        assert inspect.signature(layer).parameters[name].default == theirs[name].default
+    for name, parameter in inspect.signature(layer).parameters.items():
+        if name not in ("num_features", "dtype"):
+            assert parameter.default == theirs[name].default
 
 
 @each_layer

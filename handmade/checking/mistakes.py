@@ -294,24 +294,24 @@ def _sum_of(rows: slice, dA: Array) -> Array:
 
 
 def _of_dropout(walk: BackwardPass, i: int) -> Found:
-    p, keep = walk.layers[i].p, walk.caches[i]
+    scale, keep = walk.layers[i].scale, walk.caches[i]
     if keep is not None:
         for other, mask in zip(walk.layers, walk.caches, strict=True):
             if other is not walk.layers[i] and isinstance(other, Dropout) and mask.shape == keep.shape:
                 hint = "the gradient reaches units that were switched off"
-                step = functools.partial(lambda mask, w, i, dH: dH * mask / (1 - p), mask)
+                step = functools.partial(lambda mask, w, i, dH: dH * mask * scale, mask)
                 yield "dropout mask of another layer", hint, step
         yield "dropout mask missing", "the gradient reaches units that were switched off", lambda w, i, dH: dH.copy()
         yield "dropout scale missing", "a factor of the forward pass is missing", lambda w, i, dH: dH * keep
         yield (
             "dropout mask missing, its scale kept",
             "the gradient reaches units that were switched off",
-            (lambda w, i, dH: dH / (1 - p)),
+            (lambda w, i, dH: dH * scale),
         )
         yield (
             "dropout scale applied twice",
             "a factor of the forward pass occurs twice",
-            (lambda w, i, dH: dH * keep / (1 - p) ** 2),
+            (lambda w, i, dH: dH * keep * scale**2),
         )
 
 

@@ -134,6 +134,12 @@ class Translator:
             self.move(target, self.width)
 
     def normalization(self, layer: BatchNorm | LayerNorm) -> None:
+        tracks = not isinstance(layer, BatchNorm) or (layer.track_running_stats and layer.momentum is not None)
+        if len(layer.parameters) < 2 or not tracks:
+            raise Unsupported(
+                f"compile: expected a normalization with weight, bias, running averages and a momentum, got {layer!r}; "
+                "use the NumPy code"
+            )
         target = self.take(self.width)
         other = self.take(self.width) if self.training else target
         w, b = self.starts[id(layer), "gamma"], self.starts[id(layer), "beta"]

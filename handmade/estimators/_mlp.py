@@ -73,7 +73,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         (N, K) and class indices, or for several labels an indicator matrix.
     dropout : float
         The probability of `Dropout` after each hidden layer.
-    normalization : {None, "batch", "layer"}
+    normalization : {None, "batch", "layer", "rms"}
         The normalization before each hidden activation.
     class_weight : dict, "balanced" or None
         How much each class counts.
@@ -140,7 +140,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         max_fun: int = 15000,
         loss: Any = None,
         dropout: float = 0.0,
-        normalization: Literal["batch", "layer"] | None = None,
+        normalization: Literal["batch", "layer", "rms"] | None = None,
         class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
         monitor: Literal["loss", "score"] = "loss",
         callbacks: Sequence[Callable[[Any], Any]] = (),
@@ -280,7 +280,7 @@ beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, normalization, moni
         max_fun: int = 15000,
         loss: Any = None,
         dropout: float = 0.0,
-        normalization: Literal["batch", "layer"] | None = None,
+        normalization: Literal["batch", "layer", "rms"] | None = None,
         monitor: Literal["loss", "score"] = "loss",
         callbacks: Sequence[Callable[[Any], Any]] = (),
         progress: bool = False,

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from .._validation import check_dtype
 from ..layers import Activation, Layer
 from ..network import Network
+from ..normalization import BatchNorm
 
-__all__ = ["check_network", "emitter_of", "export_array", "full_options", "input_width"]
+__all__ = ["check_network", "emitter_of", "export_array", "full_options", "input_width", "running_moments"]
 
 Array = npt.NDArray[Any]
 E = TypeVar("E")
@@ -51,6 +52,15 @@ def emitter_of(key: Any, table: Mapping[Any, E], layer: Layer, target: str) -> E
         known = ", ".join(getattr(name, "__name__", name) for name in table)
         raise ValueError(f"{target}: expected one of {known}; got {layer!r}")
     return table[key]
+
+
+def running_moments(layer: BatchNorm) -> tuple[Array, Array]:
+    """Return the running averages of batch normalization; raise where it keeps none."""
+    if not layer.track_running_stats:
+        raise ValueError(
+            f"{layer!r}: expected running averages, got track_running_stats=False: its outputs depend on the batch"
+        )
+    return layer.running_mean, layer.running_var
 
 
 def full_options(layer: Activation) -> dict[str, Any]:

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from .._atomic import write_atomically
 from ..activations.rectifiers import SELU_ALPHA, SELU_SCALE
 from ..composites import Concatenate, Parallel, Residual, Sequential
-from ..layers import Activation, Dense, Dropout, Layer
+from ..layers import Activation, AlphaDropout, Dense, Dropout, Layer
 from ..network import Network
-from ..normalization import BatchNorm, LayerNorm
-from ._common import check_network, emitter_of, export_array, full_options, input_width
+from ..normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from ._common import check_network, emitter_of, export_array, full_options, input_width, running_moments
 
 __all__ = ["ACTIVATIONS", "LAYERS", "to_c"]
 
@@ -190,7 +190,7 @@ def _activation(c: Source, layer: Activation, x: Value) -> Value:
 def scale_and_shift(layer: BatchNorm) -> tuple[Array, Array]:
     """Return a and b of batch normalization in evaluation mode, a x + b, in float64."""
     gamma, beta, mean, variance = (
-        array.astype(np.float64) for array in (layer.gamma, layer.beta, layer.running_mean, layer.running_var)
+        array.astype(np.float64) for array in (layer.gamma, layer.beta, *running_moments(layer))
     )
     scale = gamma / np.sqrt(variance + layer.eps)
     return scale, beta - mean * scale
@@ -218,7 +218,34 @@ for (int i = 0; i < n; i++) h[i] = gamma[i] * ((x[i] - mean) * scale) + beta[i];
 
 def _layer_norm(c: Source, layer: LayerNorm, x: Value) -> Value:
     f, gamma, beta, y = c.function(_LAYER_NORM, "norm", {}), c.array(layer.gamma), c.array(layer.beta), c.value(x.width)
-    c.statements.append(f"{f}({x.name}, {gamma}, {beta}, {c.literal(layer.eps)}, {y.name}, {x.width});")
+    eps = c.literal(layer.epsilon(c.dtype))
+    c.statements.append(f"{f}({x.name}, {gamma}, {beta}, {eps}, {y.name}, {x.width});")
+    return y
+
+
+def _group_norm(c: Source, layer: GroupNorm, x: Value) -> Value:
+    f, gamma, beta, y = c.function(_LAYER_NORM, "norm", {}), c.array(layer.gamma), c.array(layer.beta), c.value(x.width)
+    n, eps = x.width // layer.num_groups, c.literal(layer.epsilon(c.dtype))
+    for k in range(0, x.width, n):
+        c.statements.append(f"{f}({x.name} + {k}, {gamma} + {k}, {beta} + {k}, {eps}, {y.name} + {k}, {n});")
+    return y
+
+
+_RMS_NORM = Body(
+    """
+real square = 0.0;
+for (int i = 0; i < n; i++) square += x[i] * x[i];
+const real scale = 1.0 / sqrt(square / n + eps);
+for (int i = 0; i < n; i++) h[i] = gamma[i] * (x[i] * scale);
+""",
+    "void $function(const real *x, const real *gamma, real eps, real *h, int n)",
+)
+
+
+def _rms_norm(c: Source, layer: RMSNorm, x: Value) -> Value:
+    f, gamma, y = c.function(_RMS_NORM, "rms", {}), c.array(layer.gamma), c.value(x.width)
+    eps = c.literal(layer.epsilon(layer.gamma.dtype))
+    c.statements.append(f"{f}({x.name}, {gamma}, {eps}, {y.name}, {x.width});")
     return y
 
 
@@ -272,8 +299,11 @@ LAYERS: dict[type[Layer], Callable[[Source, Any, Value], Value]] = {
     Dense: _dense,
     Activation: _activation,
     Dropout: lambda c, layer, x: x,
+    AlphaDropout: lambda c, layer, x: x,
     BatchNorm: _batch_norm,
     LayerNorm: _layer_norm,
+    RMSNorm: _rms_norm,
+    GroupNorm: _group_norm,
     Sequential: _chain,
     Residual: _residual,
     Concatenate: lambda c, layer, x: _joined(c, [x, _chain(c, layer, x)]),

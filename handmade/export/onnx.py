@@ -13,10 +13,10 @@ import numpy.typing as npt
 from .._atomic import write_atomically
 from ..activations.rectifiers import SELU_ALPHA, SELU_SCALE
 from ..composites import Concatenate, Parallel, Residual, Sequential
-from ..layers import Activation, Dense, Dropout, Layer
+from ..layers import Activation, AlphaDropout, Dense, Dropout, Layer
 from ..network import Network
-from ..normalization import BatchNorm, LayerNorm
-from ._common import check_network, emitter_of, export_array, full_options, input_width
+from ..normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm, Standardization
+from ._common import check_network, emitter_of, export_array, full_options, input_width, running_moments
 
 if TYPE_CHECKING:
     import onnx
@@ -157,8 +157,9 @@ def _activation(g: Graph, layer: Activation, x: str, prefix: str) -> str:
 
 
 def _batch_norm(g: Graph, layer: BatchNorm, x: str, prefix: str) -> str:
-    scale = layer.gamma / np.sqrt(layer.running_var + layer.eps)
-    deviation = g.add("Sub", x, g.constant(layer.running_mean, prefix + "running_mean"))
+    mean, variance = running_moments(layer)
+    scale = layer.gamma / np.sqrt(variance + layer.eps)
+    deviation = g.add("Sub", x, g.constant(mean, prefix + "running_mean"))
     scaled = g.add("Mul", deviation, g.constant(scale, prefix + "scale"))
     return g.add("Add", scaled, g.constant(layer.beta, prefix + "bias"))
 
@@ -167,8 +168,27 @@ def _layer_norm(g: Graph, layer: LayerNorm, x: str, prefix: str) -> str:
     # Not the operator LayerNormalization: ONNX Runtime computes the variance as E[x^2] - E[x]^2, which cancels.
     deviation = g.add("Sub", x, g.add("ReduceMean", x, axes=[1]))
     variance = g.add("ReduceMean", g.add("Mul", deviation, deviation), axes=[1])
-    normalized = g.add("Div", deviation, g.add("Sqrt", g.apply("Add", variance, layer.eps)))
-    scaled = g.add("Mul", normalized, g.constant(layer.gamma, prefix + "weight"))
+    normalized = g.add("Div", deviation, g.add("Sqrt", g.apply("Add", variance, layer.epsilon(g.dtype))))
+    return _scaled_and_shifted(g, layer, normalized, prefix)
+
+
+def _rms_norm(g: Graph, layer: RMSNorm, x: str, prefix: str) -> str:
+    square = g.add("ReduceMean", g.add("Mul", x, x), axes=[1])
+    normalized = g.add("Div", x, g.add("Sqrt", g.apply("Add", square, layer.epsilon(layer.gamma.dtype))))
+    return _scaled_and_shifted(g, layer, normalized, prefix)
+
+
+def _group_norm(g: Graph, layer: GroupNorm, x: str, prefix: str) -> str:
+    groups = g.add("Reshape", x, g.constant(np.array([0, layer.num_groups, -1], np.int64)))
+    deviation = g.add("Sub", groups, g.add("ReduceMean", groups, axes=[2]))
+    variance = g.add("ReduceMean", g.add("Mul", deviation, deviation), axes=[2])
+    normalized = g.add("Div", deviation, g.add("Sqrt", g.apply("Add", variance, layer.epsilon(g.dtype))))
+    flat = g.add("Reshape", normalized, g.constant(np.array([0, layer.num_channels], np.int64)))
+    return _scaled_and_shifted(g, layer, flat, prefix)
+
+
+def _scaled_and_shifted(g: Graph, layer: Standardization, x: str, prefix: str) -> str:
+    scaled = g.add("Mul", x, g.constant(layer.gamma, prefix + "weight"))
     return g.add("Add", scaled, g.constant(layer.beta, prefix + "bias"))
 
 
@@ -193,8 +213,11 @@ LAYERS: dict[type[Layer], Callable[[Graph, Any, str, str], str]] = {
     Dense: _dense,
     Activation: _activation,
     Dropout: lambda g, layer, x, prefix: x,
+    AlphaDropout: lambda g, layer, x, prefix: x,
     BatchNorm: _batch_norm,
     LayerNorm: _layer_norm,
+    RMSNorm: _rms_norm,
+    GroupNorm: _group_norm,
     Sequential: _chain,
     Residual: lambda g, layer, x, prefix: g.add("Add", x, _chain(g, layer, x, prefix)),
     Concatenate: lambda g, layer, x, prefix: g.add("Concat", x, _chain(g, layer, x, prefix), axis=1),

@@ -77,6 +77,11 @@ def _calls() -> dict[str, Callable[[], Call]]:
         "Dropout": lambda: Call(hm.Dropout, _defaults(hm.Dropout, {"p": 0.5})),
         "BatchNorm": lambda: Call(hm.BatchNorm, _defaults(hm.BatchNorm, {"num_features": 3}), ("num_features",)),
         "LayerNorm": lambda: Call(hm.LayerNorm, _defaults(hm.LayerNorm, {"num_features": 3}), ("num_features",)),
+        "RMSNorm": lambda: Call(hm.RMSNorm, _defaults(hm.RMSNorm, {"num_features": 3}), ("num_features",)),
+        "GroupNorm": lambda: Call(
+            hm.GroupNorm, _defaults(hm.GroupNorm, {"num_groups": 2, "num_channels": 4}), ("num_groups", "num_channels")
+        ),
+        "AlphaDropout": lambda: Call(hm.AlphaDropout, _defaults(hm.AlphaDropout, {"p": 0.5})),
         "MLP": lambda: Call(hm.MLP, _defaults(hm.MLP, {"sizes": [3, 4, 2]}), ("sizes",)),
         "Network": lambda: Call(hm.Network, {"layers": [hm.Dense(3, 2)], "dtype": None}),
         "Perceptron": lambda: Call(hm.Perceptron, {"bias": True}),
