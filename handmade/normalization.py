@@ -111,7 +111,7 @@ class Standardization(Layer):
 class Normalization(Standardization):
     """A layer that normalizes all values along one axis of X: `LayerNorm` or `BatchNorm`."""
 
-    eps: float
+    eps: float  # pyright: ignore[reportIncompatibleVariableOverride]  # never None
 
 
 class LayerNorm(Normalization):
