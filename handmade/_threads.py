@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,14 +21,16 @@ class OneWriter:
 
     def __init__(self, message: str) -> None:
         self.message = message
-        self._lock = threading.Lock()
+        lock = threading.Lock()
+        self.acquire = functools.partial(lock.acquire, blocking=False)  # returns whether nobody else holds it
+        self.release = lock.release
 
     def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
+        if not self.acquire():
             raise RuntimeError(self.message)
 
     def __exit__(self, *error: object) -> None:
-        self._lock.release()
+        self.release()
 
 
 class Versioned:

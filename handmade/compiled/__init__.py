@@ -2,11 +2,12 @@
 
 `compile` translates a network into a program, a table with one row per operation, and two kernels run any such
 program: one does the forward pass, the loss, the backward pass and the update of a batch, the other a forward pass in
-evaluation mode. They work on the network's own theta and gradient and on the optimizer's own state. A kernel is
-compiled once per dtype and kept in Numba's cache on disk: another network costs nothing.
+evaluation mode. They work on the network's own theta and gradient and on the optimizer's own state. Each operation is
+compiled once per dtype, when a network first needs it, and kept in Numba's cache on disk.
 
-The files, from the inside out: `functions` of one number, `passes` over arrays, `kernels`, `program` (from a network
-to a table) and `step` (checks, state and threads around the kernels). With NUMBA_DISABLE_JIT=1 all is plain Python.
+The files, from the inside out: `functions` of one number with their `tables`, `operations` on arrays and `updates`,
+`kernels`, `program` (from a network to a table) and `step` (checks, state, threads). With NUMBA_DISABLE_JIT=1 all is
+plain Python.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def compile(network: Network, loss: Loss = "cross_entropy", optimizer: Any = Non
     Parameters
     ----------
     network : Network
-        Of `Dense`, `Activation` (any of this package but log_softmax), `Dropout`, `BatchNorm`, `LayerNorm`,
-        `Residual` and `Sequential` layers.
+        Of `Dense`, `Activation` (softmax, and those in `handmade.compiled.tables`), `Dropout`, `BatchNorm`,
+        `LayerNorm`, `Residual` and `Sequential` layers.
     loss : str, callable or functools.partial
         Cross-entropy, binary cross-entropy with logits, mse, half squared error, l1 or huber.
     optimizer : optional

@@ -1,15 +1,31 @@
-"""The decorators of the compiled code; with NUMBA_DISABLE_JIT=1 they leave functions as they are."""
+"""Numba's decorators, and calls by address. With NUMBA_DISABLE_JIT=1 everything is plain Python.
+
+A kernel that contains all activations, losses and optimizers takes half a minute to compile. Numba has no table of
+functions that could be compiled one by one, so a kernel calls an operation by its address: each is compiled when a
+network first needs it, and kept in Numba's cache on disk.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import hashlib
+import importlib.util
+import math
 from collections.abc import Callable
+from pathlib import Path
+from types import FunctionType
 from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 try:
     import numba
-    import scipy.linalg.cython_blas  # noqa: F401  # Numba's np.dot calls it
+    from numba.core import cgutils, types
+    from numba.extending import intrinsic
 except ImportError as error:
     raise ImportError(f"compile: expected numba and SciPy, got {error}; install them with handmade[fast]") from error
+if importlib.util.find_spec("scipy") is None:  # Numba's np.dot calls its BLAS
+    raise ImportError("compile: expected numba and SciPy, got no SciPy; install them with handmade[fast]")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,8 +36,107 @@ class Decorator(Protocol):
     def __call__(self, function: F, /) -> F: ...
 
 
+PLAIN = bool(numba.config.DISABLE_JIT)
 # Functions that only compiled functions call need no wrapper for Python, which takes as long to compile as they do.
 OPTIONS: dict[str, Any] = dict(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-inlined: Decorator = numba.njit(inline="always", **OPTIONS)
-compiled: Decorator = numba.njit(fastmath={"contract"}, **OPTIONS)  # a b + c may be rounded once
-summed: Decorator = numba.njit(fastmath={"contract", "reassoc"}, **OPTIONS)  # sums may be taken in any order
+SUMS = {"contract", "reassoc"}  # a b + c may be rounded once, and sums may be taken in any order
+compiled: Decorator = numba.njit(fastmath={"contract"}, **OPTIONS)
+summed: Decorator = numba.njit(fastmath=SUMS, **OPTIONS)
+# Numba's cache looks for changes in the file of a function alone: the name of an entry stands for all files.
+SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
+_compiled: dict[Any, Any] = {}  # they keep their machine code alive
+
+
+def _copy(function: Callable[..., Any], name: str, names: dict[str, Any]) -> FunctionType:
+    """Return the function under a name of its own for the cache, with other meanings of some of its global names."""
+    copy = FunctionType(function.__code__, {**function.__globals__, **names}, name)
+    copy.__qualname__ = f"{name}_{SOURCES.hexdigest()[:16]}"
+    return copy
+
+
+def entry(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
+    """Return a function for Python, compiled or loaded; it raises TypeError for other arrays than the signature's."""
+    if PLAIN:
+        return _checked(function, signature)
+    if (function, signature) not in _compiled:
+        jit = numba.njit(signature, nogil=True, cache=True, error_model="numpy")
+        _compiled[function, signature] = jit(_copy(function, function.__name__, {}))
+    return _compiled[function, signature]
+
+
+def address(function: Callable[..., Any], signature: Any, **names: Any) -> int:
+    """Return the address of an operation, compiled or loaded, in which some global names have these meanings."""
+    name = "_".join([function.__name__, *(other.__name__ for other in names.values())])
+    key = name, signature
+    if key not in _compiled:
+        copy = _copy(function, name, names)
+        _compiled[key] = copy if PLAIN else numba.njit(signature, cache=True, fastmath=SUMS, **OPTIONS)(copy)
+        if PLAIN:
+            _plain[id(copy)] = copy
+    if PLAIN:
+        return id(_compiled[key])
+    (result,) = _compiled[key].overloads.values()
+    return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+
+
+@intrinsic
+def call(typing: Any, address: Any, arguments: Any) -> Any:
+    """Call the operation at an address with a tuple of arguments."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kinds, convention = arguments.types, context.call_conv
+        pointer = convention.get_function_type(types.void, kinds).as_pointer()
+        given = cgutils.unpack_tuple(builder, values[1], len(kinds))
+        function = builder.inttoptr(values[0], pointer)
+        status, _ = convention.call_function(builder, function, types.void, kinds, given)
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(address, arguments), generate
+
+
+@intrinsic
+def _pointer(typing: Any, address: Any) -> Any:
+    """Turn an integer into a pointer."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), generate
+
+
+@compiled
+def array_at(address: Any, shape: Any, dtype: Any) -> Any:
+    """Return the array of this shape that starts at an address."""
+    return numba.carray(_pointer(address), shape, dtype)
+
+
+# ---- the same in plain Python ----------------------------------------------------------------------------------------
+
+_plain: dict[int, Callable[..., Any]] = {}
+
+
+def _checked(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
+    """Return a function that takes arrays of the same types as the compiled one."""
+
+    def plain(*arguments: Any) -> Any:
+        for argument, expected in zip(arguments, signature.args, strict=True):
+            if isinstance(expected, types.Array) and numba.typeof(argument) != expected:
+                raise TypeError(f"expected {expected}, got {argument!r}")
+        with np.errstate(all="ignore"):
+            return function(*arguments)
+
+    return plain
+
+
+if PLAIN:
+
+    def call(address: int, arguments: tuple[Any, ...]) -> None:
+        _plain[address](*arguments)
+
+    def array_at(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        size = math.prod(map(int, shape)) * np.dtype(dtype).itemsize
+        if size == 0:
+            return np.empty(shape, dtype)
+        return np.ndarray(shape, dtype, (ctypes.c_byte * size).from_address(int(address)))

@@ -3,69 +3,91 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import activations, losses
 from ..composites import Residual, Sequential
 from ..layers import Activation, Dense, Dropout, Layer
 from ..network import Network
 from ..normalization import BatchNorm, LayerNorm
-from .kernels import (
-    BATCH_NORM,
-    DENSE,
-    DH,
-    DROPOUT,
-    DX,
-    FORK,
-    IN,
-    JOIN,
-    LAST,
-    LAYER_NORM,
-    LOSS,
-    NETWORK_INPUT,
-    OP,
-    OUT,
-    SOFTMAX,
-    UNIT,
-    W,
-)
-from .passes import CROSS_ENTROPY, TERMS, UNITS
+from . import operations
+from ._jit import address
+from .kernels import END, LEAST_ROWS
+from .operations import COLUMNS, NEED_DX, NETWORK_INPUT, OPTIONS, OWN
+from .tables import ACTIVATIONS, TERMS, Function
+
+Array = npt.NDArray[Any]
 
 
 class Unsupported(TypeError):
     """An error that names the layer, loss or option without a compiled form."""
 
 
+def find(table: Sequence[Function], function: Any, options: Mapping[str, Any], what: str, owner: Any) -> Function:
+    """Return the row of a function with these options; raise Unsupported where there is none."""
+    rows = [row for row in table if row.function is function]
+    if not rows:
+        raise Unsupported(f"compile: expected {what} with a compiled form, got {owner!r}; use the NumPy code")
+    fitting = [row for row in rows if all(options.get(name, value) == value for name, value in row.only.items())]
+    for name in options:
+        if not fitting or name not in fitting[0].options | fitting[0].only:
+            raise Unsupported(
+                f"compile: expected {function.__name__} without {name}, got {owner!r}; use the NumPy code"
+            )
+    return fitting[0]
+
+
+def check_options(layer: BatchNorm | LayerNorm, tracks: bool) -> None:
+    """Raise unless a normalization has a weight and a bias, and the running averages that BatchNorm has by default."""
+    if len(layer.parameters) < 2 or not tracks:
+        raise Unsupported(
+            f"compile: expected a normalization with weight, bias, running averages and a momentum, got {layer!r}; "
+            "use the NumPy code"
+        )
+
+
 class Translator:
     """A builder of programs: it places every value of a pass in the work array, in columns of one number per sample."""
 
-    def __init__(self, network: Network, layers: Sequence[Layer], training: bool) -> None:
-        self.training, self.width = training, network.in_features or 0
-        self.rows: list[list[int]] = []
-        self.numbers: list[float] = []
+    def __init__(self, network: Network, layers: Sequence[Layer], signature: Any, training: bool) -> None:
+        self.signature, self.training, self.width = signature, training, network.in_features or 0
+        self.rows: list[list[int]] = [[0] * len(COLUMNS)]
+        self.numbers: list[float] = [0.0] * OWN
         self.statistics: list[tuple[BatchNorm, int]] = []  # with the place of their moments in numbers
         self.masks: list[tuple[Dropout, int]] = []  # with their widths
-        self.columns, self.value, self.may_overwrite, self.bias = 0, NETWORK_INPUT, False, -1
-        self.free: list[tuple[int, int]] = []
-        self.kept: list[int] = [NETWORK_INPUT]
-        self.starts: dict[tuple[int, str], int] = {}
-        start = 0
-        for _, leaf in network.leaves():
-            for name in leaf.parameters.values():
-                self.starts[id(leaf), name] = start
-                start += getattr(leaf, name).size
+        self.trainable: list[int] = []
+        self.columns, self.value = 0, NETWORK_INPUT
+        self.dense_below: Dense | None = None  # whose bias is still to be added
+        self.kept, self.free = [NETWORK_INPUT], []
+        widest = max([leaf.neuron_count for _, leaf in network.leaves()] + [self.width])
+        self.no_bias, self.no_gradient = np.zeros(widest, network.dtype), np.zeros(widest, network.dtype)
         self.sequence(layers)
-        if not self.rows:
+        if len(self.rows) == 1:
             raise Unsupported(f"compile: expected at least one layer that computes something, got {network!r}")
+        self.rows[0][LEAST_ROWS] = 2 if training and self.statistics else 1
+        self.rows[0][END] = self.trainable[0] if self.trainable else len(self.rows)
+        if self.trainable:  # nothing below it needs a gradient
+            self.rows[self.trainable[0]][NEED_DX] = 0
 
-    def row(self, op: int, *, code: int = 0, out: int | None = None, source: int | None = None, target: int = 0,
-            other: int = 0, w: int = -1, b: int = -1, numbers: Sequence[float] = ()) -> None:  # fmt: skip
-        out, source = self.width if out is None else out, self.value if source is None else source
-        self.rows.append([op, code, self.width, out, source, target, other, 0, 0, w, b, len(self.numbers), 0])
-        self.numbers.extend(numbers)
+    def address(self, operation: Callable[..., Any], **names: Any) -> int:
+        return address(operation, self.signature, **names)
+
+    def row(self, forward: int, backward: Callable[..., Any] | None = None, *, out: int = 0, source: int | None = None,
+            saved: int = 0, parameters: Sequence[Array] = (), numbers: Sequence[float] = ()) -> None:  # fmt: skip
+        """Add a row whose output is the value at hand, in the columns that it then has.
+
+        The parameters are W and dW, b and db.
+        """
+        source, width, out = self.value if source is None else source, self.width, out or self.width
+        back = self.address(backward) if backward and self.training else 0
+        places = [parameter.ctypes.data for parameter in parameters] + [0] * (4 - len(parameters))
+        self.rows.append([forward, back, width, out, source, self.value, saved, *places, len(self.numbers), 1])
+        self.numbers.extend(map(float, numbers))
+        self.width = out
 
     def take(self, width: int) -> int:
         """Return free columns of the work array."""
@@ -76,12 +98,25 @@ class Translator:
         self.columns += -(-width // 16) * 16  # so that arrays begin at the start of a cache line
         return self.columns - -(-width // 16) * 16
 
-    def move(self, target: int, width: int, may_overwrite: bool = True) -> None:
-        """Go on with the value in these columns; a prediction needs the one before no more."""
-        if not self.training and self.value not in (*self.kept, target):
-            self.free.append((self.value, self.width))
-        self.value, self.width = target, width
-        self.may_overwrite = may_overwrite or not self.training
+    def saved(self, width: int) -> int:
+        """Return columns for what forward saves for backward; in a prediction nobody reads them later."""
+        column = self.take(width)
+        if not self.training:
+            self.free.append((column, width))
+        return column
+
+    def move(self, width: int) -> int:
+        """Give the value new columns, and return the old ones: free, in a prediction, unless a block begins there."""
+        old = self.value
+        self.value = self.take(width)
+        if not self.training and old not in self.kept:
+            self.free.append((old, self.width))
+        return old
+
+    def copy(self) -> None:
+        """Copy the value, where it has to stay."""
+        source = self.move(self.width)
+        self.row(self.address(operations.copy), operations.copy_backward, source=source)
 
     def sequence(self, layers: Sequence[Layer]) -> None:
         for layer in layers:
@@ -89,130 +124,125 @@ class Translator:
                 raise Unsupported(f"compile: expected layers with a compiled form, got {layer!r}; use the NumPy code")
             if not isinstance(layer, Activation):
                 self.add_bias()
+            if self.value == NETWORK_INPUT and not isinstance(layer, Dense | Dropout | Sequential):
+                self.copy()  # the others work in place
             TRANSLATIONS[type(layer)](self, layer)
         self.add_bias()
 
+    def bias(self) -> tuple[Array, Array]:
+        """Return the bias that is still to be added, and its gradient."""
+        layer, self.dense_below = self.dense_below, None
+        return (layer.b, layer.db) if layer and layer.bias else (self.no_bias, self.no_gradient)
+
     def add_bias(self) -> None:
-        if self.bias >= 0:
-            self.unit(0, 1.0)
+        if self.dense_below and self.dense_below.bias:
+            b = self.bias()
+            self.row(self.address(operations.add_bias), operations.add_bias_backward, parameters=[*b, *b])
 
     def dense(self, layer: Dense) -> None:
-        target = self.take(layer.out_features)
-        self.row(DENSE, out=layer.out_features, target=target, w=self.starts[id(layer), "W"])
-        self.move(target, layer.out_features)
-        self.bias = self.starts.get((id(layer), "b"), -1)
+        source, forward = self.move(layer.out_features), self.address(operations.product)
+        parameters = [layer.W, layer.dW]
+        self.row(forward, operations.product_backward, out=layer.out_features, source=source, parameters=parameters)
+        self.trainable.append(len(self.rows) - 1)
+        self.dense_below = layer
 
     def activation(self, layer: Activation) -> None:
-        options = dict(layer.options)
-        if layer.f is activations.softmax and options.pop("dim", -1) in (-1, 1):
+        if layer.f is activations.softmax and layer.options.get("dim", -1) in (-1, 1):
             self.add_bias()
-            target = self.take(self.width)
-            self.row(SOFTMAX, target=target, other=self.value)
-            return self.move(target, self.width, may_overwrite=False)
-        codes = [i for i, unit in enumerate(UNITS) if unit.function is layer.f]
-        if not codes:
-            raise Unsupported(
-                f"compile: expected an activation with a compiled form, got {layer!r}; use the NumPy code"
-            )
-        unit = UNITS[codes[0]]
-        self.unit(codes[options.get("approximate") == "tanh"], float(options.get(unit.option, unit.default)))
-
-    def unit(self, code: int, option: float) -> None:
-        source = self.value
-        other = source if self.may_overwrite else self.take(self.width)
-        target = other if UNITS[code].keeps_H else self.take(self.width)
-        self.row(UNIT, code=code, target=target, other=other, b=self.bias, numbers=[option])
-        self.bias = -1
-        self.move(target, self.width, may_overwrite=False)
+            self.row(self.address(operations.softmax), operations.softmax_backward, saved=self.saved(self.width))
+            return
+        unit = find(ACTIVATIONS, layer.f, layer.options, "an activation", layer)
+        numbers = [layer.options.get(name, value) for name, value in unit.options.items()]
+        options = OPTIONS[len(numbers)]
+        if self.training:
+            forward = self.address(operations.units, f=unit.f, slope=unit.slope, options=options)
+            saved = self.take(self.width)
+        else:
+            forward, saved = self.address(operations.units_predict, f=unit.f, options=options), 0
+        b = self.bias()
+        self.row(forward, operations.units_backward, saved=saved, parameters=[*b, *b], numbers=numbers)
 
     def dropout(self, layer: Dropout) -> None:
         if self.training:
-            target, code = self.take(self.width), sum(width for _, width in self.masks)
-            kept_share = 1.0 if layer.p in (0, 1) else 1 - layer.p
-            self.row(DROPOUT, code=code, target=target, numbers=[float(np.float32(layer.p)), kept_share])
+            if self.value == NETWORK_INPUT:
+                self.copy()
+            start, kept_share = sum(width for _, width in self.masks), 1.0 if layer.p in (0, 1) else 1 - layer.p
+            numbers = float(np.float32(layer.p)), kept_share
+            self.row(self.address(operations.dropout), operations.dropout, saved=start, numbers=numbers)
             self.masks.append((layer, self.width))
-            self.move(target, self.width)
 
-    def normalization(self, layer: BatchNorm | LayerNorm) -> None:
-        tracks = not isinstance(layer, BatchNorm) or (layer.track_running_stats and layer.momentum is not None)
-        if len(layer.parameters) < 2 or not tracks:
-            raise Unsupported(
-                f"compile: expected a normalization with weight, bias, running averages and a momentum, got {layer!r}; "
-                "use the NumPy code"
-            )
-        target = self.take(self.width)
-        other = self.take(self.width) if self.training else target
-        w, b = self.starts[id(layer), "gamma"], self.starts[id(layer), "beta"]
-        if isinstance(layer, BatchNorm):
-            self.statistics.append((layer, len(self.numbers)))
-            numbers, code, op = [0.0] * (3 * self.width) + [layer.eps], int(self.training), BATCH_NORM
-        else:
-            numbers, code, op = [layer.eps], self.take(1), LAYER_NORM
-        self.row(op, code=code, target=target, other=other, w=w, b=b, numbers=numbers)
-        self.move(target, self.width)
+    def batch_norm(self, layer: BatchNorm) -> None:
+        check_options(layer, layer.track_running_stats and layer.momentum is not None)
+        self.statistics.append((layer, len(self.numbers) + 1))
+        if self.training:
+            self.row(self.address(operations.batch_moments), operations.nothing)
+            self.rows[-1][operations.AT] = len(self.numbers)
+        saved, parameters = self.saved(self.width), [layer.gamma, layer.dgamma, layer.beta, layer.dbeta]
+        numbers = [layer.eps] + [0.0] * (3 * self.width)
+        forward = self.address(operations.batch_norm)
+        self.row(forward, operations.batch_norm_backward, saved=saved, parameters=parameters, numbers=numbers)
+        self.trainable.append(len(self.rows) - 1)
+
+    def layer_norm(self, layer: LayerNorm) -> None:
+        check_options(layer, True)
+        saved, parameters = self.saved(self.width + 1), [layer.gamma, layer.dgamma, layer.beta, layer.dbeta]
+        forward = self.address(operations.layer_norm)
+        self.row(forward, operations.layer_norm_backward, saved=saved, parameters=parameters, numbers=[layer.eps])
+        self.trainable.append(len(self.rows) - 1)
 
     def residual(self, layer: Residual) -> None:
+        if self.value == NETWORK_INPUT:
+            self.copy()
         start = self.value
-        self.row(FORK)
         self.kept.append(start)
-        self.may_overwrite = False
+        self.copy()
         self.sequence(layer.layers)
-        target = self.take(self.width)
-        self.row(JOIN, source=start, target=target, other=self.value)
         self.kept.remove(start)
-        self.move(target, self.width)
+        if not self.training:
+            self.free.append((self.value, self.width))
+        end, self.value = self.value, start
+        self.row(self.address(operations.join), operations.join_backward, source=end)
 
     def loss(self, functions: losses.LossFunctions, dtype: np.dtype[Any]) -> None:
-        """Add the row of the loss, and the columns for gradients."""
+        """Add the row of the loss."""
         f, options, K = functions.value, {}, self.width
         if isinstance(f, functools.partial):
             f, options = f.func, dict(f.keywords)
-        mean = options.pop("reduction", "mean") == "mean"
+        mean, self.of_classes = options.pop("reduction", "mean") == "mean", f is losses.cross_entropy
         if f is losses.cross_entropy:
             functions.value(np.zeros((1, K), dtype), np.zeros(1, int))  # raises where an option is wrong
-            weight, ignore = options.pop("weight", None), options.pop("ignore_index", -100)
-            numbers = [options.pop("label_smoothing", 0.0), *(() if weight is None else weight)]
-            self.row(LOSS, code=CROSS_ENTROPY, other=ignore, w=weight is not None, b=mean, numbers=numbers)
-        else:
-            codes = [i for i, loss in enumerate(TERMS) if loss.function is f]
-            if not codes:
-                raise Unsupported(f"compile: expected a loss with a compiled form, got {f!r}; use the NumPy code")
-            functions.value(np.zeros((1, K), dtype), np.zeros((1, K), dtype))
-            loss, option = TERMS[codes[0]], 1.0
-            if loss.option in options:
-                option = options.pop(loss.option)
-            over = mean * (1 + loss.over_outputs)
-            self.row(LOSS, code=codes[0], b=over, numbers=np.broadcast_to(1 if option is None else option, (K,)))
-        if options:
-            raise Unsupported(f"compile: expected {f.__name__} without {', '.join(options)}; use the NumPy code")
-        self.place_gradients()
-
-    def place_gradients(self) -> None:
-        """Give every row the columns of its dH and dX: two for each level of blocks, in turns."""
-        first = next((row for row in self.rows if row[W] >= 0), self.rows[0])
-        first[LAST] = 1
-        widest = max([row[OUT] for row in self.rows] + [row[IN] for row in self.rows if row is not first])
-        levels: list[list[int]] = [[self.take(widest), self.take(widest)]]
-        self.rows[-1][DX] = levels[0][0]
-        for row in reversed(self.rows[:-1]):
-            row[DH] = row[DX] = levels[-1][0]
-            if row[OP] == DENSE:
-                levels[-1].reverse()
-                row[DX] = NETWORK_INPUT if row is first else levels[-1][0]
-            elif row[OP] == JOIN:
-                levels.append([self.take(widest), self.take(widest)])
-                row[DX] = levels[-1][0]
-            elif row[OP] == FORK:
-                levels.pop()
-                row[DX] = levels[-1][0]
+            weight, ignored = options.pop("weight", None), options.pop("ignore_index", -100)
+            smoothing = options.pop("label_smoothing", 0.0)
+            given = [
+                mean,
+                0,
+                ignored,
+                smoothing,
+                weight is not None,
+                -np.inf,
+                np.inf,
+                *(() if weight is None else weight),
+            ]
+            if options:
+                find([], f, options, "a loss", f)
+            self.row(self.address(operations.cross_entropy), numbers=given)
+            return
+        term = find(TERMS, f, options, "a loss", f)
+        functions.value(np.zeros((1, K), dtype), np.zeros((1, K), dtype))
+        given = [mean, mean and term.over_outputs, np.nan, 0, 0, *term.targets]
+        for name, value in term.options.items():
+            value = options.get(name, value)
+            given.extend(np.broadcast_to(term.options[name] if value is None else value, (K,)))
+        names = dict(f=term.f, slope=term.slope, options=OPTIONS[len(term.options)])
+        self.row(self.address(operations.terms, **names), numbers=given)
 
 
 TRANSLATIONS: dict[type, Callable[[Translator, Any], None]] = {
     Dense: Translator.dense,
     Activation: Translator.activation,
     Dropout: Translator.dropout,
-    BatchNorm: Translator.normalization,
-    LayerNorm: Translator.normalization,
+    BatchNorm: Translator.batch_norm,
+    LayerNorm: Translator.layer_norm,
     Residual: Translator.residual,
     Sequential: lambda translator, layer: translator.sequence(layer.layers),
 }

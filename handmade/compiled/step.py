@@ -5,69 +5,32 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import optimizers
 from .._steps import bind
 from ..losses import Loss
 from ..network import Network
-from .kernels import CODE, kernels
-from .passes import CROSS_ENTROPY
+from . import kernels, operations
+from ._jit import address, entry
 from .program import Translator, Unsupported
+from .updates import RULES, Rule
 
 Array = npt.NDArray[Any]
 
 
-class Rule(NamedTuple):
-    """A compiled update: its code, the names of the state arrays, and the numbers of a step."""
-
-    code: int
-    state: tuple[str, ...]
-    numbers: Callable[[Any], tuple[float, ...]]
-
-
-def _sign(o: Any) -> float:
-    return -1.0 if o.maximize else 1.0
-
-
-def _sgd(o: optimizers.SGD) -> tuple[float, ...]:
-    keep = 1.0 if o.momentum_buffer is None else 1.0 - o.dampening
-    return o.lr, o.momentum, keep, o.weight_decay, o.nesterov, _sign(o), 0.0, 0.0
-
-
-def _adagrad(o: optimizers.Adagrad) -> tuple[float, ...]:
-    return o.lr / (1 + o.t * o.lr_decay), o.eps, o.weight_decay, _sign(o), 0.0, 0.0, 0.0, 0.0
-
-
-def _rmsprop(o: optimizers.RMSprop) -> tuple[float, ...]:
-    return o.lr, o.alpha, 1 - o.alpha, o.eps, o.weight_decay, o.momentum, _sign(o), 0.0
-
-
-def _adam(o: optimizers.Adam) -> tuple[float, ...]:
-    (beta1, beta2), t = o.betas, o.t + 1
-    root = math.sqrt(1 - beta2**t)
-    outside = isinstance(o, optimizers.AdamW)
-    decay, shrink = (0.0, 1 - o.lr * o.weight_decay) if outside else (o.weight_decay, 1.0)
-    # To maximize, (1 - beta1) (-g + decay theta) is computed as -(1 - beta1) (g - decay theta).
-    rest1, decay = _sign(o) * (1 - beta1), _sign(o) * decay
-    return o.lr * root / (1 - beta1**t), beta1, rest1, beta2, 1 - beta2, o.eps * root, decay, shrink
-
-
-MOMENTS = "exp_avg", "exp_avg_sq", "max_exp_avg_sq"
-RULES: dict[type, Rule] = {
-    optimizers.SGD: Rule(1, ("momentum_buffer",), _sgd),
-    optimizers.Momentum1986: Rule(2, ("velocity",), lambda o: (o.lr, o.momentum, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)),
-    optimizers.Adagrad: Rule(3, ("sum",), _adagrad),
-    optimizers.RMSprop: Rule(4, ("square_avg", "grad_avg", "momentum_buffer"), _rmsprop),
-    optimizers.Adam: Rule(5, MOMENTS, _adam),
-    optimizers.AdamW: Rule(5, MOMENTS, _adam),
-}
-NO_UPDATE = Rule(0, (), lambda o: (0.0,) * 8)
 CACHE = 2**17  # numbers of the work array that a block of a prediction fills
+
+
+def _connect(program: Array, numbers: Array, work: Array, network: Network) -> None:
+    """Write the addresses of these arrays into the first row of a program."""
+    m = program[0]
+    m[kernels.THETA], m[kernels.GRADIENT] = network.theta.ctypes.data, network.gradient.ctypes.data
+    m[kernels.PARAMETERS] = network.theta.size
+    m[kernels.NUMBERS], m[kernels.NUMBER_COUNT] = numbers.ctypes.data, numbers.size
+    m[kernels.WORK] = work.ctypes.data
 
 
 class CompiledStep:
@@ -86,28 +49,27 @@ class CompiledStep:
         bind(optimizer, network)
         if getattr(optimizer, "needs_evaluate", False):
             raise Unsupported(f"compile: expected an optimizer of one gradient per step, got {optimizer!r}")
-        dtype, (functions, depth) = network.dtype, network.head(loss)
-        prediction = Translator(network, network.layers, training=False)
-        training = Translator(network, network.layers[:depth], training=True)
-        training.loss(functions, dtype)
-        self._train, self._predict = kernels(dtype)
-        self._rule = RULES.get(type(optimizer), NO_UPDATE)
-        self._state_of = (
-            operator.attrgetter(*(self._rule.state * 3)[:3]) if self._rule.state else lambda optimizer: None
-        )
-        self._state: tuple[Array | None, ...] = (None, None, None)
-        self._stepped = False
-        self._nothing = np.empty(0, dtype)
-        self._no_labels, self._no_targets = np.empty(0, np.int64), np.empty((0, 0), dtype)
-        self._of_classes = training.rows[-1][CODE] == CROSS_ENTROPY
-        self._moments, self._dropouts = training.statistics, training.masks
-        self._numbers, self._columns = np.array(training.numbers, dtype), training.columns
-        self._program, self._theta, self._capacity = np.array(training.rows), network.theta, 0
-        self._fixed: tuple[Array, ...] = ()
-        self._running, self._running_numbers = prediction.statistics, np.array(prediction.numbers, dtype)
-        self._forward = np.array(prediction.rows)
-        self._rows = max(16, CACHE // prediction.columns)
-        self._work_size, self._spare = self._rows * prediction.columns, []
+        self._dtype, (functions, depth) = network.dtype, network.head(loss)
+        self._signatures = kernels.signatures(self._dtype)
+        signature = self._signatures[2]
+        Translator(network, network.layers, signature, training=False)  # raises where there is no compiled form
+        training = Translator(network, network.layers[:depth], signature, training=True)
+        training.loss(functions, self._dtype)
+        self._train = entry(kernels.train, self._signatures[0])
+        self._rule = RULES.get(type(optimizer))
+        self._nothing, self._theta = np.empty(0, self._dtype), network._theta
+        self._no_labels, self._no_targets = np.empty(0, np.int64), np.empty((0, 0), self._dtype)
+        self._of_classes = training.of_classes
+        self._moments, self._dropouts, self._columns = training.statistics, training.masks, training.columns
+        self._numbers, self._program = np.array(training.numbers), np.array(training.rows)
+        self._no_update = address(operations.nothing, signature)
+        if self._rule:
+            self._update = address(self._rule.update, signature)
+            self._state_of = operator.attrgetter(*(self._rule.state * 3)[:3])
+        self._state: tuple[Array | None, ...] = (self._nothing,) * 3  # nobody else has this array
+        self._hyperparameters: tuple[float, ...] = ()
+        self._capacity, self._spare, self._no_bias = -1, [], (training.no_bias, training.no_gradient)
+        self._writer = network._gradient_writer
 
     def __call__(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Do one training step: forward, loss, backward, update.
@@ -134,123 +96,113 @@ class CompiledStep:
             If another thread is in a backward pass of this network.
         """
         optimizer, rule = self.optimizer, self._rule
-        if rule is NO_UPDATE:  # an optimizer of another kind does its own step
-            value = self._run(X, y, sample_weight, rule, None)
+        if rule is None:  # an optimizer of another kind does its own step
+            value = self._run(X, y, sample_weight, self._no_update)
             if math.isfinite(value):
                 optimizer.step(self.network.theta, self.network.gradient)
             return value
-        state = self._state_of(optimizer)
-        completed = not self._is_known(state)
-        if completed:
-            state = self._complete_state()
-        value = self._run(X, y, sample_weight, rule, state)
-        if math.isfinite(value):
-            optimizer.t += 1
-            if completed:
-                for name, array in zip(rule.state, state, strict=False):
-                    setattr(optimizer, name, array)
-                self._state, self._stepped = state, True
-        return value
+        one, two, three = self._state_of(optimizer)
+        a, b, c = self._state
+        known = one is a and two is b and three is c
+        numbers = rule.numbers(optimizer)
+        if numbers != self._hyperparameters:
+            self._hyperparameters = numbers
+            self._numbers[: len(numbers)] = numbers
+            known = known and not self._lacks_state()
+        if known:
+            value = self._run(X, y, sample_weight, self._update)
+            if math.isfinite(value):
+                optimizer.t += 1
+            return value
+        return self._first_step(X, y, sample_weight, rule)
 
     def gradient(
         self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> tuple[float, Array]:
         """Return the loss and ``network.gradient``, as `Network.loss_and_gradient` does; no update."""
-        return self._run(X, y, sample_weight, NO_UPDATE, None), self.network.gradient
+        return self._run(X, y, sample_weight, self._no_update), self.network.gradient
 
-    def predict(self, X: npt.ArrayLike) -> Array:
-        """Return the output of the network in evaluation mode, as `Network.predict` does; any number of threads may."""
-        network, version = self.network, self.network._weights.version
-        for layer, at in self._running:
-            O = len(layer.running_mean)
-            self._running_numbers[at : at + O] = layer.running_mean
-            self._running_numbers[at + O : at + 2 * O] = layer.running_var
-        work = self._spare.pop() if self._spare else np.empty(self._work_size, network.dtype)
-        fixed = self._forward, self._running_numbers, self._theta, work, self._rows
-        try:
-            H = self._predict(X, *fixed)
-        except TypeError:  # not the array that the kernel is compiled for
-            H = self._predict(np.require(network.check_input(X), None, "CW"), *fixed)
-        self._spare.append(work)
-        if not H.size or version % 2 or network._weights.version != version:
-            return network.predict(X)  # raises and says why; or new weights have been loaded meanwhile
-        return H
+    # ---- the optimizer's state -------------------------------------------------------------------------------------
 
-    def _is_known(self, state: tuple[Array | None, ...]) -> bool:
-        """Return whether these are the arrays of the last step, and all that the optimizer's options ask for."""
-        a, b, c = self._state
-        if state[0] is not a or state[1] is not b or state[2] is not c or not self._stepped:
-            return False
-        if a is None or b is None or c is None:
-            for name, start in self.optimizer._initial_state().items():
-                if start is not None and getattr(self.optimizer, name) is None:
-                    return False
-        return True
+    def _lacks_state(self) -> bool:
+        """Return whether the optimizer's options ask for an array that it does not have."""
+        initial = self.optimizer._initial_state()
+        return any(start is not None and getattr(self.optimizer, name) is None for name, start in initial.items())
 
-    def _complete_state(self) -> tuple[Array | None, ...]:
-        """Return the state arrays of the optimizer, new where it has none yet; it gets those after the step."""
+    def _first_step(self, X: Any, y: Any, sample_weight: Any, rule: Rule) -> float:
+        """Do a step with arrays other than the last step's; the optimizer gets new ones after the step."""
         self.optimizer.check(self.network.theta, self.network.gradient)
         trial = copy.copy(self.optimizer)
         trial.allocate(self.network.theta)
-        return self._state_of(trial)
+        state = [getattr(trial, name) for name in rule.state]
+        for slot in range(3):
+            array = state[slot] if slot < len(state) else None
+            self._program[0, kernels.STATE1 + slot] = 0 if array is None else array.ctypes.data
+        value = self._run(X, y, sample_weight, self._update)
+        self._state = (self._nothing,) * 3
+        if math.isfinite(value):
+            self.optimizer.t += 1
+            for name, array in zip(rule.state, state, strict=True):
+                setattr(self.optimizer, name, array)
+            self._state = self._state_of(self.optimizer)
+        return value
 
-    def _run(self, X: Any, y: Any, sample_weight: Any, rule: Rule, state: Any) -> float:
-        """Return the loss of a batch, after the passes and the update by a rule; raise where the batch is not sound."""
-        drawn = [layer.rng.bit_generator.state for layer, _ in self._dropouts]
+    # ---- a training step -------------------------------------------------------------------------------------------
+
+    def _run(self, X: Any, y: Any, sample_weight: Any, update: int) -> float:
+        """Return the loss of a batch, after the passes and an update; raise where the batch is not sound."""
+        drawn, writer = (), self._writer
+        if not writer.acquire():
+            raise RuntimeError(writer.message)
         try:
-            with self.network._gradient_writer:
-                value = self._compute(X, y, sample_weight, rule, state)
+            N = len(X)
+            if self._capacity < N or self.network._theta is not self._theta:
+                self._allocate(N)
+            if self._dropouts:
+                drawn = [layer.rng.bit_generator.state for layer, _ in self._dropouts]
+                self._draw_masks(N)
+            w = self._nothing if sample_weight is None else sample_weight
+            labels, Y = (y, self._no_targets) if self._of_classes else (self._no_labels, y)
+            try:
+                value = self._train(X, labels, Y, w, self._program, update)
+            except TypeError:  # not the arrays that the kernel is compiled for
+                value = self._train(*self._converted(X, y, w), self._program, update)
             if not math.isfinite(value):  # the NumPy code says what is wrong, if anything but the loss is
                 with np.errstate(all="ignore"):
                     copy.deepcopy(self.network).loss_and_gradient(X, y, self.loss, sample_weight=sample_weight)
+            elif self._moments:
+                self._move_statistics(N)
         except Exception:
-            for (layer, _), before in zip(self._dropouts, drawn, strict=True):
+            for (layer, _), before in zip(self._dropouts, drawn, strict=False):
                 layer.rng.bit_generator.state = before
             raise
+        finally:
+            writer.release()
         return value
 
-    def _compute(self, X: Any, y: Any, sample_weight: Any, rule: Rule, state: Any) -> float:
-        y, N = np.asarray(y), len(X)
-        labels, Y = (y, self._no_targets) if self._of_classes and y.ndim == 1 else (self._no_labels, y)
-        if labels.dtype.kind == "i":
-            labels = labels.astype(np.int64, copy=False)
-        w = self._nothing if sample_weight is None else sample_weight
-        s = [self._nothing if array is None else array for array in state or (None,) * 3]
-        if not self._fixed or self._capacity < N:
-            self._allocate(N)
-        self._draw_masks(N)
-        fixed = *self._fixed, *s, rule.code, *rule.numbers(self.optimizer)
-        try:
-            value = self._train(X, labels, Y, w, *fixed)
-        except TypeError:  # not the arrays that the kernel is compiled for
-            value = self._train(*self._converted(X, labels, Y, w), *fixed)
-        if math.isfinite(value):
-            self._move_statistics(N)
-        return value
-
-    def _converted(self, X: Any, labels: Array, Y: Array, w: Any) -> tuple[Array, ...]:
+    def _converted(self, X: Any, y: Any, w: Any) -> tuple[Array, ...]:
         """Return the arrays with the dtypes and memory layouts that the kernel takes; NumPy's code judges the rest."""
-        dtype, least = self.network.dtype, np.iinfo(np.int64).min
-        X = np.require(self.network.check_input(X), None, "CW")
-        if labels.dtype.kind in "iu":
-            labels = np.where(labels > np.iinfo(np.int64).max, least, labels).astype(np.int64)
+        X, y, w = np.require(self.network.check_input(X), None, "CW"), np.asarray(y), np.asarray(w)
+        labels, Y = self._no_labels, self._no_targets
+        if self._of_classes and y.ndim == 1 and y.dtype.kind in "iu":
+            largest = np.iinfo(np.int64).max
+            labels = np.where(y > largest, -largest - 1, y).astype(np.int64)
+        elif y.ndim == 2 and y.dtype.kind in "f" if self._of_classes else y.ndim == 2 and y.dtype.kind in "iuf":
+            Y = np.require(y, self._dtype, "CW")
         else:
-            labels = np.full(len(X), least)
-        Y = np.require(Y, dtype, "CW") if Y.ndim == 2 and Y.dtype.kind in "iuf" else np.full((1, 1), np.nan, dtype)
-        w = np.asarray(w)
-        return (
-            X,
-            labels,
-            Y,
-            np.require(w, dtype, "CW") if w.ndim == 1 and w.dtype.kind in "iuf" else np.full(1, np.nan, dtype),
-        )
+            Y = np.full((1, 1), np.nan, self._dtype)
+        numeric = w.ndim == 1 and w.dtype.kind in "iuf"
+        return X, labels, Y, np.require(w, self._dtype, "CW") if numeric else np.full(1, np.nan, self._dtype)
 
     def _allocate(self, N: int) -> None:
         """Make the arrays that a pass over N samples works in; a smaller batch uses a part of them."""
-        network, self._capacity = self.network, N
+        if self.network._theta is not self._theta:
+            raise RuntimeError("theta: expected the vector that was there at compile, got another one; compile again")
         self._mask = np.empty(N * sum(width for _, width in self._dropouts), np.float32)
-        work = np.empty(N * self._columns, network.dtype)
-        self._fixed = self._program, self._numbers, network.theta, network.gradient, work, self._mask
+        self._work = np.empty(N * self._columns, self._dtype)
+        _connect(self._program, self._numbers, self._work, self.network)
+        self._program[0, kernels.MASKS] = self._mask.ctypes.data
+        self._capacity = N
 
     def _draw_masks(self, N: int) -> None:
         """Draw the random numbers of dropout as the layers do in the NumPy code: the same seed, the same masks."""
@@ -266,3 +218,40 @@ class CompiledStep:
             layer.running_mean += layer.momentum * (mean - layer.running_mean)
             layer.running_var += layer.momentum * (variance * (N / (N - 1)) - layer.running_var)
             layer.num_batches_tracked += 1
+
+    # ---- a prediction ----------------------------------------------------------------------------------------------
+
+    def predict(self, X: npt.ArrayLike) -> Array:
+        """Return the output of the network in evaluation mode, as `Network.predict` does; any number of threads may."""
+        network, version = self.network, self.network._weights.version
+        predictor = self._spare.pop() if self._spare else _Predictor(self)
+        predictor.read_statistics()
+        try:
+            H = predictor.run(X, predictor.program, predictor.rows)
+        except TypeError:  # not the array that the kernel is compiled for
+            X = np.require(network.check_input(X), None, "CW")
+            H = predictor.run(X, predictor.program, predictor.rows)
+        self._spare.append(predictor)
+        if not H.size or version % 2 or network._weights.version != version:
+            return network.predict(X)  # raises and says why; or new weights have been loaded meanwhile
+        return H
+
+
+class _Predictor:
+    """The program and the arrays of a prediction, of which every thread needs its own."""
+
+    def __init__(self, step: CompiledStep) -> None:
+        network, (_, types, signature) = step.network, step._signatures
+        translator = Translator(network, network.layers, signature, training=False)
+        self.rows = max(16, CACHE // translator.columns)
+        self.no_bias = translator.no_bias
+        self.statistics, self.numbers = translator.statistics, np.array(translator.numbers)
+        self.program, self.work = np.array(translator.rows), np.empty(self.rows * translator.columns, step._dtype)
+        _connect(self.program, self.numbers, self.work, network)
+        self.run = entry(kernels.predict, types)
+
+    def read_statistics(self) -> None:
+        """Copy the running averages of batch normalization, which training and loading change."""
+        for layer, at in self.statistics:
+            O = len(layer.running_mean)
+            self.numbers[at : at + O], self.numbers[at + O : at + 2 * O] = layer.running_mean, layer.running_var

@@ -1,0 +1,147 @@
+"""The exponentials and tails under `handmade.compiled.functions`: `handmade._numerics` for one number.
+
+float32 numbers are computed in double precision and rounded once, by whoever stores the result.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .. import _numerics as exact
+from ._jit import compiled
+
+LOG2_E, LN2_HIGH, LN2_LOW = 1.4426950408889634, 6.93147180369123816490e-01, 1.90821492927058770002e-10
+MAGIC = 1.5 * 2.0**52  # x + MAGIC rounds x to an integer, which is then in the low bits of the sum
+FAR, FAR_FACTOR = 600, 2.0**-600  # e^x = p 2^-600 below x = -600, where e^x itself would lose digits or vanish
+
+
+@compiled
+def exp_parts(x):
+    """Return p, r, q: e^x = (p + p q) r for x <= 340, with p and r powers of 2 and q = e^s - 1, |s| <= log(2) / 2.
+
+    No branch: loops over it run in vector registers. r is 1, or 2^-600 for very small e^x.
+    """
+    x = -900.0 if x < -900.0 else np.float64(x)
+    far = x < -FAR
+    n = x * LOG2_E + MAGIC
+    k = n - MAGIC
+    s = x - k * LN2_HIGH - k * LN2_LOW
+    t = 1 / 6227020800 * s + 1 / 479001600  # Taylor's series: its rest is below 1e-17
+    t = ((((t * s + 1 / 39916800) * s + 1 / 3628800) * s + 1 / 362880) * s + 1 / 40320) * s + 1 / 5040
+    t = ((((t * s + 1 / 720) * s + 1 / 120) * s + 1 / 24) * s + 1 / 6) * s + 1 / 2
+    bits = np.float64(n).view(np.int64) + (1023 + (FAR if far else 0))
+    return np.int64(bits << 52).view(np.float64), FAR_FACTOR if far else 1.0, t * s * s + s
+
+
+@compiled
+def exp(x):
+    """Return e^x."""
+    p, r, q = exp_parts(x)
+    return (p + p * q) * r
+
+
+@compiled
+def expm1(x):
+    """Return e^x - 1."""
+    p, r, q = exp_parts(x)
+    return p * r * q + (p * r - 1.0)
+
+
+# ---- silu and gelu: the parts below 0 --------------------------------------------------------------------------------
+
+SILU_ROOT, SILU_REST = exact._SILU_ROOT
+GELU_ROOT, GELU_REST = exact._GELU_ROOT
+TANH_ROOT, TANH_REST = exact._GELU_TANH_ROOT
+MILLS, QUOTIENT = tuple(exact._mills_polynomial(False)), tuple(exact._mills_quotient(False))
+V1, V1_REST, V3, V3_REST = exact._V1, exact._V1_REST, exact._V3, exact._V3_REST
+W1, W3 = V1 + V1_REST, V3 + V3_REST
+
+
+@compiled
+def positive_part(a):
+    return 0.0 if a < 0 else np.float64(a)
+
+
+@compiled
+def capped(x, most):
+    return most if x > most else np.float64(x)
+
+
+@compiled
+def horner(polynomial, t):
+    value = polynomial[0]
+    for coefficient in polynomial[1:]:
+        value = value * t + coefficient
+    return value
+
+
+@compiled
+def slope_factor(s, minus_w, from_root):
+    factor = 1 + minus_w - minus_w * s
+    return from_root * (1 - s) if abs(factor) < 0.4 else factor
+
+
+@compiled
+def silu_tail(x):
+    p, r, q = exp_parts(-x)
+    e = p + p * q
+    return x * (e / (1 + e * r)) * r
+
+
+@compiled
+def silu_slope_below(x):
+    p, r, q = exp_parts(-x)
+    e = p + p * q
+    d = SILU_ROOT - x
+    from_root = d + ((SILU_ROOT - 1) * expm1(d) + SILU_ROOT * SILU_REST)
+    total = 1 + e * r
+    return e / total * slope_factor(e * r / total, -x, from_root) * r
+
+
+@compiled
+def normal_density(x):
+    """Return phi(x) in two factors. x is split, as the rounding of x^2 would be an error of its exponential."""
+    rough = np.round(x * 256) / 256
+    p, r, q = exp_parts(rough * rough / -2)
+    return (p + p * q) * (exp((rough - x) * (rough + x) / 2) / math.sqrt(2 * math.pi)), r
+
+
+@compiled
+def gelu_tail(x):
+    e, r = normal_density(x)
+    return x * (e * (horner(MILLS, (x - 4) / (x + 4)) / (1 + x))) * r
+
+
+@compiled
+def gelu_slope_below(x):
+    quotient = horner(QUOTIENT, (x - 4) / (x + 4)) * (-8 / (4 + GELU_ROOT) / (x + 4)) + ((1 + GELU_ROOT) + x)
+    e, r = normal_density(x)
+    return (GELU_ROOT - x + GELU_REST) * quotient / (1 + x) * e * r
+
+
+@compiled
+def exp_minus_v(x):
+    """Return e^-v in two factors, where v = W1 x + W3 x^3; x is split as in `normal_density`."""
+    rough = np.round(x * 256) / 256
+    missing = (x - rough) * (V1 + V3 * (x * x + x * rough + rough * rough)) + (V1_REST * x + V3_REST * x * x * x)
+    p, r, q = exp_parts(-(V1 * rough + V3 * (rough * rough * rough)))
+    return (p + p * q) * exp(-missing), r
+
+
+@compiled
+def gelu_tanh_tail(x):
+    e, r = exp_minus_v(x)
+    return x * (e / (1 + e * r)) * r
+
+
+@compiled
+def gelu_tanh_slope_below(x):
+    cubic = W3 * (x * x + TANH_ROOT * x + TANH_ROOT * TANH_ROOT)  # W3 (x^3 - root^3) / (x - root)
+    d = TANH_ROOT - x + TANH_REST
+    e_root = W1 * TANH_ROOT + 3 * W3 * TANH_ROOT**3 - 1  # e^-v at the root
+    e, r = exp_minus_v(x)
+    total = 1 + e * r
+    from_root = d * (W1 + 3 * cubic) + e_root * expm1(d * (W1 + cubic))
+    return e / total * slope_factor(e * r / total, -x * (W1 + 3 * W3 * x * x), from_root) * r

@@ -1,0 +1,459 @@
+"""The operations of a program: each forward pass, and under it its backward pass; losses; updates.
+
+All have the same two arguments. ``p`` holds the arrays of a pass, and ``row`` is a row of the program: the widths, and
+where the operation finds its arrays. `values` returns the array of N samples in a column of the work array. Forward
+leaves H in the place of X, except for a product, which needs X later. Backward finds dH in the place of H, and leaves
+dX in the place of X, which no operation reads any more.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _numerics as exact
+from ._jit import array_at, compiled
+
+# Addresses of both passes; widths; columns of X, H and of what forward saves for backward; addresses of the parameters
+# and their gradients; where the options start in numbers; whether dX is needed.
+COLUMNS = FORWARD, BACKWARD, IN, OUT, X, H, SAVED, W, DW, B, DB, AT, NEED_DX = range(13)
+NETWORK_INPUT = -1  # as column of X
+# The first numbers are the hyperparameters of the update, and the value of the loss. Those of a loss begin with whether
+# the mean is over samples, and over outputs; the label to ignore; the share of label smoothing; whether classes have
+# weights; the least and the largest target.
+LOSS, OWN = 8, 9
+MEAN, OVER_OUTPUTS, IGNORED, SMOOTHING, WEIGHTED, LEAST, LARGEST, GIVEN = range(8)
+
+
+class Pass(NamedTuple):
+    """The arrays of a pass."""
+
+    X: Any  # (N, I)
+    labels: Any  # (N,) or empty
+    Y: Any  # (N, K) or empty
+    sample_weight: Any  # (N,) or empty
+    theta: Any
+    gradient: Any
+    numbers: Any  # hyperparameters, options, moments; in double precision
+    work: Any  # address of the work array: every value of a pass, in columns of N numbers
+    masks: Any  # random numbers for dropout: their address
+    state1: Any  # addresses of the optimizer's arrays; 0 where it has none
+    state2: Any
+    state3: Any
+
+
+@compiled
+def values(p, column, width):
+    """Return the array (N, width) in this column of the work array, or the input of the network."""
+    N = len(p.X)
+    start = np.int64(p.X.ctypes.data) if column == NETWORK_INPUT else p.work + column * N * p.X.itemsize
+    return array_at(start, (N, width), p.X.dtype)
+
+
+@compiled
+def vector(p, row, name):
+    """Return the bias of a layer, or its gradient."""
+    return array_at(row[name], (row[OUT],), p.X.dtype)
+
+
+@compiled
+def matrix(p, row, name):
+    """Return W, shape (O, I), or dW."""
+    return array_at(row[name], (row[OUT], row[IN]), p.X.dtype)
+
+
+@compiled
+def fill(x):
+    for j in range(x.size):
+        x[j] = 0
+
+
+# ---- Dense -----------------------------------------------------------------------------------------------------------
+
+SMALL = 3000  # multiplications: up to here, calling BLAS takes longer than the loops
+
+
+def product(p, row):
+    """A = X Wt; the bias is added with the activation."""
+    N, O, I = len(p.X), row[OUT], row[IN]
+    X_, W_, A = values(p, row[X], I), matrix(p, row, W), values(p, row[H], O)
+    if N * O * I > SMALL:
+        np.dot(X_, W_.T, A)
+        return
+    for i in range(N):
+        for o in range(O):
+            A[i, o] = X_[i, 0] * W_[o, 0]
+            for k in range(1, I):
+                A[i, o] += X_[i, k] * W_[o, k]
+
+
+def product_backward(p, row):
+    """dW = dAt X, and dX = dA W where it is needed."""
+    N, O, I = len(p.X), row[OUT], row[IN]
+    dA, X_, W_, dW = values(p, row[H], O), values(p, row[X], I), matrix(p, row, W), matrix(p, row, DW)
+    if N * O * I > SMALL:
+        np.dot(dA.T, X_, dW)
+        if row[NEED_DX]:
+            np.dot(dA, W_, X_)
+        return
+    for o in range(O):
+        fill(dW[o])
+        for i in range(N):
+            for k in range(I):
+                dW[o, k] += dA[i, o] * X_[i, k]
+    if row[NEED_DX]:
+        for i in range(N):
+            fill(X_[i])
+            for o in range(O):
+                for k in range(I):
+                    X_[i, k] += dA[i, o] * W_[o, k]
+
+
+def add_bias(p, row):
+    A, b = values(p, row[H], row[OUT]), vector(p, row, B)
+    for i in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            A[i, j] += b[j]
+
+
+def add_bias_backward(p, row):
+    dA, db = values(p, row[H], row[OUT]), vector(p, row, DB)
+    fill(db)
+    for i in range(dA.shape[0]):
+        for j in range(dA.shape[1]):
+            db[j] += dA[i, j]
+
+
+# ---- activations: `f`, `slope` and `options` are those of a row of `handmade.compiled.tables` ---------------------
+
+f = slope = options = abs  # in place of them
+
+
+def no_options(numbers, at, stride, number):
+    return ()
+
+
+def one_option(numbers, at, stride, number):
+    return (number(numbers[at]),)
+
+
+def two_options(numbers, at, stride, number):
+    return number(numbers[at]), number(numbers[at + stride])
+
+
+OPTIONS = [compiled(read) for read in (no_options, one_option, two_options)]  # one for each number of options
+
+
+def units(p, row):
+    """A += b, H = f(A), and f'(A) is saved: both have the exponential in common."""
+    H_, slopes, b = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), vector(p, row, B)
+    given = options(p.numbers, row[AT], 1, p.theta.dtype.type)
+    for i in range(H_.shape[0]):
+        for j in range(H_.shape[1]):
+            a = H_[i, j] + b[j]
+            H_[i, j] = f(a, *given)
+            slopes[i, j] = slope(a, *given)
+
+
+def units_backward(p, row):
+    """dA = dH f'(A), and db."""
+    dH, slopes, db = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), vector(p, row, DB)
+    fill(db)
+    for i in range(dH.shape[0]):
+        for j in range(dH.shape[1]):
+            dH[i, j] *= slopes[i, j]
+            db[j] += dH[i, j]
+
+
+def units_predict(p, row):
+    H_, b = values(p, row[H], row[OUT]), vector(p, row, B)
+    given = options(p.numbers, row[AT], 1, p.theta.dtype.type)
+    for i in range(H_.shape[0]):
+        for j in range(H_.shape[1]):
+            H_[i, j] = f(H_[i, j] + b[j], *given)
+
+
+# ---- softmax and cross-entropy of one row of logits ------------------------------------------------------------------
+
+REACH = 340.0  # as in `handmade.losses`: exponentials of such logits need no shift
+
+
+@compiled
+def difference(a, b):
+    return 0.0 if a == b else np.float64(a) - b  # inf - inf is no number, but equal is equal
+
+
+@compiled
+def exponentials(z, shift, E):
+    """Set E to e^(z - shift), with the digits that z - shift loses given back; return their sum."""
+    total = 0.0
+    for c in range(z.size):
+        d = difference(z[c], shift)
+        t = d - z[c]
+        lost = z[c] - (d - t) - (t + shift)  # TwoSum, see `handmade._numerics.exp_below_max`
+        E[c] = exact.exp(d) * (1 + (lost if lost > -1 else 0.0))
+        total += E[c]
+    return total
+
+
+@compiled
+def shift_of(z):
+    """Return the shift that keeps exponentials finite: 0, which rounds nothing, or the largest logit out of REACH."""
+    reach, largest = 0.0, -np.inf
+    for a in z:
+        reach, largest = max(reach, abs(np.float64(a))), max(largest, np.float64(a))
+    return 0.0 if reach <= REACH else largest
+
+
+@compiled
+def against_index(z, t, factor, E):
+    """Return -log p_t = log(1 + rest / own), and set z to p_c - 1[c = t]: p_t - 1 = -rest / total. Both times factor.
+
+    rest is the sum of the exponentials without the target's: no digit is lost where p_t is nearly 1.
+    """
+    shift = shift_of(z)
+    exponentials(z, shift, E)
+    own, beyond, rest = E[t], 0.0, 0.0
+    if shift != 0:  # e^(z - shift) of the target may be too small to divide by
+        own, beyond = max(own, math.exp(-REACH)), min(difference(z[t], shift) + REACH, 0.0)
+    E[t] = 0
+    for e in E:
+        rest += e
+    for c in range(z.size):
+        z[c] = E[c] / (own + rest) * factor
+    z[t] = -rest / (own + rest) * factor
+    return (math.log1p(rest / own) - beyond) * factor
+
+
+@compiled
+def against_distribution(z, T, factor, E):
+    """Return -sum_c T_c log p_c, and set z to p_c sum(T) - T_c, see `handmade._numerics`. Both times factor."""
+    top = 0
+    for c in range(z.size):
+        top = c if z[c] > z[top] else top
+    shift, weight, value, others = np.float64(z[top]), 0.0, 0.0, 0.0
+    exponentials(z, shift, E)
+    E[top] = 0
+    for c in range(z.size):
+        weight, others = weight + T[c], others + E[c]
+    E[top] = 1
+    for c in range(z.size):
+        p = E[c] / (1 + others)
+        complement = others / (1 + others) if c == top else 1 - p
+        if T[c] != 0:
+            value -= T[c] * (difference(z[c], shift) - math.log1p(others))
+        z[c] = (p * (weight - T[c]) - T[c] * complement) * factor
+    return value * factor
+
+
+# ---- other layers ----------------------------------------------------------------------------------------------------
+
+
+def softmax(p, row):
+    H_, saved, E = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), np.empty(row[OUT])
+    for i in range(len(H_)):
+        total = exponentials(H_[i], shift_of(H_[i]), E)
+        for c in range(E.size):
+            H_[i, c] = saved[i, c] = E[c] / total
+
+
+def softmax_backward(p, row):
+    """dA = p (dH - sum dH p), where dH counts from its value at the largest p, see `handmade.activations`."""
+    dH, H_ = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT])
+    for i in range(H_.shape[0]):
+        top, along = 0, 0.0
+        for c in range(H_.shape[1]):
+            top = c if H_[i, c] > H_[i, top] else top
+        at_top = dH[i, top]
+        for c in range(H_.shape[1]):
+            along += (dH[i, c] - at_top) * H_[i, c]
+        for c in range(H_.shape[1]):
+            dH[i, c] = H_[i, c] * (dH[i, c] - at_top - along)
+
+
+def dropout(p, row):
+    """H = X / (1 - p) where the random number is at least p, else 0; the same map takes dH to dX."""
+    H_ = values(p, row[H], row[OUT])
+    random = array_at(p.masks + 4 * row[SAVED] * len(p.X), H_.shape, np.float32)
+    least, kept_share = p.numbers[row[AT]], p.theta.dtype.type(p.numbers[row[AT] + 1])
+    for i in range(H_.shape[0]):
+        for j in range(H_.shape[1]):
+            kept = random[i, j] >= least
+            H_[i, j] = H_[i, j] / kept_share if kept else H_[i, j] * 0
+
+
+@compiled
+def moments(p, row):
+    """Return the mean, the variance and 1 / sqrt(variance + eps) of batch normalization: views of numbers, and eps."""
+    at, O = row[AT] + 1, row[OUT]
+    numbers = p.numbers
+    return numbers[at : at + O], numbers[at + O : at + 2 * O], numbers[at + 2 * O : at + 3 * O], numbers[at - 1]
+
+
+def batch_moments(p, row):
+    X_, (mean, variance, _, _) = values(p, row[H], row[OUT]), moments(p, row)
+    fill(mean)
+    fill(variance)
+    for i in range(X_.shape[0]):
+        for j in range(X_.shape[1]):
+            mean[j] += X_[i, j]
+    for j in range(X_.shape[1]):
+        mean[j] /= X_.shape[0]
+    for i in range(X_.shape[0]):
+        for j in range(X_.shape[1]):
+            variance[j] += (X_[i, j] - mean[j]) * (X_[i, j] - mean[j])
+    for j in range(X_.shape[1]):
+        variance[j] /= X_.shape[0]
+
+
+def batch_norm(p, row):
+    H_, Xhat, (mean, variance, inverse, eps) = (
+        values(p, row[H], row[OUT]),
+        values(p, row[SAVED], row[OUT]),
+        moments(p, row),
+    )
+    gamma, beta = vector(p, row, W), vector(p, row, B)
+    for j in range(H_.shape[1]):
+        inverse[j] = 1 / math.sqrt(variance[j] + eps)
+    for i in range(H_.shape[0]):
+        for j in range(H_.shape[1]):
+            xhat = (H_[i, j] - mean[j]) * inverse[j]
+            Xhat[i, j] = xhat
+            H_[i, j] = gamma[j] * xhat + beta[j]
+
+
+def batch_norm_backward(p, row):
+    """dX = gamma inverse (dH - mean(dH) - Xhat mean(dH Xhat)): a change along 1 or Xhat moves the moments alone."""
+    dH, Xhat, (_, _, inverse, _) = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), moments(p, row)
+    N, gamma = len(dH), vector(p, row, W)
+    dgamma, dbeta = vector(p, row, DW), vector(p, row, DB)
+    fill(dgamma)
+    fill(dbeta)
+    for i in range(dH.shape[0]):
+        for j in range(dH.shape[1]):
+            dgamma[j] += dH[i, j] * Xhat[i, j]
+            dbeta[j] += dH[i, j]
+    for i in range(dH.shape[0]):
+        for j in range(dH.shape[1]):
+            dH[i, j] = gamma[j] * inverse[j] * (dH[i, j] - dbeta[j] / N - Xhat[i, j] * dgamma[j] / N)
+
+
+def layer_norm(p, row):
+    O = row[OUT]
+    H_, Xhat, inverse = values(p, row[H], O), values(p, row[SAVED], O), values(p, row[SAVED] + O, 1)
+    gamma, beta = vector(p, row, W), vector(p, row, B)
+    for i in range(H_.shape[0]):
+        mean, variance = 0.0, 0.0
+        for j in range(O):
+            mean += H_[i, j] / O
+        for j in range(O):
+            variance += (H_[i, j] - mean) * (H_[i, j] - mean) / O
+        inverse[i, 0] = 1 / math.sqrt(variance + p.numbers[row[AT]])
+        for j in range(O):
+            xhat = (H_[i, j] - mean) * inverse[i, 0]
+            Xhat[i, j] = xhat
+            H_[i, j] = gamma[j] * xhat + beta[j]
+
+
+def layer_norm_backward(p, row):
+    """dX = (dXhat - mean(dXhat) - Xhat mean(dXhat Xhat)) inverse with dXhat = dH gamma."""
+    O = row[OUT]
+    dH, Xhat, inverse = values(p, row[H], O), values(p, row[SAVED], O), values(p, row[SAVED] + O, 1)
+    gamma, dgamma, dbeta = vector(p, row, W), vector(p, row, DW), vector(p, row, DB)
+    fill(dgamma)
+    fill(dbeta)
+    for i in range(dH.shape[0]):
+        mean, along = 0.0, 0.0
+        for j in range(O):
+            dgamma[j] += dH[i, j] * Xhat[i, j]
+            dbeta[j] += dH[i, j]
+            mean += dH[i, j] * gamma[j] / O
+            along += dH[i, j] * gamma[j] * Xhat[i, j] / O
+        for j in range(O):
+            dH[i, j] = (dH[i, j] * gamma[j] - mean - Xhat[i, j] * along) * inverse[i, 0]
+
+
+@compiled
+def set_to(Y, X):
+    for i in range(Y.shape[0]):
+        for j in range(Y.shape[1]):
+            Y[i, j] = X[i, j]
+
+
+@compiled
+def add_to(Y, X):
+    for i in range(Y.shape[0]):
+        for j in range(Y.shape[1]):
+            Y[i, j] += X[i, j]
+
+
+def copy(p, row):
+    """Begin a block: H = X in columns of its own, as X is needed again where the block ends."""
+    set_to(values(p, row[H], row[OUT]), values(p, row[X], row[OUT]))
+
+
+def copy_backward(p, row):
+    """dX += dH, which adds to what came past the block."""
+    add_to(values(p, row[X], row[OUT]), values(p, row[H], row[OUT]))
+
+
+def join(p, row):
+    """End a block: H += X, where X is its output and H its input."""
+    add_to(values(p, row[H], row[OUT]), values(p, row[X], row[OUT]))
+
+
+def join_backward(p, row):
+    """dX = dH."""
+    set_to(values(p, row[X], row[OUT]), values(p, row[H], row[OUT]))
+
+
+def nothing(p, row):
+    return
+
+
+# ---- losses: each sets the value and dH, in the place of H -----------------------------------------------------------
+
+
+@compiled
+def weight_of(p, i):
+    return np.float64(p.sample_weight[i]) if p.sample_weight.size else 1.0
+
+
+def terms(p, row):
+    """Sum f(a, y) over all outputs, divided and weighted."""
+    dH, given = values(p, row[H], row[OUT]), p.numbers[row[AT] :]
+    count, value = (len(dH) if given[MEAN] else 1.0) * (row[OUT] if given[OVER_OUTPUTS] else 1.0), 0.0
+    for i in range(dH.shape[0]):
+        for j in range(dH.shape[1]):
+            a, y, chosen = dH[i, j], p.Y[i, j], options(given, GIVEN + j, row[OUT], p.theta.dtype.type)
+            value += weight_of(p, i) * f(a, y, *chosen)
+            dH[i, j] = slope(a, y, *chosen) * weight_of(p, i) / count
+    p.numbers[LOSS] = value / count
+
+
+def cross_entropy(p, row):
+    """See `handmade.losses.cross_entropy`; Y holds probabilities, unless it is empty."""
+    dZ, K, given, labels = values(p, row[H], row[OUT]), row[OUT], p.numbers[row[AT] :], p.labels
+    ignored, smoothing, weighted = given[IGNORED], given[SMOOTHING], given[WEIGHTED]
+    class_weight, E, T = given[GIVEN:], np.empty(K), np.empty(K)
+    value, count = 0.0, 0.0
+    for t in labels:
+        if t != ignored:
+            count += class_weight[t] if weighted else 1.0
+    if len(p.Y) or p.sample_weight.size or count == 0:
+        count = len(dZ)
+    for i in range(len(dZ)):
+        factor = weight_of(p, i) / (count if given[MEAN] else 1.0)
+        t = labels[i] if labels.size else 0
+        if labels.size and t == ignored:
+            fill(dZ[i])
+        elif labels.size and smoothing == 0:
+            value += against_index(dZ[i], t, factor * (class_weight[t] if weighted else 1.0), E)
+        else:
+            for c in range(K):
+                share = np.float64(p.Y[i, c]) if len(p.Y) else 1.0 * (c == t)
+                T[c] = (share * (1 - smoothing) + smoothing / K) * (class_weight[c] if weighted else 1.0)
+            value += against_distribution(dZ[i], T, factor, E)
+    p.numbers[LOSS] = value

@@ -1,0 +1,59 @@
+"""The tables of functions of one number: which stands for which NumPy function, and with which options."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from .. import activations, losses
+from . import functions as f
+
+
+class Function(NamedTuple):
+    """A row of a table: the NumPy function, its compiled form and derivative, and the options that these take.
+
+    Attributes
+    ----------
+    function, f, slope : callable
+        The NumPy function; f and f' of one number.
+    options : mapping of str to float
+        The names of the options, in the order in which f takes them, and the values they have unless given.
+    only : mapping of str to object
+        Options by which the NumPy function is another function: the row is for these values.
+    over_outputs : bool
+        Of a loss: whether its mean is over samples and outputs, or over samples alone.
+    targets : tuple of two floats
+        Of a loss: the least and the largest target.
+    """
+
+    function: Callable[..., Any]
+    f: Callable[..., Any]
+    slope: Callable[..., Any]
+    options: Mapping[str, float] = {}
+    only: Mapping[str, Any] = {}
+    over_outputs: bool = True
+    targets: tuple[float, float] = (-math.inf, math.inf)
+
+
+ACTIVATIONS = [
+    Function(activations.identity, f.identity, f.identity_slope),
+    Function(activations.relu, f.relu, f.relu_slope),
+    Function(activations.leaky_relu, f.leaky_relu, f.leaky_relu_slope, {"negative_slope": 0.01}),
+    Function(activations.sigmoid, f.sigmoid, f.sigmoid_slope),
+    Function(activations.tanh, f.tanh, f.tanh_slope),
+    Function(activations.elu, f.elu, f.elu_slope, {"alpha": 1.0}),
+    Function(activations.softplus, f.softplus, f.softplus_slope, {"beta": 1.0}),
+    Function(activations.silu, f.silu, f.silu_slope),
+    Function(activations.gelu, f.gelu, f.gelu_slope, only={"approximate": "none"}),
+    Function(activations.gelu, f.gelu_tanh, f.gelu_tanh_slope, only={"approximate": "tanh"}),
+    Function(activations.logsigmoid, f.logsigmoid, f.logsigmoid_slope),
+]
+
+TERMS = [
+    Function(losses.mse_loss, f.square, f.square_slope),
+    Function(losses.half_squared_error, f.half_square, f.half_square_slope, over_outputs=False),
+    Function(losses.l1_loss, f.distance, f.distance_slope),
+    Function(losses.huber_loss, f.huber, f.huber_slope, {"delta": 1.0}),
+    Function(losses.binary_cross_entropy_with_logits, f.logit, f.logit_slope, {"pos_weight": 1.0}, targets=(0, 1)),
+]

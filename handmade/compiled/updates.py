@@ -1,0 +1,143 @@
+"""The updates of `handmade.optimizers`, in one pass over theta; under each, the hyperparameters that it reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .. import optimizers
+from ._jit import array_at, compiled
+
+
+class Rule(NamedTuple):
+    """A compiled update: its operation, the names of the state arrays, and the hyperparameters of a step."""
+
+    update: Callable[..., None]
+    state: tuple[str, ...]
+    numbers: Callable[[Any], tuple[float, ...]]
+
+
+@compiled
+def state(p, address):
+    """Return an array of the optimizer's; an empty one where it has none."""
+    return array_at(address, (p.theta.size if address else 0,), p.theta.dtype)
+
+
+@compiled
+def hyperparameters(p):
+    number, h = p.theta.dtype.type, p.numbers
+    return (
+        number(h[0]),
+        number(h[1]),
+        number(h[2]),
+        number(h[3]),
+        number(h[4]),
+        number(h[5]),
+        number(h[6]),
+        number(h[7]),
+    )
+
+
+def sgd(p, row):
+    theta, gradient, velocity = p.theta, p.gradient, state(p, p.state1)
+    lr, momentum, keep, decay, nesterov, sign, _, _ = hyperparameters(p)
+    if momentum == 0:
+        for i in range(theta.size):
+            theta[i] -= lr * (sign * gradient[i] + decay * theta[i])
+        return
+    for i in range(theta.size):
+        g = sign * gradient[i] + decay * theta[i]
+        velocity[i] = momentum * velocity[i] + keep * g
+        theta[i] -= lr * (g + momentum * velocity[i] if nesterov else velocity[i])
+
+
+def _sgd(o: optimizers.SGD) -> tuple[float, ...]:
+    keep = 1.0 if o.momentum_buffer is None else 1.0 - o.dampening
+    return o.lr, o.momentum, keep, o.weight_decay, o.nesterov, _sign(o)
+
+
+def _sign(o: Any) -> float:
+    return -1.0 if o.maximize else 1.0
+
+
+def momentum1986(p, row):
+    theta, velocity = p.theta, state(p, p.state1)
+    lr, momentum = hyperparameters(p)[:2]
+    for i in range(theta.size):
+        velocity[i] = momentum * velocity[i] - lr * p.gradient[i]
+        theta[i] += velocity[i]
+
+
+def _momentum1986(o: optimizers.Momentum1986) -> tuple[float, ...]:
+    return o.lr, o.momentum
+
+
+def adagrad(p, row):
+    theta, s = p.theta, state(p, p.state1)
+    lr, eps, decay, sign = hyperparameters(p)[:4]
+    for i in range(theta.size):
+        g = sign * p.gradient[i] + decay * theta[i]
+        s[i] += g * g
+        theta[i] -= lr * (g / (math.sqrt(s[i]) + eps))
+
+
+def _adagrad(o: optimizers.Adagrad) -> tuple[float, ...]:
+    return o.lr / (1 + o.t * o.lr_decay), o.eps, o.weight_decay, _sign(o)
+
+
+def rmsprop(p, row):
+    theta, square_avg = p.theta, state(p, p.state1)
+    grad_avg, velocity = state(p, p.state2), state(p, p.state3)
+    lr, alpha, rest, eps, decay, momentum, sign, _ = hyperparameters(p)
+    for i in range(theta.size):
+        g = sign * p.gradient[i] + decay * theta[i]
+        square_avg[i] = alpha * square_avg[i] + rest * (g * g)
+        variance = square_avg[i]
+        if grad_avg.size:
+            grad_avg[i] = alpha * grad_avg[i] + rest * g
+            variance = max(square_avg[i] - grad_avg[i] * grad_avg[i], 0 * g)
+        g = g / (math.sqrt(variance) + eps)
+        if velocity.size:
+            velocity[i] = momentum * velocity[i] + g
+            g = velocity[i]
+        theta[i] -= lr * g
+
+
+def _rmsprop(o: optimizers.RMSprop) -> tuple[float, ...]:
+    return o.lr, o.alpha, 1 - o.alpha, o.eps, o.weight_decay, o.momentum, _sign(o)
+
+
+def adam(p, row):
+    theta, m, v, largest_v = p.theta, state(p, p.state1), state(p, p.state2), state(p, p.state3)
+    lr, beta1, rest1, beta2, rest2, eps, decay, shrink = hyperparameters(p)
+    for i in range(theta.size):
+        g = p.gradient[i] + decay * theta[i]
+        theta[i] *= shrink
+        m[i] = beta1 * m[i] + rest1 * g
+        v[i] = beta2 * v[i] + rest2 * (g * g)
+        variance = v[i]
+        if largest_v.size:
+            variance = largest_v[i] = max(largest_v[i], v[i])
+        theta[i] -= lr * (m[i] / (math.sqrt(variance) + eps))
+
+
+def _adam(o: optimizers.Adam) -> tuple[float, ...]:
+    (beta1, beta2), t = o.betas, o.t + 1
+    root = math.sqrt(1 - beta2**t)
+    outside = isinstance(o, optimizers.AdamW)
+    decay, shrink = (0.0, 1 - o.lr * o.weight_decay) if outside else (o.weight_decay, 1.0)
+    # To maximize, (1 - beta1) (-g + decay theta) is computed as -(1 - beta1) (g - decay theta).
+    rest1, decay = _sign(o) * (1 - beta1), _sign(o) * decay
+    return o.lr * root / (1 - beta1**t), beta1, rest1, beta2, 1 - beta2, o.eps * root, decay, shrink
+
+
+MOMENTS = "exp_avg", "exp_avg_sq", "max_exp_avg_sq"
+RULES: dict[type, Rule] = {
+    optimizers.SGD: Rule(sgd, ("momentum_buffer",), _sgd),
+    optimizers.Momentum1986: Rule(momentum1986, ("velocity",), _momentum1986),
+    optimizers.Adagrad: Rule(adagrad, ("sum",), _adagrad),
+    optimizers.RMSprop: Rule(rmsprop, ("square_avg", "grad_avg", "momentum_buffer"), _rmsprop),
+    optimizers.Adam: Rule(adam, MOMENTS, _adam),
+    optimizers.AdamW: Rule(adam, MOMENTS, _adam),
+}
