@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     instead = parser.add_mutually_exclusive_group()
     for name, (text, _) in INSTEAD.items():
         instead.add_argument(f"--{name}", action="store_true", help=f"{text} instead")
+    parser.add_argument("--compiled", action="store_true", help="verify the passes of handmade.compile")
     parser.add_argument("--case", default="", metavar="PATTERN", help="only cases whose name contains PATTERN")
     add_options(parser, f"only every {QUICK}th case", "draws weights and data")
     return parser
@@ -75,14 +76,17 @@ def _verify_all(cases: list[Case], options: argparse.Namespace) -> int:
     """Verify and print these cases, and return the exit status."""
     torch.set_num_threads(1)  # these networks are small: a second thread waits longer than it works
     started = time.perf_counter()
-    rows, interrupted = _run(cases, options.seed)
+    rows, without, interrupted = _run(cases, options.seed, options.compiled)
     _print_table(rows)
     _print_largest(rows)
+    for name, reason in without.items():
+        print(f"no compiled form: {name}: {reason}")
     failed = [row for row in rows if not row.passed]
     for row in failed:
         print(f"FAILED: {row.case.name}")
     print(
-        f"{len(rows)} of {len(cases)} cases, {len(rows) * len(FIGURES)} figures: {len(rows) - len(failed)} cases "
+        f"{len(rows)} of {len(cases)} cases{', compiled' * options.compiled}, {len(rows) * len(FIGURES)} figures: "
+        f"{len(rows) - len(failed)} cases "
         f"passed, {len(failed)} failed; {time.perf_counter() - started:.0f} s; Python {platform.python_version()}, "
         f"NumPy {np.__version__}, torch {torch.__version__}, seed {options.seed}"
     )
@@ -91,17 +95,26 @@ def _verify_all(cases: list[Case], options: argparse.Namespace) -> int:
     return 1 if failed or interrupted else 0
 
 
-def _run(cases: list[Case], seed: int) -> tuple[list[Row], bool]:
-    """Return the rows and whether Ctrl-C came, after which they are those of the finished cases."""
+def _run(cases: list[Case], seed: int, compiled: bool) -> tuple[list[Row], dict[str, str], bool]:
+    """Return the rows, the cases without a compiled form, and whether Ctrl-C came, after which cases are missing."""
     rows: list[Row] = []
+    without: dict[str, str] = {}
+    unsupported: tuple[type[Exception], ...] = ()
+    if compiled:
+        from handmade.compiled import Unsupported  # needs numba
+
+        unsupported = (Unsupported,)
     with progress_bar("case", len(cases)) as report:
         try:
-            for case in cases:
-                rows.append(verify(case, seed))
-                report(len(rows), case.name)
+            for done, case in enumerate(cases, 1):
+                try:
+                    rows.append(verify(case, seed, compiled))
+                except unsupported as error:
+                    without[case.name] = str(error)
+                report(done, case.name)
         except KeyboardInterrupt:
-            return rows, True
-    return rows, False
+            return rows, without, True
+    return rows, without, False
 
 
 def _print_largest(rows: list[Row]) -> None:

@@ -16,6 +16,7 @@ import handmade as hm
 
 from .autograd import as_tensor, find_loss, loss_and_gradient
 from .cases import Case
+from .compiled import CompiledNetwork
 from .twin import twin
 
 __all__ = ["Figure", "Row", "distance", "verify"]
@@ -86,7 +87,7 @@ class Row:
         return right and all(figure.passed for figure in self.figures.values())
 
 
-def verify(case: Case, seed: int = 0) -> Row:
+def verify(case: Case, seed: int = 0, compiled: bool = False) -> Row:
     """Run one case against all its oracles.
 
     Parameters
@@ -95,11 +96,18 @@ def verify(case: Case, seed: int = 0) -> Row:
         From `reference.cases.all_cases`.
     seed : int
         Draws the weights and the data.
+    compiled : bool
+        Whether `handmade.compile` does the passes and the steps.
 
     Returns
     -------
     Row
         Figures and tolerances.
+
+    Raises
+    ------
+    handmade.compiled.Unsupported
+        Where a case has no compiled form.
 
     Examples
     --------
@@ -112,6 +120,8 @@ def verify(case: Case, seed: int = 0) -> Row:
     X, y = case.data(rng)
     X, y = X.astype(case.dtype), _as_dtype(y, case.dtype)
     network = case.build(rng, case.dtype)
+    if compiled:
+        network = CompiledNetwork(network)
     counts = network.neuron_count, network.weight_count, network.parameter_count
     figures = _single_pass(case, network, X, y)
     figures["differences"], wrong = _differences(case, network, X, y, rng)
@@ -208,6 +218,11 @@ def _train(network: hm.Network, case: Case, X: Array, y: Array) -> Array:
     name, options = case.optimizer
     optimizer = getattr(hm, name)(**options)
     optimizer.bind(network)
+    if isinstance(network, CompiledNetwork):
+        step = hm.compile(network, case.objective, optimizer)
+        for _ in range(STEPS):
+            step(X, y)
+        return network.theta
     for _ in range(STEPS):
         _, gradient = network.loss_and_gradient(X, y, case.objective, training=case.training)
         optimizer.step(network.theta, gradient)

@@ -146,10 +146,29 @@ def test_command_refuses_wrong_arguments(tmp_path, capsys):
     assert "expected a file in a folder that exists" in capsys.readouterr().err
 
 
+def test_compiled_passes_are_verified(capsys):
+    pytest.importorskip("numba")
+    assert main(["--case", "3-4-2", "--compiled"]) == 0
+    assert "2 of 2 cases, compiled, 8 figures: 2 cases passed, 0 failed" in capsys.readouterr().out
+
+
+def test_cases_without_a_compiled_form_are_named(capsys, monkeypatch):
+    compiled = pytest.importorskip("handmade.compiled")
+
+    def unsupported(case, seed, compiled_passes):
+        raise compiled.Unsupported("compile: expected a layer with a compiled form")
+
+    monkeypatch.setattr("reference.__main__.verify", unsupported)
+    assert main(["--case", "3-4-2", "--compiled"]) == 0
+    printed = capsys.readouterr().out
+    assert "no compiled form: 3-4-2 sigmoid cross_entropy float64: compile: expected a layer" in printed
+    assert "0 of 2 cases, compiled" in printed
+
+
 def test_interrupted_run_keeps_the_finished_cases(monkeypatch, capsys):
     finished = []
 
-    def verify_two(case, seed):
+    def verify_two(case, seed, compiled):
         if len(finished) == 2:
             raise KeyboardInterrupt
         finished.append(verify(case, seed))

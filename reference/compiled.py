@@ -1,0 +1,54 @@
+"""The compiled passes in the place of the NumPy code, for ``python -m reference --compiled``."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy.typing as npt
+
+import handmade as hm
+
+__all__ = ["CompiledNetwork"]
+
+Array = npt.NDArray[Any]
+
+
+class CompiledNetwork(hm.Network):
+    """A network that computes losses and gradients by `handmade.compile`.
+
+    Parameters
+    ----------
+    network : Network
+        Its layers are copied.
+
+    Raises
+    ------
+    handmade.compiled.Unsupported
+        By its passes, where a layer or the loss has no compiled form.
+
+    Examples
+    --------
+    >>> network = hm.MLP([3, 4, 2], "tanh", rng=0)
+    >>> X, y = np.ones((5, 3)), np.zeros(5, int)
+    >>> loss, _ = CompiledNetwork(network).loss_and_gradient(X, y)
+    >>> abs(loss - network.loss_and_gradient(X, y)[0]) < 1e-15
+    True
+    """
+
+    def __init__(self, network: hm.Network) -> None:
+        super().__init__(copy.deepcopy(network.layers), dtype=network.dtype.type)
+
+    def backpropagate(
+        self,
+        X: Array,
+        y: Array,
+        loss: Any = "cross_entropy",
+        sample_weight: npt.ArrayLike | None = None,
+        training: bool = True,
+    ) -> tuple[float, Array]:
+        if not training:
+            from handmade.compiled import Unsupported
+
+            raise Unsupported("compile: expected a training batch, got evaluation mode; use the NumPy code")
+        return hm.compile(self, loss).gradient(X, y, sample_weight)
