@@ -16,17 +16,19 @@ from benchmarks.kernel import restart_with_better_kernel
 from handmade.configuration import show_config
 from handmade.progress import progress_bar
 
-from . import memory
+from . import memory, start
 from .alternation import Process, alternate
 from .cases import GRID, Case, curves
 from .jobs import JOBS, Epoch
+from .pages import write_pages
 from .peers import SIDES
 from .report import versions, write
-from .sides import OURS, Bench, Unable, why_missing
+from .sides import COMPILED, OURS, Bench, Unable, why_missing
 
 HERE = Path(__file__).parent
 BLOCK, ROUNDS = 0.2, 3  # seconds that a side has at a time, and how often
 QUICK = 5  # cells, evenly out of the grid
+MINUTES = 15  # for the cells; memory and starts take three more
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -52,7 +54,12 @@ def main(arguments: list[str] | None = None) -> int:
         "interrupted": True,
         "cells": {},
         "memory": {},
+        "measured": [],
+        "skipped": [],
+        "minutes": 0.0,
     }
+    if options.resume:
+        results |= _measured_before(options.out)
     for name, why in results["missing"].items():
         print(f"{name} takes no part: {why}", file=sys.stderr)
     started, status = time.perf_counter(), 0
@@ -63,8 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
         status = 130
         print("interrupted: the report has what was measured", file=sys.stderr)
     finally:
-        results["minutes"] = (time.perf_counter() - started) / 60
+        results["minutes"] += (time.perf_counter() - started) / 60
         print(*write(results, options.out), sep="\n")
+        if options.write and not results["interrupted"]:
+            print(*write_pages(results, options.out), sep="\n")
     return status or int(any(cell["errors"] for cell in results["cells"].values()))
 
 
@@ -74,13 +83,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--match", default="", metavar="TEXT", help="only cells whose title contains this, no memory")
     parser.add_argument("--out", type=Path, default=Path("speed-report"), metavar="DIR",
                         help="where report.md, report.html and results.json go (default speed-report)")  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="go on with the results that are in DIR")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=MINUTES,
+        metavar="M",
+        help=f"begin no further cell after so many (default {MINUTES})",
+    )
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/speed.md and README.md, too")
     return parser
 
 
+def _measured_before(out: Path) -> dict[str, Any]:
+    """Return the cells and the memory in an earlier run's results; nothing where there is none."""
+    path = out / "results.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return {name: found[name] for name in ("cells", "memory", "measured", "minutes") if name in found}
+
+
 def _work(options: argparse.Namespace) -> list[Any]:
-    """What is to be timed, each piece once."""
+    """Return what is to be timed, each piece once."""
     along = [case for cases in curves().values() for case in cases]
-    pieces = list(dict.fromkeys([*GRID, *along, *JOBS]))
+    pieces = list(dict.fromkeys([*JOBS, *GRID, *along]))
     if options.quick:
         small = [piece for piece in pieces if not (isinstance(piece, Case) and piece.parameter_count > 10**6)]
         small = [piece for piece in small if not (isinstance(piece, Epoch) and piece.samples > 10**4)]
@@ -89,8 +114,11 @@ def _work(options: argparse.Namespace) -> list[Any]:
 
 
 def _run(pieces: list[Any], options: argparse.Namespace, results: dict[str, Any]) -> None:
-    """Time every piece, then measure memory; what is there is in the results at any time, and on disk after each."""
+    """Measure memory, then time every piece; what is there is in the results at any time, and on disk after each."""
     measures = [] if options.match else _memory(options.quick)
+    measures = [(name, measure) for name, measure in measures if name not in results["measured"]]
+    pieces = [piece for piece in pieces if piece.title not in results["cells"]]
+    until = time.perf_counter() + 60 * options.minutes
     with ExitStack() as stack, progress_bar("cell", len(pieces) + len(measures)) as report:
         benches: dict[str, Process] = {}
 
@@ -99,25 +127,29 @@ def _run(pieces: list[Any], options: argparse.Namespace, results: dict[str, Any]
                 benches[name] = stack.enter_context(Process(partial(Bench, name)))
             return benches[name]
 
-        for done, piece in enumerate(pieces, 1):
+        for done, (name, measure) in enumerate(measures, 1):
+            measure(results["memory"])
+            results["measured"].append(name)
+            report(done, name)
+        for done, piece in enumerate(pieces, len(measures) + 1):
+            if time.perf_counter() > until:
+                results["skipped"] = [piece.title for piece in pieces if piece.title not in results["cells"]]
+                break
             names = [name for name, side in piece.sides.items() if not why_missing(side)]
             results["cells"][piece.title] = _cell(piece, {name: bench(name) for name in names}, options.quick)
             (options.out / "results.json").write_text(json.dumps(results, indent=1))
             report(done, piece.title)
-        for done, (name, measure) in enumerate(measures, len(pieces) + 1):
-            measure(results["memory"])
-            report(done, name)
 
 
 def _cell(piece: Any, benches: dict[str, Process], quick: bool) -> dict[str, Any]:
-    """One piece: who computes the same as handmade, and how long each of those takes."""
+    """Time one piece on every side that computes what handmade computes."""
     cell: dict[str, Any] = {"title": piece.title, "kind": getattr(piece, "work", type(piece).__name__), "errors": {}}
     if isinstance(piece, Case):
         cell |= {"sizes": list(piece.sizes), "batch": piece.batch, "optimizer": piece.optimizer,
                  "parameters": piece.parameter_count, "grid": piece in GRID}  # fmt: skip
 
     def lose(name: str, error: Exception) -> None:
-        """A peer's failure is its own loss."""
+        """Record the failure of a peer; raise handmade's own."""
         if name == OURS:
             raise error
         cell["errors"][name] = str(error)
@@ -143,11 +175,12 @@ def _cell(piece: Any, benches: dict[str, Process], quick: bool) -> dict[str, Any
 
 
 def _memory(quick: bool) -> list[tuple[str, Any]]:
-    """What is measured besides time: a name, and a function that adds its findings to a dictionary."""
+    """Return what is measured besides time: names, and functions that add their findings to a dictionary."""
     usual = [Case((784, 128, 10), 64), Case((784, 1024, 1024, 1024, 10), 256)]
     steps = [case for one in usual for case in (one, Case(one.sizes, one.batch, optimizer="Adam"))]
     steps += [Case((784, 300, 100, 10), 128, activation=name) for name in ("sigmoid", "tanh")]
     sides = [name for name in memory.TRAIN if not why_missing(SIDES[name])]
+    starting = [name for name in start.START if not why_missing(SIDES[name]) and not (quick and "compile" in name)]
 
     def step(found: dict) -> None:
         found["steps"] = {case.title: memory.step_memory(case) for case in steps}
@@ -155,7 +188,7 @@ def _memory(quick: bool) -> list[tuple[str, Any]]:
     def resident(found: dict) -> None:
         found["resident"] = {side: memory.resident(side, steps[2].sizes, steps[2].batch) for side in sides}
 
-    def start(found: dict) -> None:
+    def imports(found: dict) -> None:
         found["import"] = memory.import_ratio()
 
     def mapped(found: dict) -> None:
@@ -166,7 +199,15 @@ def _memory(quick: bool) -> list[tuple[str, Any]]:
         sizes = {side: memory.resident(side, case.sizes, case.batch) for side in sides}
         found.setdefault("curves", {}).setdefault(name, []).append(sizes)
 
-    measures = [("memory of a step", step), ("import", start), ("memmap", mapped), ("resident size", resident)]
+    def first_step(found: dict) -> None:
+        found["first step"] = start.first_steps(starting, (784, 128, 10), 64, 1 if quick else start.ROUNDS)
+
+    def call(found: dict) -> None:
+        found["call"] = start.call_overhead()
+
+    measures = [("memory of a step", step), ("import", imports), ("memmap", mapped), ("resident size", resident)]
+    measures += [("call", call)] if COMPILED in sides else []
+    measures.append(("first step", first_step))
     if not quick:
         measures += [(f"resident size: {case.shape}", partial(along, name, case))
                      for name, cases in curves().items() for case in cases]  # fmt: skip

@@ -28,7 +28,7 @@ PAUSE = 0.02  # seconds
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per call, one number for each round.
+    """A side's seconds per call, one number for each round.
 
     Examples
     --------
@@ -43,7 +43,7 @@ class Timing:
         return float(np.median(self.rounds))
 
     def ratio(self, other: Timing) -> float:
-        """How many times as long the other takes.
+        """Return how many times as long the other takes.
 
         Examples
         --------
@@ -53,7 +53,7 @@ class Timing:
         return other.median / self.median
 
     def spread(self, other: Timing) -> tuple[float, float]:
-        """The smallest and the largest ratio of one round.
+        """Return the smallest and the largest ratio of one round.
 
         Examples
         --------
@@ -150,7 +150,7 @@ def _serve(pipe, make) -> None:
 
 
 def time_calls(work: Callable[[], object], wait: Callable[[], object], block: float) -> float:
-    """Seconds per call, over a block of so many seconds, after a shorter one that is not counted."""
+    """Return the seconds per call, over a block of so many seconds, after a shorter one that is not counted."""
     count, taken = 0, 0.0
     started = time.perf_counter()
     while taken < block * WARM_UP:

@@ -54,7 +54,7 @@ class CallsAlone:
         self.step = [*self.forward, *getattr(self, "_" + case.loss)(), *self._backward(), *self._update()]
 
     def number(self, value: float) -> Array:
-        """A number as NumPy takes it at once, without a conversion."""
+        """Return a number in the form that NumPy takes without a conversion."""
         return np.array(value, self.case.dtype)
 
     # ---- forward and backward ----------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class CallsAlone:
         yield np.subtract, (theta, b, theta)
 
     def _count(self) -> None:
-        """The two numbers of Adam that change: m and v are smaller than the sums here by 1 - beta."""
+        """Set the two numbers of Adam that change: m and v are smaller than the sums here by 1 - beta."""
         self.t += 1
         root = math.sqrt((1 - BETA2**self.t) / (1 - BETA2))
         self.eps[...] = EPS * root

@@ -27,6 +27,10 @@ class Case:
         A training step (forward, loss, backward, update), or the outputs alone.
     activation, loss, dtype, optimizer : str
         By handmade's names; the optimizer is "SGD" or "Adam".
+    normalization : {None, "batch"}
+        The normalization before each hidden activation.
+    dropout : float
+        The probability of dropout after each hidden activation.
     """
 
     sizes: tuple[int, ...]
@@ -36,12 +40,14 @@ class Case:
     loss: str = "cross_entropy"
     dtype: str = "float32"
     optimizer: str = "SGD"
+    normalization: str | None = None
+    dropout: float = 0.0
 
     lr = 1e-3
 
     @property
     def shape(self) -> str:
-        """784-1024x3-10, batch 256: runs of equal widths are counted.
+        """Return the widths and the batch; runs of equal widths are counted.
 
         Examples
         --------
@@ -59,14 +65,23 @@ class Case:
 
     @property
     def options(self) -> str:
-        """What is not the usual: "" for float32, ReLU and cross-entropy."""
+        """Return the options that are not the usual ones: "" for float32, ReLU and cross-entropy."""
         usual = Case(self.sizes, self.batch)
         names = ("activation", "loss", "dtype")
-        return ", ".join(getattr(self, name) for name in names if getattr(self, name) != getattr(usual, name))
+        found = [getattr(self, name) for name in names if getattr(self, name) != getattr(usual, name)]
+        found += [f"{self.normalization} normalization"] * bool(self.normalization)
+        return ", ".join(found + [f"dropout {self.dropout}"] * bool(self.dropout))
+
+    @property
+    def without_dropout(self) -> Case:
+        """Return the case whose results can be compared: every library draws other random numbers."""
+        return replace(self, dropout=0.0) if self.dropout else self
 
     @property
     def title(self) -> str:
-        """Examples
+        """Return the name of the cell.
+
+        Examples
         --------
         >>> Case((3, 4, 2), 1, optimizer="Adam", dtype="float64").title
         'step, Adam: 3-4-2, batch 1 (float64)'
@@ -76,11 +91,12 @@ class Case:
 
     @property
     def parameter_count(self) -> int:
-        return sum(i * o + o for i, o in itertools.pairwise(self.sizes))
+        dense = sum(i * o + o for i, o in itertools.pairwise(self.sizes))
+        return dense + (2 * sum(self.sizes[1:-1]) if self.normalization else 0)
 
     @property
     def tolerance(self) -> float:
-        """How far two right implementations may be apart, relatively: every sum on the way rounds once per term."""
+        """Return how far two right implementations may be apart, relatively: each sum rounds once per term."""
         return (sum(self.sizes) + self.batch) * float(np.finfo(self.dtype).eps)
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +110,7 @@ class Case:
     def network(self) -> hm.MLP:
         # He's weights, as with smaller ones the gradient of a deep network vanishes, and a step could not be compared.
         options = dict(activation=self.activation, weight_init="kaiming_uniform", rng=0, dtype=self.dtype)
-        return hm.MLP(self.sizes, **options)
+        return hm.MLP(self.sizes, normalization=self.normalization, dropout=self.dropout, **options)
 
     @property
     def sides(self) -> dict[str, type]:
@@ -121,17 +137,20 @@ SHAPES = (
     ((784, 1024, 1024, 1024, 10), 256),
     ((784, 2048, 2048, 2048, 10), 1024),
     ((256,) * 9 + (10,), 64),
+    ((256,) * 33 + (10,), 64),
 )
 
 
 def grid() -> list[Case]:
-    """The ten shapes with both optimizers and prediction; three of them with every other option; growing batches."""
+    """Return the cells: all shapes with both optimizers and prediction, some with other options, growing batches."""
     usual = [Case(*shape) for shape in SHAPES]
     cases = [change(case) for change in (_step, _adam, _predict) for case in usual]
     for case in (usual[2], usual[4], usual[5]):
         others = [replace(case, activation=name) for name in ("sigmoid", "tanh")]
         others += [replace(case, loss="mse_loss"), replace(case, dtype="float64")]
         cases += [*others, *map(_predict, (others[0], others[1], others[3]))]
+    for case in (usual[2], usual[4], usual[5], usual[6]):
+        cases += [replace(case, dropout=0.2), replace(case, normalization="batch")]
     for batch in (1, 8, 512, 4096):
         case = Case((784, 128, 10), batch)
         cases += [case, _predict(case)]
@@ -145,11 +164,11 @@ def curves() -> dict[str, list[Case]]:
     Examples
     --------
     >>> {name: len(cases) for name, cases in curves().items()}
-    {'width': 6, 'depth': 5, 'batch': 5}
+    {'width': 7, 'depth': 6, 'batch': 5}
     """
     return {
-        "width": [Case((784, width, width, 10), 128) for width in (32, 64, 128, 512, 1024, 2048)],
-        "depth": [Case((256,) * (depth + 1) + (10,), 64) for depth in (1, 2, 4, 8, 16)],
+        "width": [Case((784, width, width, 10), 128) for width in (32, 64, 128, 512, 1024, 2048, 4096)],
+        "depth": [Case((256,) * (depth + 1) + (10,), 64) for depth in (1, 2, 4, 8, 16, 32)],
         "batch": [Case((784, 128, 10), batch) for batch in (1, 8, 64, 512, 4096)],
     }
 

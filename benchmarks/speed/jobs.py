@@ -26,7 +26,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Epoch:
-    """Once through the samples in a new order: SGD with momentum on minibatches, float32, ReLU, cross-entropy.
+    """An epoch in a new order: SGD with momentum on minibatches, float32, ReLU, cross-entropy.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Epoch:
 
 
 class Fit(Side):
-    """`handmade.fit`, its checks of all data included."""
+    """A call of `handmade.fit`, its checks of all data included."""
 
     compile = False
 
@@ -92,7 +92,7 @@ class Fit(Side):
 
 
 class FitCompiled(Fit):
-    """The same with ``compile=True``; each call translates the network anew."""
+    """A call of `handmade.fit` with ``compile=True``, which translates the network anew."""
 
     packages = ("numba", "scipy")
     compile = True
@@ -118,7 +118,7 @@ class StepWithMomentum(CallsAlone):
 
 
 class CallsOfAnEpoch(Side):
-    """NumPy's calls alone, as of a step, and two more that fetch the rows of a batch."""
+    """A list of NumPy's calls alone, as of a step, and two more that fetch the rows of a batch."""
 
     def __init__(self, job: Epoch) -> None:
         self.job, self.network, (self.X, self.y) = job, job.network(), job.data()
@@ -249,7 +249,7 @@ class JaxScan(Side):
 
 
 class FitOfSklearn(Side):
-    """MLPClassifier.fit for one epoch, its weights kept by warm_start."""
+    """A call of MLPClassifier.fit for one epoch; warm_start keeps the weights."""
 
     packages = ("sklearn",)
 
@@ -284,7 +284,7 @@ class FitOfSklearn(Side):
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """Every entry of a network's gradient against differences, in float64."""
+    """A check of every entry of a network's gradient against differences, in float64."""
 
     sizes: tuple[int, ...]
     batch: int
@@ -310,7 +310,7 @@ class GradientCheck:
 
 
 class Checking(Side):
-    """What the three have in common."""
+    """A base of the three checks."""
 
     def __init__(self, job: GradientCheck) -> None:
         self.job, self.network, (self.X, self.y) = job, job.network(), job.data()
@@ -320,7 +320,7 @@ class Checking(Side):
 
 
 class CheckGradient(Checking):
-    """`handmade.check_gradient`: three steps for each entry, and their verdict."""
+    """A call of `handmade.check_gradient`: three steps for each entry, and their verdict."""
 
     def work(self) -> bool:
         check = hm.check_gradient(self.network, self.X, self.y, entries=self.network.parameter_count)
@@ -328,7 +328,7 @@ class CheckGradient(Checking):
 
 
 class GradCheck(Checking):
-    """torch.autograd.gradcheck of the loss as a function of all parameters: one central difference for each."""
+    """A call of torch.autograd.gradcheck: one central difference for each parameter."""
 
     packages = ("torch",)
 
@@ -392,14 +392,14 @@ class Perceptron:
     sides: ClassVar[dict[str, type[Side]]]
 
     def check(self, name: str, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> None:
-        """The loop has to have the same bits; scikit-learn, whose rule counts a score of 0 as wrong, no error left."""
+        """Compare bits with the loop's; scikit-learn's rule, for which a score of 0 is wrong, has to leave no error."""
         same = np.array_equal(theirs["w"], ours["w"]) if name == "loop" else theirs["errors"] == 0
         if not same:
             raise Disagreement(f"{name}, {self.title}: {theirs['errors']} errors, or other weights")
 
 
 class Separating(Side):
-    """What the three have in common: each goes as often through the samples as handmade has to."""
+    """A base of the perceptrons: each goes as often through the samples as handmade has to."""
 
     def __init__(self, job: Perceptron) -> None:
         self.X, self.y = job.data()
@@ -413,7 +413,7 @@ class Separating(Side):
 
 
 class OurPerceptron(Separating):
-    """`handmade.Perceptron`."""
+    """An instance of `handmade.Perceptron`."""
 
     def work(self) -> None:
         self.w = hm.Perceptron(bias=False).fit(self.X, self.y).w
@@ -432,7 +432,7 @@ class SequentialLoop(Separating):
 
 
 class ScoresAlone(Separating):
-    """What no way of doing it in NumPy can leave out: the score of every sample once in each epoch."""
+    """A lower bound for NumPy: the score of every sample once in each epoch."""
 
     def work(self) -> None:
         for _ in range(self.epochs):
@@ -443,7 +443,7 @@ class ScoresAlone(Separating):
 
 
 class SklearnPerceptron(Separating):
-    """scikit-learn's, compiled, in the order of the samples."""
+    """A Perceptron of scikit-learn, compiled, in the order of the samples."""
 
     packages = ("sklearn",)
 

@@ -60,6 +60,13 @@ for _ in range(5):
     loss, gradient = network.loss_and_gradient(X, y)
     optimizer.step(network.theta, gradient)
 """,
+    "handmade, compiled": """
+import numpy as np, handmade as hm
+X, y = np.ones((N, sizes[0]), np.float32), np.zeros(N, int)
+step = hm.compile(hm.MLP(sizes, dtype=np.float32), optimizer=hm.SGD(lr=1e-3))
+for _ in range(5):
+    step(X, y)
+""",
     "torch": """
 import torch
 X, y = torch.ones(N, sizes[0]), torch.zeros(N, dtype=int)
@@ -95,12 +102,12 @@ jax.block_until_ready(parameters)
 
 
 def resident(side: str, sizes: tuple[int, ...], batch: int) -> int:
-    """The largest resident size in bytes of a fresh process that makes five training steps with a side."""
-    return 1024 * int(_python(f"sizes, N = {list(sizes)}, {batch}\n{TRAIN[side]}\n{status('VmHWM')}\nprint(status)"))
+    """Return the largest resident size in bytes of a process that makes five training steps with a side."""
+    return 1024 * int(run_python(f"sizes, N = {list(sizes)}, {batch}\n{TRAIN[side]}\n{status('VmHWM')}\nprint(status)"))
 
 
 def status(name: str) -> str:
-    """The line that reads a number of kilobytes from what Linux says of a process."""
+    """Return the line that reads a number of kilobytes from what Linux says of a process."""
     return f"import re; status = int(re.search(r'{name}:\\s+(\\d+)', open('/proc/self/status').read())[1])"
 
 
@@ -126,22 +133,23 @@ print(max([*samples, anonymous()]))
 
 
 def memmap_growth(size: int) -> int:
-    """The most memory in bytes of its own, file pages aside, of a process that fits an epoch on a sparse file."""
+    """Return the most bytes of its own, file pages aside, of a process that fits an epoch on a sparse file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "X"
         with open(path, "wb") as stream:
             stream.truncate(size // (4 * 8192) * 4 * 8192)
-        return 1024 * int(_python(MEMMAP, str(path)))
+        return 1024 * int(run_python(MEMMAP, str(path)))
 
 
 def import_ratio(rounds: int = 7) -> list[float]:
-    """How many times as long ``import handmade`` takes as ``import numpy``, one number for each of the rounds."""
+    """Return how many times as long ``import handmade`` takes as ``import numpy``, once for each round."""
     code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
-    _python("import handmade")  # compile it once, as an installation does
-    return [float(_python(code.format("handmade"))) / float(_python(code.format("numpy"))) for _ in range(rounds)]
+    run_python("import handmade")  # compile it once, as an installation does
+    return [float(run_python(code.format("handmade"))) / float(run_python(code.format("numpy"))) for _ in range(rounds)]
 
 
-def _python(code: str, *arguments: str) -> str:
+def run_python(code: str, *arguments: str) -> str:
+    """Return what a fresh Python prints for a program."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", code, *arguments]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)

@@ -25,7 +25,7 @@ Array = np.ndarray
 
 
 class CaseSide(Side):
-    """See the module."""
+    """A side of a case, see the module."""
 
     def __init__(self, case: Case) -> None:
         self.case, self.loss = case, np.nan
@@ -79,7 +79,7 @@ class Handmade(CaseSide):
 
 
 class HandmadeCompiled(Handmade):
-    """`handmade.compile`: the step, and the prediction."""
+    """A step and a prediction by `handmade.compile`."""
 
     packages = ("numba", "scipy")
 
@@ -95,7 +95,7 @@ class HandmadeCompiled(Handmade):
 
 
 class Torch(CaseSide):
-    """Eager mode: gradients set to None, the optimizer fused, no DataLoader, no conversion inside the step."""
+    """A step in eager mode: gradients set to None, the optimizer fused, no conversion inside the step."""
 
     packages = ("torch",)
 
@@ -130,13 +130,14 @@ class Torch(CaseSide):
 
 
 class TorchCompiled(Torch):
-    """torch.compile of the whole step as one graph, for exactly these shapes; to predict, with the weights frozen."""
+    """A whole step as one graph of torch.compile, for exactly these shapes; to predict, the weights are frozen."""
 
     def build(self, network: hm.Network) -> None:
         import torch
 
         if not has_compiler():
             raise Unable("torch.compile needs a C++ compiler")
+        self.is_plain = not (self.case.dropout or self.case.normalization)
         torch._dynamo.reset()  # or it would remember the shapes of other cases, and compile for any shape
         torch._inductor.config.freezing = self.case.work == "predict"
         super().build(network)
@@ -148,12 +149,14 @@ class TorchCompiled(Torch):
         self.update = torch.compile(step, dynamic=False, fullgraph=True)
 
     def step(self):
+        if not self.is_plain:  # what changes buffers cannot be differentiated as a function: only the passes compile
+            return super().step()
         with self.inference():
             self.loss = self.update(self.parameters, self.state, *self.tensors)
 
 
 def functional_gradient(module, objective):
-    """The gradients and the loss as a function of the parameters, the inputs and the targets."""
+    """Return the gradients and the loss as a function of the parameters, the inputs and the targets."""
     from torch.func import functional_call, grad_and_value
 
     names = [name for name, _ in module.named_parameters()]
@@ -205,9 +208,7 @@ class Jax(CaseSide):
         jax.config.update("jax_enable_x64", self.case.dtype == "float64")
         self.jax = jax
         self.arrays = jax.numpy.asarray(self.X), jax.numpy.asarray(self.y)
-        blocks = list(network.blocks(network.theta.copy()).values())
-        pairs = zip(blocks[::2], blocks[1::2], strict=True)
-        self.parameters = [(jax.numpy.array(W.T), jax.numpy.array(b)) for W, b in pairs]
+        self.parameters = _jax_parameters(self.case, jax, network)
         self.state = _jax_state(self.case, jax, self.parameters)
         forward = jax_forward(self.case.activation, jax)
         self.forward = jax.jit(partial(forward, self.parameters))  # to predict, the weights are constants
@@ -224,11 +225,21 @@ class Jax(CaseSide):
         self.jax.block_until_ready((self.parameters, getattr(self, "output", None)))
 
     def theta(self) -> Array:
-        return np.concatenate([np.asarray(part).ravel() for W, b in self.parameters for part in (W.T, b)])
+        return np.concatenate([np.asarray(part).ravel() for W, *rest in self.parameters for part in (W.T, *rest)])
+
+
+def _jax_parameters(case: Case, jax, network: hm.Network) -> list[tuple]:
+    """Return (W, b) of each layer, W laid out (I, O); gamma and beta follow where batch normalization does."""
+    blocks, layers = iter(network.blocks(network.theta.copy()).values()), []
+    for layer in range(len(case.sizes) - 1):
+        hidden = layer < len(case.sizes) - 2
+        W, *others = (next(blocks) for _ in range(4 if hidden and case.normalization else 2))
+        layers.append(tuple(jax.numpy.array(array) for array in (W.T, *others)))
+    return layers
 
 
 def jax_forward(activation: str, jax):
-    """The network as a function of its weights, laid out (I, O), and biases."""
+    """Return the network as a function of its weights, laid out (I, O), and biases."""
     function = getattr(jax.nn, activation)
 
     def forward(parameters, X):
@@ -240,8 +251,33 @@ def jax_forward(activation: str, jax):
     return forward
 
 
+def _jax_training(case: Case, jax):
+    """Return the forward pass in training, with dropout and batch normalization, and the new running averages."""
+    jnp, function = jax.numpy, getattr(jax.nn, case.activation)
+
+    def forward(parameters, X, key, averages):
+        moments = []
+        *hidden, (W, b) = parameters
+        for i, (V, c, *scale) in enumerate(hidden):
+            X = X @ V + c
+            if scale:
+                mean, variance = X.mean(axis=0), X.var(axis=0)
+                moments.append((mean, variance * (len(X) / (len(X) - 1))))
+                X = scale[0] * (X - mean) / jnp.sqrt(variance + 1e-5) + scale[1]
+            X = function(X)
+            if case.dropout:
+                kept = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - case.dropout, X.shape)
+                X = jnp.where(kept, X / (1 - case.dropout), 0)
+        averages = jax.tree_util.tree_map(lambda old, new: 0.9 * old + 0.1 * new, averages, moments)
+        return X @ W + b, averages
+
+    return forward
+
+
 def _jax_step(case: Case, jax, forward):
     jnp = jax.numpy
+    if case.dropout or case.normalization:
+        return _jax_training_step(case, jax)
 
     def cross_entropy(Z, y):
         return -jnp.take_along_axis(jax.nn.log_softmax(Z), y[:, None], axis=1).mean()
@@ -273,7 +309,27 @@ def _jax_step(case: Case, jax, forward):
     return {"SGD": sgd, "Adam": adam}[case.optimizer]
 
 
+def _jax_training_step(case: Case, jax):
+    """Return a step of SGD whose state is a random key and the running averages."""
+    forward = _jax_training(case, jax)
+
+    def loss(parameters, key, averages, X, y):
+        Z, averages = forward(parameters, X, key, averages)
+        return -jax.numpy.take_along_axis(jax.nn.log_softmax(Z), y[:, None], axis=1).mean(), averages
+
+    def step(parameters, state, X, y):
+        key, averages = state
+        (value, averages), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, key, averages, X, y)
+        parameters = jax.tree_util.tree_map(lambda p, g: p - case.lr * g, parameters, gradient)
+        return parameters, (jax.random.fold_in(key, 1), averages), value
+
+    return step
+
+
 def _jax_state(case: Case, jax, parameters):
+    if case.dropout or case.normalization:
+        hidden = parameters[:-1] if case.normalization else []
+        return jax.random.key(0, impl="rbg"), [(jax.numpy.zeros_like(b), jax.numpy.ones_like(b)) for _, b, *_ in hidden]
     if case.optimizer == "SGD":
         return ()
     m, v = (jax.tree_util.tree_map(jax.numpy.zeros_like, parameters) for _ in range(2))
@@ -281,7 +337,7 @@ def _jax_state(case: Case, jax, parameters):
 
 
 class ScikitLearn(CaseSide):
-    """MLPClassifier.partial_fit on one batch, and predict_proba, which ends with the softmax."""
+    """A call of MLPClassifier.partial_fit on one batch, or of predict_proba, which ends with the softmax."""
 
     packages = ("sklearn",)
 
@@ -289,6 +345,8 @@ class ScikitLearn(CaseSide):
         import sklearn
         from sklearn.neural_network import MLPClassifier
 
+        if self.case.dropout or self.case.normalization:
+            raise Unable("scikit-learn has neither dropout nor batch normalization")
         sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
         case = self.case
         options = dict(
@@ -338,7 +396,7 @@ class ScikitLearn(CaseSide):
 
 
 class OnnxRuntime(CaseSide):
-    """Prediction from a graph of Gemm and activation nodes, fully optimized, on all cores, bound to its arrays."""
+    """A prediction from a graph of Gemm and activation nodes, fully optimized, on all cores, bound to its arrays."""
 
     packages = ("onnxruntime", "onnx")
 
@@ -440,6 +498,8 @@ class Calls(CaseSide):
     """The calls of NumPy that the work consists of, without a library around them."""
 
     def build(self, network: hm.Network) -> None:
+        if self.case.dropout or self.case.normalization:
+            raise Unable("its lists hold neither dropout nor batch normalization")
         self.network, self.calls = network, CallsAlone(self.case, network)
 
     def step(self) -> None:

@@ -25,7 +25,7 @@ TASKS = [pytest.param(piece, name, id=f"{piece.title}-{name}") for piece in (*GR
 
 @pytest.fixture(scope="module")
 def ours():
-    """What handmade computes, of each piece once: the others come right after it."""
+    """Return what handmade computes, of each piece once: the others come right after it."""
     known: dict[str, dict[str, np.ndarray]] = {}
 
     def results(piece: Case) -> dict[str, np.ndarray]:
