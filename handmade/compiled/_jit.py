@@ -17,16 +17,17 @@ from types import FunctionType
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 try:
-    import numba
-    from numba.core import cgutils, types
-    from numba.extending import intrinsic
+    numba: Any = importlib.import_module("numba")  # as Any: it has types for few of its functions
+    cgutils: Any = importlib.import_module("numba.core.cgutils")
 except ImportError as error:
     raise ImportError(f"compile: expected numba and SciPy, got {error}; install them with handmade[fast]") from error
 if importlib.util.find_spec("scipy") is None:  # Numba's np.dot calls its BLAS
     raise ImportError("compile: expected numba and SciPy, got no SciPy; install them with handmade[fast]")
 
+types = numba.types
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -40,11 +41,13 @@ PLAIN = bool(numba.config.DISABLE_JIT)
 # Functions that only compiled functions call need no wrapper for Python, which takes as long to compile as they do.
 OPTIONS: dict[str, Any] = dict(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 SUMS = {"contract", "reassoc"}  # a b + c may be rounded once, and sums may be taken in any order
+intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.extending.intrinsic
 compiled: Decorator = numba.njit(fastmath={"contract"}, **OPTIONS)
 summed: Decorator = numba.njit(fastmath=SUMS, **OPTIONS)
 # Numba's cache looks for changes in the file of a function alone: the name of an entry stands for all files.
-SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
-_compiled: dict[Any, Any] = {}  # they keep their machine code alive
+FILES = [*sorted(Path(__file__).parent.glob("*.py")), Path(__file__).parents[1] / "_numerics.py"]
+SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in FILES))
+_compiled: dict[tuple[str, Any], Any] = {}  # they keep their machine code alive
 
 
 def _copy(function: Callable[..., Any], name: str, names: dict[str, Any]) -> FunctionType:
@@ -54,14 +57,26 @@ def _copy(function: Callable[..., Any], name: str, names: dict[str, Any]) -> Fun
     return copy
 
 
+def _compile(function: Callable[..., Any], signature: Any, **options: Any) -> Any:
+    """Return the function compiled, or loaded from the cache on disk, unless no folder can be written."""
+    try:
+        return numba.njit(signature, cache=True, **options)(function)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        return numba.njit(signature, **options)(function)
+
+
 def entry(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
     """Return a function for Python, compiled or loaded; it raises TypeError for other arrays than the signature's."""
     if PLAIN:
         return _checked(function, signature)
-    if (function, signature) not in _compiled:
-        jit = numba.njit(signature, nogil=True, cache=True, error_model="numpy")
-        _compiled[function, signature] = jit(_copy(function, function.__name__, {}))
-    return _compiled[function, signature]
+    key = function.__name__, signature
+    if key not in _compiled:
+        copy = _copy(function, function.__name__, {})
+        _compiled[key] = _compile(copy, signature, nogil=True, error_model="numpy")
+    compiled: Callable[..., Any] = _compiled[key]
+    return compiled
 
 
 def address(function: Callable[..., Any], signature: Any, **names: Any) -> int:
@@ -70,13 +85,13 @@ def address(function: Callable[..., Any], signature: Any, **names: Any) -> int:
     key = name, signature
     if key not in _compiled:
         copy = _copy(function, name, names)
-        _compiled[key] = copy if PLAIN else numba.njit(signature, cache=True, fastmath=SUMS, **OPTIONS)(copy)
+        _compiled[key] = copy if PLAIN else _compile(copy, signature, fastmath=SUMS, **OPTIONS)
         if PLAIN:
             _plain[id(copy)] = copy
     if PLAIN:
         return id(_compiled[key])
     (result,) = _compiled[key].overloads.values()
-    return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 
 
 @intrinsic
@@ -130,13 +145,17 @@ def _checked(function: Callable[..., Any], signature: Any) -> Callable[..., Any]
     return plain
 
 
+def _call_plain(address: int, arguments: tuple[Any, ...]) -> None:
+    _plain[address](*arguments)
+
+
+def _array_at_plain(address: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    size = math.prod(map(int, shape)) * np.dtype(dtype).itemsize
+    if size == 0:
+        return np.empty(shape, dtype)
+    memory: Any = (ctypes.c_byte * size).from_address(int(address))
+    return np.ndarray(shape, dtype, memory)
+
+
 if PLAIN:
-
-    def call(address: int, arguments: tuple[Any, ...]) -> None:
-        _plain[address](*arguments)
-
-    def array_at(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-        size = math.prod(map(int, shape)) * np.dtype(dtype).itemsize
-        if size == 0:
-            return np.empty(shape, dtype)
-        return np.ndarray(shape, dtype, (ctypes.c_byte * size).from_address(int(address)))
+    call, array_at = _call_plain, _array_at_plain

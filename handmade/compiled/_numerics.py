@@ -6,19 +6,21 @@ float32 numbers are computed in double precision and rounded once, by whoever st
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from .. import _numerics as exact
 from ._jit import compiled
 
+Real = Any  # a number: float32 or float64
 LOG2_E, LN2_HIGH, LN2_LOW = 1.4426950408889634, 6.93147180369123816490e-01, 1.90821492927058770002e-10
 MAGIC = 1.5 * 2.0**52  # x + MAGIC rounds x to an integer, which is then in the low bits of the sum
 FAR, FAR_FACTOR = 600, 2.0**-600  # e^x = p 2^-600 below x = -600, where e^x itself would lose digits or vanish
 
 
 @compiled
-def exp_parts(x):
+def exp_parts(x: Real) -> tuple[Real, Real, Real]:
     """Return p, r, q: e^x = (p + p q) r for x <= 340, with p and r powers of 2 and q = e^s - 1, |s| <= log(2) / 2.
 
     No branch: loops over it run in vector registers. r is 1, or 2^-600 for very small e^x.
@@ -36,14 +38,14 @@ def exp_parts(x):
 
 
 @compiled
-def exp(x):
+def exp(x: Real) -> Real:
     """Return e^x."""
     p, r, q = exp_parts(x)
     return (p + p * q) * r
 
 
 @compiled
-def expm1(x):
+def expm1(x: Real) -> Real:
     """Return e^x - 1."""
     p, r, q = exp_parts(x)
     return p * r * q + (p * r - 1.0)
@@ -60,17 +62,17 @@ W1, W3 = V1 + V1_REST, V3 + V3_REST
 
 
 @compiled
-def positive_part(a):
+def positive_part(a: Real) -> Real:
     return 0.0 if a < 0 else np.float64(a)
 
 
 @compiled
-def capped(x, most):
+def capped(x: Real, most: Real) -> Real:
     return most if x > most else np.float64(x)
 
 
 @compiled
-def horner(polynomial, t):
+def horner(polynomial: tuple[float, ...], t: Real) -> Real:
     value = polynomial[0]
     for coefficient in polynomial[1:]:
         value = value * t + coefficient
@@ -78,20 +80,20 @@ def horner(polynomial, t):
 
 
 @compiled
-def slope_factor(s, minus_w, from_root):
+def slope_factor(s: Real, minus_w: Real, from_root: Real) -> Real:
     factor = 1 + minus_w - minus_w * s
     return from_root * (1 - s) if abs(factor) < 0.4 else factor
 
 
 @compiled
-def silu_tail(x):
+def silu_tail(x: Real) -> Real:
     p, r, q = exp_parts(-x)
     e = p + p * q
     return x * (e / (1 + e * r)) * r
 
 
 @compiled
-def silu_slope_below(x):
+def silu_slope_below(x: Real) -> Real:
     p, r, q = exp_parts(-x)
     e = p + p * q
     d = SILU_ROOT - x
@@ -101,7 +103,7 @@ def silu_slope_below(x):
 
 
 @compiled
-def normal_density(x):
+def normal_density(x: Real) -> tuple[Real, Real]:
     """Return phi(x) in two factors. x is split, as the rounding of x^2 would be an error of its exponential."""
     rough = np.round(x * 256) / 256
     p, r, q = exp_parts(rough * rough / -2)
@@ -109,20 +111,20 @@ def normal_density(x):
 
 
 @compiled
-def gelu_tail(x):
+def gelu_tail(x: Real) -> Real:
     e, r = normal_density(x)
     return x * (e * (horner(MILLS, (x - 4) / (x + 4)) / (1 + x))) * r
 
 
 @compiled
-def gelu_slope_below(x):
+def gelu_slope_below(x: Real) -> Real:
     quotient = horner(QUOTIENT, (x - 4) / (x + 4)) * (-8 / (4 + GELU_ROOT) / (x + 4)) + ((1 + GELU_ROOT) + x)
     e, r = normal_density(x)
     return (GELU_ROOT - x + GELU_REST) * quotient / (1 + x) * e * r
 
 
 @compiled
-def exp_minus_v(x):
+def exp_minus_v(x: Real) -> tuple[Real, Real]:
     """Return e^-v in two factors, where v = W1 x + W3 x^3; x is split as in `normal_density`."""
     rough = np.round(x * 256) / 256
     missing = (x - rough) * (V1 + V3 * (x * x + x * rough + rough * rough)) + (V1_REST * x + V3_REST * x * x * x)
@@ -131,13 +133,13 @@ def exp_minus_v(x):
 
 
 @compiled
-def gelu_tanh_tail(x):
+def gelu_tanh_tail(x: Real) -> Real:
     e, r = exp_minus_v(x)
     return x * (e / (1 + e * r)) * r
 
 
 @compiled
-def gelu_tanh_slope_below(x):
+def gelu_tanh_slope_below(x: Real) -> Real:
     cubic = W3 * (x * x + TANH_ROOT * x + TANH_ROOT * TANH_ROOT)  # W3 (x^3 - root^3) / (x - root)
     d = TANH_ROOT - x + TANH_REST
     e_root = W1 * TANH_ROOT + 3 * W3 * TANH_ROOT**3 - 1  # e^-v at the root

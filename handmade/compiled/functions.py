@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _numerics as exact
 from ._jit import compiled
-from ._numerics import exp, expm1
+from ._numerics import Real, exp, expm1
 
 ZERO, ONE = np.float32(0), np.float32(1)  # these promote no float32
 
@@ -21,122 +21,122 @@ ZERO, ONE = np.float32(0), np.float32(1)  # these promote no float32
 
 
 @compiled
-def identity(a):
+def identity(a: Real) -> Real:
     return a
 
 
 @compiled
-def identity_slope(a):
+def identity_slope(a: Real) -> Real:
     return ONE
 
 
 @compiled
-def relu(a):
+def relu(a: Real) -> Real:
     return ZERO if a <= 0 else a  # written so that NaN stays NaN
 
 
 @compiled
-def relu_slope(a):
+def relu_slope(a: Real) -> Real:
     return ONE if a > 0 else ZERO
 
 
 @compiled
-def leaky_relu(a, negative_slope):
+def leaky_relu(a: Real, negative_slope: Real) -> Real:
     return a if a > 0 else negative_slope * a
 
 
 @compiled
-def leaky_relu_slope(a, negative_slope):
+def leaky_relu_slope(a: Real, negative_slope: Real) -> Real:
     return ONE if a > 0 else negative_slope
 
 
 @compiled
-def sigmoid(a):
+def sigmoid(a: Real) -> Real:
     e = exp(-abs(a))
     return (1.0 if a >= 0 else e) / (1 + e)
 
 
 @compiled
-def sigmoid_slope(a):
+def sigmoid_slope(a: Real) -> Real:
     e = exp(-abs(a))
     s = e / (1 + e)
     return s * (1 - s)
 
 
 @compiled
-def tanh(a):
+def tanh(a: Real) -> Real:
     e = expm1(-2.0 * abs(a))
     t = -e / (2 + e)
     return -t if a < 0 else t
 
 
 @compiled
-def tanh_slope(a):
+def tanh_slope(a: Real) -> Real:
     return 4 * sigmoid_slope(2.0 * a)
 
 
 @compiled
-def elu(a, alpha):
+def elu(a: Real, alpha: Real) -> Real:
     e = alpha * expm1(0.0 if a > 0 else a)
     return a if a > 0 else e
 
 
 @compiled
-def elu_slope(a, alpha):
+def elu_slope(a: Real, alpha: Real) -> Real:
     e = alpha * exp(0.0 if a > 0 else a)
     return 1.0 if a > 0 else e
 
 
 @compiled
-def softplus(a, beta):
+def softplus(a: Real, beta: Real) -> Real:
     return (0.0 if a < 0 else a) + math.log1p(exp(-abs(beta * a))) / beta
 
 
 @compiled
-def softplus_slope(a, beta):
+def softplus_slope(a: Real, beta: Real) -> Real:
     return sigmoid(beta * a)
 
 
 @compiled
-def silu(a):
+def silu(a: Real) -> Real:
     return exact.positive_part(a) - exact.silu_tail(exact.capped(abs(a), 1e3))
 
 
 @compiled
-def silu_slope(a):
+def silu_slope(a: Real) -> Real:
     s = exact.silu_slope_below(exact.capped(abs(a), 1e3))
     return 1 - s if a >= 0 else s
 
 
 @compiled
-def gelu(a):
+def gelu(a: Real) -> Real:
     return exact.positive_part(a) - exact.gelu_tail(exact.capped(abs(a), 40.0))
 
 
 @compiled
-def gelu_slope(a):
+def gelu_slope(a: Real) -> Real:
     s = exact.gelu_slope_below(exact.capped(abs(a), 40.0))
     return 1 - s if a >= 0 else s
 
 
 @compiled
-def gelu_tanh(a):
+def gelu_tanh(a: Real) -> Real:
     return exact.positive_part(a) - exact.gelu_tanh_tail(exact.capped(abs(a), 40.0))
 
 
 @compiled
-def gelu_tanh_slope(a):
+def gelu_tanh_slope(a: Real) -> Real:
     s = exact.gelu_tanh_slope_below(exact.capped(abs(a), 40.0))
     return 1 - s if a >= 0 else s
 
 
 @compiled
-def logsigmoid(a):
+def logsigmoid(a: Real) -> Real:
     return (a if a < 0 else 0.0) - math.log1p(exp(-abs(a)))
 
 
 @compiled
-def logsigmoid_slope(a):
+def logsigmoid_slope(a: Real) -> Real:
     return sigmoid(-a)
 
 
@@ -144,55 +144,55 @@ def logsigmoid_slope(a):
 
 
 @compiled
-def square(a, y):
+def square(a: Real, y: Real) -> Real:
     return (a - y) * (a - y)
 
 
 @compiled
-def square_slope(a, y):
+def square_slope(a: Real, y: Real) -> Real:
     return 2.0 * (a - y)
 
 
 @compiled
-def half_square(a, y):
+def half_square(a: Real, y: Real) -> Real:
     return 0.5 * (a - y) * (a - y)
 
 
 @compiled
-def half_square_slope(a, y):
+def half_square_slope(a: Real, y: Real) -> Real:
     return a - y
 
 
 @compiled
-def distance(a, y):
+def distance(a: Real, y: Real) -> Real:
     return abs(a - y)
 
 
 @compiled
-def distance_slope(a, y):
+def distance_slope(a: Real, y: Real) -> Real:
     return np.sign(a - y)
 
 
 @compiled
-def huber(a, y, delta):
+def huber(a: Real, y: Real, delta: Real) -> Real:
     e = abs(a - y)
     c = delta if e > delta else e
     return c * (e - c / 2)
 
 
 @compiled
-def huber_slope(a, y, delta):
+def huber_slope(a: Real, y: Real, delta: Real) -> Real:
     e = a - y
     return delta if e > delta else (-delta if e < -delta else e)
 
 
 @compiled
-def logit(a, y, pos_weight):
+def logit(a: Real, y: Real, pos_weight: Real) -> Real:
     """Return the cross-entropy of s(a); a weight of 0 gives 0, also where the other factor is infinite."""
     yes = 0.0 if y * pos_weight == 0 else y * pos_weight * softplus(-a, 1.0)
     return yes + (0.0 if y == 1 else (1 - y) * softplus(a, 1.0))
 
 
 @compiled
-def logit_slope(a, y, pos_weight):
+def logit_slope(a: Real, y: Real, pos_weight: Real) -> Real:
     return (1 - y) * sigmoid(a) - y * pos_weight * sigmoid(-a)

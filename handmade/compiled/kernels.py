@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ._jit import array_at, call, compiled, numba, summed, types
+from ._numerics import Real
 from .operations import (
     AT,
     BACKWARD,
@@ -23,6 +24,7 @@ from .operations import (
     LOSS,
     OUT,
     WEIGHTED,
+    Array,
     H,
     Pass,
     set_to,
@@ -35,7 +37,7 @@ STATE1, STATE2, STATE3, LEAST_ROWS, END = range(7, 12)
 
 
 @compiled
-def arrays(X, labels, Y, w, program):
+def arrays(X: Array, labels: Array, Y: Array, w: Array, program: Array) -> Pass:
     """Return the arrays of a pass."""
     m, real = program[0], X.dtype
     P = m[PARAMETERS]
@@ -45,7 +47,7 @@ def arrays(X, labels, Y, w, program):
 
 
 @summed
-def excess(x):
+def excess(x: Array) -> Real:
     """Return 0, or NaN where a number of x is not finite."""
     total = x.dtype.type(0)
     for a in x:
@@ -54,7 +56,7 @@ def excess(x):
 
 
 @compiled
-def is_sound(p, program):
+def is_sound(p: Pass, program: Array) -> bool:
     """Return whether shapes fit, every number is finite and every label a class: NumPy's code says what is wrong."""
     N, K, given, total = len(p.X), program[-1, OUT], p.numbers[program[-1, AT] :], 0.0
     if p.X.shape[1] != program[1, IN] or p.labels.size + len(p.Y) != N or (len(p.Y) and p.Y.shape[1] != K):
@@ -76,7 +78,7 @@ def is_sound(p, program):
     return total + excess(p.sample_weight) == 0
 
 
-def train(X, labels, Y, w, program, update):
+def train(X: Array, labels: Array, Y: Array, w: Array, program: Array, update: int) -> Real:
     """Do one training step, and return the loss; NaN, and nothing has been written, where the batch is not sound.
 
     Without a finite loss there is no update.
@@ -94,7 +96,7 @@ def train(X, labels, Y, w, program, update):
     return p.numbers[LOSS]
 
 
-def predict(X, program, rows):
+def predict(X: Array, program: Array, rows: int) -> Array:
     """Return the output of the network, ``rows`` samples at a time; an empty array where X is not sound."""
     last, N, total = program[-1], len(X), 0.0
     for i in range(N):

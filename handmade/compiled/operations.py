@@ -12,9 +12,13 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from . import _numerics as exact
 from ._jit import array_at, compiled
+from ._numerics import Real
+
+Array = npt.NDArray[Any]
 
 # Addresses of both passes; widths; columns of X, H and of what forward saves for backward; addresses of the parameters
 # and their gradients; where the options start in numbers; whether dX is needed.
@@ -45,7 +49,7 @@ class Pass(NamedTuple):
 
 
 @compiled
-def values(p, column, width):
+def values(p: Pass, column: int, width: int) -> Array:
     """Return the array (N, width) in this column of the work array, or the input of the network."""
     N = len(p.X)
     start = np.int64(p.X.ctypes.data) if column == NETWORK_INPUT else p.work + column * N * p.X.itemsize
@@ -53,19 +57,19 @@ def values(p, column, width):
 
 
 @compiled
-def vector(p, row, name):
+def vector(p: Pass, row: Array, name: int) -> Array:
     """Return the bias of a layer, or its gradient."""
     return array_at(row[name], (row[OUT],), p.X.dtype)
 
 
 @compiled
-def matrix(p, row, name):
+def matrix(p: Pass, row: Array, name: int) -> Array:
     """Return W, shape (O, I), or dW."""
     return array_at(row[name], (row[OUT], row[IN]), p.X.dtype)
 
 
 @compiled
-def fill(x):
+def fill(x: Array) -> None:
     for j in range(x.size):
         x[j] = 0
 
@@ -75,8 +79,8 @@ def fill(x):
 SMALL = 3000  # multiplications: up to here, calling BLAS takes longer than the loops
 
 
-def product(p, row):
-    """A = X Wt; the bias is added with the activation."""
+def product(p: Pass, row: Array) -> None:
+    """Set A = X Wt; the bias is added with the activation."""
     N, O, I = len(p.X), row[OUT], row[IN]
     X_, W_, A = values(p, row[X], I), matrix(p, row, W), values(p, row[H], O)
     if N * O * I > SMALL:
@@ -89,8 +93,8 @@ def product(p, row):
                 A[i, o] += X_[i, k] * W_[o, k]
 
 
-def product_backward(p, row):
-    """dW = dAt X, and dX = dA W where it is needed."""
+def product_backward(p: Pass, row: Array) -> None:
+    """Set dW = dAt X, and dX = dA W where it is needed."""
     N, O, I = len(p.X), row[OUT], row[IN]
     dA, X_, W_, dW = values(p, row[H], O), values(p, row[X], I), matrix(p, row, W), matrix(p, row, DW)
     if N * O * I > SMALL:
@@ -111,14 +115,14 @@ def product_backward(p, row):
                     X_[i, k] += dA[i, o] * W_[o, k]
 
 
-def add_bias(p, row):
+def add_bias(p: Pass, row: Array) -> None:
     A, b = values(p, row[H], row[OUT]), vector(p, row, B)
     for i in range(A.shape[0]):
         for j in range(A.shape[1]):
             A[i, j] += b[j]
 
 
-def add_bias_backward(p, row):
+def add_bias_backward(p: Pass, row: Array) -> None:
     dA, db = values(p, row[H], row[OUT]), vector(p, row, DB)
     fill(db)
     for i in range(dA.shape[0]):
@@ -128,26 +132,28 @@ def add_bias_backward(p, row):
 
 # ---- activations: `f`, `slope` and `options` are those of a row of `handmade.compiled.tables` ---------------------
 
-f = slope = options = abs  # in place of them
+f: Any = abs  # in place of them
+slope: Any = abs
+options: Any = abs
 
 
-def no_options(numbers, at, stride, number):
+def no_options(numbers: Array, at: int, stride: int, number: type) -> tuple[()]:
     return ()
 
 
-def one_option(numbers, at, stride, number):
+def one_option(numbers: Array, at: int, stride: int, number: type) -> tuple[Real]:
     return (number(numbers[at]),)
 
 
-def two_options(numbers, at, stride, number):
+def two_options(numbers: Array, at: int, stride: int, number: type) -> tuple[Real, Real]:
     return number(numbers[at]), number(numbers[at + stride])
 
 
 OPTIONS = [compiled(read) for read in (no_options, one_option, two_options)]  # one for each number of options
 
 
-def units(p, row):
-    """A += b, H = f(A), and f'(A) is saved: both have the exponential in common."""
+def units(p: Pass, row: Array) -> None:
+    """Set H = f(A + b), and save f'(A + b): both have the exponential in common."""
     H_, slopes, b = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), vector(p, row, B)
     given = options(p.numbers, row[AT], 1, p.theta.dtype.type)
     for i in range(H_.shape[0]):
@@ -157,8 +163,8 @@ def units(p, row):
             slopes[i, j] = slope(a, *given)
 
 
-def units_backward(p, row):
-    """dA = dH f'(A), and db."""
+def units_backward(p: Pass, row: Array) -> None:
+    """Set dA = dH f'(A), and db."""
     dH, slopes, db = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), vector(p, row, DB)
     fill(db)
     for i in range(dH.shape[0]):
@@ -167,7 +173,7 @@ def units_backward(p, row):
             db[j] += dH[i, j]
 
 
-def units_predict(p, row):
+def units_predict(p: Pass, row: Array) -> None:
     H_, b = values(p, row[H], row[OUT]), vector(p, row, B)
     given = options(p.numbers, row[AT], 1, p.theta.dtype.type)
     for i in range(H_.shape[0]):
@@ -181,12 +187,12 @@ REACH = 340.0  # as in `handmade.losses`: exponentials of such logits need no sh
 
 
 @compiled
-def difference(a, b):
+def difference(a: Real, b: Real) -> Real:
     return 0.0 if a == b else np.float64(a) - b  # inf - inf is no number, but equal is equal
 
 
 @compiled
-def exponentials(z, shift, E):
+def exponentials(z: Array, shift: Real, E: Array) -> Real:
     """Set E to e^(z - shift), with the digits that z - shift loses given back; return their sum."""
     total = 0.0
     for c in range(z.size):
@@ -199,7 +205,7 @@ def exponentials(z, shift, E):
 
 
 @compiled
-def shift_of(z):
+def shift_of(z: Array) -> Real:
     """Return the shift that keeps exponentials finite: 0, which rounds nothing, or the largest logit out of REACH."""
     reach, largest = 0.0, -np.inf
     for a in z:
@@ -208,7 +214,7 @@ def shift_of(z):
 
 
 @compiled
-def against_index(z, t, factor, E):
+def against_index(z: Array, t: int, factor: Real, E: Array) -> Real:
     """Return -log p_t = log(1 + rest / own), and set z to p_c - 1[c = t]: p_t - 1 = -rest / total. Both times factor.
 
     rest is the sum of the exponentials without the target's: no digit is lost where p_t is nearly 1.
@@ -228,7 +234,7 @@ def against_index(z, t, factor, E):
 
 
 @compiled
-def against_distribution(z, T, factor, E):
+def against_distribution(z: Array, T: Array, factor: Real, E: Array) -> Real:
     """Return -sum_c T_c log p_c, and set z to p_c sum(T) - T_c, see `handmade._numerics`. Both times factor."""
     top = 0
     for c in range(z.size):
@@ -251,7 +257,7 @@ def against_distribution(z, T, factor, E):
 # ---- other layers ----------------------------------------------------------------------------------------------------
 
 
-def softmax(p, row):
+def softmax(p: Pass, row: Array) -> None:
     H_, saved, E = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), np.empty(row[OUT])
     for i in range(len(H_)):
         total = exponentials(H_[i], shift_of(H_[i]), E)
@@ -259,8 +265,8 @@ def softmax(p, row):
             H_[i, c] = saved[i, c] = E[c] / total
 
 
-def softmax_backward(p, row):
-    """dA = p (dH - sum dH p), where dH counts from its value at the largest p, see `handmade.activations`."""
+def softmax_backward(p: Pass, row: Array) -> None:
+    """Set dA = p (dH - sum dH p), where dH counts from its value at the largest p, see `handmade.activations`."""
     dH, H_ = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT])
     for i in range(H_.shape[0]):
         top, along = 0, 0.0
@@ -273,8 +279,8 @@ def softmax_backward(p, row):
             dH[i, c] = H_[i, c] * (dH[i, c] - at_top - along)
 
 
-def dropout(p, row):
-    """H = X / (1 - p) where the random number is at least p, else 0; the same map takes dH to dX."""
+def dropout(p: Pass, row: Array) -> None:
+    """Set H = X / (1 - p) where the random number is at least p, else 0; the same map takes dH to dX."""
     H_ = values(p, row[H], row[OUT])
     random = array_at(p.masks + 4 * row[SAVED] * len(p.X), H_.shape, np.float32)
     least, kept_share = p.numbers[row[AT]], p.theta.dtype.type(p.numbers[row[AT] + 1])
@@ -285,14 +291,14 @@ def dropout(p, row):
 
 
 @compiled
-def moments(p, row):
+def moments(p: Pass, row: Array) -> tuple[Array, Array, Array, Real]:
     """Return the mean, the variance and 1 / sqrt(variance + eps) of batch normalization: views of numbers, and eps."""
     at, O = row[AT] + 1, row[OUT]
     numbers = p.numbers
     return numbers[at : at + O], numbers[at + O : at + 2 * O], numbers[at + 2 * O : at + 3 * O], numbers[at - 1]
 
 
-def batch_moments(p, row):
+def batch_moments(p: Pass, row: Array) -> None:
     X_, (mean, variance, _, _) = values(p, row[H], row[OUT]), moments(p, row)
     fill(mean)
     fill(variance)
@@ -308,7 +314,7 @@ def batch_moments(p, row):
         variance[j] /= X_.shape[0]
 
 
-def batch_norm(p, row):
+def batch_norm(p: Pass, row: Array) -> None:
     H_, Xhat, (mean, variance, inverse, eps) = (
         values(p, row[H], row[OUT]),
         values(p, row[SAVED], row[OUT]),
@@ -324,8 +330,8 @@ def batch_norm(p, row):
             H_[i, j] = gamma[j] * xhat + beta[j]
 
 
-def batch_norm_backward(p, row):
-    """dX = gamma inverse (dH - mean(dH) - Xhat mean(dH Xhat)): a change along 1 or Xhat moves the moments alone."""
+def batch_norm_backward(p: Pass, row: Array) -> None:
+    """Set dX = gamma inverse (dH - mean(dH) - Xhat mean(dH Xhat)): a change along 1 or Xhat moves the moments alone."""
     dH, Xhat, (_, _, inverse, _) = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), moments(p, row)
     N, gamma = len(dH), vector(p, row, W)
     dgamma, dbeta = vector(p, row, DW), vector(p, row, DB)
@@ -340,7 +346,7 @@ def batch_norm_backward(p, row):
             dH[i, j] = gamma[j] * inverse[j] * (dH[i, j] - dbeta[j] / N - Xhat[i, j] * dgamma[j] / N)
 
 
-def layer_norm(p, row):
+def layer_norm(p: Pass, row: Array) -> None:
     O = row[OUT]
     H_, Xhat, inverse = values(p, row[H], O), values(p, row[SAVED], O), values(p, row[SAVED] + O, 1)
     gamma, beta = vector(p, row, W), vector(p, row, B)
@@ -357,8 +363,8 @@ def layer_norm(p, row):
             H_[i, j] = gamma[j] * xhat + beta[j]
 
 
-def layer_norm_backward(p, row):
-    """dX = (dXhat - mean(dXhat) - Xhat mean(dXhat Xhat)) inverse with dXhat = dH gamma."""
+def layer_norm_backward(p: Pass, row: Array) -> None:
+    """Set dX = (dXhat - mean(dXhat) - Xhat mean(dXhat Xhat)) inverse with dXhat = dH gamma."""
     O = row[OUT]
     dH, Xhat, inverse = values(p, row[H], O), values(p, row[SAVED], O), values(p, row[SAVED] + O, 1)
     gamma, dgamma, dbeta = vector(p, row, W), vector(p, row, DW), vector(p, row, DB)
@@ -376,40 +382,40 @@ def layer_norm_backward(p, row):
 
 
 @compiled
-def set_to(Y, X):
+def set_to(Y: Array, X: Array) -> None:
     for i in range(Y.shape[0]):
         for j in range(Y.shape[1]):
             Y[i, j] = X[i, j]
 
 
 @compiled
-def add_to(Y, X):
+def add_to(Y: Array, X: Array) -> None:
     for i in range(Y.shape[0]):
         for j in range(Y.shape[1]):
             Y[i, j] += X[i, j]
 
 
-def copy(p, row):
+def copy(p: Pass, row: Array) -> None:
     """Begin a block: H = X in columns of its own, as X is needed again where the block ends."""
     set_to(values(p, row[H], row[OUT]), values(p, row[X], row[OUT]))
 
 
-def copy_backward(p, row):
-    """dX += dH, which adds to what came past the block."""
+def copy_backward(p: Pass, row: Array) -> None:
+    """Add dH to dX, which adds to what came past the block."""
     add_to(values(p, row[X], row[OUT]), values(p, row[H], row[OUT]))
 
 
-def join(p, row):
+def join(p: Pass, row: Array) -> None:
     """End a block: H += X, where X is its output and H its input."""
     add_to(values(p, row[H], row[OUT]), values(p, row[X], row[OUT]))
 
 
-def join_backward(p, row):
-    """dX = dH."""
+def join_backward(p: Pass, row: Array) -> None:
+    """Set dX = dH."""
     set_to(values(p, row[X], row[OUT]), values(p, row[H], row[OUT]))
 
 
-def nothing(p, row):
+def nothing(p: Pass, row: Array) -> None:
     return
 
 
@@ -417,11 +423,11 @@ def nothing(p, row):
 
 
 @compiled
-def weight_of(p, i):
+def weight_of(p: Pass, i: int) -> Real:
     return np.float64(p.sample_weight[i]) if p.sample_weight.size else 1.0
 
 
-def terms(p, row):
+def terms(p: Pass, row: Array) -> None:
     """Sum f(a, y) over all outputs, divided and weighted."""
     dH, given = values(p, row[H], row[OUT]), p.numbers[row[AT] :]
     count, value = (len(dH) if given[MEAN] else 1.0) * (row[OUT] if given[OVER_OUTPUTS] else 1.0), 0.0
@@ -433,7 +439,7 @@ def terms(p, row):
     p.numbers[LOSS] = value / count
 
 
-def cross_entropy(p, row):
+def cross_entropy(p: Pass, row: Array) -> None:
     """See `handmade.losses.cross_entropy`; Y holds probabilities, unless it is empty."""
     dZ, K, given, labels = values(p, row[H], row[OUT]), row[OUT], p.numbers[row[AT] :], p.labels
     ignored, smoothing, weighted = given[IGNORED], given[SMOOTHING], given[WEIGHTED]

@@ -34,7 +34,7 @@ def find(table: Sequence[Function], function: Any, options: Mapping[str, Any], w
         raise Unsupported(f"compile: expected {what} with a compiled form, got {owner!r}; use the NumPy code")
     fitting = [row for row in rows if all(options.get(name, value) == value for name, value in row.only.items())]
     for name in options:
-        if not fitting or name not in fitting[0].options | fitting[0].only:
+        if not fitting or name not in {*fitting[0].options, *fitting[0].only}:
             raise Unsupported(
                 f"compile: expected {function.__name__} without {name}, got {owner!r}; use the NumPy code"
             )
@@ -62,7 +62,8 @@ class Translator:
         self.trainable: list[int] = []
         self.columns, self.value = 0, NETWORK_INPUT
         self.dense_below: Dense | None = None  # whose bias is still to be added
-        self.kept, self.free = [NETWORK_INPUT], []
+        self.kept: list[int] = [NETWORK_INPUT]
+        self.free: list[tuple[int, int]] = []
         widest = max([leaf.neuron_count for _, leaf in network.leaves()] + [self.width])
         self.no_bias, self.no_gradient = np.zeros(widest, network.dtype), np.zeros(widest, network.dtype)
         self.sequence(layers)
@@ -205,7 +206,9 @@ class Translator:
 
     def loss(self, functions: losses.LossFunctions, dtype: np.dtype[Any]) -> None:
         """Add the row of the loss."""
-        f, options, K = functions.value, {}, self.width
+        f: Any = functions.value
+        options: dict[str, Any] = {}
+        K = self.width
         if isinstance(f, functools.partial):
             f, options = f.func, dict(f.keywords)
         mean, self.of_classes = options.pop("reduction", "mean") == "mean", f is losses.cross_entropy

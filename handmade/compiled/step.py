@@ -45,7 +45,8 @@ class CompiledStep:
     """
 
     def __init__(self, network: Network, loss: Loss, optimizer: Any) -> None:
-        self.network, self.loss, self.optimizer = network, loss, optimizer
+        self.network, self.optimizer = network, optimizer
+        self.loss: Loss = loss
         bind(optimizer, network)
         if getattr(optimizer, "needs_evaluate", False):
             raise Unsupported(f"compile: expected an optimizer of one gradient per step, got {optimizer!r}")
@@ -68,7 +69,8 @@ class CompiledStep:
             self._state_of = operator.attrgetter(*(self._rule.state * 3)[:3])
         self._state: tuple[Array | None, ...] = (self._nothing,) * 3  # nobody else has this array
         self._hyperparameters: tuple[float, ...] = ()
-        self._capacity, self._spare, self._no_bias = -1, [], (training.no_bias, training.no_gradient)
+        self._capacity, self._no_bias = -1, (training.no_bias, training.no_gradient)
+        self._spare: list[_Predictor] = []
         self._writer = network._gradient_writer
 
     def __call__(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
@@ -121,6 +123,9 @@ class CompiledStep:
     ) -> tuple[float, Array]:
         """Return the loss and ``network.gradient``, as `Network.loss_and_gradient` does; no update."""
         return self._run(X, y, sample_weight, self._no_update), self.network.gradient
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.network, self.loss, self.optimizer)  # addresses are of one process
 
     # ---- the optimizer's state -------------------------------------------------------------------------------------
 
@@ -182,17 +187,17 @@ class CompiledStep:
 
     def _converted(self, X: Any, y: Any, w: Any) -> tuple[Array, ...]:
         """Return the arrays with the dtypes and memory layouts that the kernel takes; NumPy's code judges the rest."""
-        X, y, w = np.require(self.network.check_input(X), None, "CW"), np.asarray(y), np.asarray(w)
+        X, y, w = np.require(self.network.check_input(X), None, ["C", "W"]), np.asarray(y), np.asarray(w)
         labels, Y = self._no_labels, self._no_targets
         if self._of_classes and y.ndim == 1 and y.dtype.kind in "iu":
             largest = np.iinfo(np.int64).max
             labels = np.where(y > largest, -largest - 1, y).astype(np.int64)
         elif y.ndim == 2 and y.dtype.kind in "f" if self._of_classes else y.ndim == 2 and y.dtype.kind in "iuf":
-            Y = np.require(y, self._dtype, "CW")
+            Y = np.require(y, self._dtype, ["C", "W"])
         else:
             Y = np.full((1, 1), np.nan, self._dtype)
         numeric = w.ndim == 1 and w.dtype.kind in "iuf"
-        return X, labels, Y, np.require(w, self._dtype, "CW") if numeric else np.full(1, np.nan, self._dtype)
+        return X, labels, Y, np.require(w, self._dtype, ["C", "W"]) if numeric else np.full(1, np.nan, self._dtype)
 
     def _allocate(self, N: int) -> None:
         """Make the arrays that a pass over N samples works in; a smaller batch uses a part of them."""
@@ -229,7 +234,7 @@ class CompiledStep:
         try:
             H = predictor.run(X, predictor.program, predictor.rows)
         except TypeError:  # not the array that the kernel is compiled for
-            X = np.require(network.check_input(X), None, "CW")
+            X = np.require(network.check_input(X), None, ["C", "W"])
             H = predictor.run(X, predictor.program, predictor.rows)
         self._spare.append(predictor)
         if not H.size or version % 2 or network._weights.version != version:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from .. import optimizers
 from ._jit import array_at, compiled
+from ._numerics import Real
+from .operations import Array, Pass
 
 
 class Rule(NamedTuple):
@@ -19,13 +21,13 @@ class Rule(NamedTuple):
 
 
 @compiled
-def state(p, address):
+def state(p: Pass, address: int) -> Array:
     """Return an array of the optimizer's; an empty one where it has none."""
     return array_at(address, (p.theta.size if address else 0,), p.theta.dtype)
 
 
 @compiled
-def hyperparameters(p):
+def hyperparameters(p: Pass) -> tuple[Real, ...]:
     number, h = p.theta.dtype.type, p.numbers
     return (
         number(h[0]),
@@ -39,7 +41,7 @@ def hyperparameters(p):
     )
 
 
-def sgd(p, row):
+def sgd(p: Pass, row: Array) -> None:
     theta, gradient, velocity = p.theta, p.gradient, state(p, p.state1)
     lr, momentum, keep, decay, nesterov, sign, _, _ = hyperparameters(p)
     if momentum == 0:
@@ -61,7 +63,7 @@ def _sign(o: Any) -> float:
     return -1.0 if o.maximize else 1.0
 
 
-def momentum1986(p, row):
+def momentum1986(p: Pass, row: Array) -> None:
     theta, velocity = p.theta, state(p, p.state1)
     lr, momentum = hyperparameters(p)[:2]
     for i in range(theta.size):
@@ -73,7 +75,7 @@ def _momentum1986(o: optimizers.Momentum1986) -> tuple[float, ...]:
     return o.lr, o.momentum
 
 
-def adagrad(p, row):
+def adagrad(p: Pass, row: Array) -> None:
     theta, s = p.theta, state(p, p.state1)
     lr, eps, decay, sign = hyperparameters(p)[:4]
     for i in range(theta.size):
@@ -86,7 +88,7 @@ def _adagrad(o: optimizers.Adagrad) -> tuple[float, ...]:
     return o.lr / (1 + o.t * o.lr_decay), o.eps, o.weight_decay, _sign(o)
 
 
-def rmsprop(p, row):
+def rmsprop(p: Pass, row: Array) -> None:
     theta, square_avg = p.theta, state(p, p.state1)
     grad_avg, velocity = state(p, p.state2), state(p, p.state3)
     lr, alpha, rest, eps, decay, momentum, sign, _ = hyperparameters(p)
@@ -108,7 +110,7 @@ def _rmsprop(o: optimizers.RMSprop) -> tuple[float, ...]:
     return o.lr, o.alpha, 1 - o.alpha, o.eps, o.weight_decay, o.momentum, _sign(o)
 
 
-def adam(p, row):
+def adam(p: Pass, row: Array) -> None:
     theta, m, v, largest_v = p.theta, state(p, p.state1), state(p, p.state2), state(p, p.state3)
     lr, beta1, rest1, beta2, rest2, eps, decay, shrink = hyperparameters(p)
     for i in range(theta.size):
