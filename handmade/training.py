@@ -173,7 +173,7 @@ def fit(
     flags = dict(shuffle=shuffle, drop_last=drop_last, progress=progress, stratify=stratify)
     for name, value in flags.items():
         check_bool(value, name)
-    step = _compiled_step(network, loss, optimizer, compile)
+    step = compiled_step(network, loss, optimizer, compile)
 
     samples = weigh(check_data(network, X, y, loss), sample_weight, class_weight)
     functions, schedules = _find_metrics(metrics), _find_schedules(schedule, schedule_every, optimizer)
@@ -454,7 +454,7 @@ def _check_optimizer(optimizer: Any, network: Network) -> Any:
     return optimizer
 
 
-def _compiled_step(
+def compiled_step(
     network: Network, loss: Loss, optimizer: Any, compile: bool | str | Callable[..., TrainingStep]
 ) -> TrainingStep | None:
     """Return what does the steps, or None for the NumPy code."""

@@ -187,6 +187,29 @@ def test_dropout_normalization_and_losses_train():
     assert huber.fit(X, NUMBER).score(X, NUMBER) > 0.7
 
 
+@pytest.mark.parametrize("alpha", [0.0, 1e-3])
+def test_compiled_training_is_that_of_the_numpy_code(alpha):
+    pytest.importorskip("numba")
+    options = dict(max_iter=5, random_state=0, alpha=alpha, activation="tanh", dropout=0.2)
+    for make, y, weight in (MLPClassifier, THREE, None), (MLPRegressor, NUMBER, np.linspace(0.5, 2, len(X))):
+        models = [make([6], compile=compile, **options).fit(X, y, weight) for compile in (False, True)]
+        losses = [model.loss_curve_ for model in models]
+        np.testing.assert_allclose(*losses, rtol=1e-9)  # a few dozen steps, which round otherwise
+    again = pickle.loads(pickle.dumps(models[1]))
+    np.testing.assert_array_equal(again.predict(X), models[1].predict(X))
+
+
+def test_compile_names_what_has_no_compiled_form():
+    pytest.importorskip("numba")
+    options = dict(activation=(hm.activations.elu, lambda dH, A: dH), max_iter=1)
+    with pytest.raises(TypeError, match="compiled form"):
+        MLPClassifier([3], compile=True, **options).fit(X, TWO)
+    with pytest.warns(UserWarning, match="compiled form"):
+        MLPClassifier([3], compile="auto", **options).fit(X, TWO)
+    with pytest.raises(ValueError, match="compile: expected True, False or 'auto'"):
+        MLPClassifier([3], compile="yes", **options).fit(X, TWO)
+
+
 def test_last_batch_of_one_is_joined():
     MLPClassifier([3], normalization="batch", batch_size=7, max_iter=2).fit(X[:15], TWO[:15])
 

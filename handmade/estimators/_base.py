@@ -22,6 +22,7 @@ from ..layers import Dense
 from ..network import MLP, Network
 from ..optimizers import SGD, Adam
 from ..progress import progress_bar
+from ..training import compiled_step
 from ._sklearn import BaseEstimator, Tags
 from ._targets import Targets
 from ._trainer import Batches, Trainer, initialize
@@ -82,6 +83,7 @@ class BaseMLP(BaseEstimator):
     monitor: str
     callbacks: Sequence[Callable[[Any], Any]]
     progress: bool
+    compile: Any
 
     _own_losses: tuple[str, ...]  # scikit-learn's names
     _targets: Targets
@@ -171,7 +173,8 @@ class BaseMLP(BaseEstimator):
         initialize(network, self.activation, random)
         optimizer = None if self.solver == "lbfgs" else self._optimizer()
         loss = targets.loss if self._has_default_loss() else self.loss
-        return Trainer(network, optimizer, loss, float(self.alpha), random)
+        step = compiled_step(network, loss, optimizer, self.compile)
+        return Trainer(network, optimizer, loss, float(self.alpha), random, step)
 
     def _hidden_sizes(self) -> list[int]:
         """Return the widths of the hidden layers; a single number is one of them."""

@@ -83,6 +83,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Each is called with the estimator after each epoch; one that returns True ends the training.
     progress : bool
         Show a progress bar.
+    compile : bool or "auto"
+        Whether `handmade.compile` does the passes; "auto" warns and uses the NumPy code where it cannot.
 
     Attributes
     ----------
@@ -145,6 +147,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         monitor: Literal["loss", "score"] = "loss",
         callbacks: Sequence[Callable[[Any], Any]] = (),
         progress: bool = False,
+        compile: bool | Literal["auto"] = False,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name not in ("self", "__class__")})
 
@@ -227,7 +230,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ----------
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
 shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
-beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, normalization, monitor, callbacks, progress
+beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, normalization, monitor, callbacks, progress, compile
         As for `MLPClassifier`.
     loss : str, callable or pair, optional
         The squared error unless given; ``"poisson"`` for counts; else see `handmade.losses.find_loss`.
@@ -284,6 +287,7 @@ beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, normalization, moni
         monitor: Literal["loss", "score"] = "loss",
         callbacks: Sequence[Callable[[Any], Any]] = (),
         progress: bool = False,
+        compile: bool | Literal["auto"] = False,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name not in ("self", "__class__")})
 

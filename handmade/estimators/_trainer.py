@@ -75,6 +75,8 @@ class Trainer:
         What is trained, by what, on what; ``alpha`` is the weight of the squared norm of the weight matrices.
     random : RandomState
         Draws the orders of the samples.
+    compiled : CompiledStep or None
+        Computes the gradients in place of the NumPy code.
     curve, validation_curve, validation_scores : list of float
         The training loss, the validation loss and the validation score after each epoch.
     order : ndarray or None
@@ -94,6 +96,7 @@ class Trainer:
     loss: Any
     alpha: float
     random: np.random.RandomState
+    compiled: Any = None
     curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
@@ -146,6 +149,8 @@ class Trainer:
 
     def _step(self, batch: Batches) -> float:
         """Return the loss of a batch, and take a step."""
+        if self.compiled and not self.alpha and batch.weight is None:
+            return float(self.compiled(batch.dense(), batch.Y))
         value, gradient = self.value_and_gradient(batch)
         if batch.weight is None or batch.weight.any():
             self.optimizer.step(self.network.theta, gradient)
@@ -159,7 +164,10 @@ class Trainer:
             if count == 0:
                 return 0.0, self.network.gradient
             weight = batch.weight * (len(batch) / count)
-        value, gradient = self.network.backpropagate(batch.dense(), batch.Y, self.loss, weight)
+        if self.compiled:
+            value, gradient = self.compiled.gradient(batch.dense(), batch.Y, weight)
+        else:
+            value, gradient = self.network.backpropagate(batch.dense(), batch.Y, self.loss, weight)
         if self.alpha:
             W = self.network.theta[self.penalized]
             value += 0.5 * self.alpha * float(W @ W) / count
