@@ -161,7 +161,7 @@ def _of_layers(run: _Run, rows: Array) -> list[tuple[str, str]]:
     return found or _of_gradients(network, gradients)
 
 
-def _backward(network: Network, dH: Array, cache: Any) -> tuple[dict[int, float], dict[int, float]]:
+def _backward(network: Network, dH: Any, cache: Any) -> tuple[dict[int, float], dict[int, float]]:
     """Return the size of the gradient at the output of each layer with parameters; each activation's dead share."""
     sizes, dead = {}, {}
     for i in reversed(range(len(cache.layers))):
