@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..activations import ACTIVATIONS, sigmoid
 from ..layers import Activation, Dense
-from ..normalization import BatchNorm, Normalization
+from ..normalization import Normalization
 from .backward_pass import BackwardPass, is_elementwise, own_slope, slope
 from .localisation import number_of
 from .regression import Term
@@ -253,7 +253,7 @@ def _of_propagated(of: BackwardPass, place: str, leaf: Dense, dA: Array) -> Iter
 
 
 def _of_normalization(of: BackwardPass, place: str, leaf: Normalization, dH: Array) -> Iterator[Term]:
-    Xhat, inverse, centred = normalized(of, place, leaf)
+    Xhat, inverse, centred = normalized(of, place)
     words = {leaf.axis: "", 1 - leaf.axis: " over the wrong axis"}
     for (base, D, cost), (axis, words_of) in itertools.product(
         (("dXhat", dH * leaf.gamma, 0.0), ("dH", dH, 0.4)), words.items()
@@ -279,11 +279,7 @@ def _of_normalization(of: BackwardPass, place: str, leaf: Normalization, dH: Arr
     yield Term("xhat", Xhat, 1.8)
 
 
-def normalized(of: BackwardPass, place: str, leaf: Normalization) -> tuple[Array, Array, Array]:
+def normalized(of: BackwardPass, place: str) -> tuple[Array, Array, Array]:
     """Return the normalized input of a normalization, 1 / standard deviation, and the input without its mean."""
-    X = of.inputs[place]
-    mean, variance = X.mean(axis=leaf.axis, keepdims=True), X.var(axis=leaf.axis, keepdims=True)
-    if isinstance(leaf, BatchNorm) and not of.training:
-        mean, variance = leaf.running_mean, leaf.running_var
-    inverse = 1 / np.sqrt(variance + leaf.eps)
-    return (X - mean) * inverse, inverse, X - mean
+    Xhat, inverse, _ = of.leaf_caches[place]
+    return Xhat, inverse, Xhat / inverse

@@ -146,7 +146,7 @@ def _columns_beside(of: BackwardPass, X: Array) -> Iterator[Term]:
 
 def _of_scale(of: BackwardPass, prefix: str, leaf: Normalization, dH: Array) -> Iterator[Term]:
     """Yield what may stand for the gradient of the scale or the shift of a normalization."""
-    Xhat, inverse, centred = normalized(of, prefix, leaf)
+    Xhat, inverse, centred = normalized(of, prefix)
     X, H = of.inputs[prefix], of.outputs[prefix]
     for text, V in (
         ("dH xhat", dH * Xhat), ("dH", dH), ("dH x", dH * X), ("dH H", dH * H), ("dH (x - mean)", dH * centred),

@@ -93,7 +93,7 @@ def _inject(layer: Layer, noise: Callable[[Array], Array]) -> None:
         if isinstance(layer, Normalization):
             variance = getattr(layer, "running_var", None) if not training else None
             variance = X.var(axis=layer.axis, keepdims=True) if variance is None else variance
-            inverse = 1 / np.sqrt(variance + layer.eps)
+            inverse = 1 / np.sqrt(variance + layer.epsilon(np.float64))
             seen["terms"], seen["sizes"] = np.abs(layer.gamma) * inverse, np.abs(X) * inverse
             return H + noise(np.abs(H) + np.abs(X) * seen["terms"]), cache
         return H + noise(np.abs(H) if W is None else np.sqrt((X * X) @ (W * W).T)), cache
