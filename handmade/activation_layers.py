@@ -51,9 +51,9 @@ class PReLU(Layer):
     dslope: Array
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: DType = np.float64) -> None:
-        self.num_parameters = check_count(num_parameters, "num_parameters")
+        self.num_parameters: int = check_count(num_parameters, "num_parameters")
         self.in_features = num_parameters if num_parameters > 1 else None
-        self.init = finite(init, "init")
+        self.init: float = finite(init, "init")
         self.slope = np.full(num_parameters, init, check_dtype(dtype))
 
     def forward(self, X: Array, training: bool = False) -> tuple[Array, Array]:
@@ -93,6 +93,8 @@ class GLU(Layer):
     >>> hm.Network([hm.Dense(3, 8), hm.GLU(), hm.Dense(4, 2)]).parameter_count
     42
     """
+
+    gate: Activation
 
     def __init__(self, activation: ActivationName = "sigmoid") -> None:
         if not isinstance(activation, str):

@@ -349,12 +349,11 @@ class Activation(Layer):
         moved = A.copy()
         moved[0, 0] += 0.25
         same = self.forward(moved)[0] == self.forward(A)[0]
-        single = A.astype(np.float32)
-        with np.errstate(all="ignore"):
-            if self.f(single, **self.options).dtype != single.dtype:
-                self.f = functools.partial(_in_dtype_of_first, self.f)
-            if self.f_backward(single, single, **self.options).dtype != single.dtype:
-                self.f_backward = functools.partial(_in_dtype_of_first, self.f_backward)
+        single, H = A.astype(np.float32), H.astype(np.float32)
+        if self.f(single, **self.options).dtype != single.dtype:
+            self.f = functools.partial(_in_dtype_of_first, self.f)
+        if self.f_backward(single, H if self.keeps_H else single, **self.options).dtype != single.dtype:
+            self.f_backward = functools.partial(_in_dtype_of_first, self.f_backward)
         self._rows_are_independent = bool(same[1].all())
         self.is_elementwise: bool = self._rows_are_independent and bool(same[0, 1:].all())
 
@@ -476,7 +475,7 @@ class AlphaDropout(Dropout):
     array([-0.7792,  1.6656])
     """
 
-    alpha = 1.7580993408473766  # lambda alpha of selu
+    alpha: float = 1.7580993408473766  # lambda alpha of selu
 
     @property
     def scale(self) -> float:

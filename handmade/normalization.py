@@ -40,12 +40,13 @@ class Standardization(Layer):
     def __init__(self, num_features: Any, eps: float | None, weight: bool, bias: bool, dtype: npt.DTypeLike) -> None:
         if isinstance(num_features, tuple | list) and len(num_features) == 1:  # torch's normalized_shape
             (num_features,) = num_features
-        self.num_features = check_count(num_features, "num_features")
+        self.num_features: int = check_count(num_features, "num_features")
         self.in_features = self.num_features  # pyright: ignore[reportIncompatibleVariableOverride]  # never None
         self.eps = None if eps is None else nonnegative(eps, "eps")
         self.gamma = np.ones(num_features, check_dtype(dtype))
         self.beta = np.zeros(num_features, check_dtype(dtype))
-        self.learns_gamma, self.learns_beta = weight, weight and bias
+        self.learns_gamma: bool = weight
+        self.learns_beta: bool = weight and bias
         learnt = {"weight": self.learns_gamma, "bias": self.learns_beta}
         self.parameters = {name: array for name, array in type(self).parameters.items() if learnt[name]}
 
@@ -148,8 +149,8 @@ class LayerNorm(Normalization):
         *,
         dtype: DType = np.float64,
     ) -> None:
-        self.elementwise_affine = check_bool(elementwise_affine, "elementwise_affine")
-        self.bias = check_bool(bias, "bias")
+        self.elementwise_affine: bool = check_bool(elementwise_affine, "elementwise_affine")
+        self.bias: bool = check_bool(bias, "bias")
         super().__init__(num_features, nonnegative(eps, "eps"), elementwise_affine, bias, dtype)
 
 
@@ -190,7 +191,7 @@ class RMSNorm(Standardization):
         *,
         dtype: DType = np.float64,
     ) -> None:
-        self.elementwise_affine = check_bool(elementwise_affine, "elementwise_affine")
+        self.elementwise_affine: bool = check_bool(elementwise_affine, "elementwise_affine")
         super().__init__(num_features, eps, elementwise_affine, False, dtype)
 
     def moments(self, X: Array, training: bool) -> tuple[Array | float, Array]:
@@ -232,11 +233,13 @@ class GroupNorm(Standardization):
         bias: bool = True,
         dtype: DType = np.float64,
     ) -> None:
-        self.num_groups = self.groups = check_count(num_groups, "num_groups")
-        self.num_channels = check_count(num_channels, "num_channels")
+        self.num_groups: int = check_count(num_groups, "num_groups")
+        self.groups: int = self.num_groups
+        self.num_channels: int = check_count(num_channels, "num_channels")
         if num_channels % num_groups:
             raise ValueError(f"num_channels: expected a multiple of num_groups={num_groups}, got {num_channels}")
-        self.affine, self.bias = check_bool(affine, "affine"), check_bool(bias, "bias")
+        self.affine: bool = check_bool(affine, "affine")
+        self.bias: bool = check_bool(bias, "bias")
         super().__init__(num_channels, nonnegative(eps, "eps"), affine, bias, dtype)
 
     def __repr__(self) -> str:
@@ -294,10 +297,11 @@ class BatchNorm(Normalization):
         bias: bool = True,
         dtype: DType = np.float64,
     ) -> None:
-        self.affine, self.bias = check_bool(affine, "affine"), check_bool(bias, "bias")
+        self.affine: bool = check_bool(affine, "affine")
+        self.bias: bool = check_bool(bias, "bias")
         super().__init__(num_features, nonnegative(eps, "eps"), affine, bias, dtype)
         self.momentum: float | None = None if momentum is None else up_to_one(momentum, "momentum")
-        self.track_running_stats = check_bool(track_running_stats, "track_running_stats")
+        self.track_running_stats: bool = check_bool(track_running_stats, "track_running_stats")
         if track_running_stats:
             self.running_mean: Array = np.zeros(num_features, dtype)
             self.running_var: Array = np.ones(num_features, dtype)

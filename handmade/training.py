@@ -236,7 +236,7 @@ class _Run:
         self.history: History = History(metrics={name: [] for name in self.metrics})
         self.stopper: _Stopper
         self.watch: Watch = Watch(self)
-        self.evaluates = getattr(self.optimizer, "needs_evaluate", False)
+        self.evaluates: bool = getattr(self.optimizer, "needs_evaluate", False)
 
     def train(self, epochs: int, report: Callable[[int, str], None]) -> None:
         """Train for so many epochs, or until a rule, a callback or Ctrl-C says so."""

@@ -165,7 +165,7 @@ def test_at_most_three_equivalent_mistakes_are_listed():
 def test_an_unknown_mistake_in_one_step_costs_one_point(graded):
     result = graded("dA1 = dA2 @ W2 *", "dA1 = dA2 @ (W2 + np.arange(8).reshape(2, 4)) *")
     assert credits(result) == [1, 1, 0, 1]
-    assert result.hint == "everything is right except the step that makes dA1 from dA2"
+    assert result.hint == "everything is right except the step that makes dA[2] from dA[4]"
 
 
 @pytest.mark.parametrize("gradients", ["parameters", "[np.cos(5 * p) for p in parameters]"])

@@ -70,7 +70,14 @@ def places(diagnosis: hm.Diagnosis) -> list[frozenset[str]]:
     return [_of_where(diagnosis.explanations[0].where, diagnosis.wrong)]
 
 
+def _numbered(text: str) -> str:
+    """Return a text with its layers as in a state_dict: layers[2].layers[0] becomes layer 2.0."""
+    path = r"(?:layers|groups)\[\d+\]"
+    return re.sub(rf"{path}(\.{path})*", lambda one: "layer " + ".".join(re.findall(r"\d+", one[0])), text)
+
+
 def _of_step(step: str) -> frozenset[str]:
+    step = _numbered(step)
     found = re.match(r"d([A-Za-z]+)\S* from (the loss|\S+)", step)
     made, source = found.groups() if found else ("", "")
     layers = re.findall(r"layer ([\d.]+),", step)
@@ -82,6 +89,7 @@ def _of_step(step: str) -> frozenset[str]:
 
 
 def _of_where(where: str, wrong: Iterable[str]) -> frozenset[str]:
+    where = _numbered(where)
     found = {f"{layer} {kind}" for layer in re.findall(r"layer ([\d.]+)", where) for kind in OF_LAYER}
     for layer, kind in re.findall(r"([\d.]+)\.(weight|bias)", where):
         found |= {f"{layer} {what}" for what in OF_KIND[kind]}

@@ -68,6 +68,13 @@ class BackwardPass:
 
     scale: float
 
+    values: list[Array]
+    caches: list[Any]
+    loss_gradient: Array
+    y: Array
+    sample_weight: Any
+    signals_only: bool
+
     def __init__(
         self,
         network: Network,
@@ -77,8 +84,8 @@ class BackwardPass:
         sample_weight: npt.ArrayLike | None = None,
         training: bool = True,
     ) -> None:
-        self.network = network.astype(np.float64)
-        self.layers = self.network.layers
+        self.network: Network = network.astype(np.float64)
+        self.layers: tuple[Layer, ...] = self.network.layers
         self.y, self.sample_weight = np.asarray(y), sample_weight
         self.loss: Loss = loss
         self.training = training
@@ -92,7 +99,7 @@ class BackwardPass:
         self._steps: dict[int, Step] = {}
         self._incoming: Mapping[str, Array] = {}
         self._outgoing: Mapping[str, Array] = {}
-        self.leaves = dict(self.network.leaves())
+        self.leaves: dict[str, Layer] = dict(self.network.leaves())
         for prefix, leaf in self.leaves.items():
             _wrap_leaf(self, prefix, leaf)
         for i, layer in enumerate(self.layers):
@@ -100,13 +107,13 @@ class BackwardPass:
         H, self._cache = self.network.forward(X, training)
         self.values, self.caches = self._cache
         value, self.loss_gradient = loss_and_backward(loss, H, self.y, sample_weight)
-        self.value = float(value)
+        self.value: float = float(value)
         for prefix, leaf in self.leaves.items():
             if isinstance(leaf, Activation) and is_elementwise(leaf):
                 measured = slope(leaf, self.inputs[prefix])
                 if not np.array_equal(measured, own_slope(leaf, self.inputs[prefix])):
                     self.mended[prefix] = measured
-        self.slopes = {
+        self.slopes: dict[Any, Array] = {
             i: slope(layer, self.values[i])
             for i, layer in enumerate(self.layers)
             if isinstance(layer, Activation) and is_elementwise(layer)

@@ -122,9 +122,9 @@ class Parameters:
         arrays = {path or name: as_numbers(leaf, path or name) for path, leaf in found}
         if not arrays:
             raise ValueError(f"{name}: expected at least one array, got {value!r}")
-        self.blocks = blocks_of(arrays)
-        self.vector = np.concatenate([array.ravel() for array in arrays.values()])
-        self.is_single = is_single(value, self.vector)
+        self.blocks: list[Block] = blocks_of(arrays)
+        self.vector: Array = np.concatenate([array.ravel() for array in arrays.values()])
+        self.is_single: bool = is_single(value, self.vector)
 
     def shaped(self, vector: Array) -> Any:
         """Return a vector, as views, in the form of the parameters; the array alone, if the form is a list of one."""

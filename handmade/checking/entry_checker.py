@@ -96,11 +96,16 @@ class EntryChecker:
     GROUP = 16  # entries that are measured one by one instead of being halved again
     FOUND = 4  # wrong entries of a parameter after which the search ends
 
+    near: Any
+    noise: float
+    claimed: Array
+    rounding: Array
+
     def __init__(self, near: Neighbourhood, subject: Subject, noise: float) -> None:
         self.near, self.noise = near, noise
         self.claimed, self.rounding = subject.claimed.ravel(), subject.rounding.ravel()
-        self.largest = float(np.abs(self.claimed).max())
-        self.absolute = np.zeros(self.claimed.size)
+        self.largest: float = float(np.abs(self.claimed).max())
+        self.absolute: Array = np.zeros(self.claimed.size)
         for indices in subject.names.values():
             flat = indices.ravel()
             self.absolute[flat] = ROUNDINGS * EPS * np.abs(self.claimed[flat]).max(initial=0.0)

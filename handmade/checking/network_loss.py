@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..layers import Dense, Layer
-from ..losses import LOSSES, Loss, loss_and_backward
+from ..losses import LOSSES, Loss, LossFunctions, loss_and_backward
 from ..network import Network, check_finite_targets
 
 __all__ = ["NetworkLoss"]
@@ -51,6 +51,11 @@ class NetworkLoss:
     """
 
     BLOCK = 2**18  # numbers that a layer may put out at once: two megabytes
+
+    y: Array
+    sample_weight: Any
+    training: bool
+    functions: LossFunctions
 
     def __init__(
         self,

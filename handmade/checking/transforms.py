@@ -111,6 +111,11 @@ class GradientMatch:
         The number of comparisons.
     """
 
+    theta: Array
+    claimed: Array
+    allowed: Array
+    decided: Array
+
     def __init__(
         self,
         blocks: Sequence[Block],
@@ -122,8 +127,8 @@ class GradientMatch:
     ) -> None:
         self.blocks = blocks
         self.theta, self.claimed, self.allowed, self.decided = theta, claimed, allowed, np.isfinite(allowed)
-        self.relative = tolerance(single)
-        self.facts = {name: float(number) for name, number in facts.items() if number is not None}
+        self.relative: float = tolerance(single)
+        self.facts: dict[str, float] = {name: float(number) for name, number in facts.items() if number is not None}
         self._starts = [block.start for block in blocks]
         self.compared = 0
 

@@ -53,6 +53,15 @@ def check_options(layer: BatchNorm | LayerNorm, tracks: bool) -> None:
 class Translator:
     """A builder of programs: it places every value of a pass in the work array, in columns of one number per sample."""
 
+    signature: Any
+    training: bool
+    width: int
+    value: int
+    columns: int
+    of_classes: bool
+    no_bias: Array
+    no_gradient: Array
+
     def __init__(self, network: Network, layers: Sequence[Layer], signature: Any, training: bool) -> None:
         self.signature, self.training, self.width = signature, training, network.in_features or 0
         self.rows: list[list[int]] = [[0] * len(COLUMNS)]

@@ -47,15 +47,22 @@ class Truth:
         Its network, data and loss.
     """
 
+    exercise: Exercise
+    network: Any
+    X: Array
+    y: Array
+    loss: Array
+    output: Array
+
     def __init__(self, exercise: Exercise) -> None:
         self.exercise, self.network = exercise, exercise.network
         network = exercise.network
         self.X, self.y = np.asarray(exercise.X), np.asarray(exercise.y)
-        self.backward_pass = BackwardPass(network, self.X, self.y, exercise.loss)
+        self.backward_pass: BackwardPass = BackwardPass(network, self.X, self.y, exercise.loss)
         self.loss, self.output = np.asarray(self.backward_pass.value), self.backward_pass.values[-1]
-        self.gradient = network.blocks(self.backward_pass.gradient())
-        self.blocks = network.blocks(network.theta)
-        self.is_single = network.dtype == np.float32
+        self.gradient: dict[str, Array] = network.blocks(self.backward_pass.gradient())
+        self.blocks: dict[str, Array] = network.blocks(network.theta)
+        self.is_single: bool = network.dtype == np.float32
 
     def equals(self, answer: Any, true: Array) -> bool:
         """Return whether numbers are right, up to the rounding of float64, or of float32 where that is used."""

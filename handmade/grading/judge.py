@@ -335,7 +335,8 @@ class _Judgement:
         below = ""
         for prefix, leaf in self.exercise.network.leaves():
             weight = f"{prefix}weight"
-            label = re.escape(f"layer {prefix.rstrip('.')}, {leaf!r}")
+            place = ".".join(f"layers[{number}]" for number in prefix.rstrip(".").split("."))
+            label = re.escape(f"{place}, {leaf!r}")
             if isinstance(leaf, Dense):
                 below = self._name(weight)
                 told[label] = f"the layer of {below}"

@@ -56,6 +56,12 @@ class StrongWolfe:
 
     c1, c2, tolerance = 1e-4, 0.9, 1e-9
 
+    evaluate: Callable[[float], Point]
+    start: Point
+    length: float
+    left: int
+    count: int
+
     def __init__(self, evaluate: Callable[[float], Point], start: Point, length: float, evaluations: int) -> None:
         self.evaluate, self.start, self.length, self.left = evaluate, start, length, evaluations
         self.count = 0
