@@ -39,7 +39,7 @@ def is_positive(score: Array) -> Array:
 
 
 class Perceptron:
-    r"""Rosenblatt's perceptron: a unit with output +1 or -1 that learns from its mistakes.
+    r"""A perceptron as Rosenblatt's: a unit with output +1 or -1 that learns from its mistakes.
 
     Slide System 1, "Perceptron Training by SGD". For each sample :math:`x` with label :math:`y`, in order::
 

@@ -196,7 +196,7 @@ def fit(
 
 @dataclasses.dataclass
 class _Place:
-    """Where an epoch has come to: the row of its order, sums of its mean loss, the last loss, what drew it."""
+    """The place that an epoch has come to: the row of its order, sums of its mean loss, and what drew the order."""
 
     row: int = 0
     total: float = 0.0

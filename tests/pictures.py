@@ -38,7 +38,7 @@ def perceptron(*w):
 
 
 def chain(depth=4):
-    """The chain of the slides: one bias, at the first layer (System 8)."""
+    """Return the chain of the slides: one bias, at the first layer (System 8)."""
     layers = [hm.Dense(1, 1), hm.Activation("sigmoid")]
     for _ in range(depth - 1):
         layers += [hm.Dense(1, 1, bias=False), hm.Activation("sigmoid")]
@@ -59,19 +59,19 @@ def search():
 
 
 def logit(*theta):
-    """One output of two inputs."""
+    """Return one output of two inputs."""
     network = hm.MLP([2, 1])
     network.theta[:] = theta
     return network
 
 
 def nested():
-    """A chain within a chain."""
+    """Return a chain within a chain."""
     return hm.Network([hm.Sequential([hm.Dense(2, 2, rng=0), hm.Activation("tanh"), hm.Dense(2, 1, rng=1)])])
 
 
 def ramp(sign):
-    """Where x1 + x2 is below 1, both classes are as probable; beyond, one is ahead."""
+    """Return a model for which both classes are as probable where x1 + x2 is below 1; beyond, one is ahead."""
     network = hm.MLP([2, 1, 1], "relu")
     network.theta[:] = [1, 1, -1, sign, 0]
     return network
@@ -267,7 +267,7 @@ def _colours(colours) -> str:
 
 
 def _numbers(values) -> list[float]:
-    """The values; of many how many there are, the ends, mean and range, and a sum in which each has another weight."""
+    """Return the values; of many their number, ends, mean and range, and a sum in which each has another weight."""
     values = np.ma.filled(np.ma.asarray(values, float), np.nan).ravel()
     if len(values) > FEW:
         values = np.nan_to_num(values)

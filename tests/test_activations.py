@@ -80,7 +80,7 @@ def backward(name, dH, A, options):
 
 
 def by_torch(twin, A, dH):
-    """The value, and dA for this dH, by autograd."""
+    """Return the value, and dA for this dH, by autograd."""
     tensor = torch.tensor(A, requires_grad=True)
     H = twin(tensor)
     H.backward(torch.tensor(dH))

@@ -177,7 +177,7 @@ def test_a_step_means_the_layers_that_it_goes_through():
     assert place == {"loss"} | {f"{layer} {kind}" for layer in ("3", "1.0", "1") for kind in ("dX", "slope")}
 
 
-def test_an_explanation_of_all_parameters_means_those_that_are_wrong():
+def test_an_explanation_of_all_means_those_that_are_wrong():
     (place,) = places(diagnosed("named", name="transposed", where="all weights", wrong=("2.weight", "0.weight")))
     assert {"0 dW", "2 dW"} <= place and "0 db" not in place
     (place,) = places(diagnosed("named", name="times N", where="every parameter", wrong=("0.bias",)))
@@ -221,7 +221,7 @@ def test_families_are_the_whole_catalogue():
         assert mistakes.mistakes(walk) == []
 
 
-def test_every_kind_of_right_gradient_is_right_for_a_judge_of_its_own():
+def test_every_kind_of_right_gradient_is_right():
     for seed in range(len(KINDS)):
         kind, description, claim = right_gradient(seed)
         assert kind == KINDS[seed] and f"seed {seed}: " in description

@@ -26,7 +26,7 @@ ROUNDINGS = 64 * np.finfo(float).eps  # two ways to add up seven samples and a f
 
 
 def _handmade(trial: Trial) -> tuple[float, np.ndarray]:
-    """The network's loss and gradient, with the penalty that its loss lacks."""
+    """Return the network's loss and gradient, with the penalty that its loss lacks."""
     loss, gradient = trial.network.loss_and_gradient(
         trial.X, trial.y, LOSSES[trial.setting.head], sample_weight=trial.weight
     )
@@ -69,7 +69,7 @@ def test_cut_returns_the_students_arrays():
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What both functions say of a bug."""
+    """A verdict of both functions on a bug."""
 
     detected: bool
     said: list[str]

@@ -180,7 +180,7 @@ def names(factors):
 
 
 def all_but_the_last(product):
-    """The product of everything but its last factor: matrices from the right, vectors entry by entry."""
+    """Return the product of everything but its last factor: matrices from the right, vectors entry by entry."""
     if product.shared:
         value, factors = product.prefix, product.factors
     else:

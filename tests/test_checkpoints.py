@@ -72,7 +72,7 @@ SCHEDULES = [
 
 
 def draw(rng):
-    """A configuration, as functions that build everything anew."""
+    """Return a configuration, as functions that build everything anew."""
     return dict(
         optimizer=OPTIMIZERS[rng.integers(len(OPTIMIZERS))],
         schedule=SCHEDULES[rng.integers(len(SCHEDULES))],

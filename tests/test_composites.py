@@ -17,7 +17,7 @@ from reference.twin import twin
 
 
 def dense(W):
-    """A layer with these weights and no bias."""
+    """Return a layer with these weights and no bias."""
     W = np.array(W, float)
     layer = Dense(*W.shape[::-1], bias=False)
     layer.W = W
@@ -242,7 +242,7 @@ def test_any_number_of_groups_goes_side_by_side(widths):
 
 
 class Asked(Dense):
-    """Remembers whether the gradient with respect to its input was asked for."""
+    """A layer that remembers whether the gradient with respect to its input was asked for."""
 
     def backward(self, dH, cache, need_dX=True):
         self.asked = need_dX

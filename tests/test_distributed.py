@@ -36,7 +36,7 @@ REFUSALS = {  # of what: the words that name it
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What two processes found; one of them is killed at the end, and both are restarted."""
+    """Return what two processes found; one of them is killed at the end, and both are restarted."""
     folder = tmp_path_factory.mktemp("distributed")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
     done = subprocess.run(

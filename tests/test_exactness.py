@@ -69,7 +69,7 @@ def cancelling_backward(dH, A):
 
 @pytest.fixture
 def mish_row(monkeypatch):
-    """A row that gives no derivative, as a newcomer writes it."""
+    """Return a row that gives no derivative, as a newcomer writes it."""
     monkeypatch.setitem(hm.activations.ACTIVATIONS, "own", (own, cancelling_backward))
     monkeypatch.setitem(MODULES, "own", torch.nn.Mish)
     return ActivationCase("own", "Mish", lambda a: a * mpmath.tanh(mpmath.log1p(mpmath.exp(a))), ulp=8)

@@ -122,7 +122,7 @@ def test_clipping_goes_before_all_groups_together():
 
 
 @pytest.mark.parametrize("kinds", [("SGD", "Adam"), ("RMSprop", "NAdam"), ("Adadelta", "Adagrad")])
-def test_groups_of_different_optimizers_are_two_optimizers_of_torch(kinds):
+def test_groups_of_two_kinds_are_two_optimizers_of_torch(kinds):
     first, second = kinds
     groups = {"3.*": getattr(hm, first)(lr=0.001), "*": getattr(hm, second)(lr=0.0005)}
     torch_groups = [

@@ -68,7 +68,7 @@ KINDS = {
 
 
 def build(kind, width=3, dtype=np.float64):
-    """A network of this one layer, with parameters and statistics that are not those of the start."""
+    """Return a network of this one layer, with parameters and statistics that are not those of the start."""
     network = Network([KINDS[kind](width)], dtype=dtype)
     network.theta[:] = numbers(network.theta.shape, seed=1)
     for seed in range(2):
@@ -90,7 +90,7 @@ def contains(network, kind):
 
 
 def with_frozen_masks(network):
-    """A forward pass that drops the same values every time."""
+    """Return a forward pass that drops the same values every time."""
     generators = [leaf.rng for _, leaf in network.leaves() if isinstance(leaf, Dropout)]
     states = [generator.bit_generator.state for generator in generators]
 
@@ -103,7 +103,7 @@ def with_frozen_masks(network):
 
 
 def passes(network, X, training, seed=5):
-    """What comes out of a forward and a backward pass: copies of H, dX and the gradient."""
+    """Return what comes out of a forward and a backward pass: copies of H, dX and the gradient."""
     H, cache = network.forward(X, training)
     dX = network.backward(numbers(H.shape, seed, H.dtype), cache).copy()
     return H, dX, network.gradient.copy()
@@ -645,7 +645,7 @@ def test_layers_tell_whether_rows_are_independent(layer, training, predicting):
     assert layer.rows_are_independent(False) is predicting
 
 
-def test_a_layer_with_its_own_forward_does_not_claim_independent_rows():
+def test_a_layer_of_its_own_claims_no_independent_rows():
     class Centred(Dense):
         def forward(self, X, training=False):
             return super().forward(X - X.mean(axis=0), training)
@@ -698,7 +698,7 @@ def test_the_mask_of_dropout_takes_a_byte_per_number():
     assert kept.dtype == bool
 
 
-def test_a_users_activation_in_float64_is_cast_to_the_networks_dtype():
+def test_a_users_activation_is_cast_to_the_networks_dtype():
     def square(A):
         return A.astype(np.float64) ** 2
 
@@ -741,7 +741,7 @@ def test_alpha_dropout_keeps_mean_and_variance():
         assert abs(kept.mean() - (1 - p)) < 5 * (p * (1 - p) / 300_000) ** 0.5
 
 
-def test_alpha_dropout_is_the_identity_in_evaluation_and_for_p_zero():
+def test_alpha_dropout_is_the_identity_in_evaluation():
     X = np.random.default_rng(0).normal(size=(4, 5))
     assert AlphaDropout(0.5).predict(X) is X
     np.testing.assert_array_equal(AlphaDropout(0.0).forward(X, training=True)[0], X)
@@ -750,7 +750,7 @@ def test_alpha_dropout_is_the_identity_in_evaluation_and_for_p_zero():
     assert (AlphaDropout(1.0).backward(X, kept) == 0).all()
 
 
-def test_alpha_dropout_passes_the_gradient_check_and_masks_agree_with_dropout():
+def test_alpha_dropout_passes_the_gradient_check():
     layers = [Dense(3, 6, rng=0), Activation("elu"), AlphaDropout(0.3, rng=1), Dense(6, 2, rng=2)]
     network, X, y = Network(layers), np.random.default_rng(2).normal(size=(9, 3)), np.arange(9) % 2
     assert not hm.check_gradient(network, X, y, rng=0).wrong

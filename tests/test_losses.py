@@ -175,7 +175,7 @@ def class_targets(kind, shape):
 
 
 def class_weights(shape):
-    """One weight per class; that of class 0 is 0 where the other classes are there to make a mean."""
+    """Return one weight per class; that of class 0 is 0 where the other classes are there to make a mean."""
     weight = RNG.uniform(0.5, 2, shape[min(len(shape) - 1, 1)])
     weight[0] *= np.prod(shape) < 10
     return weight
@@ -239,7 +239,7 @@ def both(name, input, target, **options):
 
 
 def by_torch(name, input, target, reduction, **options):
-    """The loss, and by autograd the gradient: of the sum, where there is no reduction."""
+    """Return the loss, and by autograd the gradient: of the sum, where there is no reduction."""
     f = autograd.find_loss(functools.partial(LOSSES[name].value, **options), torch.tensor(input).dtype)
     tensor = torch.tensor(input, requires_grad=True)
     value = f(tensor, torch.tensor(target), reduction=reduction)

@@ -60,7 +60,7 @@ in_both_dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 
 def build(name, dtype=np.float64):
-    """A network whose statistics, where it has some, are not those of the start."""
+    """Return a network whose statistics, where it has some, are not those of the start."""
     network = NETWORKS[name]().astype(dtype)
     network.forward(inputs(seed=9), training=True)
     return network
@@ -288,7 +288,7 @@ def test_backward_goes_down_to_the_input_where_that_is_asked_for(name):
 
 
 class Asked(Dense):
-    """Remembers whether dX was asked for."""
+    """A layer that remembers whether dX was asked for."""
 
     def backward(self, dH, cache, need_dX=True):
         self.asked = need_dX
@@ -357,7 +357,7 @@ def test_state_dict_crosses_dtypes():
 
 
 def changed(**entries):
-    """The state_dict of zeros of a 3-4-2 network, with other entries: names with _ in place of the dot."""
+    """Return the state_dict of zeros of a 3-4-2 network, with other entries: names with _ in place of the dot."""
     state = {key: np.zeros_like(array) for key, array in MLP([3, 4, 2]).state_dict().items()}
     state |= {name[1:].replace("_", "."): value for name, value in entries.items()}
     return {key: value for key, value in state.items() if value is not None}
@@ -587,7 +587,7 @@ def test_one_seed_gives_one_mlp():
 
 def test_every_dropout_layer_of_an_mlp_draws_other_masks():
     def kept(network):
-        """Which values each dropout layer keeps of a batch of ones."""
+        """Return the values that each dropout layer keeps of a batch of ones."""
         dropouts = [layer for layer in network.layers if isinstance(layer, Dropout)]
         return [layer.forward(np.ones((5, 20)), training=True)[0] for layer in dropouts]
 
@@ -828,7 +828,7 @@ def test_many_threads_may_predict_at_once(name):
 
 
 class Scale(Layer):
-    """H = scale X, one factor per feature."""
+    """A layer H = scale X, one factor per feature."""
 
     parameters: ClassVar = {"scale": "scale"}
 
@@ -937,7 +937,7 @@ def test_training_is_the_mode_of_a_gradient_unless_told():
 
 
 class Counting(Activation):
-    """Remembers how many rows it was given at a time."""
+    """A layer that remembers how many rows it was given at a time."""
 
     def __init__(self):
         super().__init__("tanh")

@@ -137,7 +137,7 @@ def test_every_variant_passes_the_gradient_check(layer, arguments, options):
         network.load_state_dict(before)
 
 
-def test_running_averages_without_momentum_are_means_of_all_batches():
+def test_averages_without_momentum_are_means_of_all_batches():
     layer, batches = BatchNorm(WIDTH, momentum=None), [batch(n, n, float) for n in (3, 4, 5)]
     for X in batches:
         layer.forward(X, training=True)

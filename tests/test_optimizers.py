@@ -37,7 +37,7 @@ SIZE = 257
 
 
 def tolerance(steps, dtype=np.float64):
-    """The error of theta that rounding can explain, relative to its norm: 1.8e-13 after 100 steps in float64.
+    """Return the error of theta that rounding can explain, relative to its norm: 1.8e-13 after 100 steps in float64.
 
     A step is at most 16 operations on an element, each off by at most half an eps of a number not larger than
     theta; at worst the errors of all steps add up.
@@ -55,7 +55,7 @@ def legal_sgd(options):
 
 
 def options_of(ours):
-    """The parameters of an optimizer, apart from those of which another test takes every combination."""
+    """Return the parameters of an optimizer, apart from those of which another test takes every combination."""
     return {field.name: field.default for field in dataclasses.fields(ours)}
 
 
@@ -140,7 +140,7 @@ def start(size, dtype=np.float64):
 
 
 def gradient_at(t, theta):
-    """A gradient that changes its sign and size with t, and depends on theta, so that errors breed errors."""
+    """Return a gradient that changes its sign and size with t, and depends on theta, so that errors breed errors."""
     index = np.arange(theta.size)
     noise = np.sin(index * (t + 1.5)) * np.exp(3 * np.cos(index))
     return (noise + 0.5 * theta).astype(theta.dtype)
@@ -153,7 +153,7 @@ def descend(optimizer, theta, steps, begin=0):
 
 
 def memory_of(optimizer):
-    """A copy of all that an optimizer remembers, to compare."""
+    """Return a copy of all that an optimizer remembers, to compare."""
     return copy.deepcopy(optimizer.state_dict())
 
 

@@ -77,7 +77,7 @@ LAYOUTS = {
 
 @st.composite
 def problems(draw):
-    """A few distinct rows, the zero row among them, many times over; labels of a plane or at random."""
+    """Return a few distinct rows, the zero row among them, many times over; labels of a plane or at random."""
     numbers, dtype = NUMBERS[draw(st.sampled_from(sorted(NUMBERS)))]
     inputs = draw(st.integers(1, 9))
     row = st.lists(numbers, min_size=inputs, max_size=inputs)

@@ -621,7 +621,7 @@ def test_limits_can_be_raised_and_lowered(tmp_path, pack):
 
 def test_a_pipe_that_never_ends_meets_the_limit():
     class Endless(io.RawIOBase):
-        """Four bytes over and over."""
+        """A stream of four bytes over and over."""
 
         def __init__(self, text):
             self.text = text

@@ -149,7 +149,7 @@ class Twins:
 
     @staticmethod
     def numbers(options):
-        """The learning rate and the momentum, whatever it is called."""
+        """Return the learning rate and the momentum, whatever it is called."""
         return options["lr"], options["betas"][0] if "betas" in options else options["momentum"]
 
     def train(self, t):

@@ -60,7 +60,7 @@ def targets(loss, N=10, seed=1):
 
 
 def stateful(rng=0):
-    """A network with everything that training can change: weights, statistics, a generator of masks."""
+    """Return a network with everything that training can change: weights, statistics, a generator of masks."""
     return MLP([3, 8, 3], normalization="batch", dropout=0.25, rng=rng)
 
 
@@ -106,7 +106,7 @@ def follow(validation_losses, **options):
 
 
 def rows_seen(N, **options):
-    """Which samples each step is computed from: sample n has its 1, and so its gradient, in entry n alone."""
+    """Return which samples each step is computed from: sample n has its 1, and so its gradient, in entry n alone."""
     steps = []
 
     class Note:
@@ -659,7 +659,7 @@ def test_two_threads_give_the_bits_of_one_after_the_other():
 
 
 def interrupt_at(call, function=lambda *arguments: 1.0):
-    """The function, pressing Ctrl-C at its call of this number."""
+    """Return the function, pressing Ctrl-C at its call of this number."""
     calls = []
 
     def interrupted(*arguments):
@@ -672,7 +672,7 @@ def interrupt_at(call, function=lambda *arguments: 1.0):
 
 
 class Interrupted(SGD):
-    """Plain SGD, and Ctrl-C at its step of this number."""
+    """An optimizer: plain SGD, and Ctrl-C at its step of this number."""
 
     def __init__(self, call):
         super().__init__(lr=0.1)
@@ -776,7 +776,7 @@ X_LONG, Y_LONG = samples(2500)  # more than two blocks of 1,024 rows: every row 
 
 
 def with_row(row, array, value):
-    """A copy of the array, one row of it replaced."""
+    """Return a copy of the array, one row of it replaced."""
     changed = np.array(array)
     changed[row] = value
     return changed
@@ -1242,7 +1242,7 @@ def test_the_batches_of_an_epoch_are_one_array(dtype, monkeypatch):
 
 
 class Failing(SGD):
-    """Plain SGD with momentum, and an error at its step of this number."""
+    """An optimizer: plain SGD with momentum, and an error at its step of this number."""
 
     def __init__(self, call, error):
         super().__init__(lr=0.1, momentum=0.9)

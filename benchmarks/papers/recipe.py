@@ -32,7 +32,7 @@ def patterns(bits: int) -> np.ndarray:
 
 
 def targets(Y: np.ndarray) -> dict[str, np.ndarray]:
-    """The targets 0 and 1, and targets within reach of sigmoid units, which the papers may have used."""
+    """Return the targets 0 and 1, and targets within reach of sigmoid units, which the papers may have used."""
     return {"0 and 1": Y, "0.1 and 0.9": 0.1 + 0.8 * Y}
 
 

@@ -25,7 +25,7 @@ FEW = 20  # different whole numbers that are still classes
 
 @dataclass
 class Report:
-    """How a model did on rows that it was not trained on."""
+    """The scores of a model on rows that it was not trained on."""
 
     rows: int
     scores: dict[str, float]

@@ -74,7 +74,7 @@ class Targets(Protocol):
 
 
 class Classes:
-    """Labels of several classes: one output for each, and the cross-entropy."""
+    """The labels of several classes: one output for each, and the cross-entropy."""
 
     loss: Any = "cross_entropy"
     out_activation = "softmax"
@@ -102,7 +102,7 @@ class Classes:
 
 
 class TwoClasses(Classes):
-    """Labels of two classes: one output, the logit of the second class."""
+    """The labels of two classes: one output, the logit of the second class."""
 
     loss = (log_loss, log_loss_backward)
     out_activation = "logistic"
@@ -147,7 +147,7 @@ class Labels:
 
 
 class Numbers:
-    """Numbers to predict: one output for each column."""
+    """A target of numbers to predict: one output for each column."""
 
     loss: Any = "half_squared_error"
     out_activation = "identity"
@@ -172,7 +172,7 @@ class Numbers:
 
 
 class Counts(Numbers):
-    """Counts to predict: the outputs are logarithms of their means."""
+    """A target of counts to predict: the outputs are logarithms of their means."""
 
     loss = (poisson, poisson_backward)
     out_activation = "exp"

@@ -40,7 +40,7 @@ def initialize(network: Network, activation: Any, random: np.random.RandomState)
 
 @dataclass
 class Batches:
-    """Samples, targets and weights; X may be sparse, and becomes dense a batch at a time."""
+    """A set of samples, targets and weights; X may be sparse, and becomes dense a batch at a time."""
 
     X: Any
     Y: Array

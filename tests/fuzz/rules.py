@@ -24,7 +24,7 @@ class Violation(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call gave: a value, or an error that the rule allows."""
+    """An outcome of a call: a value, or an error that the rule allows."""
 
     value: Any = None
     error: Exception | None = None

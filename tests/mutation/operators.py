@@ -43,7 +43,7 @@ class Edit:
 
     @property
     def old(self) -> Any:
-        """What stands there."""
+        """Return what stands there."""
         value = getattr(self.parent, self.field)
         return value if self.index is None else value[self.index]
 

@@ -87,7 +87,7 @@ class Target(NamedTuple):
 
 
 class Pool:
-    """Processes, at most ``size`` at a time, each with a limit, a directory, and a function to call at its end."""
+    """A pool of at most ``size`` processes, each with a limit, a directory, and a function to call at its end."""
 
     def __init__(self, size: int) -> None:
         self.size = size
