@@ -90,6 +90,14 @@ def draw(rng):
     )
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Let Ctrl-C interrupt, as it does not in a process that a shell has put into the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Stop:
     """A callback that presses Ctrl-C after so many updates of this process."""
 

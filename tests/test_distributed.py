@@ -34,6 +34,10 @@ REFUSALS = {  # of what: the words that name it
 }
 
 
+# With a shared store, processes of PyTorch 2.13 that are started again look for the killed one.
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """Return what two processes found; one of them is killed at the end, and both are restarted."""
@@ -41,7 +45,7 @@ def found(tmp_path_factory):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
     done = subprocess.run(
         [*command, "-m", "benchmarks.distributed.equality", "--kill", str(folder)],
-        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        cwd=ROOT, env=os.environ | ENVIRONMENT, capture_output=True, text=True,
         timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, "\n".join(line for line in done.stderr.splitlines() if line.startswith("[rank"))

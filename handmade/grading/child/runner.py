@@ -44,13 +44,12 @@ def describe_error(error: BaseException) -> str:
         text = type(error).__name__
     text = re.sub(r"numpy\._core\._exceptions\._(Array)?|, with gufunc signature \S+", "", text)
     text = text if len(text) <= LONGEST else text[:LONGEST] + "..."
-    own = os.getcwd() + os.sep
     if isinstance(error, SyntaxError) and error.lineno:
         return f"{text} ({_place(str(error.filename), error.lineno)})"
     places = [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
-        if frame.f_code.co_filename.startswith(own) or ", cell " in frame.f_code.co_filename
+        if _is_of_submission(frame.f_code.co_filename)
     ]
     return f"{text} ({_place(*places[-1])}: {linecache.getline(*places[-1]).strip()})" if places else text
 
@@ -84,7 +83,12 @@ def _is_own(value: Any) -> bool:
     if inspect.isclass(value):
         return any(_is_own(f) for f in vars(value).values() if isinstance(f, types.FunctionType))
     code = getattr(value, "__code__", None)
-    return code is not None and (code.co_filename.startswith(os.getcwd() + os.sep) or ", cell " in code.co_filename)
+    return code is not None and _is_of_submission(code.co_filename)
+
+
+def _is_of_submission(file: str) -> bool:
+    """Return whether a file or a notebook's cell is the student's; packages may be installed below the folder."""
+    return ", cell " in file or (file.startswith(os.getcwd() + os.sep) and "site-packages" not in file)
 
 
 def _methods(kind: type) -> dict[str, Any]:
