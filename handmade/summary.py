@@ -182,6 +182,10 @@ def _optimizer_bytes(optimizer: Optimizer, network: Network) -> int:
     """Return the bytes of the arrays that a copy of the optimizer holds after a step."""
     if not callable(getattr(optimizer, "step", None)):
         raise TypeError(f"optimizer: expected an object with step(theta, gradient), such as Adam(), got {optimizer!r}")
+    if getattr(optimizer, "needs_evaluate", False):
+        raise ValueError(
+            f"optimizer: expected one whose state has a fixed size, got {optimizer!r}, which collects steps"
+        )
     optimizer = copy.deepcopy(optimizer)
     bind(optimizer, network)
     optimizer.step(network.theta.copy(), np.zeros_like(network.theta))

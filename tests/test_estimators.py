@@ -342,6 +342,7 @@ def test_fitted_network_is_saved(tmp_path):
     [
         ({"solver": "newton"}, "solver: expected 'adam'"),
         ({"learning_rate": "fast"}, "learning_rate: expected one of constant"),
+        ({"solver": hm.LBFGS()}, "use 'lbfgs'"),
         ({"monitor": "r2"}, "monitor: expected one of loss"),
         ({"max_iter": 0}, "max_iter: expected an integer from 1"),
         ({"alpha": -1}, "alpha: expected a number from 0"),

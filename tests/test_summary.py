@@ -184,3 +184,8 @@ def test_gradient_check_is_shown_as_a_table_of_parameters():
         ["0.bias", "2/2", "pass"],
     ]
     assert str(check).splitlines()[-1] in html
+
+
+def test_state_that_grows_is_refused():
+    with pytest.raises(ValueError, match="optimizer: expected one whose state has a fixed size, got LBFGS"):
+        hm.MLP([3, 4, 2]).summary(8, hm.LBFGS())

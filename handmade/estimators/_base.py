@@ -407,6 +407,8 @@ class BaseMLP(BaseEstimator):
                 raise ValueError(f"{name}: expected {word} from {low} to {high}, got {value!r}")
         if isinstance(self.solver, str) and self.solver not in (*SOLVERS, "lbfgs"):
             raise ValueError(f"solver: expected 'adam', 'sgd', 'lbfgs' or an optimizer, got {self.solver!r}")
+        if getattr(self.solver, "needs_evaluate", False):
+            raise ValueError(f"solver: expected an optimizer for minibatches, got {self.solver!r}; use 'lbfgs'")
         self._hidden_sizes()
         if self.batch_size != "auto" and (not isinstance(self.batch_size, Integral) or self.batch_size < 1):
             raise ValueError(f"batch_size: expected 'auto' or an integer of at least 1, got {self.batch_size!r}")
