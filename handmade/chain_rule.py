@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .composites import SequentialCache
-from .layers import Activation, Dense, Dropout
+from .layers import Activation, Dense, Dropout, name_of
 from .losses import Loss, find_loss, loss_and_backward
 from .network import Network, check_finite_targets
 
@@ -220,7 +220,9 @@ def _forward(
             inputs.append(X)
             slopes.append(None)
         elif isinstance(layer, Activation):
-            forward.append((f"f{n} = {layer.f.__name__}(a{n})", H))
+            forward.append(
+                (f"f{n} = {name_of(layer.f if isinstance(layer.function, str) else layer.function[0])}(a{n})", H)
+            )
             slopes[-1] = layer.backward(np.ones_like(H), kept)
     return forward, inputs, slopes
 

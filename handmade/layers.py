@@ -382,8 +382,13 @@ class Activation(Layer):
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
-        name = self.function if isinstance(self.function, str) else self.f.__name__
+        name = self.function if isinstance(self.function, str) else name_of(self.function[0])
         return f"Activation({name!r}{options})"
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name of a function, or of the class of an object that is called like one."""
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def _in_dtype_of_first(function: Callable[..., Array], *arrays: Array, **options: Any) -> Array:

@@ -77,6 +77,14 @@ def test_delimiter_and_decimals_are_found(tmp_path, delimiter, decimal):
     pd.testing.assert_frame_equal(table(tmp_path, "t.csv"), frame)
 
 
+def test_decimals_may_come_late_and_files_be_compressed(tmp_path):
+    frame = pd.DataFrame({"a": [5.0] * 40 + [5.5], "text": ["x"] * 41})
+    (tmp_path / "late.csv").write_text("a;text\n" + "5;x\n" * 40 + "5,5;x\n")
+    frame.to_csv(tmp_path / "packed.csv.gz", index=False)
+    for name in ("late.csv", "packed.csv.gz"):
+        pd.testing.assert_frame_equal(table(tmp_path, name), frame)
+
+
 @pytest.mark.parametrize("extra", [[1], [1, 2, 3]])
 def test_more_fields_than_names_are_refused(tmp_path, extra):
     lines = [f"{i},{i},{i}" + ",9" * (i in extra) for i in (1, 2, 3)]

@@ -759,3 +759,17 @@ def test_alpha_dropout_passes_the_gradient_check():
     assert repr(one) == "AlphaDropout(0.3)"
     with pytest.raises(ValueError, match="p: expected a number in"):
         AlphaDropout(1.5)
+
+
+class Tanh:
+    """A function without a name, and in float64."""
+
+    def __call__(self, A):
+        return np.tanh(A).astype(np.float64)
+
+
+def test_activations_need_no_name_to_be_shown_and_traced():
+    layer = Activation((Tanh(), lambda dH, A: dH * (1 - np.tanh(A) ** 2)))
+    network = Network([Dense(1, 1, rng=0), layer, Dense(1, 1, rng=1)])
+    assert repr(layer) == "Activation('Tanh')" and "Activation('Tanh')" in str(network.summary())
+    assert "Tanh(a1)" in str(hm.trace(network, [[1.0]], [[0.0]], loss="mse_loss"))

@@ -70,18 +70,18 @@ def tables(records: Records, seed: int) -> str:
 
 def _of_public(records: dict[str, Record]) -> str:
     rows = []
-    for form, told in (("function", "a function of (parameters, X, y)"), ("arrays", "arrays of one batch")):
+    for form, given_as in (("function", "a function of (parameters, X, y)"), ("arrays", "arrays of one batch")):
         of_form = [r for case, r in records.items() if case.endswith(f", as {form}")]
         if of_form:
-            rows.append([f"{len(of_form)}, as {told}", *_judged(of_form)])
+            rows.append([f"{len(of_form)}, as {given_as}", *_judged(of_form)])
     other = [r for r in records.values() if r["reading"]]
     counts = {kind: sum(r["reading"] == kind for r in other) for kind in ("same", "true", "false", "unread")}
-    told = (
+    explanation = (
         f'"Explained" counts the words that were written down before any diagnosis ran. In {len(other)} further cases '
         f"other words were said; read afterwards, {counts['same']} say the same, {counts['true']} are true without "
         f"naming the cause, {counts['false']} are false (counted as misleading), {counts['unread']} were not read."
     )
-    return "## Published mistakes\n\n" + _table(["mistakes", *JUDGES], rows) + "\n\n" + _folded(told)
+    return "## Published mistakes\n\n" + _table(["mistakes", *JUDGES], rows) + "\n\n" + _folded(explanation)
 
 
 def _judged(records: Sequence[Record]) -> list[str]:
@@ -97,12 +97,12 @@ def _judged(records: Sequence[Record]) -> list[str]:
 
 def _of_zoo(records: dict[str, Record]) -> str:
     rows = []
-    for rare, told in ((False, "bugs that the catalogue was built with"), (True, "rarer bugs, written after it")):
+    for rare, kind in ((False, "bugs that the catalogue was built with"), (True, "rarer bugs, written after it")):
         found = [r for r in records.values() if r["rare"] == rare]
         if found:
             named, none = sum(map(is_named, found)), sum(not r["said"] for r in found)
             detected = sum(r["detected"] for r in found)
-            rows.append([told, len(found), detected, named, len(found) - named - none, none])
+            rows.append([kind, len(found), detected, named, len(found) - named - none, none])
     first = _table(["the zoo", "shown", "detected", "named", "explained in other words", "not explained"], rows)
     rows = []
     for family in (*FAMILIES, "all"):

@@ -1,4 +1,4 @@
-"""What was aimed at, each target judged by the numbers of a run: apart for the NumPy code and for the compiled one."""
+"""Targets of the speed report. The numbers of a run decide each one; the NumPy and the compiled code have their own."""
 
 from __future__ import annotations
 

@@ -220,6 +220,6 @@ def _advice(problem: Problem, verdict: str, found: list[Explanation], cases: Seq
         return ""
     rows = min(3, *(case.rows for case in open_cases))
     return (
-        f"{open_cases[0].undecided} cannot be told from the steps around it on this batch: give the gradient of "
+        f"{open_cases[0].undecided} cannot be separated from the steps around it on this batch: give the gradient of "
         f"{rows} row{'s' if rows > 1 else ''}, or a function of (parameters, X, y)"
     )

@@ -64,7 +64,7 @@ class Rows:
     right: Array
 
     def _cut(self) -> tuple[Array, Array]:
-        return tuple(np.atleast_2d(array)[:SHOWN, :SHOWN] for array in (self.actual, self.right))  # type: ignore
+        return np.atleast_2d(self.actual)[:SHOWN, :SHOWN], np.atleast_2d(self.right)[:SHOWN, :SHOWN]
 
     def __str__(self) -> str:
         actual, right = self._cut()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import importlib
 import importlib.util
 import inspect
-import itertools
 import json
-import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -68,20 +65,18 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_table(path: Path) -> Any:
-    """Return a CSV file as a DataFrame, with the delimiter and the decimal mark that its first lines show."""
+    """Return a CSV file as a DataFrame.
+
+    The delimiter is the one that gives the most columns, the decimal mark the one that gives the most numeric columns.
+    """
     import pandas as pd
 
+    read = functools.partial(pd.read_csv, path, index_col=False, skipinitialspace=True, encoding="utf-8-sig")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            head = list(itertools.islice(file, 20))
-        delimiter = max(",;\t|", key=lambda one: len(next(csv.reader(head, delimiter=one), [])))  # the most columns
-        fields = [field.strip() for row in csv.reader(head, delimiter=delimiter) for field in row]
-        decimal = "," if any(re.fullmatch(r"-?\d+,\d+", field) for field in fields) and delimiter != "," else "."
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # lines with more fields than there are names
-            frame = pd.read_csv(
-                path, sep=delimiter, decimal=decimal, index_col=False, skipinitialspace=True, encoding="utf-8-sig"
-            )
+            delimiter = max(",;\t|", key=lambda one: len(read(sep=one, nrows=0).columns))
+            frames = [read(sep=delimiter, decimal=mark) for mark in ".," if mark != delimiter]
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise ValueError(f"{path}: expected text in UTF-8, got byte {byte:#x}; save the file as UTF-8") from error
@@ -89,6 +84,7 @@ def read_table(path: Path) -> Any:
         raise ValueError(f"{path}: expected a name for each column in the first line, got fewer") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path}: expected a CSV file, got {str(error).strip()}") from error
+    frame = max(frames, key=lambda one: len(one.select_dtypes("number").columns))
     if frame.columns.duplicated().any() or not len(frame):
         raise ValueError(f"{path}: expected different names of columns and at least one row below them")
     return frame

@@ -218,12 +218,9 @@ class CompiledStep:
 
     def _move_statistics(self, N: int) -> None:
         for layer, at in self._moments:
-            momentum: Any = layer.momentum  # never None: such a layer is not compiled
             O = len(layer.running_mean)
             mean, variance = self._numbers[at : at + O], self._numbers[at + O : at + 2 * O]
-            layer.running_mean += momentum * (mean - layer.running_mean)
-            layer.running_var += momentum * (variance * (N / (N - 1)) - layer.running_var)
-            layer.num_batches_tracked += 1
+            layer._average(mean, variance * (N / (N - 1)))
 
     # ---- a prediction ----------------------------------------------------------------------------------------------
 

@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         grades = grade_course(options.exercise, submissions, options.jobs, options.journal, not options.quiet)
     except Interrupted as stopped:
         _show(stopped.grades, options)
-        told = "the same command goes on" if options.journal else "with --journal FILE the same command would go on"
-        print(f"{stopped}; {told}", file=sys.stderr)
+        message = "the same command goes on" if options.journal else "with --journal FILE the same command would go on"
+        print(f"{stopped}; {message}", file=sys.stderr)
         return 130
     except Exception as error:  # the teacher's: a path, the exercise
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)

@@ -420,11 +420,11 @@ def plans(
     def names(form: str) -> dict[str, str]:
         if form == "list":
             return dict(zip(blocks, listed, strict=True))
-        first, layer, told = (0 if form.endswith("0") else 1) - 1, 0, {}
+        first, layer, renamed = (0 if form.endswith("0") else 1) - 1, 0, {}
         for name, block in blocks.items():
             layer += block.ndim == 2
-            told[name] = f"{'W' if block.ndim == 2 else 'b'}{first + layer}"
-        return told
+            renamed[name] = f"{'W' if block.ndim == 2 else 'b'}{first + layer}"
+        return renamed
 
     if "loss_and_gradient" in functions or {"forward", "backward"} & set(functions):
         contract = _contract(functions, names("list"))

@@ -128,12 +128,12 @@ def _in_worker(submission: Submission) -> Grade | None:
 
 
 def _one(submission: Submission, exercise: Exercise, hidden: Sequence[Path]) -> Grade:
-    """Grade a submission; a failure of the grader's is told, and the others are graded."""
+    """Grade a submission; a failure of the grader's is reported, and the others are graded."""
     try:
         return grade_submission(submission, exercise, hidden)
     except Exception as error:
-        told = f"the grader failed: {type(error).__name__}: {error}"
-        return not_graded(submission.student, exercise, "not graded", told)
+        message = f"the grader failed: {type(error).__name__}: {error}"
+        return not_graded(submission.student, exercise, "not graded", message)
 
 
 # ---- the journal ---------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class Limits:
     memory : int
         Bytes beyond those of NumPy. Where the system does not limit address space, there is no such limit.
     output : int
-        Characters that may be printed before the student is told to print less.
+        Characters that may be printed before the student is asked to print less.
     """
 
     seconds: float = 60.0

@@ -134,7 +134,7 @@ class _Judgement:
         self.notes += [f"it tried to {text}" for text in self.student.attempts]
         weights = self.exercise.weights
         forward = Item(self.what, *self.forward, weights[0])
-        layers = [Item(name, *told, w) for (name, told), w in zip(self.layers.items(), weights[1:], strict=True)]
+        layers = [Item(name, *result, w) for (name, result), w in zip(self.layers.items(), weights[1:], strict=True)]
         result = Grade(self.student.name, forward, layers, "\n".join(self.hints), "", self.notes, self.suspicions)
         verdict = self.verdict or ("mistakes" if result.credit < 1 else "remarks" if self.hints else "passed")
         return dataclasses.replace(result, verdict=verdict)
@@ -169,8 +169,8 @@ class _Judgement:
             self._judge_gradient(call, truth, gradient)
         if not plan.is_contract:
             layout = call.layout
-            told = f"W as {'(I, O)' if layout.turned else '(O, I)'}, samples as {layout.samples}"
-            self.notes.append(f"called by {', '.join(dict.fromkeys(p.label for p in parts.values()))}; {told}")
+            message = f"W as {'(I, O)' if layout.turned else '(O, I)'}, samples as {layout.samples}"
+            self.notes.append(f"called by {', '.join(dict.fromkeys(p.label for p in parts.values()))}; {message}")
 
     def _twice(self, call: Call, name: str, arrays: Sequence[Array], truth: Truth) -> Answer | None:
         """Return the first of two answers; None, with a hint, where there is none."""
@@ -185,8 +185,8 @@ class _Judgement:
         if changed := answers[-1].changed:
             self.hints.append(f"{label} changes its arguments in place: {', '.join(changed)}")
         if not _same(answers[0].values, answers[1].values):
-            told = "two calls differ; something is random, or the first call left something behind"
-            self.hints.append(f"{label}: {told}")
+            message = "two calls differ; something is random, or the first call left something behind"
+            self.hints.append(f"{label}: {message}")
         return answers[0]
 
     def _judge_forward(self, call: Call, truth: Truth, loss: Any, answers: Mapping[str, Answer | None]) -> None:
@@ -236,8 +236,8 @@ class _Judgement:
         if count:
             self.verdict = "differences"
             size = truth.network.theta.size
-            told = f"{count} evaluations of the loss or output for one gradient of {size} parameters"
-            self.hints.append(f"the gradient is computed by differences: {told}")
+            message = f"{count} evaluations of the loss or output for one gradient of {size} parameters"
+            self.hints.append(f"the gradient is computed by differences: {message}")
             self.layers = dict.fromkeys(self.layers, (0, "by differences"))
             return
         claimed = reading.completed(truth.gradient)
@@ -305,7 +305,7 @@ class _Judgement:
         """Return the parameters of the layers in which mistakes were made; None if these are not known."""
         walk = truth.backward_pass
         single = {(mistake.name, mistake.where) for mistake in mistakes(walk) if len(mistake.steps) == 1}
-        if any((told.name, told.where) in single for told in diagnosis.explanations):
+        if any((one.name, one.where) in single for one in diagnosis.explanations):
             return {str(diagnosis.first_wrong)} | _siblings(diagnosis.first_wrong, self.exercise)
         claimed = np.concatenate([array.reshape(-1) for array in reading.completed(truth.gradient).values()])
         true = np.concatenate([array.reshape(-1) for array in truth.gradient.values()])
@@ -331,7 +331,7 @@ class _Judgement:
 
     def _in_own_names(self, text: str) -> str:
         """Return a hint in which layers and parameters have the student's names."""
-        told = {re.escape(name): self._name(name) for name in self.names}
+        own_names = {re.escape(name): self._name(name) for name in self.names}
         below = ""
         for prefix, leaf in self.exercise.network.leaves():
             weight = f"{prefix}weight"
@@ -339,13 +339,15 @@ class _Judgement:
             label = re.escape(f"{place}, {leaf!r}")
             if isinstance(leaf, Dense):
                 below = self._name(weight)
-                told[label] = f"the layer of {below}"
+                own_names[label] = f"the layer of {below}"
             elif isinstance(leaf, Activation) and below:
-                told[label] = f"the {leaf.function if isinstance(leaf.function, str) else 'activation'} after {below}"
-        if not told:
+                own_names[label] = (
+                    f"the {leaf.function if isinstance(leaf.function, str) else 'activation'} after {below}"
+                )
+        if not own_names:
             return text
-        pattern = re.compile("|".join(sorted(told, key=len, reverse=True)))
-        return pattern.sub(lambda match: told[re.escape(match[0])], text)
+        pattern = re.compile("|".join(sorted(own_names, key=len, reverse=True)))
+        return pattern.sub(lambda match: own_names[re.escape(match[0])], text)
 
 
 def _verdict_of(error: str) -> str:
@@ -385,7 +387,7 @@ def _losses(truth: Truth) -> dict[str, Array]:
 
 def _hints(diagnosis: Diagnosis, steps: Sequence[WrongStep] | None) -> list[str]:
     """Return the mistake's name and place, and no more; of an unknown one, the wrong step or where to look first."""
-    named = [f"{told.name}, in {told.where}: {told.hint}" for told in diagnosis.explanations[:MOST_HINTS]]
+    named = [f"{one.name}, in {one.where}: {one.hint}" for one in diagnosis.explanations[:MOST_HINTS]]
     if named:
         return [named[0], *(f"or, the same on this batch: {other}" for other in named[1:])]
     if steps and len(steps) <= MOST_HINTS:

@@ -177,8 +177,8 @@ def read(value: Any, blocks: Mapping[str, Array], layout: Layout, samples: int) 
     try:
         vector = read_gradient(value, _blocks(blocks, layout), samples)[0]
     except (ValueError, TypeError, RecursionError):
-        told = ", ".join(str(array.shape) for array in expected)
-        problem = f"gradients: expected a list of {len(blocks)} arrays of shapes {told}, got {kind_of(value)}"
+        shapes = ", ".join(str(array.shape) for array in expected)
+        problem = f"gradients: expected a list of {len(blocks)} arrays of shapes {shapes}, got {kind_of(value)}"
         return Reading({}, {}, problem)
     parts, start = [], 0
     for array in expected:

@@ -114,8 +114,8 @@ def table(grades: Sequence[Grade]) -> str:
     lines = []
     for row in rows:
         numbers = f"{row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}"
-        told = f"  {row[4]}" if len(row) > 4 else "  hint"
-        lines.append(f"{row[0]:<{widths[0]}}  {numbers}  {row[3]:<{widths[3]}}{told}".rstrip())
+        last = f"  {row[4]}" if len(row) > 4 else "  hint"
+        lines.append(f"{row[0]:<{widths[0]}}  {numbers}  {row[3]:<{widths[3]}}{last}".rstrip())
     return "\n".join([*lines, "", summary(grades)])
 
 

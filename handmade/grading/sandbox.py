@@ -246,8 +246,8 @@ class StudentProcess:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         used = _children_seconds() - before
         if name == "SIGALRM" or name == "SIGXCPU" or (name == "SIGKILL" and used > limits.cpu_seconds):
-            told = f"took longer than {limits.cpu_seconds:g} s of the processor; is there a loop without an end?"
-            return Ended("time", told)
+            message = f"took longer than {limits.cpu_seconds:g} s of the processor; is there a loop without an end?"
+            return Ended("time", message)
         if name == "SIGKILL":
             return Ended("memory", f"was ended by the system; more than {limits.memory / 2**20:.0f} MiB of memory?")
         return Ended("crashed", f"crashed with {name}")

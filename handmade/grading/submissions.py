@@ -146,8 +146,8 @@ def grade_submission(submission: Submission, exercise: Exercise, hidden: Sequenc
         adapter = Path(exercise.adapter) if exercise.adapter is not None else None
         process = StudentProcess(file, folder, exercise.limits, exercise.forbidden, hidden, adapter)
     except (OSError, ValueError) as error:
-        told = clean(error, 300)
-        result = not_graded(submission.student, exercise, "unreadable", f"{submission.student}: {told}")
+        message = clean(error, 300)
+        result = not_graded(submission.student, exercise, "unreadable", f"{submission.student}: {message}")
     else:
         with process:
             result = judge(process, exercise)
@@ -176,8 +176,8 @@ def grade(student: Any, network: Any, X: Any, y: Any, loss: Any = "cross_entropy
     Returns
     -------
     Grade
-        Its ``points``, ``layers``, ``hint``, ``verdict`` and ``passed``. Every failure of the student's is told in the
-        hint.
+        Its ``points``, ``layers``, ``hint``, ``verdict`` and ``passed``. The hint reports every failure of the
+        student's.
 
     Raises
     ------

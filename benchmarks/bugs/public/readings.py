@@ -1,4 +1,4 @@
-"""What explanations mean whose words were not foreseen: read after a run, and counted apart from the foreseen ones.
+"""Meanings of explanations whose words nobody foresaw. They were read after a run, and are counted apart.
 
 Each entry is a pattern of the words, and what they are: "same", the mistake in other words or as an exact formula;
 "true", a true statement that does not name the cause; or "false".

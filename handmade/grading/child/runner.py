@@ -359,9 +359,9 @@ def _answer(answers: IO[bytes], answer: dict[str, Any], blocker: Blocker) -> Non
             stream.flush()
         except BaseException:  # the student closed or replaced it
             continue
-    told = {"refused": list(blocker.refused), "attempts": list(blocker.attempts)}
+    blocked = {"refused": list(blocker.refused), "attempts": list(blocker.attempts)}
     try:
-        write_message(answers, answer | told)
+        write_message(answers, answer | blocked)
     except BaseException as error:
         problem: dict[str, Any] = {"values": [], "error": None, "unsent": describe_error(error)}
-        write_message(answers, answer | problem | told)
+        write_message(answers, answer | problem | blocked)
