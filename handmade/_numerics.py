@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 SINGLE = np.dtype(np.float32)
-_ROWS = np.arange(2**12)  # ready for batches of up to this size
-_ONES = {dtype: np.ones(2**12, dtype) for dtype in "fd"}
+MOST_ROWS = 2**12  # of a batch that needs no new array of row numbers or ones
+_ROWS = np.arange(MOST_ROWS)
+_ONES = {dtype: np.ones(MOST_ROWS, dtype) for dtype in "fd"}
 ZERO = np.zeros((), SINGLE)  # beside a small array twice as fast as the number 0, which NumPy has to convert
 
 
@@ -35,18 +36,15 @@ def matmul(A: Array, B: Array) -> Array:
 
 def column_sums(A: Array, out: Array | None = None) -> Array:
     """Return A.sum(axis=0), as a product with ones: BLAS takes a third of the time."""
-    return _ones(len(A), A.dtype.char).dot(A, out=out)
+    ones = _ONES.get(A.dtype.char)
+    if ones is None or len(A) > MOST_ROWS:
+        ones = np.ones(len(A), A.dtype)
+    return ones[: len(A)].dot(A, out=out)
 
 
 def row_numbers(count: int) -> Array:
     """Return 0, 1, ... count - 1, not to be changed."""
-    return _ROWS[:count] if count <= len(_ROWS) else np.arange(count)
-
-
-def _ones(count: int, dtype: str) -> Array:
-    """Return ones, not to be changed."""
-    ones = _ONES.get(dtype)
-    return np.ones(count, dtype) if ones is None or count > len(ones) else ones[:count]
+    return _ROWS[:count] if count <= MOST_ROWS else np.arange(count)
 
 
 def exp(D: Array) -> Array:

@@ -253,11 +253,14 @@ class Elementwise(Step):
     def apply(self, theta: Array, gradient: Array) -> None:
         vectors = [theta, gradient, *self.allocate(theta)]
         self.t += 1
-        if theta.size <= BLOCK:
+        if theta.size <= BLOCK // 2:
             self._update(*vectors)
             return
-        for start in range(0, theta.size, BLOCK):
-            self._update(*[vector if vector is None else vector[start : start + BLOCK] for vector in vectors])
+        # A vector of up to one block is cut in two. Of float64, its intermediate results would have 128 to 256 KiB:
+        # malloc maps that much memory anew at each step, and NumPy does not yet compute in place, 3 times as slow.
+        size = BLOCK if theta.size > BLOCK else BLOCK // 2
+        for start in range(0, theta.size, size):
+            self._update(*[vector if vector is None else vector[start : start + size] for vector in vectors])
 
     def _saved(self) -> list[str]:
         return [*super()._saved(), "t", *self._initial_state()]

@@ -25,13 +25,6 @@ class OneWriter:
         self.acquire = functools.partial(lock.acquire, blocking=False)  # returns whether nobody else holds it
         self.release = lock.release
 
-    def __enter__(self) -> None:
-        if not self.acquire():
-            raise RuntimeError(self.message)
-
-    def __exit__(self, *error: object) -> None:
-        self.release()
-
 
 class Versioned:
     """A lock for rare writers, which wait for each other, and frequent readers, which take no lock.

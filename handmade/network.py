@@ -186,8 +186,7 @@ class Network(Sequential):
         """
         _, cache = super().forward(X, training)
         value, dH, cache = self.loss_of(cache, y, loss, sample_weight)
-        with self._gradient_writer:
-            super().backward(dH, cache, need_dX=False)
+        self._write_gradient(dH, cache, need_dX=False)
         return float(value), self.gradient
 
     def forward(self, X: npt.ArrayLike, training: bool = False) -> tuple[Array, SequentialCache]:
@@ -242,8 +241,16 @@ class Network(Sequential):
         if dH.shape != expected:
             raise ValueError(f"dH: expected the shape of the output {expected}, got {dH.shape}")
         check_finite(dH, "dH")
-        with self._gradient_writer:
+        return self._write_gradient(dH, cache, need_dX)
+
+    def _write_gradient(self, dH: Array, cache: SequentialCache, need_dX: bool) -> Array | None:
+        writer = self._gradient_writer
+        if not writer.acquire():
+            raise RuntimeError(writer.message)
+        try:
             return super().backward(dH, cache, need_dX)
+        finally:
+            writer.release()
 
     def predict(self, X: npt.ArrayLike, *, batch_size: int | None = None) -> Array:
         """Return the output of the network in evaluation mode.
@@ -307,7 +314,8 @@ class Network(Sequential):
                 f"loss: expected at least {functions.least_outputs} outputs for {loss}, got {H.shape[-1]}; for one "
                 "output use binary_cross_entropy_with_logits (two classes) or mse_loss (numbers)"
             )
-        return *loss_and_backward(functions, H, y, sample_weight), cache
+        value, dH = loss_and_backward(functions, H, y, sample_weight)
+        return value, dH, cache
 
     def head(self, loss: Loss) -> tuple[LossFunctions, int]:
         """Return the functions of a loss, and how many layers lie below it.

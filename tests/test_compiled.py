@@ -406,7 +406,8 @@ def test_fit_falls_back_only_when_asked():
 
 def test_a_second_thread_in_the_same_step_is_refused():
     network, step, X, y = small()
-    with network._gradient_writer, pytest.raises(RuntimeError, match="another thread"):
+    assert network._gradient_writer.acquire()
+    with pytest.raises(RuntimeError, match="another thread"):
         step(X, y)
 
 

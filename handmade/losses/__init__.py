@@ -262,6 +262,8 @@ def find_loss(loss: Loss) -> LossFunctions:
     """
     if isinstance(loss, LossFunctions):
         return loss
+    if isinstance(loss, str) and loss in LOSSES:
+        return LOSSES[loss]
     several = loss if isinstance(loss, str) else getattr(loss, "__name__", None)
     if several in SEVERAL_INPUTS and loss in (several, SEVERAL_INPUTS[several][0]):
         raise ValueError(
@@ -269,7 +271,7 @@ def find_loss(loss: Loss) -> LossFunctions:
             f"{several}_backward, and pass the gradients to network.backward"
         )
     if isinstance(loss, str):
-        return LOSSES[check_choice(loss, "loss", LOSSES)]
+        check_choice(loss, "loss", LOSSES)  # raises
     if isinstance(loss, functools.partial):
         if loss.args:
             raise TypeError("loss: give the options of a partial by name, e.g. partial(huber_loss, delta=2.0)")

@@ -79,8 +79,11 @@ class Adam(Optimizer):
             v = np.maximum(largest_v, v, out=largest_v)
         # As the paper's section 2 advises, the corrections go to the two scalars lr and eps, not to m and v.
         root = math.sqrt(1 - beta2**self.t)
-        lr = self.lr * root / (1 - beta1**self.t)
-        theta -= lr * (m / (np.sqrt(v) + self.eps * root))
+        step = np.sqrt(v)
+        step += self.eps * root
+        np.divide(m, step, out=step)
+        step *= self.lr * root / (1 - beta1**self.t)
+        theta -= step
 
 
 @dataclass(eq=False)
