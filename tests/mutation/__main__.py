@@ -113,6 +113,7 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", metavar="module", help=f"of {', '.join(modules)}")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "handmade-mutation")
+    parser.add_argument("--sample", type=int, help="at most so many mutants of each module, always the same ones")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("--show", action="store_true", help="run nothing, print what is known")
     parser.add_argument("--markdown", action="store_true", help="run nothing, print the scores of whole runs")
@@ -122,6 +123,10 @@ def main() -> int:
         for name in modules
         if not options.modules or any(name == wanted or name.startswith(f"{wanted}.") for wanted in options.modules)
     ]
+    if options.sample:
+        modules = {
+            name: m._replace(sample=min(m.sample or options.sample, options.sample)) for name, m in modules.items()
+        }
     if not chosen:
         parser.error(f"expected modules among {', '.join(modules)}; got {', '.join(options.modules)}")
     if options.fresh:
