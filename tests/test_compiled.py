@@ -23,17 +23,17 @@ from handmade.compiled.tables import ACTIVATIONS as ACTIVATIONS_COMPILED  # need
 
 partial = functools.partial
 ACTIVATIONS = [
-    "identity",
-    "sigmoid",
-    "tanh",
-    "relu",
+    *sorted({row.function.__name__ for row in ACTIVATIONS_COMPILED}),
+    "softmax",
+    "log_softmax",
     ("leaky_relu", {"negative_slope": 0.2}),
     ("elu", {"alpha": 0.7}),
     ("softplus", {"beta": 2.0}),
-    "silu",
-    "gelu",
     ("gelu", {"approximate": "tanh"}),
-    "softmax",
+    ("threshold", {"threshold": 0.1, "value": -0.5}),
+    ("hardtanh", {"min_val": -0.5, "max_val": 2.0}),
+    ("softshrink", {"lambd": 0.2}),
+    ("celu", {"alpha": 0.3}),
 ]
 CLASS_LOSSES = [
     losses.cross_entropy,
@@ -289,11 +289,13 @@ class Own(hm.Layer):
     [
         ([hm.Dense(3, 2), Own()], "cross_entropy", "Own"),
         ([hm.Parallel([hm.Dense(3, 2)])], "cross_entropy", "Parallel"),
-        ([hm.Dense(3, 2), hm.Activation("log_softmax")], "mse_loss", "log_softmax"),
+        ([hm.Dense(3, 2), hm.Activation("log_softmax", dim=0)], "mse_loss", "log_softmax"),
         ([hm.Dense(3, 2), hm.Activation((np.tanh, lambda dH, A: dH))], "mse_loss", "activation"),
         ([hm.Dense(3, 2)], "hinge_loss", "hinge_loss"),
         ([hm.Dense(3, 2)], partial(losses.mse_loss, weight=np.ones((1, 2))), "weight"),
-        ([hm.Dropout(0.5)], "mse_loss", "computes"),
+        ([hm.Dense(3, 2), hm.Activation("celu", alpha=-1.0)], "mse_loss", "alpha above 0"),
+        ([hm.Dropout(0.5)], "mse_loss", "weights"),
+        ([hm.Activation("tanh")], "mse_loss", "weights"),
     ],
 )
 def test_what_has_no_compiled_form_is_named(layers, loss, message):

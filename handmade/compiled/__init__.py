@@ -33,7 +33,7 @@ def compile(network: Network, loss: Loss = "cross_entropy", optimizer: Any = Non
     Parameters
     ----------
     network : Network
-        Of `Dense`, `Activation` (softmax, and those in `handmade.compiled.tables`), `Dropout`, `BatchNorm`,
+        Of `Dense`, `Activation` (softmax, log_softmax and those in `handmade.compiled.tables`), `Dropout`, `BatchNorm`,
         `LayerNorm`, `Residual` and `Sequential` layers.
     loss : str, callable or functools.partial
         Cross-entropy, binary cross-entropy with logits, mse, half squared error, l1 or huber.

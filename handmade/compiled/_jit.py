@@ -42,7 +42,7 @@ PLAIN = bool(numba.config.DISABLE_JIT)
 OPTIONS: dict[str, Any] = dict(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 SUMS = {"contract", "reassoc"}  # a b + c may be rounded once, and sums may be taken in any order
 intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.extending.intrinsic
-compiled: Decorator = numba.njit(fastmath={"contract"}, **OPTIONS)
+compiled: Decorator = numba.njit(fastmath={"contract"}, forceinline=True, **OPTIONS)
 summed: Decorator = numba.njit(fastmath=SUMS, **OPTIONS)
 # Numba's cache looks for changes in the file of a function alone: the name of an entry stands for all files.
 FILES = [*sorted(Path(__file__).parent.glob("*.py")), Path(__file__).parents[1] / "_numerics.py"]

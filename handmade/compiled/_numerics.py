@@ -5,7 +5,9 @@ float32 numbers are computed in double precision and rounded once, by whoever st
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,19 @@ import numpy as np
 from .. import _numerics as exact
 from ._jit import compiled
 
+def polynomial(coefficients: Sequence[float]) -> Callable[[Any], Any]:
+    """Return the compiled function of t with these coefficients, the highest first, by Horner's rule.
+
+    It is written out, as LLVM does not unroll a loop over coefficients early enough for vector registers.
+    """
+    text = functools.reduce(lambda inner, c: f"({inner}) * t + {float(c)!r}", coefficients[1:], repr(float(coefficients[0])))
+    return compiled(eval(f"lambda t: {text}"))
+
+
 Real = Any  # a number: float32 or float64
 LOG2_E, LN2_HIGH, LN2_LOW = 1.4426950408889634, 6.93147180369123816490e-01, 1.90821492927058770002e-10
 MAGIC = 1.5 * 2.0**52  # x + MAGIC rounds x to an integer, which is then in the low bits of the sum
+atanh_rest = polynomial([2 / k for k in range(33, 1, -2)])  # of (2 / s) atanh(s) - 2, but for a factor s^2: its rest is below 1e-17
 FAR, FAR_FACTOR = 600, 2.0**-600  # e^x = p 2^-600 below x = -600, where e^x itself would lose digits or vanish
 
 
@@ -51,12 +63,21 @@ def expm1(x: Real) -> Real:
     return p * r * q + (p * r - 1.0)
 
 
-# ---- silu and gelu: the parts below 0 --------------------------------------------------------------------------------
+@compiled
+def log1p(x: Real) -> Real:
+    """Return log(1 + x) for 0 <= x <= 1: x - s (x - 2 (s^2 / 3 + s^4 / 5 + ...)) with s = x / (2 + x) <= 1 / 3."""
+    s = x / (2 + x)
+    return x - s * (x - atanh_rest(s * s) * (s * s))
+
+
+# ---- silu, mish, gelu and tanhshrink: the parts that cancel ------------------------------------------------------------
 
 SILU_ROOT, SILU_REST = exact._SILU_ROOT
 GELU_ROOT, GELU_REST = exact._GELU_ROOT
 TANH_ROOT, TANH_REST = exact._GELU_TANH_ROOT
-MILLS, QUOTIENT = tuple(exact._mills_polynomial(False)), tuple(exact._mills_quotient(False))
+MISH_ROOT, MISH_REST = exact._MISH_ROOT
+shrink_series = polynomial(exact._SHRINK)
+mills, mills_quotient = polynomial(exact._mills_polynomial(False)), polynomial(exact._mills_quotient(False))
 V1, V1_REST, V3, V3_REST = exact._V1, exact._V1_REST, exact._V3, exact._V3_REST
 W1, W3 = V1 + V1_REST, V3 + V3_REST
 
@@ -72,17 +93,9 @@ def capped(x: Real, most: Real) -> Real:
 
 
 @compiled
-def horner(polynomial: tuple[float, ...], t: Real) -> Real:
-    value = polynomial[0]
-    for coefficient in polynomial[1:]:
-        value = value * t + coefficient
-    return value
-
-
-@compiled
 def slope_factor(s: Real, minus_w: Real, from_root: Real) -> Real:
-    factor = 1 + minus_w - minus_w * s
-    return from_root * (1 - s) if abs(factor) < 0.4 else factor
+    factor, near_root = 1 + minus_w - minus_w * s, from_root * (1 - s)
+    return near_root if abs(factor) < 0.4 else factor
 
 
 @compiled
@@ -103,9 +116,38 @@ def silu_slope_below(x: Real) -> Real:
 
 
 @compiled
+def mish_parts(x: Real) -> tuple[Real, Real]:
+    """Return mish(x) / x and mish(-x)."""
+    p, r, q = exp_parts(-x)
+    e = p + p * q
+    return (1 + 2 * e * r) / (1 + 2 * e * r * (1 + e * r)), -x * (e * (2 + e * r) / (2 + e * r * (2 + e * r))) * r
+
+
+@compiled
+def mish_slopes(x: Real) -> tuple[Real, Real]:
+    """Return the slopes of mish at x and at -x, see `handmade._numerics.mish_slope_below`."""
+    p, r, q = exp_parts(-x)
+    e = (p + p * q) * r
+    m = 1 + 2 * e * (1 + e)
+    above = (1 + 2 * e + 4 * x * e * e * (1 + e) / m) / m
+    root, at_root = -MISH_ROOT, 0.3034825352815289  # and its exponential
+    d = MISH_ROOT - x + MISH_REST
+    g = at_root * expm1(d) * (e * e + e * at_root + at_root * at_root + 4 * (e + at_root) + (6 + 4 * root))
+    m = 2 + e * (2 + e)
+    return above, (p + p * q) * ((g + 4 * d * (1 + e)) / (m * m)) * r
+
+
+@compiled
+def tanhshrink_near_0(x: Real) -> Real:
+    """Return x - tanh(x) = (x cosh(x) - sinh(x)) / cosh(x) for 0 <= x <= 1.5."""
+    e = exp(-x)
+    return x * (x * x * shrink_series(x * x) / ((1 / e + e) / 2))
+
+
+@compiled
 def normal_density(x: Real) -> tuple[Real, Real]:
     """Return phi(x) in two factors. x is split, as the rounding of x^2 would be an error of its exponential."""
-    rough = np.round(x * 256) / 256
+    rough = (x * 256 + MAGIC - MAGIC) / 256
     p, r, q = exp_parts(rough * rough / -2)
     return (p + p * q) * (exp((rough - x) * (rough + x) / 2) / math.sqrt(2 * math.pi)), r
 
@@ -113,12 +155,12 @@ def normal_density(x: Real) -> tuple[Real, Real]:
 @compiled
 def gelu_tail(x: Real) -> Real:
     e, r = normal_density(x)
-    return x * (e * (horner(MILLS, (x - 4) / (x + 4)) / (1 + x))) * r
+    return x * (e * (mills((x - 4) / (x + 4)) / (1 + x))) * r
 
 
 @compiled
 def gelu_slope_below(x: Real) -> Real:
-    quotient = horner(QUOTIENT, (x - 4) / (x + 4)) * (-8 / (4 + GELU_ROOT) / (x + 4)) + ((1 + GELU_ROOT) + x)
+    quotient = mills_quotient((x - 4) / (x + 4)) * (-8 / (4 + GELU_ROOT) / (x + 4)) + ((1 + GELU_ROOT) + x)
     e, r = normal_density(x)
     return (GELU_ROOT - x + GELU_REST) * quotient / (1 + x) * e * r
 
@@ -126,7 +168,7 @@ def gelu_slope_below(x: Real) -> Real:
 @compiled
 def exp_minus_v(x: Real) -> tuple[Real, Real]:
     """Return e^-v in two factors, where v = W1 x + W3 x^3; x is split as in `normal_density`."""
-    rough = np.round(x * 256) / 256
+    rough = (x * 256 + MAGIC - MAGIC) / 256
     missing = (x - rough) * (V1 + V3 * (x * x + x * rough + rough * rough)) + (V1_REST * x + V3_REST * x * x * x)
     p, r, q = exp_parts(-(V1 * rough + V3 * (rough * rough * rough)))
     return (p + p * q) * exp(-missing), r

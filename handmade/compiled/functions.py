@@ -6,13 +6,12 @@ term of a loss a and y; their options follow.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from ..activations.rectifiers import SELU_ALPHA, SELU_SCALE
 from . import _numerics as exact
 from ._jit import compiled
-from ._numerics import Real, exp, expm1
+from ._numerics import Real, exp, expm1, log1p
 
 ZERO, ONE = np.float32(0), np.float32(1)  # these promote no float32
 
@@ -89,7 +88,7 @@ def elu_slope(a: Real, alpha: Real) -> Real:
 
 @compiled
 def softplus(a: Real, beta: Real) -> Real:
-    return (0.0 if a < 0 else a) + math.log1p(exp(-abs(beta * a))) / beta
+    return (0.0 if a < 0 else a) + log1p(exp(-abs(beta * a))) / beta
 
 
 @compiled
@@ -132,12 +131,135 @@ def gelu_tanh_slope(a: Real) -> Real:
 
 @compiled
 def logsigmoid(a: Real) -> Real:
-    return (a if a < 0 else 0.0) - math.log1p(exp(-abs(a)))
+    return (a if a < 0 else 0.0) - log1p(exp(-abs(a)))
 
 
 @compiled
 def logsigmoid_slope(a: Real) -> Real:
     return sigmoid(-a)
+
+
+# Piecewise: lines that meet in kinks
+
+
+@compiled
+def hardtanh(a: Real, low: Real, high: Real) -> Real:
+    return low if a < low else (high if a > high else a)
+
+
+@compiled
+def hardtanh_slope(a: Real, low: Real, high: Real) -> Real:
+    return ONE if low < a and a < high else ZERO
+
+
+@compiled
+def threshold(a: Real, most: Real, value: Real) -> Real:
+    return value if a <= most else a
+
+
+@compiled
+def threshold_slope(a: Real, most: Real, value: Real) -> Real:
+    return ZERO if a <= most else ONE
+
+
+@compiled
+def hardsigmoid(a: Real) -> Real:
+    return hardtanh(a + 3.0, 0.0, 6.0) / 6
+
+
+@compiled
+def hardsigmoid_slope(a: Real) -> Real:
+    return hardtanh_slope(a, -3.0, 3.0) / 6.0
+
+
+@compiled
+def hardswish(a: Real) -> Real:
+    return (-3.0 if a < -3.0 else a) * hardsigmoid(a)
+
+
+@compiled
+def hardswish_slope(a: Real) -> Real:
+    between = (a + 1.5) / 3
+    return 0.0 if a <= -3.0 else (1.0 if a >= 3.0 else between)
+
+
+@compiled
+def softshrink(a: Real, lambd: Real) -> Real:
+    return a - hardtanh(a, -lambd, lambd)
+
+
+@compiled
+def hardshrink(a: Real, lambd: Real) -> Real:
+    return a if abs(a) > lambd else ZERO
+
+
+@compiled
+def shrink_slope(a: Real, lambd: Real) -> Real:
+    return ONE if abs(a) > lambd else ZERO
+
+
+# Exponentials and quotients
+
+
+@compiled
+def selu(a: Real) -> Real:
+    e = SELU_ALPHA * expm1(0.0 if a > 0 else a)
+    return SELU_SCALE * (a if a > 0 else e)
+
+
+@compiled
+def selu_slope(a: Real) -> Real:
+    e = SELU_ALPHA * exp(0.0 if a > 0 else a)
+    return SELU_SCALE * (1.0 if a > 0 else e)
+
+
+@compiled
+def celu(a: Real, alpha: Real) -> Real:
+    e = alpha * expm1((0.0 if a > 0 else a) / alpha)
+    return a if a > 0 else e
+
+
+@compiled
+def celu_slope(a: Real, alpha: Real) -> Real:
+    e = exp((0.0 if a > 0 else a) / alpha)
+    return 1.0 if a > 0 else e
+
+
+@compiled
+def mish(a: Real) -> Real:
+    above, below = exact.mish_parts(exact.capped(abs(a), 1e3))
+    return a * above if a >= 0 else below
+
+
+@compiled
+def mish_slope(a: Real) -> Real:
+    above, below = exact.mish_slopes(exact.capped(abs(a), 1e3))
+    return above if a >= 0 else below
+
+
+@compiled
+def softsign(a: Real) -> Real:
+    x = exact.capped(abs(a), 1e30)  # from 1e17 on, it is 1
+    return -x / (1 + x) if a < 0 else x / (1 + x)
+
+
+@compiled
+def softsign_slope(a: Real) -> Real:
+    r = 1 / (1 + np.float64(abs(a)))
+    return r * r
+
+
+@compiled
+def tanhshrink(a: Real) -> Real:
+    near, far = exact.tanhshrink_near_0(exact.capped(abs(a), 1.5)), a - tanh(a)
+    near = -near if a < 0 else near
+    return near if abs(a) < 1.5 else far
+
+
+@compiled
+def tanhshrink_slope(a: Real) -> Real:
+    t = tanh(a)
+    return t * t
 
 
 # ---- terms of losses -------------------------------------------------------------------------------------------------

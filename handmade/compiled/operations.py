@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import _numerics as exact
 from ._jit import array_at, compiled
 from ._numerics import Real
+from .logits import against_distribution, against_index, difference, exponentials, others_of, shift_of
 
 Array = npt.NDArray[Any]
 
@@ -181,79 +181,6 @@ def units_predict(p: Pass, row: Array) -> None:
             H_[i, j] = f(H_[i, j] + b[j], *given)
 
 
-# ---- softmax and cross-entropy of one row of logits ------------------------------------------------------------------
-
-REACH = 340.0  # as in `handmade.losses`: exponentials of such logits need no shift
-
-
-@compiled
-def difference(a: Real, b: Real) -> Real:
-    return 0.0 if a == b else np.float64(a) - b  # inf - inf is no number, but equal is equal
-
-
-@compiled
-def exponentials(z: Array, shift: Real, E: Array) -> Real:
-    """Set E to e^(z - shift), with the digits that z - shift loses given back; return their sum."""
-    total = 0.0
-    for c in range(z.size):
-        d = difference(z[c], shift)
-        t = d - z[c]
-        lost = z[c] - (d - t) - (t + shift)  # TwoSum, see `handmade._numerics.exp_below_max`
-        E[c] = exact.exp(d) * (1 + (lost if lost > -1 else 0.0))
-        total += E[c]
-    return total
-
-
-@compiled
-def shift_of(z: Array) -> Real:
-    """Return the shift that keeps exponentials finite: 0, which rounds nothing, or the largest logit out of REACH."""
-    reach, largest = 0.0, -np.inf
-    for a in z:
-        reach, largest = max(reach, abs(np.float64(a))), max(largest, np.float64(a))
-    return 0.0 if reach <= REACH else largest
-
-
-@compiled
-def against_index(z: Array, t: int, factor: Real, E: Array) -> Real:
-    """Return -log p_t = log(1 + rest / own), and set z to p_c - 1[c = t]: p_t - 1 = -rest / total. Both times factor.
-
-    rest is the sum of the exponentials without the target's: no digit is lost where p_t is nearly 1.
-    """
-    shift = shift_of(z)
-    exponentials(z, shift, E)
-    own, beyond, rest = E[t], 0.0, 0.0
-    if shift != 0:  # e^(z - shift) of the target may be too small to divide by
-        own, beyond = max(own, math.exp(-REACH)), min(difference(z[t], shift) + REACH, 0.0)
-    E[t] = 0
-    for e in E:
-        rest += e
-    for c in range(z.size):
-        z[c] = E[c] / (own + rest) * factor
-    z[t] = -rest / (own + rest) * factor
-    return (math.log1p(rest / own) - beyond) * factor
-
-
-@compiled
-def against_distribution(z: Array, T: Array, factor: Real, E: Array) -> Real:
-    """Return -sum_c T_c log p_c, and set z to p_c sum(T) - T_c, see `handmade._numerics`. Both times factor."""
-    top = 0
-    for c in range(z.size):
-        top = c if z[c] > z[top] else top
-    shift, weight, value, others = np.float64(z[top]), 0.0, 0.0, 0.0
-    exponentials(z, shift, E)
-    E[top] = 0
-    for c in range(z.size):
-        weight, others = weight + T[c], others + E[c]
-    E[top] = 1
-    for c in range(z.size):
-        p = E[c] / (1 + others)
-        complement = others / (1 + others) if c == top else 1 - p
-        if T[c] != 0:
-            value -= T[c] * (difference(z[c], shift) - math.log1p(others))
-        z[c] = (p * (weight - T[c]) - T[c] * complement) * factor
-    return value * factor
-
-
 # ---- other layers ----------------------------------------------------------------------------------------------------
 
 
@@ -277,6 +204,32 @@ def softmax_backward(p: Pass, row: Array) -> None:
             along += (dH[i, c] - at_top) * H_[i, c]
         for c in range(H_.shape[1]):
             dH[i, c] = H_[i, c] * (dH[i, c] - at_top - along)
+
+
+def log_softmax(p: Pass, row: Array) -> None:
+    """Set log p = a - max - log(1 + others), and save e^(a - max): others is their sum without the largest, 1."""
+    H_, saved, E = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), np.empty(row[OUT])
+    for i in range(len(H_)):
+        shift = np.float64(H_[i].max())
+        exponentials(H_[i], shift, E)
+        _, others = others_of(E)
+        for c in range(E.size):
+            H_[i, c] = difference(H_[i, c], shift) - math.log1p(others)
+            saved[i, c] = E[c]
+
+
+def log_softmax_backward(p: Pass, row: Array) -> None:
+    """Set dA = dH (1 - p) - p times the sum of the other dH."""
+    dH, saved = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT])
+    for i in range(len(dH)):
+        top, others = others_of(saved[i])
+        along = 0.0
+        for c in range(dH.shape[1]):
+            along += dH[i, c]
+        for c in range(dH.shape[1]):
+            share = saved[i, c] / (1 + others)
+            rest = others / (1 + others) if c == top else 1 - share
+            dH[i, c] = dH[i, c] * rest - share * (along - dH[i, c])
 
 
 def dropout(p: Pass, row: Array) -> None:

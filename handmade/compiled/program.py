@@ -23,6 +23,12 @@ from .tables import ACTIVATIONS, TERMS, Function
 Array = npt.NDArray[Any]
 
 
+ALONG_CLASSES: dict[Any, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    activations.softmax: (operations.softmax, operations.softmax_backward),
+    activations.log_softmax: (operations.log_softmax, operations.log_softmax_backward),
+}
+
+
 class Unsupported(TypeError):
     """An error that names the layer, loss or option without a compiled form."""
 
@@ -38,6 +44,8 @@ def find(table: Sequence[Function], function: Any, options: Mapping[str, Any], w
             raise Unsupported(
                 f"compile: expected {function.__name__} without {name}, got {owner!r}; use the NumPy code"
             )
+        if name in fitting[0].positive and options[name] <= 0:
+            raise Unsupported(f"compile: expected {name} above 0, got {owner!r}; use the NumPy code")
     return fitting[0]
 
 
@@ -76,8 +84,8 @@ class Translator:
         widest = max([leaf.neuron_count for _, leaf in network.leaves()] + [self.width])
         self.no_bias, self.no_gradient = np.zeros(widest, network.dtype), np.zeros(widest, network.dtype)
         self.sequence(layers)
-        if len(self.rows) == 1:
-            raise Unsupported(f"compile: expected at least one layer that computes something, got {network!r}")
+        if len(self.rows) == 1 or not network.in_features:
+            raise Unsupported(f"compile: expected a layer with weights, got {network!r}")
         self.rows[0][LEAST_ROWS] = 2 if training and self.statistics else 1
         self.rows[0][END] = self.trainable[0] if self.trainable else len(self.rows)
         if self.trainable:  # nothing below it needs a gradient
@@ -157,9 +165,10 @@ class Translator:
         self.dense_below = layer
 
     def activation(self, layer: Activation) -> None:
-        if layer.f is activations.softmax and layer.options.get("dim", -1) in (-1, 1):
+        if layer.f in ALONG_CLASSES and layer.options.get("dim", -1) in (-1, 1):
             self.add_bias()
-            self.row(self.address(operations.softmax), operations.softmax_backward, saved=self.saved(self.width))
+            forward, backward = ALONG_CLASSES[layer.f]
+            self.row(self.address(forward), backward, saved=self.saved(self.width))
             return
         unit = find(ACTIVATIONS, layer.f, layer.options, "an activation", layer)
         numbers = [layer.options.get(name, value) for name, value in unit.options.items()]
@@ -236,10 +245,10 @@ class Translator:
                 *(() if weight is None else weight),
             ]
             if options:
-                find([], f, options, "a loss", f)
+                find([], f, options, "a loss", f.__name__)
             self.row(self.address(operations.cross_entropy), numbers=given)
             return
-        term = find(TERMS, f, options, "a loss", f)
+        term = find(TERMS, f, options, "a loss", getattr(f, "__name__", f))
         functions.value(np.zeros((1, K), dtype), np.zeros((1, K), dtype))
         given = [mean, mean and term.over_outputs, np.nan, 0, 0, *term.targets]
         for name, value in term.options.items():

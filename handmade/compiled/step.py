@@ -21,7 +21,7 @@ from .updates import RULES, Rule
 Array = npt.NDArray[Any]
 
 
-CACHE = 2**17  # numbers of the work array that a block of a prediction fills
+ROWS = 1024  # of a block of a prediction: fewer, and BLAS works on products that are too small for its threads
 
 
 def _connect(program: Array, numbers: Array, work: Array, network: Network) -> None:
@@ -230,10 +230,10 @@ class CompiledStep:
         predictor = self._spare.pop() if self._spare else _Predictor(self)
         predictor.read_statistics()
         try:
-            H = predictor.run(X, predictor.program, predictor.rows)
+            H = predictor.run(X, predictor.program, ROWS)
         except TypeError:  # not the array that the kernel is compiled for
             X = np.require(network.check_input(X), None, ["C", "W"])
-            H = predictor.run(X, predictor.program, predictor.rows)
+            H = predictor.run(X, predictor.program, ROWS)
         self._spare.append(predictor)
         if not H.size or version % 2 or network._weights.version != version:
             return network.predict(X)  # raises and says why; or new weights have been loaded meanwhile
@@ -246,10 +246,9 @@ class _Predictor:
     def __init__(self, step: CompiledStep) -> None:
         network, (_, types, signature) = step.network, step._signatures
         translator = Translator(network, network.layers, signature, training=False)
-        self.rows = max(16, CACHE // translator.columns)
         self.no_bias = translator.no_bias
         self.statistics, self.numbers = translator.statistics, np.array(translator.numbers)
-        self.program, self.work = np.array(translator.rows), np.empty(self.rows * translator.columns, step._dtype)
+        self.program, self.work = np.array(translator.rows), np.empty(ROWS * translator.columns, step._dtype)
         _connect(self.program, self.numbers, self.work, network)
         self.run = entry(kernels.predict, types)
 

@@ -21,6 +21,8 @@ class Function(NamedTuple):
         The names of the options, in the order in which f takes them, and the values they have unless given.
     only : mapping of str to object
         Options by which the NumPy function is another function: the row is for these values.
+    positive : tuple of str
+        Options that have to be above 0.
     over_outputs : bool
         Of a loss: whether its mean is over samples and outputs, or over samples alone.
     targets : tuple of two floats
@@ -32,6 +34,7 @@ class Function(NamedTuple):
     slope: Callable[..., Any]
     options: Mapping[str, float] = {}
     only: Mapping[str, Any] = {}
+    positive: tuple[str, ...] = ()
     over_outputs: bool = True
     targets: tuple[float, float] = (-math.inf, math.inf)
 
@@ -48,6 +51,18 @@ ACTIVATIONS = [
     Function(activations.gelu, f.gelu, f.gelu_slope, only={"approximate": "none"}),
     Function(activations.gelu, f.gelu_tanh, f.gelu_tanh_slope, only={"approximate": "tanh"}),
     Function(activations.logsigmoid, f.logsigmoid, f.logsigmoid_slope),
+    Function(activations.relu6, f.hardtanh, f.hardtanh_slope, {"min_val": 0.0, "max_val": 6.0}),
+    Function(activations.threshold, f.threshold, f.threshold_slope, {"threshold": 0.0, "value": 0.0}),
+    Function(activations.hardtanh, f.hardtanh, f.hardtanh_slope, {"min_val": -1.0, "max_val": 1.0}),
+    Function(activations.hardsigmoid, f.hardsigmoid, f.hardsigmoid_slope),
+    Function(activations.hardswish, f.hardswish, f.hardswish_slope),
+    Function(activations.softshrink, f.softshrink, f.shrink_slope, {"lambd": 0.5}),
+    Function(activations.hardshrink, f.hardshrink, f.shrink_slope, {"lambd": 0.5}),
+    Function(activations.selu, f.selu, f.selu_slope),
+    Function(activations.celu, f.celu, f.celu_slope, {"alpha": 1.0}, positive=("alpha",)),
+    Function(activations.mish, f.mish, f.mish_slope),
+    Function(activations.softsign, f.softsign, f.softsign_slope),
+    Function(activations.tanhshrink, f.tanhshrink, f.tanhshrink_slope),
 ]
 
 TERMS = [
