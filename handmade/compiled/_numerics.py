@@ -15,19 +15,24 @@ import numpy as np
 from .. import _numerics as exact
 from ._jit import compiled
 
+
 def polynomial(coefficients: Sequence[float]) -> Callable[[Any], Any]:
     """Return the compiled function of t with these coefficients, the highest first, by Horner's rule.
 
     It is written out, as LLVM does not unroll a loop over coefficients early enough for vector registers.
     """
-    text = functools.reduce(lambda inner, c: f"({inner}) * t + {float(c)!r}", coefficients[1:], repr(float(coefficients[0])))
+    text = functools.reduce(
+        lambda inner, c: f"({inner}) * t + {float(c)!r}", coefficients[1:], repr(float(coefficients[0]))
+    )
     return compiled(eval(f"lambda t: {text}"))
 
 
 Real = Any  # a number: float32 or float64
 LOG2_E, LN2_HIGH, LN2_LOW = 1.4426950408889634, 6.93147180369123816490e-01, 1.90821492927058770002e-10
 MAGIC = 1.5 * 2.0**52  # x + MAGIC rounds x to an integer, which is then in the low bits of the sum
-atanh_rest = polynomial([2 / k for k in range(33, 1, -2)])  # of (2 / s) atanh(s) - 2, but for a factor s^2: its rest is below 1e-17
+atanh_rest = polynomial(
+    [2 / k for k in range(33, 1, -2)]
+)  # of (2 / s) atanh(s) - 2, but for a factor s^2: its rest is below 1e-17
 FAR, FAR_FACTOR = 600, 2.0**-600  # e^x = p 2^-600 below x = -600, where e^x itself would lose digits or vanish
 
 
@@ -70,7 +75,7 @@ def log1p(x: Real) -> Real:
     return x - s * (x - atanh_rest(s * s) * (s * s))
 
 
-# ---- silu, mish, gelu and tanhshrink: the parts that cancel ------------------------------------------------------------
+# ---- silu, mish, gelu and tanhshrink: the parts that cancel ----------------------------------------------------------
 
 SILU_ROOT, SILU_REST = exact._SILU_ROOT
 GELU_ROOT, GELU_REST = exact._GELU_ROOT

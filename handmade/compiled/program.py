@@ -81,7 +81,9 @@ class Translator:
         self.dense_below: Dense | None = None  # whose bias is still to be added
         self.kept: list[int] = [NETWORK_INPUT]
         self.free: list[tuple[int, int]] = []
-        widest = max([leaf.neuron_count for _, leaf in network.leaves()] + [self.width])
+        self.leaves = [leaf for _, leaf in network.leaves()]
+        self.scratch: int | None = None  # columns for a transposed product
+        widest = max([leaf.neuron_count for leaf in self.leaves] + [self.width])
         self.no_bias, self.no_gradient = np.zeros(widest, network.dtype), np.zeros(widest, network.dtype)
         self.sequence(layers)
         if len(self.rows) == 1 or not network.in_features:
@@ -159,8 +161,10 @@ class Translator:
 
     def dense(self, layer: Dense) -> None:
         source, forward = self.move(layer.out_features), self.address(operations.product)
-        parameters = [layer.W, layer.dW]
-        self.row(forward, operations.product_backward, out=layer.out_features, source=source, parameters=parameters)
+        if self.scratch is None:
+            self.scratch = self.take(max(leaf.out_features for leaf in self.leaves if isinstance(leaf, Dense)))
+        self.row(forward, operations.product_backward, out=layer.out_features, source=source, saved=self.scratch,
+                 parameters=[layer.W, layer.dW])  # fmt: skip
         self.trainable.append(len(self.rows) - 1)
         self.dense_below = layer
 
