@@ -51,6 +51,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
             write(device)
         return
     folder, name = os.path.split(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{os.fspath(path)}: expected a folder that exists, got {folder!r}; create it first")
     hidden = os.path.join(folder, f".{name[:200]}.{os.urandom(4).hex()}.tmp")
     stream, is_named = _open_beside(folder, hidden)
     try:

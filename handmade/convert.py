@@ -137,6 +137,11 @@ MODULES: dict[str, Callable[[Any], Layer]] = {
 def _layer_of(module: Any, place: str = "") -> Layer:
     """Return the layer of a module; raise, naming its place, where there is none."""
     kind, where = type(module).__name__, f"module {place.removesuffix('.') or 'given'}"
+    if hasattr(module, "to_handmade"):
+        layer = module.to_handmade(lambda child: _layer_of(child, place))
+        if not isinstance(layer, Layer):
+            raise TypeError(f"{where}: expected a layer from {kind}.to_handmade, got {layer!r}")
+        return layer
     own = type(module).__module__.startswith("torch.nn.modules.")
     if own and kind == "Sequential":
         return Sequential([_layer_of(child, f"{place}{name}.") for name, child in module.named_children()])
@@ -162,13 +167,16 @@ def from_torch(
         A module: Linear, BatchNorm1d, LayerNorm, RMSNorm, GroupNorm, Dropout, AlphaDropout, Identity, Flatten,
         activations, and Sequential of these, nested as you like. Or a state_dict; or a ``.pt`` file of one, which is
         read with ``weights_only=True``; or a ``.safetensors`` file of one, for which PyTorch need not be installed.
+        A module of your own takes part by a method ``to_handmade(layer_of)``, which returns its layer, such as
+        ``hm.Residual([layer_of(child) for child in self])``, with the weights in the same order.
     network : Network, optional
         For weights alone: the architecture, whose copy takes them.
     activation : str, optional
         For weights alone, without ``network``: the activation of the hidden layers, which weights do not say. Each
-        weight matrix becomes a Dense layer, and each vector a normalization. Where layers have numbers, the activation
-        stands at the first missing number after a Dense layer, and at the others the identity, as for dropout; where
-        they have names, it stands before each Dense layer but the first.
+        weight matrix becomes a Dense layer, a single weight a PReLU, and vectors of weights and biases a normalization.
+        Where layers have numbers, the activation stands at the first missing number after a Dense layer or PReLU, and
+        at the others the identity, as for dropout; where they have names, it stands before each Dense layer but the
+        first, unless a PReLU does.
 
     Returns
     -------
@@ -265,12 +273,14 @@ def _from_weights(state: Mapping[str, Array], activation: ActivationName | None)
     layers: list[Layer] = []
     arrays: list[Array] = []
     since_dense = 0  # activations since the last Dense layer
+    width = 0  # of its output
     for prefix, gap in _gaps(list(groups)):
-        layer = _layer_of_weights(prefix, groups[prefix])
+        layer = _layer_of_weights(prefix, groups[prefix], width)
+        width = layer.out_features if isinstance(layer, Dense) else width
         for _ in range((isinstance(layer, Dense) and bool(layers)) if gap is None else gap):
             layers.append(Activation("identity" if since_dense else _given(activation)))
             since_dense += 1
-        since_dense = 0 if isinstance(layer, Dense) else since_dense
+        since_dense = 0 if isinstance(layer, Dense) else since_dense + isinstance(layer, PReLU)
         layers.append(layer)
         arrays += [groups[prefix][key] for key in _NAMES if key in groups[prefix]]
     if not layers:
@@ -301,16 +311,24 @@ def _given(activation: ActivationName | None) -> ActivationName:
     return activation
 
 
-def _layer_of_weights(prefix: str, arrays: Mapping[str, Array]) -> Layer:
-    """Return the layer that has arrays of these names."""
-    weight = arrays.get("weight")
-    if weight is None or weight.ndim not in (1, 2) or arrays.keys() - set(_NAMES):
-        found = {name: array.shape for name, array in arrays.items()}
-        raise ValueError(f"source: expected weights of Linear, BatchNorm1d or LayerNorm, got {found} under {prefix!r}")
-    if weight.ndim == 2:
-        return _blank_dense(weight.shape[1], weight.shape[0], "bias" in arrays)
-    kind = BatchNorm if "running_mean" in arrays else LayerNorm
-    return kind(len(weight), bias="bias" in arrays)
+def _layer_of_weights(prefix: str, arrays: Mapping[str, Array], width: int) -> Layer:
+    """Return the layer that has arrays of these names, after outputs of this width."""
+    shapes = {name: array.shape for name, array in arrays.items()}
+    shape, names, has_bias = shapes.get("running_mean", shapes.get("weight", ())), arrays.keys(), "bias" in arrays
+    if len(shape) == 2 and names <= {"weight", "bias"}:
+        return _blank_dense(shape[1], shape[0], has_bias)
+    if len(shape) == 1 and "running_mean" in names and names <= set(_NAMES):
+        return BatchNorm(shape[0], affine="weight" in names, bias=has_bias)
+    if len(shape) == 1 and names == {"weight", "bias"}:
+        return LayerNorm(shape[0])
+    if shape == (1,) and names == {"weight"} and width != 1:
+        return PReLU()
+    if len(shape) == 1 and names == {"weight"}:
+        raise ValueError(
+            f"source: expected weights that name one layer, got {shapes} under {prefix!r}, which PReLU, RMSNorm and "
+            "LayerNorm have; pass the architecture as network"
+        )
+    raise ValueError(f"source: expected weights of Linear, PReLU or a normalization, got {shapes} under {prefix!r}")
 
 
 _NAMES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")

@@ -82,7 +82,7 @@ def summarize(network: Network, batch_size: int | None = None, optimizer: Optimi
     batch_size : int, optional
         Samples in a batch. The table then shows multiply-adds and the memory of a training step.
     optimizer : optional
-        An optimizer whose state counts as memory; a copy of it takes one step.
+        An optimizer whose state counts as memory: that of a copy after one step; of `LBFGS`, with a full history.
 
     Returns
     -------
@@ -113,7 +113,10 @@ def summarize(network: Network, batch_size: int | None = None, optimizer: Optimi
     multiply_adds = _multiply_adds(network)
     memory = {"parameters": network.theta.nbytes, "gradient": network.gradient.nbytes}
     if optimizer is not None:
-        memory["optimizer"] = _optimizer_bytes(optimizer, network)
+        try:
+            memory["optimizer"] = _optimizer_bytes(optimizer, network)
+        except ValueError as error:  # as from a fit of this network
+            totals.append(f"optimizer: not counted. {error}")
     if batch_size is not None:
         memory["activations"] = _activation_bytes(network, check_count(batch_size, "batch_size"))
         work = ", ".join(f"{_count(batch_size * count)} {name}" for name, count in multiply_adds.items())
@@ -182,10 +185,11 @@ def _optimizer_bytes(optimizer: Optimizer, network: Network) -> int:
     """Return the bytes of the arrays that a copy of the optimizer holds after a step."""
     if not callable(getattr(optimizer, "step", None)):
         raise TypeError(f"optimizer: expected an object with step(theta, gradient), such as Adam(), got {optimizer!r}")
-    if getattr(optimizer, "needs_evaluate", False):
-        raise ValueError(
-            f"optimizer: expected one whose state has a fixed size, got {optimizer!r}, which collects steps"
-        )
+    if getattr(optimizer, "needs_evaluate", False):  # its state grows from step to step
+        most: int | None = getattr(optimizer, "most_vectors", None)
+        if most is None:
+            raise ValueError(f"expected a state of a fixed size, or most_vectors, got {optimizer!r}")
+        return most * network.theta.nbytes
     optimizer = copy.deepcopy(optimizer)
     bind(optimizer, network)
     optimizer.step(network.theta.copy(), np.zeros_like(network.theta))

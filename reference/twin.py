@@ -16,8 +16,15 @@ from .cases import ACTIVATIONS
 __all__ = ["twin"]
 
 
+LayerOf = Callable[[nn.Module], hm.Layer]  # what `handmade.from_torch` gives to a module's ``to_handmade``
+
+
 class Hardsigmoid(nn.Hardsigmoid):
     """The module of "hardsigmoid", whose gradient has all digits: PyTorch's is 1/6 in float32, whatever the dtype."""
+
+    def to_handmade(self, layer_of: LayerOf) -> hm.Layer:
+        """Return the layer."""
+        return hm.Activation("hardsigmoid")
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return nn.functional.hardtanh(input, -3, 3) / 6 + 0.5
@@ -39,6 +46,10 @@ class Residual(nn.Sequential):
         H: torch.Tensor = super().forward(input)  # type: ignore[no-untyped-call]
         return input + H
 
+    def to_handmade(self, layer_of: LayerOf) -> hm.Layer:
+        """Return the layer."""
+        return hm.Residual([layer_of(child) for child in self])
+
 
 class Gated(nn.Module):
     """The module of `handmade.GLU` with any gate."""
@@ -52,6 +63,12 @@ class Gated(nn.Module):
         gated: torch.Tensor = self.gate(b)
         return a * gated
 
+    def to_handmade(self, layer_of: LayerOf) -> hm.Layer:
+        """Return the layer."""
+        gate = layer_of(self.gate)
+        assert isinstance(gate, hm.Activation) and isinstance(gate.function, str)
+        return hm.SwiGLU() if gate.function == "silu" else hm.GLU(gate.function)
+
 
 class Concatenate(nn.Sequential):
     """The module of `handmade.Concatenate`: input beside f(input)."""
@@ -59,6 +76,10 @@ class Concatenate(nn.Sequential):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         H: torch.Tensor = super().forward(input)  # type: ignore[no-untyped-call]
         return torch.cat((input, H), dim=1)
+
+    def to_handmade(self, layer_of: LayerOf) -> hm.Layer:
+        """Return the layer."""
+        return hm.Concatenate([layer_of(child) for child in self])
 
 
 class Parallel(nn.ModuleList):
@@ -71,6 +92,10 @@ class Parallel(nn.ModuleList):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         parts = torch.split(x, self.widths, dim=1)
         return torch.cat([group(part) for group, part in zip(self, parts, strict=True)], dim=1)
+
+    def to_handmade(self, layer_of: LayerOf) -> hm.Layer:
+        """Return the layer."""
+        return hm.Parallel(*[[layer_of(child)] for child in self])
 
 
 def twin(network: hm.Network) -> nn.Sequential:

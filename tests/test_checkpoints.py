@@ -77,7 +77,7 @@ def draw(rng):
         optimizer=OPTIMIZERS[rng.integers(len(OPTIMIZERS))],
         schedule=SCHEDULES[rng.integers(len(SCHEDULES))],
         dropout=float(rng.choice([0.0, 0.3])),
-        normalization=[None, "batch", "layer", "rms"][rng.integers(4)],
+        normalization=[None, "batch", "layer", "rms", "every other layer"][rng.integers(5)],
         dtype=["float64", "float32"][rng.integers(2)],
         early_stopping=[None, hm.EarlyStopping(1), hm.EarlyStopping(2, monitor="loss")][rng.integers(3)],
         average=[None, {"decay": 0.9}, {"start": 2}][rng.integers(3)],
@@ -113,13 +113,21 @@ class Stop:
             signal.raise_signal(signal.SIGINT)
 
 
+def build(c, rng):
+    """Return the network of a configuration."""
+    if c["normalization"] != "every other layer":
+        options = {name: c[name] for name in ("normalization", "dropout", "dtype")}
+        return hm.MLP([5, 6, 4, 3], **options, rng=rng)
+    inner = [hm.GroupNorm(2, 6), hm.Dense(6, 4, rng=rng), hm.SwiGLU(), hm.Dense(2, 6, rng=rng)]
+    layers = [hm.Dense(5, 6, rng=rng), hm.PReLU(6), hm.AlphaDropout(c["dropout"], rng=rng), hm.Residual(inner)]
+    layers += [hm.RMSNorm(6), hm.PReLU(), hm.Concatenate([hm.Dense(6, 2, rng=rng), hm.GLU()]), hm.Dense(7, 3, rng=rng)]
+    return hm.Network(layers, dtype=c["dtype"])
+
+
 def run(c, path=None, stop=None, X=X, **options):
     """Train from nothing, or from the checkpoint; return all that has to agree, and the history."""
     rng = np.random.default_rng(c["seed"])
-    network = hm.MLP(
-        [5, 6, 4, 3], normalization=c["normalization"], dropout=c["dropout"], dtype=c["dtype"],
-        rng=rng if c["shared"] else 3,
-    )  # fmt: skip
+    network = build(c, rng if c["shared"] else np.random.default_rng(3))
     optimizer = c["optimizer"](network)
     schedule = c["schedule"](getattr(optimizer, "steps", [optimizer] * 3)[2])
     average = None if c["average"] is None else hm.AveragedModel(**c["average"])

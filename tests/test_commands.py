@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: E402
 
 from handmade.commands import cli, columns, models  # noqa: E402
+from tests.course import write_course  # noqa: E402
 
 
 def run(*arguments, code: int = 0) -> testing.Result:
@@ -141,6 +142,11 @@ def test_columns_are_found_by_name(folder, tmp_path):
     assert same[0] == same[1]
 
 
+def test_probabilities_of_a_number_are_refused(folder, tmp_path):
+    for options, match in (["--proba"], "--proba: expected a model that classifies"), (["-o", "no/p.csv"], "a folder"):
+        assert match in run("predict", folder / "r.npz", folder / "data.csv", *options, code=2).stderr
+
+
 def test_output_goes_to_a_file_or_json(folder, tmp_path):
     run("predict", folder / "c.safetensors", folder / "data.csv", "-o", tmp_path / "p.csv")
     frame = pd.read_csv(tmp_path / "p.csv")
@@ -216,6 +222,12 @@ def network():
 def nothing():
     return None
 
+def broken(theta):
+    return theta.no_such_attribute
+
+def single(theta):
+    return 1.0
+
 number = 3
 """
 
@@ -231,6 +243,9 @@ def test_check_exits_with_its_verdict(tmp_path, monkeypatch):
     for arguments, match in [
         ([f"{file}:right"], "--size"),
         ([f"{file}:nothing"], "expected it to return"),
+        ([f"{file}:single", "--size", 2], "expected it to return (value, gradient), got 1.0"),
+        ([f"{file}:broken", "--size", 2], "broken: AttributeError: 'numpy.ndarray' object has no attribute"),
+        ([f"{file}:right", "--size", 0], "Invalid value for '--size'"),
         ([f"{file}:number"], "expected a function 'number'"),
         ([f"{file}:gone"], "expected a function 'gone'"),
         (["functions"], "module:function"),
@@ -238,6 +253,14 @@ def test_check_exits_with_its_verdict(tmp_path, monkeypatch):
         (["none.py:f"], "none.py"),
     ]:
         assert match in run("check", *arguments, code=2).stderr
+
+
+def test_grade_is_the_command_of_grading(tmp_path):
+    write_course(tmp_path)
+    assert run("grade", tmp_path / "nowhere.py", tmp_path / "submissions", code=2).stderr.startswith("error: ")
+    arguments = [tmp_path / "exercise.py", tmp_path / "submissions" / "ada.py", "--quiet"]
+    assert "ada.py        4   4  passed" in run("grade", *arguments).stdout
+    assert run("grade", tmp_path / "exercise.py", tmp_path / "submissions" / "oresme.py", "--quiet", code=1).stdout
 
 
 def test_config_shows_versions():
@@ -248,9 +271,9 @@ def test_config_shows_versions():
 def test_module_runs_and_explains_itself():
     shown = run_module("--help")
     assert shown.returncode == 0
-    for command in ("train", "predict", "check", "export", "show", "config"):
+    for command in ("train", "predict", "check", "export", "grade", "show", "config"):
         assert command in shown.stdout
-        assert run(command, "--help").stdout.count("Usage") == 1
+        assert run(command, "--help").stdout.lower().count("usage") == 1
     assert run_module("fly").returncode == 2
 
 
@@ -283,12 +306,42 @@ def csv(folder, frame: pd.DataFrame):
         (lambda f: f.drop(columns="city"), "expected a column 'city'"),
         (lambda f: f.assign(age="old"), "column 'age': expected numbers, got 'old' in line 2"),
         (lambda f: f.assign(age=np.inf), "column 'age': expected finite numbers"),
-        (lambda f: f.iloc[:0], "at least one row"),
+        (lambda f: f.iloc[:0], "at least one row below the names"),
     ],
 )  # fmt: skip
 def test_wrong_columns_at_prediction_are_named(folder, tmp_path, change, match):
     result = run("predict", folder / "c.safetensors", csv(tmp_path, change(people())), code=2)
     assert re.search(match, result.stderr) and result.stdout == ""
+
+
+def test_dates_become_days_and_wrong_ones_are_named(tmp_path):
+    days = pd.date_range("2024-01-30", periods=201).strftime("%Y-%m-%d")
+    frame = pd.DataFrame({"day": days, "time": days + "T12:00:00+01:00", "when": days, "y": np.arange(201.0)})
+    frame.loc[0, "when"] = "30.01.2024"  # of several days or months, which only their order in the file can tell
+    found, left_out = columns.learn_columns(frame[["day", "time", "when"]])
+    assert [(column.name, column.kind) for column in found] == [("day", "date"), ("time", "date")]
+    assert left_out == {"when": "text with 201 different values"}
+    assert found[0].describe() == "days, mean 2024-05-09, deviation 58.02"
+    X, _ = columns.inputs(columns.columns_from_json(columns.columns_to_json(found)), frame)
+    expected = StandardScaler().fit_transform(frame[["y"]])  # 11 hours later, in units of days
+    np.testing.assert_allclose(X, np.hstack([expected, expected]), atol=1e-11)  # of 2e4 / 58, a relative 2e-16
+    frame.loc[4, "day"] = "2024-02-31"
+    with pytest.raises(ValueError, match=r"column 'day': expected dates, got '2024-02-31' in line 6"):
+        columns.inputs(found, frame)
+
+
+def test_index_that_pandas_writes_is_left_out(tmp_path):
+    people().to_csv(tmp_path / "indexed.csv")
+    _, left_out = columns.learn_columns(table(tmp_path, "indexed.csv").sample(100, random_state=0))
+    assert left_out["Unnamed: 0"] == "no name; it counts the rows"
+
+
+def test_wide_tables_are_shown_in_part():
+    many = [columns.Number(f"[red]{i}", 0.0, 0.0, 1.0) for i in range(2000)]
+    table = cli.column_table(many, {"text": "text with 9 different values"})
+    assert table.row_count == cli.SHOWN + 2
+    assert list(table.columns[0].cells)[-2:] == ["1960 more", "1 more"]
+    assert next(iter(table.columns[0].cells)) == r"\[red]0"
 
 
 def test_unseen_categories_are_a_warning(folder, tmp_path):
@@ -307,11 +360,16 @@ def test_unseen_categories_are_a_warning(folder, tmp_path):
         (None, {"--task": "regress"}, "expected numbers to regress on"),
         (None, {"--hidden": "64;32"}, "--hidden: expected widths"),
         (None, {"--hidden": "0"}, "--hidden: expected widths"),
-        (None, {"--activation": "reelu"}, "activation: expected one of"),
+        (None, {"--activation": "reelu"}, "--activation: expected one of"),
         (None, {"--test-size": "2"}, "--test-size: expected a fraction"),
         (None, {"-o": "model.pickle"}, "--output: expected a name"),
         (None, {"-o": "no/such/folder/m.npz"}, "--output: expected a folder"),
-        (lambda f: f[["buys"]], {}, "at least one column to learn from"),
+        (None, {"--epochs": "0"}, "Invalid value for '--epochs'"),
+        (None, {"--lr": "-1"}, "Invalid value for '--lr'"),
+        (None, {"--dropout": "2"}, "Invalid value for '--dropout'"),
+        (None, {"--seed": "-1"}, "Invalid value for '--seed'"),
+        (lambda f: f[["buys"]], {}, "expected fields separated by a comma, semicolon, tab or bar; got 'buys'"),
+        (lambda f: f.rename(columns={"id": "age"}), {}, "expected different names of columns, got 'age' twice"),
         (lambda f: f.head(5), {}, "at least 10 rows"),
         (lambda f: f[["planet", "buys"]], {}, "planet: always the same"),
     ],

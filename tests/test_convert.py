@@ -65,6 +65,21 @@ def test_modules_nested_compute_the_same():
     assert (dropout.p, norm.eps, norm.momentum) == (0.3, 1e-3, 0.2)
 
 
+def test_module_of_ones_own_says_its_layer():
+    class Skip(nn.Sequential):
+        def forward(self, input):
+            return input + super().forward(input)
+
+        def to_handmade(self, layer_of):
+            return hm.Residual([layer_of(child) for child in self])
+
+    module = trained(nn.Linear(3, 4), Skip(nn.Linear(4, 4), nn.Tanh()), nn.Linear(4, 2))
+    assert_equal_outputs(module, hm.from_torch(module))
+    Skip.to_handmade = lambda self, layer_of: nn.Tanh()
+    with pytest.raises(TypeError, match=r"module 1: expected a layer from Skip\.to_handmade, got Tanh"):
+        hm.from_torch(module)
+
+
 def test_every_option_of_normalizations_is_taken():
     module = trained(*every_normalization())
     network = hm.from_torch(module)
@@ -179,6 +194,14 @@ def test_layers_in_gaps_keep_their_place():
     assert_equal_outputs(module, network)
 
 
+def test_single_weights_are_a_prelu():
+    layers = nn.Linear(3, 4), nn.PReLU(), nn.BatchNorm1d(4, affine=False), nn.Linear(4, 3), nn.PReLU(), nn.Linear(3, 2)
+    module = trained(*layers)
+    assert_equal_outputs(module, hm.from_torch(module.state_dict()))
+    named = {f"{'abcdef'[int(name[0])]}{name[1:]}": tensor for name, tensor in module.state_dict().items()}
+    assert_equal_outputs(module, hm.from_torch(named))
+
+
 def test_named_layers_are_taken_in_order():
     first, second = nn.Linear(3, 4).double(), nn.Linear(4, 2).double()
     state = {
@@ -199,7 +222,10 @@ def test_bad_sources_are_refused(tmp_path, monkeypatch):
         (3, {}, TypeError, "state_dict or a path"),
         ({"model": weights, "epoch": 3}, {}, ValueError, "arrays.*'model'"),
         (weights, {}, ValueError, "activation='relu'"),
-        ({"0.weight": np.ones((2, 2, 2))}, {}, ValueError, "Linear, BatchNorm1d or LayerNorm"),
+        ({"0.weight": np.ones((2, 2, 2))}, {}, ValueError, "Linear, PReLU or a normalization"),
+        ({"0.weight": np.ones((4, 3)), "1.weight": np.ones(4)}, {}, ValueError, "PReLU, RMSNorm and LayerNorm have"),
+        ({"0.weight": np.ones((1, 3)), "1.weight": np.ones(1)}, {}, ValueError, "PReLU, RMSNorm and LayerNorm have"),
+        ({"0.running_mean": np.ones((2, 2))}, {}, ValueError, "Linear, PReLU or a normalization"),
         ({"0.filter": np.ones(2)}, {}, ValueError, "filter"),
         ({}, {}, ValueError, "at least one layer"),
         ({"0.weight": np.ones((2, 2)), "2.weight": np.ones((1, 3))}, {"activation": "relu"}, ValueError, "3 inputs"),

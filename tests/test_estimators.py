@@ -220,6 +220,26 @@ def test_optimizer_given_is_not_touched():
     assert optimizer.t == 0
 
 
+def test_lbfgs_as_an_optimizer_takes_all_samples():
+    options = dict(solver=hm.LBFGS(line_search_fn="strong_wolfe"), activation="tanh", random_state=0)
+    model = MLPRegressor([8], **options, max_iter=50).fit(X, NUMBER, np.linspace(0.5, 2, len(X)))
+    assert model.score(X, NUMBER) > 0.95 and model.t_ == len(X) * model.n_iter_
+    assert all(np.diff(model.loss_curve_) <= 0)  # of a line search
+    early = MLPClassifier([8], **options, early_stopping=True, n_iter_no_change=2).fit(X, THREE)
+    assert early.n_iter_ == len(early.validation_loss_curve_) < 200
+
+
+def test_weights_are_assigned_as_a_whole_or_not():
+    theirs, ours = both("MLPClassifier", THREE)
+    zero = clone(ours).set_params(max_iter=1, alpha=0).fit(X, THREE)
+    zero.coefs_, zero.intercepts_ = theirs.coefs_, theirs.intercepts_
+    np.testing.assert_allclose(zero.predict_proba(X), theirs.predict_proba(X), rtol=1e-12)
+    for values in (theirs.coefs_[:-1], [a.T for a in theirs.coefs_], [a * np.nan for a in theirs.coefs_]):
+        with pytest.raises(ValueError, match="coefs_: expected"):
+            zero.coefs_ = values
+    np.testing.assert_allclose(zero.predict_proba(X), theirs.predict_proba(X), rtol=1e-12)
+
+
 def test_class_weights_move_predictions():
     plain = MLPClassifier([5], solver="lbfgs", random_state=0, alpha=1.0).fit(X, TWO)
     heavy = clone(plain).set_params(class_weight={0: 1, 1: 20}).fit(X, TWO)
@@ -240,6 +260,23 @@ def test_early_stopping_on_the_loss_restores_the_best():
     assert loss == pytest.approx(min(curve), rel=1e-12)
 
 
+@pytest.mark.parametrize("y", [np.append(THREE[1:], "rare"), np.arange(len(X)) % 50], ids=["rare", "many"])
+def test_classes_too_small_to_split_do_not_stop_it(y):
+    model = MLPClassifier([3], early_stopping=True, max_iter=3, random_state=0).fit(X, y)
+    assert model.classes_.tolist() == np.unique(y).tolist()
+
+
+def test_divergence_in_early_stopping_keeps_the_best():
+    options = dict(solver="sgd", activation="identity", early_stopping=True, max_iter=100, random_state=0)
+    model = MLPRegressor([20], learning_rate_init=1.0, **options)
+    with (
+        pytest.warns(ConvergenceWarning, match="diverges.*the best weights so far are kept"),
+        np.errstate(all="ignore"),
+    ):
+        model.fit(X, NUMBER)
+    assert model.n_iter_ < 100 and np.isfinite(model.predict(X)).all() and model.best_loss_ is None
+
+
 @pytest.mark.parametrize("options", [{}, {"early_stopping": True}, {"dropout": 0.3}, {"solver": "sgd"}], ids=str)
 def test_warm_start_continues_exactly(options):
     options = dict(hidden_layer_sizes=[6], random_state=0, tol=0.0, n_iter_no_change=np.inf, **options)
@@ -256,6 +293,11 @@ def test_partial_fit_goes_on_and_equals_epochs():
     for _ in range(7):
         model.partial_fit(X, NUMBER)
     assert (model.predict(X) == MLPRegressor(**options, max_iter=7).fit(X, NUMBER).predict(X)).all()
+
+
+def test_partial_fit_is_absent_under_lbfgs():
+    for make in MLPClassifier, MLPRegressor:
+        assert not hasattr(make(solver="lbfgs"), "partial_fit") and hasattr(make(solver=hm.LBFGS()), "partial_fit")
 
 
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
@@ -342,7 +384,7 @@ def test_fitted_network_is_saved(tmp_path):
     [
         ({"solver": "newton"}, "solver: expected 'adam'"),
         ({"learning_rate": "fast"}, "learning_rate: expected one of constant"),
-        ({"solver": hm.LBFGS()}, "use 'lbfgs'"),
+        ({"solver": hm.LBFGS(), "batch_size": 9}, "batch_size, dropout: expected 'auto' and 0 with LBFGS"),
         ({"monitor": "r2"}, "monitor: expected one of loss"),
         ({"max_iter": 0}, "max_iter: expected an integer from 1"),
         ({"alpha": -1}, "alpha: expected a number from 0"),

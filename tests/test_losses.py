@@ -642,6 +642,7 @@ SEVERAL = [
     ("gaussian_nll_loss", (*VECTORS[:2], VECTORS[2] ** 2), {"full": True}, 3),
     ("gaussian_nll_loss", (*VECTORS[:2], VECTORS[2, :, :1] ** 2), {}, 3),
     ("gaussian_nll_loss", (*VECTORS[:2], VECTORS[2, :, 0] ** 2), {}, 3),
+    ("gaussian_nll_loss", (*VECTORS[:2], VECTORS[2, :1] ** 2), {}, 3),
     ("gaussian_nll_loss", (*VECTORS[:2], np.array(2.0)), {"eps": 0.1}, 3),
 ]
 

@@ -186,6 +186,17 @@ def test_gradient_check_is_shown_as_a_table_of_parameters():
     assert str(check).splitlines()[-1] in html
 
 
-def test_state_that_grows_is_refused():
-    with pytest.raises(ValueError, match="optimizer: expected one whose state has a fixed size, got LBFGS"):
-        hm.MLP([3, 4, 2]).summary(8, hm.LBFGS())
+def test_state_that_grows_is_counted_when_full():
+    X, y = hm.data.moons(50, noise=0.2, rng=0)
+    network, optimizer = hm.MLP([2, 8, 2], "tanh", rng=0), hm.LBFGS(history_size=3, line_search_fn="strong_wolfe")
+    counted = network.summary(8, optimizer).memory["optimizer"]
+    hm.fit(network, X, y, optimizer=optimizer, epochs=2, batch_size=None, progress=False)
+    arrays = [optimizer.d, optimizer.prev_flat_grad, *optimizer.old_dirs, *optimizer.old_stps]
+    assert counted == sum(array.nbytes for array in arrays) == 8 * network.theta.nbytes
+
+
+@pytest.mark.parametrize("optimizer", [hm.Muon(), type("Own", (hm.LBFGS,), {"most_vectors": property()})()])
+def test_optimizer_that_cannot_be_counted_is_named(optimizer):
+    summary = hm.MLP([3, 4, 2]).summary(8, optimizer)
+    assert "optimizer" not in summary.memory and "activations" in summary.memory
+    assert any(line.startswith("optimizer: not counted. ") for line in summary.totals)

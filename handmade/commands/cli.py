@@ -8,7 +8,9 @@ import importlib.util
 import inspect
 import json
 import sys
+import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -16,9 +18,12 @@ from typing import Annotated, Any, NoReturn
 import numpy as np
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from .._atomic import write_atomically
 from .._validation import check_choice
+from ..activations import ACTIVATIONS
 from .columns import Column
 from .models import Model, Report, guess_task, train
 
@@ -42,7 +47,8 @@ DATA = Annotated[
     ),
 ]
 MODEL = Annotated[Path, typer.Argument(help="A file that handmade train wrote.")]
-SEED = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+SEED = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0, max=2**32 - 1)]
+SHOWN = 40  # columns in a table; what the others are is counted
 
 
 def fail(text: object) -> NoReturn:
@@ -76,6 +82,7 @@ def read_table(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # lines with more fields than there are names
             delimiter = max(",;\t|", key=lambda one: len(read(sep=one, nrows=0).columns))
+            names = read(sep=delimiter, header=None, nrows=1, dtype=str).iloc[0]
             frames = [read(sep=delimiter, decimal=mark) for mark in ".," if mark != delimiter]
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
@@ -84,10 +91,11 @@ def read_table(path: Path) -> Any:
         raise ValueError(f"{path}: expected a name for each column in the first line, got fewer") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path}: expected a CSV file, got {str(error).strip()}") from error
-    frame = max(frames, key=lambda one: len(one.select_dtypes("number").columns))
-    if frame.columns.duplicated().any() or not len(frame):
-        raise ValueError(f"{path}: expected different names of columns and at least one row below them")
-    return frame
+    if twice := names[names.duplicated() & names.notna()].tolist():  # which pandas would rename
+        raise ValueError(f"{path}: expected different names of columns, got {twice[0]!r} twice")
+    if not len(frames[0]):
+        raise ValueError(f"{path}: expected at least one row below the names of the columns, got none")
+    return max(frames, key=lambda one: len(one.select_dtypes("number").columns))
 
 
 def widths(text: str) -> list[int]:
@@ -112,9 +120,9 @@ def train_command(
     hidden: Annotated[str, typer.Option(help="Widths of the hidden layers, such as 64,32.")] = "64,32",
     task: Annotated[str, typer.Option(help="classify, regress, or auto: as the column looks.")] = "auto",
     activation: Annotated[str, typer.Option(help="Activation of the hidden layers.")] = "relu",
-    dropout: Annotated[float, typer.Option(help="Probability of dropout after each hidden layer.")] = 0.0,
-    epochs: Annotated[int, typer.Option(help="The most passes over the data; stops early.")] = 300,
-    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 0.003,
+    dropout: Annotated[float, typer.Option(help="Probability of dropout after each hidden layer.", min=0, max=1)] = 0,
+    epochs: Annotated[int, typer.Option(help="The most passes over the data; stops early.", min=1)] = 300,
+    lr: Annotated[float, typer.Option(help="Learning rate of Adam.", min=0)] = 0.003,
     test_size: Annotated[float, typer.Option(help="Fraction of the rows to test on.")] = 0.2,
     seed: SEED = 0,
     as_json: JSON = False,
@@ -122,8 +130,9 @@ def train_command(
 ) -> None:
     """Train a network on a CSV file, test it on rows set aside, and save it with all that prediction needs.
 
-    Numbers are standardized, categories get one input each, and missing values are filled in.
+    Numbers and dates (2026-05-31) are standardized, categories get one input each, and missing values are filled in.
     """
+    check_choice(activation, "--activation", ACTIVATIONS)
     if output.suffix.lower() not in (".safetensors", ".npz"):
         raise ValueError(f"--output: expected a name that ends with .safetensors or .npz, got {str(output)!r}")
     if not output.resolve().parent.is_dir():
@@ -131,6 +140,10 @@ def train_command(
     if not 0 < test_size < 1:
         raise ValueError(f"--test-size: expected a fraction between 0 and 1, got {test_size}")
     frame = read_table(data)
+    if len(frame.columns) == 1:
+        raise ValueError(
+            f"{data}: expected fields separated by a comma, semicolon, tab or bar; got {frame.columns[0]!r}"
+        )
     check_choice(target, "--target", frame.columns)
     task = guess_task(frame[target]) if task == "auto" else task
     if task not in ("classify", "regress"):
@@ -167,10 +180,12 @@ def train_command(
 def column_table(columns: list[Column], left_out: dict[str, str]) -> Table:
     """Return a table of the columns and what becomes of them."""
     table = Table("column", "kind", "missing", "becomes", title="Columns")
-    for column in columns:
-        table.add_row(column.name, column.kind, str(column.missing), column.describe())
-    for name, reason in left_out.items():
-        table.add_row(name, "left out", "", reason, style="dim")
+    rows = [(column.name, column.kind, str(column.missing), column.describe()) for column in columns]
+    rows += [(name, "left out", "", reason) for name, reason in left_out.items()]
+    for row in rows[:SHOWN]:
+        table.add_row(*map(escape, row), style="dim" if row[1] == "left out" else None)
+    for kind, count in Counter(row[1] for row in rows[SHOWN:]).items():
+        table.add_row(f"{count} more", kind)
     return table
 
 
@@ -179,8 +194,9 @@ def print_report(model: Model, report: Report) -> None:
     for name, score in report.scores.items():
         out.print(f"  {name}: {score:.4g}", highlight=False, soft_wrap=True)
     if report.confusion is not None and model.classes is not None:
-        table = Table("true \\ predicted", *model.classes, title=f"{report.rows} rows that were not trained on")
-        for label, row in zip(model.classes, report.confusion, strict=True):
+        labels = [escape(label) for label in model.classes]
+        table = Table("true \\ predicted", *labels, title=f"{report.rows} test rows")
+        for label, row in zip(labels, report.confusion, strict=True):
             table.add_row(label, *map(str, row))
         out.print(table)
 
@@ -211,6 +227,10 @@ def predict(
     outputs, notes = found.outputs(frame)
     for note in notes:
         err.print(f"Warning: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if proba and found.classes is None:
+        raise ValueError(
+            f"--proba: expected a model that classifies, got one that predicts the number {found.target!r}"
+        )
     if found.classes is None:
         result = pd.DataFrame({found.target: outputs})
     else:
@@ -226,14 +246,14 @@ def predict(
     if output is None:
         print(text)
     else:
-        output.write_text(text + "\n")
+        write_atomically(output, lambda stream: stream.write(f"{text}\n".encode()))
 
 
 @app.command()
 @plain_errors
 def check(
     function: Annotated[str, typer.Argument(help="module:function, or file.py:function.")],
-    size: Annotated[int | None, typer.Option(help="How many parameters the function takes.")] = None,
+    size: Annotated[int | None, typer.Option(help="How many parameters the function takes.", min=1)] = None,
     seed: SEED = 0,
     as_json: JSON = False,
 ) -> None:
@@ -244,22 +264,35 @@ def check(
     """
     from ..checking.gradients import check_gradient
 
-    call = find_function(function)
-    if any(p.default is p.empty for p in inspect.signature(call).parameters.values()):
-        if size is None or size < 1:
-            raise ValueError(f"--size: expected the number of parameters of {function}, which takes theta")
-        theta = np.random.default_rng(seed).normal(size=size)
-        arguments: Any = (lambda point: call(point)[0], theta, call(theta)[1])
-    else:
-        arguments = call()
-    if not isinstance(arguments, tuple) or len(arguments) != 3:
-        raise ValueError(f"{function}: expected it to return (network, X, y) or (f, theta, gradient)")
-    result = check_gradient(*arguments, rng=seed)
+    try:
+        result = check_gradient(*_arguments(function, size, seed), rng=seed)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # of the user's function
+        traceback.print_exc()
+        raise ValueError(f"{function}: {type(error).__name__}: {error}") from error
     if as_json:
         show_json({"passed": bool(result), "checked": result.total.checked, "wrong": len(result.wrong)})
     else:
         out.print(str(result), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if result else 1)
+
+
+def _arguments(function: str, size: int | None, seed: int) -> Any:
+    """Return the arguments of check_gradient that a function stands for."""
+    call = find_function(function)
+    if any(p.default is p.empty for p in inspect.signature(call).parameters.values()):
+        if size is None:
+            raise ValueError(f"--size: expected the number of parameters of {function}, which takes theta")
+        theta = np.random.default_rng(seed).normal(size=size)
+        returned = call(theta)
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise ValueError(f"{function}: expected it to return (value, gradient), got {returned!r:.80}")
+        return lambda point: call(point)[0], theta, returned[1]
+    arguments = call()
+    if not isinstance(arguments, tuple) or len(arguments) != 3:
+        raise ValueError(f"{function}: expected it to return (network, X, y) or (f, theta, gradient)")
+    return arguments
 
 
 def find_function(text: str) -> Callable[..., Any]:
@@ -304,7 +337,6 @@ def _to_torch(model: Path, output: Path) -> None:
         import torch
     except ImportError:
         raise ImportError("export --to torch: expected PyTorch; install it with pip install torch") from None
-    from .._atomic import write_atomically
     from ..files import read_state_dict
 
     state = {name: torch.from_numpy(array) for name, array in read_state_dict(model).items()}
@@ -340,6 +372,14 @@ def export(
     show_json({"file": str(output), "format": to}) if as_json else out.print(
         f"saved {output}", highlight=False, soft_wrap=True
     )
+
+
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def grade(context: typer.Context) -> None:
+    """Grade submissions of an exercise: handmade grade exercise.py submissions/; --help lists the options."""
+    from ..grading.__main__ import main
+
+    raise typer.Exit(main(context.args, prog="handmade grade"))
 
 
 @app.command()

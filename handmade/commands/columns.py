@@ -1,7 +1,8 @@
 """Columns of a table as inputs of a network, and back from what a model file holds of them.
 
-Numbers are filled with the median and standardized, categories are filled with the most frequent one and become one
-input each. scikit-learn's transformers measure this on the training data; what they have learnt is saved as JSON.
+Numbers are filled with the median and standardized; so are dates, as days. Categories are filled with the most frequent
+one and become one input each. scikit-learn's transformers measure this on the training data; what they have learnt is
+saved as JSON.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Categories", "Column", "Number", "columns_from_json", "columns_to_json", "inputs", "learn_columns"]
+__all__ = ["Categories", "Column", "Number", "Date", "columns_from_json", "columns_to_json", "inputs", "learn_columns"]
 
 Array = npt.NDArray[Any]
 Series: TypeAlias = Any  # of pandas, which has no types of its own
 DataFrame: TypeAlias = Any
 MANY = 50  # categories; text with more of them, and more than half as many as rows, is left out
+DATE = r"\d{4}-\d\d-\d\d"  # how a date of ISO 8601 begins; other orders of day and month are ambiguous
+UNNAMED = "Unnamed: "  # pandas' name of a column without one
 
 
 @dataclass
@@ -41,19 +44,25 @@ class Number:
 
     def inputs(self, values: Series) -> tuple[Array, list[str]]:
         """Return the inputs, shape (N, 1), and warnings; raise where a value is no number."""
-        import pandas as pd
-
-        numbers: Any = pd.to_numeric(values, errors="coerce")
-        wrong = values[numbers.isna() & values.notna()]
+        x = self.numbers(values)
+        wrong = values[np.isnan(x) & values.notna()]
         if len(wrong):
             raise ValueError(
-                f"column {self.name!r}: expected numbers, got {wrong.iloc[0]!r} in line {wrong.index[0] + 2}"
+                f"column {self.name!r}: expected {self.kind}s, got {wrong.iloc[0]!r} in line {wrong.index[0] + 2}"
             )
-        x = numbers.to_numpy(np.float64, na_value=np.nan)
         if np.isinf(x).any():
             raise ValueError(f"column {self.name!r}: expected finite numbers, got inf")
         x = np.where(np.isnan(x), self.fill, x)
         return ((x - self.mean) / self.scale)[:, np.newaxis], []
+
+    @staticmethod
+    def numbers(values: Series) -> Array:
+        """Return values as numbers; NaN where one is missing or is none."""
+        import pandas as pd
+
+        numbers: Any = pd.to_numeric(values, errors="coerce")
+        x: Array = numbers.to_numpy(np.float64, na_value=np.nan)
+        return x
 
     @property
     def labels(self) -> list[str]:
@@ -71,6 +80,24 @@ class Number:
                 raise ValueError(f"column {self.name!r}: expected finite numbers, got {value!r}")
         if self.scale <= 0:
             raise ValueError(f"column {self.name!r}: expected a scale above 0, got {self.scale}")
+
+
+@dataclass
+class Date(Number):
+    """A column of dates: days since 1970, as numbers."""
+
+    kind: str = field(default="date", init=False)
+
+    @staticmethod
+    def numbers(values: Series) -> Array:
+        import pandas as pd
+
+        dates: Any = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
+        x: Array = ((dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)).to_numpy(np.float64)
+        return x
+
+    def describe(self) -> str:
+        return f"days, mean {np.datetime64(round(self.mean), 'D')}, deviation {self.scale:.4g}"
 
 
 @dataclass
@@ -114,7 +141,7 @@ class Categories:
 
 
 Column = Number | Categories
-KINDS: dict[str, Callable[..., Column]] = {"number": Number, "categories": Categories}
+KINDS: dict[str, Callable[..., Column]] = {"number": Number, "date": Date, "categories": Categories}
 
 
 def as_text(values: Series) -> Series:
@@ -134,38 +161,54 @@ def learn_columns(frame: DataFrame) -> tuple[list[Column], dict[str, str]]:
     frame : DataFrame
         The training data, without the target.
     """
-    import pandas as pd
-
     columns: list[Column] = []
     left_out: dict[str, str] = {}
     for name in map(str, frame.columns):
         values = frame[name]
         present, distinct = int(values.notna().sum()), values.nunique()
-        is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        kind = _kind_of(values)
         if distinct < 2:
             left_out[name] = "always the same" if present else "no values"
-        elif not is_number and distinct > max(MANY, present / 2):
+        elif name.startswith(UNNAMED) and _counts_rows(values):
+            left_out[name] = "no name; it counts the rows"
+        elif kind is None and distinct > max(MANY, present / 2):
             left_out[name] = f"text with {distinct} different values"
         else:
-            columns.append(_learn_number(name, values) if is_number else _learn_categories(name, values))
+            columns.append(_learn_categories(name, values) if kind is None else _learn_number(kind, name, values))
     if not columns:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ValueError(f"data: expected at least one column to learn from, got {reasons or 'none'}")
     return columns, left_out
 
 
-def _learn_number(name: str, values: Series) -> Number:
+def _kind_of(values: Series) -> type[Number] | None:
+    """Return the class of numbers that a column holds, or None where it holds categories."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return Number
+    text = values.dropna().astype(str)
+    return Date if text.str.match(DATE).all() and not np.isnan(Date.numbers(text)).any() else None
+
+
+def _counts_rows(values: Series) -> bool:
+    """Return whether the numbers are those of the rows in the file, as `to_csv` of pandas writes them."""
+    x = Number.numbers(values)
+    return bool(np.ptp(x - values.index.to_numpy()) == 0)
+
+
+def _learn_number(kind: type[Number], name: str, values: Series) -> Number:
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import StandardScaler
 
-    X = values.to_numpy(np.float64, na_value=np.nan)[:, np.newaxis]
+    X = kind.numbers(values)[:, np.newaxis]
     if np.isinf(X).any():
         raise ValueError(f"column {name!r}: expected finite numbers, got inf")
     imputer: Any = SimpleImputer(strategy="median")
     scaler: Any = StandardScaler()
     scaler.fit(imputer.fit_transform(X))
     fill, mean, scale = (float(part[0]) for part in (imputer.statistics_, scaler.mean_, scaler.scale_))
-    return Number(name, fill, mean, scale, int(values.isna().sum()))
+    return kind(name, fill, mean, scale, int(values.isna().sum()))
 
 
 def _learn_categories(name: str, values: Series) -> Categories:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -17,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from .._validation import check_choice, check_count
+from .._validation import check_choice, check_count, check_finite
 from ..layers import Dense
 from ..network import MLP, Network
 from ..optimizers import SGD, Adam
@@ -197,7 +198,7 @@ class BaseMLP(BaseEstimator):
             data, held_out = data.take(trainer.split[0]), data.take(trainer.split[1])
         if trainer.unimproved > self.n_iter_no_change:
             trainer.unimproved = 0
-        size, epoch = self._batch_size(len(data)), 0
+        size, epoch = self._batch_size(len(data), trainer), 0
         with progress_bar("epoch", self.max_iter, self.progress) as report:
             try:
                 while epoch < self.max_iter:
@@ -216,6 +217,8 @@ class BaseMLP(BaseEstimator):
     def _epoch(self, trainer: Trainer, data: Batches, held_out: Batches | None, size: int, targets: Targets) -> bool:
         """Train for one epoch; return whether to stop."""
         value = trainer.epoch(data, size, self.shuffle)
+        if not trainer.is_finite():
+            return self._end_of_divergence(trainer)
         if held_out is not None:
             trainer.validate(held_out, lambda outputs, block: self._score_outputs(outputs, block, targets))
             value = -trainer.validation_scores[-1] if self.monitor == "score" else trainer.validation_curve[-1]
@@ -231,6 +234,15 @@ class BaseMLP(BaseEstimator):
             return False
         return not trainer.lower_learning_rate(self.learning_rate == "adaptive")
 
+    def _end_of_divergence(self, trainer: Trainer) -> bool:
+        """Warn, and return True, where early stopping has kept weights to go back to; else raise."""
+        text = "the weights are no longer finite, as training diverges; lower learning_rate_init, or scale the inputs"
+        if trainer.best_state is None:
+            raise ValueError(text)
+        warnings.warn(f"fit: {text}; the best weights so far are kept", ConvergenceWarning, stacklevel=5)
+        trainer.network.load_state_dict(trainer.best_state)
+        return True
+
     def _seen_by_callbacks(self, targets: Targets, trainer: Trainer) -> Self:
         """Return a fitted view of the estimator as it is now, which shares the network."""
         view = copy.copy(self)
@@ -238,6 +250,8 @@ class BaseMLP(BaseEstimator):
 
     def _score_outputs(self, outputs: Array, block: Batches, targets: Targets) -> float:
         values = targets.decode(targets.values(outputs))
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            return math.nan  # numbers so large have no score
         Y = block.Y.ravel() if block.Y.ndim == 2 and block.Y.shape[1] == 1 else block.Y
         if targets.out_activation in ("softmax", "logistic"):
             values = targets.encode(values)
@@ -251,15 +265,18 @@ class BaseMLP(BaseEstimator):
             raise ValueError(
                 f"validation_fraction: expected at least 2 samples to validate on, got {size}; increase it"
             )
-        options: dict[str, Any] = dict(
-            test_size=self.validation_fraction, random_state=random, stratify=self._stratify(y)
-        )
+        labels = self._stratify(y)
+        if labels is not None:
+            counts = np.unique(labels, return_counts=True)[1]
+            if counts.min() < 2 or len(counts) > min(size, count - size):
+                labels = None  # classes too small, or too many, to be on both sides
+        options: dict[str, Any] = dict(test_size=self.validation_fraction, random_state=random, stratify=labels)
         training, held_out = train_test_split(np.arange(count), **options)
         return np.asarray(training), np.asarray(held_out)
 
-    def _batch_size(self, count: int) -> int:
+    def _batch_size(self, count: int, trainer: Trainer) -> int:
         if isinstance(self.batch_size, str):
-            return min(200, count)
+            return count if trainer.evaluates else min(200, count)
         if self.batch_size > count:
             warnings.warn(
                 f"batch_size: expected at most {count} samples, got {self.batch_size}; all are taken", stacklevel=4
@@ -320,18 +337,23 @@ class BaseMLP(BaseEstimator):
         self.n_layers_: int = 1 + sum(isinstance(leaf, Dense) for _, leaf in trainer.network.leaves())
         self.loss_curve_: list[float] = trainer.curve
         self.loss_: float = trainer.curve[-1]
-        self.best_loss_: float = min(trainer.curve)
+        self.best_loss_: float | None = min(trainer.curve) if trainer.best_state is None else None
         self.validation_loss_curve_: list[float] | None = trainer.validation_curve or None
         self.validation_scores_: list[float] | None = trainer.validation_scores or None
-        self.best_validation_score_: float | None = max(trainer.validation_scores, default=None)
+        scores = [score for score in trainer.validation_scores if not math.isnan(score)]
+        self.best_validation_score_: float | None = max(scores, default=None)
         return self
 
     # ---- partial_fit -----------------------------------------------------------------------------------------------
 
+    def _takes_batches(self) -> bool:
+        """Return True; raise where the solver needs all samples at once."""
+        if isinstance(self.solver, str) and self.solver == "lbfgs":
+            raise AttributeError("partial_fit: expected solver 'adam', 'sgd' or an optimizer, got 'lbfgs'")
+        return True
+
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
         self._check_parameters()
-        if self.solver == "lbfgs":
-            raise AttributeError("partial_fit: expected solver 'adam' or 'sgd', got 'lbfgs'")
         goes_on = hasattr(self, "_trainer")
         X, y = self._check_data(X, y, reset=not goes_on)
         targets = self._targets if goes_on else self._check_targets(y, classes)
@@ -340,7 +362,7 @@ class BaseMLP(BaseEstimator):
         if not trainer.stopped:
             trainer.go_on()
             data = self._hold_out(trainer, data, y)
-            size = min(self._batch_size(len(data)), len(data))
+            size = self._batch_size(len(data), trainer)
             if self._epoch(trainer, data, trainer.held_out, size, targets) and trainer.held_out is not None:
                 trainer.stopped = True
                 trainer.restore_best()
@@ -387,14 +409,37 @@ class BaseMLP(BaseEstimator):
         return self._targets.decode(self._values(X)) if hasattr(self, "_targets") else self._values(X)
 
     @property
+    def _dense(self) -> list[Dense]:
+        return [leaf for _, leaf in self.network_.leaves() if isinstance(leaf, Dense)]
+
+    @property
     def coefs_(self) -> list[Array]:
         """Return the weights of each Dense layer, of shape (I, O) as in scikit-learn: views into the network."""
-        return [leaf.W.T for _, leaf in self.network_.leaves() if isinstance(leaf, Dense)]
+        return [layer.W.T for layer in self._dense]
+
+    @coefs_.setter
+    def coefs_(self, values: Sequence[npt.ArrayLike]) -> None:
+        self._assign(self.coefs_, values, "coefs_")
 
     @property
     def intercepts_(self) -> list[Array]:
         """Return the biases of each Dense layer: views into the network."""
-        return [leaf.b for _, leaf in self.network_.leaves() if isinstance(leaf, Dense)]
+        return [layer.b for layer in self._dense]
+
+    @intercepts_.setter
+    def intercepts_(self, values: Sequence[npt.ArrayLike]) -> None:
+        self._assign(self.intercepts_, values, "intercepts_")
+
+    @staticmethod
+    def _assign(views: list[Array], values: Sequence[npt.ArrayLike], name: str) -> None:
+        """Copy arrays into the network, all or none."""
+        arrays, shapes = [np.asarray(value) for value in values], [view.shape for view in views]
+        if [array.shape for array in arrays] != shapes:
+            raise ValueError(f"{name}: expected the shapes {shapes}, got {[array.shape for array in arrays]}")
+        for array in arrays:
+            check_finite(array, name)
+        for view, array in zip(views, arrays, strict=True):
+            view[...] = array
 
     def _check_parameters(self) -> None:
         """Raise unless the parameters are legal; what networks and optimizers check is left to them."""
@@ -407,8 +452,8 @@ class BaseMLP(BaseEstimator):
                 raise ValueError(f"{name}: expected {word} from {low} to {high}, got {value!r}")
         if isinstance(self.solver, str) and self.solver not in (*SOLVERS, "lbfgs"):
             raise ValueError(f"solver: expected 'adam', 'sgd', 'lbfgs' or an optimizer, got {self.solver!r}")
-        if getattr(self.solver, "needs_evaluate", False):
-            raise ValueError(f"solver: expected an optimizer for minibatches, got {self.solver!r}; use 'lbfgs'")
+        if getattr(self.solver, "needs_evaluate", False) and (self.batch_size != "auto" or self.dropout):
+            raise ValueError(f"batch_size, dropout: expected 'auto' and 0 with {self.solver!r}, which compares losses")
         self._hidden_sizes()
         if self.batch_size != "auto" and (not isinstance(self.batch_size, Integral) or self.batch_size < 1):
             raise ValueError(f"batch_size: expected 'auto' or an integer of at least 1, got {self.batch_size!r}")

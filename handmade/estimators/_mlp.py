@@ -13,7 +13,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from ..protocols import Optimizer
 from ._base import BaseMLP
-from ._sklearn import ClassifierMixin, RegressorMixin, Tags
+from ._sklearn import ClassifierMixin, RegressorMixin, Tags, available_if
 from ._targets import Targets, class_targets, number_targets
 from ._trainer import Batches, Trainer
 from ._validate import check_classes, check_samples
@@ -35,7 +35,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     activation : str, pair of functions, or a list of them
         A name of `handmade.activations`, or ``"logistic"``; one for all hidden layers, or one for each.
     solver : {"adam", "sgd", "lbfgs"} or optimizer
-        An optimizer, such as ``hm.RMSprop(lr=0.01)``, is copied.
+        An optimizer, such as ``hm.RMSprop(lr=0.01)``, is copied. "lbfgs" is SciPy's; ``hm.LBFGS()``, a step of which
+        takes all samples, also knows early stopping and callbacks.
     alpha : float
         The weight of the squared norm of the weight matrices: alpha / 2 |W|^2, divided by the batch's sum of weights.
     batch_size : int or "auto"
@@ -60,8 +61,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     momentum, nesterovs_momentum : float, bool
         Of "sgd".
     early_stopping : bool
-        Hold out samples, in the proportions of the classes, stop on them (see ``monitor``), and keep the best
-        weights. (scikit-learn keeps the proportions of two classes, but not of more.)
+        Hold out samples, in the proportions of the classes where these are large enough, stop on them (see
+        ``monitor``), and keep the best weights.
     validation_fraction : float
         How much to hold out.
     beta_1, beta_2, epsilon : float
@@ -172,6 +173,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.classes_: Array = targets.classes  # type: ignore[attr-defined]
         return super()._finish(targets, trainer, n_iter)
 
+    @available_if(BaseMLP._takes_batches)
     def partial_fit(
         self, X: Any, y: Any, classes: npt.ArrayLike | None = None, sample_weight: npt.ArrayLike | None = None
     ) -> Self:
@@ -306,6 +308,7 @@ beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, normalization, moni
     def _score_of(self, y_true: Any, y_predicted: Any, weight: Array | None) -> float:
         return float(r2_score(y_true, y_predicted, sample_weight=weight))
 
+    @available_if(BaseMLP._takes_batches)
     def partial_fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Train for one epoch on some of the samples.
 

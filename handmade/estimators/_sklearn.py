@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
     import numpy.typing as npt
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
     class Tags:
         input_tags: Any
@@ -27,8 +32,11 @@ if TYPE_CHECKING:
 
     class RegressorMixin(Scored): ...
 
+    def available_if(check: Callable[[Any], bool]) -> Callable[[F], F]: ...
+
 else:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils import Tags
+    from sklearn.utils.metaestimators import available_if
 
-__all__ = ["BaseEstimator", "ClassifierMixin", "RegressorMixin", "Tags"]
+__all__ = ["BaseEstimator", "ClassifierMixin", "RegressorMixin", "Tags", "available_if"]

@@ -112,6 +112,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         bind(self.optimizer, self.network)
+        self.evaluates: bool = getattr(self.optimizer, "needs_evaluate", False)  # the loss, several times a step
         is_weight = np.zeros(self.network.theta.shape)
         for block in self.network.blocks(is_weight).values():
             block[...] = block.ndim == 2
@@ -132,11 +133,11 @@ class Trainer:
             total += self._step(batch) * len(batch)
         self.seen += len(data)
         self.curve.append(total / len(data))
-        if not (math.isfinite(self.curve[-1]) and np.isfinite(self.network.theta).all()):
-            raise ValueError(
-                "the weights are no longer finite, as training diverges; lower learning_rate_init, or scale the inputs"
-            )
         return self.curve[-1]
+
+    def is_finite(self) -> bool:
+        """Return whether the last epoch has left a loss and weights that are numbers."""
+        return math.isfinite(self.curve[-1]) and bool(np.isfinite(self.network.theta).all())
 
     def _order(self, count: int, shuffle: bool) -> Array:
         if self.order is None or len(self.order) != count:
@@ -149,6 +150,9 @@ class Trainer:
 
     def _step(self, batch: Batches) -> float:
         """Return the loss of a batch, and take a step."""
+        if self.evaluates:
+            gradient = self.network.gradient
+            return float(self.optimizer.step(self.network.theta, gradient, lambda: self.value_and_gradient(batch)[0]))
         if self.compiled and not self.alpha and batch.weight is None:
             return float(self.compiled(batch.dense(), batch.Y))
         value, gradient = self.value_and_gradient(batch)

@@ -1,4 +1,4 @@
-"""The command: ``python -m handmade.grading exercise.py submissions/``."""
+"""The command: ``handmade grade exercise.py submissions/``, or ``python -m handmade.grading`` for it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["main"]
 WRITERS: dict[str, Callable[[Sequence[Grade]], str]] = {"json": to_json, "csv": to_csv, "junit": to_junit}
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m handmade.grading",
+        prog=prog,
         description="Grade submissions, each in a process of its own. Exit status: 0 if every submission has every "
         "point and nothing to mend, 1 if not, 2 for a mistake in the command or the exercise, 130 for an interrupt.",
     )
@@ -39,15 +39,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m handmade.grading") -> int:
     """Run the command, and return its exit status.
 
     Parameters
     ----------
     arguments : sequence of str, optional
         Those of the process unless given.
+    prog : str
+        How the command is called.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
     try:
         for name in WRITERS:
             _check_target(getattr(options, name))

@@ -249,7 +249,7 @@ def gaussian_nll_loss(
     target : array_like
         Targets, the shape of ``input``.
     var : array_like
-        Variances: the shape of ``input``, or with a last axis of 1, or without the last axis, or a number.
+        Variances: the shape of ``input``, or with 1 for some axes, or without the last axis, or a number.
     full : bool
         Whether to add log(2 pi) / 2.
     eps : float
@@ -319,8 +319,10 @@ def _deviations(
     input, target = pair(input, target)
     V, floor = as_numbers(as_floating(var, "var"), "var", input), positive(eps, "eps")
     aligned = _aligned(V.shape, input.shape)
-    if aligned not in (input.shape, (*input.shape[:-1], 1), (1,) * input.ndim):
-        raise ValueError(f"var: expected a number, or the shape of the input {input.shape}, got {V.shape}")
+    if len(aligned) != input.ndim or any(m not in (1, n) for m, n in zip(aligned, input.shape, strict=True)):
+        raise ValueError(
+            f"var: expected a number, or the shape of the input {input.shape} with 1 for some axes, got {V.shape}"
+        )
     if (V < 0).any():
         raise ValueError(
             f"var: expected variances of at least 0, got {V.min():g}; a network gives them with 'softplus'"

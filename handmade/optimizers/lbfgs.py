@@ -196,6 +196,11 @@ class LBFGS(Step):
         ):
             raise ValueError(f"line_search_fn: expected None or 'strong_wolfe', got {self.line_search_fn!r}")
 
+    @property
+    def most_vectors(self) -> int:
+        """Return how many vectors of theta's size a full history takes, with the last direction and gradient."""
+        return 2 * self.history_size + 2
+
     def check(self, theta: Array, gradient: Array) -> None:
         super().check(theta, gradient)
         if self.d is not None and (self.d.shape != theta.shape or self.d.dtype != theta.dtype):
