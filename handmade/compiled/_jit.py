@@ -45,9 +45,13 @@ intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.extending.
 compiled: Decorator = numba.njit(fastmath={"contract"}, forceinline=True, **OPTIONS)
 summed: Decorator = numba.njit(fastmath=SUMS, **OPTIONS)
 # Numba's cache looks for changes in the file of a function alone: the name of an entry stands for all files.
-FILES = [*sorted(Path(__file__).parent.glob("*.py")), Path(__file__).parents[1] / "_numerics.py"]
+HOME = Path(__file__).parents[1]
+FILES = [*sorted(HOME.glob("compiled/*.py")), HOME / "_numerics.py", HOME / "activations/rectifiers.py"]  # constants
 SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in FILES))
-_compiled: dict[tuple[str, Any], Any] = {}  # they keep their machine code alive
+# By name and identity of the signature, of which there is one per dtype: its hash takes longer than a small step.
+# The functions keep their machine code alive.
+_compiled: dict[tuple[str, int], Any] = {}
+_addresses: dict[tuple[str, int], int] = {}
 
 
 def _copy(function: Callable[..., Any], name: str, names: dict[str, Any]) -> FunctionType:
@@ -71,7 +75,7 @@ def entry(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
     """Return a function for Python, compiled or loaded; it raises TypeError for other arrays than the signature's."""
     if PLAIN:
         return _checked(function, signature)
-    key = function.__name__, signature
+    key = function.__name__, id(signature)
     if key not in _compiled:
         copy = _copy(function, function.__name__, {})
         _compiled[key] = _compile(copy, signature, nogil=True, error_model="numpy")
@@ -82,16 +86,16 @@ def entry(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
 def address(function: Callable[..., Any], signature: Any, **names: Any) -> int:
     """Return the address of an operation, compiled or loaded, in which some global names have these meanings."""
     name = "_".join([function.__name__, *(other.__name__ for other in names.values())])
-    key = name, signature
-    if key not in _compiled:
+    key = name, id(signature)
+    if key not in _addresses:
         copy = _copy(function, name, names)
-        _compiled[key] = copy if PLAIN else _compile(copy, signature, fastmath=SUMS, **OPTIONS)
         if PLAIN:
-            _plain[id(copy)] = copy
-    if PLAIN:
-        return id(_compiled[key])
-    (result,) = _compiled[key].overloads.values()
-    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+            _plain[id(copy)], _addresses[key] = copy, id(copy)
+        else:
+            _compiled[key] = _compile(copy, signature, fastmath=SUMS, **OPTIONS)
+            (result,) = _compiled[key].overloads.values()
+            _addresses[key] = int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+    return _addresses[key]
 
 
 @intrinsic

@@ -7,6 +7,7 @@ Python takes a tenth of a microsecond, and a step has a dozen.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,7 @@ def predict(X: Array, program: Array, rows: int) -> Array:
     return output
 
 
+@functools.cache
 def signatures(dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
     """Return the types of train, predict and an operation for a dtype."""
     real = numba.from_dtype(dtype)
