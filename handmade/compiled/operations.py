@@ -92,7 +92,8 @@ def product(p: Pass, row: Array) -> None:
     """Set A = X Wt; the bias is added with the activation."""
     N, O, I = len(p.X), row[OUT], row[IN]
     X_, W_, A = values(p, row[X], I), matrix(p, row, W), values(p, row[H], O)
-    if N * O * I > SMALL and (N <= 32 or 8 * N <= O):  # few rows: BLAS computes At = W Xt up to three times as fast
+    few = N <= 32 or 8 * N <= O  # then BLAS computes At = W Xt in float32 up to three times as fast as A = X Wt
+    if few and N * O * I > SMALL and A.itemsize == 4:
         At = array_at(p.work + row[SAVED] * N * A.itemsize, (O, N), A.dtype)
         np.dot(W_, X_.T, At)
         transpose(At, A)
