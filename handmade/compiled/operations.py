@@ -76,7 +76,7 @@ def fill(x: Array) -> None:
 
 # ---- Dense -----------------------------------------------------------------------------------------------------------
 
-SMALL = 3000  # multiplications: up to here, calling BLAS takes longer than the loops
+SMALL = 200  # multiplications: up to here, calling BLAS takes longer than the loops
 
 
 @compiled
@@ -103,9 +103,10 @@ def product(p: Pass, row: Array) -> None:
         return
     for i in range(N):
         for o in range(O):
-            A[i, o] = X_[i, 0] * W_[o, 0]
-            for k in range(1, I):
-                A[i, o] += X_[i, k] * W_[o, k]
+            total = A.dtype.type(0)
+            for k in range(I):
+                total += X_[i, k] * W_[o, k]
+            A[i, o] = total
 
 
 def product_backward(p: Pass, row: Array) -> None:
