@@ -160,9 +160,9 @@ class Translator:
             self.row(self.address(operations.add_bias), operations.add_bias_backward, parameters=[*b, *b])
 
     def dense(self, layer: Dense) -> None:
-        source, forward = self.move(layer.out_features), self.address(operations.product)
-        if self.scratch is None:
+        if self.scratch is None:  # before the columns of X become free
             self.scratch = self.take(max(leaf.out_features for leaf in self.leaves if isinstance(leaf, Dense)))
+        source, forward = self.move(layer.out_features), self.address(operations.product)
         self.row(forward, operations.product_backward, out=layer.out_features, source=source, saved=self.scratch,
                  parameters=[layer.W, layer.dW])  # fmt: skip
         self.trainable.append(len(self.rows) - 1)
