@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import optimizers
 from ..losses import Loss
-from ..network import Network
+from ..network import Network, as_network
 from .program import Unsupported
 from .step import CompiledStep
 
@@ -62,6 +62,4 @@ def compile(network: Network, loss: Loss = "cross_entropy", optimizer: Any = Non
     >>> step.predict(X).argmax(axis=1)
     array([0, 1, 1, 0])
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
-    return CompiledStep(network, loss, optimizers.Adam() if optimizer is None else optimizer)
+    return CompiledStep(as_network(network), loss, optimizers.Adam() if optimizer is None else optimizer)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._steps import bind
+from .._validation import as_array
 from ..losses import Loss
 from ..network import Network
 from . import kernels, operations
@@ -22,6 +23,7 @@ Array = npt.NDArray[Any]
 
 
 ROWS = 1024  # of a block of a prediction: fewer, and BLAS works on products that are too small for its threads
+LAYOUT = ["C", "A", "W"]  # of the arrays that the kernels are compiled for
 
 
 def _connect(program: Array, numbers: Array, work: Array, network: Network) -> None:
@@ -31,6 +33,11 @@ def _connect(program: Array, numbers: Array, work: Array, network: Network) -> N
     m[kernels.PARAMETERS] = network.theta.size
     m[kernels.NUMBERS], m[kernels.NUMBER_COUNT] = numbers.ctypes.data, numbers.size
     m[kernels.WORK] = work.ctypes.data
+
+
+def _is_matrix(X: Any) -> bool:
+    """Return whether Numba may judge an array: a subclass or another byte order looks to it like a plain array."""
+    return type(X) is np.ndarray and X.ndim == 2 and X.dtype.isnative
 
 
 class CompiledStep:
@@ -157,6 +164,11 @@ class CompiledStep:
     def _run(self, X: Any, y: Any, sample_weight: Any, update: int) -> float:
         """Return the loss of a batch, after the passes and an update; raise where the batch is not sound."""
         drawn, writer = (), self._writer
+        if not _is_matrix(X):
+            X = self.network.check_input(X)
+        y = as_array(y, "y")
+        if sample_weight is not None:
+            sample_weight = as_array(sample_weight, "sample_weight")
         if not writer.acquire():
             raise RuntimeError(writer.message)
         try:
@@ -187,17 +199,17 @@ class CompiledStep:
 
     def _converted(self, X: Any, y: Any, w: Any) -> tuple[Array, ...]:
         """Return the arrays with the dtypes and memory layouts that the kernel takes; NumPy's code judges the rest."""
-        X, y, w = np.require(self.network.check_input(X), None, ["C", "W"]), np.asarray(y), np.asarray(w)
+        X, y, w = np.require(self.network.check_input(X), None, LAYOUT), np.asarray(y), np.asarray(w)
         labels, Y = self._no_labels, self._no_targets
         if self._of_classes and y.ndim == 1 and y.dtype.kind in "iu":
             largest = np.iinfo(np.int64).max
             labels = np.where(y > largest, -largest - 1, y).astype(np.int64)
         elif y.ndim == 2 and y.dtype.kind in "f" if self._of_classes else y.ndim == 2 and y.dtype.kind in "iuf":
-            Y = np.require(y, self._dtype, ["C", "W"])
+            Y = np.require(y, self._dtype, LAYOUT)
         else:
             Y = np.full((1, 1), np.nan, self._dtype)
         numeric = w.ndim == 1 and w.dtype.kind in "iuf"
-        return X, labels, Y, np.require(w, self._dtype, ["C", "W"]) if numeric else np.full(1, np.nan, self._dtype)
+        return X, labels, Y, np.require(w, self._dtype, LAYOUT) if numeric else np.full(1, np.nan, self._dtype)
 
     def _allocate(self, N: int) -> None:
         """Make the arrays that a pass over N samples works in; a smaller batch uses a part of them."""
@@ -229,10 +241,11 @@ class CompiledStep:
         network, version = self.network, self.network._weights.version
         predictor = self._spare.pop() if self._spare else _Predictor(self)
         predictor.read_statistics()
+        X = X if _is_matrix(X) else network.check_input(X)
         try:
             H = predictor.run(X, predictor.program, ROWS)
         except TypeError:  # not the array that the kernel is compiled for
-            X = np.require(network.check_input(X), None, ["C", "W"])
+            X = np.require(network.check_input(X), None, LAYOUT)
             H = predictor.run(X, predictor.program, ROWS)
         self._spare.append(predictor)
         if not H.size or version % 2 or network._weights.version != version:
