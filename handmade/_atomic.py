@@ -42,7 +42,10 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
     ...     print(path.read_text(), len(list(path.parent.iterdir())))
     hello 1
     """
-    target = os.path.realpath(path)
+    try:
+        target = os.path.realpath(path)
+    except TypeError:
+        raise TypeError(f"path: expected text or a path-like object, got {path!r}") from None
     if os.path.isdir(target):
         raise IsADirectoryError(f"{os.fspath(path)}: expected the path of a file, got a folder; add a file name")
     mode = stat.S_IMODE(os.stat(target).st_mode) if os.path.isfile(target) else None

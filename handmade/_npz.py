@@ -67,7 +67,7 @@ def read_npz(
     >>> read_npz(stream, ["b"])
     Traceback (most recent call last):
         ...
-    ValueError: <stream>: expected an .npz archive, which begins with '50 4b', got the bytes ''
+    ValueError: <stream>: expected an .npz archive, which begins with '50 4b 03 04', got the bytes ''
     >>> _ = stream.seek(0)
     >>> read_npz(stream, ["b"])
     {'b': array([3.])}
@@ -76,10 +76,10 @@ def read_npz(
 
     with open_source(path) as source:
         limit = memory_limit(max_bytes, source)
-        if not source.head.startswith(b"PK"):
+        if not source.head.startswith((b"PK\3\4", b"PK\5\6")):
             cure = "; read one array with numpy.load" if source.head.startswith(b"\x93NUM") else ""
             raise ValueError(
-                f"{source.name}: expected an .npz archive, which begins with '50 4b', got the bytes "
+                f"{source.name}: expected an .npz archive, which begins with '50 4b 03 04', got the bytes "
                 f"'{source.head.hex(' ')}'{cure}"
             )
         try:

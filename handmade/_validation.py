@@ -164,7 +164,7 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
     TypeError
         If it is not an integer.
     ValueError
-        If it is smaller.
+        If it is smaller, or larger than any size that this machine knows.
 
     Examples
     --------
@@ -178,6 +178,8 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
         raise TypeError(f"{name}: expected an integer of at least {least}, got {value!r}")
     if value < least:
         raise ValueError(f"{name}: expected an integer of at least {least}, got {value}")
+    if value > sys.maxsize:
+        raise ValueError(f"{name}: expected an integer of at most {sys.maxsize}, got a larger one")
     return int(value)
 
 

@@ -57,6 +57,8 @@ class PReLU(Layer):
         self.slope = np.full(num_parameters, init, check_dtype(dtype))
 
     def forward(self, X: Array, training: bool = False) -> tuple[Array, Array]:
+        if self.in_features and X.shape[-1:] != (self.in_features,):
+            raise ValueError(f"X: expected shape (N, {self.in_features}), got {X.shape}; give one row per sample")
         return np.where(X > 0, X, self.slope * X), X
 
     def backward(self, dH: Array, X: Array, need_dX: bool = True) -> Array | None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from .composites import SequentialCache
 from .layers import Activation, Dense, Dropout, name_of
 from .losses import Loss, find_loss, loss_and_backward
-from .network import Network, check_finite_targets
+from .network import Network, as_network, check_finite_targets
 
 __all__ = ["Factor", "Product", "Trace", "trace"]
 
@@ -172,9 +172,7 @@ def trace(network: Network, x: npt.ArrayLike, y: npt.ArrayLike, loss: Loss = "ha
              = -0.2689414 * 0.1966119 * 0.5
              = -0.02643855
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"trace: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
-    pairs = _pairs(network)
+    pairs = _pairs(as_network(network))
     if not pairs:
         raise ValueError(f"trace: expected at least one Dense layer, got {network!r}")
     x, y = np.atleast_1d(np.array(x)), check_finite_targets(y)

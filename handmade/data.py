@@ -32,8 +32,8 @@ from ._validation import (
     check_bool,
     check_count,
     check_finite,
-    finite,
     nonnegative,
+    number,
 )
 
 __all__ = [
@@ -159,7 +159,10 @@ def train_test_split(
         if y.ndim != 1:
             raise ValueError(f"y: expected class labels of shape (N,) for stratify=True, got shape {y.shape}")
         # Evenly spaced picks from the samples sorted by class meet each class in proportion to its size.
-        by_class = order[np.argsort(y[order], kind="stable")]
+        try:
+            by_class = order[np.argsort(y[order], kind="stable")]
+        except TypeError as error:
+            raise TypeError("y: expected labels of one type for stratify=True, got some that have no order") from error
         chosen = by_class[np.arange(n_test) * n_samples // n_test]
     in_test = np.zeros(n_samples, dtype=bool)
     in_test[chosen] = True
@@ -466,6 +469,9 @@ def _binary_vectors(bits: int) -> Array:
 # not divide the number of samples the first classes have one sample more.
 
 
+_turns = number("a number from -1e6 to 1e6", lambda x: abs(x) <= 1e6)  # of more, rounding leaves no angle
+
+
 def spirals(n_samples: int, classes: int = 2, *, noise: float = 0.0, turns: float = 1.0, rng: Seed = None) -> Pair:
     """Return points on interleaved spirals around the origin, one spiral per class.
 
@@ -508,7 +514,7 @@ def spirals(n_samples: int, classes: int = 2, *, noise: float = 0.0, turns: floa
     array([0, 1, 0, 1])
     """
     y = _alternating_classes(n_samples, classes, "classes")
-    turns = finite(turns, "turns")
+    turns = _turns(turns, "turns")
     radius = (np.arange(n_samples) // classes + 1) / np.bincount(y)[y]
     angle = 2 * np.pi * (turns * radius + y / classes)
     X = radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])

@@ -20,12 +20,12 @@ from ._atomic import write_atomically
 from ._npz import read_npz
 from ._safetensors import read_header, read_tensors, write_safetensors
 from ._streams import COMPRESSION, FilePath, open_source
-from ._validation import check_dtype, check_finite
+from ._validation import as_generator, check_dtype, check_finite
 from .activation_layers import GLU, PReLU, SwiGLU
 from .activations import ACTIVATIONS
 from .composites import Concatenate, Parallel, Residual, Sequential
 from .layers import Activation, AlphaDropout, Dense, Dropout, Layer
-from .network import MLP, Network
+from .network import MLP, Network, as_network
 from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 
 __all__ = [
@@ -180,8 +180,7 @@ def to_config(network: Network) -> Config:
     >>> hm.to_config(hm.Network([hm.Dense(2, 1)]))["layers"]
     [{'class': 'Dense', 'in_features': 2, 'out_features': 1, 'bias': True}]
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
+    as_network(network)
     head = {"format": FORMAT, "version": VERSION, "dtype": check_dtype(network.dtype).name}
     return {**head, **_encode(network)}
 
@@ -268,7 +267,7 @@ def _build(config: Any, size: float, rng: Any) -> Network:
         raise ValueError("config: expected layers nested less deeply") from None
     if not isinstance(network, Network):
         raise ValueError(f"config: expected the class Network or MLP, got {str(config.get('class'))[:80]}")
-    generator = np.random.default_rng(rng)
+    generator = as_generator(rng)
     for _, leaf in network.leaves():
         if "rng" in vars(leaf):
             vars(leaf)["rng"] = generator

@@ -339,7 +339,8 @@ class Activation(Layer):
         self.f: Callable[..., Array] = function[0]
         self.f_backward: Callable[..., Array] = function[1]
         self.keeps_H: bool = list(inspect.signature(self.f_backward).parameters)[1:2] == ["H"]
-        self._dry_run()
+        with np.errstate(over="ignore"):  # an option may be too large for the numbers of the dry run
+            self._dry_run()
 
     def _dry_run(self) -> None:
         """Raise where an option is unknown or a result has another shape; see which numbers depend on which."""

@@ -13,7 +13,7 @@ import numpy as np
 from ._html import html_table
 from ._steps import bind
 from ._validation import as_array, as_generator, check_count, positive
-from .network import Network
+from .network import Network, as_network
 from .optimizers import Adam
 from .protocols import RNG, Array, Loss, Optimizer
 
@@ -116,7 +116,7 @@ def find_lr(
     True
     """
     optimizer = copy.deepcopy(Adam() if optimizer is None else optimizer)
-    bind(optimizer, network)
+    bind(optimizer, as_network(network))
     if not hasattr(optimizer, "lr"):
         raise TypeError(f"optimizer: expected an object with an attribute lr, got {optimizer!r}")
     if not positive(start_lr, "start_lr") < positive(end_lr, "end_lr"):

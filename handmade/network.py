@@ -380,7 +380,7 @@ class Network(Sequential):
         """Move every parameter into theta, and leave the layers views into it."""
         parameters, leaves = list(self._parameters()), [leaf for _, leaf in self.leaves()]
         values = [getattr(layer, attribute) for _, layer, attribute in parameters]
-        dtype = values[0].dtype if dtype is None and values else dtype or np.float64
+        dtype = values[0].dtype if dtype is None and values else np.float64 if dtype is None else dtype
         # Complex numbers are for the complex step of a gradient check, see `astype`.
         is_complex = isinstance(dtype, type | np.dtype) and dtype == np.complex128
         self.dtype = np.dtype(dtype) if is_complex else check_dtype(dtype)
@@ -575,6 +575,13 @@ def _check_not_owned(network: Network) -> None:
     for leaf in leaves:
         if leaf.owned:
             raise ValueError(f"{leaf!r} already belongs to a network; build another, or pass copy.deepcopy(it)")
+
+
+def as_network(network: Any) -> Network:
+    """Return the network, or raise TypeError where it is none."""
+    if not isinstance(network, Network):
+        raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
+    return network
 
 
 def check_finite_targets(y: npt.ArrayLike, first_row: int = 0) -> Array:

@@ -72,7 +72,7 @@ class Standardization(Layer):
         return X if self.groups == 1 else X.reshape(len(X) * self.groups, -1)
 
     def forward(self, X: Array, training: bool = False) -> tuple[Array, tuple[Array, Array, bool]]:
-        if X.ndim != 2:
+        if X.ndim != 2 or X.shape[1] != self.in_features:
             raise ValueError(f"X: expected shape (N, {self.in_features}), got {X.shape}; give one row per sample")
         rows = self._in_groups(X)
         mean, variance = self.moments(rows, training)

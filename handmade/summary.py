@@ -106,7 +106,9 @@ def summarize(network: Network, batch_size: int | None = None, optimizer: Optimi
     multiply-adds of a batch of 32: 3.25 million forward, 6.55 million forward and backward
     memory: 398 KiB parameters, 398 KiB gradient, 795 KiB optimizer, 131 KiB activations; 1.68 MiB in all
     """
-    rows = list(_layer_rows(network))
+    from .network import as_network
+
+    rows = list(_layer_rows(as_network(network)))
     detailed = batch_size is not None or optimizer is not None
     counts = f"{network.neuron_count} neurons, {network.weight_count} weights, {network.parameter_count} parameters"
     totals = [f"{counts}, {network.dtype}"]

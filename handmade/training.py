@@ -28,7 +28,7 @@ from .callbacks import EarlyStopping
 from .history import VALIDATION, History
 from .losses import Loss
 from .metrics import accuracy, r2_score, top_k_accuracy
-from .network import Network
+from .network import Network, as_network
 from .optimizers import Adam
 from .progress import progress_bar
 from .protocols import Array, Callback, Metric, MetricFunction, MetricName, MetricSchedule, Optimizer, Schedule
@@ -165,8 +165,7 @@ def fit(
     >>> network.predict(X).argmax(axis=1)
     array([0, 1, 1, 0])
     """
-    if not isinstance(network, Network):
-        raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
+    as_network(network)
     seed, rng = rng, as_generator(rng)
     optimizer = _check_optimizer(Adam() if optimizer is None else optimizer, network)
     check_count(epochs, "epochs")
@@ -504,6 +503,8 @@ def _find_metrics(metrics: Any) -> dict[str, MetricFunction]:
     """Return the functions by the names that their values get in the history."""
     found: dict[str, MetricFunction] = {}
     metric: Any
+    if not (isinstance(metrics, str) or callable(metrics) or np.iterable(metrics)):
+        raise TypeError(f"metrics: expected names or functions, got {metrics!r}")
     for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
         if not callable(metric):
             check_choice(metric, "metrics", METRICS)
@@ -543,7 +544,7 @@ class _Stopper:
         self, network: Network, rule: int | EarlyStopping | None, validates: bool, metrics: Mapping[str, Any]
     ) -> None:
         if rule is not None and not isinstance(rule, EarlyStopping):
-            rule = EarlyStopping(patience=rule)
+            rule = EarlyStopping(patience=check_count(rule, "early_stopping"))
         if rule and rule.monitor == VALIDATION and not validates:
             raise ValueError("early_stopping: expected validation data to stop on; pass validation=0.1 or (X, y)")
         if rule and rule.monitor not in (VALIDATION, "loss", *metrics):

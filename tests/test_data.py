@@ -305,7 +305,7 @@ def test_blobs_without_noise_lie_on_their_centers():
         (lambda: spirals(10, 0), ValueError, "classes: expected an integer of at least 1, got 0"),
         (lambda: spirals(10, noise=-1.0), ValueError, "noise: expected a finite number >= 0, got -1.0"),
         (lambda: moons(10, noise=np.nan), ValueError, "noise: expected a finite number >= 0, got nan"),
-        (lambda: spirals(10, turns=np.inf), ValueError, "turns: expected a finite number, got inf"),
+        (lambda: spirals(10, turns=np.inf), ValueError, "turns: expected a number from -1e6 to 1e6, got inf"),
         (lambda: moons(10, noise="a"), TypeError, "noise: expected a finite number >= 0, got 'a'"),
         (lambda: moons(10, rng=-1), ValueError, "rng: expected None"),
         (lambda: blobs(10, cluster_std=np.inf), ValueError, "cluster_std: .* got inf"),

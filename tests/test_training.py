@@ -905,7 +905,7 @@ BAD = {
         "class_weight: expected targets that are class indices",
     ),
     "nothing to stop on": ({"early_stopping": 3}, ValueError, "early_stopping: .*validation"),
-    "no patience": ({"early_stopping": 0, "validation": 0.5}, ValueError, "patience"),
+    "no patience": ({"early_stopping": 0, "validation": 0.5}, ValueError, "early_stopping"),
     "no optimizer": ({"optimizer": "adam"}, (TypeError, AttributeError), "step"),
 }
 

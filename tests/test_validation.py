@@ -123,7 +123,7 @@ def test_infinities_of_both_signs_do_not_cancel():
 
 
 @pytest.mark.parametrize(
-    ("value", "least"), [(1, 1), (0, 0), (-3, -3), (10**20, 1), (np.int64(4), 1), (np.uint8(7), 7)]
+    ("value", "least"), [(1, 1), (0, 0), (-3, -3), (10**18, 1), (np.int64(4), 1), (np.uint8(7), 7)]
 )
 def test_counts_become_int(value, least):
     assert check_count(value, "size", least) == value

@@ -145,7 +145,7 @@ def softplus(A: npt.ArrayLike, beta: float = 1.0, threshold: float = np.inf) -> 
     A = as_floating(A)
     E = exact.exp_minus_abs(A, positive(beta, "beta"))
     H = np.maximum(A, 0) + np.log1p(E) / float(beta)
-    return H if threshold == np.inf else np.where(_is_linear(A, beta, threshold), A, H)
+    return H if not_nan(threshold, "threshold") == np.inf else np.where(_is_linear(A, beta, threshold), A, H)
 
 
 def softplus_backward(dH: Array, A: npt.ArrayLike, beta: float = 1.0, threshold: float = np.inf) -> Array:
@@ -159,13 +159,13 @@ def softplus_backward(dH: Array, A: npt.ArrayLike, beta: float = 1.0, threshold:
     A = as_floating(A)
     E = exact.exp_minus_abs(A, positive(beta, "beta"))
     S = np.where(A >= 0, 1, E) / (1 + E)
-    return dH * (S if threshold == np.inf else np.where(_is_linear(A, beta, threshold), 1, S))
+    return dH * (S if not_nan(threshold, "threshold") == np.inf else np.where(_is_linear(A, beta, threshold), 1, S))
 
 
 def _is_linear(A: Array, beta: float, threshold: float) -> Array:
     """Return where beta a is above the threshold."""
     with np.errstate(over="ignore"):
-        return float(beta) * A > not_nan(threshold, "threshold")
+        return float(beta) * A > threshold
 
 
 Approximate = Literal["none", "tanh"]

@@ -113,7 +113,9 @@ def softsign(A: npt.ArrayLike) -> Array:
     >>> hm.activations.softsign([-1.0, 0.0, 3.0])
     array([-0.5 ,  0.  ,  0.75])
     """
-    A = np.minimum(np.maximum(as_floating(A), -1e30), 1e30)  # from 1e17 on, it is 1
+    A = as_floating(A)
+    limit = min(1e30, float(np.finfo(A.dtype).max))  # from 1e17 on, it is 1
+    A = np.minimum(np.maximum(A, -limit), limit)
     return A / (1 - exact.minus_abs(A))
 
 

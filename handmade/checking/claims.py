@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._validation import as_array
 from .transforms import Block, Cause
 
 Array = npt.NDArray[Any]
@@ -25,15 +26,14 @@ NOT_RETURNED = "None: does the function return its gradient?"
 
 def as_numbers(value: Any, name: str) -> Array:
     """Return anybody's array as one of float64; a tensor of torch may hang on a graph."""
-    value = value.detach().cpu() if hasattr(value, "detach") else value
+    array = as_array(value.detach().cpu() if hasattr(value, "detach") else value, name)
     try:
-        array = np.asarray(value)
         if array.dtype.kind == "O":
             array = array.astype(np.float64)
         if array.dtype.kind not in "iuf":
             raise TypeError
         return array.astype(np.float64)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         text = repr(value)
         raise TypeError(f"{name}: expected numbers, got {text[:200]}") from None
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._validation import check_bool, finite
 from ..layers import Layer
 from ..losses import Loss
 from ..network import Network
@@ -121,7 +122,15 @@ def diagnose_gradient(
     if len(arguments) not in ((2, 3) if of_network else (2,)) or (isinstance(target, Layer) and not of_network):
         given = ", ".join(type(argument).__name__ for argument in (target, *arguments))
         raise TypeError(f"diagnose_gradient: expected {expected}, got {given}")
-    known = {"N": batch_size, "learning rate": learning_rate, **dict(facts or {})}
+    check_bool(progress, "progress")
+    for name, value in {"facts": facts, "terms": terms}.items():
+        if not isinstance(value, Mapping | None):
+            raise TypeError(f"{name}: expected a dict, got {value!r}")
+    given: dict[str, Any] = {"batch_size": batch_size, "learning_rate": learning_rate, **(facts or {})}
+    for name, value in given.items():
+        if value is not None:
+            finite(value, name)
+    known = {"N": batch_size, "learning rate": learning_rate, **(facts or {})}
     if isinstance(target, Network):
         options = dict(loss=loss, sample_weight=sample_weight, training=training)
         problem = network_problem(target, *arguments, options=options, facts=known)

@@ -19,12 +19,13 @@ best step balances it with the error of the formula (truncation). The complex st
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .._validation import positive
+from .claims import as_numbers
 from .methods import COMPLEX_STEP, DIFFERENCES, EPS, Function, MethodName, check_method
 from .neighbourhood import COMPLEX_ROUNDINGS, Neighbourhood, evaluation_error
 
@@ -81,12 +82,11 @@ def numerical_gradient(
     richardson True
     complex    True
     """
-    theta = np.array(theta, dtype=np.float64)
+    theta = as_numbers(theta, "theta")
     near = Neighbourhood(f, theta)
     chosen = np.arange(theta.size) if indices is None else near.check_indices(indices)
     check_method(method)
-    if step is not None and not 0 < step < math.inf:
-        raise ValueError(f"step: expected a number above 0, got {step!r}")
+    step = None if step is None else positive(step, "step")
     if method == "complex":
         slopes = near.complex_slopes(chosen, COMPLEX_STEP if step is None else step)
     else:
@@ -197,10 +197,10 @@ def step_sweep(f: Function, theta: npt.ArrayLike, index: int = 0, *, steps: npt.
     richardson True
     complex    True
     """
-    near = Neighbourhood(f, np.array(theta, dtype=np.float64))
+    near = Neighbourhood(f, as_numbers(theta, "theta"))
     chosen = near.check_indices([index])
     scale, noise = near.scale(chosen), near.noise(chosen)
-    relative = 10.0 ** -np.arange(1, 14.25, 0.5) if steps is None else np.array(steps, dtype=np.float64)
+    relative = 10.0 ** -np.arange(1, 14.25, 0.5) if steps is None else as_numbers(steps, "steps")
     if relative.ndim != 1 or relative.size == 0 or not np.all((relative > 0) & (relative < np.inf)):
         raise ValueError(f"steps: expected a list of numbers above 0, got {steps!r}")
     many = np.repeat(chosen, len(relative))

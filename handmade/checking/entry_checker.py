@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._validation import check_count
+from .._validation import as_generator, check_count
 from ..progress import progress_bar
 from .check_table import Entries, GradientCheck, summary_of
 from .methods import COMPLEX_STEP, DIFFERENCES, EPS, MethodName
@@ -46,7 +46,7 @@ def examine(
     most = int(min(MOST, max(LEAST, NUMBERS // size)))
     entries = min(size, most) if entries is None else check_count(entries, "entries")
     directions = check_count(directions, "directions", least=0)
-    rng = np.random.default_rng(rng)
+    rng = as_generator(rng)
     chosen = {name: _choose(block.ravel(), size, entries, rng) for name, block in subject.names.items()}
     checker = EntryChecker(near, subject, near.noise(np.concatenate(list(chosen.values()))))
     compared, done, total = {}, 0, sum(map(len, chosen.values()))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from .._validation import check_finite
+from .._validation import check_bool, check_finite
 from ..layers import Layer
 from ..losses import Loss
 from ..network import Network
@@ -115,6 +115,7 @@ def check_gradient(
             f"{', '.join(type(argument).__name__ for argument in (target, *arguments))}"
         )
     check_method(method)
+    check_bool(progress, "progress")
     if isinstance(target, Network):
         subject = network_subject(target, *arguments, loss=loss, sample_weight=sample_weight, training=training)
     else:

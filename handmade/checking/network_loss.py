@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..layers import Dense, Layer
 from ..losses import LOSSES, Loss, LossFunctions, loss_and_backward
-from ..network import Network, check_finite_targets
+from ..network import Network, as_network, check_finite_targets
 
 __all__ = ["NetworkLoss"]
 
@@ -67,7 +67,7 @@ class NetworkLoss:
         training: bool = True,
     ) -> None:
         target = check_finite_targets(y)
-        self.X = network.check_input(X).astype(np.float64)
+        self.X = as_network(network).check_input(X).astype(np.float64)
         self.y = target.astype(network.dtype) if target.dtype.kind == "f" else target
         self.loss: Loss = loss
         self.sample_weight, self.training = sample_weight, training

@@ -14,7 +14,7 @@ from ..layers import Activation
 from ..losses import Loss
 from ..network import Network
 from .backward_pass import BackwardPass, is_elementwise
-from .claims import Parameters, is_single, read_gradient
+from .claims import Parameters, as_numbers, is_single, read_gradient
 from .methods import Function
 from .network_loss import NetworkLoss
 from .rounding import SINGLE, network_rounding, rounding_of
@@ -63,7 +63,7 @@ def function_subject(f: Function, theta: Any, gradient: Any) -> Subject:
     if block.name != "theta":
         claimed = read_gradient(given, parameters.blocks)[0]
         return subject_of(f, parameters, parameters.vector, claimed, is_single(given, claimed))
-    claimed = np.asarray(_numbers(given), dtype=np.float64)  # an array alone keeps its shape
+    claimed = as_numbers(given, "gradient")  # an array alone keeps its shape
     if claimed.shape != block.shape:
         raise ValueError(f"gradient: expected the shape of theta {block.shape}, got {claimed.shape}")
     return subject_of(f, parameters, parameters.vector.reshape(block.shape), claimed, is_single(given, claimed.ravel()))

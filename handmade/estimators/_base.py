@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -15,10 +16,9 @@ from scipy import sparse
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from .._validation import check_choice, check_count, check_finite
+from .._validation import check_bool, check_choice, check_count, check_finite
 from ..layers import Dense
 from ..network import MLP, Network
 from ..optimizers import SGD, Adam
@@ -27,7 +27,7 @@ from ..training import compiled_step
 from ._sklearn import BaseEstimator, Tags
 from ._targets import Targets
 from ._trainer import Batches, Trainer, initialize
-from ._validate import check_samples
+from ._validate import as_random_state, check_samples
 
 __all__ = ["BaseMLP"]
 
@@ -40,14 +40,20 @@ SOLVERS: dict[str, Callable[[Any], Any]] = {
     "sgd": lambda e: SGD(e.learning_rate_init, e.momentum, nesterov=e.nesterovs_momentum and e.momentum > 0),
 }
 CHOICES = {"learning_rate": ("constant", "invscaling", "adaptive"), "monitor": ("loss", "score")}
+BELOW_ONE = 1 - 2.0**-53
+FLAGS = ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping", "progress")
 LIMITS: dict[str, tuple[Any, float, float]] = {
     "alpha": (Real, 0, np.inf),
-    "learning_rate_init": (Real, 0, np.inf),
+    "learning_rate_init": (Real, 0, sys.float_info.max),
     "power_t": (Real, 0, np.inf),
     "max_iter": (Integral, 1, np.inf),
     "tol": (Real, 0, np.inf),
     "n_iter_no_change": (Real, 1, np.inf),
     "max_fun": (Integral, 1, np.inf),
+    "beta_1": (Real, 0, BELOW_ONE),
+    "beta_2": (Real, 0, BELOW_ONE),
+    "epsilon": (Real, 0, np.inf),
+    "momentum": (Real, 0, np.inf),
     "validation_fraction": (Real, 0, 1),
 }
 
@@ -166,7 +172,7 @@ class BaseMLP(BaseEstimator):
 
     def _start(self, targets: Targets, data: Batches) -> Trainer:
         """Return a training that has not begun: the network and its optimizer."""
-        random = check_random_state(self.random_state)
+        random = as_random_state(self.random_state)
         random = copy.deepcopy(random) if random is self.random_state else random
         widths = [int(data.X.shape[1]), *self._hidden_sizes(), targets.n_outputs]
         options: dict[str, Any] = dict(dropout=self.dropout, normalization=self.normalization, dtype=data.dtype)
@@ -292,9 +298,10 @@ class BaseMLP(BaseEstimator):
         return text
 
     def _warn_of_the_end(self) -> None:
+        rule = f"n_iter_no_change={self.n_iter_no_change}, tol={float(self.tol):g}"
         warnings.warn(
-            f"max_iter: expected the loss to settle (n_iter_no_change={self.n_iter_no_change}, tol={self.tol:g}), got "
-            f"none of that in {self.max_iter} epochs; raise max_iter or learning_rate_init, or scale the inputs",
+            f"max_iter: expected the loss to settle ({rule}), got none of that in {self.max_iter} epochs; raise "
+            "max_iter or learning_rate_init, or scale the inputs",
             ConvergenceWarning,
             stacklevel=4,
         )
@@ -447,14 +454,24 @@ class BaseMLP(BaseEstimator):
             check_choice(getattr(self, name), name, choices)
         for name, (kind, low, high) in LIMITS.items():
             value = getattr(self, name)
-            if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
+            is_huge = isinstance(value, int) and abs(value) > sys.float_info.max
+            if not isinstance(value, kind) or isinstance(value, bool) or is_huge or not low <= value <= high:
                 word = "an integer" if kind is Integral else "a number"
                 raise ValueError(f"{name}: expected {word} from {low} to {high}, got {value!r}")
-        if isinstance(self.solver, str) and self.solver not in (*SOLVERS, "lbfgs"):
+        for name in FLAGS:
+            value = getattr(self, name)
+            check_bool(bool(value) if isinstance(value, np.bool_) else value, name)
+        if not isinstance(self.verbose, (Integral, np.bool_)):
+            raise TypeError(f"verbose: expected True, False or an integer, got {self.verbose!r}")
+        is_known = self.solver in (*SOLVERS, "lbfgs") if isinstance(self.solver, str) else hasattr(self.solver, "step")
+        if not is_known:
             raise ValueError(f"solver: expected 'adam', 'sgd', 'lbfgs' or an optimizer, got {self.solver!r}")
         if getattr(self.solver, "needs_evaluate", False) and (self.batch_size != "auto" or self.dropout):
             raise ValueError(f"batch_size, dropout: expected 'auto' and 0 with {self.solver!r}, which compares losses")
         self._hidden_sizes()
+        callbacks = self.callbacks or ()
+        if not (np.iterable(callbacks) and all(map(callable, callbacks))):
+            raise TypeError(f"callbacks: expected a sequence of functions, got {self.callbacks!r}")
         if self.batch_size != "auto" and (not isinstance(self.batch_size, Integral) or self.batch_size < 1):
             raise ValueError(f"batch_size: expected 'auto' or an integer of at least 1, got {self.batch_size!r}")
 

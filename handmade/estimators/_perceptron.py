@@ -8,13 +8,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_bool, check_count
 from ..perceptron import Perceptron, is_positive
 from ._sklearn import BaseEstimator, ClassifierMixin, Tags
-from ._validate import check_classes, check_samples
+from ._validate import as_random_state, check_classes, check_samples
 
 __all__ = ["PerceptronClassifier"]
 
@@ -88,6 +88,7 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
             If the last epoch had mistakes: no line was found that separates the classes.
         """
         check_bool(self.shuffle, "shuffle")
+        check_bool(self.fit_intercept, "fit_intercept")
         max_iter = check_count(self.max_iter, "max_iter")
         X, y = check_samples(self, X, y, reset=True)
         y = column_or_1d(y, warn=True)
@@ -97,7 +98,7 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"y: expected at least 2 classes, got 1 class, {classes.tolist()[0]!r}")
         order = np.arange(len(y))
         if self.shuffle:
-            check_random_state(self.random_state).shuffle(order)
+            as_random_state(self.random_state).shuffle(order)
         X, y = _dense(X)[order], y[order]
         self.classes_: Array = classes
         self.units_: list[Perceptron] = [

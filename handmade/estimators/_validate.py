@@ -4,15 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from ._sklearn import BaseEstimator
 
-__all__ = ["check_classes", "check_samples"]
+__all__ = ["as_random_state", "check_classes", "check_samples"]
 
 FLOATS = ("float64", "float32")
 NO_TARGETS = "no_validation"  # scikit-learn's word for a call without y; None is a y that is missing
+
+
+def as_random_state(seed: Any) -> np.random.RandomState:
+    """Return a generator of the kind that scikit-learn draws from."""
+    try:
+        return check_random_state(seed)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"random_state: expected None, an integer or a RandomState, got {seed!r}") from error
+
+
+def _readable(value: Any, name: str) -> Any:
+    """Return data as scikit-learn reads them: tensors without their gradient; refuse dates, which it would count."""
+    if hasattr(value, "detach"):
+        return value.detach()
+    if getattr(getattr(value, "dtype", None), "kind", "") in ("m", "M"):
+        raise TypeError(f"{name}: expected numbers, got dates of dtype {value.dtype}; subtract one of them and divide")
+    return value
 
 
 def check_samples(estimator: BaseEstimator, X: Any, y: Any = NO_TARGETS, *, reset: bool, **options: Any) -> Any:
@@ -20,6 +39,7 @@ def check_samples(estimator: BaseEstimator, X: Any, y: Any = NO_TARGETS, *, rese
 
     scikit-learn finds out that columns stand in another order; this function also says in which.
     """
+    X, y = _readable(X, "X"), y if y is NO_TARGETS or y is None else _readable(y, "y")
     names, known = getattr(X, "columns", None), getattr(estimator, "feature_names_in_", None)
     if not reset and names is not None and known is not None:
         found, expected = list(names), list(known)
@@ -29,7 +49,10 @@ def check_samples(estimator: BaseEstimator, X: Any, y: Any = NO_TARGETS, *, rese
                 f"same order as they were in fit.\nX: expected the columns {expected}, got {found}; "
                 "select them in that order, X[list(model.feature_names_in_)]"
             )
-    return validate_data(estimator, X, y, accept_sparse="csr", dtype=FLOATS, reset=reset, **options)
+    try:
+        return validate_data(estimator, X, y, accept_sparse="csr", dtype=FLOATS, reset=reset, **options)
+    except OverflowError as error:
+        raise ValueError(f"X, y: expected numbers that float64 can hold, got {error}") from error
 
 
 def check_classes(y: Any) -> None:

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .._validation import check_dtype
+from .._validation import check_bool, check_dtype
 from ..layers import Activation, Layer
-from ..network import Network
+from ..network import Network, as_network
 from ..normalization import BatchNorm
 
 __all__ = ["check_network", "emitter_of", "export_array", "full_options", "input_width", "running_moments"]
@@ -20,11 +20,10 @@ Array = npt.NDArray[Any]
 E = TypeVar("E")
 
 
-def check_network(network: Network, dtype: npt.DTypeLike) -> np.dtype[Any]:
+def check_network(network: Network, softmax: bool, dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return the dtype to export; raise where there is no network, or its input has no width."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
-    input_width(network)
+    check_bool(softmax, "softmax")
+    input_width(as_network(network))
     return check_dtype(dtype)
 
 

@@ -376,7 +376,7 @@ def to_c(
     >>> print(hm.export.to_c(hm.MLP([3, 4, 2])).splitlines()[0])
     /* network: 3 inputs, 2 outputs, computed in float. Written by handmade.
     """
-    dtype = check_network(network, dtype)
+    dtype = check_network(network, softmax, dtype)
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
         raise ValueError(f"name: expected a C identifier such as 'network', got {name!r}")
     c = Source(name, dtype)

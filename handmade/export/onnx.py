@@ -285,7 +285,7 @@ def to_onnx(
         import onnx
     except ImportError:
         raise ImportError("to_onnx: expected the package onnx; install it with pip install handmade[onnx]") from None
-    graph = Graph(check_network(network, dtype))
+    graph = Graph(check_network(network, softmax, dtype))
     output = _chain(graph, network, "X", "")
     output = graph.add("Softmax", output, axis=-1) if softmax else output
     graph.nodes.append(onnx.helper.make_node("Identity", [output], ["H"], "output"))

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._validation import nonnegative
+from ..checking.claims import as_numbers
 from ..layers import Dropout
 from ..losses import Loss
-from ..network import Network, check_finite_targets
+from ..network import Network, as_network, check_finite_targets
 
 __all__ = ["FORBIDDEN", "Exercise", "Limits", "load_exercise"]
 
@@ -108,12 +110,17 @@ class Exercise:
     _value: float = dataclasses.field(init=False, repr=False, default=0.0)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.network, Network):
-            raise TypeError(f"network: expected a Network, got {type(self.network).__name__}")
-        if any(isinstance(leaf, Dropout) and leaf.p for _, leaf in self.network.leaves()):
+        if any(isinstance(leaf, Dropout) and leaf.p for _, leaf in as_network(self.network).leaves()):
             raise ValueError("network: expected one without Dropout, whose masks no student can repeat")
+        for name, kinds in {"file": str, "adapter": (str, Path)}.items():
+            if not isinstance(getattr(self, name), (kinds, type(None))):
+                raise TypeError(f"{name}: expected a name, got {getattr(self, name)!r}")
+        if not isinstance(self.limits, Limits):
+            raise TypeError(f"limits: expected Limits, got {self.limits!r}")
         if isinstance(self.forbidden, str):
             raise TypeError("forbidden: expected a sequence of names, got a string; write ('torch',)")
+        if not (np.iterable(self.forbidden) and all(isinstance(name, str) for name in self.forbidden)):
+            raise TypeError(f"forbidden: expected a sequence of names, got {self.forbidden!r}")
         moved = copy.deepcopy(self.network)
         moved.theta += np.random.default_rng(0).uniform(-0.1, 0.1, moved.theta.shape).astype(moved.dtype)
         X, y = moved.check_input(self.X).copy(), np.array(check_finite_targets(self.y))
@@ -141,9 +148,9 @@ class Exercise:
         if self.points is None:
             return [1.0] * count
         if isinstance(self.points, int | float) and not isinstance(self.points, bool):
-            weights = [self.points / count] * count
+            weights = [nonnegative(self.points, "points") / count] * count
         else:
-            weights = [float(points) for points in self.points]  # type: ignore[union-attr]
+            weights = as_numbers(self.points, "points").ravel().tolist()
         if len(weights) != count or not all(0 <= w < float("inf") for w in weights) or not sum(weights):
             raise ValueError(
                 f"points: expected a positive number, or {count} numbers for the loss and {count - 1} layers; "

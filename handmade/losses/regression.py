@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._validation import as_array, positive
+from .._validation import as_array, nonnegative, positive
 from ..protocols import Array, Reduction
 from ._terms import broadcast, check_probabilities, element_weights, pair, reduce, reduce_backward
 
@@ -192,9 +192,9 @@ def smooth_l1_loss(
     >>> hm.losses.smooth_l1_loss([0.5, 3.0], [0.0, 0.0], reduction="none", beta=2.0)
     array([0.0625, 2.    ])
     """
-    if beta == 0:
+    if nonnegative(beta, "beta") == 0:
         return l1_loss(input, target, reduction)
-    beta = positive(beta, "beta")
+    beta = float(beta)
     return huber_loss(input, target, reduction, beta) / beta
 
 
@@ -202,9 +202,9 @@ def smooth_l1_loss_backward(
     input: npt.ArrayLike, target: npt.ArrayLike, reduction: Reduction = "mean", beta: float = 1.0
 ) -> Array:
     """Return (yhat - y) / beta, kept within [-1, 1]."""
-    if beta == 0:
+    if nonnegative(beta, "beta") == 0:
         return l1_loss_backward(input, target, reduction)
-    beta = positive(beta, "beta")
+    beta = float(beta)
     return huber_loss_backward(input, target, reduction, beta) / beta
 
 

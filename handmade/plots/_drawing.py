@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from .._validation import as_array, check_finite
-from ..network import Network
+from ..network import Network, as_network
 from ..protocols import Array
 
 if TYPE_CHECKING:
@@ -113,9 +113,7 @@ def without_frame(ax: Axes, left: float, right: float, bottom: float, top: float
 
 def check_network(network: Network) -> None:
     """Raise unless it is a network whose parameters are finite."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
-    check_finite(network.theta, "theta")
+    check_finite(as_network(network).theta, "theta")
 
 
 def check_numbers(values: Any, name: str) -> Array:
