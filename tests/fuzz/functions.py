@@ -51,9 +51,8 @@ def check(
     clean = observe(lambda: call(**plain), known, may_overflow=may_overflow)
     if (clean.error is None) != (outcome.error is None):
         raise Violation("differs", f"{said}: got {outcome.error or 'a value'}, plain arrays {clean.error or 'a value'}")
-    if clean.error is None and not same_numbers(
-        outcome.value, clean.value, tolerance * _eps(outcome.value), of_largest
-    ):
+    coarsest = max(_eps(outcome.value), _eps(clean.value))
+    if clean.error is None and not same_numbers(outcome.value, clean.value, tolerance * coarsest, of_largest):
         raise Violation("wrong", f"{said}: got {str(outcome.value)[:150]}, plain arrays {str(clean.value)[:150]}")
 
 

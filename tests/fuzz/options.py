@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import decimal
 import fractions
-import inspect
+import functools
+import io
 import math
+import re
 import reprlib
+import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 import handmade as hm
-from handmade.activations import ACTIVATIONS
-from handmade.initializers import INITIALIZERS
-from handmade.losses import LOSSES
 
+from .calls import CALLS, OPTIMIZERS, PLOTS, TRAININGS, Call, X, Y
 from .mutate import pick
-from .rules import Violation, observe
+from .rules import Violation, observe, same_numbers
 
 __all__ = ["TARGETS"]
 
@@ -35,108 +38,91 @@ HOSTILE: list[Any] = [
 LARGE = (2**31, 2**63, 2**64, 10**400, 1e308)
 
 
-# Other words that errors use for an argument.
-ALIASES = ("options", "p:", "in_features", "initializer", "layer", "loss", "activation", "Dense", "BatchNorm")
+def _fuzz(calls: dict[str, Callable[[], Call]], most_memory: int, rng: np.random.Generator) -> None:
+    """Replace one or two arguments of a valid call."""
+    name = pick(rng, list(calls))
+    call, plain = calls[name](), calls[name]()
+    names, changed = list(call.arguments), {}
+    for _ in range(1 if rng.random() < 0.8 else 2):
+        argument, value = pick(rng, names), pick(rng, HOSTILE)
+        is_name = argument == "path" and isinstance(value, str)  # of a file that would be written
+        if not (is_name or (argument in call.counts and _is_large(value))):
+            changed[argument] = value
+    said = f"{name}({', '.join(f'{key}={reprlib.repr(value)}' for key, value in changed.items())})"
+    call.arguments.update(changed)
+    numbers = [key for key, value in plain.arguments.items() if key != "dtype" and not isinstance(value, np.ndarray)]
+    plain.arguments.update({key: _plain(value) if key in numbers else value for key, value in changed.items()})
+    inputs = [value for value in call.arguments.values() if isinstance(value, np.ndarray)]
+    inputs = [] if name.startswith("clip_grad") else inputs  # which change the gradient by design
+    observed = functools.partial(observe, names=[*names, *call.names], may_overflow=call.may_overflow)
+    try:
+        outcome = observed(lambda: _use(call), inputs=inputs, state=call.state, most_memory=most_memory)
+        is_random = any(key in ("rng", "random_state") for key in changed)
+        if (
+            outcome.error is None
+            and not is_random
+            and any(plain.arguments[key] is not value for key, value in changed.items())
+        ):
+            expected = observed(lambda: _use(plain))
+            if expected.error is not None or not _same(outcome.value, expected.value):
+                raise Violation("wrong", f"got {outcome.value}, of plain numbers {expected.error or expected.value}")
+    except Violation as violation:
+        raise Violation(violation.kind, f"{said}: {violation}") from violation
 
 
-class Call(NamedTuple):
-    """A call with valid arguments: ``counts`` are those of which large numbers are honest requests."""
-
-    function: Callable[..., Any]
-    arguments: dict[str, Any]
-    counts: tuple[str, ...] = ()
-
-
-X = np.random.default_rng(0).normal(size=(12, 3))
-Y = np.arange(12) % 2
-OPTIMIZERS: list[Callable[..., Any]] = [
-    *(hm.SGD, hm.Momentum1986, hm.ASGD, hm.Rprop, hm.Lion, hm.Adagrad, hm.RMSprop, hm.Adadelta),
-    *(hm.Adam, hm.AdamW, hm.NAdam, hm.RAdam, hm.Adamax, hm.Adafactor, hm.Muon),
-]
-
-
-# The targets of losses that do not take numbers from 0 to 1.
-TARGET_OF = {
-    **dict.fromkeys(("cross_entropy", "multi_margin_loss", "nll_loss"), Y),
-    **dict.fromkeys(("hinge_loss", "soft_margin_loss", "hinge_embedding_loss", "zero_one_loss"), np.sign(X)),
-    "multilabel_margin_loss": np.stack([Y, 0 * Y - 1, Y], axis=1),
-}
+def _use(call: Call) -> Any:
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore", hm.TrainingWarning)  # of toy data
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            return call.function(**call.arguments)
+        except FloatingPointError as error:  # where training diverges
+            raise ValueError(f"loss: {error}") from error
+        except OSError as error:
+            if not {"path", "adapter"} & set(call.arguments):
+                raise
+            raise ValueError(f"path: {error}") from error
 
 
-def _calls() -> dict[str, Callable[[], Call]]:
-    """Return the calls by name; each is made anew for each case."""
-    calls: dict[str, Callable[[], Call]] = {}
-    good = {"max_norm": 1.0, "clip_value": 1.0, "l1": 0.1, "weights": [np.ones((2, 3))]}
-    for make in (*OPTIMIZERS, hm.L1, hm.ClipGradNorm, hm.ClipGradValue, hm.MaxNorm, hm.EarlyStopping):
-        calls[make.__name__] = lambda make=make, good=good: Call(make, _defaults(make, good))
-    for name, (f, _) in ACTIVATIONS.items():
-        calls[f"activations.{name}"] = lambda f=f: Call(f, _defaults(f, {"A": X}))
-    for name, functions in LOSSES.items():
-        good = {"input": np.full_like(X, 0.3), "target": TARGET_OF.get(name, np.full_like(X, 0.5))}
-        calls[f"losses.{name}"] = lambda f=functions.value, good=good: Call(f, _defaults(f, good))
-    for name, f in INITIALIZERS.items():
-        good = {"shape": (3, 4), "fan_in": 4, "fan_out": 3}
-        calls[f"initializers.{name}"] = lambda f=f, good=good: Call(f, _defaults(f, good), tuple(good))
-    wide = {"in_features": 3, "out_features": 2}
-    calls |= {
-        "Dense": lambda: Call(hm.Dense, _defaults(hm.Dense, wide), tuple(wide)),
-        "Activation": lambda: Call(hm.Activation, {"function": "leaky_relu", "negative_slope": 0.1}),
-        "Dropout": lambda: Call(hm.Dropout, _defaults(hm.Dropout, {"p": 0.5})),
-        "BatchNorm": lambda: Call(hm.BatchNorm, _defaults(hm.BatchNorm, {"num_features": 3}), ("num_features",)),
-        "LayerNorm": lambda: Call(hm.LayerNorm, _defaults(hm.LayerNorm, {"num_features": 3}), ("num_features",)),
-        "RMSNorm": lambda: Call(hm.RMSNorm, _defaults(hm.RMSNorm, {"num_features": 3}), ("num_features",)),
-        "GroupNorm": lambda: Call(
-            hm.GroupNorm, _defaults(hm.GroupNorm, {"num_groups": 2, "num_channels": 4}), ("num_groups", "num_channels")
-        ),
-        "AlphaDropout": lambda: Call(hm.AlphaDropout, _defaults(hm.AlphaDropout, {"p": 0.5})),
-        "MLP": lambda: Call(hm.MLP, _defaults(hm.MLP, {"sizes": [3, 4, 2]}), ("sizes",)),
-        "Network": lambda: Call(hm.Network, {"layers": [hm.Dense(3, 2)], "dtype": None}),
-        "Perceptron": lambda: Call(hm.Perceptron, {"bias": True}),
-        "delta_rule": lambda: Call(hm.delta_rule, _defaults(hm.delta_rule, {"X": X, "y": Y, "eta": 0.1}), ("epochs",)),
-        "train_test_split": lambda: Call(hm.train_test_split, _defaults(hm.train_test_split, {"X": X, "y": Y})),
-        "spirals": lambda: Call(
-            hm.data.spirals, _defaults(hm.data.spirals, {"n_samples": 4}), ("n_samples", "classes")
-        ),
-        "moons": lambda: Call(hm.data.moons, _defaults(hm.data.moons, {"n_samples": 4}), ("n_samples",)),
-        "blobs": lambda: Call(hm.data.blobs, _defaults(hm.data.blobs, {"n_samples": 4}), ("n_samples", "centers")),
-        "parity": lambda: Call(hm.data.parity, {"bits": 3}),
-        "confusion_matrix": lambda: Call(hm.metrics.confusion_matrix, {"output": Y, "y": Y, "n_classes": 2}),
-        "top_k_accuracy": lambda: Call(hm.metrics.top_k_accuracy, {"output": X, "y": Y, "k": 2}),
-        "entropy": lambda: Call(hm.information.entropy, {"p": np.full(4, 0.25), "dim": -1}),
-        "show_config": lambda: Call(hm.show_config, {"mode": "dicts"}),
-    }
-    return calls
+def _plain(value: Any) -> Any:
+    """Return a number in the clothes of NumPy as Python's, and anything else as it is."""
+    if isinstance(value, np.ndarray | np.generic) and value.ndim == 0 and value.dtype.kind in "fiub":
+        return float(value) if value.dtype.kind == "f" else value.item()
+    return value
 
 
-def _defaults(function: Callable[..., Any], good: dict[str, Any]) -> dict[str, Any]:
-    """Return valid arguments: the defaults, and good ones for the parameters that have none."""
-    parameters = inspect.signature(function).parameters.values()
-    return {
-        p.name: copy.deepcopy(good[p.name]) if p.name in good else p.default
-        for p in parameters
-        if p.name in good or (p.default is not p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
-    }
+def _same(value: Any, expected: Any) -> bool:
+    """Return whether results are the same: numbers, or objects with the same text and state."""
+    if type(value) is not type(expected):
+        return np.ndim(value) == np.ndim(expected) == 0 and value == expected
+    if isinstance(value, np.ndarray | float | int | list | tuple | dict):
+        return same_numbers(value, expected)
+    state = getattr(value, "state_dict", lambda: 0), getattr(expected, "state_dict", lambda: 0)
+    return _text(value) == _text(expected) and same_numbers(state[0](), state[1]())
 
 
-CALLS = _calls()
+def _text(value: Any) -> str:
+    """Return what an object prints, without addresses and the names of NumPy's types."""
+    return re.sub(r"0x[0-9a-f]+|np\.\w+\(([^()]*)\)|array\(([^()]*)\)", r"\1\2", repr(value))
 
 
 def fuzz_options(rng: np.random.Generator) -> None:
-    """Replace one or two arguments of a valid call."""
-    name = pick(rng, list(CALLS))
-    call = CALLS[name]()
-    names = list(call.arguments)
-    for _ in range(1 if rng.random() < 0.8 else 2):
-        changed = pick(rng, names)
-        value = pick(rng, HOSTILE)
-        if not (changed in call.counts and _is_large(value)):
-            call.arguments[changed] = value
-    said = f"{name}({changed}={reprlib.repr(call.arguments[changed])})"
-    inputs = [value for value in call.arguments.values() if isinstance(value, np.ndarray)]
-    try:
-        observe(lambda: call.function(**call.arguments), [*names, *ALIASES], inputs, most_memory=2**27)
-    except Violation as violation:
-        raise Violation(violation.kind, f"{said}: {violation}") from violation
+    """Replace arguments of constructors and functions."""
+    _fuzz(CALLS, 2**27, rng)
+
+
+def fuzz_trainings(rng: np.random.Generator) -> None:
+    """Replace arguments of what trains, checks and exports."""
+    _fuzz(TRAININGS, 2**27, rng)
+
+
+def fuzz_plots(rng: np.random.Generator) -> None:
+    """Replace arguments of what draws."""
+    _fuzz(PLOTS, 2**27, rng)
 
 
 def _is_large(value: Any) -> bool:
@@ -207,4 +193,4 @@ STATES: list[Callable[[], tuple[Any, Callable[[], Any]]]] = [
     _network,
 ]
 
-TARGETS = {"options": fuzz_options, "states": fuzz_states}
+TARGETS = {"options": fuzz_options, "states": fuzz_states, "trainings": fuzz_trainings, "plots": fuzz_plots}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import core, files, functions, options, readers
+from . import core, files, functions, options, readers, training
 
 __all__ = ["GROUPS", "REPLAYS"]
 
@@ -11,5 +11,6 @@ GROUPS = {
     "functions": functions.TARGETS,
     "core": core.TARGETS,
     "options": options.TARGETS,
+    "training": training.TARGETS,
 }
 REPLAYS = readers.REPLAYS | files.REPLAYS
