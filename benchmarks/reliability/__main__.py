@@ -1,6 +1,7 @@
 """``python -m benchmarks.reliability``: try each promise, keep the counts, and write docs/reliability.md.
 
-``--only NAME ...`` tries some of them and keeps the earlier counts of the rest; ``--page`` writes the page alone.
+``--only NAME ...`` tries some of them and keeps the earlier counts of the rest; ``--page`` writes the page alone. The
+long ones, `steps` and `hostile`, are tried by name only.
 """
 
 from __future__ import annotations
@@ -18,17 +19,23 @@ import handmade as hm
 from handmade._atomic import write_atomically
 
 from . import trials
+from .disks import real_disks
 
 ROOT = Path(__file__).parents[2]
+HOSTILE = Path(__file__).with_name("hostile.json")  # from which a run goes on; delete it to begin anew
 RESULTS, PAGE = Path(__file__).with_name("results.json"), ROOT / "docs" / "reliability.md"
 
 
 class Promise(NamedTuple):
-    """A promise, and what tries it: given the number of trials, it returns how many there were and how many failed."""
+    """A promise, and what tries it: given the number of trials, it returns how many there were and how many failed.
+
+    A long one is tried by name alone; the page keeps the counts of its last run.
+    """
 
     text: str
     trials: int
     attempt: Callable[[int], tuple[int, int]]
+    is_long: bool = False
 
 
 def kills(count: int) -> tuple[int, int]:
@@ -59,7 +66,7 @@ def hostile(count: int) -> tuple[int, int]:
     from tests.fuzz.registry import GROUPS
 
     targets = {name: target for group in GROUPS.values() for name, target in group.items()}
-    run = fuzz(targets, count, float("inf"), Run(), processes=2)
+    run = fuzz(targets, count, float("inf"), Run.load(HOSTILE, 0), HOSTILE, processes=2)
     return sum(run.done.values()), len(run.violations)
 
 
@@ -67,17 +74,19 @@ PROMISES = {
     "kills": Promise("A training that is killed goes on from its checkpoint, to the same bits", 200, kills),
     "resumes": Promise("A training of any configuration, interrupted twice, has the same bits", 500, trials.resumes),
     "disks": Promise("A disk that fills in mid-write leaves the last checkpoint", 100, trials.disks),
+    "full": Promise("A disk that is full or read-only leaves the file that was there", 300, real_disks),
     "machines": Promise("1, 2 and 4 processes give the result of one, within rounding", 51, machines),
     "workers": Promise("Those left after a killed worker go on, to the bits of that history", 10, workers),
     "predictions": Promise(
         "A prediction while another thread loads has one set of weights", 100_000, trials.predictions
     ),
     "fits": Promise("8 trainings in 8 threads have the bits of each alone", 20, trials.fits),
-    "steps": Promise("Memory and time of a step stay as they are", 1_000_000, trials.steps),
-    "hostile": Promise("A hostile input gives the right answer or an error that names it", 1_000_000, hostile),
+    "steps": Promise("Memory and time of a step stay as they are, compiled or not", 1_000_000, trials.steps, True),
+    "hostile": Promise("A hostile input gives the right answer or an error that names it", 1_000_000, hostile, True),
 }
 
 
+SHORT = [name for name, promise in PROMISES.items() if not promise.is_long]
 PAGE_TEXT = """# Reliability
 
 Written by `python -m benchmarks.reliability`, which tries each promise and counts. The tests try each a few times.
@@ -106,7 +115,7 @@ def page(results: dict[str, dict[str, str | int]]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return the exit status: 0 if nothing failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description=__doc__)
-    parser.add_argument("--only", nargs="*", choices=PROMISES, default=list(PROMISES), metavar="NAME")
+    parser.add_argument("--only", nargs="*", choices=PROMISES, default=SHORT, metavar="NAME")
     parser.add_argument("--page", action="store_true", help="write the page from the counts of earlier runs")
     options = parser.parse_args(arguments)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}

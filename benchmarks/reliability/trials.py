@@ -8,7 +8,6 @@ import signal
 import tempfile
 import threading
 import time
-import tracemalloc
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,8 @@ import handmade as hm
 
 __all__ = ["disks", "fits", "predictions", "resumes", "steps"]
 
-FAULTLESS = 1.5  # times as slow or as large as at first, which the clock of a busy machine may show
+FAULTLESS = 1.5  # times as slow as at first, which the clock of a busy machine may show
+GROWTH = 8 * 1024  # KiB that the process may grow: 9 bytes a step, where a million are tried
 
 
 def predictions(count: int) -> tuple[int, int]:
@@ -65,19 +65,28 @@ def fits(rounds: int) -> tuple[int, int]:
 
 
 def steps(count: int) -> tuple[int, int]:
-    """Train for so many steps; one part in ten that needs more memory or processor time than the first failed."""
+    """Train for so many steps with NumPy and as many compiled ones; a part of them that took more failed.
+
+    Each tenth may take as much processor time as the first one, and the process no memory that it did not have then.
+    """
     X, y = hm.data.moons(64, rng=0)
-    network, optimizer, parts = hm.MLP([2, 8, 2], rng=0), hm.Adam(1e-4), 10
-    times, sizes = [], []
-    for _ in range(parts):
-        tracemalloc.start()
-        start = time.process_time()
-        hm.fit(network, X, y, optimizer=optimizer, epochs=count // parts // 4, batch_size=16, rng=0, progress=False)
-        times.append(time.process_time() - start)
-        sizes.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    slower = sum(part > FAULTLESS * times[0] for part in times[1:])
-    return count, slower + sum(size > FAULTLESS * sizes[0] for size in sizes[1:])
+    failed, parts = 0, 10
+    for compiled in (False, True):
+        network, optimizer = hm.MLP([2, 8, 2], rng=0), hm.Adam(1e-4)
+        times, sizes = [], []
+        for _ in range(parts):
+            start = time.process_time()
+            hm.fit(
+                network, X, y, optimizer=optimizer, epochs=max(1, count // parts // 4), batch_size=16, rng=0,
+                progress=False, compile=compiled,
+            )  # fmt: skip
+            times.append(time.process_time() - start)
+            sizes.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # the largest so far, KiB
+        failed += sum(part > FAULTLESS * times[0] for part in times[1:])
+        failed += sum(size > sizes[0] + GROWTH for size in sizes[1:])
+        name, slower, grown = "compiled" if compiled else "NumPy", max(times) / times[0], sizes[-1] - sizes[0]
+        print(f"{name}: {count:,} steps, slowest tenth {slower:.2f} times the first, {grown:,} KiB more", flush=True)
+    return 2 * count, failed
 
 
 def disks(count: int) -> tuple[int, int]:
