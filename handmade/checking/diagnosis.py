@@ -126,8 +126,8 @@ def diagnose_gradient(
     for name, value in {"facts": facts, "terms": terms}.items():
         if not isinstance(value, Mapping | None):
             raise TypeError(f"{name}: expected a dict, got {value!r}")
-    given: dict[str, Any] = {"batch_size": batch_size, "learning_rate": learning_rate, **(facts or {})}
-    for name, value in given.items():
+    numbers: dict[str, Any] = {"batch_size": batch_size, "learning_rate": learning_rate, **(facts or {})}
+    for name, value in numbers.items():
         if value is not None:
             finite(value, name)
     known = {"N": batch_size, "learning rate": learning_rate, **(facts or {})}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 
 ROWS = 1024  # of a block of a prediction: fewer, and BLAS works on products that are too small for its threads
-LAYOUT = ["C", "A", "W"]  # of the arrays that the kernels are compiled for
+LAYOUT: list[Literal["C", "A", "W"]] = ["C", "A", "W"]  # of the arrays that the kernels are compiled for
 
 
 def _connect(program: Array, numbers: Array, work: Array, network: Network) -> None:

@@ -112,8 +112,8 @@ class Exercise:
     def __post_init__(self) -> None:
         if any(isinstance(leaf, Dropout) and leaf.p for _, leaf in as_network(self.network).leaves()):
             raise ValueError("network: expected one without Dropout, whose masks no student can repeat")
-        for name, kinds in {"file": str, "adapter": (str, Path)}.items():
-            if not isinstance(getattr(self, name), (kinds, type(None))):
+        for name in ("file", "adapter"):
+            if not isinstance(getattr(self, name), str | Path | None):
                 raise TypeError(f"{name}: expected a name, got {getattr(self, name)!r}")
         if not isinstance(self.limits, Limits):
             raise TypeError(f"limits: expected Limits, got {self.limits!r}")

@@ -69,7 +69,7 @@ def fuzz_fit(rng: np.random.Generator) -> None:
     if rng.random() < 0.3:
         arguments["sample_weight"] = dress(rng, weights(rng, (N,)))
     if rng.random() < 0.3:
-        arguments |= {"held_X": draw_array(rng, (4, 3), ordinary), "held_y": _labels(rng, 4)}
+        arguments |= {"held_X": dress(rng, ordinary(rng, (4, 3))), "held_y": _labels(rng, 4)}
     options = {
         "epochs": epochs, "batch_size": pick(rng, [None, 1, 3]), "shuffle": bool(rng.integers(2)),
         "metrics": pick(rng, [(), "accuracy"]), "drop_last": bool(rng.integers(2)),
