@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._sparse import SparseRows
 from ._validation import as_array, check_finite
 from .losses import Loss
 from .network import Network, check_finite_targets
@@ -25,15 +26,17 @@ class Samples:
 
     Attributes
     ----------
-    X, y : ndarray
+    X : ndarray or SparseRows
         All rows.
+    y : ndarray
+        Their targets.
     rows : ndarray of int
         The rows that are meant.
     weight : ndarray, optional
         One weight per row of X.
     """
 
-    X: Array
+    X: Array | SparseRows
     y: Array
     rows: Array
     weight: Array | None = None
@@ -55,23 +58,24 @@ class Samples:
         All X are views into one array: a batch is overwritten by the next one. ``part`` returns which rows of a batch
         of so many X holds; y and weight always hold all.
         """
-        X, batch = np.asarray(self.X), np.empty((size, self.X.shape[1]), dtype)
+        X: Any = self.X if isinstance(self.X, SparseRows) else np.asarray(self.X)
+        batch = np.empty((size, X.shape[1]), dtype)
         buffer = batch
         for first in range(start, len(order) - (size - 1 if drop_last else 0), size):
             rows = order[first : first + size]
             own = rows if part is None else rows[part(len(rows))]
             if len(own) != len(batch):
                 batch = buffer[: len(own)]
-            if X.dtype == dtype:
+            if X.dtype == dtype and isinstance(X, np.ndarray):
                 X.take(own, 0, batch, "clip")  # all rows exist, and so NumPy needs no copy to fall back on
             else:
                 batch[...] = X.take(own, 0)
             yield batch, self.y.take(rows, 0), None if self.weight is None else self.weight.take(rows)
 
 
-def check_data(network: Network, X: npt.ArrayLike, y: npt.ArrayLike, loss: Loss) -> Samples:
+def check_data(network: Network, X: Any, y: npt.ArrayLike, loss: Loss) -> Samples:
     """Return X and y as samples; every row is checked by the network, and every target by the loss."""
-    X, y = as_array(X, "X"), as_array(y, "y")
+    X, y = SparseRows.of(X) if hasattr(X, "tocsr") else as_array(X, "X"), as_array(y, "y")
     if X.ndim != 2:
         hint = "; flatten it with X.reshape(len(X), -1)" if X.ndim > 2 else ""
         raise ValueError(f"X: expected shape (N, {network.in_features or 'features'}), got {X.shape}{hint}")

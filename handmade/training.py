@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from . import checkpoints
 from ._minibatches import Samples, check_data, split, weigh
+from ._sparse import SparseMatrix, SparseRows
 from ._steps import Step
 from ._validation import as_generator, check_bool, check_choice, check_count
 from .callbacks import EarlyStopping
@@ -49,7 +50,7 @@ METRICS: dict[MetricName, MetricFunction] = {
 
 def fit(
     network: Network,
-    X: npt.ArrayLike,
+    X: npt.ArrayLike | SparseMatrix,
     y: npt.ArrayLike,
     *,
     loss: Loss = "cross_entropy",
@@ -82,8 +83,9 @@ def fit(
     ----------
     network : Network
         Trained in place.
-    X : array_like, shape (N, I)
-        Inputs. A numpy.memmap may be larger than memory: its rows are read batch by batch.
+    X : array_like or sparse matrix, shape (N, I)
+        Inputs. A numpy.memmap may be larger than memory: its rows are read batch by batch. Rows of a matrix of
+        scipy.sparse become dense batch by batch.
     y : array_like
         Targets, as the loss takes them; one per row of X.
     loss : str, callable, functools.partial or (callable, callable)
@@ -401,7 +403,7 @@ class _Run:
         self._evaluate(limit=2)
 
 
-def _predict(network: Network, X: Array, rows: Array, depth: int) -> Array:
+def _predict(network: Network, X: Array | SparseRows, rows: Array, depth: int) -> Array:
     """Return the output of the first ``depth`` layers for these rows, read a block at a time."""
     blocks = [rows[start : start + 1024] for start in range(0, len(rows), 1024)]
     return np.concatenate([network.predict_until(X[block], depth) for block in blocks])

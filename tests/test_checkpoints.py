@@ -170,6 +170,24 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(case, tmp_path):
     assert run(c, path)[0] == expected  # a run that has ended stays as it is
 
 
+def test_sparse_samples_train_and_go_on_as_dense_ones(tmp_path):
+    scipy_sparse = pytest.importorskip("scipy.sparse")
+    dense = np.where(X > 0, X, 0)
+    twice = scipy_sparse.coo_array(  # each number in two parts, which one place of the matrix holds
+        (np.r_[dense[dense > 0] / 2, dense[dense > 0] / 2], np.hstack([np.nonzero(dense)] * 2)), shape=X.shape
+    )
+    expected, _ = run(PLAIN, X=dense)
+    for matrix in (twice, scipy_sparse.csc_array(dense), scipy_sparse.csr_matrix(dense)):
+        assert run(PLAIN, X=matrix)[0] == expected
+    run(PLAIN, tmp_path / "run", Stop(7), X=twice)
+    assert run(PLAIN, tmp_path / "run", X=twice)[0] == expected
+    run(PLAIN, tmp_path / "other", Stop(7), X=twice)
+    with pytest.raises(ValueError, match="expected X as in"):
+        run(PLAIN, tmp_path / "other", X=twice * 2)
+    with pytest.raises(ValueError, match=r"X: expected finite numbers, got nan at index \(3, "):
+        run(PLAIN, X=scipy_sparse.csr_array(np.where(np.arange(37)[:, None] == 3, np.nan, dense)))
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_compiled_run_and_a_memmap_go_on(compiled, tmp_path):
     if compiled:
