@@ -187,6 +187,21 @@ def test_dropout_normalization_and_losses_train():
     assert huber.fit(X, NUMBER).score(X, NUMBER) > 0.7
 
 
+BINARY = ["binary_cross_entropy_with_logits", "sigmoid_focal_loss", "hinge_loss", "soft_margin_loss", "mse_loss"]
+
+
+@pytest.mark.parametrize("loss", [*BINARY, "cross_entropy", functools.partial(hm.losses.huber_loss, delta=0.5)])
+@pytest.mark.parametrize("y", [TWO, THREE], ids=["two", "three"])
+def test_losses_of_every_kind_of_target_classify(loss, y):
+    options = dict(learning_rate_init=0.02, max_iter=60, early_stopping=True, random_state=0, loss=loss)
+    model = MLPClassifier([20], **options).fit(X, y, np.linspace(0.5, 2, len(X)))
+    assert model.score(X, y) > 0.85
+    assert max(model.validation_scores_) > 0.8
+    P = model.predict_proba(X)
+    np.testing.assert_allclose(P.sum(axis=1), 1)
+    assert (model.classes_[P.argmax(axis=1)] == model.predict(X)).all()
+
+
 @pytest.mark.parametrize("alpha", [0.0, 1e-3])
 def test_compiled_training_is_that_of_the_numpy_code(alpha):
     pytest.importorskip("numba")

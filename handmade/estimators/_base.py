@@ -258,10 +258,13 @@ class BaseMLP(BaseEstimator):
         values = targets.decode(targets.values(outputs))
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             return math.nan  # numbers so large have no score
-        Y = block.Y.ravel() if block.Y.ndim == 2 and block.Y.shape[1] == 1 else block.Y
-        if targets.out_activation in ("softmax", "logistic"):
+        Y = block.Y
+        if targets.out_activation == "softmax":
             values = targets.encode(values)
-            values = values.ravel() if Y.ndim == 1 else values
+        elif targets.out_activation == "logistic":
+            Y, values = Y > 0, targets.encode(values) > 0
+        if Y.ndim == 2 and Y.shape[1] == 1:
+            Y, values = Y.ravel(), values.ravel()
         return float(self._score_of(Y, values, block.weight))
 
     def _split(self, count: int, y: Any, random: np.random.RandomState) -> tuple[Array, Array]:

@@ -71,7 +71,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Calls of the loss by "lbfgs".
     loss : str, callable or pair, optional
         The log loss unless given; else see `handmade.losses.find_loss`. A loss of your own takes logits of shape
-        (N, K) and class indices, or for several labels an indicator matrix.
+        (N, K) and class indices; or -1 and +1, or 0 and 1, for each class, where two classes share one output; or for
+        several labels an indicator matrix.
     dropout : float
         The probability of `Dropout` after each hidden layer.
     normalization : {None, "batch", "layer", "rms"}
@@ -158,7 +159,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     def _check_targets(self, y: Any, classes: Any = None) -> Targets:
-        return class_targets(y, classes, self._has_default_loss())
+        return class_targets(y, classes, None if self._has_default_loss() else self.loss)
 
     def _class_weight(self, y: Any) -> Array | None:
         return None if self.class_weight is None else compute_sample_weight(self.class_weight, y)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from ..activations import sigmoid, softmax
-from ..losses import binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_backward
+from ..activations import logsigmoid, sigmoid, softmax
+from ..losses import binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_backward, loss_and_backward
 
 __all__ = ["Targets", "class_targets", "number_targets"]
 
@@ -101,23 +101,27 @@ class Classes:
         return labels
 
 
-class TwoClasses(Classes):
-    """The labels of two classes: one output, the logit of the second class."""
+class EachClass(Classes):
+    """The labels of classes as a number for each, ``low`` or 1; two classes share one output, of the second class."""
 
     loss = (log_loss, log_loss_backward)
     out_activation = "logistic"
 
-    def __init__(self, classes: Array) -> None:
+    def __init__(self, classes: Array, low: float = 0.0) -> None:
         super().__init__(classes)
-        self.n_outputs = 1
+        self.low = low
+        self.n_outputs = 1 if len(classes) == 2 else len(classes)
 
     def encode(self, y: Array) -> Array:
-        """Return 0 or 1 for each sample, shape (N, 1)."""
-        return super().encode(y)[:, np.newaxis].astype(np.float64)
+        """Return ``low`` or 1 for each sample and output."""
+        own = np.arange(len(self.classes))[-self.n_outputs :]
+        return np.where(super().encode(y)[:, np.newaxis] == own, 1.0, self.low)
 
     def values(self, outputs: Array) -> Array:
-        """Return the probability of both classes, shape (N, 2)."""
-        return np.hstack([sigmoid(-outputs), sigmoid(outputs)])
+        """Return the probability of each class, shape (N, K): the sigmoids, divided by their sum."""
+        if self.n_outputs == 1:
+            return np.hstack([sigmoid(-outputs), sigmoid(outputs)])
+        return softmax(logsigmoid(outputs))
 
 
 class Labels:
@@ -188,10 +192,11 @@ class Counts(Numbers):
         return np.exp(outputs)
 
 
-def class_targets(y: Any, classes: Any, default_loss: bool) -> Targets:
-    """Return the targets of a classifier.
+def class_targets(y: Any, classes: Any, loss: Any) -> Targets:
+    """Return the targets of a classifier, in the first form that a loss takes, or for the default loss, None.
 
-    Two classes share one output, as in scikit-learn, but under a loss of the user's own have one each.
+    The forms are class indices with an output for each class; signs; and 0 or 1. Signs come before 0 and 1 so that for
+    every loss of signs or distances, 0 is between the classes.
     """
     if type_of_target(y, input_name="y") == "multilabel-indicator":
         return Labels(y.shape[1])
@@ -200,7 +205,19 @@ def class_targets(y: Any, classes: Any, default_loss: bool) -> Targets:
     found = np.unique(labels)
     if len(found) < 2:
         raise ValueError(f"y: expected at least 2 classes, got 1 class, {found.tolist()[0]!r}")
-    return TwoClasses(found) if len(found) == 2 and default_loss else Classes(found)
+    if loss is None:
+        return EachClass(found) if len(found) == 2 else Classes(found)
+    forms = Classes(found), EachClass(found, -1.0), EachClass(found, 0.0)
+    return next((form for form in forms if _takes(loss, form)), forms[0])
+
+
+def _takes(loss: Any, form: Classes) -> bool:
+    """Return whether a loss takes targets of this form."""
+    try:
+        loss_and_backward(loss, np.zeros((len(form.classes), form.n_outputs)), form.encode(form.classes))
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def number_targets(y: Array, loss: Any) -> Targets:
