@@ -142,6 +142,20 @@ def test_columns_are_found_by_name(folder, tmp_path):
     assert same[0] == same[1]
 
 
+def test_data_may_come_from_a_pipe(folder):
+    content = (folder / "data.csv").read_bytes()
+    result = testing.CliRunner().invoke(cli.app, ["predict", str(folder / "r.npz"), "-"], input=content)
+    assert result.stdout == run("predict", folder / "r.npz", folder / "data.csv").stdout
+    command = f"cat {folder / 'data.csv'} | {sys.executable} -m handmade predict {folder / 'r.npz'} /dev/stdin"
+    assert subprocess.run(command, shell=True, capture_output=True, text=True).stdout == result.stdout
+
+
+@pytest.mark.parametrize("target", ["buys", "spent"])
+def test_ten_rows_are_enough(tmp_path, target):
+    frame = people(400).dropna().head(10)
+    run("train", csv(tmp_path, frame), "--target", target, "-o", tmp_path / "m.npz", "--quiet", "--epochs", 2)
+
+
 def test_probabilities_of_a_number_are_refused(folder, tmp_path):
     for options, match in (["--proba"], "--proba: expected a model that classifies"), (["-o", "no/p.csv"], "a folder"):
         assert match in run("predict", folder / "r.npz", folder / "data.csv", *options, code=2).stderr

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import io
 import json
 import sys
 import traceback
@@ -43,7 +44,8 @@ JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object in pla
 DATA = Annotated[
     Path,
     typer.Argument(
-        help="A CSV file whose first line names the columns; separated by commas, semicolons, tabs or bars."
+        help="A CSV file whose first line names the columns, or - for standard input; fields are separated by commas, "
+        "semicolons, tabs or bars."
     ),
 ]
 MODEL = Annotated[Path, typer.Argument(help="A file that handmade train wrote.")]
@@ -77,7 +79,11 @@ def read_table(path: Path) -> Any:
     """
     import pandas as pd
 
-    read = functools.partial(pd.read_csv, path, index_col=False, skipinitialspace=True, encoding="utf-8-sig")
+    open_again = _source(path)
+
+    def read(**options: Any) -> Any:
+        return pd.read_csv(open_again(), index_col=False, skipinitialspace=True, encoding="utf-8-sig", **options)
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # lines with more fields than there are names
@@ -96,6 +102,14 @@ def read_table(path: Path) -> Any:
     if not len(frames[0]):
         raise ValueError(f"{path}: expected at least one row below the names of the columns, got none")
     return max(frames, key=lambda one: len(one.select_dtypes("number").columns))
+
+
+def _source(path: Path) -> Callable[[], Any]:
+    """Return a function that gives pandas the file from its beginning, again and again; a pipe is read once."""
+    if path.is_file() or path.is_dir():
+        return lambda: path
+    content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    return lambda: io.BytesIO(content)
 
 
 def widths(text: str) -> list[int]:

@@ -171,6 +171,7 @@ def train(
     X, numbers = inputs(columns, training)[0], encode_target(training[target], classes)
     mean, scale = (float(numbers.mean()), float(numbers.std()) or 1.0) if classes is None else (0.0, 1.0)
     options |= dict(hidden_layer_sizes=tuple(hidden), random_state=seed)
+    options["validation_fraction"] = max(0.1, 2 / len(training))
     if classes is None:
         estimator = MLPRegressor(**options).fit(X, (numbers - mean) / scale)
     else:
