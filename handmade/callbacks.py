@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from ._validation import check_bool, check_count, nonnegative, up_to_one
 from .history import VALIDATION, History
 from .network import Network
+from .protocols import Array
 
 __all__ = ["AveragedModel", "EarlyStopping"]
 
@@ -133,3 +136,39 @@ class AveragedModel:
             clone.load_state_dict(weights)
             self.network = clone
         self.n_averaged, self._epoch = int(np.asarray(state_dict["n_averaged"])), int(np.asarray(state_dict["epoch"]))
+
+
+class Stopper:
+    """The state of an early-stopping rule: the best value so far, and the network's state then."""
+
+    def __init__(
+        self, network: Network, rule: int | EarlyStopping | None, validates: bool, metrics: Mapping[str, Any]
+    ) -> None:
+        if rule is not None and not isinstance(rule, EarlyStopping):
+            rule = EarlyStopping(patience=check_count(rule, "early_stopping"))
+        if rule and rule.monitor == VALIDATION and not validates:
+            raise ValueError("early_stopping: expected validation data to stop on; pass validation=0.1 or (X, y)")
+        if rule and rule.monitor not in (VALIDATION, "loss", *metrics):
+            names = ", ".join([VALIDATION, "loss", *metrics])
+            raise ValueError(f"early_stopping: expected monitor to be one of {names}; got {rule.monitor!r}")
+        self.network: Network = network
+        self.rule: EarlyStopping | None = rule
+        self.best: float = math.inf
+        self.since: int = 0
+        self.state: dict[str, Array] | None = None
+
+    def after(self, history: History) -> bool:
+        """Return whether to stop after this epoch."""
+        rule = self.rule
+        if rule is None:
+            return False
+        value = rule.sign * {**history.to_dict(), **history.metrics}[rule.monitor][-1]
+        self.since += 1
+        if value < self.best - rule.min_delta:
+            self.best, self.since = value, 0
+            self.state = self.network.state_dict() if rule.restore_best else None
+        return self.since >= rule.patience
+
+    def restore_best(self) -> None:
+        if self.state is not None:
+            self.network.load_state_dict(self.state)

@@ -10,7 +10,6 @@ import dataclasses
 import datetime
 import functools
 import hashlib
-import inspect
 import json
 import os
 import signal
@@ -27,12 +26,13 @@ import numpy.typing as npt
 from ._atomic import write_atomically
 from ._minibatches import BLOCK
 from ._npz import read_npz
+from ._run_state import Snapshot, is_stateful, load_state, state_of, stateful_callbacks
 from ._state import Stateful
 from ._validation import check_bool, check_count
 from .layers import Layer
 
 if TYPE_CHECKING:
-    from .training import _Run
+    from ._run import Run
 
 __all__ = ["Keeper", "keeper"]
 
@@ -146,7 +146,7 @@ def _describe_array(array: Array) -> str:
     return f"{array.dtype.str} of shape {array.shape} with checksum {digest.hexdigest()[:32]}"
 
 
-def fingerprints(run: _Run, seed: Any) -> dict[str, str]:
+def fingerprints(run: Run, seed: Any) -> dict[str, str]:
     """Return what a run has to have in common with the one whose checkpoint it goes on from, by name."""
     own, held = run.training, run.held
     validation = None if held is None else [held.rows, *([] if held.X is own.X else [held.X, held.y])]
@@ -155,60 +155,11 @@ def fingerprints(run: _Run, seed: Any) -> dict[str, str]:
         "network": [run.network, run.network.dtype.name], "loss": run.loss, "optimizer": run.optimizer,
         "batch_size": run.batch_size, "shuffle": run.shuffle, "drop_last": run.drop_last, "schedule": run.schedules,
         "early_stopping": run.stopper.rule, "metrics": list(run.metrics.values()),
-        "callbacks": [type(part).__name__ for part in _stateful_callbacks(run)],
+        "callbacks": [type(part).__name__ for part in stateful_callbacks(run)],
         "compile": None if run.step is None else type(run.step),
         "rng": type(run.rng.bit_generator).__name__ if isinstance(seed, np.random.Generator) else seed,
     }  # fmt: skip
     return {name: describe(value) for name, value in options.items()}
-
-
-# ---- the state of a run --------------------------------------------------------------------------------------------
-
-
-def _is_stateful(part: Any) -> bool:
-    return hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
-
-
-def _stateful_callbacks(run: _Run) -> list[Any]:
-    return [part for part in run.callbacks if _is_stateful(part)]
-
-
-def state_of(run: _Run) -> dict[str, Any]:
-    """Return the whole state of a run after a step or an epoch."""
-    return {
-        "network": run.network.state_dict(),
-        "generators": [leaf.rng.bit_generator.state for leaf in run.generators()],
-        "optimizer": run.optimizer.state_dict(),
-        "schedules": [schedule.state_dict() for schedule, _ in run.schedules],
-        "callbacks": [part.state_dict() for part in _stateful_callbacks(run)],
-        "stopper": {name: getattr(run.stopper, name) for name in ("best", "since", "state")},
-        "history": dataclasses.asdict(run.history),
-        "place": {**vars(run.place), "order": None, "seconds": run.place.elapsed()},
-        "rng": run.rng.bit_generator.state,
-    }
-
-
-def load_state(run: _Run, state: dict[str, Any]) -> None:
-    """Set a run to the state that `state_of` returned."""
-    run.network.load_state_dict(state["network"])
-    run.optimizer.load_state_dict(state["optimizer"])
-    for (schedule, _), saved in zip(run.schedules, state["schedules"], strict=True):
-        schedule.load_state_dict(saved)
-    run.optimizer.load_state_dict(state["optimizer"])  # a schedule may have set the learning rate
-    vars(run.stopper).update(state["stopper"])
-    vars(run.history).update(state["history"])
-    place = dict(state["place"])
-    started = time.perf_counter() - place.pop("seconds")
-    vars(run.place).update(place, started=started)
-    if run.place.row:  # in mid-epoch: draw its order again
-        run.rng.bit_generator.state = run.place.rng
-        run.place.order = run.draw_order()
-    run.rng.bit_generator.state = state["rng"]
-    for leaf, saved in zip(run.generators(), state["generators"], strict=True):
-        leaf.rng.bit_generator.state = saved
-    for part, saved in zip(_stateful_callbacks(run), state["callbacks"], strict=True):
-        takes_network = "network" in inspect.signature(part.load_state_dict).parameters
-        part.load_state_dict(saved, *([run.network] if takes_network else []))
 
 
 # ---- the file ------------------------------------------------------------------------------------------------------
@@ -360,17 +311,17 @@ class Keeper:
         generator.bit_generator.state = self.start
         return generator
 
-    def begin(self, run: _Run) -> None:
+    def begin(self, run: Run) -> None:
         """Go on from the saved state, or refuse to and change nothing; then catch signals."""
         if self.path is None:
             return
         for part in (run.optimizer, *(schedule for schedule, _ in run.schedules)):
-            if not _is_stateful(part):
+            if not is_stateful(part):
                 raise TypeError(f"checkpoint: expected state_dict and load_state_dict in {part!r}; add both")
         self.options = self.fingerprints(run)
         if self.saved is not None:
             self._compare(self.saved)
-            before, rng = run.snapshot(), run.rng.bit_generator.state
+            before, rng = Snapshot(run), run.rng.bit_generator.state
             try:
                 load_state(run, self.saved["state"])
             except Exception as error:
@@ -382,7 +333,7 @@ class Keeper:
         if threading.current_thread() is threading.main_thread():
             self.catch_signals()
 
-    def fingerprints(self, run: _Run) -> dict[str, str]:
+    def fingerprints(self, run: Run) -> dict[str, str]:
         """Return what the run has to have in common with the one that it goes on from."""
         return fingerprints(run, self.seed)
 
@@ -396,13 +347,13 @@ class Keeper:
                     "pass the same to go on, or resume=False to begin anew"
                 )
 
-    def after_step(self, run: _Run) -> None:
+    def after_step(self, run: Run) -> None:
         """Write if the time is over or a signal has come; then let the signal do what it does."""
         if self.path is not None and (self.received or self._time_is_over()):
             self._write(run)
             self._pass_on_signal()
 
-    def after_epoch(self, run: _Run, ended: bool) -> None:
+    def after_epoch(self, run: Run, ended: bool) -> None:
         """Write if an epoch's checkpoint is due, the run ends or a signal has come."""
         if self.path is None:
             return
@@ -416,7 +367,7 @@ class Keeper:
             isinstance(self.every, datetime.timedelta) and time.monotonic() - self.written >= self.every.total_seconds()
         )
 
-    def _write(self, run: _Run) -> None:
+    def _write(self, run: Run) -> None:
         """Write the state; keep the last one where numbers have overflowed, which nothing can go on from."""
         arrays: list[Array] = []
         state = state_of(run)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ._validation import as_array, check_count, check_finite
 from .perceptron import is_positive
+from .protocols import MetricFunction, MetricName
 
 __all__ = ["accuracy", "top_k_accuracy", "confusion_matrix", "r2_score"]
 
@@ -263,3 +264,10 @@ def _check_labels(name: str, labels: Array, allowed: range) -> None:
         joint = "to" if allowed.step == 1 else "or"
         low, high = allowed.start, allowed.stop - 1
         raise ValueError(f"{name}: expected labels {low} {joint} {high}, got {wrong[0]}")
+
+
+METRICS: dict[MetricName, MetricFunction] = {
+    "accuracy": accuracy,
+    "top_k_accuracy": top_k_accuracy,
+    "r2_score": r2_score,
+}

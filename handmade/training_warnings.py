@@ -14,8 +14,8 @@ from .normalization import Normalization
 from .protocols import Array
 
 if TYPE_CHECKING:
+    from ._run import Run
     from .network import Network
-    from .training import _Run
 
 __all__ = ["TrainingWarning", "Watch", "blame"]
 
@@ -51,11 +51,11 @@ class Watch:
 
     Parameters
     ----------
-    run : _Run
+    run : Run
         The training.
     """
 
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
         self.next: int = 0
         self.last: int = 0
@@ -95,7 +95,7 @@ def blame(network: Network, X: Array) -> str:
 # ---- data ----------------------------------------------------------------------------------------------------------
 
 
-def _of_data(run: _Run) -> list[tuple[str, str]]:
+def _of_data(run: Run) -> list[tuple[str, str]]:
     """Return what is wrong with inputs, labels and the last layer, as (kind, message)."""
     network, training = run.network, run.training
     functions, depth = network.head(run.loss)
@@ -138,7 +138,7 @@ def _gives_probabilities(layer: Any) -> bool:
 # ---- layers --------------------------------------------------------------------------------------------------------
 
 
-def _of_layers(run: _Run, rows: Array) -> list[tuple[str, str]]:
+def _of_layers(run: Run, rows: Array) -> list[tuple[str, str]]:
     """Return what is wrong with units and gradients, by one pass of a copy in training mode, as (kind, message)."""
     network = copy.deepcopy(run.network)
     X = np.asarray(run.training.X[rows], network.dtype)

@@ -26,6 +26,7 @@ import torch.distributed as dist
 
 import handmade as hm
 from handmade import checkpoints
+from handmade._run_state import Snapshot
 from handmade.losses import Loss, LossFunctions, find_loss
 from handmade.protocols import Array
 
@@ -308,7 +309,7 @@ class _SharedKeeper(checkpoints.Keeper):
         if self.path is None:
             self.fingerprints(run)
         super().begin(run)
-        start = run.snapshot()
+        start = Snapshot(run)
         _compare({"network, optimizer and schedules": _digest(start.states)}, ValueError)
         _compare({"generators of the layers": _digest(start.generators)}, ValueError)
 

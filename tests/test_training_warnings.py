@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import handmade as hm
+from handmade import _run
 from handmade.training_warnings import Watch
 
 pytestmark = pytest.mark.filterwarnings("error::handmade.TrainingWarning")
@@ -83,7 +84,7 @@ def test_a_look_changes_nothing_and_costs_little():
             looks.append((self.next, self.last) != before)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hm.training, "Watch", Counted)
+        patch.setattr(_run, "Watch", Counted)
         train(quiet, epochs=20)
     assert sum(looks) == 7, "before the first epoch, after 1, 2, 4, 8 and 16, and at the end"
     with pytest.MonkeyPatch.context() as patch:

@@ -19,8 +19,8 @@ from handmade.activations import ACTIVATIONS
 from handmade.checking.methods import METHODS
 from handmade.initializers import INITIALIZERS
 from handmade.losses import LOSSES, mse_loss
+from handmade.metrics import METRICS
 from handmade.network import NORMALIZATIONS
-from handmade.training import METRICS
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from .._fit_options import compiled_step
 from .._validation import check_bool, check_choice, check_count, check_finite
 from ..layers import Dense
 from ..network import MLP, Network
 from ..optimizers import SGD, Adam
 from ..progress import progress_bar
-from ..training import compiled_step
 from ._sklearn import BaseEstimator, Tags
 from ._targets import Targets
 from ._trainer import Batches, Trainer, initialize

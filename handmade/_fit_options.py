@@ -1,0 +1,120 @@
+"""The arguments of `handmade.fit`: each is checked, and brought into the one form that the loop knows."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ._run import TrainingStep
+from ._steps import Step
+from ._validation import check_choice
+from .callbacks import EarlyStopping
+from .history import VALIDATION
+from .losses import Loss
+from .metrics import METRICS
+from .network import Network
+from .protocols import MetricFunction
+
+__all__ = ["check_optimizer", "compiled_step", "find_callbacks", "find_metrics", "find_schedules"]
+
+
+def check_optimizer(optimizer: Any, network: Network) -> Any:
+    """Return the optimizer; raise unless it has ``step(theta, gradient)`` and can be expected to move theta."""
+    if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
+        raise TypeError(f"optimizer: expected an object with step(theta, gradient), such as Adam(), got {optimizer!r}")
+    if isinstance(optimizer, Step):
+        optimizer.bind(network)
+        if not hasattr(optimizer, "lr"):
+            raise ValueError(
+                f"optimizer: expected one that moves theta, got {optimizer!r}; put it in a Chain before SGD()"
+            )
+        optimizer.check(network.theta, network.gradient)
+    return optimizer
+
+
+def compiled_step(
+    network: Network, loss: Loss, optimizer: Any, compile: bool | str | Callable[..., TrainingStep]
+) -> TrainingStep | None:
+    """Return what does the steps, or None for the NumPy code."""
+    if callable(compile):
+        return compile(network, loss, optimizer)
+    if compile not in (True, False, "auto"):
+        raise ValueError(f"compile: expected True, False, 'auto' or a function, got {compile!r}")
+    if not compile:
+        return None
+    try:
+        from . import compiled  # needs numba
+
+        return compiled.compile(network, loss, optimizer)
+    except (ImportError, TypeError) as error:
+        if compile != "auto":
+            raise
+        warnings.warn(f"fit: {error}", stacklevel=3)
+        return None
+
+
+def find_schedules(schedule: Any, every: str, optimizer: Any) -> list[tuple[Any, str]]:
+    """Return all schedules, each with when it is stepped; raise unless they are the optimizer's."""
+    pairs = schedule if isinstance(schedule, list) else [] if schedule is None else [(schedule, every)]
+    if every not in ("epoch", "batch"):
+        raise ValueError(f"schedule_every: expected 'epoch' or 'batch', got {every!r}")
+    for pair in pairs:
+        if not (isinstance(pair, tuple) and len(pair) == 2 and pair[1] in ("epoch", "batch")):
+            raise TypeError(f"schedule: expected pairs such as (StepLR(optimizer, 10), 'epoch'), got {pair!r}")
+        one, when = pair
+        if isinstance(one, type) or not callable(getattr(one, "step", None)):
+            raise TypeError(f"schedule: expected an object such as StepLR(optimizer, 10), got {one!r}")
+        if getattr(one, "needs_metric", False) and when == "batch":
+            raise ValueError("schedule_every: expected 'epoch' with a ReduceLROnPlateau, which waits for a loss")
+        scheduled = getattr(one, "optimizer", optimizer)
+        if scheduled not in _parts(optimizer):
+            raise ValueError(f"schedule: expected one of the optimizer in use, {optimizer!r}, got one of {scheduled!r}")
+    return pairs
+
+
+def _parts(optimizer: Any) -> list[Any]:
+    """Return an optimizer and all the steps it consists of."""
+    members = optimizer._members() if isinstance(optimizer, Step) else ()
+    return [optimizer, *(part for member in members for part in _parts(member))]
+
+
+def find_metrics(metrics: Any) -> dict[str, MetricFunction]:
+    """Return the functions by the names that their values get in the history."""
+    found: dict[str, MetricFunction] = {}
+    metric: Any
+    if not (isinstance(metrics, str) or callable(metrics) or np.iterable(metrics)):
+        raise TypeError(f"metrics: expected names or functions, got {metrics!r}")
+    for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
+        if not callable(metric):
+            check_choice(metric, "metrics", METRICS)
+        name = getattr(metric, "__name__", repr(metric)) if callable(metric) else metric
+        if name in found or name == VALIDATION:
+            raise ValueError(f"metrics: expected different names, got {name!r} twice")
+        function: Any = metric if callable(metric) else METRICS[metric]
+        found[name] = function
+    return found
+
+
+def find_callbacks(callbacks: Any) -> list[Callable[..., Any]]:
+    """Return the callbacks as a list."""
+    callbacks = list(callbacks) if np.iterable(callbacks) and not isinstance(callbacks, str) else [callbacks]
+    for callback in callbacks:
+        if not callable(callback) or isinstance(callback, type) or not _takes(callback, 2):
+            hint = "; pass it as early_stopping" if isinstance(callback, EarlyStopping) else ""
+            raise TypeError(f"callbacks: expected functions of the network and the history, got {callback!r}{hint}")
+    return callbacks
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Return whether a function can be called with so many arguments; True where Python does not know."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # some functions written in C
+        return True
+    return True

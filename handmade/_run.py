@@ -1,0 +1,243 @@
+"""The loop of a training run: epochs, their batches, and what an error undoes (System 11)."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from ._minibatches import Samples
+from ._run_state import Snapshot
+from ._sparse import SparseRows
+from .callbacks import Stopper
+from .history import VALIDATION, History
+from .losses import Loss
+from .network import Network
+from .protocols import Array, MetricFunction
+from .training_warnings import Watch, blame
+
+if TYPE_CHECKING:
+    from .checkpoints import Keeper
+
+__all__ = ["Run", "TrainingStep"]
+
+TrainingStep: TypeAlias = Callable[..., float]  # (X, y, weight) -> loss; updates where the loss is finite
+
+
+@dataclasses.dataclass
+class Place:
+    """The place that an epoch has come to: the row of its order, sums of its mean loss, and what drew the order."""
+
+    row: int = 0
+    total: float = 0.0
+    seen: int = 0
+    last: float = math.nan
+    lr: float = math.nan
+    rng: Any = None
+    order: Array | None = None
+    started: float = 0.0
+
+    def elapsed(self) -> float:
+        """Return the seconds since the epoch began."""
+        return time.perf_counter() - self.started if self.row else 0.0
+
+
+@dataclasses.dataclass
+class Run:
+    """A training run: its parts, and its state between two epochs."""
+
+    network: Network
+    loss: Loss
+    optimizer: Any
+    training: Samples
+    held: Samples | None
+    batch_size: int
+    shuffle: bool
+    drop_last: bool
+    metrics: dict[str, MetricFunction]
+    schedules: list[tuple[Any, str]]
+    callbacks: list[Callable[..., Any]]
+    stopper: Stopper
+    rng: np.random.Generator
+    keeper: Keeper
+    step: TrainingStep | None = None
+
+    def __post_init__(self) -> None:
+        self.place: Place = Place()
+        self.history: History = History(metrics={name: [] for name in self.metrics})
+        self.watch: Watch = Watch(self)
+        self.evaluates: bool = getattr(self.optimizer, "needs_evaluate", False)
+
+    def train(self, epochs: int, report: Callable[[int, str], None]) -> None:
+        """Train for so many epochs, or until a rule, a callback or Ctrl-C says so."""
+        stopped = "" if self.history.stopped == "running" else self.history.stopped  # of the run that goes on
+        self.history.stopped = "error"  # unless the loop ends in another way
+        try:
+            self.watch.look()
+            while not stopped and len(self.history) < epochs:
+                stopped = self.epoch(lambda: report(len(self.history), self.history.latest()))
+                self.history.stopped = stopped or "running"
+                self.keeper.after_epoch(self, bool(stopped) or len(self.history) == epochs)
+                self.watch.look()
+            self.watch.look(ended=True)
+            self.history.stopped = stopped or "all epochs"
+        except KeyboardInterrupt:
+            self.history.stopped = "interrupted"
+        except Exception as error:
+            error.history = self.history  # type: ignore[attr-defined]
+            raise
+        finally:
+            self.stopper.restore_best()
+        if self.history.stopped != "all epochs":
+            report(len(self.history), self.history.stopped)
+
+    def epoch(self, report: Callable[[], None]) -> str:
+        """Train for one epoch, record and report it; return why to stop, or an empty string."""
+        before = Snapshot(self)
+        self.history.stopped = "running"
+        try:
+            training_loss, lr = self._train_epoch()
+            scores = self._evaluate()
+            self.history.__dict__ |= self.history.with_epoch(training_loss, scores, lr, self.place.elapsed())
+            self.place = Place()
+        except Exception:
+            before.restore(self)
+            self.history.stopped = "error"
+            raise
+        stopped = "early stopping" if self.stopper.after(self.history) else ""
+        self._step_schedules("epoch")
+        report()
+        for callback in self.callbacks:
+            if callback(self.network, self.history) is True:
+                stopped = stopped or "callback"
+        return stopped
+
+    def _train_epoch(self) -> tuple[float, float]:
+        """For each batch forward, loss, backward, update; return the mean loss and the last learning rate."""
+        place = self.place
+        if place.order is None:
+            place.started, place.rng = time.perf_counter(), self.rng.bit_generator.state
+            place.order = self.draw_order()
+        part = getattr(self.step, "part", None)
+        options = {} if part is None else {"part": part}
+        batches = self.training.minibatches(
+            place.order, self.batch_size, self.network.dtype, self.drop_last, start=place.row, **options
+        )
+        with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is an error all the same
+            for X, y, weight in batches:
+                value = self._update(X, y, weight)
+                place.lr = float(getattr(self.optimizer, "lr", math.nan))
+                self._step_schedules("batch")
+                for callback in self.callbacks:
+                    if on_batch := getattr(callback, "on_batch", None):
+                        on_batch(self.network, value)
+                place.last = value
+                place.total += value * len(y)
+                place.seen += len(y)
+                place.row += len(y)
+                self.keeper.after_step(self)
+        for name, array in self.network.state_dict().items():
+            if not np.isfinite(array).all():
+                raise FloatingPointError(self._diverged(f"{name} is no longer finite after"))
+        return place.total / place.seen, place.lr
+
+    def draw_order(self) -> Array:
+        """Return the rows in the order of an epoch."""
+        rows = self.training.rows
+        return self.rng.permutation(rows) if self.shuffle else rows
+
+    def _update(self, X: Array, y: Array, weight: Array | None) -> float:
+        if self.evaluates:
+            theta, gradient = self.network.theta, self.network.gradient
+            value = self.optimizer.step(
+                theta, gradient, lambda: self.network.backpropagate(X, y, self.loss, weight)[0]
+            )  # updates, where the value is finite
+        elif self.step is None:
+            value, _ = self.network.backpropagate(X, y, self.loss, weight)
+        else:
+            value = self.step(X, y, weight)  # updates, where the value is finite
+        if not math.isfinite(value):
+            if not np.isfinite(X).all():
+                raise ValueError("X: expected finite numbers, got one that is not; X was changed during training")
+            where = blame(self.network, X)
+            raise FloatingPointError(self._diverged(f"the loss became {value}, and {where}, in"))
+        if self.step is None and not self.evaluates:
+            self.optimizer.step(self.network.theta, self.network.gradient)
+        return value
+
+    def _diverged(self, what: str) -> str:
+        place, losses = self.place, self.history.loss
+        step = min(place.row // self.batch_size + 1, math.ceil(len(self.training) / self.batch_size))
+        last = losses[-1] if math.isnan(place.last) and losses else place.last
+        return (
+            f"{what} step {step} of epoch {len(losses) + 1}; the last finite loss was {last:.4g}: training diverges; "
+            f"lower the learning rate, scale the inputs, or clip the gradient. Network and optimizer are as they were "
+            f"before this epoch"
+        )
+
+    def _evaluate(self, limit: int | None = None) -> dict[str, float]:
+        """Return the validation loss, where there are validation data, and all metrics, by name."""
+        samples = self.held or self.training
+        rows = samples.rows[:limit]
+        functions, depth = self.network.head(self.loss)
+        if not self.metrics and self.held is None:
+            return {}
+        y, scores = samples.y[rows], {}
+        H = _predict(self.network, samples.X, rows, depth)
+        if self.held is not None:
+            scores[VALIDATION] = float(functions.value(H, y))
+        for layer in self.network.layers[depth:]:
+            H = layer.predict(H)
+        H.flags.writeable = False
+        for name, metric in self.metrics.items():
+            scores[name] = _number(metric(H, y), name)
+        return scores
+
+    def _step_schedules(self, every: str) -> None:
+        for schedule, when in self.schedules:
+            if when == every:
+                if getattr(schedule, "needs_metric", False):
+                    schedule.step((self.history.validation_loss or self.history.loss)[-1])
+                else:
+                    schedule.step()
+
+    def check(self, epochs: int) -> None:
+        """Raise where the last, perhaps smaller batch, a metric or a schedule does not fit; change nothing."""
+        rows, size = self.training.rows, self.batch_size
+        if self.evaluates and size < len(rows):
+            raise ValueError(
+                f"batch_size: expected None, all samples at once, with {type(self.optimizer).__name__}, got {size} of "
+                f"{len(rows)} samples"
+            )
+        short = 0 if self.drop_last else len(rows) % size
+        steps = {"epoch": epochs, "batch": epochs * (len(rows) // size + (short > 0))}
+        for schedule, when in self.schedules:
+            left = getattr(schedule, "steps_left", math.inf)
+            if steps[when] > left:
+                raise ValueError(
+                    f"schedule: expected total_steps to last for {steps[when]} steps, got {left} left of {schedule!r}"
+                )
+        last = rows[-(short or size) :]
+        trial = copy.deepcopy(self.network)
+        for X, y, weight in self.training.minibatches(last, len(last), self.network.dtype):
+            trial.backpropagate(X, y, self.loss, weight)
+        self._evaluate(limit=2)
+
+
+def _predict(network: Network, X: Array | SparseRows, rows: Array, depth: int) -> Array:
+    """Return the output of the first ``depth`` layers for these rows, read a block at a time."""
+    blocks = [rows[start : start + 1024] for start in range(0, len(rows), 1024)]
+    return np.concatenate([network.predict_until(X[block], depth) for block in blocks])
+
+
+def _number(value: Any, name: str) -> float:
+    """Return the value of a metric as a float."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"metrics: expected {name} to return a number, got {value!r}") from None
