@@ -37,7 +37,8 @@ from .composites import Concatenate, Parallel, Residual, Sequential
 from .data import load_csv, load_digits, load_idx, load_npz, train_test_split
 from .history import History
 from .layers import Activation, AlphaDropout, Dense, Dropout, Layer
-from .network import MLP, Network
+from .mlp import MLP
+from .network import Network
 from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from .optimizers import (
     ASGD,

@@ -10,26 +10,24 @@ from __future__ import annotations
 import copy
 import operator
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import protocols
 from ._threads import OneWriter, Versioned
-from ._validation import as_array, as_generator, check_choice, check_count, check_dtype, check_finite, up_to_one
+from ._validation import as_array, check_count, check_dtype, check_finite
 from .composites import Sequential, SequentialCache
-from .layers import Activation, Dense, Dropout, Layer
+from .layers import Layer
 from .losses import Loss, LossFunctions, find_loss, loss_and_backward
-from .normalization import BatchNorm, LayerNorm, RMSNorm
-from .protocols import DType, Initializer, NormalizationName
+from .protocols import DType
 
 if TYPE_CHECKING:
     from .protocols import Optimizer
     from .summary import Summary
 
-__all__ = ["MLP", "Network"]
+__all__ = ["Network"]
 
 Array = npt.NDArray[Any]
 BLOCK = 2**18  # numbers in the widest layer's output that a prediction computes at a time: they fit into the cache
@@ -590,94 +588,3 @@ def check_finite_targets(y: npt.ArrayLike, first_row: int = 0) -> Array:
     if y.dtype.kind == "f":
         check_finite(y, "y", first_row)
     return y
-
-
-class MLP(Network):
-    """A multi-layer perceptron: Dense layers of the given sizes, an activation after each but the last (System 3).
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Inputs, units of each hidden layer, outputs: ``[3, 4, 2]`` is the lecture's network.
-    activation : str, (callable, callable), or a list of them
-        One for all hidden layers; or one per hidden layer; or one per layer, the last for the outputs. None leaves
-        a layer linear.
-    dropout : float
-        The probability of `Dropout` after each hidden layer; 0 adds no such layer.
-    normalization : {None, "batch", "layer", "rms"}
-        The normalization between each hidden Dense layer and its activation.
-    bias : bool
-        Whether the units have biases.
-    weight_init, bias_init : str or callable
-        See `handmade.initializers`.
-    rng : optional
-        Anything numpy.random.default_rng takes; draws the weights, then the dropout masks.
-    dtype : dtype
-        float64 or float32.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a size is not an integer of at least 1, the number of activations does not fit, or a name is unknown.
-
-    Examples
-    --------
-    >>> network = hm.MLP([3, 4, 2], activation="sigmoid", rng=0)
-    >>> network
-    MLP(Dense(3, 4), Activation('sigmoid'), Dense(4, 2))
-    >>> network.neuron_count, network.weight_count, network.parameter_count
-    (6, 20, 26)
-    """
-
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        activation: protocols.Activation | Sequence[protocols.Activation | None] | None = "relu",
-        *,
-        dropout: float = 0.0,
-        normalization: NormalizationName | None = None,
-        bias: bool = True,
-        weight_init: Initializer = "linear_default",
-        bias_init: Initializer = "linear_default",
-        rng: Any = None,
-        dtype: DType = np.float64,
-    ) -> None:
-        sizes = [check_count(size, "sizes") for size in (sizes if np.iterable(sizes) else [sizes])]
-        if len(sizes) < 2:
-            raise ValueError(f"sizes: expected the inputs, the outputs, and any hidden layers between, got {sizes!r}")
-        depth = len(sizes) - 1
-        activations = _one_per_layer(activation, depth)
-        if normalization is not None:
-            check_choice(normalization, "normalization", NORMALIZATIONS)
-        rng, dropout = as_generator(rng), up_to_one(dropout, "dropout")
-        layers: list[Layer] = []
-        for i, function in enumerate(activations):
-            options: dict[str, Any] = dict(
-                bias=bias, weight_init=weight_init, bias_init=bias_init, rng=rng, dtype=dtype
-            )
-            layers.append(Dense(sizes[i], sizes[i + 1], **options))
-            hidden = i < depth - 1
-            if hidden and normalization:
-                layers.append(NORMALIZATIONS[normalization](sizes[i + 1], dtype=dtype))
-            if function is not None:
-                layers.append(function if isinstance(function, Layer) else Activation(function))
-            if hidden and dropout:
-                layers.append(Dropout(dropout, rng=rng))
-        super().__init__(layers, dtype=dtype)
-
-
-NORMALIZATIONS: dict[str, Callable[..., Layer]] = {"batch": BatchNorm, "layer": LayerNorm, "rms": RMSNorm}
-
-
-def _one_per_layer(activation: Any, depth: int) -> list[Any]:
-    """Return the activations of all layers; a single one is for the hidden layers."""
-    if isinstance(activation, tuple) and not all(map(callable, activation)):
-        raise TypeError(f"activation: expected a list of one per layer, or a pair of functions, got {activation!r}")
-    if isinstance(activation, list):
-        if len(activation) not in (depth - 1, depth):
-            raise ValueError(
-                f"activation: expected one, a list of {depth - 1} for the hidden layers, or a list of {depth} "
-                f"for all layers, got {len(activation)}"
-            )
-        return activation + [None] * (depth - len(activation))
-    return [activation] * (depth - 1) + [None]

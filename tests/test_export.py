@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import handmade as hm
+from handmade import _config
 from handmade.export import c as c_export
 from handmade.export import onnx as onnx_export
 
@@ -156,7 +157,7 @@ def run_c(text: str, X: np.ndarray, folder) -> np.ndarray:
 @pytest.mark.parametrize("module", [onnx_export, c_export])
 def test_tables_hold_every_activation_and_layer(module):
     assert hm.activations.ACTIVATIONS.keys() <= module.ACTIVATIONS.keys()
-    missing = set(hm.files.LAYERS.values()) - module.LAYERS.keys() - {hm.Network, hm.MLP}
+    missing = set(_config.LAYERS.values()) - module.LAYERS.keys() - {hm.Network, hm.MLP}
     assert {kind for kind in missing if kind.__module__.startswith("handmade")} == set()
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import handmade as hm
 from handmade import files
+from handmade._config import BUILT_IN
 from handmade._safetensors import write_safetensors
 from handmade.activations import ACTIVATIONS
 
@@ -111,7 +112,7 @@ def test_cases_cover_all_built_in_layers():
                 visit(value)
 
     visit(hm.to_config(hm.Network([hm.Dense(1, 3), *layer_of_every_kind()])))
-    assert found - {None} == files.BUILT_IN - {"MLP"}
+    assert found - {None} == BUILT_IN - {"MLP"}
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

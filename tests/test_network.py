@@ -21,7 +21,8 @@ from handmade.composites import Concatenate, Parallel, Residual
 from handmade.initializers import constant
 from handmade.layers import Activation, Dense, Dropout, Layer
 from handmade.losses import cross_entropy
-from handmade.network import MLP, Network, Sequential, check_finite_targets
+from handmade.mlp import MLP
+from handmade.network import Network, Sequential, check_finite_targets
 from handmade.normalization import BatchNorm, LayerNorm
 from reference.autograd import loss_and_gradient
 from reference.twin import twin

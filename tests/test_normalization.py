@@ -13,7 +13,8 @@ from oracles import assert_close
 from handmade import export
 from handmade.checking.diagnosis import diagnose_gradient
 from handmade.layers import Activation, AlphaDropout, Dense
-from handmade.network import MLP, Network
+from handmade.mlp import MLP
+from handmade.network import Network
 from handmade.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 
 BOTH = {BatchNorm: torch.nn.BatchNorm1d, LayerNorm: torch.nn.LayerNorm}

@@ -86,4 +86,4 @@ def test_editable_install_works_above_the_clone(project, tmp_path):
     # -S leaves out the environment's own .pth files, among them perhaps one of handmade.
     numpy_alone = str(Path(np.__file__).parents[1])
     printed = run(sys.executable, "-S", "-c", code, cwd=project.parent, PYTHONPATH=numpy_alone)
-    assert printed.strip() == "handmade.network"
+    assert printed.strip() == "handmade.mlp"

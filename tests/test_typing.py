@@ -20,7 +20,7 @@ from handmade.checking.methods import METHODS
 from handmade.initializers import INITIALIZERS
 from handmade.losses import LOSSES, mse_loss
 from handmade.metrics import METRICS
-from handmade.network import NORMALIZATIONS
+from handmade.mlp import NORMALIZATIONS
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from .._fit_options import compiled_step
 from .._validation import check_bool, check_choice, check_count, check_finite
 from ..layers import Dense
-from ..network import MLP, Network
+from ..mlp import MLP
+from ..network import Network
 from ..optimizers import SGD, Adam
 from ..progress import progress_bar
 from ._sklearn import BaseEstimator, Tags
