@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from test_gradients import ARCHITECTURES, LABELS, PROBABILITIES, REALS, TARGETS, X, build
+from checked_gradients import ARCHITECTURES, LABELS, PROBABILITIES, REALS, TARGETS, X, build
 
 import handmade.losses as losses
 from handmade import (

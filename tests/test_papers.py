@@ -1,16 +1,15 @@
-"""The published experiments: their known facts in the quick form, the trainer against the library, the command."""
+"""The papers' experiments: networks side by side, anchors, and every quick form."""
 
 from __future__ import annotations
 
-import dataclasses
 import doctest
 import importlib
-import json
 import pkgutil
 from collections import Counter
 
 import numpy as np
 import pytest
+from papers_of_tests import row
 
 import benchmarks.papers
 import handmade as hm
@@ -27,8 +26,7 @@ from benchmarks.papers import (
     xor,
 )
 from benchmarks.papers.__main__ import main
-from benchmarks.papers.experiment import Experiment, Group, Row, Size
-from benchmarks.papers.noise import GaussianNoise, UnscaledBatchNorm
+from benchmarks.papers.experiment import Row
 from benchmarks.papers.recipe import SUMMED, at_most, learn, mlp
 from benchmarks.papers.registry import EXPERIMENTS
 from benchmarks.papers.side_by_side import SideBySide, summed_error
@@ -41,7 +39,7 @@ def test_examples_in_docstrings(name):
     assert doctest.testmod(importlib.import_module(f"benchmarks.papers.{name}")).failed == 0
 
 
-# ---- many networks side by side, against the library's one --------------------------------------------------------
+# ---- many networks side by side, against the library's one -----------------------------------------------------------
 
 SHAPES = {
     "chain": (mlp(6, 2, 1), symmetry.X, symmetry.Y),
@@ -115,7 +113,7 @@ def test_unsupported_layer_is_refused_side_by_side():
         SideBySide(network, network.theta[np.newaxis])
 
 
-# ---- the anchors, without training --------------------------------------------------------------------------------
+# ---- the anchors, without training -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("source", "error"), [("Nature, Fig. 1", 0.346), ("PDP, chapter 8", 0.354)])
@@ -248,241 +246,7 @@ def test_drawn_data_have_the_stated_margin():
     assert perceptron.novikoff(X, y, w) == (np.linalg.norm(X, axis=1).max() / margins.min()) ** 2
 
 
-# ---- images: from files or from the library ------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Write the bundled digits as MNIST's four files."""
-    X, y = hm.load_digits()
-    pixels, labels = (255 * X).round().astype(np.uint8).reshape(-1, 8, 8), y.astype(np.uint8)
-    parts = (pixels[:1400], labels[:1400], pixels[1400:], labels[1400:])
-    for (name, _), part in zip(images.FILES.values(), parts, strict=True):
-        hm.data.save_idx(tmp_path / f"{name}.gz", part)
-    return tmp_path
-
-
-def file(folder, what):
-    return folder / f"{images.FILES[what][0]}.gz"
-
-
-def test_images_are_scaled_and_not_taken_for_mnist(folder):
-    X, y = hm.load_digits()
-    found = images.read(folder)
-    assert found.name not in (images.MNIST, images.DIGITS)
-    assert found.X.shape == (1400, 64) and found.X_test.shape == (397, 64) and found.X.dtype == np.float32
-    assert np.abs(found.X - X[:1400]).max() < 0.5 / 255 + 1e-7, "pixels were rounded to 1/255"
-    np.testing.assert_array_equal(np.concatenate([found.y, found.y_test]), y)
-
-
-def test_compressed_and_plain_files_are_read(folder):
-    path = file(folder, "test labels")
-    hm.data.save_idx(path.with_suffix(""), hm.load_idx(path))
-    path.unlink()
-    assert len(images.read(folder).y_test) == 397
-
-
-def test_choices_are_made_without_the_test_set(folder):
-    found = images.read(folder)
-    part = found.for_choices()
-    assert len(part.X_test) == found.held_out == 233
-    np.testing.assert_array_equal(np.concatenate([part.X, part.X_test]), found.X)
-    np.testing.assert_array_equal(np.concatenate([part.y, part.y_test]), found.y)
-
-
-def missing(folder):
-    file(folder, "training labels").unlink()
-
-
-def truncated(folder):
-    path = file(folder, "training images")
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def truncated_before_compression(folder):
-    path = file(folder, "training images")
-    array = hm.load_idx(path)
-    plain = path.with_suffix("")
-    hm.data.save_idx(plain, array)
-    plain.write_bytes(plain.read_bytes()[:-64])
-    path.unlink()
-
-
-def wrong_magic(folder):
-    file(folder, "test images").write_bytes(b"\x89PNG and so on")
-
-
-def swapped(folder):
-    a, b = file(folder, "test images"), file(folder, "test labels")
-    content = a.read_bytes(), b.read_bytes()
-    a.write_bytes(content[1])
-    b.write_bytes(content[0])
-
-
-def labels_of_the_other_set(folder):
-    file(folder, "training labels").write_bytes(file(folder, "test labels").read_bytes())
-
-
-def shuffled_labels(folder):
-    path = file(folder, "training labels")
-    hm.data.save_idx(path, np.random.default_rng(0).permutation(hm.load_idx(path)))
-
-
-def eleventh_class(folder):
-    path = file(folder, "test labels")
-    labels = hm.load_idx(path)
-    labels[7] = 10
-    hm.data.save_idx(path, labels)
-
-
-def another_size(folder):
-    path = file(folder, "test images")
-    hm.data.save_idx(path, hm.load_idx(path)[:, :7])
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (missing, "expected train-labels-idx1-ubyte.gz or train-labels-idx1-ubyte in"),
-        (truncated, "expected a whole gzip file"),
-        (truncated_before_compression, "the file is cut short"),
-        (wrong_magic, "expected an IDX file"),
-        (swapped, "expected test images, uint8 of 3 dimensions, got uint8 of shape (397,)"),
-        (labels_of_the_other_set, "expected a label for each of the 1400 images"),
-        (shuffled_labels, "the labels are in another order"),
-        (eleventh_class, "expected labels from 0 to 9, got 10 in row 7"),
-        (another_size, "expected images of (8, 8)"),
-    ],
-)
-def test_damaged_data_are_refused_before_any_work(folder, tmp_path, capsys, damage, message):
-    damage(folder)
-    with pytest.raises(SystemExit, match="2"):
-        main(["mnist", "--quick", "--data", str(folder), "--out", str(tmp_path / "new")])
-    assert message in " ".join(capsys.readouterr().err.split())
-    assert not (tmp_path / "new").exists()
-
-
-def test_missing_data_folder_is_refused_before_any_work(tmp_path, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main(["mnist-linear", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "new")])
-    assert "expected a folder with MNIST's IDX files" in capsys.readouterr().err
-    assert not (tmp_path / "new").exists()
-
-
-# ---- MNIST's rows ---------------------------------------------------------------------------------------------------
-
-
-def test_every_published_figure_has_its_row():
-    assert sorted(recipe.published for recipe in mnist.RECIPES) == sorted(
-        [12.0, 4.7, 4.5, 3.05, 2.95, 1.6, 1.51, 1.53, 1.60, 1.35, 1.25, 1.06, 0.95]
-    )
-
-
-def test_networks_are_as_their_rows_say():
-    built = {recipe.name: mnist.build(recipe, 784, np.random.default_rng(0)) for recipe in mnist.RECIPES}
-    for recipe in mnist.RECIPES:
-        dense = [layer for layer in built[recipe.name].layers if isinstance(layer, hm.Dense)]
-        assert [layer.neuron_count for layer in dense] == [*recipe.hidden, 10], recipe.name
-        drops = [layer.p for layer in built[recipe.name].layers if isinstance(layer, hm.Dropout)]
-        assert drops == ([0.2, 0.5, 0.5, 0.5] if "dropout" in recipe.name else []), recipe.name
-    assert built["mnist-linear"].parameter_count == 7850
-    best_published = 784 * 8192 + 8192**2 + 8192 * 10
-    assert round(best_published / built["mnist-best"].weight_count) == 48, "as the recipe of the group says"
-
-
-def test_squared_error_has_targets_of_plus_and_minus_one():
-    recipe = next(recipe for recipe in mnist.RECIPES if recipe.name == "mnist-300-mse")
-    (row,) = mnist.targets(recipe, np.array([3]))
-    assert row.tolist() == [-1, -1, -1, 1, -1, -1, -1, -1, -1, -1]
-    assert mnist.build(recipe, 64, np.random.default_rng(0)).layers[-1].function == "tanh"
-
-
-def recipe_and_images(**changes):
-    recipe = next(recipe for recipe in mnist.RECIPES if recipe.name == "mnist-800")
-    return dataclasses.replace(recipe, hidden=(20,), **changes), images.read(None)
-
-
-def test_max_norm_bounds_hidden_units_only():
-    recipe, data = recipe_and_images(max_norm=0.5)
-    network, _ = mnist.train(recipe, data, np.random.default_rng(0), lambda *news: None, 5)
-    norms = [np.linalg.norm(layer.W, axis=1).max() for layer in network.layers if isinstance(layer, hm.Dense)]
-    assert norms[0] < 0.5 + 1e-6 < norms[1]
-
-
-@pytest.mark.parametrize("module", [mnist, depth])
-def test_interrupt_within_a_run_ends_the_command(module, monkeypatch):
-    def interrupted(self, theta, gradient):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(hm.Adam, "step", interrupted)
-    recipe, data = recipe_and_images()
-    with pytest.raises(KeyboardInterrupt):
-        if module is mnist:
-            mnist.train(recipe, data, np.random.default_rng(0), lambda *news: None, 5)
-        else:
-            depth.one_run(np.random.default_rng(0), 8, lambda *news: None, data)
-
-
-def test_early_stopping_sets_the_epochs_of_the_final_run():
-    recipe, data = recipe_and_images(patience=2, lr=0.1, epochs=40, candidates=({},))
-    judged = mnist.judge(recipe, {}, np.random.default_rng(0), 40, lambda *news: None, images=data)
-    assert 0 < judged["epochs"] < 40
-    choices = [{"settings": {}, **judged}]
-    (run,) = mnist.run(recipe, [np.random.default_rng(1)], 40, lambda *news: None, images=data, choices=choices)
-    assert run["epochs"] == judged["epochs"]
-
-
-def test_best_candidate_is_chosen_without_the_test_set():
-    recipe, data = recipe_and_images(epochs=5)
-    poisoned = dataclasses.replace(data, X_test=data.X_test * np.nan)  # the door refuses what is not finite
-    candidates = [{"lr": 1e-9}, {"lr": 0.01}, {"lr": 1e-8}]
-    choices = [
-        {"settings": settings}
-        | mnist.judge(recipe, settings, np.random.default_rng(0), 5, lambda *news: None, images=poisoned)
-        for settings in candidates
-    ]
-    assert min(choices, key=lambda choice: choice["error"])["settings"] == {"lr": 0.01}
-    (run,) = mnist.run(recipe, [np.random.default_rng(1)], 5, lambda *news: None, images=data, choices=choices)
-    assert run["error"] < 20, "only the second learns anything"
-
-
-def test_row_is_met_by_the_mean_on_mnist_only():
-    recipe = next(recipe for recipe in mnist.RECIPES if recipe.name == "mnist-800")
-    runs = [{"row": recipe.name, "data": images.MNIST, "error": error, "minutes": 1.0} for error in (1.5, 1.7)]
-    (met,) = mnist.table(recipe, runs)
-    assert (met.met, met.published, met.ours) == (True, "1.6 %", "mean 1.600 %")
-    runs[0]["error"] = 1.51
-    assert mnist.table(recipe, runs)[0].met is False
-    (row,) = mnist.table(recipe, [run | {"data": images.DIGITS} for run in runs])
-    assert (row.met, row.published) == (None, "-") and images.DIGITS in row.quantity
-
-
-def test_noise_has_its_deviation_and_is_off_in_prediction():
-    X = np.ones((1000, 10), np.float32)
-    network = hm.Network([GaussianNoise(0.3, rng=0), hm.Dense(10, 10)], dtype=np.float32)
-    layer = network.layers[0]
-    H, cache = layer.forward(X, training=True)
-    noise = H - 1
-    # The estimate of a standard deviation from n numbers has the standard error std / sqrt(2 n); five of them.
-    assert abs(noise.std() - 0.3) < 5 * 0.3 / np.sqrt(2 * X.size)
-    np.testing.assert_array_equal(layer.predict(X), X)
-    np.testing.assert_array_equal(layer.backward(X, cache), X)
-    np.testing.assert_array_equal(network.predict(X), network.layers[1].predict(X))
-
-
-def test_unscaled_batch_normalization_learns_its_shift_only():
-    rng = np.random.default_rng(0)
-    layers = [hm.Dense(4, 3, rng=rng), UnscaledBatchNorm(3), hm.Activation("tanh"), hm.Dense(3, 2, rng=rng)]
-    network = hm.Network(layers)
-    assert network.parameter_count == 5 * 3 + 3 + 4 * 2
-    assert hm.check_gradient(network, rng.normal(size=(8, 4)), rng.integers(2, size=8)).passed
-    before = network.layers[1].gamma.copy()
-    hm.fit(network, rng.normal(size=(8, 4)), rng.integers(2, size=8), epochs=3, progress=False)
-    np.testing.assert_array_equal(network.layers[1].gamma, before)
-    assert np.abs(network.layers[1].beta).max() > 0
-
-
-# ---- depth ----------------------------------------------------------------------------------------------------------
+# ---- depth -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("inputs", [64, 784])
@@ -543,7 +307,7 @@ def test_digits_of_a_run_are_split_without_overlap():
     assert np.array_equal(np.sort(together.sum(axis=1)), np.sort(everything.sum(axis=1)))
 
 
-# ---- every experiment, in its quick form --------------------------------------------------------------------------
+# ---- every experiment, in its quick form -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -563,11 +327,6 @@ def test_every_experiment_writes_a_table_and_a_figure(quick, name):
     page = (quick / "RESULTS.md").read_text()
     assert f"## {experiment.section.name}\n" in page and f"[{name}](#" in page
     assert all(row.quantity.replace("|", "\\|") in page for row in record.rows)
-
-
-def row(out, name, quantity):
-    (found,) = [row for row in results.read(out, name).rows if row.quantity == quantity]
-    return found
 
 
 def test_symmetry_is_learnt_or_stuck_as_published(quick):
@@ -621,199 +380,3 @@ def test_figure_that_is_not_met_needs_a_reason():
     with pytest.raises(ValueError, match="say in differs"):
         Row("sweeps", "558", "600", met=False)
     assert Row("sweeps", "558", "600", met=np.bool_(False), differs="the start").met is False
-
-
-# ---- the command --------------------------------------------------------------------------------------------------
-
-
-def toy(name="toy", interrupt_at=None):
-    """Build an experiment of one random number per run, three runs per chunk."""
-    calls = []
-
-    def run(generators, sweeps, report):
-        calls.append(len(generators))
-        if len(calls) == interrupt_at:
-            raise KeyboardInterrupt
-        return [{"value": float(rng.uniform()) * sweeps} for rng in generators]
-
-    def table(runs):
-        return [Row("mean", "-", f"{np.mean([run['value'] for run in runs]):.6f}", len(runs))]
-
-    def draw(runs, figure):
-        figure.subplots().plot([run["value"] for run in runs])
-
-    return Experiment(name, "A toy", "nowhere", "None.", Size(7, 10), Size(2, 1), 3, run, table, draw)
-
-
-@pytest.fixture
-def only_toys(monkeypatch):
-    def put(*experiments):
-        for name in list(EXPERIMENTS):
-            monkeypatch.delitem(EXPERIMENTS, name)
-        for experiment in experiments:
-            monkeypatch.setitem(EXPERIMENTS, experiment.name, experiment)
-
-    return put
-
-
-def values(out, name="toy"):
-    return [run["value"] for run in json.loads((out / "results" / f"{name}.json").read_text())["runs"]]
-
-
-def test_listing_names_every_experiment_and_runs_none(capsys, tmp_path):
-    assert main(["--out", str(tmp_path)]) == 0
-    listing = capsys.readouterr().out
-    assert all(f"\n{name} " in listing for name in EXPERIMENTS)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["toy", "--seeds", "0"], "expected an integer of at least 1, got '0'"),
-        (["toy", "--seeds", "many"], "expected an integer of at least 1, got 'many'"),
-        (["toy", "--seed", "-1"], "expected an integer of at least 0, got '-1'"),
-        (["xor2"], "unknown experiment 'xor2'; there are: all, toy"),
-    ],
-)
-def test_wrong_argument_is_refused_before_any_work(only_toys, capsys, tmp_path, arguments, message):
-    only_toys(toy())
-    with pytest.raises(SystemExit, match="2"):
-        main([*arguments, "--out", str(tmp_path / "new")])
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "new").exists()
-
-
-def test_unwritable_folder_is_refused_before_any_work(only_toys, capsys, tmp_path):
-    only_toys(toy())
-    (tmp_path / "file").write_text("here already")
-    with pytest.raises(SystemExit, match="2"):
-        main(["toy", "--out", str(tmp_path / "file")])
-    assert "expected a folder that can be written" in capsys.readouterr().err
-    assert (tmp_path / "file").read_text() == "here already"
-
-
-def test_interrupted_run_resumes_and_ends_the_same(only_toys, tmp_path, capsys):
-    only_toys(toy(interrupt_at=2))
-    assert main(["toy", "--out", str(tmp_path / "a")]) == 130
-    assert "saved" in capsys.readouterr().err
-    assert len(values(tmp_path / "a")) == 3
-    assert f"| mean | - | {np.mean(values(tmp_path / 'a')):.6f} | 3 |" in (tmp_path / "a" / "RESULTS.md").read_text()
-    only_toys(toy())
-    assert main(["toy", "--out", str(tmp_path / "a")]) == 0
-    assert main(["toy", "--out", str(tmp_path / "b")]) == 0
-    assert values(tmp_path / "a") == values(tmp_path / "b")
-    assert len(values(tmp_path / "b")) == 7
-
-
-def test_run_i_of_a_seed_does_not_depend_on_their_number(only_toys, tmp_path):
-    only_toys(toy())
-    for name, seeds, seed in (("a", 2, 0), ("b", 5, 0), ("c", 5, 1)):
-        assert main(["toy", "--seeds", str(seeds), "--seed", str(seed), "--out", str(tmp_path / name)]) == 0
-    a, b, c = (values(tmp_path / name) for name in "abc")
-    assert a == b[:2] and len(b) == 5
-    assert not set(b) & set(c)
-
-
-def test_runs_of_another_seed_are_not_mixed_in(only_toys, tmp_path, capsys):
-    only_toys(toy())
-    assert main(["toy", "--seeds", "2", "--out", str(tmp_path)]) == 0
-    before = values(tmp_path)
-    with pytest.raises(SystemExit, match="2"):
-        main(["toy", "--seed", "1", "--out", str(tmp_path)])
-    assert "--fresh" in capsys.readouterr().err
-    assert values(tmp_path) == before
-    assert main(["toy", "--seeds", "2", "--seed", "1", "--fresh", "--out", str(tmp_path)]) == 0
-    assert values(tmp_path) != before
-
-
-def test_one_experiment_updates_its_part_of_the_page_only(only_toys, tmp_path):
-    only_toys(toy("one"), toy("two"))
-    assert main(["one", "--seeds", "2", "--out", str(tmp_path)]) == 0
-    first = (tmp_path / "RESULTS.md").read_text()
-    assert "## one" in first and "Not run yet: two." in first
-    assert main(["two", "--out", str(tmp_path)]) == 0
-    assert main(["one", "--seeds", "3", "--out", str(tmp_path)]) == 0
-    page = (tmp_path / "RESULTS.md").read_text()
-    for name, runs in (("one", 3), ("two", 7)):
-        found = values(tmp_path, name)
-        assert len(found) == runs and f"| mean | - | {np.mean(found):.6f} | {runs} |" in page
-
-
-@pytest.mark.parametrize("text", ["[1, 2", "{}", '{"experiment": "toy", "sum": 3}'])
-@pytest.mark.parametrize("arguments", [["toy"], []])
-def test_file_that_is_no_record_is_refused_before_any_work(only_toys, tmp_path, capsys, arguments, text):
-    only_toys(toy())
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "toy.json").write_text(text)
-    with pytest.raises(SystemExit, match="2"):
-        main([*arguments, "--out", str(tmp_path)])
-    assert "expected the record of an experiment" in capsys.readouterr().err
-
-
-# ---- the command: groups, candidates, data --------------------------------------------------------------------------
-
-
-def choosing(name, group=None, interrupt_at=None, candidates=({"a": 3}, {"a": 1}, {"a": 2})):
-    """Build an experiment on images whose best choice is the smallest a."""
-    calls = []
-
-    def judge(settings, rng, sweeps, report, *, images):
-        calls.append(settings)
-        if len(calls) == interrupt_at:
-            raise KeyboardInterrupt
-        return {"error": float(settings["a"]), "drawn": float(rng.uniform())}
-
-    def run(generators, sweeps, report, *, images, choices):
-        calls.append("run")
-        if len(calls) == interrupt_at:
-            raise KeyboardInterrupt
-        best = min(choices, key=lambda choice: choice["error"])
-        return [{"value": best["settings"]["a"] + float(rng.uniform())} for rng in generators]
-
-    part = toy(name)
-    return dataclasses.replace(part, run=run, judge=judge, candidates=candidates, group=group, on_images=True,
-                               chunk=1, full=Size(3, 1))  # fmt: skip
-
-
-@pytest.mark.parametrize("interrupt_at", [2, 5])
-def test_finished_candidates_are_kept_after_an_interrupt(only_toys, tmp_path, interrupt_at):
-    only_toys(choosing("row", interrupt_at=interrupt_at))
-    assert main(["row", "--out", str(tmp_path / "a")]) == 130
-    record = results.read(tmp_path / "a", "row")
-    assert (len(record.choices), len(record.runs)) == {2: (1, 0), 5: (3, 1)}[interrupt_at]
-    only_toys(choosing("row"))
-    for out in ("a", "b"):
-        assert main(["row", "--out", str(tmp_path / out)]) == 0
-    a, b = (results.read(tmp_path / out, "row") for out in "ab")
-    assert values(tmp_path / "a", "row") == values(tmp_path / "b", "row")
-    assert [choice["drawn"] for choice in a.choices] == [choice["drawn"] for choice in b.choices]
-    assert len({choice["drawn"] for choice in a.choices}) == 1, "all candidates are judged from one seed"
-    assert all(1 <= value < 2 for value in values(tmp_path / "a", "row"))
-
-
-def test_runs_of_other_candidates_are_not_mixed_in(only_toys, tmp_path, folder, capsys):
-    only_toys(choosing("row"))
-    assert main(["row", "--out", str(tmp_path / "out")]) == 0
-    with pytest.raises(SystemExit, match="2"):
-        main(["row", "--out", str(tmp_path / "out"), "--data", str(folder)])
-    assert "on the bundled digits, asked for are seed 0 and 1 on the images given by --data" in " ".join(
-        capsys.readouterr().err.split()
-    )
-    only_toys(choosing("row", candidates=({"a": 3}, {"a": 0})))
-    with pytest.raises(SystemExit, match="2"):
-        main(["row", "--out", str(tmp_path / "out")])
-    assert "chosen among other candidates" in " ".join(capsys.readouterr().err.split())
-
-
-def test_group_has_one_section_and_its_name_runs_all(only_toys, tmp_path):
-    drawn = []
-    group = Group("table", "A table", "nowhere", "All.", lambda runs, figure: drawn.append(len(runs)))
-    only_toys(choosing("one", group), toy("alone"), choosing("two", group))
-    assert main(["table", "--out", str(tmp_path)]) == 0
-    page = (tmp_path / "RESULTS.md").read_text()
-    assert page.count("## table\n") == 1 and "## one" not in page and "## two" not in page
-    assert "| one | a 1 | 1.00 % |" in page and "| two | a 3 | 3.00 % |" in page
-    assert "Not run yet: alone." in page
-    assert drawn == [6], "once, with the runs of both"
-    assert not (tmp_path / "results" / "one.png").exists() and (tmp_path / "results" / "table.png").exists()

@@ -12,8 +12,23 @@ import numpy as np
 import pytest
 import torch
 from oracles import assert_close
+from trainings import (
+    X_LONG,
+    Y_LONG,
+    Script,
+    assert_same_state,
+    fit,
+    flat,
+    follow,
+    mean_output,
+    rows_seen,
+    samples,
+    state,
+    stateful,
+    targets,
+    with_middle,
+)
 
-import handmade as hm
 from handmade import (
     L1,
     MLP,
@@ -24,7 +39,6 @@ from handmade import (
     Chain,
     ClipGradNorm,
     Dense,
-    EarlyStopping,
     ExponentialLR,
     History,
     MaxNorm,
@@ -36,44 +50,7 @@ from handmade import (
     train_test_split,
     training,
 )
-from handmade.metrics import accuracy, r2_score, top_k_accuracy
-
-fit = functools.partial(training.fit, progress=False)
-
-
-def samples(N=10, seed=0):
-    """Inputs (N, 3) and labels of three classes."""
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(N, 3)), rng.integers(0, 3, N)
-
-
-def targets(loss, N=10, seed=1):
-    """Targets that the loss takes for outputs (N, 3)."""
-    rng = np.random.default_rng(seed)
-    name = getattr(loss, "func", loss)
-    name = getattr(name, "__name__", name)
-    if name in ("cross_entropy", "multi_margin_loss"):
-        return rng.integers(0, 3, N)
-    if name == "binary_cross_entropy_with_logits":
-        return rng.integers(0, 2, (N, 3))
-    return rng.choice([-1.0, 1.0], (N, 3)) if name == "hinge_loss" else rng.normal(size=(N, 3))
-
-
-def stateful(rng=0):
-    """Return a network with everything that training can change: weights, statistics, a generator of masks."""
-    return MLP([3, 8, 3], normalization="batch", dropout=0.25, rng=rng)
-
-
-def state(network):
-    """Copies of all that training can change."""
-    generators = {id(leaf.rng): leaf.rng.bit_generator.state for _, leaf in network.leaves() if hasattr(leaf, "rng")}
-    return network.state_dict() | {"generators": list(generators.values())}
-
-
-def assert_same_state(actual, expected):
-    assert actual.keys() == expected.keys()
-    for name, value in expected.items():
-        assert np.array_equal(actual[name], value), name
+from handmade.metrics import accuracy, r2_score
 
 
 class Watched:
@@ -87,42 +64,7 @@ class Watched:
         self.thetas.append(theta.copy())
 
 
-class Script:
-    """An optimizer that sets the only weight to the next number, whatever the gradient."""
-
-    def __init__(self, weights, lr=1.0):
-        self.weights, self.lr = iter(weights), lr
-
-    def step(self, theta, gradient):
-        theta[:] = next(self.weights)
-
-
-def follow(validation_losses, **options):
-    """Train one weight so that the validation losses are these numbers: |w 1 - 0| = w."""
-    network = Network([Dense(1, 1, bias=False, weight_init="zeros")])
-    one, zero = [[1.0]], [[0.0]]
-    options = {"optimizer": Script(validation_losses), "validation": (one, zero)} | options
-    return network, fit(network, one, zero, loss="l1_loss", epochs=len(validation_losses), **options)
-
-
-def rows_seen(N, **options):
-    """Return which samples each step is computed from: sample n has its 1, and so its gradient, in entry n alone."""
-    steps = []
-
-    class Note:
-        def step(self, theta, gradient):
-            steps.append(np.flatnonzero(gradient).tolist())
-
-    network = Network([Dense(N, 1, bias=False, weight_init="zeros")])
-    fit(network, np.eye(N), np.ones((N, 1)), loss="mse_loss", optimizer=Note(), **options)
-    return steps
-
-
-def flat(steps):
-    return [row for rows in steps for row in rows]
-
-
-# ---- the loop ----------------------------------------------------------------------------------------------
+# ---- the loop --------------------------------------------------------------------------------------------------------
 
 
 def test_batch_size_one_is_the_lecture_s_loop_over_samples():
@@ -226,7 +168,7 @@ def test_the_dtype_of_the_network_is_that_of_training():
     assert network.theta.dtype == network.gradient.dtype == np.float32
 
 
-# ---- batches -----------------------------------------------------------------------------------------------
+# ---- batches ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -316,7 +258,7 @@ def test_a_chain_of_penalty_clipping_step_and_norm_limit():
     assert_close(network.theta, by_hand.theta, operations=8 * 100)  # 8 steps of at most 100 roundings
 
 
-# ---- validation --------------------------------------------------------------------------------------------
+# ---- validation ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("N", "fraction", "held"), [(10, 0.25, 3), (10, 0.1, 1), (7, 0.5, 4), (2, 0.01, 1)])
@@ -381,11 +323,6 @@ def test_more_validation_data_than_one_block():
     assert_close(np.array(history.validation_loss[-1]), expected, operations=3000)
 
 
-def mean_output(output, y):
-    assert len(output) == len(y)
-    return output.mean()
-
-
 @pytest.mark.parametrize("validates", [False, True])
 def test_metrics_by_name_and_by_function(validates):
     X, y = samples(20)
@@ -421,58 +358,7 @@ def test_the_metric_of_a_regression():
     assert history.metrics == {"r2_score": [r2_score(network.predict(X), Y)]}
 
 
-# ---- early stopping ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("validation_losses", "rule", "epochs", "weight"),
-    [
-        ([5, 4, 3, 3.5, 3.25, 1], 2, 5, 3),
-        ([5, 4, 3, 3.5, 3.25, 1], EarlyStopping(2), 5, 3),
-        ([5, 4, 3, 3.5, 3.25, 1], 3, 6, 1),
-        ([5, 6, 4, 6, 6, 1], 2, 5, 4),
-        ([3, 3, 1], 1, 2, 3),
-        ([5, 4, 3, 3.5, 3.25, 1], EarlyStopping(2, restore_best=False), 5, 3.25),
-        ([5, 4.8, 4.6, 4.4, 4.3, 4.2, 4.1, 1], EarlyStopping(3, min_delta=0.5, restore_best=False), 7, 4.1),
-        ([5, 4.8, 4.6, 4.4, 4.3, 1], EarlyStopping(3, min_delta=1, restore_best=False), 4, 4.4),
-        ([5, 3, 2.5, 1], EarlyStopping(1, min_delta=1), 3, 3),
-        ([5, 4, 6, 6], 3, 4, 4),
-    ],
-)
-def test_patience_is_counted_from_the_last_improvement(validation_losses, rule, epochs, weight):
-    network, history = follow(validation_losses, early_stopping=rule)
-    assert history.validation_loss == validation_losses[:epochs]
-    assert history.stopped == ("early stopping" if epochs < len(validation_losses) else "all epochs")
-    assert network.theta.tolist() == [weight]
-
-
-def test_the_best_epoch_is_restored_exactly():
-    X, y = samples(20)
-    held = samples(20, seed=8)  # labels of pure chance: the validation loss soon rises
-    network, states = stateful(), []
-    options = {"epochs": 100, "batch_size": 8, "early_stopping": 5, "rng": 1, "optimizer": Adam(lr=0.05)}
-    history = fit(network, X, y, validation=held, callbacks=lambda n, _: states.append(n.state_dict()), **options)
-    assert history.stopped == "early stopping"
-    assert len(history) == history.best_epoch + 6
-    assert_same_state(network.state_dict(), states[history.best_epoch])
-    assert losses.cross_entropy(network.predict(held[0]), held[1]) == min(history.validation_loss)
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"patience": 0}, ValueError),
-        ({"patience": 2.5}, TypeError),
-        ({"min_delta": -1.0}, ValueError),
-        ({"min_delta": float("nan")}, ValueError),
-    ],
-)
-def test_early_stopping_refuses(options, error):
-    with pytest.raises(error, match=next(iter(options))):
-        EarlyStopping(**options)
-
-
-# ---- schedules ---------------------------------------------------------------------------------------------
+# ---- schedules -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -514,7 +400,7 @@ def test_a_plateau_is_one_of_the_validation_loss_if_there_is_any(options, best, 
     assert schedule.best == best
 
 
-# ---- weights -----------------------------------------------------------------------------------------------
+# ---- weights ---------------------------------------------------------------------------------------------------------
 
 WEIGHTED = [
     "cross_entropy",
@@ -523,6 +409,8 @@ WEIGHTED = [
     "hinge_loss",
     "binary_cross_entropy_with_logits",
 ]
+
+
 ROUNDINGS = 5 * 100  # 5 steps of at most 100 roundings: the same 40 terms, summed in another order
 
 
@@ -603,7 +491,7 @@ def test_class_weights_multiply_sample_weights():
     assert sample_weight.max() > 1  # the caller's weights are left alone
 
 
-# ---- data on disk, threads ---------------------------------------------------------------------------------
+# ---- data on disk, threads -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
@@ -655,292 +543,7 @@ def test_two_threads_give_the_bits_of_one_after_the_other():
         assert lists == lists_then
 
 
-# ---- the end: by hand, by divergence -----------------------------------------------------------------------
-
-
-def interrupt_at(call, function=lambda *arguments: 1.0):
-    """Return the function, pressing Ctrl-C at its call of this number."""
-    calls = []
-
-    def interrupted(*arguments):
-        calls.append(arguments)
-        if len(calls) == call:
-            raise KeyboardInterrupt
-        return function(*arguments)
-
-    return interrupted
-
-
-class Interrupted(SGD):
-    """An optimizer: plain SGD, and Ctrl-C at its step of this number."""
-
-    def __init__(self, call):
-        super().__init__(lr=0.1)
-        self.step = interrupt_at(call, super().step)
-
-
-class InterruptedSchedule:
-    def __init__(self, call):
-        self.step = interrupt_at(call)
-
-
-@pytest.mark.parametrize(
-    ("options", "epochs", "steps"),
-    [
-        (lambda: {"callbacks": interrupt_at(2)}, 2, 6),
-        (lambda: {"optimizer": Interrupted(1)}, 0, 0),
-        (lambda: {"optimizer": Interrupted(3)}, 0, 2),
-        (lambda: {"optimizer": Interrupted(8)}, 2, 7),
-        (lambda: {"metrics": ["accuracy", interrupt_at(3)]}, 1, 6),  # its first call is the trial before training
-        (lambda: {"schedule": InterruptedSchedule(2)}, 2, 6),
-        (lambda: {"schedule": InterruptedSchedule(5), "schedule_every": "batch"}, 1, 5),
-    ],
-    ids=["callback", "first step", "first epoch", "third epoch", "metric", "schedule", "schedule by batch"],
-)
-def test_interrupt_keeps_weights_and_whole_epochs(options, epochs, steps):
-    X, y = samples()
-    network, by_hand = MLP([3, 5, 3], rng=0), MLP([3, 5, 3], rng=0)
-    options = {"optimizer": SGD(lr=0.1), "validation": samples(5, seed=9)} | options()
-    history = fit(network, X, y, epochs=9, batch_size=4, shuffle=False, **options)
-    for start in [0, 4, 8, 0, 4, 8, 0, 4, 8][:steps]:
-        by_hand.theta -= 0.1 * by_hand.loss_and_gradient(X[start : start + 4], y[start : start + 4])[1]
-    assert np.array_equal(network.theta, by_hand.theta)
-    assert history.stopped == "interrupted"
-    lists = [history.loss, history.validation_loss, history.lr, history.seconds, *history.metrics.values()]
-    assert [len(values) for values in lists] == len(lists) * [epochs]
-
-
-def test_an_interrupt_restores_the_best_of_all_whole_epochs():
-    network, history = follow([5, 4, 3, 2], early_stopping=9, callbacks=interrupt_at(3))
-    assert history.stopped == "interrupted"
-    assert history.validation_loss == [5, 4, 3]
-    assert network.theta.tolist() == [3]
-
-
-@pytest.mark.parametrize(
-    ("build", "lr", "batch_size"),
-    [
-        (lambda: MLP([3, 3], rng=0), 1e6, None),
-        (lambda: MLP([3, 8, 3], rng=0), 1e6, None),
-        (lambda: MLP([3, 8, 3], rng=0), 1e6, 8),
-        (lambda: MLP([3, 8, 3], rng=0, dtype=np.float32), 1e6, 16),
-        (lambda: MLP([3, 8, 3], normalization="batch", rng=0), 1e6, None),
-        (lambda: MLP([3, 8, 3], normalization="batch", rng=0), 1e6, 8),
-        (lambda: MLP([3, 8, 3], normalization="batch", rng=0), 1e15, 8),
-        (lambda: MLP([3, 8, 8, 3], rng=0), 1e12, 16),
-        (lambda: MLP([3, 8, 8, 3], rng=0), 1e15, None),
-    ],
-    ids=[
-        "linear",
-        "full",
-        "batches",
-        "float32",
-        "statistics, full",
-        "statistics",
-        "last step",
-        "deep",
-        "deep, full",
-    ],
-)
-@pytest.mark.parametrize("epochs", [1, 2, 4, 60])
-def test_divergence_is_an_error_that_takes_its_epoch_back(build, lr, batch_size, epochs):
-    X, Y = samples(32)[0], targets("mse_loss", 32)
-    network = build()
-    states, diverged = [network.state_dict()], False
-    options = {"loss": "mse_loss", "optimizer": SGD(lr=lr), "batch_size": batch_size, "rng": 0}
-    with np.errstate(over="ignore", invalid="ignore"):
-        try:
-            fit(network, X, Y, epochs=epochs, callbacks=lambda n, _: states.append(n.state_dict()), **options)
-        except FloatingPointError as error:
-            diverged = True
-            assert "lower the learning rate" in str(error)
-    assert diverged or epochs < 60
-    # With or without an error: nothing that is not a number is left behind, not even by the very last step.
-    assert all(np.isfinite(array).all() for array in network.state_dict().values())
-    assert_same_state(network.state_dict(), states[-1])
-
-
-def test_a_loss_that_overflows_by_itself_is_divergence_too():
-    """Errors of 1e200 have finite derivatives, but no finite square."""
-    network = MLP([3, 3], rng=0)
-    before = network.state_dict()
-    Y = np.full((10, 3), 1e200)
-    with np.errstate(over="ignore"), pytest.raises(FloatingPointError, match="the loss became inf"):
-        fit(network, samples()[0], Y, loss="mse_loss", optimizer=SGD(lr=1e-250), epochs=1)
-    assert_same_state(network.state_dict(), before)
-
-
-# ---- bad input ---------------------------------------------------------------------------------------------
-
-X_LONG, Y_LONG = samples(2500)  # more than two blocks of 1,024 rows: every row is looked at
-
-
-def with_row(row, array, value):
-    """Return a copy of the array, one row of it replaced."""
-    changed = np.array(array)
-    changed[row] = value
-    return changed
-
-
-with_last = functools.partial(with_row, -1)
-with_middle = functools.partial(with_row, 1200)  # in the second block of rows, and not in the last batch
-
-
-def pair_without_reduction():
-    return lambda input, target: float(((input - target) ** 2).sum()), lambda input, target: 2 * (input - target)
-
-
-BAD = {
-    "nan in X": ({"X": with_last(X_LONG, [0, np.nan, 0])}, ValueError, "X: expected finite numbers, got nan"),
-    "infinity in X": ({"X": with_middle(X_LONG, np.inf)}, ValueError, "X: expected finite numbers, got inf"),
-    "words in X": ({"X": np.full((2500, 3), "a")}, TypeError, "X: expected numbers"),
-    "X of one dimension": ({"X": X_LONG[:, 0]}, ValueError, "X"),
-    "X too wide": ({"X": np.ones((2500, 4))}, ValueError, r"X: expected shape \(N, 3\).*4"),
-    "no samples": ({"X": X_LONG[:0], "y": Y_LONG[:0]}, ValueError, r"N at least 1, got \(0, 3\)"),
-    "lengths": ({"y": Y_LONG[1:]}, ValueError, r"y: expected one target per row.*2499"),
-    "a number for y": ({"y": 1}, ValueError, "y: expected one target per row"),
-    "nan in y": (
-        {"y": with_middle(X_LONG, np.nan), "loss": "mse_loss"},
-        ValueError,
-        "y: expected finite numbers",
-    ),
-    "label too large": ({"y": with_last(Y_LONG, 3)}, ValueError, "from 0 to 2, got 3"),
-    "label below zero": ({"y": with_middle(Y_LONG, -1)}, ValueError, "from 0 to 2, got -1"),
-    "labels as words": ({"y": Y_LONG.astype(str)}, TypeError, "target"),
-    "labels as floats": ({"y": Y_LONG.astype(float)}, TypeError, "target: expected integer"),
-    "labels for mse": ({"loss": "mse_loss"}, ValueError, "target: expected the shape"),
-    "hinge labels": (
-        {"y": with_middle(np.ones((2500, 3)), 0), "loss": "hinge_loss"},
-        ValueError,
-        "labels -1 and",
-    ),
-    "unknown loss": ({"loss": "crossentropy"}, ValueError, "loss: expected one of.*'crossentropy'"),
-    "loss of no kind": ({"loss": 3}, TypeError, "loss"),
-    "loss without gradient": (
-        {"loss": "zero_one_loss", "y": np.zeros((2500, 3))},
-        TypeError,
-        "zero_one_loss has no gradient",
-    ),
-    "loss of many numbers": (
-        {"loss": functools.partial(losses.cross_entropy, reduction="none")},
-        ValueError,
-        "reduction='none'",
-    ),
-    "loss of many numbers, last batch dropped": (
-        {
-            "loss": functools.partial(losses.cross_entropy, reduction="none"),
-            "drop_last": True,
-            "batch_size": 499,
-        },
-        ValueError,
-        "reduction='none'",
-    ),
-    "weights for a pair without reduction": (
-        {"loss": pair_without_reduction(), "y": np.zeros((2500, 3)), "sample_weight": np.ones(2500)},
-        TypeError,
-        "reduction",
-    ),
-    "no epochs": ({"epochs": 0}, ValueError, "epochs: expected an integer of at least 1, got 0"),
-    "half epochs": ({"epochs": 1.5}, TypeError, "epochs"),
-    "no batch": ({"batch_size": 0}, ValueError, "batch_size: expected an integer of at least 1, got 0"),
-    "half batch": ({"batch_size": 2.5}, TypeError, "batch_size"),
-    "last batch of one": ({"batch_size": 2499}, ValueError, "at least 2 samples"),
-    "fraction above one": ({"validation": 1.5}, ValueError, "validation: expected a fraction.*1.5"),
-    "fraction of zero": ({"validation": 0.0}, ValueError, "validation"),
-    "fraction of all": ({"validation": 0.99999}, ValueError, "validation.*leaves samples to train on"),
-    "a count for a fraction": ({"validation": 10}, ValueError, "validation"),
-    "validation of one part": ({"validation": (X_LONG,)}, ValueError, "validation"),
-    "validation too wide": (
-        {"validation": (np.ones((2, 4)), [0, 1])},
-        ValueError,
-        r"X: expected shape \(N, 3\)",
-    ),
-    "validation label": ({"validation": (X_LONG, with_last(Y_LONG, 3))}, ValueError, "from 0 to 2, got 3"),
-    "validation nan": ({"validation": (with_last(X_LONG, np.nan), Y_LONG)}, ValueError, "X: expected finite"),
-    "validation empty": ({"validation": (X_LONG[:0], Y_LONG[:0])}, ValueError, "N at least 1"),
-    "unknown metric": ({"metrics": ["precision"]}, ValueError, "metrics: .*accuracy.*'precision'"),
-    "metric of no kind": ({"metrics": [3]}, ValueError, "metrics"),
-    "two metrics of one name": ({"metrics": [accuracy, "accuracy"]}, ValueError, "metrics: .*accuracy"),
-    "metric that does not fit": (
-        {"metrics": ["accuracy"], "loss": "mse_loss", "y": X_LONG},
-        ValueError,
-        "expected one-hot rows",
-    ),
-    "schedule_every": (
-        {"schedule_every": "step"},
-        ValueError,
-        "schedule_every: .*'epoch' or 'batch', got 'step'",
-    ),
-    "plateau by batch": (
-        {"schedule": ReduceLROnPlateau(SGD()), "schedule_every": "batch"},
-        (ValueError, TypeError),
-        "ReduceLROnPlateau",
-    ),
-    "negative weight": ({"sample_weight": with_middle(np.ones(2500), -1)}, ValueError, "at least 0"),
-    "nan weight": (
-        {"sample_weight": with_middle(np.ones(2500), np.nan)},
-        ValueError,
-        "sample_weight: expected finite",
-    ),
-    "all weights zero": ({"sample_weight": np.zeros(2500)}, ValueError, "sample_weight: .*one above"),
-    "one weight short": ({"sample_weight": np.ones(2499)}, ValueError, r"one weight per sample.*2500.*2499"),
-    "one weight for all": ({"sample_weight": 1.0}, ValueError, "one weight per sample"),
-    "one short, with classes": (
-        {"sample_weight": np.ones(2499), "class_weight": [1, 1, 1]},
-        ValueError,
-        "one weight per sample.*2500.*2499",
-    ),
-    "weights as words": ({"sample_weight": np.full(2500, "a")}, (ValueError, TypeError), "sample_weight"),
-    "class missing": (
-        {"class_weight": {0: 1.0, 2: 1.0}},
-        ValueError,
-        r"class_weight: .*\[0, 1, 2\], missing \[1\]",
-    ),
-    "too few classes": ({"class_weight": [1.0, 1.0]}, ValueError, r"missing \[2\]"),
-    "class weight below zero": ({"class_weight": [1, 1, -1]}, ValueError, "at least 0"),
-    "class weight nan": ({"class_weight": [1, 1, np.nan]}, ValueError, "finite"),
-    "class weights without classes": (
-        {"class_weight": [1, 1, 1], "loss": "mse_loss", "y": X_LONG},
-        TypeError,
-        "class_weight: expected targets that are class indices",
-    ),
-    "nothing to stop on": ({"early_stopping": 3}, ValueError, "early_stopping: .*validation"),
-    "no patience": ({"early_stopping": 0, "validation": 0.5}, ValueError, "early_stopping"),
-    "no optimizer": ({"optimizer": "adam"}, (TypeError, AttributeError), "step"),
-}
-
-
-@pytest.mark.parametrize(("changes", "error", "match"), BAD.values(), ids=BAD.keys())
-def test_bad_input_is_refused_before_anything_changes(changes, error, match):
-    network, optimizer = stateful(), Adam()
-    before = state(network)
-    options = {"X": X_LONG, "y": Y_LONG, "epochs": 1, "batch_size": 500, "optimizer": optimizer} | changes
-    with pytest.raises(error, match=match):
-        fit(network, **options)
-    assert_same_state(state(network), before)
-    assert optimizer.t == 0
-
-
-def test_optimizer_of_another_network_is_refused():
-    network, optimizer = stateful(), Adam()
-    optimizer.step(np.zeros(3), np.zeros(3))
-    before = state(network)
-    with pytest.raises(ValueError, match="make a new optimizer"):
-        fit(network, X_LONG, Y_LONG, optimizer=optimizer)
-    assert_same_state(state(network), before)
-
-
-def test_weights_that_are_all_set_aside_are_refused():
-    trained = set(flat(rows_seen(10, validation=0.25, rng=0, epochs=1)))
-    weight = np.array([n not in trained for n in range(10)], dtype=float)
-    network = MLP([3, 5, 3], rng=0)
-    before = state(network)
-    with pytest.raises(ValueError, match="sample_weight"):
-        fit(network, *samples(), validation=0.25, rng=0, sample_weight=weight)
-    assert_same_state(state(network), before)
-
-
-# ---- what is told ------------------------------------------------------------------------------------------
+# ---- what is told ----------------------------------------------------------------------------------------------------
 
 
 def test_callback_is_called_after_each_epoch():
@@ -981,136 +584,7 @@ def test_handwritten_digits():
     assert accuracy(network.predict(X_test), y_test) >= 0.97
 
 
-# ---- options that do not fit together -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"optimizer": Adam}, TypeError, r"optimizer: expected an object with step.*Adam\(\)"),
-        ({"optimizer": ClipGradNorm(1.0)}, ValueError, "optimizer: expected one that moves theta"),
-        ({"schedule": 3}, TypeError, "schedule: expected an object such as StepLR"),
-        ({"schedule": ExponentialLR}, TypeError, "schedule: expected an object such as StepLR"),
-        ({"schedule": ExponentialLR(SGD(), 0.5)}, ValueError, "schedule: expected one of the optimizer in use"),
-        ({"callbacks": "print"}, TypeError, "callbacks: expected functions"),
-        ({"callbacks": [3]}, TypeError, "callbacks: expected functions of the network and the history, got 3"),
-        ({"callbacks": hm.AveragedModel}, TypeError, "callbacks: expected functions .* got <class"),
-        ({"callbacks": [hm.AveragedModel]}, TypeError, "callbacks: expected functions .* got <class"),
-        ({"callbacks": lambda: None}, TypeError, "callbacks: expected functions"),
-        ({"callbacks": [lambda network: None]}, TypeError, "callbacks: expected functions"),
-        ({"callbacks": EarlyStopping(3)}, TypeError, "callbacks: .*; pass it as early_stopping"),
-        ({"shuffle": "no"}, TypeError, "shuffle: expected True or False"),
-        ({"class_weight": "balanced"}, TypeError, "class_weight: expected a mapping or a sequence"),
-        ({"class_weight": {0: None, 1: 1, 2: 1}}, ValueError, "class_weight: expected finite numbers"),
-        ({"X": np.ones((12, 2, 3))}, ValueError, r"X: expected shape \(N, 3\), got \(12, 2, 3\); flatten it"),
-    ],
-)
-def test_options_are_looked_at_before_anything_changes(options, error, message):
-    network = MLP([3, 3], rng=0)
-    before = network.theta.copy()
-    with pytest.raises(error, match=message):
-        fit(network, **({"X": samples()[0], "y": samples()[1], "progress": False} | options))
-    assert np.array_equal(network.theta, before)
-
-
-def test_only_a_network_is_trained():
-    with pytest.raises(TypeError, match="network: expected a Network, got Dense"):
-        fit(MLP([3, 3]).layers[0], *samples())
-
-
-@pytest.mark.parametrize(("every", "enough"), [("epoch", 4), ("batch", 12)])
-def test_a_schedule_of_a_fixed_length_lasts_or_is_refused(every, enough):
-    for total_steps in (enough, enough - 1):
-        optimizer = SGD(lr=0.1, momentum=0.9)
-        schedule = OneCycleLR(optimizer, max_lr=0.1, total_steps=total_steps)
-        options = {"optimizer": optimizer, "schedule": schedule, "schedule_every": every, "batch_size": 4}
-        if total_steps == enough:
-            assert len(fit(MLP([3, 3], rng=0), *samples(), epochs=4, progress=False, **options)) == 4
-        else:
-            with pytest.raises(ValueError, match=f"schedule: .* {enough} steps, got {total_steps} left"):
-                fit(MLP([3, 3], rng=0), *samples(), epochs=4, progress=False, **options)
-
-
-def test_divergence_takes_the_optimizers_momentum_back_too():
-    X, Y = samples(32)[0], targets("mse_loss", 32)
-    network, optimizer = MLP([3, 8, 3], rng=0), SGD(lr=1e6, momentum=0.9)
-    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(FloatingPointError, match="Network and optimizer"):
-        fit(network, X, Y, loss="mse_loss", optimizer=optimizer, epochs=60, progress=False)
-    assert optimizer.momentum_buffer is None or np.isfinite(optimizer.momentum_buffer).all()
-
-
-def test_a_single_metric_needs_no_list():
-    history = fit(MLP([3, 3], rng=0), *samples(), epochs=1, metrics="accuracy", progress=False)
-    assert list(history.metrics) == ["accuracy"]
-
-
-def test_enormous_sample_weights_are_weights_too():
-    networks = [MLP([3, 3], rng=0) for _ in range(2)]
-    for network, weight in zip(networks, (1.0, 1e308), strict=True):
-        fit(network, *samples(), sample_weight=np.full(len(samples()[1]), weight), epochs=1, rng=0, progress=False)
-    np.testing.assert_allclose(networks[1].theta, networks[0].theta, rtol=1e-12)
-
-
-@pytest.mark.parametrize("lr", [1e6, 1e80], ids=["between epochs", "between steps"])
-@pytest.mark.parametrize("chained", [False, True])
-def test_divergence_takes_the_optimizer_back(lr, chained):
-    X, Y = samples(32)[0], targets("mse_loss", 32)
-    optimizer = Chain(L1(0.0), SGD(lr=lr, momentum=0.9)) if chained else SGD(lr=lr, momentum=0.9)
-    states = [optimizer.state_dict()]
-    options = {"loss": "mse_loss", "batch_size": 8, "callbacks": lambda *_: states.append(optimizer.state_dict())}
-    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(FloatingPointError):
-        fit(MLP([3, 8, 3], rng=0), X, Y, optimizer=optimizer, epochs=60, rng=0, **options)
-    np.testing.assert_equal(optimizer.state_dict(), states[-1])
-
-
-def test_a_schedule_may_be_one_of_the_optimizer_inside_a_chain():
-    sgd = SGD(lr=1.0)
-    chain, schedule = Chain(ClipGradNorm(1.0), sgd), ExponentialLR(sgd, gamma=0.5)
-    history = fit(MLP([3, 3], rng=0), *samples(), epochs=3, optimizer=chain, schedule=schedule)
-    assert history.lr == [1.0, 0.5, 0.25]
-
-
-def test_the_steps_that_a_schedule_has_taken_are_not_left():
-    optimizer = SGD(lr=0.1, momentum=0.9)
-    options = {"optimizer": optimizer, "schedule": OneCycleLR(optimizer, max_lr=0.1, total_steps=6)}
-    network = MLP([3, 3], rng=0)
-    fit(network, *samples(), epochs=4, **options)
-    with pytest.raises(ValueError, match=r"^schedule: expected total_steps to last for 4 steps, got 2 left"):
-        fit(network, *samples(), epochs=4, **options)
-    assert len(fit(network, *samples(), epochs=2, **options)) == 2
-
-
-def test_a_single_function_is_a_metric_too():
-    network, (X, y) = MLP([3, 3], rng=0), samples()
-    history = fit(network, X, y, epochs=1, metrics=mean_output)
-    assert history.metrics == {"mean_output": [network.predict(X).mean()]}
-
-
-def test_the_latest_line_is_about_the_last_epoch_alone():
-    history = History([3.0, 2.0, 1.0], [6.0, 5.0, 4.0], {"accuracy": [0.25, 0.5, 0.75]})
-    assert history.latest() == "loss 1  validation 4  accuracy 0.75"
-
-
-@pytest.mark.parametrize("patience", [1, 2, 3])
-def test_a_validation_loss_that_is_never_finite_never_improves(patience):
-    """Five samples are validated on, and ten trained on: the loss of five is infinite."""
-
-    def loss(input, target):
-        return np.inf if len(input) == 5 else losses.mse_loss(input, target)
-
-    X, Y = samples(10)[0], targets("mse_loss", 10)
-    options = {"loss": (loss, losses.mse_loss_backward), "validation": (X[:5], Y[:5]), "batch_size": None}
-    history = fit(MLP([3, 3], rng=0), X, Y, epochs=9, early_stopping=patience, **options)
-    assert history.validation_loss == [np.inf] * patience
-
-
-def test_a_metric_without_a_name_is_called_what_it_prints():
-    first_two = functools.partial(top_k_accuracy, k=2)
-    history = fit(MLP([3, 3], rng=0), *samples(), epochs=1, metrics=[first_two, "accuracy"])
-    assert list(history.metrics) == [repr(first_two), "accuracy"]
-
-
-# ---- what is said, and what happens unless told ------------------------------------------------------------
+# ---- what is said, and what happens unless told ----------------------------------------------------------------------
 
 
 def test_defaults_are_ten_epochs_of_batches_of_32(capsys):
@@ -1236,188 +710,3 @@ def test_the_batches_of_an_epoch_are_one_array(dtype, monkeypatch):
     assert first is second and np.shares_memory(first, last) and len(last) == 2
     np.testing.assert_array_equal(np.concatenate([a, b, c]), X.astype(np.float32))
     np.testing.assert_array_equal(rehearsed, X[8:].astype(np.float32))
-
-
-# ---- errors in mid-epoch take the epoch back ------------------------------------------------------------------------
-
-
-class Failing(SGD):
-    """An optimizer: plain SGD with momentum, and an error at its step of this number."""
-
-    def __init__(self, call, error):
-        super().__init__(lr=0.1, momentum=0.9)
-        self.left, self.error = call, error
-
-    def step(self, theta, gradient):
-        self.left -= 1
-        if self.left == 0:
-            raise self.error
-        super().step(theta, gradient)
-
-
-@pytest.mark.parametrize("error", [RuntimeError("mine"), FloatingPointError("mine"), ValueError("mine")])
-def test_any_error_takes_its_epoch_back_and_has_the_history(error):
-    X, y = samples()
-    networks = [MLP([3, 5, 3], normalization="batch", dropout=0.5, rng=0) for _ in range(2)]
-    optimizer, whole = Failing(8, error), SGD(lr=0.1, momentum=0.9)
-    schedules = [ExponentialLR(one, 0.9) for one in (optimizer, whole)]
-    options = dict(batch_size=4, rng=1, progress=False, schedule_every="batch")
-    with pytest.raises(type(error), match="mine") as caught:
-        fit(networks[0], X, y, optimizer=optimizer, epochs=9, schedule=schedules[0], **options)
-    fit(networks[1], X, y, optimizer=whole, epochs=2, schedule=schedules[1], **options)
-    assert len(caught.value.history) == 2 and caught.value.history.stopped == "error"
-    np.testing.assert_equal(networks[0].state_dict(), networks[1].state_dict())
-    np.testing.assert_array_equal(optimizer.momentum_buffer, whole.momentum_buffer)
-    assert (optimizer.t, optimizer.lr, schedules[0].t) == (whole.t, whole.lr, schedules[1].t)
-    generators = [next(leaf.rng for _, leaf in n.leaves() if hasattr(leaf, "rng")) for n in networks]
-    assert generators[0].random() == generators[1].random()
-
-
-def test_divergence_is_told_without_warnings_before_it():
-    X, y = samples(32)
-    with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        fit(MLP([3, 8, 3], rng=0), X, y, optimizer=SGD(lr=1e300), epochs=9, progress=False)
-
-
-def test_an_input_that_becomes_nan_is_not_called_divergence():
-    X, y = samples()
-
-    def spoil(network, history):
-        X[:] = np.nan
-
-    with pytest.raises(ValueError, match="X was changed during training"):
-        fit(MLP([3, 3], rng=0), X, y, epochs=2, callbacks=spoil, progress=False)
-
-
-# ---- callbacks ------------------------------------------------------------------------------------------------------
-
-
-def test_a_callback_that_returns_true_ends_training():
-    seen = []
-    callbacks = [lambda n, h: seen.append(str(h)), lambda n, h: len(h) == 3]
-    history = fit(MLP([3, 3], rng=0), *samples(), epochs=9, callbacks=callbacks, progress=False)
-    assert len(history) == len(seen) == 3 and history.stopped == "callback"
-    assert seen[0].startswith("1 epochs (running): loss")
-
-
-def test_on_batch_is_called_after_every_update():
-    class Batches:
-        losses = ()
-
-        def on_batch(self, network, loss):
-            self.losses += (loss,)
-
-        def __call__(self, network, history):
-            pass
-
-    batches = Batches()
-    history = fit(MLP([3, 3], rng=0), *samples(8), epochs=2, batch_size=4, callbacks=batches, progress=False)
-    assert np.reshape(batches.losses, (2, 2)).mean(axis=1).tolist() == pytest.approx(history.loss, rel=1e-15)
-
-
-@pytest.mark.parametrize("decay", [None, 0.75])
-def test_averaged_weights_are_those_written_by_hand(decay):
-    thetas, every = [], []
-    average = hm.AveragedModel(decay, start=2)
-
-    class Recorder:
-        def on_batch(self, network, loss):
-            every.append(network.theta.copy())
-
-        def __call__(self, network, history):
-            thetas.append(network.theta.copy())
-
-    fit(MLP([3, 3], rng=0), *samples(8), epochs=4, batch_size=4, callbacks=[Recorder(), average], progress=False)
-    if decay is None:
-        expected = np.mean(thetas[1:], axis=0)
-    else:
-        expected = every[2]
-        for theta in every[3:]:
-            expected = decay * expected + (1 - decay) * theta
-    np.testing.assert_allclose(average.network.theta, expected, rtol=1e-14)
-    assert average.n_averaged == (3 if decay is None else 6)
-
-
-@pytest.mark.parametrize("monitor", ["loss", "accuracy"])
-def test_early_stopping_may_watch_the_training_loss_or_a_metric(monitor):
-    rule = EarlyStopping(patience=2, monitor=monitor)
-    options = dict(metrics="accuracy", optimizer=SGD(lr=0.0), early_stopping=rule, shuffle=False, progress=False)
-    history = fit(MLP([3, 3], rng=0), *samples(), epochs=9, **options)
-    assert len(history) == 3 and history.stopped == "early stopping"
-    with pytest.raises(ValueError, match="early_stopping: expected monitor to be one of validation_loss, loss"):
-        fit(MLP([3, 3], rng=0), *samples(), early_stopping=EarlyStopping(monitor="r2"), progress=False)
-
-
-def test_a_stratified_fraction_holds_its_share_of_every_class():
-    y = np.repeat([0, 1, 2], [80, 16, 4])
-    X, seen = np.random.default_rng(0).normal(size=(100, 2)), []
-
-    def count(output, held):
-        seen.append(np.bincount(held, minlength=3).tolist())
-        return 0.0
-
-    fit(MLP([2, 3], rng=0), X, y, epochs=1, validation=0.25, stratify=True, metrics=count, rng=0, progress=False)
-    assert seen[-1] == [20, 4, 1]
-    with pytest.raises(TypeError, match="stratify: expected targets that are class indices"):
-        fit(MLP([2, 2], rng=0), X, X, loss="mse_loss", validation=0.25, stratify=True, progress=False)
-
-
-def test_several_schedules_each_have_their_own_time():
-    optimizer = SGD(lr=1.0)
-    schedule = [(ExponentialLR(optimizer, 0.5), "epoch"), (ExponentialLR(optimizer, 0.9), "batch")]
-    history = fit(MLP([3, 3], rng=0), *samples(8), optimizer=optimizer, epochs=2, batch_size=4, schedule=schedule)
-    assert history.lr == pytest.approx([0.9, 0.5 * 0.9**3]) and optimizer.lr == pytest.approx(0.25 * 0.9**4)
-
-
-def test_one_output_for_classes_by_softmax_is_refused():
-    X, _ = samples(6)
-    with pytest.raises(ValueError, match="expected at least 2 outputs for cross_entropy, got 1; for one output use"):
-        fit(MLP([3, 4, 1], rng=0), X, np.zeros(6, int), progress=False)
-
-
-def test_a_history_is_a_table(tmp_path):
-    history = fit(MLP([3, 3], rng=0), *samples(), epochs=2, validation=0.5, metrics="accuracy", progress=False)
-    table = history.to_dict()
-    assert list(table) == ["epoch", "loss", "validation_loss", "accuracy", "lr", "seconds"] and table["epoch"] == [1, 2]
-    history.to_csv(tmp_path / "history.csv")
-    lines = (tmp_path / "history.csv").read_text().splitlines()
-    assert lines[0] == ",".join(table) and len(lines) == 3 and float(lines[2].split(",")[1]) == history.loss[1]
-
-
-def test_the_best_epoch_is_the_lowest_that_is_a_number():
-    assert History(loss=[1, 1, 1], validation_loss=[0.5, np.nan, 0.3]).best_epoch == 2
-    assert History(loss=[1], validation_loss=[np.nan]).best_epoch is None
-
-
-def test_messages_speak_of_the_caller_s_array():
-    X = np.zeros((5000, 3))
-    with pytest.raises(ValueError, match=r"reshape indices with target.reshape\(5000\)"):
-        fit(MLP([3, 3], rng=0), X, np.zeros((5000, 1), int), progress=False)
-
-
-def test_a_metric_that_is_no_number_is_named_and_cannot_write():
-    with pytest.raises(TypeError, match="metrics: expected nothing to return a number, got None"):
-        fit(MLP([3, 3], rng=0), *samples(), metrics=nothing, progress=False)
-    with pytest.raises(ValueError, match="read-only"):
-        fit(MLP([3, 3], rng=0), *samples(), metrics=lambda output, y: output.fill(0), progress=False)
-
-
-def nothing(output, y):
-    return None
-
-
-@pytest.mark.parametrize("loss", ["binary_cross_entropy", "mse_loss"])
-def test_metrics_see_the_outputs_of_the_whole_network(loss):
-    """Also under a loss that takes over the last activation and reads the logits itself."""
-    X, y = hm.data.xor()
-    network = hm.MLP([2, 4, 1], activation=["tanh", "sigmoid"], rng=0)
-    seen = []
-    hm.fit(
-        network,
-        X,
-        y[:, None].astype(float),
-        loss=loss,
-        epochs=1,
-        metrics=[lambda output, y: seen.append(output) or 0.0],
-    )
-    np.testing.assert_array_equal(seen[-1], network.predict(X))
