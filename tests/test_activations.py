@@ -626,3 +626,9 @@ def test_infinite_and_enormous_logits_are_quiet(dtype):
         hm.losses.cross_entropy(infinite, [0])
         assert hm.losses.cross_entropy(enormous, [1]) == np.inf
         np.testing.assert_array_equal(hm.losses.cross_entropy_backward(enormous, [1]), [[1, -1]])
+
+
+@pytest.mark.parametrize("f", [activations.softmax, activations.log_softmax])
+def test_a_missing_axis_is_one_of_A(f):
+    with pytest.raises(ValueError, match=r"^dim: expected an axis of A, whose shape is \(2, 3\), got 2$"):
+        f(np.zeros((2, 3)), dim=2)

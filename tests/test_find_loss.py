@@ -41,6 +41,11 @@ def squares_backward(input, target):
             lambda a, b: losses.huber_loss_backward(a, b, delta=0.5, reduction="sum"),
         ),
         ((squares, squares_backward), squares, squares_backward),
+        (
+            "binary_cross_entropy_with_logits",
+            losses.binary_cross_entropy_with_logits,
+            losses.binary_cross_entropy_with_logits_backward,
+        ),
         ("cross_entropy", cross_entropy, cross_entropy_backward),
         (
             functools.partial(cross_entropy, label_smoothing=0.2, weight=[1.0, 2.0, 3.0], reduction="sum"),
@@ -48,7 +53,16 @@ def squares_backward(input, target):
             lambda a, b: cross_entropy_backward(a, b, [1.0, 2.0, 3.0], -100, "sum", 0.2),
         ),
     ],
-    ids=["name", "function", "partial", "partial of a partial", "own pair", "cross_entropy", "cross_entropy's options"],
+    ids=[
+        "name",
+        "function",
+        "partial",
+        "partial of a partial",
+        "own pair",
+        "logits",
+        "cross_entropy",
+        "cross_entropy's options",
+    ],
 )
 def test_loss_and_backward_is_both(loss, f, f_backward):
     input, target = read_only(X), read_only(softmax(Y))

@@ -189,3 +189,12 @@ def test_an_option_does_not_change_the_dtype(name, options, case):
     target = target.astype(float) if target.dtype.kind == "f" else target
     for reduction in REDUCTIONS:
         assert [v.dtype for v in both(name, input, target, reduction=reduction, **options)] == [np.float32] * 2
+
+
+def test_alpha_of_one_counts_targets_of_one_alone():
+    terms = losses.sigmoid_focal_loss([2.0, 2.0], [1.0, 0.0], alpha=1.0, gamma=0.0, reduction="none")
+    np.testing.assert_array_equal(terms, [losses.binary_cross_entropy_with_logits([2.0], [1.0]), 0.0])
+
+
+def test_an_infinite_logit_of_the_right_sign_costs_nothing():
+    assert losses.sigmoid_focal_loss([np.inf, -np.inf], [1.0, 0.0], gamma=0.0) == 0

@@ -106,6 +106,7 @@ BAD = [
         ValueError,
         "ignore_index: expected none with",
     ),
+    ("nll_loss", SCORES, np.ma.array([0, 1, 2]), {}, TypeError, "^target: expected an array without a mask"),
     ("nll_loss", SCORES, [0, 1, 2], {"ignore_index": 1.0}, TypeError, "ignore_index: expected an integer, got 1.0"),
     ("huber_loss", ROW, ROW, {"delta": 0}, ValueError, "delta: expected a finite number > 0, got 0"),
     ("huber_loss", ROW, ROW, {"delta": -1.5}, ValueError, "delta: expected a finite number > 0, got -1.5"),

@@ -164,6 +164,13 @@ def test_losses_of_several_inputs_train_no_network(loss, wrap):
             ValueError,
             "negative: expected the shape of the",
         ),
+        (
+            "triplet_margin_loss",
+            ([1.0], [1.0, 2.0], [1.0]),
+            {},
+            ValueError,
+            "^positive: expected the shape of the anchor",
+        ),
         ("triplet_margin_loss", (1.0, 1.0, 1.0), {}, ValueError, "anchor: expected vectors of shape"),
         ("gaussian_nll_loss", ([1.0], [1.0], [-1.0]), {}, ValueError, "var: expected variances of at least 0, got -1"),
         (
@@ -211,3 +218,8 @@ def test_losses_of_scores_are_quiet_at_the_ends(dtype):
         value, gradient = both(name, A, target, reduction="none")
         assert np.isfinite(value).all() and np.isfinite(gradient).all()
     assert both("poisson_nll_loss", A[:1], Y[:1])[0] == np.inf
+
+
+def test_a_variance_of_zero_counts_as_eps():
+    at_zero, at_eps = (losses.gaussian_nll_loss([1.0], [2.0], [var], eps=0.5) for var in (0.0, 0.5))
+    assert at_zero == at_eps

@@ -167,7 +167,12 @@ def test_rms_and_group_norm_refuse():
         (lambda: RMSNorm((3, 4)), TypeError, "num_features: expected an integer"),
         (lambda: GroupNorm(3, 4), ValueError, "num_channels: expected a multiple of num_groups=3, got 4"),
         (lambda: GroupNorm(0, 4), ValueError, "num_groups: .*at least 1"),
+        (lambda: RMSNorm(3, elementwise_affine=1), TypeError, "^elementwise_affine: expected True or False"),
         (lambda: GroupNorm(2, 4, affine=1), TypeError, "affine: expected True or False"),
+        (lambda: GroupNorm(2, 4, bias=1), TypeError, "^bias: expected True or False"),
+        (lambda: GroupNorm(2, 4, -1.0), ValueError, "^eps: .*>= 0"),
+        (lambda: GroupNorm(2, 0), ValueError, "^num_channels: .*at least 1"),
+        (lambda: LayerNorm(2).forward(np.ones((3, 2, 2))), ValueError, r"^X: expected shape \(N, 2\), got \(3, 2, 2\)"),
         (lambda: BatchNorm(4, track_running_stats="no"), TypeError, "track_running_stats: expected True or False"),
     ]:
         with pytest.raises(error, match=words):
@@ -301,6 +306,22 @@ def test_statistics_have_the_dtype_of_the_network():
 def test_normalization_refuses(layer, arguments, options, error, words):
     with pytest.raises(error, match=words):
         layer(*arguments, **options)
+
+
+def test_rows_depend_on_each_other_in_batches_alone():
+    for layer in (LayerNorm(2), RMSNorm(2), GroupNorm(2, 4), BatchNorm(2)):
+        assert layer.rows_are_independent(training=False)
+        assert layer.rows_are_independent(training=True) == (not isinstance(layer, BatchNorm))
+    assert not BatchNorm(2, track_running_stats=False).rows_are_independent(training=False)
+
+
+def test_one_negative_variance_is_refused():
+    with pytest.raises(ValueError, match=r"^state_dict: 3\.running_var: expected numbers of at least 0, got -1"):
+        BatchNorm(2).check_state({"running_var": np.array([1.0, -1.0])}, "3.")
+
+
+def test_groups_without_bias_learn_gamma_alone():
+    assert list(GroupNorm(2, 4, bias=False).parameters) == ["weight"]
 
 
 @each_layer

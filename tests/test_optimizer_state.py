@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from optimizers_of_tests import MAKERS, SIZE, assert_same_state, descend, gradient_at, make_id, memory_of, start
 
+import handmade as hm
 from handmade._steps import BLOCK
 from handmade.clipping import L1
 from handmade.optimizers import SGD, Adam, Chain
@@ -108,7 +109,8 @@ def test_the_vector_belongs_to_the_optimizer_after_loading_too():
 
 @pytest.mark.parametrize("maker", MAKERS, ids=make_id)
 def test_the_repr_makes_the_same_optimizer_again(maker):
-    assert_same_state(eval(repr(maker())).state_dict(), maker().state_dict())
+    names = {name: getattr(hm, name) for name in hm.__all__}
+    assert_same_state(eval(repr(maker()), names).state_dict(), maker().state_dict())
 
 
 def test_a_state_dict_through_a_file_is_taken(tmp_path):

@@ -37,6 +37,7 @@ from handmade.optimizers import (
     Chain,
     Lion,
     Momentum1986,
+    Muon,
     NAdam,
     RAdam,
     RMSprop,
@@ -527,3 +528,10 @@ def test_a_step_checks_both_vectors(maker):
     for theta, gradient, name in ([1.0], np.ones(1), "theta"), (np.ones(1), np.ma.ones(1), "gradient"):
         with pytest.raises(TypeError, match=f"^{name}: expected a NumPy array"):
             maker().step(theta, gradient)
+
+
+def test_numbers_that_belong_together_are_counted_in_words():
+    with pytest.raises(TypeError, match=r"^betas: expected two numbers in \[0, 1\), got \(0\.9,\)$"):
+        Adam(betas=(0.9,))
+    with pytest.raises(TypeError, match=r"^ns_coefficients: expected three numbers, got \(1\.0, 2\.0\)$"):
+        Muon(ns_coefficients=(1.0, 2.0))

@@ -752,3 +752,15 @@ def test_loaded_state_of_a_plateau_is_checked(name):
     with pytest.raises(TypeError, match=rf"^{name}: expected"):
         schedule.load_state_dict(before | {name: "1"})
     assert schedule.state_dict() == before
+
+
+@pytest.mark.parametrize(("schedule", "options"), [*ALL, (ReduceLROnPlateau, {})])
+def test_schedules_with_equal_options_are_two_objects(schedule, options):
+    optimizer = SGD(lr=0.1)
+    one, other = schedule(optimizer, **options), schedule(optimizer, **options)
+    assert one != other and len({one, other}) == 2
+
+
+def test_a_sequence_of_one_ends_with_its_only_member():
+    optimizer = SGD(lr=0.1)
+    assert SequentialLR(optimizer, [OneCycleLR(optimizer, 1.0, 20)], []).steps_left == 20

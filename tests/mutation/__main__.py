@@ -45,7 +45,7 @@ TESTS = {
     "network": ["network", "network_state", "prediction", "composites", "layers", "normalization", "files", "summary"],
     "initializers": ["initializers", "layers"],
     "optimizers": ["optimizers", "optimizer_state"],
-    "optimizers.combined": ["optimizers", "optimizer_state", "clipping", "groups"],
+    "optimizers.combined": ["optimizers", "optimizer_state", "clipping", "groups", "lbfgs"],
     "optimizers.lbfgs": ["lbfgs"],
     "optimizers.matrices": ["groups"],
     "clipping": ["clipping", "optimizer_state", "optimizers"],
