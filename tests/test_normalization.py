@@ -301,6 +301,9 @@ def test_statistics_have_the_dtype_of_the_network():
         *[(layer, (2,), {"eps": np.nan}, ValueError, "eps.*>= 0.*nan") for layer in BOTH],
         (BatchNorm, (2,), {"momentum": 1.5}, ValueError, "momentum.*in .0, 1..*1.5"),
         (BatchNorm, (2,), {"momentum": -0.1}, ValueError, "momentum.*in .0, 1..*-0.1"),
+        (LayerNorm, (2,), {"elementwise_affine": 1}, TypeError, "^elementwise_affine: expected True or False"),
+        (BatchNorm, (2,), {"affine": 1}, TypeError, "^affine: expected True or False"),
+        *[(layer, (2,), {"bias": 1}, TypeError, "^bias: expected True or False") for layer in BOTH],
     ],
 )
 def test_normalization_refuses(layer, arguments, options, error, words):
@@ -318,6 +321,11 @@ def test_rows_depend_on_each_other_in_batches_alone():
 def test_one_negative_variance_is_refused():
     with pytest.raises(ValueError, match=r"^state_dict: 3\.running_var: expected numbers of at least 0, got -1"):
         BatchNorm(2).check_state({"running_var": np.array([1.0, -1.0])}, "3.")
+
+
+def test_a_group_norm_has_the_defaults_of_torch():
+    own, module = GroupNorm(2, 4), torch.nn.GroupNorm(2, 4)
+    assert (own.eps, own.affine, own.bias) == (module.eps, module.affine, True)
 
 
 def test_groups_without_bias_learn_gamma_alone():
