@@ -112,7 +112,7 @@ BAD = [
     ("huber_loss", ROW, ROW, {"delta": -1.5}, ValueError, "delta: expected a finite number > 0, got -1.5"),
     ("huber_loss", ROW, ROW, {"delta": np.nan}, ValueError, "delta: expected a finite number > 0, got nan"),
     ("huber_loss", ROW, ROW, {"delta": "1"}, TypeError, "delta: expected a finite number > 0, got '1' of type str"),
-    ("smooth_l1_loss", ROW, ROW, {"beta": -0.5}, ValueError, "beta: expected a finite number > 0, got -0.5"),
+    ("smooth_l1_loss", ROW, ROW, {"beta": -0.5}, ValueError, "beta: expected a finite number >= 0, got -0.5"),
     ("hinge_loss", ROW, [0, 1, 1, 0], {}, ValueError, r"-1 and \+1, got 0; labels in \{0, 1\} .* 2 \* target - 1"),
     ("hinge_loss", ROW, [1, 1, 2, -1], {}, ValueError, r"target: expected labels -1 and \+1, got 2$"),
     ("hinge_loss", ROW, [1, 1, np.nan, -1], {}, ValueError, r"target: expected labels -1 and \+1, got nan"),
