@@ -40,6 +40,7 @@ OPTIMIZERS = [
     lambda network: hm.RAdam(lr=0.01),
     lambda network: hm.Adamax(lr=0.01),
     lambda network: hm.Adafactor(),
+    lambda network: hm.LBFGS(max_iter=3, line_search_fn="strong_wolfe"),
     lambda network: hm.ParameterGroups(
         {hm.optimizers.is_vector: hm.AdamW(weight_decay=0.0), "0.*": hm.Muon(lr=0.01), "*": hm.SGD(momentum=0.9)}
     ),
@@ -71,6 +72,24 @@ SCHEDULES = [
 ]
 
 
+class Counter:
+    """A callback with state of its own, which moves the network."""
+
+    def __init__(self):
+        self.calls, self.sums = 0, np.zeros(2)
+
+    def __call__(self, network, history):
+        self.calls += 1
+        self.sums += history.loss[-1], self.calls
+        network.theta *= 1 - 1e-3 * self.calls
+
+    def state_dict(self):
+        return {"calls": self.calls, "sums": self.sums.copy()}
+
+    def load_state_dict(self, state_dict):
+        self.calls, self.sums = state_dict["calls"], np.array(state_dict["sums"])
+
+
 def draw(rng):
     """Return a configuration, as functions that build everything anew."""
     return dict(
@@ -87,6 +106,8 @@ def draw(rng):
         weighted=bool(rng.integers(2)),
         shared=bool(rng.integers(2)),
         seed=int(rng.integers(1000)),
+        counts=bool(rng.random() < 0.3),
+        compile="auto" if rng.random() < 0.3 else False,
     )
 
 
@@ -131,16 +152,20 @@ def run(c, path=None, stop=None, X=X, **options):
     optimizer = c["optimizer"](network)
     schedule = c["schedule"](getattr(optimizer, "steps", [optimizer] * 3)[2])
     average = None if c["average"] is None else hm.AveragedModel(**c["average"])
+    counter = Counter() if c["counts"] else None
+    all_at_once = getattr(optimizer, "needs_evaluate", False)
     options = dict(
         optimizer=optimizer, schedule=schedule if isinstance(schedule, list | None) else [schedule], epochs=EPOCHS,
-        early_stopping=c["early_stopping"], validation=c["validation"], batch_size=c["batch_size"],
+        early_stopping=c["early_stopping"], validation=c["validation"],
+        batch_size=None if all_at_once else c["batch_size"], compile=c["compile"] and not all_at_once and "auto",
         shuffle=c["shuffle"], drop_last=c["normalization"] == "batch",
         sample_weight=np.arange(1.0, 38.0) if c["weighted"] else None,
         rng=rng, progress=False, metrics="accuracy", checkpoint=path,
-        callbacks=[part for part in (average, stop) if part is not None],
+        callbacks=[part for part in (average, counter, stop) if part is not None],
     ) | options  # fmt: skip
     history = hm.fit(network, X, Y, **options)
-    parts = [network.state_dict(), optimizer.state_dict(), average and average.state_dict(), rng.bit_generator.state]
+    parts = [network.state_dict(), optimizer.state_dict(), average and average.state_dict()]
+    parts += [counter and counter.state_dict(), rng.bit_generator.state]
     parts += [one.state_dict() for one, _ in options["schedule"] or []]
     parts += [leaf.rng.bit_generator.state for _, leaf in network.leaves() if hasattr(leaf, "rng")]
     numbers = {name: values for name, values in vars(history).items() if name not in ("seconds", "stopped")}
@@ -152,10 +177,11 @@ def run(c, path=None, stop=None, X=X, **options):
 PLAIN = dict(
     optimizer=OPTIMIZERS[6], schedule=SCHEDULES[3], dropout=0.3, normalization="batch", dtype="float64",
     early_stopping=None, average={"decay": 0.9}, validation=0.2, batch_size=8, shuffle=True, weighted=False,
-    shared=False, seed=7,
+    shared=False, seed=7, counts=False, compile=False,
 )  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:fit:UserWarning")  # of what has no compiled form
 @pytest.mark.parametrize("case", range(CASES))
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(case, tmp_path):
     rng = np.random.default_rng(case)

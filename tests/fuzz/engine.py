@@ -25,8 +25,8 @@ __all__ = ["Run", "Target", "fuzz", "run_case"]
 
 Target = Callable[[np.random.Generator], None]
 
-HANG = 30.0  # seconds of the processor for one case, the compilation of its kernels included
-BLOCKED = 10  # times as long may a case take on a busy machine
+HANG = 120.0  # seconds of the processor for one case, the compilation of its kernels included
+BLOCKED = 5  # times as long may a case take on a busy machine
 CHUNK = 200  # cases handed to a process at a time
 MOST_EXAMPLES = 20  # kept of each kind of violation
 CORPUS = Path(__file__).parent / "corpus"  # inputs that once broke the rule, tested in every run of the tests
