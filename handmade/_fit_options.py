@@ -42,7 +42,7 @@ def compiled_step(
     """Return what does the steps, or None for the NumPy code."""
     if callable(compile):
         return compile(network, loss, optimizer)
-    if compile not in (True, False, "auto"):
+    if not (isinstance(compile, bool | np.bool_) or (isinstance(compile, str) and compile == "auto")):
         raise ValueError(f"compile: expected True, False, 'auto' or a function, got {compile!r}")
     if not compile:
         return None

@@ -52,6 +52,8 @@ class EarlyStopping:
         check_count(self.patience, "patience")
         nonnegative(self.min_delta, "min_delta")
         check_bool(self.restore_best, "restore_best")
+        if not isinstance(self.monitor, str):
+            raise TypeError(f"monitor: expected the name of a loss or metric, got {self.monitor!r}")
         if self.mode is not None and not (isinstance(self.mode, str) and self.mode in ("min", "max")):
             raise ValueError(f"mode: expected 'min' or 'max', got {self.mode!r}")
 

@@ -34,6 +34,8 @@ REFUSED = {
     "path to C": (lambda: export.to_c(network(), 3), TypeError, "path"),
     "path to ONNX": (lambda: export.to_onnx(network(), 1j), TypeError, "path"),
     "softmax": (lambda: export.to_c(network(), softmax=np.ones(3)), TypeError, "softmax"),
+    "monitor": (lambda: hm.EarlyStopping(monitor=np.True_), TypeError, "monitor"),
+    "compile": (lambda: hm.fit(network(), X, Y, compile=np.ones(3)), ValueError, "compile"),
     "metrics": (lambda: hm.fit(network(), X, Y, metrics=-0.0), TypeError, "metrics"),
     "early_stopping": (lambda: hm.fit(network(), X, Y, early_stopping=0.5), TypeError, "early_stopping"),
     "layer width": (lambda: hm.RMSNorm(2).forward(X), ValueError, "X"),

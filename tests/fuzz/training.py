@@ -57,6 +57,12 @@ def _labels(rng: np.random.Generator, N: int) -> Hostile:
     return draw_array(rng, (N,), integers(0, 1)) if rng.random() < 0.7 else draw_array(rng, (N, 2), probabilities)
 
 
+def _sparse_too(hostile: Hostile) -> Hostile:
+    """Return an argument that may be a sparse matrix, as which it has the numbers of the dense one."""
+    is_sparse = hostile.kind in ("sparse", "sparse matrix")
+    return Hostile(hostile.value, hostile.value.toarray(), hostile.kind) if is_sparse else hostile
+
+
 # ---- fit ---------------------------------------------------------------------------------------------------------
 
 
@@ -65,11 +71,11 @@ def fuzz_fit(rng: np.random.Generator) -> None:
     N, epochs, make = int(rng.integers(2, 12)), int(rng.integers(1, 3)), pick(rng, OPTIMIZERS[:-1])
     network = hm.MLP([3, 4, 2], "tanh", dropout=pick(rng, [0.0, 0.2]), normalization=pick(rng, [None, "layer"]), rng=0)
     start = network.theta.copy()
-    arguments = {"X": draw_array(rng, (N, 3), ordinary), "y": _labels(rng, N)}
+    arguments = {"X": _sparse_too(draw_array(rng, (N, 3), ordinary)), "y": _labels(rng, N)}
     if rng.random() < 0.3:
         arguments["sample_weight"] = dress(rng, weights(rng, (N,)))
     if rng.random() < 0.3:
-        arguments |= {"held_X": dress(rng, ordinary(rng, (4, 3))), "held_y": _labels(rng, 4)}
+        arguments |= {"held_X": _sparse_too(dress(rng, ordinary(rng, (4, 3)))), "held_y": _labels(rng, 4)}
     options = {
         "epochs": epochs, "batch_size": pick(rng, [None, 1, 3]), "shuffle": bool(rng.integers(2)),
         "metrics": pick(rng, [(), "accuracy"]), "drop_last": bool(rng.integers(2)),
