@@ -220,13 +220,13 @@ def test_a_kink_is_no_mistake():
 
 @pytest.mark.parametrize("claimed", [[5.0, -7.0, 9.0], [1.1, 2.0, -2.0]])
 def test_where_nothing_can_be_decided_nothing_is_right(claimed):
-    diagnosis = diagnose_gradient(lambda t: float(np.abs(t).sum()), np.zeros(3), np.array(claimed))
+    diagnosis = diagnose_gradient(lambda t: float(np.sqrt(np.abs(t)).sum()), np.zeros(3), np.array(claimed))
     assert (diagnosis.verdict, bool(diagnosis), diagnosis.undecided) == ("undecided", False, 3)
     assert str(diagnosis).startswith("UNDECIDED")
 
 
 def test_a_right_verdict_tells_what_was_left_undecided():
-    diagnosis = diagnose_gradient(lambda t: float(np.abs(t).sum()), np.array([0.0, 1.0]), np.array([5.0, 1.0]))
+    diagnosis = diagnose_gradient(lambda t: float(np.sqrt(np.abs(t)).sum()), np.array([0.0, 1.0]), np.array([5.0, 0.5]))
     assert diagnosis.verdict == "right"
     assert "1 entries at a kink or in noise undecided" in str(diagnosis)
 

@@ -360,7 +360,7 @@ def test_scale_and_shift_of_a_normalization_are_one_layer():
 
 
 def test_an_undecided_gradient_has_no_explanation():
-    told = diagnose_gradient(lambda t: float(np.abs(t).sum()), np.zeros(2), np.full(2, 1.5))
+    told = diagnose_gradient(lambda t: float(np.sqrt(np.abs(t)).sum()), np.zeros(2), np.full(2, 1.5))
     assert (told.verdict, told.wrong, told.explanations, told.ratios) == ("undecided", [], [], {})
 
 

@@ -144,8 +144,9 @@ def test_what_a_diagnosis_has_found_is_also_there_in_numbers():
     assert twice.difference == pytest.approx(0.5, rel=1e-6)
     assert twice.ratios == dict.fromkeys(["theta[2]", "theta[3]", "theta[0]", "theta[1]"], "2 times the true gradient")
     assert twice.explanations[0].residual <= twice.tolerance
-    kinks = diagnose_gradient(lambda t: float(np.abs(t).sum()), np.array([0.0, 1.0, 0.0]), np.array([9.0, -1.0, 9.0]))
-    assert (kinks.undecided, names(kinks), kinks.wrong) == (2, ["sign"], ["theta"])
+    root, claimed = lambda t: float(np.sqrt(np.abs(t)).sum()), np.array([9.0, -0.5, 9.0])
+    cusps = diagnose_gradient(root, np.array([0.0, 1.0, 0.0]), claimed)
+    assert (cusps.undecided, names(cusps), cusps.wrong) == (2, ["sign"], ["theta"])
 
 
 def test_a_changing_gradient_has_no_other_name():

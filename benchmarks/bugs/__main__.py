@@ -25,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     started = time.perf_counter()
     parts = options.only or list(PARTS)
-    records, finished = collect(parts, QUICK if options.quick else 1, options.seed, options.resume)
+    every = QUICK if options.quick else 1
+    records, finished = collect(parts, every, options.seed, options.resume, options.right)
     if not finished:
         print("interrupted: what follows is a part")
     text = tables(records, options.seed)
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(parser, f"every {QUICK}th case", "draws weights and batches")
     parser.add_argument("--only", nargs="+", choices=list(PARTS), metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--right", type=int, default=1000, metavar="COUNT", help="right gradients, at most 2000")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="append each record to FILE, skip what it holds")
     parser.add_argument("--docs", type=Path, metavar="PAGE", help="write the tables into a page, between its marks")
     return parser

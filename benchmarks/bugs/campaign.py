@@ -55,8 +55,10 @@ class Part:
     judge: Callable[[str, int], Record]
 
 
-def collect(parts: Iterable[str], every: int, seed: int, file: Path | None) -> tuple[Records, bool]:
+def collect(parts: Iterable[str], every: int, seed: int, file: Path | None, right: int = RIGHT) -> tuple[Records, bool]:
     """Judge every ``every``-th case of some parts that the file does not hold, and append each record to it.
+
+    Of the right gradients, only the first ``right`` are judged.
 
     Returns
     -------
@@ -68,7 +70,8 @@ def collect(parts: Iterable[str], every: int, seed: int, file: Path | None) -> t
     records = _read(file)
     try:
         for part in parts:
-            cases = [case for case in PARTS[part].cases[::every] if f"{part}: {case}" not in records]
+            cases = PARTS[part].cases[: right if part == "right" else None : every]
+            cases = tuple(case for case in cases if f"{part}: {case}" not in records)
             with progress_bar(PARTS[part].title, len(cases)) as report:
                 for done, case in enumerate(cases, start=1):
                     records[f"{part}: {case}"] = record = _quietly(PARTS[part].judge, case, seed)

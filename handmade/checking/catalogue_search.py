@@ -32,7 +32,8 @@ def explain(causes: Sequence[Cause], residual: float) -> Explanation:
         return by.join(dict.fromkeys(getattr(cause, attribute) for cause in causes))
 
     name, where = joined("name", " and "), joined("where", ", and ")
-    return Explanation(name, where, joined("hint", "; "), joined("evidence", "; "), residual)
+    at = tuple(dict.fromkeys(place for cause in causes for place in cause.at)) if all(c.at for c in causes) else ()
+    return Explanation(name, where, joined("hint", "; "), joined("evidence", "; "), residual, at)
 
 
 def simplest(problem: Problem, found: Found) -> list[Explanation]:
@@ -93,7 +94,7 @@ def _made(problem: Problem, *made: Mistake) -> tuple[Array, list[Cause]]:
         scale = problem.match.fitted_scale(of.gradient(steps, 0.0), of.gradient(steps, 1.0))
     evidence = "a backward pass with this mistake gives the claimed gradient"
     evidence += f", with a learning rate of {scale:.6g}" if has_rate else ""
-    causes = [Cause(m.name, m.where, m.hint, evidence, fitted=int(m.has_learning_rate)) for m in made]
+    causes = [Cause(m.name, m.where, m.hint, evidence, fitted=int(m.has_learning_rate), at=m.at) for m in made]
     return of.gradient(steps, scale), causes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,8 @@ class BlockCheck:
     excluded : float
         An error larger than this in any one of those entries would have been found; infinite where the directions
         decided nothing, NaN where there are no such entries.
+    is_complete : bool
+        Whether all entries agree except those that are listed as wrong.
     """
 
     name: str
@@ -99,18 +101,25 @@ class BlockCheck:
     wrong: int
     along: int = 0
     excluded: float = math.nan
+    is_complete: bool = True
 
     @property
     def passed(self) -> bool:
         return self.wrong == 0
 
     @classmethod
-    def of(cls, name: str, size: int, entries: Entries) -> BlockCheck:
+    def of(cls, name: str, size: int, entries: Entries, along: Along | None = None) -> BlockCheck:
         """Summarize the entries of a parameter."""
         decided = entries.of(entries.verdict != "undecidable")
         norm = max(math.hypot(*decided.claimed), math.hypot(*decided.measured)) or 1.0
         error, allowed = math.hypot(*decided.error) / norm, math.hypot(*decided.allowed) / norm
-        return cls(name, size, len(decided.index), error, allowed, int(np.sum(decided.verdict == "wrong")))
+        wrong, all_decided = int(np.sum(decided.verdict == "wrong")), len(decided.index) == len(entries.index)
+        if along is None:
+            is_complete = all_decided and len(entries.index) == size
+            return cls(name, size, len(decided.index), error, allowed, wrong, is_complete=is_complete)
+        wrong = max(wrong, int(along.disagree))  # somewhere, if the search has not found the place
+        is_complete = along.is_complete and all_decided
+        return cls(name, size, len(decided.index), error, allowed, wrong, along.entries, along.excluded, is_complete)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,6 +213,27 @@ class GradientCheck:
     __repr__ = __str__
 
 
+class Along(NamedTuple):
+    """A comparison, along random directions, of the entries of a parameter that were not measured one by one.
+
+    Attributes
+    ----------
+    entries : int
+        The number of these entries.
+    excluded : float
+        An error larger than this in any one of them would have been found.
+    disagree : bool
+        Whether a direction disagreed.
+    is_complete : bool
+        Whether they agree, except for those that the search then found.
+    """
+
+    entries: int
+    excluded: float
+    disagree: bool
+    is_complete: bool
+
+
 # ---- the table -----------------------------------------------------------------------------------------------------
 
 
@@ -257,7 +287,7 @@ def _place(index: int, names: dict[str, Array]) -> str:
 def summary_of(
     subject: Subject,
     compared: dict[str, Entries],
-    along: dict[str, tuple[int, float, bool]],
+    along: dict[str, Along],
     value: float,
     noise: float,
 ) -> GradientCheck:
@@ -267,10 +297,7 @@ def summary_of(
     measured.flat[decided.index], allowed.flat[decided.index] = decided.measured, decided.allowed
     excess = everything.error / np.maximum(everything.allowed, np.finfo(np.float64).tiny)  # of zero, zero is allowed
     excess[everything.verdict == "undecidable"] = -1
-    rows = {name: BlockCheck.of(name, names[name].size, entries) for name, entries in compared.items()}
-    for name, (count, excluded, disagree) in along.items():
-        wrong = max(rows[name].wrong, int(disagree))  # somewhere, if the search has not found the place
-        rows[name] = dataclasses.replace(rows[name], along=count, excluded=excluded, wrong=wrong)
+    rows = {n: BlockCheck.of(n, names[n].size, entries, along.get(n)) for n, entries in compared.items()}
     total = BlockCheck.of("all", sum(block.size for block in names.values()), everything)
     return GradientCheck(
         total,

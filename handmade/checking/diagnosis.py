@@ -29,10 +29,19 @@ from .entry_checker import examine
 from .formulas import Case
 from .localisation import WrongStep
 from .mistakes import mistakes
+from .places import is_within, place_of, places_of
 from .problem import Problem, function_problem, network_problem
 from .regression import Formula
 from .reports import Diagnosis, Explanation, Rows
-from .step_search import explain_parameters, explain_steps, formulas_of, is_located, locate, step_text
+from .step_search import (
+    explain_entries,
+    explain_parameters,
+    explain_steps,
+    is_located,
+    locate,
+    located_steps,
+    step_text,
+)
 from .terms import terms_that_explain
 
 __all__ = ["diagnose_gradient"]
@@ -149,7 +158,8 @@ def _diagnosis_of(problem: Problem, progress: bool) -> Diagnosis:
     if not np.isfinite(match.claimed).all():
         return _report(problem, "named", [explain([match.not_finite()], 0.0)], match.not_finite_blocks())
     if problem.check is None:
-        problem.check = examine(problem.subject, rng=0, enough=ENOUGH, progress=progress)
+        suspects = problem.suspects()
+        problem.check = examine(problem.subject, rng=0, enough=ENOUGH, suspects=suspects, progress=progress)
     order = {block.name: -block.layer for block in match.blocks}
     wrong = sorted((b.name for b in problem.check.blocks if b.wrong), key=lambda name: order[name])
     if not wrong and not problem.check.total.checked and not problem.odd:
@@ -169,21 +179,26 @@ def _explained(problem: Problem, wrong: list[str], progress: bool) -> Diagnosis:
         found = terms_that_explain(problem.subject, problem.terms, problem.parameters, problem.match)
         if found:
             return _report(problem, "named", found, wrong)
+    if found := explain_entries(problem):
+        return _report(problem, "named", found, wrong)
     known = mistakes(problem.backward_pass) if problem.backward_pass else []
     found = simplest(problem, mistakes_alone(problem, known))
-    cases = locate(problem)
-    steps = list({step.name: step for case in cases for step in case.found.steps}.values())
-    formulas = formulas_of(problem, cases, steps, bool(found))
-    undecided = {case.found.steps[-1].name for case in cases if not case.found.complete and case.found.steps}
-    steps = [step for step in steps if step.unique or step.name not in undecided or formulas.get(step.name)]
-    if steps and all(case.found.complete for case in cases) and (not found or _is_vague(found)):
-        found = explain_steps(problem, cases[0], steps, formulas) or found
+    located = [located_steps(problem, cases, bool(found)) for cases in locate(problem)]
+    (cases, steps, formulas), *others = located
+    if not found or _is_vague(found):
+        by_steps = [explain_steps(problem, *one) for one in located]
+        if by_steps[0]:
+            found = [e for listed in by_steps for e in listed]
     if not found:
-        found = simplest(problem, mistakes_in_pairs(problem, known, progress)) or explain_parameters(problem, wrong)
+        pairs = simplest(problem, mistakes_in_pairs(problem, known, progress))
+        if steps and all(case.found.complete for case in cases) and all(step.unique for step in steps):
+            pairs = [pair for pair in pairs if is_within(problem, pair, [place_of(step) for step in steps])]
+        found = pairs or explain_parameters(problem, wrong)
     if not found and problem.odd:
         found = [explain(problem.odd, problem.match.residual(problem.truth))]
     verdict = "named" if found else "located" if is_located(problem, steps) else "unknown"
-    return _report(problem, verdict, found, wrong, cases, steps, formulas)
+    rivals = [step for _, rival, _ in others for step in rival]
+    return _report(problem, verdict, found, wrong, cases, steps, formulas, rivals)
 
 
 def _is_vague(found: list[Explanation]) -> bool:
@@ -199,8 +214,10 @@ def _report(
     cases: Sequence[Case] = (),
     steps: Sequence[WrongStep] = (),
     formulas: Mapping[str, list[Formula]] | None = None,
+    rivals: Sequence[WrongStep] = (),
 ) -> Diagnosis:
     match, check = problem.match, problem.check
+    alternatives = [[step, *_rivals_of(step, steps, rivals)] for step in steps]
     first = steps[0] if steps else None
     best = (formulas or {}).get(first.name, []) if first is not None else []
     return Diagnosis(
@@ -212,12 +229,21 @@ def _report(
         tolerance=match.relative,
         tried=match.compared,
         undecided=len(check.undecidable) if check is not None else int(np.sum(~match.decided)),
-        steps=[step_text(problem, step) for step in steps],
+        steps=[", or ".join(step_text(problem, one) for one in listed) for listed in alternatives],
+        places=places_of(problem, [place_of(*listed) for listed in alternatives], found, wrong),
         formula=str(best[0]) if best else None,
         rows=Rows(first.name, first.actual, first.right) if first is not None and first.unique else None,
         advice=_advice(problem, verdict, found, cases),
         check=check,
     )
+
+
+def _rivals_of(step: WrongStep, steps: Sequence[WrongStep], rivals: Sequence[WrongStep]) -> list[WrongStep]:
+    """Return the steps of the same layer that explain equally much in place of a step."""
+    if step.name in (rival.name for rival in rivals):
+        return []
+    known = [own.name for own in steps]
+    return [rival for rival in rivals if rival.prefix == step.prefix and rival.name not in known]
 
 
 def _advice(problem: Problem, verdict: str, found: list[Explanation], cases: Sequence[Case]) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .._validation import as_generator, check_count
 from ..progress import progress_bar
-from .check_table import Entries, GradientCheck, summary_of
+from .check_table import Along, Entries, GradientCheck, summary_of
 from .methods import COMPLEX_STEP, DIFFERENCES, EPS, MethodName
 from .neighbourhood import DEVIATIONS, Neighbourhood, measured_noise
 from .rounding import ROUNDINGS
@@ -21,7 +21,7 @@ __all__ = ["EntryChecker", "examine"]
 Array = npt.NDArray[Any]
 
 PART = 500  # entries that are measured together
-MOST, LEAST, NUMBERS = 2000, 200, 2e8  # entries measured one by one: as many as NUMBERS allows, within these bounds
+MOST, LEAST, NUMBERS = 2000, 40, 4e7  # entries measured one by one: as many as NUMBERS allows, within these bounds
 
 
 # ---- the comparison ------------------------------------------------------------------------------------------------
@@ -35,11 +35,13 @@ def examine(
     directions: int = 2,
     rng: Any = None,
     enough: int | None = None,
+    suspects: Array | None = None,
     progress: bool = False,
 ) -> GradientCheck:
     """Compare a claimed gradient with differences: `check_gradient` and `diagnose_gradient` both call this.
 
     With ``enough``, the other entries of a parameter are left out after so many wrong ones: the parameter is wrong.
+    Entries that are ``suspects`` are measured whatever is drawn.
     """
     near = Neighbourhood(subject.f, subject.theta)
     size = subject.theta.size
@@ -48,9 +50,11 @@ def examine(
     directions = check_count(directions, "directions", least=0)
     rng = as_generator(rng)
     chosen = {name: _choose(block.ravel(), size, entries, rng) for name, block in subject.names.items()}
+    if suspects is not None:
+        chosen = {n: np.union1d(at, np.intersect1d(subject.names[n], suspects)) for n, at in chosen.items()}
     checker = EntryChecker(near, subject, near.noise(np.concatenate(list(chosen.values()))))
     compared, done, total = {}, 0, sum(map(len, chosen.values()))
-    along: dict[str, tuple[int, float, bool]] = {}
+    along: dict[str, Along] = {}
     with progress_bar("entries", total, progress) as report:
         for name, indices in chosen.items():
             parts: list[Entries] = []
@@ -63,21 +67,9 @@ def examine(
             others = np.setdiff1d(block.ravel(), chosen[name], assume_unique=True)
             is_settled = enough is not None and np.sum(compared[name].verdict == "wrong") >= enough
             if directions and len(others) and not is_settled:
-                disagree, found, excluded = checker.others(others, method, directions, rng)
+                found, along[name] = checker.others(others, method, directions, rng)
                 compared[name] = Entries.joined([compared[name], found])
-                along[name] = len(others) - len(found.index), excluded, disagree
-    if subject.one_sided is not None:
-        for entries_of in compared.values():
-            _respect_kinks(entries_of, *subject.one_sided)
     return summary_of(subject, compared, along, near.base, checker.noise)
-
-
-def _respect_kinks(entries: Entries, lower: Array, upper: Array) -> None:
-    """Leave undecidable what is right for a choice of sides at the kinks of a network, though differences disagree."""
-    at, margin = entries.index, 1e-6 * (np.abs(lower) + np.abs(upper))[entries.index] + entries.allowed
-    open_ = (upper - lower)[at] > margin
-    inside = (entries.claimed >= lower[at] - margin) & (entries.claimed <= upper[at] + margin)
-    entries.verdict[(entries.verdict == "wrong") & open_ & inside] = "undecidable"
 
 
 def _choose(block: Array, total: int, entries: int, rng: np.random.Generator) -> Array:
@@ -177,18 +169,15 @@ class EntryChecker:
         margin = m.rounding + self.absolute[indices] + own + 1e-6 * np.abs(m.right - m.left)
         kink = m.steady_left & m.steady_right & (np.abs(m.right - m.left) > 4 * m.rounding)
         inside = np.abs(claimed - (m.left + m.right) / 2) <= np.abs(m.right - m.left) / 2 + margin
-        # Where several kinks meet, a gradient that is right for some choice of sides may lie outside of both slopes.
-        return now, refuted & ~kink, kink & inside
+        outside = np.abs(claimed - (m.left + m.right) / 2) > (
+            np.abs(m.right - m.left) * (0.5 + self.DOUBT * self.SMOOTH) + self.DOUBT * margin
+        )
+        return now, np.where(kink, outside, refuted), kink & inside
 
     # ---- many entries at once --------------------------------------------------------------------------------------
 
-    def others(
-        self, indices: Array, method: str, directions: int, rng: np.random.Generator
-    ) -> tuple[bool, Entries, float]:
-        """Look at entries along random directions; return whether they disagree, where, and the error excluded.
-
-        The excluded error is infinite where the directions decided nothing.
-        """
+    def others(self, indices: Array, method: str, directions: int, rng: np.random.Generator) -> tuple[Entries, Along]:
+        """Look at entries along random directions; if one disagrees, search for the wrong entries."""
         excluded = math.inf
         everywhere = np.zeros(self.claimed.size)
         everywhere[indices] = rng.uniform(-1, 1, len(indices)) * self.near.scale(indices)
@@ -199,16 +188,20 @@ class EntryChecker:
             verdict, bound = self._along(indices, rng)
             excluded = min(excluded, bound)
             if verdict == "wrong":
-                return True, self._search(indices, method, rng), excluded
-        return False, self.entries(indices[:0], method), excluded
+                found, is_complete = self._search(indices, method, rng)
+                return found, Along(len(indices) - len(found.index), excluded, True, is_complete)
+        is_complete = math.isfinite(excluded)
+        return self.entries(indices[:0], method), Along(len(indices), excluded, False, is_complete)
 
     def _along(self, indices: Array, rng: np.random.Generator) -> tuple[str, float]:
         """Compare the slope along random signs of these entries with the claimed one, with smaller and smaller steps.
 
-        Return the verdict, and the error of a single entry that agreement excludes.
+        Return the verdict, and the error of a single entry that agreement excludes. The entries move by amounts of
+        their own, so that no two equal errors cancel.
         """
         direction = np.zeros(self.claimed.size)
-        direction[indices] = rng.choice([-1.0, 1.0], len(indices)) * self.near.scale(indices)
+        signs = rng.choice([-1.0, 1.0], len(indices))
+        direction[indices] = signs * rng.uniform(0.5, 1, len(indices)) * self.near.scale(indices)
         claimed = float(direction @ self.claimed)
         norm = float(np.linalg.norm(direction))
         terms = math.hypot(*(direction[indices] * self.claimed[indices]))
@@ -228,17 +221,34 @@ class EntryChecker:
             refuted = (value, allowed) if error > allowed + doubt else None
         return "undecidable", math.inf
 
-    def _search(self, indices: Array, method: str, rng: np.random.Generator) -> Entries:
-        """Find wrong entries by halving: a half that disagrees holds one."""
-        suspects, found = [indices], self.entries(indices[:0], method)
-        while suspects and np.sum(found.verdict == "wrong") < self.FOUND:
-            group = suspects.pop()
-            if len(group) <= self.GROUP:
-                found = Entries.joined([found, self.entries(group, method)])
-                continue
-            halves = np.array_split(group, 2)
-            wrong = [half for half in halves if self._along(half, rng)[0] == "wrong"]
-            if not wrong and len(group) > 8 * self.GROUP:  # errors that only their sum shows
-                wrong = [half for half in halves if self._along(half, rng)[0] != "right"]
-            suspects += wrong
-        return found
+    def _search(self, indices: Array, method: str, rng: np.random.Generator) -> tuple[Entries, bool]:
+        """Find wrong entries by halving; return them, and whether all others agree.
+
+        Where one half agrees, the wrong entry is in the other, so that P entries need about log2 P directions. What
+        was measured one by one is left out, and the search begins again until the rest agrees.
+        """
+        found = self.entries(indices[:0], method)
+        while True:
+            group = self._group_with_a_wrong_entry(indices, rng)
+            if group is None:
+                return found, False
+            measured = self.entries(group, method)
+            found = Entries.joined([found, measured])
+            indices = np.setdiff1d(indices, group, assume_unique=True)
+            if not (measured.verdict == "wrong").any() or np.sum(found.verdict == "wrong") >= self.FOUND:
+                return found, False
+            verdict = self._along(indices, rng)[0] if indices.size else "right"
+            if verdict != "wrong":
+                return found, verdict == "right"
+
+    def _group_with_a_wrong_entry(self, group: Array, rng: np.random.Generator) -> Array | None:
+        """Return a few entries that disagree together; None if the halves hide it in noise or at kinks."""
+        while len(group) > self.GROUP:
+            first, second = np.array_split(group, 2)
+            verdict = self._along(first, rng)[0]
+            if verdict == "undecidable":
+                verdict = "right" if self._along(second, rng)[0] == "wrong" else "undecidable"
+                if verdict == "undecidable" and len(group) <= 8 * self.GROUP:
+                    return None
+            group = second if verdict == "right" else first
+        return group

@@ -7,27 +7,33 @@ parentheses, ``dH f'(A) + 0.09 dH [A < 0]`` has a slope of 0.1.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..activations import softmax
 from ..layers import Dense, Dropout
 from ..normalization import Normalization
 from .backward_pass import BackwardPass
-from .layer_terms import terms_of_layer
+from .layer_terms import signals_as_terms, terms_of_layer
 from .localisation import Localisation, WrongStep
 from .loss_terms import terms_of_loss
 from .parameter_terms import terms_of_parameter
-from .patterns import pattern_of
-from .regression import MOST_TERMS, ODD, Formula, Term, fit
+from .patterns import OWN_FACTORS, pattern_of
+from .pieces import two_pieces
+from .regression import MOST_TERMS, ODD, Formula, Term, fit, numbers_named, ways_to_write
 
-__all__ = ["Case", "formula_of"]
+__all__ = ["VAGUE", "Case", "formula_of", "right_formula"]
 
 Array = npt.NDArray[Any]
 
 SHARE = 0.01  # of the difference is all that a formula may leave
+SIMPLE = 5.0  # cost of a formula, beyond which products of two arrays are tried, too
+VAGUE = 9.0  # cost of a formula with a number of its own in each row or column
 MOST_NUMBERS = 3000  # of an array that are fitted, drawn at random
 
 
@@ -75,20 +81,90 @@ def formula_of(
         return []
     step = pairs[0][1]
     places = step.path if step.kind == "dA" else (step.prefix,)
+    best: list[Formula] = []
     with np.errstate(all="ignore"):
         for products in (False, True):
-            found = [
+            fitted = [
                 formula
                 for place in places
                 for formula in _fitted(pairs, place, facts, relative, min(most, 2) if products else most, products)
-                if check is None or _holds(formula, check, name, place, relative, products)
             ]
-            if found:
-                return sorted(found, key=lambda formula: formula.cost)
+            confirmed = (_confirmed(formula, check, facts, relative, products) for formula in fitted)
+            found = [formula for formula in confirmed if formula is not None]
+            best = sorted([*best, *found], key=lambda formula: formula.cost)
+            if best and best[0].cost <= SIMPLE:
+                return best
+    if best:
+        return best
     seen = [pattern_of(s.actual, s.right) for _, s in pairs] if step.unique else [""]
-    if all(seen) and len({text[:16] for text in seen}) == 1:
-        return [Formula(name, (seen[0],), (1.0,), ("1",), 0.0, ODD + 1, places[0])]
-    return []
+    if step.unique and (not all(seen) or len({text[:16] for text in seen}) > 1):
+        joined = pattern_of(*(np.concatenate([getattr(s, of) for _, s in pairs]) for of in ("actual", "right")))
+        seen = ["" if " row" in joined else joined]
+    partial = not all(seen) or any("entries are 0" in text for text in seen)
+    pieces = _of_two_pieces(pairs, places[-1], facts, relative) if step.unique and partial else []
+    if pieces or not all(seen):
+        return pieces
+    cost = VAGUE if OWN_FACTORS in seen[0] else ODD
+    return [Formula(name, (seen[0],), (1.0,), (("1",),), 0.0, cost, places[0])]
+
+
+def right_formula(name: str, cases: Sequence[Case], formula: Formula, facts: Mapping[str, float]) -> str:
+    """Return what a step should compute, in the terms of the formula of what it computes; empty if it has no terms."""
+    pairs = [(case, step) for case in cases for step in case.found.steps if step.name == name]
+    if any("right" in term for term in formula.terms) or not all(step.unique for _, step in pairs):
+        return ""
+    right = [(case, dataclasses.replace(step, actual=step.right)) for case, step in pairs]
+    _, terms = _joined(right, formula.place, False)
+    target = np.concatenate([step.right.ravel() for _, step in right])
+    terms = [term for term in terms if "right" not in term.name]
+    found = fit(target, terms, known_numbers(right[0][0].of, formula.place, facts), 1e-9, "right")
+    return f"{found[0]}{', dXhat = gamma dH' if 'dXhat' in str(found[0]) else ''}" if found else ""
+
+
+def _of_two_pieces(
+    pairs: Sequence[tuple[Case, WrongStep]], place: str, facts: Mapping[str, float], relative: float
+) -> list[Formula]:
+    """Return the formula of two pieces that explains the last layer of the path of a step."""
+    target, terms = _joined(pairs, place, False)
+    if target.size > MOST_NUMBERS:
+        return []
+    names = [term.name for term in terms]
+    first = pairs[0][0].of
+    known = known_numbers(first, place, facts)
+    tables = [_quantities(case, step, place) for case, step in pairs]
+    quantities = [Term(key, np.concatenate([np.ravel(table[key]) for table in tables])) for key in tables[0]]
+    if "right" not in names:
+        terms = [Term("right", np.concatenate([step.right.ravel() for _, step in pairs]), 0.3), *terms]
+    limit = min(relative, SHARE * min(_change(step) for _, step in pairs))
+    found = two_pieces(target, terms, quantities, known, limit, pairs[0][1].name)
+    return [dataclasses.replace(formula, place=place) for formula in found]
+
+
+def _quantities(case: Case, step: WrongStep, place: str) -> dict[str, Array]:
+    """Return the arrays whose size may decide which piece of a step applies."""
+    of, shape = case.of, step.actual.shape
+    named: dict[str, Array] = {}
+    if place == "loss":
+        A, y = of.values[-1], of.y
+        named |= {"A-Y": A - y, "Y A": A * y} if y.shape == A.shape else {}
+        named["A"] = A
+        if A.ndim == 2:
+            named["P"] = softmax(A)
+    elif place in of.inputs:
+        named |= {"A": of.inputs[place], "H": of.outputs[place], "dH": case.found.actual.get(place, step.right)}
+    named |= {"X": of.inputs[step.prefix], "right": step.right}
+    return {name: value for name, value in named.items() if np.shape(value) == shape}
+
+
+def _joined(pairs: Sequence[tuple[Case, WrongStep]], place: str, products: bool) -> tuple[Array, list[Term]]:
+    """Return the equations of all batches as one: what is to be explained, and the candidates."""
+    targets, tables = zip(*(_equation(case, step, place, products) for case, step in pairs), strict=True)
+    terms = [
+        Term(key, np.concatenate([np.ravel(table[key].value) for table in tables]), tables[0][key].cost)
+        for key in tables[0]
+        if all(key in table for table in tables)
+    ]
+    return np.concatenate([np.ravel(array) for array in targets]), terms
 
 
 def _fitted(
@@ -100,25 +176,18 @@ def _fitted(
     products: bool,
 ) -> list[Formula]:
     """Return the formulas that hold in all cases, if the mistake is at one place of the path of the step."""
-    targets, tables = zip(*(_equation(case, step, place, products) for case, step in pairs), strict=True)
-    target = np.concatenate([np.ravel(array) for array in targets])
+    target, terms = _joined(pairs, place, products)
     if not np.abs(target).max(initial=0.0) > 0:
         return []
-    terms = [
-        Term(key, np.concatenate([np.ravel(table[key].value) for table in tables]), tables[0][key].cost)
-        for key in tables[0]
-        if all(key in table for table in tables)
-    ]
     if len(target) > MOST_NUMBERS:
         drawn = np.sort(np.random.default_rng(0).choice(len(target), MOST_NUMBERS, replace=False))
         terms = [term._replace(value=term.value[drawn]) for term in terms]
         target = target[drawn]
     known = known_numbers(pairs[0][0].of, place, facts)
-    if len({len(case.of.values[-1]) for case, _ in pairs}) > 1:  # a coefficient that holds for all has no N in it
-        known = {key: value for key, value in known.items() if "N" not in key}
     limit = min(relative, SHARE * min(_change(step) for _, step in pairs))
     found = fit(target, terms, known, limit, pairs[0][1].name, most)[:8]
-    return [dataclasses.replace(formula, place=place) for formula in found]
+    rows = len(pairs[0][0].of.values[-1])
+    return [dataclasses.replace(formula, place=place, rows=rows) for formula in found]
 
 
 def _change(step: WrongStep) -> float:
@@ -159,25 +228,59 @@ def dA_of(formula: Formula, case: Case, step: WrongStep) -> Array:
     return sum((c * table[name] for c, name in parts), np.zeros(step.right.shape))
 
 
-def _holds(formula: Formula, check: Case, name: str, place: str, relative: float, products: bool) -> bool:
-    """Return whether a formula holds for a batch that it was not fitted to; true where the step cannot be seen."""
-    step = next((step for step in check.found.steps if step.name == name), None)
-    if step is None:
-        return True
-    target, table = _equation(check, step, place, products)
+def _confirmed(
+    formula: Formula, check: Case | None, facts: Mapping[str, float], relative: float, products: bool
+) -> Formula | None:
+    """Return a formula as it holds for a batch that it was not fitted to; None if it does not.
+
+    Of the ways to write a coefficient those remain that hold there, too. Where the batch does not show the step,
+    nothing is known.
+    """
+    step = None if check is None else next((s for s in check.found.steps if s.name == formula.left), None)
+    if check is None or step is None:
+        return formula
+    target, table = _equation(check, step, formula.place, products)
     if not all(term in table for term in formula.terms):
-        return True
-    total = np.zeros(target.shape)
-    for term, number in zip(formula.terms, formula.coefficients, strict=True):
-        total = total + number * table[term].value
-    return bool(np.abs(total - target).max() <= 100 * relative * max(np.abs(target).max(), 1e-300))
+        return formula
+    known = known_numbers(check.of, formula.place, facts)
+    named = numbers_named(known)
+    pairs = list(zip(formula.coefficients, formula.factors, strict=True))
+    usual = [{way: math.copysign(named[way], c) for way in ways if way in named} for c, ways in pairs]
+    by_rows = [_ways_by_rows(c, formula.rows, known, check.of, relative) for c, _ in pairs]
+    limit = 100 * relative * max(np.abs(target).max(initial=0.0), 1e-300)
+    for listed in usual, by_rows:
+        holding: list[tuple[str, ...]] = []
+        for chosen in itertools.product(*(ways.items() for ways in listed)):
+            parts = zip(chosen, formula.terms, strict=True)
+            total = sum((c * table[term].value for (_, c), term in parts), 0.0 * target)
+            if np.abs(total - target).max(initial=0.0) <= limit:
+                holding.append(tuple(way for way, _ in chosen))
+        if holding:
+            written = tuple(tuple(dict.fromkeys(ways)) for ways in zip(*holding, strict=True))
+            return dataclasses.replace(formula, factors=written)
+    return None
+
+
+def _ways_by_rows(
+    c: float, rows: int, known: Mapping[str, float], of: BackwardPass, relative: float
+) -> dict[str, float]:
+    """Return a coefficient as it is, divided by the number of rows, and times it: each with its value there."""
+    N, K = len(of.values[-1]), int(np.prod(of.values[-1].shape[1:]))
+    constant = {name: number for name, number in known.items() if "N" not in name}
+    ways = dict.fromkeys(ways_to_write(c, constant, relative)[0], c)
+    per_row, per_number = f"{abs(c) * rows:.6g}/N", f"{abs(c) * rows * K:.6g}/(N K)"
+    ways[min(per_row, per_number, key=lambda text: len(text.split("/")[0]))] = c * rows / N
+    ways[f"{abs(c) / rows:.6g} N".removeprefix("1 ")] = c / rows * N
+    return ways
 
 
 def known_numbers(of: BackwardPass, place: str, facts: Mapping[str, float]) -> dict[str, float]:
     """Return the numbers that a coefficient may be made of, by name."""
     N, K = of.values[-1].shape[0], int(np.prod(of.values[-1].shape[1:]))
     known = {"N": float(N), "K": float(K), "(N-1)": float(N - 1)}
-    known |= {name: float(value) for name, value in facts.items() if value}
+    known |= {name: float(value) for name, value in facts.items() if value and name != "outputs"}  # which is K
+    options = getattr(of.loss, "keywords", {}) if place == "loss" else {}
+    known |= {name: float(v) for name, v in options.items() if isinstance(v, float) and v}
     leaf = of.leaves.get(place)
     if isinstance(leaf, Dropout) and 0 < leaf.p < 1:
         known |= {"p": leaf.p, "(1-p)": 1 - leaf.p, "(1-p)^2": (1 - leaf.p) ** 2}
@@ -214,9 +317,11 @@ def _through(step: WrongStep, of: BackwardPass, found: Localisation, place: str,
         return of.incoming[step.prefix].copy()
 
     if place == "loss":
-        shape, candidates = of.values[-1].shape, terms_of_loss(of, products)
+        shape, candidates = of.values[-1].shape, list(terms_of_loss(of, products))
     else:
-        shape, candidates = of.inputs[place].shape, terms_of_layer(of, place, incoming, products)
+        shape, candidates = of.inputs[place].shape, list(terms_of_layer(of, place, incoming, products))
+        above = {p: dH for p, dH in incoming.items() if of.is_above(p, step.prefix)}
+        candidates += [] if products or of.is_chain else signals_as_terms(of, shape, above)
     beside = arrives(np.zeros(shape))
     terms = [Term(BESIDE, beside, 0.0)] if beside.any() else []
     for name, value, cost in candidates:

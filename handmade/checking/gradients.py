@@ -71,7 +71,7 @@ def check_gradient(
         As in `Network.loss_and_gradient`; for networks.
     entries : int, optional
         The number of entries to measure one by one, drawn at random from every parameter alike. Default: all, up to
-        2,000, and fewer where theta has more than 100,000.
+        2,000, and fewer where theta has more than 20,000.
     directions : int
         The number of random directions for the other entries of each parameter; 0 looks at no other entries.
     rng : optional

@@ -16,7 +16,7 @@ from .backward_pass import BackwardPass, is_elementwise, own_slope, slope
 from .localisation import number_of
 from .regression import Term
 
-__all__ = ["after_activation", "before_activation", "terms_of_layer"]
+__all__ = ["after_activation", "before_activation", "signals_as_terms", "terms_of_layer"]
 
 Array = npt.NDArray[Any]
 MOST_UNUSUAL = 2.2  # cost of a product of a row and a matrix that is tried
@@ -75,11 +75,15 @@ def _of_softmax(of: BackwardPass, place: str, dH: Array) -> Iterator[Term]:
 
 
 def _of_activation(of: BackwardPass, place: str, dH: Array) -> Iterator[Term]:
-    factors = _factors(of, place)
+    leaf, factors = of.leaves[place], _factors(of, place)
+    assert isinstance(leaf, Activation)
     yield Term("dH", dH, 0.5)
     for name, value, cost in [*factors, *_slopes_elsewhere(of, place)]:
         yield Term(f"dH {name}", dH * value, cost)
     yield Term("dH [dH > 0]", dH * (dH > 0), 1.5)
+    at_gradient = slope(leaf, dH)
+    yield Term("f'(dH)", at_gradient, 1.7)
+    yield Term("dH f'(dH)", dH * at_gradient, 1.6)
     for name, value, cost in [*factors[:12], Term("1", np.ones_like(dH))]:
         yield Term(name, value, cost + 1.0)
     s = factors[0].value
@@ -104,10 +108,10 @@ def _factors(of: BackwardPass, place: str) -> list[Term]:
         ("[H >= 0]", (H >= 0) * 1.0, 1.2), ("[A == 0]", (A == 0) * 1.0, 1.2),
         ("f'(A)^2", s * s, 1.2), ("f'(H)", slope(leaf, H), 1.2), ("1/f'(A)", 1 / s, 1.5), ("A H", A * H, 1.4),
         ("H/A", H / A, 1.5), ("f(H)", leaf.f(H, **leaf.options), 1.4), ("H^3", H**3, 1.6), ("A^3", A**3, 1.8),
-        ("exp(A)", np.exp(A), 1.4), ("exp(A) sigma(A)^2", np.exp(A) * sigmoid(A) ** 2, 1.7),
-        ("exp(-A)", np.exp(-A), 1.4), ("sigma(A)", sigmoid(A), 1.3),
-        ("sigma(A)^2", sigmoid(A) ** 2, 1.5), ("A sigma(A)", A * sigmoid(A), 1.5),
-        ("A sigma'(A)", A * sigmoid(A) * sigmoid(-A), 1.6), ("tanh(A)", np.tanh(A), 1.4),
+        ("exp(A)", np.exp(A), 1.4), ("exp(A) sigmoid(A)^2", np.exp(A) * sigmoid(A) ** 2, 1.7),
+        ("exp(-A)", np.exp(-A), 1.4), ("sigmoid(A)", sigmoid(A), 1.3),
+        ("sigmoid(A)^2", sigmoid(A) ** 2, 1.5), ("A sigmoid(A)", A * sigmoid(A), 1.5),
+        ("A sigmoid'(A)", A * sigmoid(A) * sigmoid(-A), 1.6), ("tanh(A)", np.tanh(A), 1.4),
         ("tanh(A)^2", np.tanh(A) ** 2, 1.5), ("exp(-A^2/2)", np.exp(-A * A / 2), 1.7),
         ("A exp(-A^2/2)", A * np.exp(-A * A / 2), 1.7), ("A f'(A)", A * s, 1.4), ("H f'(A)", H * s, 1.4),
         ("1/A", 1 / A, 2.0), ("1/H", 1 / H, 2.0), ("sqrt|H|", np.sqrt(np.abs(H)), 2.0),
@@ -115,6 +119,8 @@ def _factors(of: BackwardPass, place: str) -> list[Term]:
         ("A [A < 0]", positive, 1.5), ("exp(A) [A < 0]", np.exp(positive) * (A < 0), 1.4),
         ("H [A < 0]", H * (A < 0), 1.5), ("H [A > 0]", H * (A > 0), 1.5),
     ]  # fmt: skip
+    if len(np.unique(s.round(9))) <= 2:  # of two slopes, the root is any other slope
+        listed = [factor for factor in listed if factor[0] != "sqrt(f'(A))"]
     for name in ACTIVATIONS:
         other = Activation(name)
         if is_elementwise(other) and name not in ("identity", leaf.function):
@@ -137,7 +143,7 @@ def _slopes_elsewhere(of: BackwardPass, place: str) -> Iterator[Term]:
 
 def _products_of_activation(of: BackwardPass, place: str, dH: Array) -> Iterator[Term]:
     """Yield dH times products of two factors, and what products are usually added to."""
-    usual = ("f'(A)", "H", "A", "[A > 0]", "[A < 0]", "sigma(A)", "tanh(A)", "exp(A)", "exp(-A)", "H/A", "1/A", "1/H")
+    usual = ("f'(A)", "H", "A", "[A > 0]", "[A < 0]", "sigmoid(A)", "tanh(A)", "exp(A)", "exp(-A)", "H/A", "1/A", "1/H")
     chosen = [factor for factor in _factors(of, place) if factor.name in usual]
     yield Term("dH", dH, 0.5)
     for name, value, cost in chosen:
@@ -200,6 +206,8 @@ def _rows_above(of: BackwardPass, place: str, leaf: Dense, dA: Array, incoming: 
     rows += [
         Term("A", of.outputs[place], 1.2), Term("|dA|", np.abs(dA), 1.2), Term("sign(dA)", np.sign(dA), 1.4),
         Term("dA^2", dA * dA, 1.2), Term("mean(dA)", np.broadcast_to(dA.mean(axis=0), dA.shape), 1.2),
+        Term("(dA of the unit before)", np.roll(dA, 1, axis=1), 1.3),
+        Term("(dA of the unit after)", np.roll(dA, -1, axis=1), 1.3),
         Term("sum(dA)", np.broadcast_to(dA.sum(axis=0), dA.shape), 1.4), Term("1", np.ones_like(dA), 1.4),
     ]  # fmt: skip
     if "bias" in leaf.parameters and leaf.b.shape == dA.shape[1:]:
@@ -234,6 +242,7 @@ def _of_propagated(of: BackwardPass, place: str, leaf: Dense, dA: Array) -> Iter
     k, X, D = number_of(place), of.inputs[place], dA @ leaf.W
     yield Term(f"dA @ W{k}, each sample normalized", D / np.linalg.norm(D, axis=1, keepdims=True), 1.5)
     yield Term(f"|dA @ W{k}|", np.abs(D), 1.5)
+    yield Term(f"tanh(dA @ W{k})", np.tanh(D), 1.6)
     yield Term(f"dA @ W{k}, normalized", D / np.linalg.norm(D), 1.5)
     yield Term("X", X, 1.6)
     yield Term(f"dA @ W{k} * X", D * X, 1.4)
@@ -249,18 +258,32 @@ def _of_propagated(of: BackwardPass, place: str, leaf: Dense, dA: Array) -> Iter
         yield Term(f"dA @ W{k}, {shift} columns too early", np.roll(D, -shift, axis=1), 1.4)
 
 
+def signals_as_terms(of: BackwardPass, shape: tuple[int, ...], incoming: Mapping[str, Array]) -> Iterator[Term]:
+    """Yield the gradients by the outputs of all layers that have a shape, and columns of those that are joined."""
+    for prefix, dH in incoming.items():
+        if dH.shape == shape:
+            yield Term(f"(gradient of the output of {of.place_of(prefix)})", dH, 1.6)
+    for i, dX in of.upstream.items() if of.joins_columns else ():
+        if dX is not None and dX.ndim == 2 and dX.shape[1] > shape[1]:
+            for start in range(min(dX.shape[1] - shape[1] + 1, 64)):
+                columns = f"columns {start} to {start + shape[1] - 1}"
+                yield Term(
+                    f"({columns} of the gradient of the input of layers[{i}])", dX[:, start:][:, : shape[1]], 1.6
+                )
+
+
 # ---- normalizations ------------------------------------------------------------------------------------------------
 
 
 def _of_normalization(of: BackwardPass, place: str, leaf: Normalization, dH: Array) -> Iterator[Term]:
     Xhat, inverse, centred = normalized(of, place)
-    words = {leaf.axis: "", 1 - leaf.axis: " over the wrong axis"}
+    words = {leaf.axis: "", 1 - leaf.axis: " over the wrong axis", (0, 1): " over the whole batch"}
     for (base, D, cost), (axis, words_of) in itertools.product(
         (("dXhat", dH * leaf.gamma, 0.0), ("dH", dH, 0.4)), words.items()
     ):
         more = 0.6 if words_of else 0.0
 
-        def mean(V: Array, axis: int = axis) -> Array:
+        def mean(V: Array, axis: Any = axis) -> Array:
             return V.mean(axis=axis, keepdims=True)
 
         pieces = [
@@ -271,8 +294,8 @@ def _of_normalization(of: BackwardPass, place: str, leaf: Normalization, dH: Arr
         ]  # fmt: skip
         if not words_of:
             pieces = [(base, D, 0.0), *pieces, (f"{base} xhat", D * Xhat, 0.8), (f"{base} xhat^2", D * Xhat**2, 1.0)]
-        for (name, value, own), power in itertools.product(pieces, (1, 0, 2, 3)):
-            factor = {0: "", 1: "inv ", 2: "inv^2 ", 3: "inv^3 "}[power]
+        for (name, value, own), power in itertools.product(pieces, (1, 0, 2, 3, 4, 5)):
+            factor = {0: "", 1: "inv "}.get(power, f"inv^{power} ")
             price = 0.5 + cost + own + more + 0.3 * abs(power - 1)
             yield Term(f"{factor}{name}{words_of}", value * inverse**power, price)
     yield Term("inv", inverse + 0 * Xhat, 1.8)

@@ -222,18 +222,26 @@ class _Search:
             here = self._wrong_blocks(prefix, recovered)
             options.append((self._right_below(k, actual, recovered), -1 - len(here), recovered, True, False))
         whole = all(n in wrong for n in self._gradients(prefix, predicted))
-        if recovered is None and (options[0][0] < self._blocks_below(k) or whole):
+        below = self._blocks_below(k)  # if all of it is right, so is dA
+        if recovered is None and (options[0][0] < below or (whole and not below)):
             cut = self._cut(k, actual)
             if cut is not None:
-                options.append((self._blocks_below(k), -1, cut[0], cut[1], False))
-            elif options[0][0] < self._blocks_below(k) and whole:
+                options.append((below, -1, cut[0], cut[1], False))
+            elif options[0][0] < below and whole:
                 return None
+        elif recovered is None and not below and not self._is_weighed(prefix, predicted):
+            options.append((0, -1, predicted, False, False))
         scores = [option[:2] for option in options]
         tied = scores.count(max(scores)) > 1 and max(scores)[1] == -1  # one wrong dA, or one wrong parameter
         if tied:
             self.ties.append(prefix)
         best = max(options, key=lambda option: (*option[:2], option[4] != (tied and self.blame_dA)))
         return best[2:]
+
+    def _is_weighed(self, prefix: str, dA: Array) -> bool:
+        """Return whether the bias of a layer is evidence for its dA: not if it is 0, as below a normalization."""
+        bias = self.claimed.get(f"{prefix}bias")
+        return bias is not None and bool(np.abs(bias).max() > 1e-6 * np.abs(dA).sum(axis=0).max())
 
     def _recovered(self, prefix: str) -> Array | None:
         """Return the dA from which the claimed dW of a dense layer was made, if it is unique and there is one."""

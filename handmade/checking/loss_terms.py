@@ -37,10 +37,12 @@ def terms_of_loss(of: BackwardPass, products: bool) -> Iterator[Term]:
         yield Term(f"Y {name}", Y * V, cost + 0.4)
         yield Term(f"{name}^2", V * V, cost + 0.4)
         yield Term(f"Y {name}^2", Y * V * V, cost + 0.8)
-        if name in ("P", "A", "sigma(A)"):
+        if name in ("P", "A", "sigmoid(A)"):
             yield from _of_output(name, V, Y, cost)
             yield from _of_error(name, V - Y, V, cost)
+            yield from _of_bounds(of, name, V - Y, cost)
     yield from _of_targets(of.values[-1], Y)
+    yield from _with_weights(of, Y)
 
 
 def _targets(of: BackwardPass) -> Array | None:
@@ -68,7 +70,7 @@ def _outputs(of: BackwardPass, Y: Array) -> list[Term]:
             Term("[predicted class]", best, 1.2), Term("exp(A - max)", shifted, 1.4),
         ]  # fmt: skip
     found += [
-        Term("A", A, 0.6), Term("sigma(A)", S, 0.8), Term("sigma(sigma(A))", sigmoid(S), 1.4),
+        Term("A", A, 0.6), Term("sigmoid(A)", S, 0.8), Term("sigmoid(sigmoid(A))", sigmoid(S), 1.4),
         Term("exp(A)", np.exp(A), 1.2), Term("tanh(A)", np.tanh(A), 1.4),
     ]  # fmt: skip
     return found
@@ -106,6 +108,31 @@ def _of_options(of: BackwardPass) -> Iterator[Term]:
             yield Term(text, loss_and_backward(of.loss, output, y, of.sample_weight)[1], 1.4)
         except (ValueError, TypeError):
             continue
+
+
+def _with_weights(of: BackwardPass, Y: Array) -> Iterator[Term]:
+    """Yield predictions and targets times the weights of samples, of classes, and of the class of each target."""
+    options = {**getattr(of.loss, "keywords", {}), "sample_weight": of.sample_weight}
+    factors: list[tuple[str, Array]] = []
+    for name, option in options.items():
+        weight = np.asarray(0.0 if option is None else option)
+        if weight.dtype.kind not in "iuf" or Y.ndim != 2:
+            continue
+        if weight.shape == (Y.shape[1],):
+            factors += [(f"{name}[unit]", weight + 0.0 * Y), (f"{name}[target]", (Y @ weight)[:, np.newaxis] + 0.0 * Y)]
+        if weight.shape == (len(Y),):
+            factors.append((f"{name}[sample]", weight[:, np.newaxis] + 0.0 * Y))
+    outputs = [one for one in _outputs(of, Y) if one.name in ("P", "A", "sigmoid(A)")]
+    totals = [(" / sum of the weights", factor[:, 0].sum()) for text, factor in factors if "unit" not in text]
+    for (text, factor), (over, total) in itertools.product([*factors, ("", 1 + 0 * Y)], [("", 1.0), *totals[:1]]):
+        if not factors or not text + over:
+            continue
+        space, more = " " * bool(text), 0.2 * bool(over)
+        yield Term(f"{text or '1'}{over}", factor / total, 1.6 + more)
+        yield Term(f"{text}{space}Y{over}", factor * Y / total, 0.9 + more)
+        for output, V, cost in outputs:
+            yield Term(f"{text}{space}{output}{over}", factor * V / total, cost + 0.6 + more)
+            yield Term(f"{text}{space}({output}-Y){over}", factor * (V - Y) / total, cost + 0.7 + more)
 
 
 def _of_output(name: str, V: Array, Y: Array, cost: float) -> Iterator[Term]:
@@ -149,14 +176,31 @@ def _of_error(name: str, E: Array, V: Array, cost: float) -> Iterator[Term]:
     yield Term(f"{e} / its norm", E / np.linalg.norm(E), cost + 1.4)
 
 
+def _of_bounds(of: BackwardPass, name: str, E: Array, cost: float) -> Iterator[Term]:
+    """Yield the difference between a prediction and its target, cut off on one side or on both."""
+    options = {key: v for key, v in getattr(of.loss, "keywords", {}).items() if isinstance(v, float) and v > 0}
+    for text, bound in (options | {"1": 1.0}).items():
+        yield Term(f"min({name}-Y, {text})", np.minimum(E, bound), cost + 0.9)
+        yield Term(f"max({name}-Y, -{text})", np.maximum(E, -bound), cost + 0.9)
+        yield Term(f"({name}-Y) clipped at {text}", np.clip(E, -bound, bound), cost + 0.8)
+
+
 def _of_targets(A: Array, Y: Array) -> Iterator[Term]:
     """Yield functions of the target, and of the margin Y A."""
+    yield Term("[A > 0]", (A > 0) * 1.0, 1.0)
     for shift, text in (1, "before"), (-1, "after"):
         yield Term(f"Y of the sample {text}", np.roll(Y, shift, axis=0), 0.8)
         yield Term(f"Y of the output {text}", np.roll(Y, shift, axis=1) if Y.ndim > 1 else Y, 0.8)
+    for name, V in ("Y", Y), ("A", A):
+        yield Term(f"mean of {name} over the samples", V.mean(axis=0) + 0 * Y, 1.2)
+        yield Term(f"mean of {name} over everything", V.mean() + 0 * Y, 1.3)
+    yield Term("[column of a label in the batch]", (np.abs(Y).sum(axis=0) > 0) + 0 * Y, 1.4)
     yield Term("Y^2", Y * Y, 1.4)
     yield Term("tanh(Y)", np.tanh(Y), 1.6)
-    yield Term("Y, each class divided by its count", Y / np.where(Y.sum(axis=0), Y.sum(axis=0), 1), 1.6)
+    count = np.where(Y.sum(axis=0), Y.sum(axis=0), 1)
+    yield Term("Y, each class divided by its count", Y / count, 1.6)
+    if A.ndim == 2:
+        yield Term("(P-Y), each class divided by its count", (softmax(A) - Y) / count, 1.6)
     if Y.ndim == 2:
         yield Term("Y with outputs in reverse", Y[:, ::-1], 1.0)
     margin = Y * A
@@ -171,12 +215,13 @@ def _products(of: BackwardPass, Y: Array) -> Iterator[Term]:
     right = of.loss_gradient
     factors = [Term("right", right, 0.5), Term("Y", Y, 0.5), Term("(1-Y)", 1 - Y, 0.6)]
     for name, V, cost in _outputs(of, Y):
-        if name in ("P", "A", "sigma(A)"):
+        if name in ("P", "A", "sigmoid(A)"):
             factors += [
                 Term(name, V, cost), Term(f"(1-{name})", 1 - V, cost + 0.1), Term(f"({name}-Y)", V - Y, cost),
                 Term(f"log {name}", np.log(V), cost + 0.3), Term(f"sign({name}-Y)", np.sign(V - Y), cost + 0.4),
                 Term(f"sqrt({name})", np.sqrt(V), cost + 0.5), Term(f"[{name} > 1/2]", (V > 0.5) * 1.0, cost + 0.5),
-                Term(f"1/{name}", 1 / V, cost + 0.6),
+                Term(f"1/{name}", 1 / V, cost + 0.6), Term(f"sigmoid'({name})", sigmoid(V) * sigmoid(-V), cost + 0.5),
+                Term(f"tanh'({name})", 1 - np.tanh(V) ** 2, cost + 0.6),
             ]  # fmt: skip
     usable = [factor for factor in factors if np.isfinite(factor.value).all()]
     yield from usable

@@ -43,6 +43,8 @@ class Mistake:
         The steps that it replaces; see `BackwardPass.gradient`.
     has_learning_rate : bool
         Whether its steps use the number ``BackwardPass.scale``, which is not known.
+    at : tuple of str
+        The layers, as numbered in a state_dict, or "loss".
     """
 
     name: str
@@ -50,6 +52,7 @@ class Mistake:
     where: str
     steps: dict[int, Step]
     has_learning_rate: bool = False
+    at: tuple[str, ...] = ("loss",)
 
 
 def mistakes(of: BackwardPass) -> list[Mistake]:
@@ -69,7 +72,7 @@ def mistakes(of: BackwardPass) -> list[Mistake]:
         for kind, of_kind in OF_LAYER.items():
             if isinstance(layer, kind):
                 single += [
-                    Mistake(name, hint, where, {i: step}, name in WITH_LEARNING_RATE)
+                    Mistake(name, hint, where, {i: step}, name in WITH_LEARNING_RATE, (str(i),))
                     for name, hint, step in of_kind(of, i, layer)
                 ]
     together: dict[str, list[Mistake]] = {}
@@ -80,7 +83,8 @@ def mistakes(of: BackwardPass) -> list[Mistake]:
 
 def _everywhere(same: list[Mistake]) -> Mistake:
     steps = {i: step for mistake in same for i, step in mistake.steps.items()}
-    return dataclasses.replace(same[0], where=f"all {len(steps)} layers that have it", steps=steps)
+    at = tuple(place for mistake in same for place in mistake.at)
+    return dataclasses.replace(same[0], where=f"all {len(steps)} layers that have it", steps=steps, at=at)
 
 
 # ---- activations ---------------------------------------------------------------------------------------------------

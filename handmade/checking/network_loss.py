@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..layers import Dense, Layer
+from ..layers import Activation, Dense, Layer
 from ..losses import LOSSES, Loss, LossFunctions, loss_and_backward
 from ..network import Network, as_network, check_finite_targets
 
@@ -98,7 +98,8 @@ class NetworkLoss:
         """Return the losses at copies of theta, the k-th of which has ``values[k]`` at ``indices[k]``.
 
         An entry of a Dense layer moves one column of the layer's output. Where the rows above do not depend on each
-        other, that column alone is computed anew, and the outputs, one below the other, go up together.
+        other, that column alone is computed anew, and the outputs, one below the other, go up together. What the
+        column changes in the next Dense layer is a product of a column and a row.
         """
         indices, values = np.asarray(indices, np.intp), np.asarray(values)
         network = self._at(np.asarray(theta, np.result_type(theta, values)))
@@ -114,7 +115,11 @@ class NetworkLoss:
                 for part in self._split(chosen, network):
                     place = np.unravel_index(indices[part] - block.flat[0], block.shape)
                     column = _columns(layer, X, layer.parameters[parameter], place, values[part])
-                    losses[part] = self._values(_in_place_of(A, place[0], column), above)
+                    if _feeds_dense(above, outputs[int(number) + 2 :]):
+                        changed = _next_outputs(outputs[int(number) + 2 :], above, place[0], column)
+                        losses[part] = self._values(changed, above[2:])
+                    else:
+                        losses[part] = self._values(_in_place_of(A, place[0], column), above)
             else:
                 for k in chosen:
                     moved = theta.copy()
@@ -188,6 +193,25 @@ def _columns(layer: Dense, X: Array, attribute: str, place: tuple[Array, ...], v
         units.bind(name, rows, rows)
     getattr(units, attribute)[np.arange(len(values)), *place[1:]] = values
     return units.predict(X)
+
+
+def _feeds_dense(above: list[Layer], values: list[Array]) -> bool:
+    """Return whether each unit goes through an elementwise activation into a dense layer, as ``values`` confirm."""
+    if len(above) < 2 or type(above[0]) is not Activation or not above[0].is_elementwise or type(above[1]) is not Dense:
+        return False
+    H, A = values[:2]
+    bias = above[1].b if "bias" in above[1].parameters else 0.0
+    return bool(np.abs(H @ above[1].W.T + bias - A).max(initial=0.0) <= 1e-12 * np.abs(A).max(initial=1.0))
+
+
+def _next_outputs(values: list[Array], above: list[Any], units: Array, columns: Array) -> Array:
+    """Return the outputs (K, N, O) of the next dense layer, each with one of its input units computed anew.
+
+    ``values`` are the input and the output of that layer before the change.
+    """
+    H, A = values[:2]
+    change = above[0].predict(columns) - H[:, units]
+    return A + change.T[:, :, np.newaxis] * above[1].W.T[units][:, np.newaxis, :]
 
 
 def _in_place_of(A: Array, units: Array, columns: Array) -> Array:

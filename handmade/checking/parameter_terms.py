@@ -40,9 +40,11 @@ def terms_of_parameter(step: WrongStep, of: BackwardPass, found: Localisation) -
         yield from _of_bias(rows, parameter)
     else:
         yield from _of_bias(rows, parameter)
-        dW = getattr(leaf, "dW", None)
-        if dW is not None:
-            yield Term(f"sum({step.name.replace('b', 'W')}) over the inputs", dW.sum(axis=1), 1.2)
+        if isinstance(leaf, Dense):
+            dW, W = dA.T @ of.inputs[prefix], step.name.replace("b", "W")
+            yield Term(f"sum({W}) over the inputs", dW.sum(axis=1), 1.2)
+            yield Term(f"mean({W}) over the inputs", dW.mean(axis=1), 1.3)
+            yield from (Term(f"{W}[:, {i}]", dW[:, i], 1.6) for i in (0, -1))
     yield from beside_parameter(step.right, parameter, step.name.removeprefix("d"))
 
 
@@ -59,6 +61,8 @@ def _of_weight(of: BackwardPass, prefix: str, rows: list[Term], parameter: Array
         yield Term("dA @ X", dA @ X, 1.0)
     if dA.T.shape == X.shape:
         yield Term("dA^T * X", dA.T * X, 1.0)
+    yield Term("sum(dA) W", dA.sum(axis=0)[:, np.newaxis] * parameter, 1.4)
+    yield Term("mean(X) W", X.mean(axis=0) * parameter, 1.6)
     yield Term("sum(dA)", np.broadcast_to(dA.sum(axis=0)[:, np.newaxis], parameter.shape), 1.2)
 
 
@@ -67,6 +71,7 @@ def _of_bias(rows: list[Term], parameter: Array) -> Iterator[Term]:
     for row, D, cost in rows:
         yield Term(f"sum({row})", D.sum(axis=0), 0.5 + cost)
         yield Term(f"max({row})", D.max(axis=0), 1.6 + cost)
+        yield Term(f"standard deviation of {row}", D.std(axis=0), 1.8 + cost)
         yield Term(f"median({row})", np.median(D, axis=0), 1.8 + cost)
         yield Term(f"sum of everything in {row}", np.full(parameter.shape, D.sum()), 1.0 + cost)
         yield Term(f"first row of {row}", D[0], 1.0 + cost)
@@ -87,6 +92,7 @@ def beside_parameter(right: Array, parameter: Array, name: str) -> Iterator[Term
     yield Term("|right|", np.abs(right), 1.3)
     yield Term("sign(right)", np.sign(right), 1.3)
     yield Term("right^2", right**2, 1.4)
+    yield Term("tanh(right)", np.tanh(right), 1.6)
     if right.ndim == 2 and right.shape[0] == right.shape[1]:
         yield Term("right^T", right.T, 0.8)
     if right.ndim:
@@ -142,6 +148,8 @@ def _columns_beside(of: BackwardPass, X: Array) -> Iterator[Term]:
     yield Term("(X with samples in reverse)", X[::-1], 1.2)
     yield Term("(X with inputs in reverse)", X[:, ::-1], 1.3)
     yield Term("X (1 - X)", X * (1 - X), 1.3)
+    for shift in range(1, min(X.shape[1], 64)) if of.joins_columns else ():
+        yield Term(f"(X, {shift} columns too early)", np.roll(X, -shift, axis=1), 1.4)
 
 
 def _of_scale(of: BackwardPass, prefix: str, leaf: Normalization, dH: Array) -> Iterator[Term]:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["pattern_of"]
+__all__ = ["OWN_FACTORS", "pattern_of"]
 
 Array = npt.NDArray[Any]
+
+OWN_FACTORS = "times a number of its own"
 
 # ---- patterns ------------------------------------------------------------------------------------------------------
 
@@ -30,7 +32,7 @@ def pattern_of(actual: Array, right: Array) -> str:
     if actual.shape != right.shape or size == 0 or actual.size < 4:
         return ""
     same = np.abs(actual - right) <= 1e-7 * size
-    actual = np.where(np.abs(actual) <= 1e-9 * size, 0.0, actual)
+    actual = np.where(np.abs(actual) <= 1e-8 * size, 0.0, actual)
     if same.any() and (actual[~same] == 0).all():
         return _zeros(actual, same)
     limit = np.abs(actual).max()
@@ -67,7 +69,7 @@ def _lines(actual: Array, right: Array, size: float) -> str:
             if np.ptp(factors) <= 1e-7 * np.abs(factors).max():
                 return f"{factors.flat[0]:.6g} right"
             text = ", ".join(f"{factor:.4g}" for factor in factors.ravel()[:6])
-            return f"right, each {name} times a number of its own: {text}{', ...' if factors.size > 6 else ''}"
+            return f"right, each {name} {OWN_FACTORS}: {text}{', ...' if factors.size > 6 else ''}"
     order = [np.abs(right - row).max(axis=1).argmin() for row in actual]
     if np.abs(actual - right[order]).max() <= 1e-7 * size and sorted(order) == list(range(len(right))):
         return f"right, its rows in the order {', '.join(map(str, order[:8]))}{', ...' if len(order) > 8 else ''}"

@@ -23,7 +23,7 @@ from .entry_checker import examine
 from .methods import EPS
 from .network_loss import NetworkLoss
 from .rounding import network_rounding
-from .subjects import Subject, one_sided_gradients, subject_of
+from .subjects import Subject, subject_of
 from .transforms import Block, Cause, GradientMatch, tolerance
 
 __all__ = ["Problem", "function_problem", "network_problem"]
@@ -31,6 +31,7 @@ __all__ = ["Problem", "function_problem", "network_problem"]
 Array = npt.NDArray[Any]
 
 PROOF = 60  # entries of the library's own backward pass that are measured before it is taken for the truth
+MOST_ENTRIES = 4  # wrong entries of a parameter that are named one by one
 MOST_MEASURED = 20_000  # parameters that are measured one by one where the library's backward pass is not proven
 
 
@@ -79,6 +80,15 @@ class Problem:
     parameters: Parameters | None = None
     layouts: bool = False
 
+    def suspects(self) -> Array:
+        """Return the entries of each parameter that are farthest from a backward pass that differences confirm."""
+        if self.backward_pass is None:
+            return np.zeros(0, np.intp)
+        excess = np.abs(self.match.claimed - self.truth) - self.match.allowed
+        found = [block.start + np.argsort(excess[block.slice])[-MOST_ENTRIES:] for block in self.match.blocks]
+        found_ = np.concatenate(found)
+        return found_[excess[found_] > 0]
+
     @property
     def facts(self) -> dict[str, float]:
         """The numbers that a coefficient of a formula may be made of, beside those of the network."""
@@ -100,7 +110,7 @@ def network_problem(
     rounding = network_rounding(network, f, claimed, blocks, single)
     names = network.blocks(np.arange(claimed.size))
     theta = network.theta.astype(np.float64)
-    subject = Subject(f, theta, claimed, rounding, names, one_sided_gradients(network, f))
+    subject = Subject(f, theta, claimed, rounding, names)
     of = BackwardPass(network, f.X, f.y, **options)
     truth, proven, undecidable = _network_truth(subject, of)
     allowed = np.where(undecidable, np.inf, 4 * rounding + 64 * EPS**0.8 * abs(of.value) * (1 - proven))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Formula", "Term", "fit"]
+__all__ = ["Formula", "Term", "fit", "numbers_named", "ways_to_write"]
 
 Array = npt.NDArray[Any]
 
@@ -44,28 +44,33 @@ class Formula:
         The names of the terms.
     coefficients : tuple of float
         One for each.
-    factors : tuple of str
-        The coefficients as they are written: ``1/N``, or a number.
+    factors : tuple of tuple of str
+        The ways to write each coefficient: ``1/N``, or a number. More than one where known numbers coincide.
     residual : float
         The largest difference, relative to the largest entry.
     cost : float
         How complicated it is: of two formulas, the simpler is to be believed.
     place : str
         The layer whose step it is, or "loss".
+    rows : int
+        The number of rows of the batch that it was fitted to.
     """
 
     left: str
     terms: tuple[str, ...]
     coefficients: tuple[float, ...]
-    factors: tuple[str, ...]
+    factors: tuple[tuple[str, ...], ...]
     residual: float
     cost: float
     place: str = ""
+    rows: int = 1
 
     def __str__(self) -> str:
         text = ""
-        for factor, term in zip(self.factors, self.terms, strict=True):
-            sign, size = ("-", factor[1:]) if factor.startswith("-") else ("+", factor)
+        for number, ways, term in zip(self.coefficients, self.factors, self.terms, strict=True):
+            sign = "-" if number < 0 else "+"
+            size = " or ".join(ways)
+            size = f"({size})" if len(ways) > 1 else size
             product = term if size == "1" else size if term == "1" else f"{size} {term}"
             text += f" {sign} {product}" if text else f"{'-' if sign == '-' else ''}{product}"
         return f"{self.left} = {text}"
@@ -112,7 +117,7 @@ def fit(
     if not np.isfinite(t).all():
         return []
     if size == 0:
-        return [Formula(left, ("0",), (1.0,), ("1",), 0.0, 0.0)]
+        return [Formula(left, ("0",), (1.0,), (("1",),), 0.0, 0.0)]
     names, columns, costs = _columns(t, terms)
     if not names:
         return []
@@ -127,13 +132,15 @@ def fit(
             shares = np.abs(coefficients) * np.abs(X[:, chosen]).max(axis=0)
             residual = np.abs(X[:, chosen] @ coefficients - t).max() / size
             if residual <= relative and shares.min() > 1e-5 * size:
-                priced = [_factor(float(c), known, relative) for c in coefficients]
+                priced = [ways_to_write(float(c), known, relative) for c in coefficients]
                 cost = sum(costs[j] + price + 1 for j, (_, price) in zip(chosen, priced, strict=True))
                 if count == 1 and names[chosen[0]] == "right":
                     cost = min(cost, 1.5 + priced[0][1])
-                if max(price for _, price in priced) >= ODD and len(t) < 2 * count + SPARE:
+                kinds = _kinds(np.column_stack([X[:, chosen], t]))
+                is_odd = max(price for _, price in priced) >= ODD
+                if kinds < (2 * count + SPARE if is_odd and count > 1 else count + (count > 1)):
                     continue
-                factors = tuple(text for text, _ in priced)
+                factors = tuple(ways for ways, _ in priced)
                 found.append(
                     Formula(left, tuple(names[j] for j in chosen), tuple(map(float, coefficients)), factors,
                             float(residual), cost)
@@ -142,6 +149,11 @@ def fit(
         if best and best[0].cost <= 2.0 * count + 1:
             break
     return best
+
+
+def _kinds(X: Array) -> int:
+    """Return the number of different rows that are not zero: of masks, many rows are the same equation."""
+    return len(np.unique(X[X.any(axis=1)][:1000].round(12), axis=0))
 
 
 def _columns(t: Array, terms: Sequence[Term]) -> tuple[list[str], list[Array], list[float]]:
@@ -193,19 +205,35 @@ def _screened(X: Array, t: Array, count: int) -> Iterator[list[int]]:
             yield from (list(map(int, row)) for row in part[left < 1e-6])
 
 
+MOST_WAYS = 3  # to write a coefficient
 NICE, SHORT, ODD = 0.5, 1.5, 3.0  # costs of a coefficient: a known number, a short decimal, any other
 
 
-def _factor(number: float, known: Mapping[str, float], relative: float) -> tuple[str, float]:
-    """Return a coefficient as it is written, and its cost."""
-    sign, size = "-" if number < 0 else "", abs(number)
-    for text, value, cost in _numbers(known):
-        if abs(size / value - 1) <= 10 * relative:
-            return f"{sign}{text}", cost
-    short = float(f"{size:.2g}")
-    if abs(size / short - 1) <= 10 * relative:
-        return f"{sign}{short:g}", SHORT
-    return f"{sign}{size:.6g}", ODD
+def ways_to_write(number: float, known: Mapping[str, float], relative: float) -> tuple[tuple[str, ...], float]:
+    """Return the ways to write the size of a coefficient, and the cost of the simplest.
+
+    Where known numbers coincide, as N and the number of classes may, all ways that are as simple are returned.
+    """
+    size = abs(number)
+    ways = [(text, cost) for text, value, cost in _numbers(known) if abs(size / value - 1) <= 10 * relative]
+    if ways:
+        least = min(cost for _, cost in ways)
+        if least == 0:
+            return ("1",), 0.0
+        return tuple(text for text, cost in ways if cost == least)[:MOST_WAYS], least
+    per_batch = [(f"/{name}", known[name]) for name in ("N", "K") if name in known]
+    if len(per_batch) == 2:
+        per_batch.append(("/(N K)", known["N"] * known["K"]))
+    for divisor, n in [("", 1.0), *per_batch]:
+        short = float(f"{size * n:.2g}")
+        if abs(size * n / short - 1) <= 10 * relative:
+            return tuple(dict.fromkeys((f"{short:g}{divisor}", f"{size:.6g}"))), SHORT
+    return (f"{size:.6g}",), ODD
+
+
+def numbers_named(known: Mapping[str, float]) -> dict[str, float]:
+    """Return the numbers that a coefficient may be, by their text."""
+    return {text: value for text, value, _ in reversed(list(_numbers(known)))}
 
 
 def _numbers(known: Mapping[str, float]) -> Iterator[tuple[str, float, float]]:
@@ -215,6 +243,9 @@ def _numbers(known: Mapping[str, float]) -> Iterator[tuple[str, float, float]]:
     for name, value in usable.items():
         yield name, value, NICE
         yield f"1/{name}", 1 / value, NICE
+    if "(N-1)" in usable and "N" in usable:
+        yield "N/(N-1)", usable["N"] / usable["(N-1)"], 2 * NICE
+        yield "(N-1)/N", usable["(N-1)"] / usable["N"], 2 * NICE
     for text, value in (
         ("3", 3.0),
         ("4", 4.0),

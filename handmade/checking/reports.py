@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .check_table import GradientCheck
+from .places import Place
 from .transforms import tolerance
 
 __all__ = ["Diagnosis", "Explanation", "Rows"]
@@ -35,6 +36,8 @@ class Explanation:
         The ratio, the transform, the formula or the backward pass that makes the two match.
     residual : float
         The largest difference that is left, relative to the largest entry of its parameter.
+    at : tuple of str
+        ``where`` as data: layers, as numbered in a state_dict, "loss", or parameters by name; empty for all of them.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Explanation:
     hint: str
     evidence: str
     residual: float
+    at: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     def __str__(self) -> str:
         return f"{self.name}, in {self.where}\n  evidence: {self.evidence}; residual {self.residual:.1e}"
@@ -115,6 +119,8 @@ class Diagnosis:
         The largest difference from the true gradient, relative to the largest entry of its parameter.
     steps : list of str
         The wrong steps in backward order, such as ``dA[0] from dA[2]``.
+    places : list of Place
+        ``steps`` as data; the places of the explanations, if no step is known.
     formula : str or None
         The formula of the first wrong step, such as ``dA[0] = dH - H^2``.
     rows : Rows or None
@@ -134,6 +140,7 @@ class Diagnosis:
     undecided: int
     difference: float
     steps: list[str] = dataclasses.field(default_factory=list)
+    places: list[Place] = dataclasses.field(default_factory=list, repr=False)
     formula: str | None = None
     rows: Rows | None = dataclasses.field(default=None, repr=False)
     advice: str = ""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..composites import Sequential, SequentialCache
 from ..layers import Activation, Dense, Layer
 from ..network import Network
-from ..normalization import Normalization
+from ..normalization import Standardization
 from .methods import EPS
 from .network_loss import NetworkLoss
 from .transforms import Block
@@ -90,12 +90,12 @@ def _inject(layer: Layer, noise: Callable[[Array], Array]) -> None:
     def noisy_forward(X: Array, training: bool = False) -> tuple[Array, Any]:
         H, cache = forward(X, training)
         seen["H"] = H
-        if isinstance(layer, Normalization):
-            variance = getattr(layer, "running_var", None) if not training else None
-            variance = X.var(axis=layer.axis, keepdims=True) if variance is None else variance
-            inverse = 1 / np.sqrt(variance + layer.epsilon(np.float64))
-            seen["terms"], seen["sizes"] = np.abs(layer.gamma) * inverse, np.abs(X) * inverse
-            return H + noise(np.abs(H) + np.abs(X) * seen["terms"]), cache
+        if isinstance(layer, Standardization):  # Xhat has lost the digits that X and its mean share
+            Xhat, inverse, depends = cache
+            seen["inverse"], seen["sizes"] = inverse, np.abs(layer._in_groups(X)) * inverse
+            noisy = Xhat + noise(np.abs(Xhat) + seen["sizes"])
+            terms = np.abs(layer.gamma) * seen["sizes"].reshape(X.shape)
+            return H + noise(np.abs(H) + terms), (noisy, inverse, depends)
         return H + noise(np.abs(H) if W is None else np.sqrt((X * X) @ (W * W).T)), cache
 
     def noisy_backward(dH: Array, cache: Any, need_dX: bool = True) -> Array | None:
@@ -106,9 +106,10 @@ def _inject(layer: Layer, noise: Callable[[Array], Array]) -> None:
             return dX + noise(np.sqrt((dH * dH) @ (W * W)))
         if isinstance(layer, Activation):
             return dX + noise(np.abs(dX) + np.abs(dH) * np.minimum(np.abs(seen["H"]), 1))
-        if isinstance(layer, Normalization):  # its terms cancel, and Xhat has lost the digits that X and its mean share
-            largest = np.abs(dH * seen["terms"]).max(axis=layer.axis, keepdims=True)
-            return dX + noise(np.abs(dX) + largest * (1 + seen["sizes"]))
+        if isinstance(layer, Standardization):  # its terms cancel
+            terms = layer._in_groups(np.abs(dH * layer.gamma)) * seen["inverse"]
+            largest = terms.max(axis=layer.axis, keepdims=True) * (1 + seen["sizes"])
+            return dX + noise(np.abs(dX) + largest.reshape(dX.shape))
         return dX + noise(np.abs(dX))
 
     layer.forward, layer.backward = noisy_forward, noisy_backward  # type: ignore[method-assign]

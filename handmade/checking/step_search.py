@@ -14,46 +14,61 @@ from ..normalization import BatchNorm
 from .backward_pass import BackwardPass
 from .catalogue_search import SECONDS, SHARE, explain
 from .claims import read_gradient
-from .formulas import Case, dA_of, formula_of
+from .formulas import VAGUE, Case, dA_of, formula_of, right_formula
 from .localisation import WrongStep, layer_name, localise
 from .methods import EPS
 from .mistakes import Mistake, mistakes
 from .parameter_terms import beside_parameter
-from .problem import Problem, call_with
+from .problem import MOST_ENTRIES, Problem, call_with
 from .regression import MOST_TERMS, Formula, Term, fit
 from .reports import Explanation
 from .rounding import SINGLE, rounding_of
 from .transforms import ROUND_NORMS, Cause
 
-__all__ = ["explain_parameters", "explain_steps", "formulas_of", "is_located", "locate", "step_text"]
+__all__ = [
+    "explain_entries",
+    "explain_parameters",
+    "explain_steps",
+    "is_located",
+    "locate",
+    "located_steps",
+    "step_text",
+]
 
 Array = npt.NDArray[Any]
 MOST_ROWS = 6  # of a batch that a gradient function is called with to separate its steps
-BATCHES = 4  # of that size
+BATCHES = 4  # of that size, the last of another
+FEW = 20  # entries of a parameter for each one that is named alone
 
 
 # ---- which steps are wrong -----------------------------------------------------------------------------------------
 
 
-def locate(problem: Problem) -> list[Case]:
-    """Return the localisations of the claim, on batches small enough to check every step if that is possible."""
+def locate(problem: Problem) -> list[list[Case]]:
+    """Return the localisations of the claim, on batches small enough to check every step if that is possible.
+
+    Where a wrong dA and a wrong dW explain equally much, both are returned, first the one with the simpler formula;
+    a formula of dA alone decides, because a multiple of the right dW may come from a multiple of the right dA.
+    """
     if problem.backward_pass is None:
-        return []
+        return [[]]
     cases = _located(problem, problem.backward_pass, False)
     if not any(case.found.ties for case in cases):
-        return cases
+        return [cases]
     others = _located(problem, problem.backward_pass, True)
-    cost, other = _cost(problem, cases), _cost(problem, others)
-    # A right db is no evidence for dA where its sum is 0, as below a normalization; there dA is more often wrong.
-    has_bias = all("bias" in case.of.leaves[prefix].parameters for case in cases for prefix in case.found.ties)
-    return others if other < cost or (has_bias and other[0] <= cost[0]) else cases
+    (open_, cost), (other_open, other_cost) = _cost(problem, cases), _cost(problem, others)
+    if open_ and not other_open:
+        return [others]
+    return [cases, others] if not open_ and (other_open or cost < other_cost) else [others, cases]
 
 
 def _cost(problem: Problem, cases: Sequence[Case]) -> tuple[int, float]:
     """Return the number of steps without a formula, and the cost of the formulas of the others."""
     names = dict.fromkeys(step.name for case in cases for step in case.found.steps)
-    found = [formula_of(name, cases, problem.facts, 10 * problem.match.relative) for name in names]
-    return sum(not listed for listed in found), sum(listed[0].cost for listed in found if listed)
+    fitted, check = _fitted_and_other(cases)
+    found = [formula_of(name, fitted, problem.facts, 10 * problem.match.relative, check) for name in names]
+    explained = [listed[0].cost for listed in found if listed and listed[0].cost < VAGUE]
+    return len(found) - len(explained), sum(explained)
 
 
 def _located(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Case]:
@@ -83,12 +98,16 @@ def _on_few_rows(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Cas
     least = 3 if any(isinstance(leaf, BatchNorm) for leaf in leaves) else 1
     if any(isinstance(leaf, Dropout) and leaf.p for leaf in leaves) and of.training:
         return []
+    if least > N:
+        return []
     most = max(least, min([*widths, N, MOST_ROWS]))
     rng = np.random.default_rng(0)
     for count in dict.fromkeys((most, max(least, most // 2), least)):
         cases = []
-        for _ in range(BATCHES):
-            rows = np.sort(rng.choice(N, min(count, N), replace=False))
+        other = count - 1 if count > least else count + 1  # N in a formula shows in a batch of another size
+        sizes = [count] * (BATCHES - 1) + [other] * (other <= N)
+        for size in sizes if count < N else [N, *sizes[BATCHES - 1 :]]:
+            rows = np.sort(rng.choice(N, size, replace=False))
             case = _case_of(problem, X[rows], of.y[rows], blame_dA)
             if case is None:
                 return []
@@ -146,18 +165,42 @@ def formulas_of(
     for step in steps[:1] if is_explained else steps:
         if time.process_time() - started > SECONDS:
             break
-        fitted, check = (cases[:-1], cases[-1]) if len(cases) > 2 else (cases, None)
+        fitted, check = _fitted_and_other(cases)
         most = 2 if is_explained else MOST_TERMS
         found[step.name] = formula_of(step.name, fitted, problem.facts, 10 * problem.match.relative, check, most)
     return found
 
 
+def located_steps(
+    problem: Problem, cases: Sequence[Case], is_explained: bool
+) -> tuple[Sequence[Case], list[WrongStep], dict[str, list[Formula]]]:
+    """Return the wrong steps of several batches, without those that are undecided and have no formula."""
+    steps = list({step.name: step for case in reversed(cases) for step in case.found.steps}.values())
+    formulas = formulas_of(problem, cases, steps, is_explained)
+    undecided = {case.found.steps[-1].name for case in cases if not case.found.complete and case.found.steps}
+    kept = [step for step in steps if step.unique or step.name not in undecided or formulas.get(step.name)]
+    return cases, kept, formulas
+
+
+def _fitted_and_other(cases: Sequence[Case]) -> tuple[Sequence[Case], Case | None]:
+    """Return the batches of one size, to which formulas are fitted, and another to confirm them, if there is one."""
+    rows = [len(case.of.values[-1]) for case in cases]
+    fitted = [case for case, count in zip(cases, rows, strict=True) if count == rows[0]]
+    others = [case for case, count in zip(cases, rows, strict=True) if count != rows[0]]
+    if others:
+        return fitted, others[0]
+    return (fitted[:-1], fitted[-1]) if len(fitted) > 2 else (fitted, None)
+
+
 def explain_steps(
-    problem: Problem, case: Case, steps: Sequence[WrongStep], formulas: Mapping[str, list[Formula]]
+    problem: Problem, cases: Sequence[Case], steps: Sequence[WrongStep], formulas: Mapping[str, list[Formula]]
 ) -> list[Explanation]:
-    """Return the explanation of every wrong step by itself; none if one of them has none."""
-    causes = []
+    """Return the explanation of every wrong step by itself; none if one of them has none, or may be unseen."""
+    causes: list[Cause] = []
+    if not steps or not all(case.found.complete for case in cases):
+        return []
     for step in steps:
+        case = next(case for case in cases if any(step is own for own in case.found.steps))
         named = _catalogued(problem, case, step)
         listed = formulas.get(step.name, [])
         if not listed and not named:
@@ -167,8 +210,10 @@ def explain_steps(
         if listed and (factor := _factor_name(problem, listed[0], float(np.linalg.norm(step.actual)))):
             cause = Cause(factor, text, "a constant factor is too much or missing", evidence)
         elif named:
-            cause = Cause(named[0].name, named[0].where, named[0].hint, evidence)
+            cause = Cause(named[0].name, named[0].where, named[0].hint, evidence, at=named[0].at)
         else:
+            right = right_formula(step.name, _fitted_and_other(cases)[0], listed[0], problem.facts)
+            evidence += f"; {right}" if right else ""
             cause = Cause(str(listed[0]), text, "one step of the backward pass computes something else", evidence)
         causes.append(cause)
     return [explain([*problem.odd, *causes], 0.0)]
@@ -182,6 +227,8 @@ def _factor_name(problem: Problem, formula: Formula, norm: float) -> str:
     known = {"": 1.0, "factor 2": 2.0, "factor 1/2": 0.5}
     for name, number in problem.match.facts.items():
         known |= {f"times {name}": number, f"divided by {name}": 1 / number if number else 0.0}
+    if len(formula.factors[0]) > 1:  # several numbers coincide: the formula names them all
+        return ""
     size = next((n for n, v in known.items() if abs(abs(ratio) - v) <= 1e-6 * v), "constant factor")
     if size == "constant factor" and norm and any(abs(norm / n - 1) <= 1e-6 for n in ROUND_NORMS):
         size = f"{'normalized' if norm == 1 else 'clipped by norm'}, to {norm:.6g}"
@@ -216,6 +263,22 @@ def _distance(of: BackwardPass, gradient: Array, step: WrongStep) -> float:
     else:
         pairs = [(made[name], claimed) for name, claimed in step.claimed.items()]
     return max(float(np.abs(a - b).max() / (np.abs(b).max() or 1.0)) for a, b in pairs)
+
+
+def explain_entries(problem: Problem) -> list[Explanation]:
+    """Return the wrong entries of the gradient as its explanation, if they are few and all others agree."""
+    check = problem.check
+    if check is None or len(check.wrong) > MOST_ENTRIES:
+        return []
+    failed = [block for block in check.blocks if block.wrong]
+    if any(not block.is_complete or block.size < FEW * block.wrong for block in failed):
+        return []
+    hint = "the parameter's gradient is right, except for a few of its entries"
+    names = " and ".join(entry.name for entry in check.wrong)
+    name = f"wrong entr{'y' if len(check.wrong) == 1 else 'ies'} {names}"
+    at = tuple(block.name for block in failed)
+    cause = Cause(name, ", ".join(at), hint, "; ".join(map(str, check.wrong)), at=at)
+    return [explain([*problem.odd, cause], 0.0)]
 
 
 def explain_parameters(problem: Problem, wrong: Sequence[str]) -> list[Explanation]:

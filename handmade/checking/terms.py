@@ -111,19 +111,29 @@ def _by_facts(
     """Return the explanation of each wrong parameter by itself as a combination of terms and parameters."""
     from .reports import Explanation
 
-    causes = []
-    wrong = match.wrong_blocks(match.claimed * 0 + numerical_gradient(subject.f, subject.theta))
-    for block in wrong:
-        at = block.slice
-        columns = [Term(name, g[at]) for name, g in gradients.items()]
-        columns += [Term("theta", subject.theta[at], 1.5), Term("sign(theta)", np.sign(subject.theta[at]), 1.8)]
-        columns += [Term(f"|{name}|", np.abs(g[at]), 2.0) for name, g in gradients.items()]
-        formulas = fit(subject.claimed[at], columns, facts, RELATIVE, f"gradient of {block.name}")
-        if formulas:  # what lies below a wrong parameter may be wrong in ways that no sum of terms shows
-            causes.append((block.name, str(formulas[0])))
-    if not causes:
+    truth = numerical_gradient(subject.f, subject.theta)
+    columns = [Term(name, g) for name, g in gradients.items()]
+    columns += [Term("theta", subject.theta, 1.5), Term("1", np.ones(truth.size), 1.6)]
+    columns += [Term("sign(theta)", np.sign(subject.theta), 1.8)]
+    columns += [Term(f"|{name}|", np.abs(g), 2.0) for name, g in gradients.items()]
+    wrong = match.wrong_blocks(truth)
+    said: list[tuple[str, str]] = []
+    for blocks in [wrong], [[block] for block in wrong]:  # one formula for all, or one for each
+        for chosen in blocks:
+            at = np.concatenate([np.arange(block.start, block.start + block.size) for block in chosen])
+            names = ", ".join(block.name for block in chosen)
+            usable = [term._replace(value=term.value[at]) for term in columns]
+            found = fit(subject.claimed[at], usable, facts, RELATIVE, f"gradient of {names}")
+            right = fit(truth[at], usable[: len(gradients)], facts, RELATIVE, "right")
+            if found:  # what lies below a wrong parameter may be wrong in ways that no sum of terms shows
+                lacking = [
+                    f"{term} missing" for term in (right[0].terms if right else ()) if term not in found[0].terms
+                ]
+                said.append((names, ", ".join([*lacking, str(found[0]), *map(str, right[:1])])))
+        if said:
+            break
+    if not said:
         return []
-    name = " and ".join(formula for _, formula in causes)
-    where = ", ".join(block for block, _ in causes)
+    name, where = " and ".join(text for _, text in said), ", ".join(names for names, _ in said)
     hint = "a term of the function does not enter as it should"
-    return [Explanation(name, where, hint, name, 0.0)]
+    return [Explanation(name, where, hint, name, 0.0, tuple(where.split(", ")))]

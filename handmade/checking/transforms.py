@@ -41,13 +41,17 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Cause:
-    """One mistake of an explanation; ``fitted`` counts the numbers that were chosen to make it match."""
+    """One mistake of an explanation; ``fitted`` counts the numbers that were chosen to make it match.
+
+    ``at`` are the layers, as numbered in a state_dict, or "loss", or the parameters by name; empty for all of them.
+    """
 
     name: str
     where: str
     hint: str
     evidence: str
     fitted: int = 0
+    at: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
 
 Match = tuple[list[Cause], float]  # mistakes, and the difference that is left, relative to the parameter
@@ -253,7 +257,7 @@ class GradientMatch:
     def _form_and_ratio(self, block: Block, candidate: Array) -> tuple[str, str, float, float] | None:
         """Return the first transform that equals the claim, or a multiple of it: name, hint, factor, residual."""
         i, decided = self.blocks.index(block), self.decided[block.slice]
-        scale = self._scales(self.claimed, candidate)[i]
+        scale = self._scales(self.claimed)[i]  # beside a candidate that is blown up, anything would be 0
         c, allowed = self.claimed[block.slice][decided], self.allowed[block.slice][decided]
         if not decided.any():
             return "", "", 1.0, 0.0
@@ -285,7 +289,10 @@ class GradientMatch:
 
     def _part(self, name: str, hint: str, blocks: Sequence[Block], evidence: str) -> Cause:
         where = self._where(blocks)
-        return Cause(name, where, hint, f"{evidence} in {where}")
+        return Cause(name, where, hint, f"{evidence} in {where}", at=self._at(blocks))
+
+    def _at(self, blocks: Sequence[Block]) -> tuple[str, ...]:
+        return () if len(blocks) == len(self.blocks) else tuple(block.name for block in blocks)
 
     def _where(self, blocks: Sequence[Block]) -> str:
         chosen = set(blocks)
@@ -349,7 +356,7 @@ class GradientMatch:
 
     def _names(self, ratio: float, blocks: list[Block]) -> Iterator[Cause]:
         """Yield names of a factor: of one known number, of two, or of none that is known."""
-        where = self._where(blocks)
+        where, at = self._where(blocks), self._at(blocks)
         text = f"claimed = {ratio:.9g} true in {where}"
         known = self._known_factors()
         for count in 1, 2:
@@ -364,7 +371,7 @@ class GradientMatch:
                 is_certain = count == 1 or "sign" in (name for name, _ in chosen)
                 hints = dict.fromkeys(hint for _, (_, hint) in chosen)
                 name = " and ".join(name for name, _ in chosen)
-                yield Cause(name, where, "; ".join(hints), text, fitted=int(not is_certain))
+                yield Cause(name, where, "; ".join(hints), text, fitted=int(not is_certain), at=at)
                 certain = certain or is_certain
             if certain:
                 return
@@ -374,7 +381,7 @@ class GradientMatch:
             if self.claimed.size > 1 and (ratio < 1 or self._is(norm, 1)):
                 name = "clipped by norm" if ratio < 1 else "normalized"
                 yield Cause(name, where, hint, f"{text}, which makes its norm {norm:g}")
-        yield Cause("constant factor", where, "a constant factor is too much or missing", text, fitted=1)
+        yield Cause("constant factor", where, "a constant factor is too much or missing", text, fitted=1, at=at)
 
     def _is(self, number: float, known: float) -> bool:
         return abs(number / known - 1) <= 10 * self.relative
