@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 from typing import IO, Any
 
 import numpy as np
@@ -73,6 +71,9 @@ def load_idx(path: FilePath | IO[bytes], *, max_bytes: int | None = None) -> Arr
     array([[  0, 128],
            [255,   1]], dtype=uint8)
     """
+    import gzip  # here, as `import handmade` does without
+    import zlib
+
     with open_source(path) as source:
         limit = memory_limit(max_bytes, source)
         if not source.head.startswith(GZIP):
@@ -154,6 +155,8 @@ def save_idx(path: FilePath, array: npt.ArrayLike) -> None:
         stream.write(numbers.data)
 
     def compress(stream: IO[bytes]) -> None:
+        import gzip
+
         with gzip.GzipFile(filename="", fileobj=stream, mode="wb", mtime=0) as packed:
             write(packed)  # type: ignore[arg-type]
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-import hashlib
-import json
 import os
 import signal
 import threading
@@ -139,6 +137,8 @@ def describe(value: Any) -> str:
 
 def _describe_array(array: Array) -> str:
     """Return dtype, shape and a checksum; a memmap is read block by block."""
+    import hashlib  # here, as it would take a tenth of `import handmade`
+
     digest = hashlib.sha256()
     array = np.asarray(array)
     for start in range(0, len(array) if array.ndim else 1, BLOCK):
@@ -167,6 +167,8 @@ def fingerprints(run: Run, seed: Any) -> dict[str, str]:
 
 def write(path: FilePath, document: dict[str, Any]) -> None:
     """Write a document to a file, as a whole or not at all."""
+    import json
+
     arrays: list[Array] = []
     text = json.dumps({"format": FORMAT, "version": VERSION, "document": encode(document, arrays)})
     members = {HEADER: np.frombuffer(text.encode(), np.uint8)} | {f"{i}": a for i, a in enumerate(arrays)}
@@ -183,6 +185,8 @@ def read(path: FilePath) -> dict[str, Any]:
     OSError
         If it cannot be read.
     """
+    import json
+
     members = read_npz(path, max_bytes=max(1, os.path.getsize(path)))  # the archive is not compressed
     try:
         header = json.loads(members[HEADER].tobytes())
