@@ -1,4 +1,4 @@
-"""The bugs from public sources are what their list says: wrong, in the right shapes, each from a place of its own."""
+"""The bugs from public sources and the held-out ones are what their lists say: wrong, and in the right shapes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import handmade as hm
+from benchmarks.bugs.heldout import HELD_OUT
 from benchmarks.bugs.public import BUGS, Bug
 
-NAMES = [bug.name for bug in BUGS]
+ALL = [*BUGS, *HELD_OUT]
+NAMES = [bug.name for bug in ALL]
 
 
 def value(bug: Bug, network: hm.Network | None, parameters: list[np.ndarray]) -> float:
@@ -24,8 +26,8 @@ def value(bug: Bug, network: hm.Network | None, parameters: list[np.ndarray]) ->
     return network.loss_and_gradient(problem.X, problem.y, problem.loss)[0]
 
 
-@pytest.mark.parametrize("bug", BUGS, ids=NAMES)
-def test_a_public_bug_is_wrong_in_the_right_shapes(bug):
+@pytest.mark.parametrize("bug", ALL, ids=NAMES)
+def test_a_bug_is_wrong_in_the_right_shapes(bug):
     problem, network = bug.problem(), None
     parameters = [p.copy() for p in problem.parameters]
     if problem.network is not None:
@@ -51,7 +53,9 @@ def test_a_public_bug_is_wrong_in_the_right_shapes(bug):
     assert max(errors) > 1e-4
 
 
-def test_public_bugs_are_many_and_distinct():
-    assert len(set(NAMES)) == len(BUGS) >= 60
+def test_bugs_are_many_and_distinct():
+    assert len(set(NAMES)) == len(ALL)
+    assert len(BUGS) >= 60 and len(HELD_OUT) == 60
     assert all(bug.source.startswith("https://") for bug in BUGS)
-    assert all(re.compile(pattern) for bug in BUGS for pattern in bug.says)
+    assert all(bug.source and bug.step and bug.says for bug in ALL)
+    assert all(re.compile(pattern) for bug in ALL for pattern in bug.says)

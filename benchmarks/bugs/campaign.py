@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,12 +19,14 @@ from .catalogue import BUGS, RARE
 from .claims import Claim, seconds_of
 from .examples import EXAMPLES
 from .families import FAMILIES, recorded, switched_off
+from .heldout import HELD_OUT
 from .outcomes import outcome, places
 from .peers import PEERS, accused_by
 from .public import BUGS as PUBLIC
+from .public import Bug
 from .right_gradients import right_gradient
 
-__all__ = ["PARTS", "Record", "Records", "collect"]
+__all__ = ["PARTS", "Record", "Records", "SETS", "collect"]
 
 Record: TypeAlias = dict[str, Any]
 Records: TypeAlias = dict[str, Record]  # by "part: case"
@@ -32,8 +34,10 @@ Records: TypeAlias = dict[str, Record]  # by "part: case"
 RIGHT = 2000
 SHARED = 8  # the peers judge each eighth right gradient; 8 and the 9 kinds have no common divisor
 ZOO = {bug.name: bug for bug in (*BUGS, *RARE)}
-PUBLISHED = {bug.name: bug for bug in PUBLIC}
-FORMS = {"function": True, "arrays": False}  # of a published mistake
+# The mistakes whose right explanations were written down before any diagnosis, by part.
+SETS = {"public": ("published", PUBLIC), "heldout": ("held-out", HELD_OUT)}
+MISTAKES = {bug.name: bug for _, bugs in SETS.values() for bug in bugs}
+FORMS = {"function": True, "arrays": False}  # of such a mistake
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,13 +137,13 @@ def judge_zoo(case: str, seed: int) -> Record:
     }
 
 
-def judge_public(case: str, seed: int) -> Record:
-    """Judge a published mistake, given as a function of (parameters, X, y) or as arrays."""
+def judge_mistake(case: str, seed: int) -> Record:
+    """Judge a mistake of one of the sets, given as a function of (parameters, X, y) or as arrays."""
     name, form = case.split(", as ")
-    claim = claims.of_public_bug(PUBLISHED[name], FORMS[form])
+    claim = claims.of_public_bug(MISTAKES[name], FORMS[form])
     detected, checking = seconds_of(claim.is_accused)
     diagnosis, seconds = seconds_of(claim.diagnose)
-    return {**outcome(PUBLISHED[name], diagnosis), "detected": detected, "checking": checking, "seconds": seconds}
+    return {**outcome(MISTAKES[name], diagnosis), "detected": detected, "checking": checking, "seconds": seconds}
 
 
 def judge_example(case: str, seed: int) -> Record:
@@ -183,12 +187,16 @@ def judge_with_peers(case: str, seed: int) -> Record:
 def _claim(kind: str, name: str, seed: int) -> Claim:
     if kind == "right":
         return right_gradient(int(name) + RIGHT * seed)[2]
-    return claims.of_zoo_bug(ZOO[name], seed) if kind == "zoo" else claims.of_public_bug(PUBLISHED[name])
+    return claims.of_zoo_bug(ZOO[name], seed) if kind == "zoo" else claims.of_public_bug(MISTAKES[name])
+
+
+def _in_both_forms(bugs: Sequence[Bug]) -> tuple[str, ...]:
+    return tuple(f"{bug.name}, as {form}" for form in FORMS for bug in bugs)
 
 
 PARTS = {
     "zoo": Part("zoo", tuple(ZOO), judge_zoo),
-    "public": Part("public bugs", tuple(f"{name}, as {form}" for form in FORMS for name in PUBLISHED), judge_public),
+    **{part: Part(f"{kind} mistakes", _in_both_forms(bugs), judge_mistake) for part, (kind, bugs) in SETS.items()},
     "examples": Part(
         "functions with terms",
         tuple(f"{name}, {mistake}" for name, build in EXAMPLES.items() for mistake in build().mistakes),
@@ -199,7 +207,7 @@ PARTS = {
         "other libraries",
         (
             *(f"zoo: {name}" for name in ZOO),
-            *(f"public: {name}" for name in PUBLISHED),
+            *(f"public: {bug.name}" for bug in PUBLIC),
             *(f"right: {i}" for i in range(0, RIGHT, SHARED)),
         ),
         judge_with_peers,

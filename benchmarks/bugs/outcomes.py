@@ -1,4 +1,4 @@
-"""A diagnosis of a published mistake, compared with what was written down before it: the steps, and the words."""
+"""A diagnosis of a mistake, compared with what was written down before it: the steps, and the words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import handmade as hm
 
 from .public import Bug
-from .public.readings import reading
+from .readings import reading
 
 __all__ = ["outcome", "places", "words"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .campaign import Record, Records
+from .campaign import SETS, Record, Records
 from .families import FAMILIES
 from .peers import PEERS
 from .right_gradients import KINDS
@@ -37,9 +37,10 @@ def is_accused(record: Record) -> bool:
 
 def is_met(records: Records) -> list[str]:
     """Return the targets that a run misses: of what is detected, named in the zoo, accused or contradicted."""
-    zoo, public, right = (of_part(records, part) for part in ("zoo", "public", "right"))
+    zoo, right = of_part(records, "zoo"), of_part(records, "right")
+    mistakes = {name: r for part in SETS for name, r in of_part(records, part).items()}
     old = [r for r in zoo.values() if not r["rare"]]
-    missed = [f"not detected: {name}" for name, r in {**zoo, **public}.items() if not r["detected"]]
+    missed = [f"not detected: {name}" for name, r in {**zoo, **mistakes}.items() if not r["detected"]]
     if sum(map(is_named, old)) < 0.95 * len(old):
         missed.append(f"named in the zoo: {sum(map(is_named, old))} of {len(old)}")
     for record in right.values():
@@ -56,32 +57,38 @@ def is_met(records: Records) -> list[str]:
 
 def tables(records: Records, seed: int) -> str:
     """Return all tables, each with a heading, and what they were made on."""
-    parts = {part: of_part(records, part) for part in ("public", "zoo", "examples", "right", "peers")}
+    sets = {kind: of_part(records, part) for part, (kind, _) in SETS.items()}
     makers = {
-        "public": _of_public,
         "zoo": _of_zoo,
         "examples": _of_examples,
         "right": _of_right,
         "peers": _of_peers,
     }
-    made = [makers[part](found) for part, found in parts.items() if found]
+    made = [_of_sets(sets)] if any(sets.values()) else []
+    made += [make(found) for part, make in makers.items() if (found := of_part(records, part))]
     return "\n\n".join([*made, _made_on(seed)])
 
 
-def _of_public(records: dict[str, Record]) -> str:
-    rows = []
-    for form, given_as in (("function", "a function of (parameters, X, y)"), ("arrays", "arrays of one batch")):
-        of_form = [r for case, r in records.items() if case.endswith(f", as {form}")]
-        if of_form:
-            rows.append([f"{len(of_form)}, as {given_as}", *_judged(of_form)])
-    other = [r for r in records.values() if r["reading"]]
-    counts = {kind: sum(r["reading"] == kind for r in other) for kind in ("same", "true", "false", "unread")}
-    explanation = (
-        f'"Explained" counts the words that were written down before any diagnosis ran. In {len(other)} further cases '
-        f"other words were said; read afterwards, {counts['same']} say the same, {counts['true']} are true without "
-        f"naming the cause, {counts['false']} are false (counted as misleading), {counts['unread']} were not read."
+def _of_sets(sets: dict[str, dict[str, Record]]) -> str:
+    rows, words = [], ['"Explained" counts the words that were written down before any diagnosis ran.']
+    for kind, records in sets.items():
+        for form, given_as in (("function", "a function of (parameters, X, y)"), ("arrays", "arrays of one batch")):
+            of_form = [r for case, r in records.items() if case.endswith(f", as {form}")]
+            if of_form:
+                rows.append([f"{len(of_form)} {kind}, as {given_as}", *_judged(of_form)])
+        words += [_of_other_words(kind, records.values())] if records else []
+    title = "## Published and held-out mistakes"
+    return f"{title}\n\n{_table(['mistakes', *JUDGES], rows)}\n\n{_folded(' '.join(words))}"
+
+
+def _of_other_words(kind: str, records: Iterable[Record]) -> str:
+    other = [r["reading"] for r in records if r["reading"]]
+    same, true, false, unread = (other.count(meaning) for meaning in ("same", "true", "false", "unread"))
+    return (
+        f"In {len(other)} further cases of the {kind} ones other words were said; read afterwards, {same} say the "
+        f"same, {true} are true without naming the cause, {false} are false (counted as misleading), {unread} were not "
+        "read."
     )
-    return "## Published mistakes\n\n" + _table(["mistakes", *JUDGES], rows) + "\n\n" + _folded(explanation)
 
 
 def _judged(records: Sequence[Record]) -> list[str]:

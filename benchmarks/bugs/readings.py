@@ -11,6 +11,7 @@ import re
 __all__ = ["reading"]
 
 READINGS: dict[str, tuple[tuple[str, str], ...]] = {
+    # published
     "cross_entropy_of_the_opposite_label": ((r"right - 1/\(2 n\) sign\(right\)", "true"),),
     "margin_of_the_own_class_counted_once": ((r"1/\(n k\) sign\(right\)", "same"),),
     "ignored_labels_counted_in_the_mean": ((r"constant factor", "true"),),
@@ -24,6 +25,26 @@ READINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "huber_without_its_negative_tail": ((r"of 48 entries are 0", "true"),),
     "targets_broadcast_against_a_column": ((r"\d\.\d{4}\d* mean over the samples", "false"),),
     "weights_gradient_in_an_integer_array": ((r"not computed|0 right", "true"),),
+    # held-out
+    "absolute_error_derived_as_a_square": ((r"da\[4\] = 1/\(2 n\) \(a-y\)$", "same"),),
+    "huber_without_its_tail": ((r"da\[2\] = 1/\(2 n\) \(a-y\)$", "same"),),
+    "positive_weight_on_both_targets": ((r"da\[2\] = 1/n \(sigmoid\(a\)-y\)$", "true"),),
+    "only_the_positive_half_of_a_cross_entropy": ((r"second term of the cross-entropy missing", "same"),),
+    "smoothing_shared_among_the_other_classes": ((r"1/n \(p-y\) - 1/3 the right one at prediction 0", "true"),),
+    "class_weights_along_the_columns": ((r"weight\[unit\] \(p-y\)", "same"),),
+    "sample_weights_squared": ((r"right, each row times a number of its own", "true"),),
+    "ignored_rows_keep_their_probabilities": ((r"\(1\.5/n or 0\.0833333\) \(p-y\)$", "true"),),
+    "log_rate_derived_as_a_rate": ((r"-right \+ right 1/sigmoid\(a\)$", "true"),),
+    "gelu_without_the_product_rule": ((r"da\[2\] = dh h/a and da\[0\] = dh h/a", "same"),),
+    "guided_backpropagation": ((r"= 1/2 da @ w\[2\] \+ 1/2 \|da @ w\[2\]\|", "same"),),
+    "log_softmax_without_its_sum": ((r"0 where dh > 0, else right", "false"),),
+    "softsign_slope_without_its_square": ((r"da\[0\] = dh h/a$", "same"),),
+    "outer_product_of_averages": ((r"dw\[2\] = 1/n da\^t @ x with sums for products", "same"),),
+    "activations_of_the_neighbouring_sample": ((r"x of the sample before", "same"),),
+    "batch_norm_with_n_minus_one": ((r"- n/\(n-1\) inv xhat mean\(dxhat xhat\)", "same"),),
+    "skip_through_the_activation": ((r"da\[0\] = da @ w\[1\.0\] \+ da$", "same"),),
+    "lasso_derived_as_ridge": ((r"gradient of w2, w0 = data \+ 0\.05 theta", "same"),),
+    "targets_cast_to_integers": ((r"\d\.\d{4}\d*/n \(a-y\) \[a-y < ", "false"),),
 }
 
 
