@@ -112,8 +112,8 @@ def test_two_wrong_entries_of_a_function_are_found_by_halving():
     assert check.blocks[0].is_complete and len(calls) < 2000
 
 
-@pytest.mark.parametrize(("claim", "right"), [(-1.0, True), (-0.4, True), (0.0, True), (0.3, False), (-1.2, False)])
-def test_at_a_kink_what_is_outside_of_both_slopes_is_wrong(claim, right):
+@pytest.mark.parametrize(("claim", "right"), [(-1.0, True), (-0.4, True), (0.0, True), (1.3, False), (-2.3, False)])
+def test_at_a_kink_what_is_far_outside_of_both_slopes_is_wrong(claim, right):
     network = hm.Network([hm.Dense(1, 1), hm.Activation("relu"), hm.Dense(1, 1)])
     network.theta[:] = [1.0, 0.0, 1.0, 0.0]
     X, y, gradient = np.zeros((1, 1)), np.ones((1, 1)), np.array([0.0, claim, 0.0, -1.0])
@@ -131,6 +131,20 @@ def test_where_kinks_cancel_the_function_decides():
     for slope in 0.0, 2.0:
         assert not hm.check_gradient(f, np.zeros(1), np.array([slope]))
     assert hm.check_gradient(f, np.zeros(1), np.ones(1))
+
+
+def test_a_gated_layer_with_a_wrong_slope_gets_an_answer():
+    network = hm.Network([hm.Dense(3, 8, rng=0), hm.GLU(), hm.Dense(4, 2, rng=1)])
+    X, Y = np.random.default_rng(2).normal(size=(4, 3)), np.zeros((4, 2))
+    W0, b0, W2, b2 = network.state_dict().values()
+    A, B = np.split(X @ W0.T + b0, 2, axis=1)
+    gate = 1 / (1 + np.exp(-B))
+    dA2 = 2 * ((A * gate) @ W2.T + b2 - Y) / Y.size
+    dH = dA2 @ W2
+    dA0 = np.concatenate([dH * gate, dH * A], axis=1)  # the slope of the gate is missing
+    claimed = [dA0.T @ X, dA0.sum(axis=0), dA2.T @ (A * gate), dA2.sum(axis=0)]
+    diagnosis = hm.diagnose_gradient(network, X, Y, claimed, loss="mse_loss")
+    assert diagnosis.verdict in ("located", "named") and "1" in diagnosis.places[0].layers
 
 
 def test_a_batch_norm_in_float32_with_large_inputs_is_right():

@@ -24,7 +24,7 @@ from checked_gradients import (
     total,
 )
 
-from handmade import MLP, Activation, Dense, Dropout, Network, check_gradient, fit, losses
+from handmade import MLP, Activation, Dense, Dropout, Network, check_gradient, diagnose_gradient, fit, losses
 
 LARGEST_STEP, SMALLEST_STEP = np.finfo(float).eps ** 0.2, np.finfo(float).eps ** 0.2 * 1e-4
 
@@ -211,11 +211,29 @@ def test_at_a_kink_every_number_between_the_sides_is_right(claimed):
 
 
 @pytest.mark.parametrize("claimed", [-0.1, 1.1])
-def test_at_a_kink_a_number_outside_is_wrong(claimed):
+def test_at_a_kink_a_number_just_outside_is_undecidable(claimed):
+    """Where several kinks meet, backpropagation may give a number outside of both slopes."""
+    result = check_gradient(lambda t: max(t[0], 0.0) + t[1], [0.0, 3.0], [claimed, 1.0])
+    assert result and [entry.name for entry in result.undecidable] == ["theta[0]"]
+
+
+@pytest.mark.parametrize("claimed", [-1.1, 2.1])
+def test_at_a_kink_a_number_far_outside_is_wrong(claimed):
     result = check_gradient(lambda t: max(t[0], 0.0) + t[1], [0.0, 3.0], [claimed, 1.0])
     assert not result and not result.undecidable
     (entry,) = result.wrong
     assert (entry.name, entry.left, entry.right) == ("theta[0]", 0, pytest.approx(1))
+
+
+def test_where_kinks_of_two_layers_meet_a_network_is_right():
+    """One bias moves units of two layers at their kinks: slopes 0.0101 and 1.01; backpropagation says 0.0002."""
+    network = Network([Dense(1, 1), Activation("leaky_relu"), Dense(1, 2), Activation("leaky_relu"), Dense(2, 1)])
+    network.theta = [1, 0, 1, -1, 0, 0, 1, -1, 0]
+    X, y = np.zeros((1, 1)), np.array([[-1.0]])
+    claim = network.loss_and_gradient(X, y, "half_squared_error")[1].copy()
+    result = check_gradient(network, X, y, loss="half_squared_error")
+    assert result and "0.bias" in str(result.undecidable)
+    assert diagnose_gradient(network, X, y, claim, loss="half_squared_error").verdict == "right"
 
 
 @pytest.mark.parametrize("kinks", [1, 3, 4])

@@ -69,7 +69,22 @@ def examine(
             if directions and len(others) and not is_settled:
                 found, along[name] = checker.others(others, method, directions, rng)
                 compared[name] = Entries.joined([compared[name], found])
+    if subject.one_sided is not None:
+        for entries_of in compared.values():
+            _respect_kinks(entries_of, *subject.one_sided)
     return summary_of(subject, compared, along, near.base, checker.noise)
+
+
+def _respect_kinks(entries: Entries, lower: Array, upper: Array) -> None:
+    """Leave undecidable what backpropagation gives for a choice of sides at the kinks of a network.
+
+    Where several kinks meet, that may lie outside of the slopes of the function: max(x, 0) - max(-x, 0) has the slope 1
+    at 0, and every framework says 0.
+    """
+    at, margin = entries.index, 1e-6 * (np.abs(lower) + np.abs(upper))[entries.index] + entries.allowed
+    open_ = (upper - lower)[at] > margin
+    inside = (entries.claimed >= lower[at] - margin) & (entries.claimed <= upper[at] + margin)
+    entries.verdict[(entries.verdict == "wrong") & open_ & inside] = "undecidable"
 
 
 def _choose(block: Array, total: int, entries: int, rng: np.random.Generator) -> Array:
@@ -169,9 +184,8 @@ class EntryChecker:
         margin = m.rounding + self.absolute[indices] + own + 1e-6 * np.abs(m.right - m.left)
         kink = m.steady_left & m.steady_right & (np.abs(m.right - m.left) > 4 * m.rounding)
         inside = np.abs(claimed - (m.left + m.right) / 2) <= np.abs(m.right - m.left) / 2 + margin
-        outside = np.abs(claimed - (m.left + m.right) / 2) > (
-            np.abs(m.right - m.left) * (0.5 + self.DOUBT * self.SMOOTH) + self.DOUBT * margin
-        )
+        # Where several kinks meet, backpropagation may give a number outside of both slopes: undecided, if it is near.
+        outside = np.abs(claimed - (m.left + m.right) / 2) > 1.5 * np.abs(m.right - m.left) + self.DOUBT * margin
         return now, np.where(kink, outside, refuted), kink & inside
 
     # ---- many entries at once --------------------------------------------------------------------------------------

@@ -57,7 +57,8 @@ def terms_of_layer(of: BackwardPass, place: str, incoming: Mapping[str, Array], 
         yield Term("dH [kept]", dH * kept)
         yield Term("dH [dropped]", dH * (1 - kept))
         yield Term("dH H", dH * of.outputs[place])
-        yield Term("dH X", dH * of.inputs[place])
+        if of.inputs[place].shape == dH.shape:  # a gated layer has half as many outputs as inputs
+            yield Term("dH X", dH * of.inputs[place])
 
 
 # ---- activations ---------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from .entry_checker import examine
 from .methods import EPS
 from .network_loss import NetworkLoss
 from .rounding import network_rounding
-from .subjects import Subject, subject_of
+from .subjects import Subject, one_sided_gradients, subject_of
 from .transforms import Block, Cause, GradientMatch, tolerance
 
 __all__ = ["Problem", "function_problem", "network_problem"]
@@ -110,7 +110,7 @@ def network_problem(
     rounding = network_rounding(network, f, claimed, blocks, single)
     names = network.blocks(np.arange(claimed.size))
     theta = network.theta.astype(np.float64)
-    subject = Subject(f, theta, claimed, rounding, names)
+    subject = Subject(f, theta, claimed, rounding, names, one_sided_gradients(network, f))
     of = BackwardPass(network, f.X, f.y, **options)
     truth, proven, undecidable = _network_truth(subject, of)
     allowed = np.where(undecidable, np.inf, 4 * rounding + 64 * EPS**0.8 * abs(of.value) * (1 - proven))

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..layers import Activation
 from ..losses import Loss
 from ..network import Network
+from .backward_pass import BackwardPass, is_elementwise
 from .claims import Parameters, as_numbers, is_single, read_gradient
 from .methods import Function
 from .network_loss import NetworkLoss
@@ -39,6 +41,8 @@ class Subject:
         The error that the rounding of the claim's dtype explains, for each entry.
     names : dict of str to ndarray
         The flat indices of each parameter, in its shape.
+    one_sided : tuple of ndarray, optional
+        The smallest and largest gradient, entry by entry, for the choices of a side at the kinks of a network.
     """
 
     f: Function
@@ -46,6 +50,7 @@ class Subject:
     claimed: Array
     rounding: Array
     names: dict[str, Array]
+    one_sided: tuple[Array, Array] | None = None
 
 
 def function_subject(f: Function, theta: Any, gradient: Any) -> Subject:
@@ -122,4 +127,24 @@ def network_subject(
         claimed = read_gradient(gradient, blocks, len(f.X))[0]
         single = is_single(gradient, claimed) or network.dtype == np.float32
     rounding = network_rounding(network, f, claimed, blocks, single)
-    return Subject(f, network.theta.astype(np.float64), claimed, rounding, names)
+    return Subject(f, network.theta.astype(np.float64), claimed, rounding, names, one_sided_gradients(network, f))
+
+
+def one_sided_gradients(network: Network, f: NetworkLoss) -> tuple[Array, Array] | None:
+    """Return the smallest and largest entries of the gradients for either side of all kinks; None without kinks."""
+    from .backward_pass import one_sided_slopes
+
+    of = BackwardPass(network, f.X, f.y, f.loss, f.sample_weight, f.training)
+    sides: list[dict[str, Array]] = [{}, {}]
+    for prefix, leaf in of.leaves.items():
+        if isinstance(leaf, Activation) and is_elementwise(leaf):
+            below, above = one_sided_slopes(leaf, of.inputs[prefix])
+            if np.abs(above - below).max(initial=0.0) > 1e-3:
+                sides[0][prefix], sides[1][prefix] = below, above
+    if not sides[0]:
+        return None
+    found = [of.gradient()]
+    for side in sides:
+        of.mended = {**of.mended, **side}
+        found.append(of.gradient())
+    return np.min(found, axis=0), np.max(found, axis=0)
