@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._sparse import SparseRows
-from ._validation import as_array, check_finite
+from ._validation import as_array, check_finite, is_beyond_float, shown
 from .losses import Loss
 from .network import Network, check_finite_targets
 
@@ -128,7 +128,7 @@ def _of_classes(y: Array, class_weight: Mapping[int, float] | Sequence[float]) -
     if isinstance(class_weight, str) or not np.iterable(class_weight):
         raise TypeError(f"class_weight: expected a mapping or a sequence of numbers, got {class_weight!r}")
     weights = dict(class_weight if isinstance(class_weight, Mapping) else enumerate(class_weight))
-    if not all(isinstance(w, Real) and 0 <= w < math.inf for w in weights.values()):
+    if not all(isinstance(w, Real) and not is_beyond_float(w) and 0 <= w < math.inf for w in weights.values()):
         raise ValueError(f"class_weight: expected finite numbers of at least 0, got {class_weight!r}")
     classes, index = np.unique(y, return_inverse=True)
     missing = [c for c in classes.tolist() if c not in weights]
@@ -163,8 +163,9 @@ def split(
 
 def _held_out(y: Array, fraction: Any, stratify: bool, rng: np.random.Generator) -> Array:
     """Return the rows of a fraction drawn at random; of each class alike, where asked."""
-    if isinstance(fraction, bool) or not (isinstance(fraction, Real) and 0 < float(fraction) < 1):
-        got = repr(fraction) if isinstance(fraction, Real | str) else type(fraction).__name__
+    is_number = isinstance(fraction, Real) and not isinstance(fraction, bool) and not is_beyond_float(fraction)
+    if not (is_number and 0 < float(fraction) < 1):
+        got = shown(fraction) if isinstance(fraction, Real | str) else type(fraction).__name__
         raise ValueError(f"validation: expected a fraction between 0 and 1, or (X, y), got {got}")
     N, count = len(y), math.ceil(float(fraction) * len(y))
     if count == N:

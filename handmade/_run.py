@@ -239,5 +239,5 @@ def _number(value: Any, name: str) -> float:
     """Return the value of a metric as a float."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"metrics: expected {name} to return a number, got {value!r}") from None

@@ -253,6 +253,12 @@ class Elementwise(Step):
     def apply(self, theta: Array, gradient: Array) -> None:
         vectors = [theta, gradient, *self.allocate(theta)]
         self.t += 1
+        # With eps=0, squares that underflow make a step infinite, or NaN, as in torch; neither of them warns.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self._update_blocks(theta, vectors)
+
+    def _update_blocks(self, theta: Array, vectors: list[Any]) -> None:
+        """Update theta a block at a time."""
         if theta.size <= BLOCK // 2:
             self._update(*vectors)
             return

@@ -156,6 +156,30 @@ def check_finite(A: Array, name: str, first_row: int = 0) -> None:
     raise ValueError(f"{name}: expected finite numbers, got {A[index]} at index {where}")
 
 
+def is_beyond_float(value: Any) -> bool:
+    """Return whether a value is an integer or a fraction too large for a float."""
+    if isinstance(value, numbers.Real):
+        try:
+            float(value)
+        except OverflowError:
+            return True
+    return False
+
+
+def shown(value: Any) -> str:
+    """Return the text of a value for a message; Python refuses to print integers of more than 4300 digits.
+
+    Examples
+    --------
+    >>> from handmade._validation import shown
+    >>> shown(0.5), shown(-(10**5000))
+    ('0.5', 'an integer beyond 1e308')
+    """
+    if is_beyond_float(value):
+        return f"{'an integer' if isinstance(value, int) else 'a number'} beyond 1e308"
+    return repr(value)
+
+
 def check_count(value: Any, name: str, least: int = 1) -> int:
     """Give ``value`` as an int of at least ``least``.
 
@@ -177,7 +201,7 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, INTEGER):
         raise TypeError(f"{name}: expected an integer of at least {least}, got {value!r}")
     if value < least:
-        raise ValueError(f"{name}: expected an integer of at least {least}, got {value}")
+        raise ValueError(f"{name}: expected an integer of at least {least}, got {shown(int(value))}")
     if value > sys.maxsize:
         raise ValueError(f"{name}: expected an integer of at most {sys.maxsize}, got a larger one")
     return int(value)
@@ -239,10 +263,8 @@ def number(expected: str, accepts: Callable[[Any], bool]) -> Callable[[Any, str]
         # To Python a bool is a number; here it is an argument in the wrong place.
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError(f"{name}: expected {expected}, got {value!r} of type {type(value).__name__}")
-        if isinstance(value, int) and abs(int(value)) > sys.float_info.max:
-            raise ValueError(f"{name}: expected {expected}, got an integer beyond 1e308")
-        if not accepts(value):
-            raise ValueError(f"{name}: expected {expected}, got {value!r}")
+        if is_beyond_float(value) or not accepts(value):
+            raise ValueError(f"{name}: expected {expected}, got {shown(value)}")
         return float(value)
 
     return check

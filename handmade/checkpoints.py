@@ -270,6 +270,8 @@ def keeper(path: FilePath | Keeper | None, every: Every, resume: bool) -> Iterat
         return
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"checkpoint: expected a path, got {path!r}")
+    if not os.fspath(path):
+        raise ValueError("checkpoint: expected the path of a file, got ''; pass a file name")
     with locked(path), closing(Keeper(path, every)) as kept:
         if resume and os.path.exists(path):
             kept.go_on_from(read(path))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fractions
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -61,6 +63,22 @@ REFUSED = {
     "points": (lambda: grading.Exercise(network(), X, Y, points=slice(3)), TypeError, "points"),
     "limits": (lambda: grading.Exercise(network(), X, Y, limits=0.1), TypeError, "limits"),
     "forbidden": (lambda: grading.Exercise(network(), X, Y, forbidden=2), TypeError, "forbidden"),
+    "milestones": (lambda: hm.MultiStepLR(hm.SGD(), np.array(2)), TypeError, "milestones"),
+    "calls of lr_lambda": (lambda: hm.MultiplicativeLR(hm.SGD(), abs, last_epoch=2**31), ValueError, "last_epoch"),
+    "huge fraction": (lambda: hm.SGD(lr=fractions.Fraction(HUGE, 3)), ValueError, "lr"),
+    "validation": (lambda: hm.fit(network(), X, Y, validation=-HUGE), ValueError, "validation"),
+    "class_weight": (lambda: hm.fit(network(), X, Y, class_weight=[HUGE, 1]), ValueError, "class_weight"),
+    "metric": (lambda: hm.fit(network(), X, Y, metrics=[lambda H, y: HUGE]), TypeError, "metrics"),
+    "metric of a plateau": (lambda: hm.ReduceLROnPlateau(hm.SGD()).step(HUGE), ValueError, "metrics"),
+    "metrics of a plateau": (lambda: hm.ReduceLROnPlateau(hm.SGD()).step(np.ones(3)), TypeError, "metrics"),
+    "digits that are not printed": (lambda: summary.summarize(network(), -(10**5000)), ValueError, "batch_size"),
+    "limit of a sandbox": (lambda: grading.Limits(seconds=HUGE), ValueError, "seconds"),
+    "checkpoint": (lambda: hm.fit(network(), X, Y, checkpoint=""), ValueError, "checkpoint"),
+    "resolution": (
+        lambda: hm.plots.decision_boundary(hm.MLP([2, 2]), X[:, :2], Y, resolution=2**31),
+        ValueError,
+        "resolution",
+    ),
 }
 
 
@@ -85,6 +103,10 @@ def test_hostile_calls_are_refused_by_name(name):
         ({"progress": 1.0}, "progress"),
         ({"shuffle": np.ones(3)}, "shuffle"),
         ({"verbose": np.ones(3)}, "verbose"),
+        ({"callbacks": np.ones(3)}, "callbacks"),
+        ({"solver": slice(3)}, "solver"),
+        ({"batch_size": np.ones(3)}, "batch_size"),
+        ({"epsilon": np.inf}, "epsilon"),
     ],
 )
 def test_estimators_refuse_options_by_name(options, name):
@@ -102,6 +124,65 @@ def test_estimators_read_tensors_and_refuse_dates():
         hm.estimators.PerceptronClassifier(fit_intercept=()).fit(X, Y)
     with pytest.raises(ValueError, match=r"^X, y: expected numbers that float64 can hold"):
         unit.fit([[HUGE]] * 6, Y)
+
+
+@pytest.mark.parametrize("make", [hm.estimators.MLPClassifier, hm.estimators.PerceptronClassifier])
+def test_estimators_name_data_with_missing_values(make):
+    rows = X.astype(object)
+    rows[2, 1] = pd.NA
+    for y in (pd.Series([0, 1, 0, 1, 0, pd.NA], dtype=object), np.array(["a", "b"] * 2 + ["a", pd.NA], object)):
+        with pytest.raises(ValueError, match=r"^y: expected no missing values, got pandas\.NA"):
+            make().fit(X, y)
+    with pytest.raises(ValueError, match=r"\by\b"):
+        make().fit(X, pd.NA)
+    with pytest.raises(ValueError, match=r"^X: expected no missing values"):
+        make().fit(rows, Y)
+    with pytest.raises(ValueError, match=r"^X: expected no missing values"):
+        make().fit(pd.DataFrame(rows), Y)
+    with pytest.raises(ValueError, match=r"^classes: expected no missing values"):
+        hm.estimators.MLPClassifier().partial_fit(X, Y, classes=[0, 1, pd.NA])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda o: hm.ExponentialLR(o, 1e308),
+        lambda o: hm.StepLR(o, 1, 1e308),
+        lambda o: hm.MultiStepLR(o, [1, 2, 3], 1e308),
+        lambda o: hm.CyclicLR(o, 0.1, 0.2, mode="exp_range", gamma=1e308, cycle_momentum=False),
+    ],
+)
+def test_schedules_whose_powers_overflow_name_gamma(make):
+    schedule = make(optimizer := hm.SGD(lr=0.1))
+    with pytest.raises(ValueError, match=r"^gamma: expected "):
+        for _ in range(4):
+            before = schedule.t, optimizer.lr
+            schedule.step()
+    assert (schedule.t, optimizer.lr) == before
+
+
+def test_steps_without_eps_warn_of_nothing():
+    theta = np.array([1.0, 1.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hm.Adagrad(eps=-0.0, weight_decay=1e-320).step(theta, np.array([0.0, 3.0]))
+    assert theta[0] == -np.inf
+    assert theta[1] < 1
+
+
+def test_gradients_in_pairs_of_array_likes_are_read():
+    net = network()
+    blocks = [block.copy() for block in net.blocks(net.loss_and_gradient(X, Y)[1]).values()]
+    pairs = [(ArrayLike(W), ArrayLike(b)) for W, b in zip(blocks[::2], blocks[1::2], strict=True)]
+    mixed = [tuple(blocks[:2]), pairs[1]]
+    for claim in (pairs, mixed, [ArrayLike(block) for block in blocks], tuple(map(ArrayLike, blocks))):
+        assert hm.check_gradient(net, X, Y, claim)
+    blocks[2][0, 0] += 1
+    assert not hm.check_gradient(net, X, Y, pairs)
+
+
+def test_a_gradient_that_is_not_returned_is_wrong():
+    assert "not returned" in str(hm.diagnose_gradient(square, np.ones(2), None))
 
 
 def test_half_precision_and_large_slopes_warn_of_nothing():

@@ -86,7 +86,8 @@ def _is_rectangle(value: Any) -> bool:
 
 
 def _is_container(value: Any) -> bool:
-    return isinstance(value, Mapping | list | tuple) or bool(getattr(value, "ndim", 0))
+    is_array_like = hasattr(value, "__array__")  # NumPy's protocol, which does not ask for an ndim
+    return isinstance(value, Mapping | list | tuple) or bool(getattr(value, "ndim", is_array_like))
 
 
 class Parameters:

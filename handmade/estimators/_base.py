@@ -19,7 +19,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .._fit_options import compiled_step
-from .._validation import check_bool, check_choice, check_count, check_finite
+from .._validation import check_bool, check_choice, check_count, check_finite, is_beyond_float, shown
 from ..layers import Dense
 from ..mlp import MLP
 from ..network import Network
@@ -53,8 +53,8 @@ LIMITS: dict[str, tuple[Any, float, float]] = {
     "max_fun": (Integral, 1, np.inf),
     "beta_1": (Real, 0, BELOW_ONE),
     "beta_2": (Real, 0, BELOW_ONE),
-    "epsilon": (Real, 0, np.inf),
-    "momentum": (Real, 0, np.inf),
+    "epsilon": (Real, 0, sys.float_info.max),
+    "momentum": (Real, 0, sys.float_info.max),
     "validation_fraction": (Real, 0, 1),
 }
 
@@ -234,7 +234,7 @@ class BaseMLP(BaseEstimator):
             print(f"Iteration {len(trainer.curve)}, {self._news(trainer)}")
         if self.learning_rate == "invscaling":
             trainer.optimizer.lr = self.learning_rate_init / (trainer.seen + 1) ** self.power_t
-        called = [callback(self._seen_by_callbacks(targets, trainer)) for callback in self.callbacks or ()]
+        called = [callback(self._seen_by_callbacks(targets, trainer)) for callback in _sequence(self.callbacks)]
         if any(answer is True for answer in called):
             return True
         if trainer.unimproved <= self.n_iter_no_change:
@@ -458,32 +458,41 @@ class BaseMLP(BaseEstimator):
             check_choice(getattr(self, name), name, choices)
         for name, (kind, low, high) in LIMITS.items():
             value = getattr(self, name)
-            is_huge = isinstance(value, int) and abs(value) > sys.float_info.max
-            if not isinstance(value, kind) or isinstance(value, bool) or is_huge or not low <= value <= high:
+            is_legal = isinstance(value, kind) and not isinstance(value, bool) and not is_beyond_float(value)
+            if not is_legal or not low <= value <= high:
                 word = "an integer" if kind is Integral else "a number"
-                raise ValueError(f"{name}: expected {word} from {low} to {high}, got {value!r}")
+                raise ValueError(f"{name}: expected {word} from {low} to {high}, got {shown(value)}")
         for name in FLAGS:
             value = getattr(self, name)
             check_bool(bool(value) if isinstance(value, np.bool_) else value, name)
         if not isinstance(self.verbose, (Integral, np.bool_)):
             raise TypeError(f"verbose: expected True, False or an integer, got {self.verbose!r}")
-        is_known = self.solver in (*SOLVERS, "lbfgs") if isinstance(self.solver, str) else hasattr(self.solver, "step")
+        if isinstance(self.solver, str):
+            is_known = self.solver in (*SOLVERS, "lbfgs")
+        else:
+            is_known = callable(getattr(self.solver, "step", None))
         if not is_known:
             raise ValueError(f"solver: expected 'adam', 'sgd', 'lbfgs' or an optimizer, got {self.solver!r}")
-        if getattr(self.solver, "needs_evaluate", False) and (self.batch_size != "auto" or self.dropout):
+        is_auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
+        if not is_auto and (not isinstance(self.batch_size, Integral) or self.batch_size < 1):
+            raise ValueError(f"batch_size: expected 'auto' or an integer of at least 1, got {shown(self.batch_size)}")
+        if getattr(self.solver, "needs_evaluate", False) and not (is_auto and np.array_equal(self.dropout, 0)):
             raise ValueError(f"batch_size, dropout: expected 'auto' and 0 with {self.solver!r}, which compares losses")
         self._hidden_sizes()
-        callbacks = self.callbacks or ()
+        callbacks = _sequence(self.callbacks)
         if not (np.iterable(callbacks) and all(map(callable, callbacks))):
             raise TypeError(f"callbacks: expected a sequence of functions, got {self.callbacks!r}")
-        if self.batch_size != "auto" and (not isinstance(self.batch_size, Integral) or self.batch_size < 1):
-            raise ValueError(f"batch_size: expected 'auto' or an integer of at least 1, got {self.batch_size!r}")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
         return tags
+
+
+def _sequence(callbacks: Any) -> Any:
+    """Return the callbacks, none of them for None."""
+    return () if callbacks is None else callbacks
 
 
 def _activation(activation: Any) -> Any:

@@ -16,7 +16,7 @@ from ._base import BaseMLP
 from ._sklearn import ClassifierMixin, RegressorMixin, Tags, available_if
 from ._targets import Targets, class_targets, number_targets
 from ._trainer import Batches, Trainer
-from ._validate import check_classes, check_samples
+from ._validate import check_classes, check_missing, check_samples
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
@@ -198,6 +198,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         if classes is None and not hasattr(self, "_trainer"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
+        check_missing(classes, "classes")
         known = getattr(self, "classes_", None)
         if classes is not None and known is not None and list(np.unique(classes)) != list(known):
             raise ValueError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,18 @@ def _readable(value: Any, name: str) -> Any:
     return value
 
 
+def check_missing(value: Any, name: str) -> None:
+    """Raise ValueError if data hold pandas.NA, whose comparisons are neither true nor false."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
+        return
+    items: list[Any] = []
+    with suppress(ValueError, TypeError):  # which NumPy raises for data that it cannot read
+        items = np.asarray(value, object).ravel().tolist()
+    if any(item is pandas.NA for item in items):
+        raise ValueError(f"{name}: expected no missing values, got pandas.NA; drop those samples, or fill them in")
+
+
 def check_samples(estimator: BaseEstimator, X: Any, y: Any = NO_TARGETS, *, reset: bool, **options: Any) -> Any:
     """Return X, or X and y, as arrays; X may stay sparse. Raise where columns of a frame changed their order.
 
@@ -51,6 +65,10 @@ def check_samples(estimator: BaseEstimator, X: Any, y: Any = NO_TARGETS, *, rese
             )
     try:
         return validate_data(estimator, X, y, accept_sparse="csr", dtype=FLOATS, reset=reset, **options)
+    except TypeError:
+        check_missing(X, "X")
+        check_missing(y, "y")
+        raise
     except OverflowError as error:
         raise ValueError(f"X, y: expected numbers that float64 can hold, got {error}") from error
 

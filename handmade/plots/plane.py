@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_POINTS = 4000  # per side: more than the pixels of a screen; the probabilities take 128 MB per class
+
 
 def decision_boundary(network: Network, X: Any, y: Any, *, resolution: int = 200, ax: Axes | None = None) -> Figure:
     """Draw the class that a network of two inputs predicts at each point of the plane, and the data.
@@ -35,7 +37,7 @@ def decision_boundary(network: Network, X: Any, y: Any, *, resolution: int = 200
     y : array_like, shape (N,) or (N, 1)
         Their class indices.
     resolution : int
-        Number of points per side at which the network predicts.
+        Number of points per side at which the network predicts, at most 4000.
     ax : matplotlib Axes, optional
         The axes to draw in.
 
@@ -47,7 +49,7 @@ def decision_boundary(network: Network, X: Any, y: Any, *, resolution: int = 200
     Raises
     ------
     ValueError
-        If the network has not two inputs, or X and y do not fit it.
+        If the network has not two inputs, X and y do not fit it, or the resolution is out of range.
     TypeError
         If `network` is no Network.
 
@@ -60,7 +62,8 @@ def decision_boundary(network: Network, X: Any, y: Any, *, resolution: int = 200
     [[[1.0, 1.0]]]
     """
     check_network(network)
-    check_count(resolution, "resolution", least=2)
+    if check_count(resolution, "resolution", least=2) > MOST_POINTS:
+        raise ValueError(f"resolution: expected at most {MOST_POINTS} points per side, got {resolution}; lower it")
     X = _check_samples(network, X)
     classes = _class_probabilities(network, X[:1]).shape[1]
     labels = _check_labels(y, len(X), classes)

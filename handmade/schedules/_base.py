@@ -43,9 +43,13 @@ def check_milestones(values: Iterable[int], name: str) -> list[int]:
     >>> check_milestones((30, 80), "milestones")
     [30, 80]
     """
-    if not isinstance(values, Iterable) or isinstance(values, str):
+    try:
+        counts = None if isinstance(values, str) else list(values)
+    except TypeError:  # also of an array without axes, which has an __iter__
+        counts = None
+    if counts is None:
         raise TypeError(f"{name}: expected a sequence of counts, got {values!r}")
-    return [check_count(t, f"{name}[{i}]") for i, t in enumerate(values)]
+    return [check_count(t, f"{name}[{i}]") for i, t in enumerate(counts)]
 
 
 def check_not_zero(lr: float, schedule: Schedule) -> float:
@@ -70,6 +74,24 @@ def parts_of(optimizer: Any) -> Sequence[Any]:
     optimizer = getattr(optimizer, "optimizer", optimizer)
     parts: Sequence[Any] = getattr(optimizer, "optimizers", (optimizer,))
     return parts
+
+
+def power(gamma: float, exponent: int) -> float:
+    """Return gamma**exponent, or raise ValueError if it is too large for a float.
+
+    Examples
+    --------
+    >>> from handmade.schedules._base import power
+    >>> power(0.5, 3)
+    0.125
+    """
+    try:
+        return float(gamma**exponent)
+    except OverflowError:
+        raise ValueError(
+            f"gamma: expected a number whose powers are finite, got {gamma:g}, whose power {exponent} is not; "
+            "lower gamma"
+        ) from None
 
 
 def linear(start: float, end: float, share: float) -> float:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import cast
 
 from .._validation import below_one, check_bool, check_count, finite, nonnegative, positive, up_to_one
-from ._base import LRScheduler, check_callable, cosine, linear, parts_of
+from ._base import LRScheduler, check_callable, cosine, linear, parts_of, power
 
 
 @dataclass(eq=False)
@@ -169,7 +169,9 @@ class CyclicLR(MomentumCycle):
     def _scale_at(self, t: int, cycle: int) -> float:
         if self.scale_fn is not None:
             return finite(self.scale_fn(cycle if self.scale_mode == "cycle" else t), "scale_fn")
-        return {"triangular": 1.0, "triangular2": 0.5 ** (cycle - 1), "exp_range": self.gamma**t}[self.mode]
+        if self.mode == "exp_range":
+            return power(self.gamma, t)
+        return 1.0 if self.mode == "triangular" else 0.5 ** (cycle - 1)
 
 
 @dataclass(eq=False)

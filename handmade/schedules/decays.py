@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .._validation import check_count, nonnegative, up_to_one
-from ._base import LRScheduler, above_zero_up_to_one, check_callable, check_milestones, cosine, linear
+from ._base import LRScheduler, above_zero_up_to_one, check_callable, check_milestones, cosine, linear, power
+
+MOST_CALLS = 10_000_000  # of lr_lambda at once: some seconds, and the memory of the products
 
 
 @dataclass(eq=False)
@@ -31,7 +33,7 @@ class StepLR(LRScheduler):
         self._require(nonnegative, "gamma")
 
     def lr_at(self, t: int) -> float:
-        return self.base_lr * self.gamma ** (t // self.step_size)
+        return self.base_lr * power(self.gamma, t // self.step_size)
 
 
 @dataclass(eq=False)
@@ -63,7 +65,7 @@ class MultiStepLR(LRScheduler):
         self._require(nonnegative, "gamma")
 
     def lr_at(self, t: int) -> float:
-        return self.base_lr * float(self.gamma ** bisect_right(self.milestones, t))
+        return self.base_lr * power(self.gamma, bisect_right(self.milestones, t))
 
 
 @dataclass(eq=False)
@@ -84,7 +86,7 @@ class ExponentialLR(LRScheduler):
         self._require(nonnegative, "gamma")
 
     def lr_at(self, t: int) -> float:
-        return self.base_lr * self.gamma**t
+        return self.base_lr * power(self.gamma, t)
 
 
 @dataclass(eq=False)
@@ -264,6 +266,11 @@ class MultiplicativeLR(LRScheduler):
         self._products = [1.0]  # of lr_lambda(1) ... lr_lambda(t), at index t
 
     def lr_at(self, t: int) -> float:
+        if t - len(self._products) > MOST_CALLS:
+            raise ValueError(
+                f"last_epoch: expected at most {MOST_CALLS} steps at once, each of which calls lr_lambda, got {t}; "
+                "use LambdaLR, which calls it once"
+            )
         while len(self._products) <= t:
             next_t = len(self._products)
             self._products.append(self._products[-1] * nonnegative(self.lr_lambda(next_t), f"lr_lambda({next_t})"))

@@ -116,7 +116,12 @@ class ReduceLROnPlateau(Schedule):
         """
         if not hasattr(metrics, "__float__"):
             raise TypeError(f"metrics: expected a number, such as the validation loss, got {metrics!r}")
-        metric = float(metrics)
+        try:
+            metric = float(metrics)
+        except TypeError as error:
+            raise TypeError(f"metrics: expected a number, got {metrics!r}") from error
+        except OverflowError as error:
+            raise ValueError("metrics: expected a number, got an integer beyond 1e308") from error
         if self._is_better(metric):
             self.best = metric
             self.num_bad_epochs = 0

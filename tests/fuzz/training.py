@@ -244,13 +244,16 @@ def fuzz_checks(rng: np.random.Generator) -> None:
         blocks = [block.copy() for block in blocks]
         block = pick(rng, blocks)
         block.flat[int(rng.integers(block.size))] += pick(rng, [1e-4, -1.0, 1e3])
-    claim, refused = (draw_junk(rng).value, True) if rng.random() < 0.1 else _claim(rng, blocks)
+    is_junk = rng.random() < 0.1
+    claim, refused = (draw_junk(rng).value, True) if is_junk else _claim(rng, blocks)
     names, arguments = ["gradient", "theta", *network.state_dict()], (network, X, y, claim)
     if rng.random() < 0.4:  # a function of one vector
         theta = rng.normal(size=4)
-        dressed = draw_junk(rng) if rng.random() < 0.1 else dress(rng, 2 * theta + (not is_right) * np.eye(4)[0])
+        is_junk = rng.random() < 0.1
+        dressed = draw_junk(rng) if is_junk else dress(rng, 2 * theta + (not is_right) * np.eye(4)[0])
         refused, claim = dressed.is_refused, dressed.value
         arguments = (lambda theta: float(theta @ theta), theta, claim)
+    is_right = is_right and not is_junk  # None, for one, is judged wrong: "not returned"
     if callable(claim):
         return  # it is called, and its errors are its own
     outcome = observe(lambda: judge(*arguments), names, [claim], network.theta.tobytes)
