@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import handmade as hm
+from handmade._config import BUILT_IN
 from tests.networks import draw_network
 from tests.test_export import NO_ERF, assert_equal_within_rounding, run_c, run_onnx
 from tests.test_files import assert_same
@@ -83,5 +84,5 @@ def test_every_kind_of_layer_is_drawn():
 
     for seed in range(200):
         visit(hm.to_config(draw_network(seed)[0]))
-    assert kinds - {None} == hm.files.BUILT_IN - {"MLP"}
+    assert kinds - {None} == BUILT_IN - {"MLP"}
     assert names >= set(hm.activations.ACTIVATIONS)

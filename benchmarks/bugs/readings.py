@@ -12,8 +12,13 @@ __all__ = ["reading"]
 
 READINGS: dict[str, tuple[tuple[str, str], ...]] = {
     # published
-    "cross_entropy_of_the_opposite_label": ((r"right - 1/\(2 n\) sign\(right\)", "true"),),
-    "margin_of_the_own_class_counted_once": ((r"1/\(n k\) sign\(right\)", "same"),),
+    "cross_entropy_of_the_opposite_label": ((r"right - 1/\(2 n\) sign\((right|sigmoid\(a\)-y)\)", "true"),),
+    "margin_of_the_own_class_counted_once": ((r"1/\(n k\) sign\((right|p-y)\)", "same"),),
+    "softplus_threshold_of_the_output": ((r"right where a < about .*, else dh", "true"),),
+    "batch_norm_divides_by_the_squared_variance": ((r"inv\^4 dxhat - inv\^4 mean\(dxhat\)", "same"),),
+    "batch_norm_without_gamma": ((r"= inv dh - inv mean\(dh\) - inv xhat mean\(dh xhat\)", "same"),),
+    "gradient_of_the_previous_half_kept": ((r"right, each row times a number of its own: 3, 3, 3, 1, 1, 1", "true"),),
+    "skip_gradient_sent_through_the_block": ((r"da\[0\] = 2 da @ w\[1\.0\]", "same"),),
     "ignored_labels_counted_in_the_mean": ((r"constant factor", "true"),),
     "softmax_without_its_dot_product": ((r"\bda\[\d\] = dh h$", "same"),),
     "elu_slope_from_the_preactivation": ((r"dh \+ dh a \[a < 0\]", "same"),),
@@ -23,7 +28,10 @@ READINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "layer_norm_gradients_swapped": ((r"gradient of another parameter, in 1\.weight, 1\.bias", "same"),),
     "reused_value_passes_its_gradient_twice": ((r"da\[\d\] = dh \+ da @ w\d", "same"),),
     "huber_without_its_negative_tail": ((r"of 48 entries are 0", "true"),),
-    "targets_broadcast_against_a_column": ((r"\d\.\d{4}\d* mean over the samples", "false"),),
+    "targets_broadcast_against_a_column": (
+        (r"\d\.\d{4}\d* mean over the samples", "false"),
+        (r"da\[2\] = 2/n a \+ \d\.\d+$", "true"),
+    ),
     "weights_gradient_in_an_integer_array": ((r"not computed|0 right", "true"),),
     # held-out
     "absolute_error_derived_as_a_square": ((r"da\[4\] = 1/\(2 n\) \(a-y\)$", "same"),),
