@@ -242,13 +242,15 @@ class Network(Sequential):
         return self._write_gradient(dH, cache, need_dX)
 
     def _write_gradient(self, dH: Array, cache: SequentialCache, need_dX: bool) -> Array | None:
-        writer = self._gradient_writer
-        if not writer.acquire():
-            raise RuntimeError(writer.message)
+        writer, held = self._gradient_writer, False
         try:
+            held = writer.acquire()  # after try: Ctrl-C between the two would leave it locked
+            if not held:
+                raise RuntimeError(writer.message)
             return super().backward(dH, cache, need_dX)
         finally:
-            writer.release()
+            if held:
+                writer.release()
 
     def predict(self, X: npt.ArrayLike, *, batch_size: int | None = None) -> Array:
         """Return the output of the network in evaluation mode.

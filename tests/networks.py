@@ -98,3 +98,12 @@ def draw_network(seed: int) -> tuple[hm.Network, np.ndarray]:
             state[name] = np.array(r.integers(99))
     network.load_state_dict(state)
     return network, r.normal(size=(40, width)).astype(network.dtype)
+
+
+def assert_same(one: hm.Network, other: hm.Network) -> None:
+    """Assert that two networks are the same, bit for bit."""
+    assert repr(one) == repr(other) and type(one) is type(other) and one.dtype == other.dtype
+    a, b = one.state_dict(), other.state_dict()
+    assert a.keys() == b.keys()
+    assert all(a[name].tobytes() == b[name].tobytes() and a[name].dtype == b[name].dtype for name in a)
+    assert hm.to_config(one) == hm.to_config(other)

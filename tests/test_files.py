@@ -17,6 +17,7 @@ from handmade import files
 from handmade._config import BUILT_IN
 from handmade._safetensors import write_safetensors
 from handmade.activations import ACTIVATIONS
+from tests.networks import assert_same
 
 FORMATS = (".npz", ".safetensors")
 
@@ -76,14 +77,6 @@ def moved(network: hm.Network) -> hm.Network:
         }
     )
     return network
-
-
-def assert_same(one: hm.Network, other: hm.Network) -> None:
-    assert repr(one) == repr(other) and type(one) is type(other) and one.dtype == other.dtype
-    a, b = one.state_dict(), other.state_dict()
-    assert a.keys() == b.keys()
-    assert all(a[name].tobytes() == b[name].tobytes() and a[name].dtype == b[name].dtype for name in a)
-    assert hm.to_config(one) == hm.to_config(other)
 
 
 # ---- round trips ---------------------------------------------------------------------------------------------------

@@ -13,9 +13,8 @@ import pytest
 
 import handmade as hm
 from handmade._config import BUILT_IN
-from tests.networks import draw_network
+from tests.networks import assert_same, draw_network
 from tests.test_export import NO_ERF, assert_equal_within_rounding, run_c, run_onnx
-from tests.test_files import assert_same
 
 COUNT = int(os.environ.get("ROUND_TRIPS", "30"))  # networks drawn at random
 SEEDS = pytest.mark.parametrize("seed", range(COUNT))

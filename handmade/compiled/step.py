@@ -169,9 +169,11 @@ class CompiledStep:
         y = as_array(y, "y")
         if sample_weight is not None:
             sample_weight = as_array(sample_weight, "sample_weight")
-        if not writer.acquire():
-            raise RuntimeError(writer.message)
+        held = False
         try:
+            held = writer.acquire()  # after try: Ctrl-C between the two would leave it locked
+            if not held:
+                raise RuntimeError(writer.message)
             N = len(X)
             if self._capacity < N or self.network._theta is not self._theta:
                 self._allocate(N)
@@ -194,7 +196,8 @@ class CompiledStep:
                 layer.rng.bit_generator.state = before
             raise
         finally:
-            writer.release()
+            if held:
+                writer.release()
         return value
 
     def _converted(self, X: Any, y: Any, w: Any) -> tuple[Array, ...]:
