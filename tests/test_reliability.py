@@ -17,7 +17,7 @@ from benchmarks.reliability.disks import Unavailable, real_disks
 
 @pytest.mark.parametrize(
     ("attempt", "count"),
-    [(trials.predictions, 2000), (trials.fits, 1), (trials.disks, 6), (trials.resumes, 2), (trials.steps, 4000)],
+    [(trials.predictions, 2000), (trials.fits, 1), (trials.disks, 6), (trials.resumes, 2), (trials.steps, 12_000)],
 )
 def test_trials_do_not_fail(attempt, count):
     done, failed = attempt(count)
