@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
 
 class OneWriter:
-    """A lock that refuses a second holder instead of letting it wait.
+    """A lock that refuses a second caller instead of letting it wait.
 
     Parameters
     ----------
@@ -21,34 +21,48 @@ class OneWriter:
 
     def __init__(self, message: str) -> None:
         self.message = message
-        lock = threading.Lock()
-        self.acquire = functools.partial(lock.acquire, blocking=False)  # returns whether nobody else holds it
-        self.release = lock.release
+        self._lock = threading.Lock()
+        self._calls = 0
+
+    def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Return what the function returns; raise RuntimeError if another call is running."""
+        calls = self._calls
+        if not self._lock.locked():
+            with self._lock:  # unlike acquire and release, frees the lock wherever Ctrl-C falls
+                if self._calls == calls:  # nobody else has come between
+                    self._calls += 1
+                    return function(*arguments)
+        raise RuntimeError(self.message)
 
 
 class Versioned:
     """A lock for rare writers, which wait for each other, and frequent readers, which take no lock.
 
-    A reader notes the version, which is odd while somebody writes, reads, and reads again if the version has changed.
+    A reader notes the version, reads, and reads again if somebody has written meanwhile.
     """
 
     def __init__(self) -> None:
-        self.version = 0
         self._lock = threading.Lock()
+        self._version = 0
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        self.version += 1
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep other writers out. The lock's own ``with`` frees it, wherever Ctrl-C falls."""
+        with self._lock:
+            self._version += 1
+            yield
 
-    def __exit__(self, *error: object) -> None:
-        self.version += 1
-        self._lock.release()
+    @property
+    def version(self) -> int | None:
+        """The number of writes so far; None while somebody writes."""
+        version = self._version
+        return None if self._lock.locked() else version
 
     def read(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Return what the function returns when nobody writes meanwhile."""
         while True:
             version = self.version
-            if version % 2:
+            if version is None:
                 with self._lock:  # wait for the writer
                     continue
             result = function(*arguments)

@@ -263,7 +263,7 @@ def number(expected: str, accepts: Callable[[Any], bool]) -> Callable[[Any, str]
         # To Python a bool is a number; here it is an argument in the wrong place.
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError(f"{name}: expected {expected}, got {value!r} of type {type(value).__name__}")
-        if is_beyond_float(value) or not accepts(value):
+        if is_beyond_float(value) or not accepts(float(value)):  # a float16 may be too small for the bounds
             raise ValueError(f"{name}: expected {expected}, got {shown(value)}")
         return float(value)
 

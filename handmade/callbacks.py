@@ -50,7 +50,7 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         check_count(self.patience, "patience")
-        nonnegative(self.min_delta, "min_delta")
+        object.__setattr__(self, "min_delta", nonnegative(self.min_delta, "min_delta"))  # a float, whatever came
         check_bool(self.restore_best, "restore_best")
         if not isinstance(self.monitor, str):
             raise TypeError(f"monitor: expected the name of a loss or metric, got {self.monitor!r}")

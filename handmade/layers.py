@@ -328,7 +328,8 @@ class Activation(Layer):
 
     def __init__(self, function: ActivationName | ActivationPair = "relu", **options: Any) -> None:
         self.function = function
-        self.options = options
+        # A file cannot hold NumPy's numbers of every kind, and they would change the dtype of H.
+        self.options = {name: float(x) if isinstance(x, np.floating) else x for name, x in options.items()}
         if isinstance(function, str):
             function = ACTIVATIONS[check_choice(function, "activation", ACTIVATIONS)]
         if not (isinstance(function, tuple) and len(function) == 2 and all(map(callable, function))):

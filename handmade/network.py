@@ -184,7 +184,7 @@ class Network(Sequential):
         """
         _, cache = super().forward(X, training)
         value, dH, cache = self.loss_of(cache, y, loss, sample_weight)
-        self._write_gradient(dH, cache, need_dX=False)
+        self._gradient_writer.run(super().backward, dH, cache, False)
         return float(value), self.gradient
 
     def forward(self, X: npt.ArrayLike, training: bool = False) -> tuple[Array, SequentialCache]:
@@ -239,18 +239,7 @@ class Network(Sequential):
         if dH.shape != expected:
             raise ValueError(f"dH: expected the shape of the output {expected}, got {dH.shape}")
         check_finite(dH, "dH")
-        return self._write_gradient(dH, cache, need_dX)
-
-    def _write_gradient(self, dH: Array, cache: SequentialCache, need_dX: bool) -> Array | None:
-        writer, held = self._gradient_writer, False
-        try:
-            held = writer.acquire()  # after try: Ctrl-C between the two would leave it locked
-            if not held:
-                raise RuntimeError(writer.message)
-            return super().backward(dH, cache, need_dX)
-        finally:
-            if held:
-                writer.release()
+        return self._gradient_writer.run(super().backward, dH, cache, need_dX)
 
     def predict(self, X: npt.ArrayLike, *, batch_size: int | None = None) -> Array:
         """Return the output of the network in evaluation mode.
@@ -536,7 +525,7 @@ class Network(Sequential):
         new = {name: _like(own[name], values, f"state_dict: {name}") for name, values in state.items()}
         for prefix, layer in self.leaves():
             layer.check_state({name: new[prefix + name] for name in layer.state if prefix + name in new}, prefix)
-        with self._weights:
+        with self._weights.writing():
             for name, array in new.items():
                 own[name][...] = array
 

@@ -1,4 +1,4 @@
-"""The walk is the backward pass; a step that is replaced changes what lies below it, and nothing above."""
+"""The backward pass of the checks: a replaced step changes what lies below it, and nothing above."""
 
 from __future__ import annotations
 
@@ -33,54 +33,54 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_without_a_replaced_step_it_is_the_networks_own_gradient(name, options):
     network = copy.deepcopy(NETWORKS[name])
-    walk, own = BackwardPass(network, X, y, **options), network.loss_and_gradient(X, y, **options)
-    assert walk.value == own[0]
+    passes, own = BackwardPass(network, X, y, **options), network.loss_and_gradient(X, y, **options)
+    assert passes.value == own[0]
     # dH f'(A) by way of f'(A) rounds once more in each of at most four layers, and the sums over six samples carry it.
-    assert np.abs(walk.gradient() - own[1]).max() <= 4 * 6 * np.finfo(float).eps * np.abs(own[1]).max()
+    assert np.abs(passes.gradient() - own[1]).max() <= 4 * 6 * np.finfo(float).eps * np.abs(own[1]).max()
 
 
 def test_a_replaced_step_changes_the_layers_below_once():
-    walk = BackwardPass(NETWORKS["plain"], X, y)
-    right = walk.network.blocks(walk.gradient())
-    without = walk.network.blocks(walk.gradient({1: lambda w, i, dH: w.scale * dH}))  # 0 unless told
+    passes = BackwardPass(NETWORKS["plain"], X, y)
+    right = passes.network.blocks(passes.gradient())
+    without = passes.network.blocks(passes.gradient({1: lambda w, i, dH: w.scale * dH}))  # scale is 0 by default
     assert not without["0.weight"].any() and (without["2.weight"] == right["2.weight"]).all()
-    doubled = walk.network.blocks(walk.gradient({1: lambda w, i, dH: w.scale * dH * w.slopes[i]}, scale=2.0))
+    doubled = passes.network.blocks(passes.gradient({1: lambda w, i, dH: w.scale * dH * w.slopes[i]}, scale=2.0))
     assert (doubled["2.weight"] == right["2.weight"]).all() and (doubled["2.bias"] == right["2.bias"]).all()
     for name in "0.weight", "0.bias":  # dH f'(A) by way of f'(A) rounds once more
         assert np.allclose(doubled[name], 2 * right[name], rtol=1e-14, atol=1e-17)
-    again = walk.network.blocks(walk.gradient())
+    again = passes.network.blocks(passes.gradient())
     assert all((again[name] == right[name]).all() for name in right)
 
 
 def test_upstream_holds_what_came_down_to_each_layer():
-    walk = BackwardPass(NETWORKS["plain"], X, y)
-    walk.gradient()
-    assert (walk.upstream[3] == walk.loss_gradient).all()
-    assert (walk.upstream[2] == walk.loss_gradient @ walk.layers[2].W).all()
-    assert np.allclose(walk.upstream[1], walk.upstream[2] * walk.slopes[1], rtol=1e-14, atol=1e-17)
+    passes = BackwardPass(NETWORKS["plain"], X, y)
+    passes.gradient()
+    assert (passes.upstream[3] == passes.loss_gradient).all()
+    assert (passes.upstream[2] == passes.loss_gradient @ passes.layers[2].W).all()
+    assert np.allclose(passes.upstream[1], passes.upstream[2] * passes.slopes[1], rtol=1e-14, atol=1e-17)
 
 
 def test_the_step_of_the_loss_has_a_place_and_takes_the_output():
-    walk, seen = BackwardPass(NETWORKS["plain"], X, y), []
+    passes, seen = BackwardPass(NETWORKS["plain"], X, y), []
 
-    def twice(walk, i, H):
-        seen.append((i, H is walk.values[-1]))
-        return 2 * walk.loss_gradient
+    def twice(passes, i, H):
+        seen.append((i, H is passes.values[-1]))
+        return 2 * passes.loss_gradient
 
-    assert (walk.gradient({3: twice}) == 2 * walk.gradient()).all()
+    assert (passes.gradient({3: twice}) == 2 * passes.gradient()).all()
     assert seen == [(3, True)]
 
 
 def test_a_step_without_gradients_leaves_zeros():
-    walk = BackwardPass(NETWORKS["plain"], X, y)
-    walk.gradient()
-    blocks = walk.network.blocks(walk.gradient({2: lambda w, i, dH: dH @ w.layers[2].W}))
+    passes = BackwardPass(NETWORKS["plain"], X, y)
+    passes.gradient()
+    blocks = passes.network.blocks(passes.gradient({2: lambda w, i, dH: dH @ w.layers[2].W}))
     assert not blocks["2.weight"].any() and not blocks["2.bias"].any() and blocks["0.weight"].any()
 
 
 def test_what_a_mistake_makes_infinite_is_no_concern():
-    walk = BackwardPass(NETWORKS["plain"], X, y)
-    blocks = walk.network.blocks(walk.gradient({1: lambda w, i, dH: dH / (0 * dH)}))
+    passes = BackwardPass(NETWORKS["plain"], X, y)
+    blocks = passes.network.blocks(passes.gradient({1: lambda w, i, dH: dH / (0 * dH)}))
     assert not np.isfinite(blocks["0.bias"]).any() and np.isfinite(blocks["2.bias"]).all()
 
 
@@ -111,9 +111,9 @@ def test_the_slope_of_an_activation_of_ones_own_is_measured():
     A[:] = 0.5  # where f is 1/8, and the differences are off by eps^(4/5) / 8 and less
     network = Network([Dense(4, 4, rng=0), layer])
     upstream = RNG.normal(size=(1, 4))
-    walk = BackwardPass(network, A, upstream, (lambda H, T: (H * T).sum(), lambda H, T: T))
-    walk.gradient()
-    assert np.abs(walk.upstream[1] - upstream * 3 * walk.values[1] ** 2).max() <= 1e-11
+    passes = BackwardPass(network, A, upstream, (lambda H, T: (H * T).sum(), lambda H, T: T))
+    passes.gradient()
+    assert np.abs(passes.upstream[1] - upstream * 3 * passes.values[1] ** 2).max() <= 1e-11
 
 
 def test_slopes_are_measured_beside_a_kink_never_across_it():
@@ -131,5 +131,5 @@ def test_the_network_is_left_as_it_was():
     network = NETWORKS["plain"]
     theta = network.theta.copy()
     network.gradient[:] = 7
-    BackwardPass(network, X, y).gradient({0: lambda walk, i, dH: dH})
+    BackwardPass(network, X, y).gradient({0: lambda passes, i, dH: dH})
     assert (network.theta == theta).all() and (network.gradient == 7).all()

@@ -209,16 +209,16 @@ def test_families_are_the_whole_catalogue():
         hm.Dropout(0.2, rng=0),
         hm.Dense(4, 3),
     ]
-    walk = BackwardPass(hm.Network(layers), X, y)
+    passes = BackwardPass(hm.Network(layers), X, y)
     with recorded() as names:
-        known = {mistake.name for mistake in mistakes.mistakes(walk)}
+        known = {mistake.name for mistake in mistakes.mistakes(passes)}
     assert all(names.values()) and set().union(*names.values()) == known
     with switched_off("dropout"):
-        assert {mistake.name for mistake in mistakes.mistakes(walk)} == known - (
+        assert {mistake.name for mistake in mistakes.mistakes(passes)} == known - (
             names["dropout"] - set().union(*(of for family, of in names.items() if family != "dropout"))
         )
     with switched_off(*FAMILIES):
-        assert mistakes.mistakes(walk) == []
+        assert mistakes.mistakes(passes) == []
 
 
 def test_every_kind_of_right_gradient_is_right():

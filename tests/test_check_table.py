@@ -65,8 +65,8 @@ def test_a_gradient_may_hold_numbers_of_any_kind(method):
 
 
 def test_what_was_left_undecided_is_told_beside_what_agrees():
-    told = str(check_gradient(lambda t: abs(t[0]) ** 0.5 + t[1], [0.0, 1.0], [2.0, 1.0])).splitlines()[-1]
-    assert told == "PASS: 1 entries agree, 1 undecided"
+    message = str(check_gradient(lambda t: abs(t[0]) ** 0.5 + t[1], [0.0, 1.0], [2.0, 1.0])).splitlines()[-1]
+    assert message == "PASS: 1 entries agree, 1 undecided"
 
 
 def test_the_worst_entry_exceeds_its_tolerance_most():

@@ -364,7 +364,7 @@ def test_the_bounds_of_bits_are_allowed():
 
 @pytest.mark.parametrize("make", [lambda: moons(5), lambda: spirals(5), lambda: blobs(5), lambda: parity(3), symmetry])
 def test_labels_are_int64_where_integers_have_32_bits(make, monkeypatch):
-    """On such a platform np.arange gives int32 unless told otherwise."""
+    """On such a platform np.arange gives int32 by default."""
     arange = np.arange
     monkeypatch.setattr(np, "arange", lambda *a, **k: arange(*a, **({"dtype": np.int32} | k)))
     assert make()[1].dtype == np.int64

@@ -21,12 +21,12 @@ from reference.twin import twin
 @pytest.mark.parametrize("case", CASES)
 def test_every_mistake_of_the_catalogue_is_named(case):
     network, y, loss = CASES[case]
-    walk = BackwardPass(network, X, y, loss)
-    truth = walk.gradient()
+    passes = BackwardPass(network, X, y, loss)
+    truth = passes.gradient()
     named = 0
     # Of a mistake that several layers can have, the last in the list is the one that all of them have.
-    for mistake in list({mistake.name: mistake for mistake in mistakes(walk)}.values())[sum(map(ord, case)) % 4 :: 4]:
-        wrong = walk.gradient(mistake.steps, SCALE)
+    for mistake in list({mistake.name: mistake for mistake in mistakes(passes)}.values())[sum(map(ord, case)) % 4 :: 4]:
+        wrong = passes.gradient(mistake.steps, SCALE)
         if not np.isfinite(wrong).all():
             continue
         diagnosis = diagnose_gradient(network, X, y, wrong, loss=loss)
@@ -41,12 +41,12 @@ def test_every_mistake_of_the_catalogue_is_named(case):
 @pytest.mark.parametrize("seed", range(6))
 def test_two_mistakes_at_once_are_both_named(seed):
     network, y, loss = CASES["deep tanh"]
-    walk = BackwardPass(network, X, y, loss)
-    known, truth, rng = mistakes(walk), walk.gradient(), np.random.default_rng(seed)
+    passes = BackwardPass(network, X, y, loss)
+    known, truth, rng = mistakes(passes), passes.gradient(), np.random.default_rng(seed)
     while True:  # two that each have an effect of their own
         one, other = (known[i] for i in rng.choice(len(known), 2, replace=False))
-        alone = [truth, walk.gradient(one.steps, SCALE), walk.gradient(other.steps, SCALE)]
-        together = walk.gradient({**one.steps, **other.steps}, SCALE)
+        alone = [truth, passes.gradient(one.steps, SCALE), passes.gradient(other.steps, SCALE)]
+        together = passes.gradient({**one.steps, **other.steps}, SCALE)
         distance = min(np.abs(together - gradient).max() for gradient in alone)
         if not one.steps.keys() & other.steps.keys() and distance > 1e-3 * np.abs(truth).max():
             break
@@ -60,9 +60,9 @@ def test_two_mistakes_at_once_are_both_named(seed):
 
 def test_a_mistake_and_a_factor_are_both_named():
     network, y, loss = CASES["relu"]
-    walk = BackwardPass(network, X, y, loss)
-    missing = next(m for m in mistakes(walk) if m.name == "activation derivative missing")
-    diagnosis = diagnose_gradient(network, X, y, 8 * walk.gradient(missing.steps), loss=loss)
+    passes = BackwardPass(network, X, y, loss)
+    missing = next(m for m in mistakes(passes) if m.name == "activation derivative missing")
+    diagnosis = diagnose_gradient(network, X, y, 8 * passes.gradient(missing.steps), loss=loss)
     assert "times N and activation derivative missing" in names(diagnosis)
     assert diagnosis.first_wrong == "2.weight"  # the factor is in every layer
 
@@ -76,9 +76,9 @@ def test_the_first_wrong_parameter_is_the_one_nearest_the_output():
     diagnosis = diagnose_gradient(network, X, y, gradient)
     assert diagnosis.wrong == ["2.weight", "0.bias"]
     assert names(diagnosis) == ["sign and constant factor"]
-    told = diagnosis.explanations[0]
-    assert told.evidence == "dW[2] = -right; db[0] = width right"
-    assert told.where == "dW[2] from dA[2] (layers[2], Dense(5, 5)), and db[0] from dA[0] (layers[0], Dense(4, 5))"
+    message = diagnosis.explanations[0]
+    assert message.evidence == "dW[2] = -right; db[0] = width right"
+    assert message.where == "dW[2] from dA[2] (layers[2], Dense(5, 5)), and db[0] from dA[0] (layers[0], Dense(4, 5))"
 
 
 def test_parameters_wrong_in_several_ways_are_explained():
@@ -108,10 +108,10 @@ def test_labels_that_are_no_class_may_be_ignored(ignored):
 
 def test_the_learning_rate_inside_the_walk_is_measured():
     network, y, loss = CASES["deep tanh"]
-    walk = BackwardPass(network, X, y, loss)
-    for mistake in mistakes(walk):
+    passes = BackwardPass(network, X, y, loss)
+    for mistake in mistakes(passes):
         if mistake.has_learning_rate and "all" in mistake.where:
-            diagnosis = diagnose_gradient(network, X, y, walk.gradient(mistake.steps, 0.25), loss=loss)
+            diagnosis = diagnose_gradient(network, X, y, passes.gradient(mistake.steps, 0.25), loss=loss)
             assert "with a learning rate of 0.25;" in str(diagnosis)
 
 

@@ -106,7 +106,7 @@ def test_of_a_single_block_too_the_gradient_may_be_a_vector(given):
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "told"),
+    ("given", "error", "message"),
     [
         (np.zeros(11), ValueError, r"expected a vector of 12, or arrays for W \(2, 3\), b \(2,\), V \(2, 2\); got"),
         (np.zeros((12, 1)), ValueError, r"got shape \(12, 1\)"),
@@ -121,8 +121,8 @@ def test_of_a_single_block_too_the_gradient_may_be_a_vector(given):
         ("dW", TypeError, "^gradient: expected numbers, got 'dW'"),
     ],
 )
-def test_a_gradient_of_another_form_is_named(given, error, told):
-    with pytest.raises(error, match=told):
+def test_a_gradient_of_another_form_is_named(given, error, message):
+    with pytest.raises(error, match=message):
         read_gradient(given, BLOCKS)[0]
 
 
@@ -150,8 +150,8 @@ def test_a_gradient_function_is_called_three_times():
 
     claimed, odd, _ = claimed_by(gradient, lambda: "theta", BLOCKS)
     assert seen == ["theta"] * 3 and claimed.tolist() == [1.0] * 12
-    told = "two calls differ by 3.0e+00, where the largest entry is 4.0e+00"
-    assert odd == [Cause("changes from call to call", "every call", "two calls use different numbers", told)]
+    message = "two calls differ by 3.0e+00, where the largest entry is 4.0e+00"
+    assert odd == [Cause("changes from call to call", "every call", "two calls use different numbers", message)]
 
 
 def oddities(*answers):
@@ -266,11 +266,11 @@ def test_progress_is_shown_if_asked_for(capfd):
 def of_two(case, *wanted):
     """Diagnose a gradient with these mistakes, each given by its name and place."""
     network, y, loss = CASES[case]
-    walk, steps = BackwardPass(network, X, y, loss), {}
+    passes, steps = BackwardPass(network, X, y, loss), {}
     for name, where in wanted:
-        (mistake,) = [m for m in mistakes(walk) if m.name == name and m.where.startswith(where)]
+        (mistake,) = [m for m in mistakes(passes) if m.name == name and m.where.startswith(where)]
         steps |= mistake.steps
-    return diagnose_gradient(network, X, y, walk.gradient(steps, SCALE), loss=loss)
+    return diagnose_gradient(network, X, y, passes.gradient(steps, SCALE), loss=loss)
 
 
 def test_a_learning_rate_is_fitted_beside_another_mistake():
@@ -360,13 +360,13 @@ def test_scale_and_shift_of_a_normalization_are_one_layer():
 
 
 def test_an_undecided_gradient_has_no_explanation():
-    told = diagnose_gradient(lambda t: float(np.sqrt(np.abs(t)).sum()), np.zeros(2), np.full(2, 1.5))
-    assert (told.verdict, told.wrong, told.explanations, told.ratios) == ("undecided", [], [], {})
+    message = diagnose_gradient(lambda t: float(np.sqrt(np.abs(t)).sum()), np.zeros(2), np.full(2, 1.5))
+    assert (message.verdict, message.wrong, message.explanations, message.ratios) == ("undecided", [], [], {})
 
 
 def test_what_is_not_finite_is_named_and_leaves_nothing():
-    told = diagnose_gradient(lambda t: float(t @ t), B2, np.array([np.nan, 1.0]))
-    assert told.verdict == "named" and [explanation.residual for explanation in told.explanations] == [0.0]
+    message = diagnose_gradient(lambda t: float(t @ t), B2, np.array([np.nan, 1.0]))
+    assert message.verdict == "named" and [explanation.residual for explanation in message.explanations] == [0.0]
 
 
 def test_what_is_not_finite_is_named_with_its_place():

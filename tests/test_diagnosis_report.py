@@ -66,17 +66,17 @@ def test_what_a_diagnosis_prints(found, text):
 
 def test_a_pair_of_mistakes_is_printed_as_one():
     network, y, loss = CASES["deep tanh"]
-    walk = BackwardPass(network, X, y, loss)
-    known = {mistake.name: mistake for mistake in mistakes(walk) if not mistake.where.startswith("all")}
+    passes = BackwardPass(network, X, y, loss)
+    known = {mistake.name: mistake for mistake in mistakes(passes) if not mistake.where.startswith("all")}
     one, other = known["activation derivative missing"], known["bias gradient averaged over the samples"]
     assert one.where == "layers[1], Activation('tanh')" and other.where == "layers[0], Dense(4, 5)"
-    wrong = walk.gradient({**one.steps, **other.steps})
+    wrong = passes.gradient({**one.steps, **other.steps})
     diagnosis = diagnose_gradient(network, X, y, wrong, loss=loss)
-    told = next(e for e in diagnosis.explanations if {one.name, other.name} == set(e.name.split(" and ")))
-    assert set(told.where.split(", and ")) == {one.where, other.where}
-    assert set(told.hint.split("; ")) == {one.hint, other.hint}
-    assert told.evidence == "a backward pass with this mistake gives the claimed gradient"
-    assert told.residual <= diagnosis.tolerance
+    message = next(e for e in diagnosis.explanations if {one.name, other.name} == set(e.name.split(" and ")))
+    assert set(message.where.split(", and ")) == {one.where, other.where}
+    assert set(message.hint.split("; ")) == {one.hint, other.hint}
+    assert message.evidence == "a backward pass with this mistake gives the claimed gradient"
+    assert message.residual <= diagnosis.tolerance
     assert diagnosis.wrong == ["0.weight", "0.bias"] and list(diagnosis.ratios) == diagnosis.wrong
 
 

@@ -240,8 +240,8 @@ def test_a_torch_number_on_a_graph_is_a_number():
 
 
 def test_what_is_no_function_is_named():
-    told = "f: expected a function of theta, got 3; the loss of a network is NetworkLoss(network, X, y)"
-    with pytest.raises(TypeError, match=re.escape(told)):
+    message = "f: expected a function of theta, got 3; the loss of a network is NetworkLoss(network, X, y)"
+    with pytest.raises(TypeError, match=re.escape(message)):
         numerical_gradient(3, [1.0])
 
 

@@ -12,7 +12,6 @@ import os
 import pkgutil
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 
 import handmade as hm
+from tests.exports import needs_cc
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -145,7 +145,7 @@ def test_command_line_examples_run(tmp_path, monkeypatch):
     assert (tmp_path / "moons.onnx").is_file()
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@needs_cc
 def test_c_example_compiles_and_runs(tmp_path):
     (code,) = re.findall(r"^```c\n(.*?)^```", DOCUMENTS["docs/files.md"], re.MULTILINE | re.DOTALL)
     include, _, body = code.partition("\n\n")

@@ -70,8 +70,8 @@ def test_losses_in_every_form(loss, y):
 
 def test_a_network_is_checked_in_training_unless_told():
     network = build("dropout", np.float64)
-    told = {}, {"training": True}, {"training": False}
-    default, training, outside = (check_gradient(network, X, LABELS, **options).value for options in told)
+    message = {}, {"training": True}, {"training": False}
+    default, training, outside = (check_gradient(network, X, LABELS, **options).value for options in message)
     assert default == training != outside
 
 
@@ -241,8 +241,8 @@ def test_the_table_shows_three_cusps_and_counts_the_others(kinks):
     result = check_gradient(lambda t: float(np.sqrt(np.abs(t)).sum()), np.zeros(kinks), np.full(kinks, 2.0))
     lines = str(result).splitlines()
     assert lines[1].split()[:2] == ["theta", f"0/{kinks}"] and lines[1].endswith("  undecided")
-    told = [line for line in lines if line.startswith("undecidable: theta[")]
-    assert len(told) == min(kinks, 3)
+    message = [line for line in lines if line.startswith("undecidable: theta[")]
+    assert len(message) == min(kinks, 3)
     assert [line for line in lines if line.endswith(" more")] == ["undecidable: 1 more"] * (kinks - 3)
 
 
@@ -428,8 +428,8 @@ def test_a_function_that_changes_its_argument_is_named(index, value):
         return result
 
     theta, claimed = THETA.copy(), 2 * THETA
-    told = f"changed its argument: theta[{index}] was {THETA[index]} before the call and {value} after it"
-    with pytest.raises(ValueError, match=re.escape(told)):
+    message = f"changed its argument: theta[{index}] was {THETA[index]} before the call and {value} after it"
+    with pytest.raises(ValueError, match=re.escape(message)):
         check_gradient(f, theta, claimed)
     assert np.array_equal(theta, THETA) and np.array_equal(claimed, 2 * THETA)
 

@@ -111,11 +111,11 @@ def test_a_catalogued_mistake_made_once_costs_one_point():
     def wrong_at(place, parameters, X, y):
         own = copy.deepcopy(network)
         own.theta[:] = np.concatenate([parameter.reshape(-1) for parameter in parameters])
-        walk = BackwardPass(own, X, y)
-        steps = [mistake.steps for mistake in mistakes(walk) if len(mistake.steps) == 1]
-        wrong, truth = walk.gradient(steps[place], 0.1), walk.gradient()
+        passes = BackwardPass(own, X, y)
+        steps = [mistake.steps for mistake in mistakes(passes) if len(mistake.steps) == 1]
+        wrong, truth = passes.gradient(steps[place], 0.1), passes.gradient()
         given.append(np.abs(wrong - truth).max() > 1e-5)
-        return walk.value, list(own.blocks(wrong).values())
+        return passes.value, list(own.blocks(wrong).values())
 
     lost = []
     for place in range(0, 150, 11):
@@ -525,8 +525,8 @@ def test_warnings_and_settings_do_not_outlast_the_call(graded):
 
 def test_the_table_has_a_line_for_each_that_earns_credit():
     items = [Item("layer 0", 1), Item("1", 0, "wrong: b")]
-    told = str(Grade("alice.py", Item("loss", 1), items, "first\nsecond"))
-    assert told.splitlines() == [
+    message = str(Grade("alice.py", Item("loss", 1), items, "first\nsecond"))
+    assert message.splitlines() == [
         "alice.py: 2 of 3 points",
         "  loss     1",
         "  layer 0  1",

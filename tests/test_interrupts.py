@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import linecache
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +18,15 @@ PACKAGE = str(Path(hm.__file__).parent)
 pytestmark = pytest.mark.skipif(sys.gettrace() is not None, reason="another tool traces the lines")
 
 
+def ends_with_block(frame):
+    """Return whether the line is that of a ``with lock`` block.
+
+    A trace function is also called between the block and the lock's release, where Python itself runs no handler of
+    Ctrl-C.
+    """
+    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip().startswith("with self._lock")
+
+
 class Interrupt:
     """A trace function that presses Ctrl-C before the n-th line of the library; counts the lines for n = 0."""
 
@@ -25,7 +36,7 @@ class Interrupt:
     def __call__(self, frame, event, argument):
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
-        if event == "line":
+        if event == "line" and not ends_with_block(frame):
             self.seen += 1
             if self.seen == self.n:
                 raise KeyboardInterrupt
@@ -37,6 +48,29 @@ class Interrupt:
             return call()
         finally:
             sys.settrace(None)
+
+
+@pytest.mark.parametrize("action", ["load", "pass"])
+def test_an_interrupt_leaves_no_lock_held(action):
+    X, y, state = np.ones((2, 2)), np.array([0, 1]), hm.MLP([2, 3, 2], rng=1).state_dict()
+
+    def begin():
+        network = hm.MLP([2, 3, 2], rng=0)
+        actions = {"load": lambda: network.load_state_dict(state), "pass": lambda: network.loss_and_gradient(X, y)}
+        return network, actions[action], actions
+
+    counter = Interrupt()
+    counter.run(begin()[1])
+    for line in range(1, counter.seen + 1):
+        network, call, actions = begin()
+        with suppress(KeyboardInterrupt):
+            Interrupt(line).run(call)
+        done = []
+        for again in [*actions.values(), lambda: network.predict(X)]:  # noqa: B023
+            thread = threading.Thread(target=lambda: done.append(again()), daemon=True)  # noqa: B023
+            thread.start()
+            thread.join(10)
+        assert len(done) == 3, line
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS, ids=lambda make: make.__name__)

@@ -345,14 +345,14 @@ def test_one_seed_gives_one_layer_in_both_dtypes():
 
 
 def test_initializers_are_told_the_shape_and_the_fans():
-    told = []
+    message = []
 
     def initializer(shape, fan_in, fan_out, rng):
-        told.append((shape, fan_in, fan_out, type(rng)))
-        return np.full(shape, len(told))
+        message.append((shape, fan_in, fan_out, type(rng)))
+        return np.full(shape, len(message))
 
     layer = Dense(3, 4, weight_init=initializer, bias_init=initializer)
-    assert told == [((4, 3), 3, 4, np.random.Generator), ((4,), 3, 4, np.random.Generator)]
+    assert message == [((4, 3), 3, 4, np.random.Generator), ((4,), 3, 4, np.random.Generator)]
     assert np.all(layer.W == 1) and np.all(layer.b == 2)
 
 

@@ -96,7 +96,7 @@ def test_coefficients_are_written_as_known_numbers(coefficient, text):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda r: np.clip(r, -0.5, 0.5), "right, clipped at 0.5"),
         (lambda r: np.round(r, 2), "right, rounded to 2 decimals"),
@@ -106,9 +106,9 @@ def test_coefficients_are_written_as_known_numbers(coefficient, text):
         (lambda r: r**2, ""),
     ],
 )
-def test_patterns_are_seen(change, told):
+def test_patterns_are_seen(change, message):
     right = np.random.default_rng(3).normal(size=(4, 3))
-    assert pattern_of(change(right), right) == told
+    assert pattern_of(change(right), right) == message
 
 
 # ---- formulas of wrong steps -----------------------------------------------------------------------------------------

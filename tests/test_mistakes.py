@@ -65,9 +65,9 @@ def written(network, X, y, loss, *replaced):
     return np.concatenate([np.broadcast_to(known["d" + name], p.shape).ravel() for name, p in parameters.items()])
 
 
-def made(walk, name, where):
-    (mistake,) = {m.name: m for m in mistakes(walk) if m.name == name and m.where.startswith(where)}.values()
-    return walk.gradient(mistake.steps, SCALE)
+def made(passes, name, where):
+    (mistake,) = {m.name: m for m in mistakes(passes) if m.name == name and m.where.startswith(where)}.values()
+    return passes.gradient(mistake.steps, SCALE)
 
 
 def assert_equal(gradient, other):
@@ -298,8 +298,8 @@ def test_a_mistake_in_an_activation_is_a_wrong_factor(name, factor):
 )
 def test_a_weight_gradient_may_use_any_array_of_its_shape(name, where, old, news):
     network = network_of()
-    walk = BackwardPass(network, X, LABELS)
-    found = [walk.gradient(m.steps) for m in mistakes(walk) if m.name == name and m.where.startswith(where)]
+    passes = BackwardPass(network, X, LABELS)
+    found = [passes.gradient(m.steps) for m in mistakes(passes) if m.name == name and m.where.startswith(where)]
     for gradient, new in zip(found, news, strict=True):
         assert_equal(gradient, written(network, X, LABELS, "cross_entropy", (old, new)))
 
@@ -310,8 +310,8 @@ def test_the_weights_of_another_layer_have_its_shape():
     assert not [m for m in mistakes(BackwardPass(network_of(), X, LABELS)) if m.name == name]
 
 
-def names_at(walk, i):
-    return sorted(m.name for m in mistakes(walk) if m.where.startswith(f"layers[{i}],"))
+def names_at(passes, i):
+    return sorted(m.name for m in mistakes(passes) if m.where.startswith(f"layers[{i}],"))
 
 
 SQUARE_ALONE = {name for name in OF_DENSE if name.endswith("in propagation")} - {
@@ -343,15 +343,15 @@ def test_a_square_layer_has_more(samples, more):
 
 
 def test_a_layer_without_bias_has_no_mistakes_of_one():
-    walk = BackwardPass(network_of(bias=False), X, LABELS)
-    assert names_at(walk, 2) == sorted([*(name for name in OF_DENSE if "bias" not in name), OTHER, OTHER])
-    for mistake in mistakes(walk):
-        assert walk.gradient(mistake.steps, SCALE).shape == walk.network.theta.shape
+    passes = BackwardPass(network_of(bias=False), X, LABELS)
+    assert names_at(passes, 2) == sorted([*(name for name in OF_DENSE if "bias" not in name), OTHER, OTHER])
+    for mistake in mistakes(passes):
+        assert passes.gradient(mistake.steps, SCALE).shape == passes.network.theta.shape
 
 
 def test_a_dense_layer_below_the_last_activation_has_them():
-    walk = BackwardPass(network_of(activation=["tanh", "tanh", "sigmoid"]), X, REALS, "mse_loss")
-    assert set(names_at(walk, 4)) >= BELOW_ACTIVATION
+    passes = BackwardPass(network_of(activation=["tanh", "tanh", "sigmoid"]), X, REALS, "mse_loss")
+    assert set(names_at(passes, 4)) >= BELOW_ACTIVATION
 
 
 def test_an_array_that_is_the_same_is_no_wrong_input():
@@ -365,18 +365,18 @@ def test_an_array_that_is_the_same_is_no_wrong_input():
 def test_an_activation_has_the_derivatives_of_all_others(activation):
     elementwise = [name for name in ACTIVATIONS if hm.Activation(name).is_elementwise and name != "identity"]
     expected = {*OF_ACTIVATION, *(f"derivative of {name}" for name in elementwise)} - {f"derivative of {activation}"}
-    walk = BackwardPass(network_of(activation=activation), X, LABELS)
-    assert names_at(walk, 3) == sorted(expected)
+    passes = BackwardPass(network_of(activation=activation), X, LABELS)
+    assert names_at(passes, 3) == sorted(expected)
     for other in {f"derivative of {other}": other for other in ACTIVATIONS}.keys() & expected:
-        (step,) = (m.steps[3] for m in mistakes(walk) if m.name == other and m.where.startswith("layers[3]"))
-        right = slope(hm.Activation(other.removeprefix("derivative of ")), walk.values[3])
-        assert np.array_equal(step(walk, 3, np.ones((7, 5))), right)
+        (step,) = (m.steps[3] for m in mistakes(passes) if m.name == other and m.where.startswith("layers[3]"))
+        right = slope(hm.Activation(other.removeprefix("derivative of ")), passes.values[3])
+        assert np.array_equal(step(passes, 3, np.ones((7, 5))), right)
 
 
 def test_only_activations_of_one_shape_are_exchanged():
     network = hm.Network([hm.Dense(4, 5, rng=0), hm.Activation("tanh"), hm.Dense(5, 3, rng=1), hm.Activation("tanh")])
-    walk = BackwardPass(network, X, REALS, "mse_loss")
-    assert not [name for i in (1, 3) for name in names_at(walk, i) if "another layer" in name]
+    passes = BackwardPass(network, X, REALS, "mse_loss")
+    assert not [name for i in (1, 3) for name in names_at(passes, i) if "another layer" in name]
 
 
 # ---- everywhere, and what is left open -----------------------------------------------------------------------------
@@ -402,9 +402,9 @@ def test_what_only_one_layer_has_is_not_listed_twice():
 
 
 def test_only_weights_that_were_updated_leave_a_number_open():
-    walk = BackwardPass(network_of(), X, LABELS)
-    assert {m.name for m in mistakes(walk) if m.has_learning_rate} == {"updated weights in propagation"}
-    assert all(m.has_learning_rate for m in mistakes(walk) if m.name == "updated weights in propagation")
+    passes = BackwardPass(network_of(), X, LABELS)
+    assert {m.name for m in mistakes(passes) if m.has_learning_rate} == {"updated weights in propagation"}
+    assert all(m.has_learning_rate for m in mistakes(passes) if m.name == "updated weights in propagation")
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -422,15 +422,15 @@ def test_hints_are_words_of_a_sentence_and_give_no_line_away(loss):
 # ---- the other layers ----------------------------------------------------------------------------------------------
 
 
-def steps_at(walk, i):
-    return {m.name: m.steps[i] for m in mistakes(walk) if m.where.startswith(f"layers[{i}],")}
+def steps_at(passes, i):
+    return {m.name: m.steps[i] for m in mistakes(passes) if m.where.startswith(f"layers[{i}],")}
 
 
 def test_mistakes_of_dropout():
     network = hm.Network([hm.Dense(4, 5, rng=0), hm.Dropout(0.4, rng=1), hm.Dense(5, 5, rng=2), hm.Dropout(0.2, rng=3)])
-    walk = BackwardPass(network, X, RNG.normal(size=(7, 5)), "mse_loss")
-    one, other, dH = walk.caches[1], walk.caches[3], RNG.normal(size=(7, 5))
-    found = {name: step(walk, 1, dH) for name, step in steps_at(walk, 1).items()}
+    passes = BackwardPass(network, X, RNG.normal(size=(7, 5)), "mse_loss")
+    one, other, dH = passes.caches[1], passes.caches[3], RNG.normal(size=(7, 5))
+    found = {name: step(passes, 1, dH) for name, step in steps_at(passes, 1).items()}
     expected = {
         "dropout mask of another layer": dH * other / 0.6,
         "dropout mask missing": dH,
@@ -447,8 +447,8 @@ def test_mistakes_of_dropout():
 @pytest.mark.parametrize(("width", "training"), [(4, True), (5, False)])
 def test_dropout_masks_need_their_shape_and_training(width, training):
     layers = hm.Dense(4, 5, rng=0), hm.Dropout(0.4, rng=1), hm.Dense(5, width, rng=2), hm.Dropout(0.2, rng=3)
-    walk = BackwardPass(hm.Network([*layers]), X, RNG.normal(size=(7, width)), "mse_loss", training=training)
-    assert len(steps_at(walk, 1)) == (4 if training else 0)
+    passes = BackwardPass(hm.Network([*layers]), X, RNG.normal(size=(7, width)), "mse_loss", training=training)
+    assert len(steps_at(passes, 1)) == (4 if training else 0)
 
 
 @pytest.mark.parametrize("normalization", [hm.BatchNorm, hm.LayerNorm])
@@ -456,11 +456,11 @@ def test_normalization_mistakes_equal_autograd_with_constants(normalization):
     layer = normalization(5)
     network = hm.Network([hm.Dense(4, 5, rng=0), layer])
     network.theta += RNG.normal(size=network.theta.shape)
-    walk = BackwardPass(network, X, RNG.normal(size=(7, 5)), "mse_loss")
-    gamma, dH = walk.layers[1].gamma, RNG.normal(size=(7, 5))
+    passes = BackwardPass(network, X, RNG.normal(size=(7, 5)), "mse_loss")
+    gamma, dH = passes.layers[1].gamma, RNG.normal(size=(7, 5))
 
     def by_autograd(mean_moves, variance_moves):
-        A = torch.tensor(walk.values[1], requires_grad=True)
+        A = torch.tensor(passes.values[1], requires_grad=True)
         mean, variance = A.mean(layer.axis, keepdim=True), A.var(layer.axis, correction=0, keepdim=True)
         mean, variance = mean if mean_moves else mean.detach(), variance if variance_moves else variance.detach()
         ((A - mean) / (variance + layer.eps).sqrt() * torch.tensor(gamma * dH)).sum().backward()
@@ -473,37 +473,37 @@ def test_normalization_mistakes_equal_autograd_with_constants(normalization):
         "normalization ignored": dH,
         "normalization ignored but for gamma": dH * gamma,
     }
-    steps, right = steps_at(walk, 1), walk.gradient()
+    steps, right = steps_at(passes, 1), passes.gradient()
     assert steps.keys() == expected.keys()
     for name, step in steps.items():
-        assert_equal(step(walk, 1, dH), expected[name])
-        assert np.array_equal(walk.gradient({1: step})[-10:], right[-10:])  # its own parameters' are right
+        assert_equal(step(passes, 1, dH), expected[name])
+        assert np.array_equal(passes.gradient({1: step})[-10:], right[-10:])  # its own parameters' are right
 
 
 def test_constant_moments_have_no_mistakes():
     network = hm.Network([hm.Dense(4, 3, rng=0), hm.BatchNorm(3)])
-    walk = BackwardPass(network, X, REALS, "mse_loss", training=False)
-    assert steps_at(walk, 1).keys() == {"normalization ignored", "normalization ignored but for gamma"}
+    passes = BackwardPass(network, X, REALS, "mse_loss", training=False)
+    assert steps_at(passes, 1).keys() == {"normalization ignored", "normalization ignored but for gamma"}
 
 
 def test_residual_mistakes_leave_out_one_path():
     network = hm.Network([hm.Dense(4, 5, rng=0), hm.Residual([hm.Dense(5, 5, rng=1), hm.Activation("tanh")])])
-    walk = BackwardPass(network, X, RNG.normal(size=(7, 5)), "mse_loss")
-    steps, right, dH = steps_at(walk, 1), walk.gradient(), RNG.normal(size=(7, 5))
+    passes = BackwardPass(network, X, RNG.normal(size=(7, 5)), "mse_loss")
+    steps, right, dH = steps_at(passes, 1), passes.gradient(), RNG.normal(size=(7, 5))
     assert steps.keys() == {"skip connection missing", "block missing beside its skip connection"}
-    whole = walk.layers[1].backward(dH, walk.caches[1]).copy()
-    assert_equal(steps["skip connection missing"](walk, 1, dH) + dH, whole)
-    assert np.array_equal(steps["block missing beside its skip connection"](walk, 1, dH), dH)
+    whole = passes.layers[1].backward(dH, passes.caches[1]).copy()
+    assert_equal(steps["skip connection missing"](passes, 1, dH) + dH, whole)
+    assert np.array_equal(steps["block missing beside its skip connection"](passes, 1, dH), dH)
     for step in steps.values():
-        assert np.array_equal(walk.gradient({1: step})[-30:], right[-30:])
+        assert np.array_equal(passes.gradient({1: step})[-30:], right[-30:])
 
 
 @pytest.mark.parametrize("activation", ["softmax", "log_softmax"])
 def test_mistakes_of_a_softmax_inside(activation):
     network = network_of(activation=activation)
-    walk = BackwardPass(network, X, LABELS)
-    P, dH = softmax(walk.values[3]), RNG.normal(size=(7, 5))
-    found = {name: step(walk, 3, dH) for name, step in steps_at(walk, 3).items()}
+    passes = BackwardPass(network, X, LABELS)
+    P, dH = softmax(passes.values[3]), RNG.normal(size=(7, 5))
+    found = {name: step(passes, 3, dH) for name, step in steps_at(passes, 3).items()}
     expected = {
         "activation derivative missing": dH,
         "softmax with a diagonal Jacobian": dH * P * (1 - P),
@@ -520,10 +520,10 @@ SMOOTHED = functools.partial(losses.cross_entropy, label_smoothing=0.2, weight=[
 WEIGHT = np.array([0.5, 0, 1, 2, 3, 0.25, 1])
 
 
-def at_the_loss(walk):
+def at_the_loss(passes):
     """Return the gradient that each mistake at the loss starts with."""
-    place, listed = len(walk.layers), [m for m in mistakes(walk) if m.where.startswith("the loss")]
-    return {m.name: m.steps[place](walk, place, walk.values[-1]) for m in listed}
+    place, listed = len(passes.layers), [m for m in mistakes(passes) if m.where.startswith("the loss")]
+    return {m.name: m.steps[place](passes, place, passes.values[-1]) for m in listed}
 
 
 @pytest.mark.parametrize(
@@ -542,10 +542,10 @@ def test_an_option_of_the_loss_that_is_ignored(loss, sample_weight, name, instea
 
 
 def test_shifted_targets_leave_the_sample_weights():
-    walk = BackwardPass(network_of(), X, LABELS, sample_weight=WEIGHT)
-    found = at_the_loss(walk)["target of the next sample"]
+    passes = BackwardPass(network_of(), X, LABELS, sample_weight=WEIGHT)
+    found = at_the_loss(passes)["target of the next sample"]
     T = np.eye(3)[[*LABELS[1:], LABELS[0]]]
-    assert_equal(found, WEIGHT[:, np.newaxis] * (softmax(walk.values[-1]) - T) / 7)
+    assert_equal(found, WEIGHT[:, np.newaxis] * (softmax(passes.values[-1]) - T) / 7)
 
 
 def test_a_necessary_option_does_not_hide_others():
@@ -566,26 +566,26 @@ def test_a_necessary_option_does_not_hide_others():
     ids=["mean", "sum", "weights", "ignored"],
 )
 def test_terms_of_a_loss_share_its_divisor(loss, count):
-    walk = BackwardPass(network_of(), X, LABELS, loss)
-    found = at_the_loss(walk)["target not subtracted"]
-    assert np.abs(found * count - softmax(walk.values[-1])).max() <= 1e-14
+    passes = BackwardPass(network_of(), X, LABELS, loss)
+    found = at_the_loss(passes)["target not subtracted"]
+    assert np.abs(found * count - softmax(passes.values[-1])).max() <= 1e-14
 
 
 def test_a_loss_of_ones_own_is_a_mean_over_the_samples():
     def cubic(H, y):
         return ((H - y) ** 3).sum() / len(H)
 
-    walk = BackwardPass(network_of(), X, REALS, (cubic, lambda H, y: 3 * (H - y) ** 2 / len(H)))
-    assert_equal(at_the_loss(walk)["error without its bounds"], (walk.values[-1] - REALS) / 7)
-    assert {m.where for m in mistakes(walk) if len(walk.layers) in m.steps} == {"the loss, cubic"}
+    passes = BackwardPass(network_of(), X, REALS, (cubic, lambda H, y: 3 * (H - y) ** 2 / len(H)))
+    assert_equal(at_the_loss(passes)["error without its bounds"], (passes.values[-1] - REALS) / 7)
+    assert {m.where for m in mistakes(passes) if len(passes.layers) in m.steps} == {"the loss, cubic"}
 
 
 def test_a_loss_of_ones_own_may_take_one_real_number_per_sample():
     def first(H, y):
         return ((H[:, 0] - y) ** 2).sum()
 
-    walk = BackwardPass(network_of(), X, REALS[:, 0], (first, lambda H, y: 2 * (H - y[:, np.newaxis]) * [1, 0, 0]))
-    assert at_the_loss(walk).keys() == COMMON - {"gradient of cross_entropy"}
+    passes = BackwardPass(network_of(), X, REALS[:, 0], (first, lambda H, y: 2 * (H - y[:, np.newaxis]) * [1, 0, 0]))
+    assert at_the_loss(passes).keys() == COMMON - {"gradient of cross_entropy"}
 
 
 def test_a_loss_without_a_gradient_here_divides_by_the_samples():
@@ -599,16 +599,16 @@ def test_a_loss_without_a_gradient_here_divides_by_the_samples():
 
 def test_probabilities_as_targets_of_the_cross_entropy():
     T = softmax(REALS)
-    walk = BackwardPass(network_of(), X, T)
-    found = at_the_loss(walk)
-    assert_equal(found["sum of p and y"], (softmax(walk.values[-1]) + T) / 7)
-    assert_equal(found["gradient of mse_loss"], 2 * (walk.values[-1] - T) / 21)
+    passes = BackwardPass(network_of(), X, T)
+    found = at_the_loss(passes)
+    assert_equal(found["sum of p and y"], (softmax(passes.values[-1]) + T) / 7)
+    assert_equal(found["gradient of mse_loss"], 2 * (passes.values[-1] - T) / 21)
 
 
 def test_probabilities_out_of_a_sigmoid_are_not_squashed_again():
     network = network_of(activation=["tanh", "tanh", "sigmoid"])
-    walk = BackwardPass(network, X, BITS, "binary_cross_entropy")
-    P, found = walk.values[-1], at_the_loss(walk)
+    passes = BackwardPass(network, X, BITS, "binary_cross_entropy")
+    P, found = passes.values[-1], at_the_loss(passes)
     for name, right in {
         "p - y": P - BITS,
         "second term of the cross-entropy missing": -BITS / P,
@@ -621,10 +621,10 @@ def test_probabilities_out_of_a_sigmoid_are_not_squashed_again():
 @pytest.mark.parametrize("ignored", [-100, 3, 255])
 def test_labels_that_are_no_class_are_ignored(ignored):
     y = np.array([0, 2, ignored, 1, 0, 2, 2])
-    walk = BackwardPass(network_of(), X, y, functools.partial(losses.cross_entropy, ignore_index=ignored))
-    found, counted = at_the_loss(walk), y != ignored
+    passes = BackwardPass(network_of(), X, y, functools.partial(losses.cross_entropy, ignore_index=ignored))
+    found, counted = at_the_loss(passes), y != ignored
     assert np.isfinite(found["softmax missing"]).all()
-    right = (softmax(walk.values[-1]) + np.eye(3)[np.where(counted, y, 0)]) / 6
+    right = (softmax(passes.values[-1]) + np.eye(3)[np.where(counted, y, 0)]) / 6
     assert_equal(found["sum of p and y"][counted], right[counted])
 
 
@@ -641,8 +641,8 @@ def test_a_loss_without_a_name_is_the_loss():
         def __call__(self, H, y):
             return ((H - y) ** 2).sum() / 2
 
-    walk = BackwardPass(network_of(), X, REALS, (Half(), lambda H, y: H - y))
-    assert {m.where for m in mistakes(walk) if len(walk.layers) in m.steps} == {"the loss, the loss"}
+    passes = BackwardPass(network_of(), X, REALS, (Half(), lambda H, y: H - y))
+    assert {m.where for m in mistakes(passes) if len(passes.layers) in m.steps} == {"the loss, the loss"}
 
 
 @pytest.mark.parametrize(("loss", "y"), [("cross_entropy", LABELS), ("binary_cross_entropy_with_logits", BITS)])

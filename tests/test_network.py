@@ -501,10 +501,8 @@ def test_sigmoid_under_cross_entropy_uses_the_logit(X, y, logit, dtype):
 
 def test_second_backward_at_once_is_refused():
     network = MLP([3, 2], rng=0)
-    assert network._gradient_writer.acquire()
     with pytest.raises(RuntimeError, match=r"^gradient: expected one backward pass at a"):
-        network.loss_and_gradient(np.ones((1, 3)), [0])
-    network._gradient_writer.release()
+        network._gradient_writer.run(lambda: network.loss_and_gradient(np.ones((1, 3)), [0]))
     network.loss_and_gradient(np.ones((1, 3)), [0])
 
 

@@ -90,8 +90,8 @@ WORDS = {  # along x, along y, above, and in the legend
 def test_picture_says_what_it_shows(name):
     ax = PICTURES[name]().axes[0]
     legend = ax.get_legend()
-    told = [text.get_text() for text in legend.get_texts()] if legend else []
-    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title(), told) == WORDS[name]
+    message = [text.get_text() for text in legend.get_texts()] if legend else []
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title(), message) == WORDS[name]
 
 
 def test_further_axes_say_what_they_show():

@@ -157,14 +157,14 @@ def test_knobs_point_at_the_values_and_turn_against_the_gradient():
 def test_knobs_are_labelled_with_names_values_and_derivatives():
     network = hm.MLP([3, 4, 2], activation="sigmoid", rng=0)
     _, gradient = copy.deepcopy(network).loss_and_gradient(X3, Y2, loss="half_squared_error")
-    told = words(plots.knobs(network, X3, Y2).axes[0])
+    text = words(plots.knobs(network, X3, Y2).axes[0])
     names = []
     for layer, units, inputs in (1, range(1, 5), range(1, 4)), (2, range(1, 3), range(1, 5)):
         names += [f"w^{{({layer})}}_{{{j}{i}}}" for j in units for i in inputs]
         names += [f"b^{{({layer})}}_{{{j}}}" for j in units]
-    assert told[0::2] == [f"${name} = {w:.3g}$" for name, w in zip(names, network.theta, strict=True)]
+    assert text[0::2] == [f"${name} = {w:.3g}$" for name, w in zip(names, network.theta, strict=True)]
     slopes = zip(names, gradient, strict=True)
-    assert told[1::2] == [rf"$\partial\mathcal{{L}}/\partial {name} = {slope:.2g}$" for name, slope in slopes]
+    assert text[1::2] == [rf"$\partial\mathcal{{L}}/\partial {name} = {slope:.2g}$" for name, slope in slopes]
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,8 @@ def test_knobs_are_labelled_with_names_values_and_derivatives():
 )
 def test_parameters_have_the_names_of_the_slides(network, names):
     X = np.ones((2, network.in_features)) * [[1.0], [2.0]]
-    told = words(plots.knobs(network, X, np.ones_like(network.predict(X))).axes[0])
-    assert [text.split()[0].strip("$") for text in told[0::2]][: len(names)] == names
+    text = words(plots.knobs(network, X, np.ones_like(network.predict(X))).axes[0])
+    assert [text.split()[0].strip("$") for text in text[0::2]][: len(names)] == names
 
 
 def test_knobs_of_zeros_at_a_minimum_point_up_without_a_turn():

@@ -77,8 +77,8 @@ def test_units_are_filled_with_their_outputs():
     hidden = 1 / (1 + np.exp(-(W @ [0.5, -1.5] + b)))
     output = network.layers[2].W @ hidden + network.layers[2].b
     np.testing.assert_allclose(units.get_array(), [0.5, -1.5, *hidden, *output], rtol=1e-14)
-    told = [text for text in words(figure.axes[0]) if "\n" not in text]
-    assert told == [f"{value:.2g}" for value in units.get_array()]
+    text = [text for text in words(figure.axes[0]) if "\n" not in text]
+    assert text == [f"{value:.2g}" for value in units.get_array()]
 
 
 def test_layers_without_weights_are_named_below_the_units():
@@ -128,8 +128,8 @@ def test_picture_of_the_chain_rule_has_the_traces_numbers(depth):
     factors = [factor.value.item() for product in trace.products for factor in product.factors]
     prefixes = [product.prefix.item() for product in trace.products if product.shared]
     for gid, numbers in ("node", values), ("factor", factors), ("re-use", prefixes):
-        told = [text.get_text().split("\n")[-1] for text in written(ax, gid)]
-        assert told == [f"${number:.4g}$" for number in numbers]
+        text = [text.get_text().split("\n")[-1] for text in written(ax, gid)]
+        assert text == [f"${number:.4g}$" for number in numbers]
     results = [text for text in words(ax) if " $= " in text]
     assert [text.split(" $= ")[1] for text in results] == [f"{product.value.item():.4g}$" for product in trace.products]
 
@@ -173,8 +173,8 @@ def test_factors_and_bars_stand_below_their_edges():
 
 def test_linear_last_layer_is_an_edge_of_its_own():
     trace = hm.trace(hm.MLP([1, 1, 1], "tanh", rng=0), 0.5, 1.0)
-    told = [text.get_text().split("\n")[0] for text in written(plots.chain_rule(trace).axes[0], "factor")]
-    assert told[0] == r"$\dfrac{\partial L}{\partial a_{2}}$"
+    text = [text.get_text().split("\n")[0] for text in written(plots.chain_rule(trace).axes[0], "factor")]
+    assert text[0] == r"$\dfrac{\partial L}{\partial a_{2}}$"
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,14 @@ import copy
 import json
 import os
 import pickle
-import shutil
 
 import numpy as np
 import pytest
 
 import handmade as hm
 from handmade._config import BUILT_IN
+from tests.exports import NO_ERF, assert_equal_within_rounding, needs_cc, run_c, run_onnx
 from tests.networks import assert_same, draw_network
-from tests.test_export import NO_ERF, assert_equal_within_rounding, run_c, run_onnx
 
 COUNT = int(os.environ.get("ROUND_TRIPS", "30"))  # networks drawn at random
 SEEDS = pytest.mark.parametrize("seed", range(COUNT))
@@ -62,7 +61,7 @@ def test_onnx_runtime_agrees(seed):
     assert_equal_within_rounding(run_onnx(hm.export.to_onnx(network, dtype=network.dtype), X), network, X)
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@needs_cc
 @SEEDS
 def test_compiled_c_agrees(seed, tmp_path):
     network, X = draw_network(seed)

@@ -269,8 +269,8 @@ def test_scikit_learn_1_9_1_steps_along_k_times_the_gradient(estimator_class, y,
     V = np.random.default_rng(2).normal(size=theta.shape)
     slope = slope_along(lambda moved: loss_and_gradient(moved)[0], theta, V)
     # Good to 1e-9 of the terms that cancel in the sum (oracles.assert_pulls_back).
-    told = f"scikit-learn {sklearn.__version__}: {gradient @ V / slope}"
-    assert abs(gradient @ V - ratio * slope) <= 1e-9 * ratio * np.abs(gradient * V).sum(), told
+    text = f"scikit-learn {sklearn.__version__}: {gradient @ V / slope}"
+    assert abs(gradient @ V - ratio * slope) <= 1e-9 * ratio * np.abs(gradient * V).sum(), text
 
 
 def test_penalty_is_not_multiplied_by_k():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,3 +60,13 @@ def test_names_of_tests_are_short():
         if node.name.startswith("test_") and len(node.name) > LONGEST
     ]
     assert not found, "\n".join(found)
+
+
+def test_no_test_module_is_imported_under_a_second_name():
+    """Pytest imports it as test_x; as tests.test_x its code would run again, and register its layers again."""
+    found = [
+        path.name
+        for path in (ROOT / "tests").rglob("*.py")
+        if re.search(r"(?m)^(from|import) tests\.test_", path.read_text())
+    ]
+    assert not found

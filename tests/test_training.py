@@ -543,7 +543,7 @@ def test_two_threads_give_the_bits_of_one_after_the_other():
         assert lists == lists_then
 
 
-# ---- what is told ----------------------------------------------------------------------------------------------------
+# ---- messages --------------------------------------------------------------------------------------------------------
 
 
 def test_callback_is_called_after_each_epoch():
@@ -584,7 +584,7 @@ def test_handwritten_digits():
     assert accuracy(network.predict(X_test), y_test) >= 0.97
 
 
-# ---- what is said, and what happens unless told ----------------------------------------------------------------------
+# ---- output, and defaults --------------------------------------------------------------------------------------------
 
 
 def test_defaults_are_ten_epochs_of_batches_of_32(capsys):

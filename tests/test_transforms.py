@@ -309,8 +309,8 @@ FACTS = {"N": 16, "outputs": 3, "learning rate": 0.3, "unknown": None}
     ],
 )
 def test_a_known_factor_has_one_name(factor, name, hint):
-    told = f"claimed = {factor:.9g} true in every parameter"
-    assert parts(factor * TRUE, facts=FACTS) == [[Cause(name, "every parameter", hint, told, 0)]]
+    message = f"claimed = {factor:.9g} true in every parameter"
+    assert parts(factor * TRUE, facts=FACTS) == [[Cause(name, "every parameter", hint, message, 0)]]
 
 
 def test_a_factor_made_of_two_known_numbers_may_also_be_another():
@@ -365,9 +365,11 @@ def test_two_factors_in_two_places_are_two_mistakes():
 def test_a_gradient_made_shorter_to_a_round_norm_may_be_clipped(norm):
     true = TRUE * 300 / np.linalg.norm(TRUE)
     clipped, constant = parts(norm / 300 * true, true=true)
-    told = f"claimed = {norm / 300:.9g} true in every parameter"
+    message = f"claimed = {norm / 300:.9g} true in every parameter"
     hint = "the gradient has a length that it was given"
-    assert clipped == [Cause("clipped by norm", "every parameter", hint, f"{told}, which makes its norm {norm:g}", 0)]
+    assert clipped == [
+        Cause("clipped by norm", "every parameter", hint, f"{message}, which makes its norm {norm:g}", 0)
+    ]
     assert constant[0].name == "constant factor"
 
 
@@ -589,8 +591,8 @@ PENALTIES = {
 def test_a_multiple_of_theta_or_its_sign_is_a_penalty(where, formula, amount):
     penalty, more, less = PENALTIES[formula]
     hint = f"the penalty on {where} is not the one that the loss has"
-    told = f"claimed - true = {amount:.6g} {formula} in {where}"
-    expected = Cause(more if amount > 0 else less, where, hint, told, 1)
+    message = f"claimed - true = {amount:.6g} {formula} in {where}"
+    expected = Cause(more if amount > 0 else less, where, hint, message, 1)
     assert parts(TRUE + amount * penalty * SCOPES[where]) == [[expected]]
 
 

@@ -35,9 +35,9 @@ def _connect(program: Array, numbers: Array, work: Array, network: Network) -> N
     m[kernels.WORK] = work.ctypes.data
 
 
-def _is_matrix(X: Any) -> bool:
-    """Return whether Numba may judge an array: a subclass or another byte order looks to it like a plain array."""
-    return type(X) is np.ndarray and X.ndim == 2 and X.dtype.isnative
+def _is_plain(array: Any) -> bool:
+    """Return whether Numba may judge it: a subclass or another byte order looks to it like a plain array."""
+    return type(array) is np.ndarray and array.dtype.isnative
 
 
 class CompiledStep:
@@ -163,18 +163,16 @@ class CompiledStep:
 
     def _run(self, X: Any, y: Any, sample_weight: Any, update: int) -> float:
         """Return the loss of a batch, after the passes and an update; raise where the batch is not sound."""
-        drawn, writer = (), self._writer
-        if not _is_matrix(X):
-            X = self.network.check_input(X)
-        y = as_array(y, "y")
+        X = X if _is_plain(X) and X.ndim == 2 else self.network.check_input(X)
+        y = y if _is_plain(y) else as_array(y, "y")
         if sample_weight is not None:
             sample_weight = as_array(sample_weight, "sample_weight")
-        held = False
+        return self._writer.run(self._pass, X, y, sample_weight, update)
+
+    def _pass(self, X: Array, y: Array, sample_weight: Array | None, update: int) -> float:
+        """Run the kernel on a batch; after an error, dropout's generators are as before."""
+        drawn, N = (), len(X)
         try:
-            held = writer.acquire()  # after try: Ctrl-C between the two would leave it locked
-            if not held:
-                raise RuntimeError(writer.message)
-            N = len(X)
             if self._capacity < N or self.network._theta is not self._theta:
                 self._allocate(N)
             if self._dropouts:
@@ -195,10 +193,7 @@ class CompiledStep:
             for (layer, _), before in zip(self._dropouts, drawn, strict=False):
                 layer.rng.bit_generator.state = before
             raise
-        finally:
-            if held:
-                writer.release()
-        return value
+        return float(value)
 
     def _converted(self, X: Any, y: Any, w: Any) -> tuple[Array, ...]:
         """Return the arrays with the dtypes and memory layouts that the kernel takes; NumPy's code judges the rest."""
@@ -244,14 +239,14 @@ class CompiledStep:
         network, version = self.network, self.network._weights.version
         predictor = self._spare.pop() if self._spare else _Predictor(self)
         predictor.read_statistics()
-        X = X if _is_matrix(X) else network.check_input(X)
+        X = X if _is_plain(X) and X.ndim == 2 else network.check_input(X)
         try:
             H = predictor.run(X, predictor.program, ROWS)
         except TypeError:  # not the array that the kernel is compiled for
             X = np.require(network.check_input(X), None, LAYOUT)
             H = predictor.run(X, predictor.program, ROWS)
         self._spare.append(predictor)
-        if not H.size or version % 2 or network._weights.version != version:
+        if not H.size or version is None or network._weights.version != version:
             return network.predict(X)  # raises and says why; or new weights have been loaded meanwhile
         return H
 

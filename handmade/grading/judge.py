@@ -303,8 +303,8 @@ class _Judgement:
         self, truth: Truth, diagnosis: Diagnosis, reading: Reading, steps: Sequence[WrongStep] | None
     ) -> set[str] | None:
         """Return the parameters of the layers in which mistakes were made; None if these are not known."""
-        walk = truth.backward_pass
-        single = {(mistake.name, mistake.where) for mistake in mistakes(walk) if len(mistake.steps) == 1}
+        backward_pass = truth.backward_pass
+        single = {(mistake.name, mistake.where) for mistake in mistakes(backward_pass) if len(mistake.steps) == 1}
         if any((one.name, one.where) in single for one in diagnosis.explanations):
             return {str(diagnosis.first_wrong)} | _siblings(diagnosis.first_wrong, self.exercise)
         claimed = np.concatenate([array.reshape(-1) for array in reading.completed(truth.gradient).values()])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
 import signal
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -202,8 +204,14 @@ class _Worker:
 
 
 def _serve(pipe: Connection, targets: Mapping[str, Target], seed: int, current: Any) -> None:
-    """Run chunks of cases until the parent goes away."""
+    """Run chunks of cases until the parent goes away, in a folder of their own: some cases write files."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.chdir(folder)
+        _serve_chunks(pipe, targets, seed, current)
+
+
+def _serve_chunks(pipe: Connection, targets: Mapping[str, Target], seed: int, current: Any) -> None:
     while True:
         try:
             name, first, count = pipe.recv()

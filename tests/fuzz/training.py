@@ -235,7 +235,7 @@ def _claim(rng: np.random.Generator, blocks: list[np.ndarray]) -> Any:
 
 
 def fuzz_checks(rng: np.random.Generator) -> None:
-    """Judge a claim of any form: right and wrong ones are told apart, what is no gradient is refused by name."""
+    """Check that right claims pass, wrong ones fail, and what is no gradient is refused by name."""
     network, X, y, blocks, _ = _problem()
     before = network.theta.tobytes()
     judge = hm.check_gradient if rng.random() < 0.8 else hm.diagnose_gradient
