@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ def _connect(program: Array, numbers: Array, work: Array, network: Network) -> N
     m[kernels.WORK] = work.ctypes.data
 
 
-def _is_plain(array: Any) -> bool:
+def _is_plain(array: Any) -> TypeGuard[Array]:
     """Return whether Numba may judge it: a subclass or another byte order looks to it like a plain array."""
     return type(array) is np.ndarray and array.dtype.isnative
 
