@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "TrainingStep"]
 
 TrainingStep: TypeAlias = Callable[..., float]  # (X, y, weight) -> loss; updates where the loss is finite
+AT_ONCE = 64  # steps of a compiled call, between which neither Ctrl-C nor a checkpoint can fall
 
 
 @dataclasses.dataclass
@@ -123,23 +124,18 @@ class Run:
         if place.order is None:
             place.started, place.rng = time.perf_counter(), self.rng.bit_generator.state
             place.order = self.draw_order()
-        part = getattr(self.step, "part", None)
-        options = {} if part is None else {"part": part}
-        batches = self.training.minibatches(
-            place.order, self.batch_size, self.network.dtype, self.drop_last, start=place.row, **options
-        )
         with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is an error all the same
-            for X, y, weight in batches:
-                value = self._update(X, y, weight)
+            for values, sizes in self._steps(place.order):
                 place.lr = float(getattr(self.optimizer, "lr", math.nan))
                 self._step_schedules("batch")
                 for callback in self.callbacks:
                     if on_batch := getattr(callback, "on_batch", None):
-                        on_batch(self.network, value)
-                place.last = value
-                place.total += value * len(y)
-                place.seen += len(y)
-                place.row += len(y)
+                        on_batch(self.network, values[-1])
+                for value, size in zip(values, sizes, strict=False):
+                    place.total += value * size
+                place.last = values[-1]
+                place.seen += sum(sizes)
+                place.row += sum(sizes)
                 self.keeper.after_step(self)
         for name, array in self.network.state_dict().items():
             if not np.isfinite(array).all():
@@ -150,6 +146,25 @@ class Run:
         """Return the rows in the order of an epoch."""
         rows = self.training.rows
         return self.rng.permutation(rows) if self.shuffle else rows
+
+    def _steps(self, order: Array) -> Iterator[tuple[list[float], list[int]]]:
+        """Do the steps of an epoch from its place on; yield their losses and sizes, of one step or of several."""
+        samples, size, place = self.training, self.batch_size, self.place
+        stop = len(order) - (len(order) % size if self.drop_last else 0)
+        several = getattr(self.step, "batches", None)
+        watched = any(hasattr(part, "on_batch") for part in self.callbacks) or "batch" in dict(self.schedules).values()
+        while several and not watched and place.row < stop:
+            rows = order[place.row : min(stop, place.row + AT_ONCE * size)]
+            losses = several(samples.X, samples.y, samples.weight, rows, size)
+            if not losses:
+                break
+            yield losses, [len(rows[start : start + size]) for start in range(0, size * len(losses), size)]
+        part = getattr(self.step, "part", None)
+        options = {} if part is None else {"part": part}
+        for X, y, weight in samples.minibatches(
+            order, size, self.network.dtype, self.drop_last, start=place.row, **options
+        ):
+            yield [self._update(X, y, weight)], [len(y)]
 
     def _update(self, X: Array, y: Array, weight: Array | None) -> float:
         if self.evaluates:

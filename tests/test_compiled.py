@@ -383,6 +383,55 @@ def test_fit_compiled_is_fit(dtype):
     np.testing.assert_allclose(histories[0].loss, histories[1].loss, rtol=500 * np.finfo(dtype).eps)
 
 
+class Silent:
+    """A callback that sees every batch: then each step is a call of its own."""
+
+    def __call__(self, network, history):
+        return None
+
+    def on_batch(self, network, value):
+        return None
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse_loss"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_steps_at_once_have_the_bits_of_single_ones(optimizer, loss, dtype):
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(303, 5)).astype(dtype), rng.integers(0, 3, 303)
+    y, weight = labels if loss == "cross_entropy" else np.eye(3)[labels], rng.uniform(0.5, 2, 303)
+    runs = []
+    for callbacks in [], [Silent()]:
+        network, own = hm.MLP([5, 7, 3], "tanh", rng=0, dtype=dtype), optimizer()
+        history = hm.fit(
+            network, X, y, loss=loss, optimizer=own, epochs=3, batch_size=4, sample_weight=weight, compile=True,
+            drop_last=dtype == np.float64, rng=0, progress=False, callbacks=callbacks,
+        )  # fmt: skip
+        runs.append((history.loss, history.lr, network.theta, *own.state_dict().values()))
+    for one, other in zip(*runs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_steps_at_once_end_before_a_loss_that_is_not_finite():
+    _, step, X, y = small()
+    X, y, order = np.tile(X, (4, 1)), np.tile(y, 4), np.arange(20)
+    X[13] = np.nan
+    assert len(step.batches(X, y, None, order, 2)) == 6
+    assert step.optimizer.t == 6
+    with pytest.raises(ValueError, match="X: expected finite"):
+        step.batches(X, y, None, order[13:], 2)
+    assert step.optimizer.t == 6
+    assert len(step.batches(X, y, None, order[14:], 4)) == 2  # of which the last is short
+
+
+def test_steps_at_once_read_no_row_that_does_not_exist():
+    _, step, X, y = small()
+    for order, targets in ([0, 5], y), ([-1, 0], y), ([0, 4], y[:4]):
+        with pytest.raises(IndexError, match="order"):
+            step.batches(X, targets, None, np.array(order), 1)
+    assert step.optimizer.t == 0
+
+
 @pytest.mark.filterwarnings("ignore:overflow")  # of the NumPy loss, as fit checks the targets
 def test_fit_compiled_raises_as_fit_does():
     network, X, y = hm.MLP([3, 4, 1], rng=0), np.ones((8, 3)), np.zeros((8, 1))

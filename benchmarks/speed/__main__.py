@@ -180,9 +180,9 @@ def _memory(quick: bool) -> list[tuple[str, Any]]:
     steps = [case for one in usual for case in (one, Case(one.sizes, one.batch, optimizer="Adam"))]
     steps += [Case((784, 300, 100, 10), 128, activation=name) for name in ("sigmoid", "tanh")]
     sides = [name for name in memory.TRAIN if not why_missing(SIDES[name])]
-    starting = [
-        name for name in start.START if not why_missing(SIDES[name]) and not (quick and name == "torch.compile")
-    ]
+    needs = {start.NUMBA_ALONE: COMPILED}
+    starting = [name for name in start.START if not why_missing(SIDES[needs.get(name, name)])]
+    starting = [name for name in starting if not (quick and name == "torch.compile")]
 
     def step(found: dict) -> None:
         found["steps"] = {case.title: memory.step_memory(case) for case in steps}

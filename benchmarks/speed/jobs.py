@@ -13,8 +13,8 @@ from handmade._steps import BLOCK
 
 from .calls import Call, CallsAlone
 from .cases import Case
-from .peers import functional_gradient, jax_forward
-from .sides import CALLS, COMPILED, OURS, Disagreement, Side, Unable, has_compiler
+from .peers import Floor, functional_gradient, jax_forward
+from .sides import CALLS, COMPILED, FLOOR, OURS, Disagreement, Side, Unable, has_compiler
 
 __all__ = ["JOBS", "Epoch", "GradientCheck", "Perceptron"]
 
@@ -26,7 +26,9 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch in a new order: SGD with momentum on minibatches, float32, ReLU, cross-entropy.
+    """A training of some epochs, each in a new order: SGD with momentum on minibatches, float32, ReLU, cross-entropy.
+
+    Before the first, handmade and scikit-learn check all data, and handmade also the network and the loss.
 
     Parameters
     ----------
@@ -36,19 +38,22 @@ class Epoch:
         How many.
     sizes, batch
         Of the network and of its batches.
+    epochs : int
+        How many one call of `handmade.fit` does; an epoch is then a part of its time.
     """
 
     text: str
     samples: int
     sizes: tuple[int, ...]
     batch: int
+    epochs: int
 
     lr, momentum = 0.01, 0.9
 
     @property
     def title(self) -> str:
         shape = "-".join(map(str, self.sizes))
-        return f"epoch: {self.text}, {self.samples:,} samples, {shape}, batch {self.batch}"
+        return f"{self.epochs} epochs: {self.text}, {self.samples:,} samples, {shape}, batch {self.batch}"
 
     def data(self) -> tuple[Array, Array]:
         rng = np.random.default_rng(0)
@@ -61,10 +66,13 @@ class Epoch:
     @property
     def sides(self) -> dict[str, type[Side]]:
         loops = {"torch": TorchLoop, "torch.compile": CompiledLoop, "JAX": JaxScan}
-        return {OURS: Fit, COMPILED: FitCompiled, **loops, "scikit-learn": FitOfSklearn, CALLS: CallsOfAnEpoch}
+        ours = {OURS: Fit, COMPILED: FitCompiled, CALLS: CallsOfAnEpoch, FLOOR: ProductsOfAnEpoch}
+        return {**ours, **loops, "scikit-learn": FitOfSklearn}
 
     def check(self, name: str, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> None:
         """Compare the parameters after an epoch in one order: every step may round as much as a single one."""
+        if not theirs:  # the products alone
+            return
         steps = -(-self.samples // self.batch)
         allowed = steps * (sum(self.sizes) + self.batch) * float(np.finfo(np.float32).eps)
         moved = np.linalg.norm(ours["theta"] - self.network().theta)
@@ -82,12 +90,15 @@ class Fit(Side):
         self.job, self.network, (self.X, self.y) = job, job.network(), job.data()
         self.optimizer = hm.SGD(lr=job.lr, momentum=job.momentum)
 
-    def work(self, shuffle: bool = True) -> None:
-        hm.fit(self.network, self.X, self.y, optimizer=self.optimizer, epochs=1, batch_size=self.job.batch,
+    def work(self) -> None:
+        self.fit(self.job.epochs)
+
+    def fit(self, epochs: int, shuffle: bool = True) -> None:
+        hm.fit(self.network, self.X, self.y, optimizer=self.optimizer, epochs=epochs, batch_size=self.job.batch,
                shuffle=shuffle, rng=0, progress=False, compile=self.compile)  # fmt: skip
 
     def results(self) -> dict[str, Array]:
-        self.work(shuffle=False)
+        self.fit(1, shuffle=False)
         return {"theta": self.network.theta.copy()}
 
 
@@ -136,11 +147,29 @@ class CallsOfAnEpoch(Side):
                 function(*arguments)
 
     def work(self) -> None:
-        self.epoch(self.rng.permutation(self.job.samples))
+        for _ in range(self.job.epochs):
+            self.epoch(self.rng.permutation(self.job.samples))
 
     def results(self) -> dict[str, Array]:
         self.epoch(np.arange(self.job.samples))
         return {"theta": self.network.theta.copy()}
+
+
+class ProductsOfAnEpoch(Side):
+    """The matrix products of all steps, and nothing else."""
+
+    def __init__(self, job: Epoch) -> None:
+        full, rest = divmod(job.samples, job.batch)
+        counts = {job.batch: full, rest: 1} if rest else {job.batch: full}
+        self.parts = [(Floor(Case(job.sizes, batch)), job.epochs * count) for batch, count in counts.items()]
+
+    def work(self) -> None:
+        for floor, count in self.parts:
+            for _ in range(count):
+                floor.step()
+
+    def results(self) -> dict[str, Array]:
+        return {}
 
 
 class TorchLoop(Side):
@@ -166,7 +195,8 @@ class TorchLoop(Side):
             self.optimizer.step()
 
     def work(self) -> None:
-        self.epoch(self.torch.randperm(self.job.samples))
+        for _ in range(self.job.epochs):
+            self.epoch(self.torch.randperm(self.job.samples))
 
     def results(self) -> dict[str, Array]:
         self.epoch(self.torch.arange(self.job.samples))
@@ -238,7 +268,8 @@ class JaxScan(Side):
         return step(state, order[full:])[0] if full < len(order) else state
 
     def work(self) -> None:
-        self.state = self.run(self.state, self.X, self.y, self.rng.permutation(self.job.samples))
+        for _ in range(self.job.epochs):
+            self.state = self.run(self.state, self.X, self.y, self.rng.permutation(self.job.samples))
 
     def wait(self) -> None:
         self.jax.block_until_ready(self.state)
@@ -249,7 +280,7 @@ class JaxScan(Side):
 
 
 class FitOfSklearn(Side):
-    """A call of MLPClassifier.fit for one epoch; warm_start keeps the weights."""
+    """A call of MLPClassifier.fit; warm_start keeps the weights."""
 
     packages = ("sklearn",)
 
@@ -260,8 +291,8 @@ class FitOfSklearn(Side):
         sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
         self.job, (self.X, self.y) = job, job.data()
         self.model = MLPClassifier(
-            job.sizes[1:-1], solver="sgd", alpha=0.0, batch_size=job.batch, learning_rate_init=job.lr, max_iter=1,
-            momentum=job.momentum, nesterovs_momentum=False, warm_start=True, random_state=0,
+            job.sizes[1:-1], solver="sgd", alpha=0.0, batch_size=job.batch, learning_rate_init=job.lr,
+            momentum=job.momentum, nesterovs_momentum=False, max_iter=job.epochs, warm_start=True, random_state=0,
         )  # fmt: skip
 
     def work(self) -> None:
@@ -272,9 +303,9 @@ class FitOfSklearn(Side):
         for name, array in self.job.network().blocks(self.job.network().theta).items():
             i, kind = name.split(".")
             (self.model.coefs_ if kind == "weight" else self.model.intercepts_)[int(i) // 2][...] = array.T
-        self.model.set_params(shuffle=False)
+        self.model.set_params(shuffle=False, max_iter=1)
         self.work()
-        self.model.set_params(shuffle=True)
+        self.model.set_params(shuffle=True, max_iter=self.job.epochs)
         pairs = zip(self.model.coefs_, self.model.intercepts_, strict=True)
         return {"theta": np.concatenate([part.ravel() for W, b in pairs for part in (W.T, b)])}
 
@@ -459,8 +490,8 @@ Perceptron.sides = {
 }  # fmt: skip
 
 JOBS = (
-    Epoch("the digits' size", 1_797, (64, 100, 10), 32),
-    Epoch("MNIST's size", 60_000, (784, 100, 10), 128),
+    Epoch("the digits' size", 1_797, (64, 100, 10), 32, epochs=10),
+    Epoch("MNIST's size", 60_000, (784, 100, 10), 128, epochs=3),
     GradientCheck((64, 32, 10), 32),
     Perceptron(10_000, 100),
 )

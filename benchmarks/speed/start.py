@@ -13,14 +13,23 @@ from pathlib import Path
 from .memory import ROOT, TRAIN, run_python
 from .sides import COMPILED
 
-__all__ = ["START", "call_overhead", "first_steps"]
+__all__ = ["NUMBA_ALONE", "START", "call_overhead", "first_steps"]
 
 ROUNDS = 3
 TORCH = TRAIN["torch"].replace("for _ in range(5)", "for _ in range(1)")
+NUMBA_ALONE = "Numba and SciPy alone"
+# What Numba does before it loads any compiled function: its imports, those of its np.dot, its tables of functions.
+NUMBA = """
+import numba, scipy.linalg.cython_blas
+from numba.core.registry import cpu_target
+cpu_target.typing_context.refresh()
+cpu_target.target_context.refresh()
+"""
 # Of each side: its program, and the environment variable that names the folder of compiled code, if it keeps one.
 START: dict[str, tuple[str, str | None]] = {
     "handmade": (TRAIN["handmade"], None),
     COMPILED: (TRAIN[COMPILED], "NUMBA_CACHE_DIR"),
+    NUMBA_ALONE: (NUMBA, None),
     "torch": (TORCH, None),
     "torch.compile": (
         TORCH.replace("optimizer =", "module = torch.compile(module, dynamic=False)\noptimizer ="),

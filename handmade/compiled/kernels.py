@@ -1,4 +1,4 @@
-"""The two kernels: a training step, and a prediction, of any network that is given as a program.
+"""The kernels: a training step, one step after another, and a prediction, of any network that is given as a program.
 
 A program has one row of integers per operation. They hold the addresses of its functions, so that the kernels are
 the same, and compiled once, for all of them. The first row holds the addresses of the arrays: passing an array from
@@ -79,7 +79,8 @@ def is_sound(p: Pass, program: Array) -> bool:
     return total + excess(p.sample_weight) == 0
 
 
-def train(X: Array, labels: Array, Y: Array, w: Array, program: Array, update: int) -> Real:
+@compiled
+def step(X: Array, labels: Array, Y: Array, w: Array, program: Array, update: int) -> Real:
     """Do one training step, and return the loss; NaN, and nothing has been written, where the batch is not sound.
 
     Without a finite loss there is no update.
@@ -95,6 +96,51 @@ def train(X: Array, labels: Array, Y: Array, w: Array, program: Array, update: i
     if np.isfinite(p.numbers[LOSS]):
         call(update, (p, program[0]))
     return p.numbers[LOSS]
+
+
+def train(X: Array, labels: Array, Y: Array, w: Array, program: Array, update: int) -> Real:
+    """Do one training step, see `step`."""
+    return step(X, labels, Y, w, program, update)
+
+
+@compiled
+def gather(source: Array, rows: Array, batch: Array) -> Array:
+    """Copy these numbers of a vector; return them, or an empty array where there is nothing to copy."""
+    if not len(source):
+        return batch[:0]
+    for i in range(len(rows)):
+        batch[i] = source[rows[i]]
+    return batch[: len(rows)]
+
+
+@compiled
+def gather_rows(source: Array, rows: Array, batch: Array) -> Array:
+    """Copy these rows of a matrix, as `gather` does."""
+    if not len(source):
+        return batch[:0]
+    for i in range(len(rows)):
+        row = rows[i]
+        for j in range(batch.shape[1]):
+            batch[i, j] = source[row, j]
+    return batch[: len(rows)]
+
+
+def train_batches(
+    X: Array, labels: Array, Y: Array, w: Array, program: Array, update: int, order: Array, size: int,
+    hyperparameters: Array, losses: Array,
+) -> int:  # fmt: skip
+    """Do one training step for every ``size`` rows in this order until a loss is not finite; return how many are."""
+    X_, Y_ = np.empty((size, X.shape[1]), X.dtype), np.empty((size, Y.shape[1]), X.dtype)
+    labels_, w_ = np.empty(size, np.int64), np.empty(size, X.dtype)
+    numbers = array_at(program[0, NUMBERS], (hyperparameters.shape[1],), np.float64)
+    for k in range(len(losses)):
+        rows = order[k * size : (k + 1) * size]
+        numbers[:] = hyperparameters[k]
+        X_k, Y_k = gather_rows(X, rows, X_), gather_rows(Y, rows, Y_)
+        losses[k] = step(X_k, gather(labels, rows, labels_), Y_k, gather(w, rows, w_), program, update)
+        if not np.isfinite(losses[k]):
+            return k
+    return len(losses)
 
 
 def predict(X: Array, program: Array, rows: int) -> Array:
@@ -115,13 +161,17 @@ def predict(X: Array, program: Array, rows: int) -> Array:
 
 
 @functools.cache
-def signatures(dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
-    """Return the types of train, predict and an operation for a dtype."""
+def signatures(dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Return the types of the kernels, by name, and of an ``operation`` for a dtype."""
     real = numba.from_dtype(dtype)
     vector, rows, integers, program = real[::1], real[:, ::1], types.int64[::1], types.int64[:, ::1]
-    arrays = [rows, integers, rows, vector, vector, vector, types.float64[::1]]
-    return (
-        types.float64(rows, integers, rows, vector, program, types.int64),
-        rows(rows, program, types.int64),
-        types.void(types.NamedTuple([*arrays, *[types.int64] * 5], Pass), integers),
-    )
+    doubles, batch = types.float64[::1], (rows, integers, rows, vector)
+    arrays = [*batch, vector, vector, doubles]
+    return {
+        "train": types.float64(*batch, program, types.int64),
+        "train_batches": types.int64(
+            *batch, program, types.int64, integers, types.int64, types.float64[:, ::1], doubles
+        ),
+        "predict": rows(rows, program, types.int64),
+        "operation": types.void(types.NamedTuple([*arrays, *[types.int64] * 5], Pass), integers),
+    }

@@ -59,11 +59,11 @@ class CompiledStep:
             raise Unsupported(f"compile: expected an optimizer of one gradient per step, got {optimizer!r}")
         self._dtype, (functions, depth) = network.dtype, network.head(loss)
         self._signatures = kernels.signatures(self._dtype)
-        signature = self._signatures[2]
+        signature = self._signatures["operation"]
         Translator(network, network.layers, signature, training=False)  # raises where there is no compiled form
         training = Translator(network, network.layers[:depth], signature, training=True)
         training.loss(functions, self._dtype)
-        self._train = entry(kernels.train, self._signatures[0])
+        self._train = entry(kernels.train, self._signatures["train"])
         self._rule = RULES.get(type(optimizer))
         self._nothing, self._theta = np.empty(0, self._dtype), network._theta
         self._no_labels, self._no_targets = np.empty(0, np.int64), np.empty((0, 0), self._dtype)
@@ -131,6 +131,36 @@ class CompiledStep:
         """Return the loss and ``network.gradient``, as `Network.loss_and_gradient` does; no update."""
         return self._run(X, y, sample_weight, self._no_update), self.network.gradient
 
+    def batches(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None, order: Array, size: int
+    ) -> list[float]:
+        """Do one training step for every ``size`` rows in this order, as calls would, but without Python in between.
+
+        Returns
+        -------
+        list of float
+            The losses. The list ends early, or is empty, where the next step needs a call: before a loss that is not
+            finite, with dropout or batch normalization, with an optimizer or an array X that nothing is compiled for.
+
+        Raises
+        ------
+        IndexError, ValueError, TypeError, RuntimeError
+            If a row does not exist; or as a call does.
+        """
+        y, w = as_array(y, "y"), None if sample_weight is None else as_array(sample_weight, "sample_weight")
+        if not (_is_plain(X) and X.ndim == 2 and X.dtype == self._dtype and X.flags.c_contiguous):
+            return []
+        if self._rule is None or self._dropouts or self._moments:
+            return []
+        count = min(len(X), len(y), len(X if w is None else w))
+        if order.min() < 0 or order.max() >= count:
+            raise IndexError(f"order: expected rows from 0 to {count - 1}, got {order.min()} to {order.max()}")
+        first, order = order[:size], order[size:]
+        loss = self(X.take(first, 0), y.take(first, 0), None if w is None else w.take(first))  # gives it its state
+        if not math.isfinite(loss):
+            return []
+        return [loss, *self._writer.run(self._several, self._rule, X, y, w, order, size)] if len(order) else [loss]
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.network, self.loss, self.optimizer)  # addresses are of one process
 
@@ -183,7 +213,8 @@ class CompiledStep:
             try:
                 value = self._train(X, labels, Y, w, self._program, update)
             except TypeError:  # not the arrays that the kernel is compiled for
-                value = self._train(*self._converted(X, y, w), self._program, update)
+                X_ = np.require(self.network.check_input(X), None, LAYOUT)
+                value = self._train(X_, *self._converted(y, w), self._program, update)
             if not math.isfinite(value):  # the NumPy code says what is wrong, if anything but the loss is
                 with np.errstate(all="ignore"):
                     copy.deepcopy(self.network).loss_and_gradient(X, y, self.loss, sample_weight=sample_weight)
@@ -195,9 +226,22 @@ class CompiledStep:
             raise
         return float(value)
 
-    def _converted(self, X: Any, y: Any, w: Any) -> tuple[Array, ...]:
+    def _several(self, rule: Rule, X: Array, y: Array, w: Array | None, order: Array, size: int) -> list[float]:
+        """Run the kernel on one batch after another; return the losses that are finite."""
+        train = entry(kernels.train_batches, self._signatures["train_batches"])
+        losses, trial, numbers = np.empty(-(-len(order) // size)), copy.copy(self.optimizer), []
+        for _ in losses:
+            numbers.append(rule.numbers(trial))
+            trial.t += 1
+        self._hyperparameters = ()  # the program will have others
+        targets = self._converted(y, self._nothing if w is None else w)
+        done = train(X, *targets, self._program, self._update, order, size, np.array(numbers, np.float64), losses)
+        self.optimizer.t += done
+        return [*map(float, losses[:done])]
+
+    def _converted(self, y: Any, w: Any) -> tuple[Array, Array, Array]:
         """Return the arrays with the dtypes and memory layouts that the kernel takes; NumPy's code judges the rest."""
-        X, y, w = np.require(self.network.check_input(X), None, LAYOUT), np.asarray(y), np.asarray(w)
+        y, w = np.asarray(y), np.asarray(w)
         labels, Y = self._no_labels, self._no_targets
         if self._of_classes and y.ndim == 1 and y.dtype.kind in "iu":
             largest = np.iinfo(np.int64).max
@@ -207,7 +251,7 @@ class CompiledStep:
         else:
             Y = np.full((1, 1), np.nan, self._dtype)
         numeric = w.ndim == 1 and w.dtype.kind in "iuf"
-        return X, labels, Y, np.require(w, self._dtype, LAYOUT) if numeric else np.full(1, np.nan, self._dtype)
+        return labels, Y, np.require(w, self._dtype, LAYOUT) if numeric else np.full(1, np.nan, self._dtype)
 
     def _allocate(self, N: int) -> None:
         """Make the arrays that a pass over N samples works in; a smaller batch uses a part of them."""
@@ -255,13 +299,13 @@ class _Predictor:
     """The program and the arrays of a prediction, of which every thread needs its own."""
 
     def __init__(self, step: CompiledStep) -> None:
-        network, (_, types, signature) = step.network, step._signatures
-        translator = Translator(network, network.layers, signature, training=False)
+        network, signatures = step.network, step._signatures
+        translator = Translator(network, network.layers, signatures["operation"], training=False)
         self.no_bias = translator.no_bias
         self.statistics, self.numbers = translator.statistics, np.array(translator.numbers)
         self.program, self.work = np.array(translator.rows), np.empty(ROWS * translator.columns, step._dtype)
         _connect(self.program, self.numbers, self.work, network)
-        self.run = entry(kernels.predict, types)
+        self.run = entry(kernels.predict, signatures["predict"])
 
     def read_statistics(self) -> None:
         """Copy the running averages of batch normalization, which training and loading change."""
