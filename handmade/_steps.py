@@ -28,7 +28,8 @@ BLOCK = 32768  # elements: all the arrays of one update, and its intermediate re
 
 def check_array(array: Array, name: str, ndim: int, writeable: bool = False) -> None:
     """Raise unless array is a float32 or float64 array of ndim dimensions, writeable where asked."""
-    if not isinstance(array, np.ndarray) or hasattr(array, "filled"):  # which masked arrays have
+    # Only masked arrays have the attribute filled.
+    if type(array) is not np.ndarray and (not isinstance(array, np.ndarray) or hasattr(array, "filled")):
         raise TypeError(f"{name}: expected a NumPy array, got {type(array).__name__}; use np.asarray")
     if array.dtype.char not in "fd":
         raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}; use {name}.astype")
@@ -250,15 +251,11 @@ class Elementwise(Step):
             state.append(array)
         return state
 
+    # With eps=0, squares that underflow make a step infinite, or NaN, as in torch; neither of them warns.
+    @np.errstate(divide="ignore", invalid="ignore")
     def apply(self, theta: Array, gradient: Array) -> None:
-        vectors = [theta, gradient, *self.allocate(theta)]
+        vectors: list[Any] = [theta, gradient, *self.allocate(theta)]
         self.t += 1
-        # With eps=0, squares that underflow make a step infinite, or NaN, as in torch; neither of them warns.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            self._update_blocks(theta, vectors)
-
-    def _update_blocks(self, theta: Array, vectors: list[Any]) -> None:
-        """Update theta a block at a time."""
         if theta.size <= BLOCK // 2:
             self._update(*vectors)
             return

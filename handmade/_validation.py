@@ -126,10 +126,9 @@ def all_within(A: Array, limit: float) -> bool:
     >>> all_within(np.array([3.0, -4.0]), 4.0), all_within(np.array([3.0, -4.0]), 3.9)
     (True, False)
     """
-    if A.flags.forc:
-        flat = A.ravel("K")  # a view, whichever way round A lies
-        if abs(np.vdot(flat, flat)) < limit * limit:  # which, unlike flat.dot, warns of no overflow
-            return True
+    flat = A.ravel("K")  # a view, whichever way round A lies
+    if abs(np.vdot(flat, flat)) < limit * limit:  # which, unlike flat.dot, warns of no overflow
+        return True
     return A.size == 0 or (float(A.max().real) <= limit and float(A.min().real) >= -limit)
 
 

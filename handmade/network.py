@@ -182,9 +182,9 @@ class Network(Sequential):
 
         Parameters and returns as there; X is in the network's dtype.
         """
-        _, cache = super().forward(X, training)
+        _, cache = Sequential.forward(self, X, training)
         value, dH, cache = self.loss_of(cache, y, loss, sample_weight)
-        self._gradient_writer.run(super().backward, dH, cache, False)
+        self._gradient_writer.run(Sequential.backward, self, dH, cache, False)
         return float(value), self.gradient
 
     def forward(self, X: npt.ArrayLike, training: bool = False) -> tuple[Array, SequentialCache]:

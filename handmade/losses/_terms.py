@@ -101,10 +101,8 @@ def broadcast(weight: npt.ArrayLike | None, name: str, like: Array) -> Array | f
 
 def reduce(terms: Array, reduction: str, count: float | None = None) -> Any:
     """Return the terms as they are, their sum, or their sum over ``count`` (their number unless given)."""
-    check_reduction(reduction)
-    if reduction == "mean":
-        return np.add.reduce(terms, axis=None) / (terms.size if count is None else count)
-    return np.add.reduce(terms, axis=None) if reduction == "sum" else terms
+    scale = divisor(reduction, terms.size if count is None else count)
+    return terms if reduction == "none" else np.add.reduce(terms, axis=None) / scale
 
 
 def divisor(reduction: str, count: float) -> float:

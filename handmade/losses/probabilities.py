@@ -259,30 +259,29 @@ def cross_entropy_value_and_backward(
         smoothing = up_to_one(smoothing, "label_smoothing")
     Z, lead = class_rows(input)
     class_weight, target = class_weights(weight, Z), as_array(target, "target")
-    if isinstance(ignore_index, bool) or not isinstance(ignore_index, INTEGER):
+    if type(ignore_index) is not int and (isinstance(ignore_index, bool) or not isinstance(ignore_index, INTEGER)):
         raise TypeError(f"ignore_index: expected an integer, got {ignore_index!r}")
     if target.ndim > len(lead):
         if ignore_index >= 0:
             raise ValueError(
                 f"ignore_index: expected none with probabilities, got {ignore_index}; give rows of zeros, or indices"
             )
-        count = float(len(Z))
+        scale = divisor(reduction, float(len(Z)))
         T = (1 - smoothing) * class_probabilities(target, Z, np.shape(input)) + smoothing / Z.shape[1]
-        T = T if class_weight is None else T * class_weight
-        terms, dZ = _against_distribution(Z, T, divisor(reduction, count))
+        terms, dZ = _against_distribution(Z, T if class_weight is None else T * class_weight, scale)
     else:
         labels, kept = class_labels(target, lead, Z.shape[1], ignore_index)
         sample_weight = label_weights(labels, kept, class_weight)
         count = float(len(Z)) if sample_weight is None else float(sample_weight.sum()) or 1.0  # of nothing, it is 0
+        scale = divisor(reduction, count)
         if smoothing:
-            T = _smoothed(labels, kept, class_weight, smoothing, Z.shape[1])
-            terms, dZ = _against_distribution(Z, T, divisor(reduction, count))
+            terms, dZ = _against_distribution(Z, _smoothed(labels, kept, class_weight, smoothing, Z.shape[1]), scale)
         else:
-            terms, dZ = _against_index(Z, labels, sample_weight, divisor(reduction, count))
+            terms, dZ = _against_index(Z, labels, sample_weight, scale)
     dZ = dZ.astype(Z.dtype, copy=False)
     if len(lead) != 1:
         terms, dZ = terms.reshape(lead), np.moveaxis(dZ.reshape(*lead, -1), -1, min(1, len(lead)))
-    return reduce(terms, reduction, count), dZ
+    return terms if reduction == "none" else np.add.reduce(terms, axis=None) / scale, dZ
 
 
 def _against_index(Z: Array, labels: Array, sample_weight: Array | None, divisor: float) -> tuple[Array, Array]:
