@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import dataclasses
 import itertools
 import math
 import re
@@ -724,7 +725,9 @@ def test_the_accuracy_of_a_function_in_float32():
 
 
 def test_the_table_of_a_sweep():
-    lines = str(step_sweep(lambda t: np.exp(t).sum(), [1.0], 0)).splitlines()
+    sweep = step_sweep(lambda t: np.exp(t).sum(), [1.0], 0)
+    assert repr(sweep) == str(sweep)
+    lines = str(sweep).splitlines()
     assert lines[0] == "method      best step                estimate  truncation  rounding  achievable"
     assert [line.split()[0] for line in lines[1:5]] == list(METHODS)
     assert all(len(line) == len(lines[0]) for line in lines[1:5])
@@ -803,3 +806,21 @@ def test_theta_that_is_not_finite_is_named():
 def test_an_entry_that_is_not_there_is_named(index, error):
     with pytest.raises(error, match="indices: expected"):
         step_sweep(lambda t: t.sum(), [1.0, 2.0], index)
+
+
+@pytest.mark.parametrize("function", [numerical_gradient, step_sweep])
+def test_theta_in_words_is_named(function):
+    with pytest.raises(TypeError, match="^theta: expected numbers"):
+        function(f, ["one", "two"])
+
+
+def test_steps_in_words_are_named():
+    with pytest.raises(TypeError, match="^steps: expected numbers"):
+        step_sweep(f, THETA, steps=["small"])
+
+
+def test_a_sweep_cannot_be_changed():
+    sweep = step_sweep(lambda t: t[0] ** 2, [1.0], steps=[H])
+    for found, name in [(sweep, "noise"), (sweep.methods["central"], "step")]:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(found, name, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import gc
 import hashlib
 import io
 import json
@@ -18,10 +19,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
-
 from .mutants import Mutant, find_mutants
-from .servers import OPTIONS, Collecting, Report, Target, read_baseline, run_importing
+from .servers import Collecting, Report, Target, import_modules, read_baseline, run_importing, run_pytest
 
 ROOT = Path(__file__).parents[2]
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
@@ -93,18 +92,19 @@ def run_module(module: Module, work: Path, processes: int, root: Path = ROOT, sh
     tree = ast.parse(module.path.read_text())
     mutants = sampled(find_mutants(tree, module.layout), module.sample)
     results = Results(work / f"{module.name(root)}.jsonl", _fingerprint(module, root))
-    pending = [mutant for mutant in mutants if results.status(mutant) is None]
+    pending = [mutant for mutant in mutants if results.is_due(mutant)]
     if pending and processes:
         target = Target(module.path, tree, [str(test.relative_to(root)) for test in module.tests], root)
-        baseline = work / f"{module.name(root)}-{results.world}.json"
+        baseline = work / f"{results.world}.json"
         _run(target, pending, results, baseline, processes, _progress(module.name(root), len(pending), show))
     return [(mutant, results.status(mutant) or "not run") for mutant in mutants]
 
 
-def _run(
-    target: Target, pending: list[Mutant], results: Results, baseline: Path, processes: int, progress: Report
-) -> None:
+def _run(target: Target, pending: list[Mutant], results: Results, path: Path, processes: int, progress: Report) -> None:
     """Let the collecting server run what is in functions, and the importing server the rest."""
+    baseline = read_baseline(target, path)
+    import_modules(baseline.modules)  # in this process, which forks the servers of all modules
+    gc.freeze()
     again = [mutant for mutant in pending if mutant.outermost is None]
 
     def report(mutant: Mutant, status: str) -> None:
@@ -116,22 +116,17 @@ def _run(
 
     def collect(report: Report) -> None:
         mutants = [mutant for mutant in pending if mutant.outermost is not None]
-        server = Collecting(target, mutants, report, baseline, processes)
-        server.calls.start()
         with contextlib.redirect_stdout(io.StringIO()) as output:
-            code = pytest.main([*OPTIONS, *target.tests], plugins=[server])
+            code = run_pytest(target, Collecting(target, mutants, report, baseline, processes))
         if code != 0:
             raise RuntimeError(f"{target.path.name}: pytest ended with {code!r}\n{output.getvalue()[-2000:]}")
 
-    _in_a_fork(collect, pending, report, target.root)
-    if again:
-        measured = read_baseline(baseline)
-        _in_a_fork(
-            lambda report: run_importing(target, again, report, measured, processes), pending, report, target.root
-        )
+    if len(again) < len(pending):
+        _in_a_fork(collect, pending, report)
+    run_importing(target, again, report, baseline, processes)
 
 
-def _in_a_fork(serve: Callable[[Report], None], mutants: list[Mutant], report: Report, root: Path) -> None:
+def _in_a_fork(serve: Callable[[Report], None], mutants: list[Mutant], report: Report) -> None:
     """Run a server in a process of its own, and report here what it reports.
 
     Raises
@@ -144,7 +139,6 @@ def _in_a_fork(serve: Callable[[Report], None], mutants: list[Mutant], report: R
     if (pid := os.fork()) == 0:
         code = 1
         try:
-            os.chdir(root)
             serve(lambda mutant, status: sender.send((index[id(mutant)], status)))
             code = 0
         except KeyboardInterrupt:
@@ -208,9 +202,13 @@ class Results:
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def status(self, mutant: Mutant) -> str | None:
-        """Return what became of a mutant; None where that is not known, or may have changed."""
+        """Return what became of a mutant when it was last run; None where it was not."""
+        return self.known.get((mutant.name, mutant.content), (None, None))[0]
+
+    def is_due(self, mutant: Mutant) -> bool:
+        """Return whether a mutant was not run, or survived in another world."""
         status, world = self.known.get((mutant.name, mutant.content), (None, None))
-        return None if status == "survived" and world != self.world else status
+        return status is None or (status == "survived" and world != self.world)
 
     def add(self, mutant: Mutant, status: str) -> None:
         """Write down a status."""
@@ -222,7 +220,8 @@ class Results:
 def _fingerprint(module: Module, root: Path) -> str:
     """Return a digest of the package, the tests, and the way mutants are made."""
     package = module.path.relative_to(root).parts[0]
-    files = [*sorted((root / package).rglob("*.py")), *module.tests, *sorted(Path(__file__).parent.glob("*.py"))]
+    machinery = sorted(set(Path(__file__).parent.glob("*.py")) - {Path(__file__).with_name("__main__.py")})
+    files = [*sorted((root / package).rglob("*.py")), *module.tests, *machinery]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 

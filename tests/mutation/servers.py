@@ -45,14 +45,14 @@ Report = Callable[[Mutant, str], None]
 
 
 class Baseline(NamedTuple):
-    """The unchanged package under its tests.
+    """The unchanged package under some tests.
 
     Attributes
     ----------
     seconds : dict of str to float
         The tests that pass, and their time.
     calls : dict of str to list of str
-        The outermost functions of the mutated module that each test calls.
+        The outermost functions that each test calls: of the package, or of one module of it (see `Baseline.of`).
     early : list of str
         The functions that were called before the first test.
     modules : list of str
@@ -64,10 +64,23 @@ class Baseline(NamedTuple):
     early: list[str]
     modules: list[str]
 
-    def tests_of(self, function: str | None) -> list[str]:
-        """Return the tests that call a function, all for None, the quickest first."""
-        tests = [test for test in self.seconds if function is None or function in self.calls[test]]
+    def of(self, path: Path) -> Baseline:
+        """Return the part for one module, in which functions have their names without the path of the file."""
+
+        def own(functions: list[str]) -> list[str]:
+            return [name.removeprefix(f"{path}:") for name in functions if name.startswith(f"{path}:")]
+
+        return self._replace(calls={test: own(names) for test, names in self.calls.items()}, early=own(self.early))
+
+    def tests_of(self, function: str) -> list[str]:
+        """Return the tests that call a function, the quickest first."""
+        tests = [test for test in self.seconds if function in self.calls[test]]
         return sorted(tests, key=self.seconds.__getitem__)
+
+    def tests_from(self, name: str) -> list[str]:
+        """Return all tests, those first that call this function or a method of this class; the quickest first."""
+        near = {test for test in self.seconds if any(f"{f}.".startswith(f"{name}.") for f in self.calls[test])}
+        return sorted(self.seconds, key=lambda test: (test not in near, self.seconds[test]))
 
     def limit(self, tests: Sequence[str]) -> int:
         """Return how many seconds of the processor these tests may take."""
@@ -107,13 +120,13 @@ class Pool:
                 os._exit(code)
         self.running[pid] = place, done
 
-    def finish(self) -> None:
-        """Wait for all."""
-        while self.running:
-            self._wait()
+    def __enter__(self) -> Pool:
+        return self
 
-    def kill(self) -> None:
-        """End all, without a result."""
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Wait for all; after an exception, end them without a result."""
+        while self.running and kind is None:
+            self._wait()
         for pid, (place, _) in self.running.items():
             _kill_group(pid)
             os.waitpid(pid, 0)
@@ -155,20 +168,20 @@ def _kill_group(pid: int) -> None:
 
 
 class Calls:
-    """The outermost functions of one file that are called."""
+    """The outermost functions of the files in a folder that are called, each as ``path:function``."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
+    def __init__(self, folder: Path) -> None:
+        self.folder = f"{folder}{os.sep}"
         self.seen: set[str] = set()
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
         code = frame.f_code
-        if event == "call" and code.co_filename == self.path:
-            self.seen.add(outermost(code))
+        if code.co_filename.startswith(self.folder):
+            self.seen.add(f"{code.co_filename}:{outermost(code)}")
 
     def start(self) -> None:
-        threading.setprofile(self)
-        sys.setprofile(self)
+        threading.settrace(self)
+        sys.settrace(self)
 
     def take(self) -> list[str]:
         """Return the functions called since the last time."""
@@ -177,13 +190,65 @@ class Calls:
 
     @staticmethod
     def stop() -> None:
-        threading.setprofile(None)
-        sys.setprofile(None)
+        threading.settrace(None)  # type: ignore[arg-type]
+        sys.settrace(None)
 
 
 def outermost(code: CodeType) -> str:
     """Return the qualified name of the function in which this code stands."""
     return code.co_qualname.partition(".<locals>")[0]
+
+
+class Measuring:
+    """A plugin that runs all tests, and writes down what they take, call and import.
+
+    Parameters
+    ----------
+    target : Target
+        The module.
+    path : Path
+        Where the baseline is written to.
+    """
+
+    def __init__(self, target: Target, path: Path) -> None:
+        self.target, self.path = target, path
+        self.package = target.path.relative_to(target.root).parts[0]
+        self.calls = Calls(target.root / self.package)
+        self.calls.start()
+
+    def pytest_collection(self) -> None:
+        without_shrinking()
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        early = self.calls.take()
+        seconds, calls = {}, {}
+        for item in session.items:
+            self.calls.start()  # a test may have stopped it
+            before = time.process_time()
+            if _passes(item):
+                seconds[item.nodeid] = time.process_time() - before
+            calls[item.nodeid] = self.calls.take()
+        self.calls.stop()
+        own = {self.package, *own_modules(self.target.root)}
+        modules = sorted(name for name in sys.modules if name.partition(".")[0] not in own)
+        self.path.write_text(json.dumps(Baseline(seconds, calls, early, modules)))
+        return True
+
+
+def read_baseline(target: Target, path: Path) -> Baseline:
+    """Return the baseline of a module; measure it where no module with these tests has written the file.
+
+    Raises
+    ------
+    RuntimeError
+        If the tests cannot be collected.
+    """
+    if not path.exists():
+        with Pool(1) as pool:
+            pool.start(lambda: run_pytest(target, Measuring(target, path)), 3600, lambda status: None)
+    if not path.exists():
+        raise RuntimeError(f"{target.path.name}: python -m pytest {' '.join(target.tests)} does not come to an end")
+    return Baseline(*json.loads(path.read_text())).of(target.path)
 
 
 # ---- the collecting server -------------------------------------------------------------------------------------------
@@ -201,62 +266,34 @@ class Collecting:
     report : callable
         Called with each mutant and its status: "killed", "timeout", "survived", or "again", where the importing
         server has to try.
-    baseline_path : Path
-        Where the baseline is written to.
+    baseline : Baseline
+        The unchanged package under its tests.
     processes : int
         How many at a time.
     """
 
     def __init__(
-        self, target: Target, mutants: list[Mutant], report: Report, baseline_path: Path, processes: int
+        self, target: Target, mutants: list[Mutant], report: Report, baseline: Baseline, processes: int
     ) -> None:
-        self.target, self.mutants, self.report, self.baseline_path = target, mutants, report, baseline_path
+        self.target, self.mutants, self.report, self.baseline = target, mutants, report, baseline
         self.pool = Pool(processes)
-        self.calls = Calls(target.path)
 
     def pytest_collection(self) -> None:
         without_shrinking()
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        early = self.calls.take()
-        if not self.baseline_path.exists():
-            self.pool.start(lambda: self._measure(session, early), 3600, lambda status: None)
-            self.pool.finish()
-        self.calls.stop()
-        baseline = read_baseline(self.baseline_path)
-        import_modules(baseline.modules)
         items = {item.nodeid: item for item in session.items}
         live = live_functions(self.target.path)
         gc.freeze()
-        try:
+        with self.pool:
             for mutant in self.mutants:
-                tests = baseline.tests_of(mutant.outermost)
+                tests = self.baseline.tests_of(mutant.outermost or "")
                 self.pool.start(
                     lambda mutant=mutant, tests=tests: self._judge(mutant, [items[test] for test in tests], live),
-                    baseline.limit(tests),
-                    lambda status, mutant=mutant: self._done(mutant, status, baseline),
+                    self.baseline.limit(tests),
+                    lambda status, mutant=mutant: self._done(mutant, status),
                 )
-            self.pool.finish()
-        except BaseException:
-            self.pool.kill()
-            raise
         return True
-
-    def _measure(self, session: pytest.Session, early: list[str]) -> int:
-        """Run all tests unchanged; write down their times and calls."""
-        seconds, calls = {}, {}
-        for item in session.items:
-            self.calls.start()
-            before = time.process_time()
-            passed = _passes(item)
-            self.calls.stop()
-            if passed:
-                seconds[item.nodeid] = time.process_time() - before
-            calls[item.nodeid] = self.calls.take()
-        own = {self.target.path.relative_to(self.target.root).parts[0], *own_modules(self.target.root)}
-        modules = sorted(name for name in sys.modules if name.partition(".")[0] not in own)
-        self.baseline_path.write_text(json.dumps(Baseline(seconds, calls, early, modules)))
-        return PASSED
 
     def _judge(self, mutant: Mutant, items: list[pytest.Item], live: dict[str, list[FunctionType]]) -> int:
         mutant.edit.apply()
@@ -264,8 +301,8 @@ class Collecting:
             return CANNOT
         return PASSED if all(map(_passes, items)) else FAILED
 
-    def _done(self, mutant: Mutant, status: str, baseline: Baseline) -> None:
-        if status == "cannot" or (status == "survived" and mutant.outermost in baseline.early):
+    def _done(self, mutant: Mutant, status: str) -> None:
+        if status == "cannot" or (status == "survived" and mutant.outermost in self.baseline.early):
             status = "again"
         self.report(mutant, status)
 
@@ -281,11 +318,6 @@ def _passes(item: pytest.Item) -> bool:
     before = item.session.testsfailed
     item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
     return item.session.testsfailed == before
-
-
-def read_baseline(path: Path) -> Baseline:
-    """Return the baseline that was written."""
-    return Baseline(*json.loads(path.read_text()))
 
 
 def live_functions(path: Path) -> dict[str, list[FunctionType]]:
@@ -323,40 +355,27 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def run_importing(target: Target, mutants: list[Mutant], report: Report, baseline: Baseline, processes: int) -> None:
-    """Run each mutant in a fork that imports the package anew, with all tests; report "killed", "timeout", "survived".
+    """Run each mutant, with all tests, in a fork that imports the package anew."""
+    limit = baseline.limit(list(baseline.seconds)) + 10
 
-    Raises
-    ------
-    RuntimeError
-        If the tests fail in that way where nothing is mutated.
-    """
-    import_modules(baseline.modules)
-    tests = baseline.tests_of(None)
-    limit = baseline.limit(tests) + 10
+    def judge(mutant: Mutant) -> int:
+        mutant.edit.apply()
+        return run_pytest(target, _Ordered(baseline.tests_from(mutant.outermost or mutant.function)), "-x")
 
-    def judge(mutant: Mutant | None) -> int:
-        if mutant is not None:
-            mutant.edit.apply()
-        sys.meta_path.insert(0, _Importer(target))
-        return pytest.main([*OPTIONS, "-x", *target.tests], plugins=[_Ordered(tests)])
-
-    unchanged: list[str] = []
-    pool = Pool(processes)
-    try:
-        pool.start(lambda: judge(None), limit, unchanged.append)
-        pool.finish()
-        if unchanged != ["survived"]:
-            raise RuntimeError(f"{target.path.name}: the tests fail without a mutant")
+    with Pool(processes) as pool:
         for mutant in mutants:
             pool.start(
                 lambda mutant=mutant: judge(mutant),
                 limit,
                 lambda status, mutant=mutant: report(mutant, status),
             )
-        pool.finish()
-    except BaseException:
-        pool.kill()
-        raise
+
+
+def run_pytest(target: Target, plugin: object, *options: str) -> int:
+    """Import the package, the module from its tree as it is now, and run its tests; return pytest's exit code."""
+    os.chdir(target.root)
+    sys.meta_path.insert(0, _Importer(target))
+    return int(pytest.main([*OPTIONS, *options, *target.tests], plugins=[plugin]))
 
 
 class _Ordered:
