@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
 import handmade as hm
+from handmade._steps import Blockwise
 from handmade.optimizers import is_vector
 
 STEPS = 100
@@ -225,6 +227,42 @@ def test_a_step_before_binding_says_how_to_bind():
 def test_muon_refuses_vectors_by_name():
     with pytest.raises(ValueError, match=r"Muon: expected matrices, got '0.bias' of shape \(7,\)"):
         hm.fit(build(), X, Y, optimizer=hm.Muon(), progress=False)
+
+
+def test_matrices_of_another_vector_are_refused():
+    optimizer, network = hm.Adafactor(), build()
+    optimizer.bind(network)
+    optimizer.step(network.theta, network.gradient)
+    with pytest.raises(TypeError, match="^theta: expected a NumPy array"):
+        optimizer.step(network.theta.tolist(), network.gradient)
+    with pytest.raises(ValueError, match="dtype float64 of the last step.*make a new optimizer"):
+        optimizer.step(network.theta.astype(np.float32), network.gradient.astype(np.float32))
+    wider = hm.MLP([5, 8, 2], rng=0)
+    optimizer.bind(wider)
+    with pytest.raises(ValueError, match="expected the shapes.*make a new optimizer"):
+        optimizer.step(wider.theta, wider.gradient)
+    assert optimizer.t == 1
+
+
+def test_a_step_by_shapes_of_your_own_keeps_its_state():
+    @dataclasses.dataclass(eq=False)
+    class Total(Blockwise):
+        def _state_shapes(self, shape):
+            return {"total": shape}
+
+        def _update(self, theta, gradient, total):
+            total += gradient
+            theta -= total
+
+    optimizer, network = Total(), build()
+    assert optimizer.total is None
+    optimizer.bind(network)
+    theta, gradient = network.theta.copy(), np.ones_like(network.theta)
+    for _ in range(2):
+        optimizer.step(network.theta, gradient)
+    np.testing.assert_allclose(network.theta, theta - 3, rtol=1e-15, atol=1e-15)  # two roundings
+    with pytest.raises(ValueError, match="^t: expected"):
+        optimizer.load_state_dict(optimizer.state_dict() | {"t": -1})
 
 
 # ---- everywhere that trains ------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
@@ -39,6 +40,7 @@ from .mutants import Mutant
 MEMORY = 6 << 30  # bytes of data, so that a mutant that never stops growing fails and harms nobody
 PATIENCE = 20  # the clock may show so many times the seconds of the processor that are allowed
 OPTIONS = ["-q", "-s", "--tb=no", "--assert=plain", "-p", "no:cacheprovider"]
+SLOWEST = 5  # seconds: tests that take longer do not take part
 PASSED, FAILED, CANNOT = 0, 1, 99  # exit codes of a mutant's process
 
 Report = Callable[[Mutant, str], None]
@@ -50,7 +52,7 @@ class Baseline(NamedTuple):
     Attributes
     ----------
     seconds : dict of str to float
-        The tests that pass, and their time.
+        The tests that pass in `SLOWEST` seconds, and their time.
     calls : dict of str to list of str
         The outermost functions that each test calls: of the package, or of one module of it (see `Baseline.of`).
     early : list of str
@@ -73,14 +75,28 @@ class Baseline(NamedTuple):
         return self._replace(calls={test: own(names) for test, names in self.calls.items()}, early=own(self.early))
 
     def tests_of(self, function: str) -> list[str]:
-        """Return the tests that call a function, the quickest first."""
-        tests = [test for test in self.seconds if function in self.calls[test]]
-        return sorted(tests, key=self.seconds.__getitem__)
+        """Return the tests that call a function, in the order of `_cost`."""
+        cost = self._cost()
+        return sorted((test for test in cost if function in self.calls[test]), key=cost.__getitem__)
 
     def tests_from(self, name: str) -> list[str]:
-        """Return all tests, those first that call this function or a method of this class; the quickest first."""
-        near = {test for test in self.seconds if any(f"{f}.".startswith(f"{name}.") for f in self.calls[test])}
-        return sorted(self.seconds, key=lambda test: (test not in near, self.seconds[test]))
+        """Return all tests, those first that call this function or a method of this class, in the order of `_cost`."""
+        cost = self._cost()
+        near = {test for test in cost if any(f"{f}.".startswith(f"{name}.") for f in self.calls[test])}
+        return sorted(cost, key=lambda test: (test not in near, cost[test]))
+
+    def _cost(self) -> dict[str, float]:
+        """Return for each test its time, doubled for the second case of a test with parameters, and so on.
+
+        Another case of one test seldom notices what the first has not.
+        """
+        cases: Counter[str] = Counter()
+        cost = {}
+        for test in sorted(self.seconds, key=self.seconds.__getitem__):
+            function = test.partition("[")[0]
+            cases[function] += 1
+            cost[test] = self.seconds[test] * cases[function]
+        return cost
 
     def limit(self, tests: Sequence[str]) -> int:
         """Return how many seconds of the processor these tests may take."""
@@ -225,8 +241,8 @@ class Measuring:
         for item in session.items:
             self.calls.start()  # a test may have stopped it
             before = time.process_time()
-            if _passes(item):
-                seconds[item.nodeid] = time.process_time() - before
+            if _passes(item) and (taken := time.process_time() - before) <= SLOWEST:
+                seconds[item.nodeid] = taken
             calls[item.nodeid] = self.calls.take()
         self.calls.stop()
         own = {self.package, *own_modules(self.target.root)}
@@ -254,7 +270,22 @@ def read_baseline(target: Target, path: Path) -> Baseline:
 # ---- the collecting server -------------------------------------------------------------------------------------------
 
 
-class Collecting:
+class Limiting:
+    """A plugin that ends this process where a test takes ten times as long as unchanged, and two seconds more."""
+
+    def __init__(self, baseline: Baseline) -> None:
+        self.baseline = baseline
+
+    def pytest_collection(self) -> None:
+        without_shrinking()
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        limit = math.ceil(time.process_time() + self.baseline.limit([nodeid]))
+        resource.setrlimit(resource.RLIMIT_CPU, (min(limit, most), most))
+
+
+class Collecting(Limiting):
     """A plugin that runs mutants where pytest would run the tests.
 
     Parameters
@@ -275,11 +306,9 @@ class Collecting:
     def __init__(
         self, target: Target, mutants: list[Mutant], report: Report, baseline: Baseline, processes: int
     ) -> None:
-        self.target, self.mutants, self.report, self.baseline = target, mutants, report, baseline
+        super().__init__(baseline)
+        self.target, self.mutants, self.report = target, mutants, report
         self.pool = Pool(processes)
-
-    def pytest_collection(self) -> None:
-        without_shrinking()
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
@@ -360,7 +389,7 @@ def run_importing(target: Target, mutants: list[Mutant], report: Report, baselin
 
     def judge(mutant: Mutant) -> int:
         mutant.edit.apply()
-        return run_pytest(target, _Ordered(baseline.tests_from(mutant.outermost or mutant.function)), "-x")
+        return run_pytest(target, _Ordered(baseline, mutant.outermost or mutant.function), "-x")
 
     with Pool(processes) as pool:
         for mutant in mutants:
@@ -378,14 +407,12 @@ def run_pytest(target: Target, plugin: object, *options: str) -> int:
     return int(pytest.main([*OPTIONS, *options, *target.tests], plugins=[plugin]))
 
 
-class _Ordered:
-    """A plugin that runs these tests in this order."""
+class _Ordered(Limiting):
+    """A plugin that runs the tests of a baseline, those first that call a function."""
 
-    def __init__(self, tests: list[str]) -> None:
-        self.order = {test: i for i, test in enumerate(tests)}
-
-    def pytest_collection(self) -> None:
-        without_shrinking()
+    def __init__(self, baseline: Baseline, function: str) -> None:
+        super().__init__(baseline)
+        self.order = {test: i for i, test in enumerate(baseline.tests_from(function))}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items[:] = sorted((i for i in items if i.nodeid in self.order), key=lambda item: self.order[item.nodeid])
