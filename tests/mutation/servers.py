@@ -15,6 +15,7 @@ import gc
 import importlib
 import importlib.abc
 import importlib.machinery
+import itertools
 import json
 import math
 import os
@@ -40,7 +41,7 @@ from .mutants import Mutant
 MEMORY = 6 << 30  # bytes of data, so that a mutant that never stops growing fails and harms nobody
 PATIENCE = 20  # the clock may show so many times the seconds of the processor that are allowed
 OPTIONS = ["-q", "-s", "--tb=no", "--assert=plain", "-p", "no:cacheprovider"]
-SLOWEST = 5  # seconds: tests that take longer do not take part
+MOST = 5  # seconds of tests for a mutant: one that gets through these survives
 PASSED, FAILED, CANNOT = 0, 1, 99  # exit codes of a mutant's process
 
 Report = Callable[[Mutant, str], None]
@@ -52,7 +53,7 @@ class Baseline(NamedTuple):
     Attributes
     ----------
     seconds : dict of str to float
-        The tests that pass in `SLOWEST` seconds, and their time.
+        The tests that pass, and their time.
     calls : dict of str to list of str
         The outermost functions that each test calls: of the package, or of one module of it (see `Baseline.of`).
     early : list of str
@@ -75,15 +76,20 @@ class Baseline(NamedTuple):
         return self._replace(calls={test: own(names) for test, names in self.calls.items()}, early=own(self.early))
 
     def tests_of(self, function: str) -> list[str]:
-        """Return the tests that call a function, in the order of `_cost`."""
+        """Return tests that call a function, in the order of `_cost`."""
         cost = self._cost()
-        return sorted((test for test in cost if function in self.calls[test]), key=cost.__getitem__)
+        return self._first(sorted((test for test in cost if function in self.calls[test]), key=cost.__getitem__))
 
     def tests_from(self, name: str) -> list[str]:
-        """Return all tests, those first that call this function or a method of this class, in the order of `_cost`."""
+        """Return tests, those first that call this function or a method of this class, in the order of `_cost`."""
         cost = self._cost()
         near = {test for test in cost if any(f"{f}.".startswith(f"{name}.") for f in self.calls[test])}
-        return sorted(cost, key=lambda test: (test not in near, cost[test]))
+        return self._first(sorted(cost, key=lambda test: (test not in near, cost[test])))
+
+    def _first(self, tests: list[str]) -> list[str]:
+        """Return so many tests as take `MOST` seconds together."""
+        together = itertools.accumulate(self.seconds[test] for test in tests)
+        return [test for test, seconds in zip(tests, together, strict=True) if seconds <= MOST]
 
     def _cost(self) -> dict[str, float]:
         """Return for each test its time, doubled for the second case of a test with parameters, and so on.
@@ -241,8 +247,8 @@ class Measuring:
         for item in session.items:
             self.calls.start()  # a test may have stopped it
             before = time.process_time()
-            if _passes(item) and (taken := time.process_time() - before) <= SLOWEST:
-                seconds[item.nodeid] = taken
+            if _passes(item):
+                seconds[item.nodeid] = time.process_time() - before
             calls[item.nodeid] = self.calls.take()
         self.calls.stop()
         own = {self.package, *own_modules(self.target.root)}
