@@ -810,12 +810,12 @@ def test_an_entry_that_is_not_there_is_named(index, error):
 
 @pytest.mark.parametrize("function", [numerical_gradient, step_sweep])
 def test_theta_in_words_is_named(function):
-    with pytest.raises(TypeError, match="^theta: expected numbers"):
+    with pytest.raises(TypeError, match=r"^theta: expected numbers"):
         function(f, ["one", "two"])
 
 
 def test_steps_in_words_are_named():
-    with pytest.raises(TypeError, match="^steps: expected numbers"):
+    with pytest.raises(TypeError, match=r"^steps: expected numbers"):
         step_sweep(f, THETA, steps=["small"])
 
 

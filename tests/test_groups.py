@@ -233,13 +233,13 @@ def test_matrices_of_another_vector_are_refused():
     optimizer, network = hm.Adafactor(), build()
     optimizer.bind(network)
     optimizer.step(network.theta, network.gradient)
-    with pytest.raises(TypeError, match="^theta: expected a NumPy array"):
+    with pytest.raises(TypeError, match=r"^theta: expected a NumPy array"):
         optimizer.step(network.theta.tolist(), network.gradient)
-    with pytest.raises(ValueError, match="dtype float64 of the last step.*make a new optimizer"):
+    with pytest.raises(ValueError, match=r"dtype float64 of the last step.*make a new optimizer"):
         optimizer.step(network.theta.astype(np.float32), network.gradient.astype(np.float32))
     wider = hm.MLP([5, 8, 2], rng=0)
     optimizer.bind(wider)
-    with pytest.raises(ValueError, match="expected the shapes.*make a new optimizer"):
+    with pytest.raises(ValueError, match=r"expected the shapes.*make a new optimizer"):
         optimizer.step(wider.theta, wider.gradient)
     assert optimizer.t == 1
 
@@ -261,7 +261,7 @@ def test_a_step_by_shapes_of_your_own_keeps_its_state():
     for _ in range(2):
         optimizer.step(network.theta, gradient)
     np.testing.assert_allclose(network.theta, theta - 3, rtol=1e-15, atol=1e-15)  # two roundings
-    with pytest.raises(ValueError, match="^t: expected"):
+    with pytest.raises(ValueError, match=r"^t: expected"):
         optimizer.load_state_dict(optimizer.state_dict() | {"t": -1})
 
 
