@@ -17,6 +17,7 @@ from benchmarks.bugs.claims import of_public_bug, of_zoo_bug
 from benchmarks.bugs.examples import EXAMPLES
 from benchmarks.bugs.families import FAMILIES, recorded, switched_off
 from benchmarks.bugs.heldout import HELD_OUT
+from benchmarks.bugs.mended import MENDED
 from benchmarks.bugs.outcomes import outcome, places
 from benchmarks.bugs.peers import PEERS, accused_by
 from benchmarks.bugs.public import BUGS as PUBLIC
@@ -32,6 +33,7 @@ FEW = {
     "zoo": ("sign of p - y", "dropout mask not applied"),
     "public": ("target_minus_output, as function", "bias_averaged_again, as arrays"),
     "heldout": ("absolute_error_derived_as_a_square, as function",),
+    "mended": (),
     "examples": ("VAE, sign of the KL term",),
     "right": ("1", "8"),
     "peers": ("zoo: sign of p - y", "right: 1"),
@@ -52,7 +54,7 @@ def test_command_prints_a_table_per_part(few, capsys, tmp_path):
     assert command.main(["--json", str(tmp_path / "records.json")]) == 0
     printed = capsys.readouterr().out
     assert [line for line in printed.splitlines() if line.startswith("## ")] == [
-        "## Published and held-out mistakes",
+        "## Published, held-out and mended mistakes",
         "## The zoo, with and without its catalogue",
         "## Functions with terms",
         "## Right gradients",
@@ -128,6 +130,7 @@ def test_cases_are_those_that_the_page_promises():
     assert len(PARTS["right"].cases) == 2000
     assert len(PARTS["public"].cases) == 2 * len(PUBLIC)
     assert len(PARTS["heldout"].cases) == 2 * len(HELD_OUT)
+    assert len(PARTS["mended"].cases) == 2 * len(MENDED)
     assert len(PARTS["examples"].cases) == 20
     shared = [int(case.split()[1]) for case in PARTS["peers"].cases if case.startswith("right")]
     assert {seed % len(KINDS) for seed in shared} == set(range(len(KINDS)))

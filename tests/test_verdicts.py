@@ -22,6 +22,22 @@ def test_check_and_diagnosis_agree_on_random_networks(seed):
     assert check == diagnosis, case
 
 
+@pytest.mark.parametrize("entries", [[700], [3, 1500, 2000], range(900, 1000)], ids=["one", "three", "many"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_wrong_entries_are_found_beside_the_proven_truth(entries, dtype):
+    """The diagnosis measures where the claim differs from a gradient that differences confirmed."""
+    rng = np.random.default_rng(0)
+    network = hm.MLP([40, 50, 10], activation="relu", rng=0, dtype=dtype)
+    X, y = rng.normal(size=(16, 40)), rng.integers(0, 10, 16)
+    claim = network.loss_and_gradient(X, y)[1].copy()
+    claim[list(entries)] += dtype(0.1 * np.abs(claim).max())
+    check, diagnosis = hm.check_gradient(network, X, y, claim), hm.diagnose_gradient(network, X, y, claim)
+    assert [b.name for b in diagnosis.check.blocks if b.wrong] == [b.name for b in check.blocks if b.wrong]
+    if len(entries) < 4:
+        assert [entry.index for entry in diagnosis.check.wrong] == list(entries)
+        assert diagnosis.explanations[0].name.startswith("wrong entr")
+
+
 def test_float32_rounding_below_a_normalization_is_allowed():
     """LayerNorm of two features gives nearly +-1: the gradient below it is what rounding leaves."""
     rng = np.random.default_rng(25)

@@ -20,6 +20,7 @@ from .claims import Claim, seconds_of
 from .examples import EXAMPLES
 from .families import FAMILIES, recorded, switched_off
 from .heldout import HELD_OUT
+from .mended import MENDED
 from .outcomes import outcome, places
 from .peers import PEERS, accused_by
 from .public import BUGS as PUBLIC
@@ -35,7 +36,7 @@ RIGHT = 2000
 SHARED = 8  # the peers judge each eighth right gradient; 8 and the 9 kinds have no common divisor
 ZOO = {bug.name: bug for bug in (*BUGS, *RARE)}
 # The mistakes whose right explanations were written down before any diagnosis, by part.
-SETS = {"public": ("published", PUBLIC), "heldout": ("held-out", HELD_OUT)}
+SETS = {"public": ("published", PUBLIC), "heldout": ("held-out", HELD_OUT), "mended": ("mended", MENDED)}
 MISTAKES = {bug.name: bug for _, bugs in SETS.values() for bug in bugs}
 FORMS = {"function": True, "arrays": False}  # of such a mistake
 

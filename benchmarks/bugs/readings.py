@@ -19,7 +19,7 @@ READINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "batch_norm_without_gamma": ((r"= inv dh - inv mean\(dh\) - inv xhat mean\(dh xhat\)", "same"),),
     "gradient_of_the_previous_half_kept": ((r"right, each row times a number of its own: 3, 3, 3, 1, 1, 1", "true"),),
     "skip_gradient_sent_through_the_block": ((r"da\[0\] = 2 da @ w\[1\.0\]", "same"),),
-    "ignored_labels_counted_in_the_mean": ((r"constant factor", "true"),),
+    "ignored_labels_counted_in_the_mean": ((r"constant factor|= 0\.\d+ right", "true"),),
     "softmax_without_its_dot_product": ((r"\bda\[\d\] = dh h$", "same"),),
     "elu_slope_from_the_preactivation": ((r"dh \+ dh a \[a < 0\]", "same"),),
     "layer_norm_without_gamma": ((r"= inv dh - inv mean\(dh\) - inv xhat mean\(dh xhat\)", "same"),),
@@ -45,7 +45,10 @@ READINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "log_rate_derived_as_a_rate": ((r"-right \+ right 1/sigmoid\(a\)$", "true"),),
     "gelu_without_the_product_rule": ((r"da\[2\] = dh h/a and da\[0\] = dh h/a", "same"),),
     "guided_backpropagation": ((r"= 1/2 da @ w\[2\] \+ 1/2 \|da @ w\[2\]\|", "same"),),
-    "log_softmax_without_its_sum": ((r"0 where dh > 0, else right", "false"),),
+    "log_softmax_without_its_sum": (
+        (r"0 where dh > 0, else right", "false"),
+        (r"0 where dh >= 0, else right", "true"),  # of the classes that are not the target dH is 0
+    ),
     "softsign_slope_without_its_square": ((r"da\[0\] = dh h/a$", "same"),),
     "outer_product_of_averages": ((r"dw\[2\] = 1/n da\^t @ x with sums for products", "same"),),
     "activations_of_the_neighbouring_sample": ((r"x of the sample before", "same"),),

@@ -77,7 +77,7 @@ def _of_sets(sets: dict[str, dict[str, Record]]) -> str:
             if of_form:
                 rows.append([f"{len(of_form)} {kind}, as {given_as}", *_judged(of_form)])
         words += [_of_other_words(kind, records.values())] if records else []
-    title = "## Published and held-out mistakes"
+    title = "## Published, held-out and mended mistakes"
     return f"{title}\n\n{_table(['mistakes', *JUDGES], rows)}\n\n{_folded(' '.join(words))}"
 
 

@@ -16,6 +16,7 @@ from ..composites import Concatenate, Parallel, Sequential
 from ..layers import Activation, Dense, Layer
 from ..losses import Loss, loss_and_backward
 from ..network import Network
+from ..normalization import Normalization
 from .methods import EPS
 
 __all__ = ["BackwardPass", "Step", "is_elementwise", "slope"]
@@ -194,6 +195,10 @@ class BackwardPass:
         named = [("X", self.values[0])]
         named += [(f"the output of {self.place_of(f'{i}.')}", V) for i, V in enumerate(self.values[1:])]
         named += [(f"the output of {self.place_of(prefix)}", V) for prefix, V in self.outputs.items()]
+        for prefix, leaf in self.leaves.items():
+            if isinstance(leaf, Normalization):
+                Xhat = self.leaf_caches[prefix][0]
+                named.append((f"the output of {self.place_of(prefix)} without gamma and beta", Xhat))
         for name, value in named:
             if value.shape == array.shape and not any(value is known for known in seen):
                 seen.append(value)

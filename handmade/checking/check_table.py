@@ -142,6 +142,8 @@ class GradientCheck:
         The function at theta, and the standard deviation of its rounding errors, which limit every difference.
     measured, allowed : ndarray, the shape of theta
         The slopes, and the allowed differences; NaN where an entry was not measured, or not decided.
+    entries : Entries
+        All entries that were measured one by one.
     """
 
     total: BlockCheck
@@ -153,6 +155,7 @@ class GradientCheck:
     noise: float
     measured: Array
     allowed: Array
+    entries: Entries
     is_zero: bool = False
 
     @property
@@ -309,5 +312,6 @@ def summary_of(
         noise=noise,
         measured=measured,
         allowed=allowed,
+        entries=everything,
         is_zero=not subject.claimed.any() and subject.claimed.size > 1,
     )

@@ -25,7 +25,6 @@ from ..losses import Loss
 from ..network import Network
 from .catalogue_search import explain, mistakes_alone, mistakes_in_pairs, simplest
 from .claims import CHANGES
-from .entry_checker import examine
 from .formulas import Case
 from .localisation import WrongStep
 from .mistakes import mistakes
@@ -45,8 +44,6 @@ from .step_search import (
 from .terms import terms_that_explain
 
 __all__ = ["diagnose_gradient"]
-
-ENOUGH = 50  # wrong entries of a parameter, after which it needs no further comparison
 
 
 def diagnose_gradient(
@@ -158,8 +155,7 @@ def _diagnosis_of(problem: Problem, progress: bool) -> Diagnosis:
     if not np.isfinite(match.claimed).all():
         return _report(problem, "named", [explain([match.not_finite()], 0.0)], match.not_finite_blocks())
     if problem.check is None:
-        suspects = problem.suspects()
-        problem.check = examine(problem.subject, rng=0, enough=ENOUGH, suspects=suspects, progress=progress)
+        problem.check = problem.examined(progress)
     order = {block.name: -block.layer for block in match.blocks}
     wrong = sorted((b.name for b in problem.check.blocks if b.wrong), key=lambda name: order[name])
     if not wrong and not problem.check.total.checked and not problem.odd:
@@ -240,8 +236,6 @@ def _report(
 
 def _rivals_of(step: WrongStep, steps: Sequence[WrongStep], rivals: Sequence[WrongStep]) -> list[WrongStep]:
     """Return the steps of the same layer that explain equally much in place of a step."""
-    if step.name in (rival.name for rival in rivals):
-        return []
     known = [own.name for own in steps]
     return [rival for rival in rivals if rival.prefix == step.prefix and rival.name not in known]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,11 @@ from .neighbourhood import DEVIATIONS, Neighbourhood, measured_noise
 from .rounding import ROUNDINGS
 from .subjects import Subject
 
-__all__ = ["EntryChecker", "examine"]
+__all__ = ["EntryChecker", "examine", "examine_beside"]
 
 Array = npt.NDArray[Any]
 
-PART = 500  # entries that are measured together
+PART, FIRST = 500, 8  # entries that are measured together, and the first ones of those that differ from the truth
 MOST, LEAST, NUMBERS = 2000, 40, 4e7  # entries measured one by one: as many as NUMBERS allows, within these bounds
 
 
@@ -35,23 +37,18 @@ def examine(
     directions: int = 2,
     rng: Any = None,
     enough: int | None = None,
-    suspects: Array | None = None,
     progress: bool = False,
 ) -> GradientCheck:
     """Compare a claimed gradient with differences: `check_gradient` and `diagnose_gradient` both call this.
 
     With ``enough``, the other entries of a parameter are left out after so many wrong ones: the parameter is wrong.
-    Entries that are ``suspects`` are measured whatever is drawn.
     """
     near = Neighbourhood(subject.f, subject.theta)
     size = subject.theta.size
-    most = int(min(MOST, max(LEAST, NUMBERS // size)))
-    entries = min(size, most) if entries is None else check_count(entries, "entries")
+    entries = min(size, _most_entries(size)) if entries is None else check_count(entries, "entries")
     directions = check_count(directions, "directions", least=0)
     rng = as_generator(rng)
     chosen = {name: _choose(block.ravel(), size, entries, rng) for name, block in subject.names.items()}
-    if suspects is not None:
-        chosen = {n: np.union1d(at, np.intersect1d(subject.names[n], suspects)) for n, at in chosen.items()}
     checker = EntryChecker(near, subject, near.noise(np.concatenate(list(chosen.values()))))
     compared, done, total = {}, 0, sum(map(len, chosen.values()))
     along: dict[str, Along] = {}
@@ -69,22 +66,61 @@ def examine(
             if directions and len(others) and not is_settled:
                 found, along[name] = checker.others(others, method, directions, rng)
                 compared[name] = Entries.joined([compared[name], found])
-    if subject.one_sided is not None:
-        for entries_of in compared.values():
-            _respect_kinks(entries_of, *subject.one_sided)
+    _respect_kinks(subject, compared)
     return summary_of(subject, compared, along, near.base, checker.noise)
 
 
-def _respect_kinks(entries: Entries, lower: Array, upper: Array) -> None:
+def examine_beside(subject: Subject, truth: Array, proof: GradientCheck, enough: int) -> GradientCheck:
+    """Compare a claimed gradient with one that `examine` has found right; measure only where the two differ.
+
+    An entry that equals the right one up to rounding is as right as that. The others are measured one by one, the
+    farthest first, until ``enough`` of a parameter are wrong. Where too many are left and none is wrong, random
+    directions decide.
+    """
+    near, rng = Neighbourhood(subject.f, subject.theta), as_generator(0)
+    checker = EntryChecker(near, subject, proof.noise)
+    distance = np.abs(subject.claimed - truth)
+    differs = distance > subject.rounding
+    compared, along = {}, {}
+    for row, block in zip(proof.blocks, subject.names.values(), strict=True):
+        at = block.ravel()
+        other = at[differs[at]]
+        known = proof.entries.of(np.isin(proof.entries.index, at[~differs[at]]))
+        allowed = known.allowed + subject.rounding[known.index]
+        known = dataclasses.replace(known, claimed=subject.claimed[known.index], allowed=allowed)
+        found, left = checker.until(other[np.argsort(-distance[other], kind="stable")], enough)
+        unseen = len(at) - len(other) - len(known.index)
+        is_complete = not row.along or math.isfinite(row.excluded)
+        seen = Along(unseen + len(left), row.excluded, False, is_complete and not len(left))
+        if len(left) and not (found.verdict == "wrong").any():
+            more, rest = checker.others(left, "richardson", 2, rng)
+            found = Entries.joined([found, more])
+            excluded = max(rest.excluded, row.excluded) if unseen else rest.excluded
+            seen = Along(unseen + rest.entries, excluded, rest.disagree, is_complete and rest.is_complete)
+        compared[row.name], along[row.name] = Entries.joined([known, found]), seen
+    _respect_kinks(subject, compared)
+    return summary_of(subject, compared, along, near.base, checker.noise)
+
+
+def _most_entries(size: int) -> int:
+    """Return the largest number of entries that are measured one by one."""
+    return int(min(MOST, max(LEAST, NUMBERS // size)))
+
+
+def _respect_kinks(subject: Subject, compared: Mapping[str, Entries]) -> None:
     """Leave undecidable what backpropagation gives for a choice of sides at the kinks of a network.
 
     Where several kinks meet, that may lie outside of the slopes of the function: max(x, 0) - max(-x, 0) has the slope 1
     at 0, and every framework says 0.
     """
-    at, margin = entries.index, 1e-6 * (np.abs(lower) + np.abs(upper))[entries.index] + entries.allowed
-    open_ = (upper - lower)[at] > margin
-    inside = (entries.claimed >= lower[at] - margin) & (entries.claimed <= upper[at] + margin)
-    entries.verdict[(entries.verdict == "wrong") & open_ & inside] = "undecidable"
+    if subject.one_sided is None:
+        return
+    lower, upper = subject.one_sided
+    for entries in compared.values():
+        at, margin = entries.index, 1e-6 * (np.abs(lower) + np.abs(upper))[entries.index] + entries.allowed
+        open_ = (upper - lower)[at] > margin
+        inside = (entries.claimed >= lower[at] - margin) & (entries.claimed <= upper[at] + margin)
+        entries.verdict[(entries.verdict == "wrong") & open_ & inside] = "undecidable"
 
 
 def _choose(block: Array, total: int, entries: int, rng: np.random.Generator) -> Array:
@@ -125,6 +161,15 @@ class EntryChecker:
         again = np.flatnonzero(found.verdict == "undecidable")
         found.put(again, self._by_differences(indices[again], "richardson"))
         return found
+
+    def until(self, indices: Array, enough: int) -> tuple[Entries, Array]:
+        """Measure entries in their order until so many are wrong; return a verdict on each, and those that are left."""
+        found, size = self.entries(indices[:0], "richardson"), FIRST
+        most = _most_entries(self.claimed.size)
+        while len(indices) and len(found.index) < most and np.sum(found.verdict == "wrong") < enough:
+            found = Entries.joined([found, self.entries(indices[:size], "richardson")])
+            indices, size = indices[size:], 2 * size
+        return found, indices
 
     def _by_complex_steps(self, indices: Array) -> Entries:
         """Return right, or undecidable: at a kink, or where f may have dropped the imaginary part."""
@@ -218,8 +263,9 @@ class EntryChecker:
         direction[indices] = signs * rng.uniform(0.5, 1, len(indices)) * self.near.scale(indices)
         claimed = float(direction @ self.claimed)
         norm = float(np.linalg.norm(direction))
-        terms = math.hypot(*(direction[indices] * self.claimed[indices]))
-        own = EPS * ROUNDINGS * terms + DEVIATIONS * math.hypot(*(direction[indices] * self.rounding[indices]))
+        terms = float(np.linalg.norm(direction[indices] * self.claimed[indices]))
+        rounded = float(np.linalg.norm(direction[indices] * self.rounding[indices]))
+        own = EPS * ROUNDINGS * terms + DEVIATIONS * rounded
         refuted = None
         for step in DIFFERENCES["richardson"].step / max(norm, 1.0) ** 0.5 * 10.0 ** -np.arange(0.0, 6.0):
             m = self.near.along(direction[np.newaxis], float(step), self.noise)

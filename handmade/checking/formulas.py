@@ -19,12 +19,13 @@ from ..activations import softmax
 from ..layers import Dense, Dropout
 from ..normalization import Normalization
 from .backward_pass import BackwardPass
-from .layer_terms import signals_as_terms, terms_of_layer
+from .layer_terms import SIGNAL, signals_as_terms, terms_of_layer
 from .localisation import Localisation, WrongStep
 from .loss_terms import terms_of_loss
 from .parameter_terms import terms_of_parameter
 from .patterns import OWN_FACTORS, pattern_of
-from .pieces import two_pieces
+from .pieces import LEAST, two_pieces
+from .predictions import other_prediction
 from .regression import MOST_TERMS, ODD, Formula, Term, fit, numbers_named, ways_to_write
 
 __all__ = ["VAGUE", "Case", "formula_of", "right_formula"]
@@ -96,29 +97,81 @@ def formula_of(
                 return best
     if best:
         return best
-    seen = [pattern_of(s.actual, s.right) for _, s in pairs] if step.unique else [""]
-    if step.unique and (not all(seen) or len({text[:16] for text in seen}) > 1):
+    with np.errstate(all="ignore"):
+        return _seen(name, [pair for pair in pairs if pair[1].unique], places, facts, relative)
+
+
+def _seen(
+    name: str,
+    pairs: Sequence[tuple[Case, WrongStep]],
+    places: Sequence[str],
+    facts: Mapping[str, float],
+    relative: float,
+) -> list[Formula]:
+    """Return what a person would see in a wrong step that is known exactly, beside the right one."""
+    if not pairs:
+        return []
+    seen = [pattern_of(step.actual, step.right) for _, step in pairs]
+    if not all(seen) or len({text[:16] for text in seen}) > 1:
         joined = pattern_of(*(np.concatenate([getattr(s, of) for _, s in pairs]) for of in ("actual", "right")))
         seen = ["" if " row" in joined else joined]
-    partial = not all(seen) or any("entries are 0" in text for text in seen)
-    pieces = _of_two_pieces(pairs, places[-1], facts, relative) if step.unique and partial else []
-    if pieces or not all(seen):
-        return pieces
-    cost = VAGUE if OWN_FACTORS in seen[0] else ODD
-    return [Formula(name, (seen[0],), (1.0,), (("1",),), 0.0, cost, places[0])]
+    text, place = seen[0] if all(seen) else "", places[0]
+    if not text and places == ("loss",):
+        text = other_prediction([(case.of, step.actual) for case, step in pairs])
+    if not text:
+        text, place = next(((found, at) for at in places if (found := _other_mask(pairs, at, facts))), ("", place))
+    if not text or "entries are 0" in text:
+        pieces = _of_two_pieces(pairs, places[-1], facts, relative)
+        if pieces or not text:
+            return pieces
+    cost = VAGUE if OWN_FACTORS in text else ODD
+    return [Formula(name, (text,), (1.0,), (("1",),), 0.0, cost, place)]
 
 
-def right_formula(name: str, cases: Sequence[Case], formula: Formula, facts: Mapping[str, float]) -> str:
+def _other_mask(pairs: Sequence[tuple[Case, WrongStep]], place: str, facts: Mapping[str, float]) -> str:
+    """Return the formula of a dropout layer that passes down other entries than its mask keeps; else nothing."""
+    leaf = pairs[0][0].of.leaves.get(place)
+    if not isinstance(leaf, Dropout):
+        return ""
+    actual = np.concatenate([step.actual.ravel() for _, step in pairs])
+    terms = [{t.name: t.value for t in _through(step, case.of, case.found, place, False)} for case, step in pairs]
+    dH = np.concatenate([np.ravel(table["dH"]) for table in terms])
+    moving = np.abs(dH) > 1e-6 * np.abs(dH).max(initial=0.0)
+    passed = moving & (np.abs(actual) > 1e-6 * np.abs(actual).max(initial=0.0))
+    if min(passed.sum(), (moving & ~passed).sum()) < LEAST:
+        return ""
+    factor = float(np.median(actual[passed] / dH[passed]))
+    if np.abs(actual - factor * dH * passed).max() > 1e-7 * np.abs(actual).max():
+        return ""
+    ways, _ = ways_to_write(factor, known_numbers(pairs[0][0].of, place, facts), 1e-7)
+    return f"{' or '.join(ways)} dH, with another mask than that of the forward pass"
+
+
+def right_formula(
+    name: str, cases: Sequence[Case], formula: Formula, facts: Mapping[str, float], check: Case | None = None
+) -> str:
     """Return what a step should compute, in the terms of the formula of what it computes; empty if it has no terms."""
     pairs = [(case, step) for case in cases for step in case.found.steps if step.name == name]
-    if any("right" in term for term in formula.terms) or not all(step.unique for _, step in pairs):
+    if any("right" in term for term in formula.terms):
         return ""
-    right = [(case, dataclasses.replace(step, actual=step.right)) for case, step in pairs]
+    right = [(case, _as_right(step)) for case, step in pairs]
     _, terms = _joined(right, formula.place, False)
     target = np.concatenate([step.right.ravel() for _, step in right])
-    terms = [term for term in terms if "right" not in term.name]
-    found = fit(target, terms, known_numbers(right[0][0].of, formula.place, facts), 1e-9, "right")
-    return f"{found[0]}{', dXhat = gamma dH' if 'dXhat' in str(found[0]) else ''}" if found else ""
+    terms = [term for term in terms if "right" not in term.name and not term.name.startswith(SIGNAL)]
+    rows = len(right[0][0].of.values[-1])
+    found = fit(target, terms, known_numbers(right[0][0].of, formula.place, facts), 1e-9, name)
+    if check is not None:
+        steps = [_as_right(step) for step in check.found.steps]
+        check = dataclasses.replace(check, found=dataclasses.replace(check.found, steps=steps))
+    placed = (dataclasses.replace(one, place=formula.place, rows=rows) for one in found[:8])
+    confirmed = (_confirmed(one, check, facts, 1e-9, False) for one in placed)
+    best = next((dataclasses.replace(one, left="right") for one in confirmed if one is not None), None)
+    return f"{best}{', dXhat = gamma dH' if 'dXhat' in str(best) else ''}" if best else ""
+
+
+def _as_right(step: WrongStep) -> WrongStep:
+    """Return a step as if it were right."""
+    return dataclasses.replace(step, actual=step.right, unique=True)
 
 
 def _of_two_pieces(
@@ -151,7 +204,7 @@ def _quantities(case: Case, step: WrongStep, place: str) -> dict[str, Array]:
         if A.ndim == 2:
             named["P"] = softmax(A)
     elif place in of.inputs:
-        named |= {"A": of.inputs[place], "H": of.outputs[place], "dH": case.found.actual.get(place, step.right)}
+        named |= {"A": of.inputs[place], "H": of.outputs[place], "dH": _incoming(step, of, case.found)[place]}
     named |= {"X": of.inputs[step.prefix], "right": step.right}
     return {name: value for name, value in named.items() if np.shape(value) == shape}
 
@@ -294,6 +347,18 @@ def known_numbers(of: BackwardPass, place: str, facts: Mapping[str, float]) -> d
     return known
 
 
+def _above(step: WrongStep, of: BackwardPass, found: Localisation) -> dict[str, Array]:
+    """Return the claimed gradients with respect to the outputs of the layers above a step."""
+    return {p: dA for p, dA in found.actual.items() if p != step.prefix and of.is_above(p, step.prefix)}
+
+
+def _incoming(step: WrongStep, of: BackwardPass, found: Localisation) -> dict[str, Array]:
+    """Return the gradients with respect to the outputs of all layers in a pass that is right from there on."""
+    actual = _above(step, of, found)
+    of.rerun(incoming=actual, signals_only=True)
+    return {p: a.copy() for p, a in of.incoming.items()} | actual
+
+
 BESIDE = "dH of the other paths"
 
 
@@ -303,9 +368,7 @@ def _through(step: WrongStep, of: BackwardPass, found: Localisation, place: str,
     The layers between that layer and the wrong array are right, and linear. What arrives along other paths, such as a
     skip connection, is a candidate, too.
     """
-    actual = {p: dA for p, dA in found.actual.items() if p != step.prefix and of.is_above(p, step.prefix)}
-    of.rerun(incoming=actual, signals_only=True)
-    incoming = {p: a.copy() for p, a in of.incoming.items()} | actual
+    actual, incoming = _above(step, of, found), _incoming(step, of, found)
 
     def arrives(array: Array) -> Array:
         if of.is_chain:

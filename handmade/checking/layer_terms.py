@@ -19,6 +19,7 @@ from .regression import Term
 __all__ = ["after_activation", "before_activation", "signals_as_terms", "terms_of_layer"]
 
 Array = npt.NDArray[Any]
+SIGNAL = "(gradient of the output of"
 MOST_UNUSUAL = 2.2  # cost of a product of a row and a matrix that is tried
 
 
@@ -70,7 +71,8 @@ def _of_softmax(of: BackwardPass, place: str, dH: Array) -> Iterator[Term]:
     yield Term("dH", dH, 0.5)
     for name, value in (
         ("dH H", dH * H), ("H sum(dH H)", H * along), ("dH H^2", dH * H * H), ("H", H), ("H sum(dH)", H * total),
-        ("sum(dH H)", along + 0 * H), ("dH A", dH * A),
+        ("sum(dH H)", along + 0 * H), ("dH A", dH * A), ("dH exp(H)", dH * np.exp(H)),
+        ("exp(H) sum(dH)", np.exp(H) * total),
     ):  # fmt: skip
         yield Term(name, value)
 
@@ -263,7 +265,7 @@ def signals_as_terms(of: BackwardPass, shape: tuple[int, ...], incoming: Mapping
     """Yield the gradients by the outputs of all layers that have a shape, and columns of those that are joined."""
     for prefix, dH in incoming.items():
         if dH.shape == shape:
-            yield Term(f"(gradient of the output of {of.place_of(prefix)})", dH, 1.6)
+            yield Term(f"{SIGNAL} {of.place_of(prefix)})", dH, 1.6)
     for i, dX in of.upstream.items() if of.joins_columns else ():
         if dX is not None and dX.ndim == 2 and dX.shape[1] > shape[1]:
             for start in range(min(dX.shape[1] - shape[1] + 1, 64)):
@@ -299,6 +301,7 @@ def _of_normalization(of: BackwardPass, place: str, leaf: Normalization, dH: Arr
             factor = {0: "", 1: "inv "}.get(power, f"inv^{power} ")
             price = 0.5 + cost + own + more + 0.3 * abs(power - 1)
             yield Term(f"{factor}{name}{words_of}", value * inverse**power, price)
+    yield Term("right", np.asarray(leaf.backward(dH, of.leaf_caches[place])), 2.8)
     yield Term("inv", inverse + 0 * Xhat, 1.8)
     yield Term("xhat", Xhat, 1.8)
 

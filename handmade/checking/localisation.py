@@ -232,7 +232,7 @@ class _Search:
         elif recovered is None and not below and not self._is_weighed(prefix, predicted):
             options.append((0, -1, predicted, False, False))
         scores = [option[:2] for option in options]
-        tied = scores.count(max(scores)) > 1 and max(scores)[1] == -1  # one wrong dA, or one wrong parameter
+        tied = scores.count(max(scores)) > 1  # a wrong dA, or a wrong parameter
         if tied:
             self.ties.append(prefix)
         best = max(options, key=lambda option: (*option[:2], option[4] != (tied and self.blame_dA)))

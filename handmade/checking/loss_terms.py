@@ -14,14 +14,14 @@ from ..losses import loss_and_backward
 from .backward_pass import BackwardPass
 from .regression import Term
 
-__all__ = ["terms_of_loss"]
+__all__ = ["outputs_of_loss", "targets_of_loss", "terms_of_loss"]
 
 Array = npt.NDArray[Any]
 
 
 def terms_of_loss(of: BackwardPass, products: bool) -> Iterator[Term]:
     """Yield what may stand for the gradient by the output; products of two factors in place of the usual candidates."""
-    Y = _targets(of)
+    Y = targets_of_loss(of)
     if products:
         if Y is not None:
             yield from _products(of, Y)
@@ -31,8 +31,8 @@ def terms_of_loss(of: BackwardPass, products: bool) -> Iterator[Term]:
     if Y is None:
         return
     yield Term("Y", Y, 0.3)
-    yield Term("1", np.ones_like(Y))
-    for name, V, cost in _outputs(of, Y):
+    yield Term("1", np.ones_like(Y), 0.8)
+    for name, V, cost in outputs_of_loss(of, Y):
         yield Term(name, V, cost)
         yield Term(f"Y {name}", Y * V, cost + 0.4)
         yield Term(f"{name}^2", V * V, cost + 0.4)
@@ -45,7 +45,7 @@ def terms_of_loss(of: BackwardPass, products: bool) -> Iterator[Term]:
     yield from _with_weights(of, Y)
 
 
-def _targets(of: BackwardPass) -> Array | None:
+def targets_of_loss(of: BackwardPass) -> Array | None:
     """Return the targets in the shape of the output, labels as one-hot rows; None if they have another form."""
     H, y = of.values[-1], of.y
     if y.ndim == 1 and y.dtype.kind in "iu" and H.ndim == 2:
@@ -56,7 +56,7 @@ def _targets(of: BackwardPass) -> Array | None:
     return y.astype(np.float64) if y.shape == H.shape else None
 
 
-def _outputs(of: BackwardPass, Y: Array) -> list[Term]:
+def outputs_of_loss(of: BackwardPass, Y: Array) -> list[Term]:
     """Return what may stand for the prediction."""
     A = of.values[-1]
     S = sigmoid(A)
@@ -122,7 +122,7 @@ def _with_weights(of: BackwardPass, Y: Array) -> Iterator[Term]:
             factors += [(f"{name}[unit]", weight + 0.0 * Y), (f"{name}[target]", (Y @ weight)[:, np.newaxis] + 0.0 * Y)]
         if weight.shape == (len(Y),):
             factors.append((f"{name}[sample]", weight[:, np.newaxis] + 0.0 * Y))
-    outputs = [one for one in _outputs(of, Y) if one.name in ("P", "A", "sigmoid(A)")]
+    outputs = [one for one in outputs_of_loss(of, Y) if one.name in ("P", "A", "sigmoid(A)")]
     totals = [(" / sum of the weights", factor[:, 0].sum()) for text, factor in factors if "unit" not in text]
     for (text, factor), (over, total) in itertools.product([*factors, ("", 1 + 0 * Y)], [("", 1.0), *totals[:1]]):
         if not factors or not text + over:
@@ -214,7 +214,7 @@ def _products(of: BackwardPass, Y: Array) -> Iterator[Term]:
     """Yield products of two or three factors made of prediction and target."""
     right = of.loss_gradient
     factors = [Term("right", right, 0.5), Term("Y", Y, 0.5), Term("(1-Y)", 1 - Y, 0.6)]
-    for name, V, cost in _outputs(of, Y):
+    for name, V, cost in outputs_of_loss(of, Y):
         if name in ("P", "A", "sigmoid(A)"):
             factors += [
                 Term(name, V, cost), Term(f"(1-{name})", 1 - V, cost + 0.1), Term(f"({name}-Y)", V - Y, cost),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..composites import Sequential
 from ..layers import Activation, Dense, Layer
 from ..losses import LOSSES, Loss, LossFunctions, loss_and_backward
 from ..network import Network, as_network, check_finite_targets
@@ -141,7 +142,11 @@ class NetworkLoss:
     def _output(self, theta: Array) -> Array:
         network = self._at(theta)
         with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is refused by who asks for it
-            H, cache = network.forward(self.X.astype(network.dtype), self.training)
+            X = self.X.astype(network.dtype)
+            if type(network).forward is Network.forward:  # X and theta are checked once, not at every call
+                H, cache = Sequential.forward(network, X, self.training)
+            else:
+                H, cache = network.forward(X, self.training)
         depth = network.head(self.loss)[1]
         return H if depth == len(network.layers) else cache.values[depth]
 

@@ -98,6 +98,9 @@ def beside_parameter(right: Array, parameter: Array, name: str) -> Iterator[Term
     if right.ndim:
         yield Term("right with units in reverse", right[::-1], 1.4)
         yield Term("mean of the right one", np.full(right.shape, right.mean()), 1.5)
+    for axis, over in ((0, "units"), (1, "inputs")) if right.ndim == 2 else ():
+        mean = np.broadcast_to(right.mean(axis=axis, keepdims=True), right.shape)
+        yield Term(f"mean of the right one over the {over}", mean, 1.5)
     norm = np.linalg.norm(right)
     yield Term("right / its norm", right / norm if norm else right, 1.4)
 

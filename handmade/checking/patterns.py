@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OWN_FACTORS", "pattern_of"]
+__all__ = ["OWN_FACTORS", "clipped", "is_half", "pattern_of"]
 
 Array = npt.NDArray[Any]
 
@@ -42,11 +42,34 @@ def pattern_of(actual: Array, right: Array) -> str:
     for digits in range(1, 7):
         if np.array_equal(actual, np.round(right, digits)) and actual.any():
             return f"right, rounded to {digits} decimals"
-    if np.array_equal(actual, right.astype(np.float16).astype(np.float64)):
+    if is_half(actual, right):
         return "right, rounded to float16"
     if actual.ndim == 2 and min(actual.shape) > 1:
         return _lines(actual, right, size)
     return ""
+
+
+def is_half(actual: Array, right: Array) -> bool:
+    """Return whether an array is another one in float16."""
+    largest = np.abs(right).max(initial=0.0)
+    with np.errstate(over="ignore"):
+        rounded = actual.astype(np.float16).astype(np.float64)
+    is_near = np.abs(actual - right) <= 4e-3 * np.abs(right) + 1e-4 * largest
+    is_single = np.abs(actual - rounded) <= 1e-9 * largest + 1e-7 * np.abs(actual)
+    return bool((is_near & is_single).all() and np.abs(actual - right).max() > 1e-7 * largest)
+
+
+def clipped(actual: Array, right: Array) -> str:
+    """Return between which bounds an array is another one, clipped, as text; empty if it is not."""
+    low, high = float(actual.min()), float(actual.max())
+    size = np.abs(right).max(initial=0.0)
+    if np.abs(actual - right).max() <= 1e-7 * size or np.abs(actual - np.clip(right, low, high)).max() > 1e-7 * size:
+        return ""
+    bounds = [
+        (low, "below", int((right < low - 1e-7 * size).sum())),
+        (high, "above", int((right > high + 1e-7 * size).sum())),
+    ]
+    return " and ".join(f"{side} at {bound:.6g}" for bound, side, count in bounds if count)
 
 
 def _zeros(actual: Array, same: Array) -> str:

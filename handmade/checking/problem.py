@@ -19,7 +19,7 @@ from .backward_pass import BackwardPass
 from .check_table import GradientCheck
 from .claims import Parameters, both_layouts, call_repeatedly, is_single, read_gradient
 from .differences import numerical_gradient
-from .entry_checker import examine
+from .entry_checker import examine, examine_beside
 from .methods import EPS
 from .network_loss import NetworkLoss
 from .rounding import network_rounding
@@ -31,7 +31,8 @@ __all__ = ["Problem", "function_problem", "network_problem"]
 Array = npt.NDArray[Any]
 
 PROOF = 60  # entries of the library's own backward pass that are measured before it is taken for the truth
-MOST_ENTRIES = 4  # wrong entries of a parameter that are named one by one
+MOST_ENTRIES = 4  # wrong entries that are named one by one
+ENOUGH, MANY = MOST_ENTRIES + 1, 50  # wrong entries of a parameter that end its comparison, with a truth and without
 MOST_MEASURED = 20_000  # parameters that are measured one by one where the library's backward pass is not proven
 
 
@@ -51,8 +52,10 @@ class Problem:
         The function and the point.
     backward_pass : BackwardPass, optional
         The right backward pass of a network, if differences confirm it.
+    proof : GradientCheck, optional
+        The comparison of the right backward pass with differences.
     check : GradientCheck, optional
-        The comparison with differences.
+        The comparison of the claim with differences.
     network : Network, optional
         The network.
     on_rows : callable, optional
@@ -72,6 +75,7 @@ class Problem:
     odd: list[Cause]
     subject: Subject
     backward_pass: BackwardPass | None = None
+    proof: GradientCheck | None = None
     check: GradientCheck | None = None
     network: Network | None = None
     on_rows: Callable[..., Any] | None = None
@@ -80,14 +84,11 @@ class Problem:
     parameters: Parameters | None = None
     layouts: bool = False
 
-    def suspects(self) -> Array:
-        """Return the entries of each parameter that are farthest from a backward pass that differences confirm."""
-        if self.backward_pass is None:
-            return np.zeros(0, np.intp)
-        excess = np.abs(self.match.claimed - self.truth) - self.match.allowed
-        found = [block.start + np.argsort(excess[block.slice])[-MOST_ENTRIES:] for block in self.match.blocks]
-        found_ = np.concatenate(found)
-        return found_[excess[found_] > 0]
+    def examined(self, progress: bool) -> GradientCheck:
+        """Return the comparison of the claim with differences, and with the truth where they have confirmed that."""
+        if self.proof is not None:
+            return examine_beside(self.subject, self.truth, self.proof, ENOUGH)
+        return examine(self.subject, rng=0, enough=MANY, progress=progress)
 
     @property
     def facts(self) -> dict[str, float]:
@@ -112,12 +113,12 @@ def network_problem(
     theta = network.theta.astype(np.float64)
     subject = Subject(f, theta, claimed, rounding, names, one_sided_gradients(network, f))
     of = BackwardPass(network, f.X, f.y, **options)
-    truth, proven, undecidable = _network_truth(subject, of)
-    allowed = np.where(undecidable, np.inf, 4 * rounding + 64 * EPS**0.8 * abs(of.value) * (1 - proven))
+    truth, proof, undecidable = _network_truth(subject, of)
+    allowed = np.where(undecidable, np.inf, 4 * rounding + 64 * EPS**0.8 * abs(of.value) * (proof is None))
     facts = {"outputs": of.values[-1].shape[-1], **facts, "N": len(X)}
     return Problem(
         GradientMatch(blocks, theta, claimed, allowed, facts, single), truth, odd, subject,
-        backward_pass=of if proven else None, network=network, options=options,
+        backward_pass=None if proof is None else of, proof=proof, network=network, options=options,
         on_rows=gradient if _is_function(gradient) and _takes_batches(gradient) else None,
         layouts=both_layouts(blocks) and isinstance(gradient, list | tuple | Mapping),
     )  # fmt: skip
@@ -179,34 +180,34 @@ def call_with(gradient: Callable[..., Any], network: Network, X: Array, y: Array
             raise error from None
 
 
-def _network_truth(subject: Subject, of: BackwardPass) -> tuple[Array, bool, Array]:
-    """Return the true gradient, whether the right backward pass gives it, and the entries that nothing decides.
+def _network_truth(subject: Subject, of: BackwardPass) -> tuple[Array, GradientCheck | None, Array]:
+    """Return the true gradient, the proof that the right backward pass gives it, and the entries that nothing decides.
 
     The library's own backward pass is the truth only where differences confirm it at this point.
     """
     undecided = np.zeros(subject.theta.size, bool)
     truth = of.gradient()
     if np.isfinite(truth).all():
-        proof = _proof(subject, truth)
-        if not any(block.wrong for block in proof.blocks):
-            return truth, True, undecided
+        if (proof := _proof(subject, truth)) is not None:
+            return truth, proof, undecided
         _prove_loss(of)
         truth = of.gradient()
-        proof = _proof(subject, truth)
-        if not any(block.wrong for block in proof.blocks):
-            return truth, True, undecided
+        if (proof := _proof(subject, truth)) is not None:
+            return truth, proof, undecided
     if subject.theta.size <= MOST_MEASURED:
-        return numerical_gradient(subject.f, subject.theta), False, undecided
+        return numerical_gradient(subject.f, subject.theta), None, undecided
     chosen = np.random.default_rng(0).choice(subject.theta.size, MOST_MEASURED, replace=False)
     truth = np.zeros(subject.theta.size)
     truth[chosen] = numerical_gradient(subject.f, subject.theta, indices=chosen)
     undecided[:] = True
     undecided[chosen] = False
-    return truth, False, undecided
+    return truth, None, undecided
 
 
-def _proof(subject: Subject, gradient: Array) -> GradientCheck:
-    return examine(dataclasses.replace(subject, claimed=gradient), entries=PROOF, directions=2, rng=0)
+def _proof(subject: Subject, gradient: Array) -> GradientCheck | None:
+    """Return the comparison of a gradient with differences; None if it is wrong."""
+    proof = examine(dataclasses.replace(subject, claimed=gradient), entries=PROOF, directions=2, rng=0)
+    return None if any(block.wrong for block in proof.blocks) else proof
 
 
 def _prove_loss(of: BackwardPass) -> None:

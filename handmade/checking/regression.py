@@ -21,6 +21,7 @@ Array = npt.NDArray[Any]
 
 MOST_TERMS = 3
 MOST_CANDIDATES = 60  # of which subsets of three are tried
+MOST_CONDITION = 1e6  # of the terms of a formula with an odd coefficient
 SPARE = 3  # numbers beyond those that a choice of terms can fit
 
 
@@ -140,6 +141,8 @@ def fit(
                 is_odd = max(price for _, price in priced) >= ODD
                 if kinds < (2 * count + SPARE if is_odd and count > 1 else count + (count > 1)):
                     continue
+                if is_odd and count > 1 and not _is_determined(X[:, chosen]):
+                    continue
                 factors = tuple(ways for ways, _ in priced)
                 found.append(
                     Formula(left, tuple(names[j] for j in chosen), tuple(map(float, coefficients)), factors,
@@ -154,6 +157,16 @@ def fit(
 def _kinds(X: Array) -> int:
     """Return the number of different rows that are not zero: of masks, many rows are the same equation."""
     return len(np.unique(X[X.any(axis=1)][:1000].round(12), axis=0))
+
+
+def _is_determined(X: Array) -> bool:
+    """Return whether the coefficients do not hang on single equations: a column that one row needs fits anything."""
+    for _ in range(SPARE):
+        if not X.any(axis=0).all() or np.linalg.cond(unit := X / np.linalg.norm(X, axis=0)) > MOST_CONDITION:
+            return False
+        weight = np.square(np.linalg.qr(unit)[0]).sum(axis=1)  # near 1: this row decides a coefficient alone
+        X = np.delete(X, int(weight.argmax()), axis=0)
+    return True
 
 
 def _columns(t: Array, terms: Sequence[Term]) -> tuple[list[str], list[Array], list[float]]:

@@ -101,6 +101,8 @@ def _on_few_rows(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Cas
     if least > N:
         return []
     most = max(least, min([*widths, N, MOST_ROWS]))
+    if least < most == of.values[-1].shape[-1]:  # a formula tells N from the number of outputs
+        most -= 1
     rng = np.random.default_rng(0)
     for count in dict.fromkeys((most, max(least, most // 2), least)):
         cases = []
@@ -212,7 +214,8 @@ def explain_steps(
         elif named:
             cause = Cause(named[0].name, named[0].where, named[0].hint, evidence, at=named[0].at)
         else:
-            right = right_formula(step.name, _fitted_and_other(cases)[0], listed[0], problem.facts)
+            fitted, check = _fitted_and_other(cases)
+            right = right_formula(step.name, fitted, listed[0], problem.facts, check)
             evidence += f"; {right}" if right else ""
             cause = Cause(str(listed[0]), text, "one step of the backward pass computes something else", evidence)
         causes.append(cause)

@@ -73,19 +73,25 @@ class Bug:
         return self.gradient.__name__
 
 
+def into(bugs: list[Bug]) -> Callable[..., Callable[[Gradient], Gradient]]:
+    """Return a function that returns a decorator, which adds a wrong gradient to a list."""
+
+    def described(
+        source: str, problem: Callable[[], Problem], step: str, *says: str, array_only: bool = False
+    ) -> Callable[[Gradient], Gradient]:
+        """Return the decorator; ``step`` names the wrong steps, with commas."""
+
+        def add(gradient: Gradient) -> Gradient:
+            bugs.append(Bug(gradient, source, problem, frozenset(step.split(", ")), says, array_only))
+            return gradient
+
+        return add
+
+    return described
+
+
 BUGS: list[Bug] = []
-
-
-def public(
-    source: str, problem: Callable[[], Problem], step: str, *says: str, array_only: bool = False
-) -> Callable[[Gradient], Gradient]:
-    """Return a decorator that adds a wrong gradient to the list; ``step`` names the wrong steps, with commas."""
-
-    def add(gradient: Gradient) -> Gradient:
-        BUGS.append(Bug(gradient, source, problem, frozenset(step.split(", ")), says, array_only))
-        return gradient
-
-    return add
+public = into(BUGS)
 
 
 # ---- problems ------------------------------------------------------------------------------------------------------

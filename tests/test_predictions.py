@@ -1,0 +1,92 @@
+"""A wrong gradient of a loss as that of another prediction or target, and what else a person sees in a wrong step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_formulas import diagnosis_of
+
+import handmade as hm
+from handmade.activations import softmax
+from handmade.checking.regression import Term, fit
+
+
+def label_gradient(prediction=softmax, labels=lambda y: y, rows=16):
+    """Return the diagnosis of a cross-entropy whose gradient has another prediction or other labels."""
+    rng = np.random.default_rng(1)
+    network = hm.MLP([5, 7, 4], activation="tanh", rng=1)
+    X, y = rng.normal(size=(rows, 5)), rng.integers(0, 4, rows)
+
+    def gradient(parameters, X, y):
+        W0, b0, W2, b2 = parameters
+        H = np.tanh(X @ W0.T + b0)
+        dA = (prediction(H @ W2.T + b2) - np.eye(4)[labels(y)]) / len(X)
+        dA0 = dA @ W2 * (1 - H * H)
+        return [dA0.T @ X, dA0.sum(axis=0), dA.T @ H, dA.sum(axis=0)]
+
+    return hm.diagnose_gradient(network, X, y, gradient)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "said"),
+    [
+        (lambda A: np.clip(softmax(A), 0.2, 1.0), "P clipped below at 0.2"),
+        (lambda A: np.clip(softmax(A), 0.1, 0.3), "P clipped below at 0.1 and above at 0.3"),
+        (lambda A: softmax(A.astype(np.float16)).astype(float), "P in float16"),
+        (lambda A: softmax(A / 3), "softmax of A divided by 3: a temperature"),
+        (lambda A: softmax(1.7 * A), "softmax of A times 1.7: a temperature"),
+    ],
+    ids=["below", "both sides", "half precision", "temperature", "sharpened"],
+)
+def test_what_was_done_to_a_prediction_is_said(prediction, said):
+    found = label_gradient(prediction)
+    assert found.formula == f"dA[2] = right, but with {said}" and found.places == [hm.checking.places.Place(("loss",))]
+
+
+def test_other_labels_are_listed():
+    found = label_gradient(labels=lambda y: np.where(y == 3, 1, y))
+    assert "other labels in" in found.formula and "1 for 3" in found.formula
+
+
+def test_targets_cut_to_integers_are_seen():
+    found = diagnosis_of(lambda A, y: 2 * (A - y.astype(int)) / y.size)
+    assert found.formula == "dA[2] = right, but with Y cut to integers"
+
+
+def test_a_mask_drawn_again_is_seen():
+    rng = np.random.default_rng(0)
+    network = hm.Network([hm.Dense(9, 6, rng=1), hm.Activation("tanh"), hm.Dropout(0.4, rng=3), hm.Dense(6, 3, rng=2)])
+    X, y = rng.normal(size=(8, 9)), rng.integers(0, 3, 8)
+    W0, b0, W3, b3 = network.state_dict().values()
+    kept = (np.random.default_rng(3).random((8, 6), dtype=np.float32) >= 0.4) / 0.6
+    T = np.tanh(X @ W0.T + b0)
+    dA3 = (softmax(T * kept @ W3.T + b3) - np.eye(3)[y]) / 8
+    dA0 = dA3 @ W3 * kept[::-1] * (1 - T * T)
+    claim = [dA0.T @ X, dA0.sum(axis=0), dA3.T @ (T * kept), dA3.sum(axis=0)]
+    found = hm.diagnose_gradient(network, X, y, claim)
+    assert found.formula == "dA[0] = 1/(1-p) dH, with another mask than that of the forward pass"
+
+
+def test_an_odd_number_that_one_row_decides_is_not_said():
+    """A column with one entry fits any number there: 1.98 times it is a coincidence, not a cause."""
+    rng = np.random.default_rng(0)
+    A, rare = rng.normal(size=(2, 12))
+    rare[1:] = 0
+    target = 2 * A + 1.98491 * rare
+    assert not fit(target, [Term("A", A), Term("rare", rare)], {}, 1e-9)
+    often = rng.normal(size=12)
+    assert fit(2 * A + 1.98491 * often, [Term("A", A), Term("often", often)], {}, 1e-9)
+
+
+def test_two_wrong_parameters_leave_open_whether_dA_is():
+    """Where dW and db of the lowest layer do not fit the right dA, two of the three are wrong, and any two may be."""
+    rng = np.random.default_rng(0)
+    network = hm.MLP([9, 4, 3], activation="tanh", rng=0)
+    X, y = rng.normal(size=(5, 9)), rng.integers(0, 3, 5)
+    claim = network.loss_and_gradient(X, y)[1].copy()
+    blocks = network.blocks(claim)
+    blocks["0.weight"][:] = rng.normal(size=(4, 5)) @ X
+    blocks["0.bias"][:] = rng.normal(size=4)
+    found = hm.diagnose_gradient(network, X, y, claim)
+    assert [place.parameters for place in found.places] == [("0.weight",), ("0.bias", "0.weight")]
+    assert "1" in found.places[0].layers
