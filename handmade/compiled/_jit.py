@@ -98,6 +98,20 @@ def address(function: Callable[..., Any], signature: Any, **names: Any) -> int:
     return _addresses[key]
 
 
+def by_type(single: F, double: F) -> F:
+    """Return the function of one number that is ``single`` for a float32 and ``double`` for any other."""
+
+    def choose(x):  # type: ignore[no-untyped-def]  # Numba compares the names and annotations of all three
+        return single(x) if type(x) is np.float32 else double(x)
+
+    def implementation(x):  # type: ignore[no-untyped-def]
+        return (lambda x: single(x)) if x == types.float32 else (lambda x: double(x))
+
+    if not PLAIN:
+        numba.extending.overload(choose, jit_options={"forceinline": True})(implementation)
+    return choose  # type: ignore[return-value]
+
+
 @intrinsic
 def call(typing: Any, address: Any, arguments: Any) -> Any:
     """Call the operation at an address with a tuple of arguments."""

@@ -1,6 +1,7 @@
 """The exponentials and tails under `handmade.compiled.functions`: `handmade._numerics` for one number.
 
-float32 numbers are computed in double precision and rounded once, by whoever stores the result.
+`exp` and `expm1` of a float32 are computed in single precision, where vector registers hold twice as many numbers, to
+2 ULP. All else is computed in double precision and rounded once, by whoever stores the result.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import _numerics as exact
-from ._jit import compiled
+from ._jit import by_type, compiled
 
 
 def polynomial(coefficients: Sequence[float]) -> Callable[[Any], Any]:
@@ -55,17 +56,50 @@ def exp_parts(x: Real) -> tuple[Real, Real, Real]:
 
 
 @compiled
-def exp(x: Real) -> Real:
-    """Return e^x."""
+def exp_double(x: Real) -> Real:
     p, r, q = exp_parts(x)
     return (p + p * q) * r
 
 
 @compiled
-def expm1(x: Real) -> Real:
-    """Return e^x - 1."""
+def expm1_double(x: Real) -> Real:
     p, r, q = exp_parts(x)
     return p * r * q + (p * r - 1.0)
+
+
+single, integer = np.float32, np.int32
+ZERO, ONE, LEAST_SINGLE = single(0), single(1), single(-110)
+FAR_SINGLE, FAR_FACTOR_SINGLE, MAGIC_SINGLE = single(-60), single(2.0**-60), single(1.5 * 2.0**23)
+LOG2_E_SINGLE, LN2_HIGH_SINGLE, LN2_LOW_SINGLE = single(LOG2_E), single(0.693359375), single(math.log(2) - 0.693359375)
+C2, C3, C4, C5, C6, C7 = (single(1 / math.factorial(k)) for k in range(2, 8))  # the rest is below 1e-8
+
+
+@compiled
+def exp_parts_single(x: Real) -> tuple[Real, Real, Real]:
+    """Return what `exp_parts` returns, in single precision, for x <= 60."""
+    x = LEAST_SINGLE if x < LEAST_SINGLE else x
+    far = x < FAR_SINGLE
+    n = x * LOG2_E_SINGLE + MAGIC_SINGLE
+    k = n - MAGIC_SINGLE
+    s = x - k * LN2_HIGH_SINGLE - k * LN2_LOW_SINGLE
+    t = ((((C7 * s + C6) * s + C5) * s + C4) * s + C3) * s + C2
+    bits = single(n).view(integer) + integer(187 if far else 127)
+    return integer(bits << integer(23)).view(single), FAR_FACTOR_SINGLE if far else ONE, t * s * s + s
+
+
+@compiled
+def exp_single(x: Real) -> Real:
+    p, r, q = exp_parts_single(x)
+    return (p + p * q) * r
+
+
+@compiled
+def expm1_single(x: Real) -> Real:
+    p, r, q = exp_parts_single(x)
+    return p * r * q + (p * r - ONE)
+
+
+exp, expm1 = by_type(exp_single, exp_double), by_type(expm1_single, expm1_double)  # e^x and e^x - 1
 
 
 @compiled

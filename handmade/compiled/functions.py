@@ -13,7 +13,7 @@ from . import _numerics as exact
 from ._jit import compiled
 from ._numerics import Real, exp, expm1, log1p
 
-ZERO, ONE = np.float32(0), np.float32(1)  # these promote no float32
+ZERO, ONE, TWO, FOUR = np.float32(0), np.float32(1), np.float32(2), np.float32(4)  # these promote no float32
 
 
 # ---- activations -----------------------------------------------------------------------------------------------------
@@ -52,38 +52,37 @@ def leaky_relu_slope(a: Real, negative_slope: Real) -> Real:
 @compiled
 def sigmoid(a: Real) -> Real:
     e = exp(-abs(a))
-    return (1.0 if a >= 0 else e) / (1 + e)
+    return (ONE if a >= 0 else e) / (ONE + e)
 
 
 @compiled
 def sigmoid_slope(a: Real) -> Real:
     e = exp(-abs(a))
-    s = e / (1 + e)
-    return s * (1 - s)
+    return e / ((ONE + e) * (ONE + e))
 
 
 @compiled
 def tanh(a: Real) -> Real:
-    e = expm1(-2.0 * abs(a))
-    t = -e / (2 + e)
+    e = expm1(-TWO * abs(a))
+    t = -e / (TWO + e)
     return -t if a < 0 else t
 
 
 @compiled
 def tanh_slope(a: Real) -> Real:
-    return 4 * sigmoid_slope(2.0 * a)
+    return FOUR * sigmoid_slope(TWO * a)
 
 
 @compiled
 def elu(a: Real, alpha: Real) -> Real:
-    e = alpha * expm1(0.0 if a > 0 else a)
+    e = alpha * expm1(ZERO if a > 0 else a)
     return a if a > 0 else e
 
 
 @compiled
 def elu_slope(a: Real, alpha: Real) -> Real:
-    e = alpha * exp(0.0 if a > 0 else a)
-    return 1.0 if a > 0 else e
+    e = alpha * exp(ZERO if a > 0 else a)
+    return ONE if a > 0 else e
 
 
 @compiled
