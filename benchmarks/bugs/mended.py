@@ -11,19 +11,9 @@ import numpy as np
 import handmade as hm
 from handmade.protocols import Array
 
-from .heldout import (
-    DROPPED,
-    above,
-    d_cross_entropy,
-    d_half,
-    normalized,
-    relu,
-    right_dA,
-    tanh_slope,
-    through,
-    through_dropout,
-)
-from .public.problems import Bug, Parameters, backward, forward, into, layers, mlp, one_hot, right_dW, softmax
+from .heldout.normalizations import DROPPED, normalized, right_dA, through_dropout
+from .heldout.problems import above, d_cross_entropy, d_half, tanh_slope, through
+from .public.problems import Bug, Parameters, backward, forward, into, layers, mlp, one_hot, relu, right_dW, softmax
 
 __all__ = ["MENDED"]
 
