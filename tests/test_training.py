@@ -1,47 +1,37 @@
-"""Training: `fit` beside loops written by hand and in torch, and every promise of its docstring."""
+"""Training: `fit` beside loops written by hand and in torch, its schedules, messages and errors."""
 
 from __future__ import annotations
 
 import functools
 import threading
 import time
-import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
-from oracles import assert_close
 from trainings import (
     X_LONG,
     Y_LONG,
     Script,
     assert_same_state,
     fit,
-    flat,
     follow,
-    mean_output,
-    rows_seen,
     samples,
     state,
     stateful,
     targets,
+    torch_twin,
     with_middle,
 )
 
 from handmade import (
-    L1,
     MLP,
     SGD,
-    Activation,
     Adam,
-    BatchNorm,
-    Chain,
-    ClipGradNorm,
     Dense,
     ExponentialLR,
     History,
-    MaxNorm,
     Network,
     OneCycleLR,
     ReduceLROnPlateau,
@@ -50,7 +40,7 @@ from handmade import (
     train_test_split,
     training,
 )
-from handmade.metrics import accuracy, r2_score
+from handmade.metrics import accuracy
 
 
 class Watched:
@@ -114,17 +104,6 @@ def test_fit_is_the_loop_written_by_hand_to_the_bit(loss, batch_size):
     assert history.stopped == "all epochs"
 
 
-def torch_twin(network):
-    modules = {
-        Dense: lambda layer: torch.nn.Linear(layer.in_features, layer.neuron_count, "bias" in layer.parameters),
-        Activation: lambda layer: torch.nn.Tanh(),
-        BatchNorm: lambda layer: torch.nn.BatchNorm1d(layer.in_features),
-    }
-    twin = torch.nn.Sequential(*(modules[type(layer)](layer) for layer in network.layers)).double()
-    twin.load_state_dict({name: torch.from_numpy(array) for name, array in network.state_dict().items()})
-    return twin
-
-
 @pytest.mark.parametrize("batch_size", [1, 4, None])
 @pytest.mark.parametrize("normalization", [None, "batch"])
 @pytest.mark.parametrize(
@@ -168,196 +147,6 @@ def test_the_dtype_of_the_network_is_that_of_training():
     assert network.theta.dtype == network.gradient.dtype == np.float32
 
 
-# ---- batches ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "drop_last", "sizes"),
-    [
-        (4, False, [4, 4, 2]),
-        (4, True, [4, 4]),
-        (5, True, [5, 5]),
-        (1, True, [1] * 10),
-        (10, True, [10]),
-        (11, False, [10]),
-        (999, True, [10]),
-        (None, False, [10]),
-        (None, True, [10]),
-    ],
-)
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_epoch_takes_every_sample_once(batch_size, drop_last, sizes, shuffle):
-    steps = rows_seen(10, batch_size=batch_size, drop_last=drop_last, shuffle=shuffle, epochs=2, rng=0)
-    assert [len(rows) for rows in steps] == 2 * sizes
-    for epoch in steps[: len(sizes)], steps[len(sizes) :]:
-        rows = flat(epoch)
-        assert len(set(rows)) == len(rows) == sum(sizes)
-        if not shuffle:
-            assert rows == list(range(sum(sizes)))
-
-
-def test_shuffling_gives_each_epoch_another_order():
-    steps = rows_seen(20, batch_size=1, epochs=3, rng=0)
-    orders = [flat(steps[start : start + 20]) for start in (0, 20, 40)]
-    assert all(sorted(order) == list(range(20)) for order in orders)
-    assert len({tuple(order) for order in [*orders, range(20)]}) == 4
-
-
-def test_same_seed_gives_same_bits():
-    X, y = samples(40)
-    thetas = []
-    for rng in 7, 7, np.random.default_rng(7), 8:
-        network = stateful()
-        before = np.random.get_state()[1].copy()  # noqa: NPY002 the global generator must stay as it is
-        fit(network, X, y, epochs=3, batch_size=16, validation=0.25, rng=rng)
-        assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-        thetas.append(network.theta.copy())
-    assert np.array_equal(thetas[0], thetas[1])
-    assert np.array_equal(thetas[0], thetas[2])
-    assert not np.array_equal(thetas[0], thetas[3])
-
-
-@pytest.mark.parametrize(
-    "optimizer",
-    [lambda: SGD(lr=0.1, momentum=0.9), Adam, lambda: Chain(L1(0.01), Adam())],
-    ids=["sgd", "adam", "chain"],
-)
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_a_second_call_goes_on_where_the_first_ended(optimizer, shuffle):
-    X, y = samples(20)
-    results = []
-    for parts in [5], [2, 3]:
-        network, steps, rng, history = stateful(), optimizer(), np.random.default_rng(4), []
-        for epochs in parts:
-            options = {"optimizer": steps, "epochs": epochs, "batch_size": 8, "shuffle": shuffle, "rng": rng}
-            history += fit(network, X, y, **options).loss
-        results.append((state(network), history))
-    assert_same_state(results[1][0], results[0][0])
-    assert results[1][1] == results[0][1]
-
-
-def test_a_chain_of_penalty_clipping_step_and_norm_limit():
-    X, y = samples()
-    network, by_hand = (MLP([3, 5, 3], activation="tanh", rng=5) for _ in range(2))
-    weights = [layer.W for layer in network.layers if isinstance(layer, Dense)]
-    chain = Chain(L1(0.02), ClipGradNorm(0.25), SGD(lr=0.5), MaxNorm(weights, 0.5))
-    fit(network, X, y, optimizer=chain, epochs=4, batch_size=5, shuffle=False)
-    clipped = limited = 0
-    for start in 4 * [0, 5]:
-        _, gradient = by_hand.loss_and_gradient(X[start : start + 5], y[start : start + 5])
-        gradient = gradient + 0.02 * np.sign(by_hand.theta)
-        norm = np.sqrt(gradient @ gradient)
-        clipped += norm > 0.25
-        by_hand.theta -= 0.5 * gradient * min(1, 0.25 / (norm + 1e-6))
-        for name, W in by_hand.blocks(by_hand.theta).items():
-            if name.endswith("weight"):
-                norms = np.linalg.norm(W, axis=1, keepdims=True)
-                limited += (norms > 0.5).sum()
-                W *= np.minimum(1, 0.5 / norms)
-    assert clipped and limited  # or the chain would have had nothing to do
-    assert_close(network.theta, by_hand.theta, operations=8 * 100)  # 8 steps of at most 100 roundings
-
-
-# ---- validation ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("N", "fraction", "held"), [(10, 0.25, 3), (10, 0.1, 1), (7, 0.5, 4), (2, 0.01, 1)])
-def test_a_fraction_is_set_aside_at_random(N, fraction, held):
-    trained = [set(flat(rows_seen(N, validation=fraction, epochs=3, batch_size=1, rng=rng))) for rng in range(8)]
-    assert {len(rows) for rows in trained} == {N - held}
-    assert len({frozenset(rows) for rows in trained}) > 1
-
-
-def test_held_out_samples_are_never_trained_on():
-    X, y = samples(40)
-    options = {"validation": 0.25, "rng": 5, "batch_size": 8, "epochs": 3}
-    held = sorted(set(range(40)) - set(flat(rows_seen(40, **options))))
-    X_poisoned, y_poisoned = X.copy(), y.copy()
-    X_poisoned[held], y_poisoned[held] = 1e3, (y[held] + 1) % 3
-    networks, histories = [stateful(), stateful()], []
-    for network, data in zip(networks, [(X, y), (X_poisoned, y_poisoned)], strict=True):
-        histories.append(fit(network, *data, **options))
-        expected = losses.cross_entropy(network.predict(data[0][held]), data[1][held])
-        assert histories[-1].validation_loss[-1] == expected
-    assert len(held) == 10
-    assert_same_state(state(networks[1]), state(networks[0]))
-    assert histories[1].loss == histories[0].loss
-    assert histories[1].validation_loss != histories[0].validation_loss
-
-
-@pytest.mark.parametrize(
-    "loss",
-    ["cross_entropy", "mse_loss", functools.partial(losses.huber_loss, delta=0.5)],
-    ids=["index", "mse", "partial"],
-)
-def test_validation_loss_is_reported_and_changes_nothing(loss):
-    X, y = samples(20)[0], targets(loss, 20)
-    held = samples(30, seed=6)[0], targets(loss, 30, seed=7)
-    with_validation, without = stateful(), stateful()
-    states = []
-    options = {"loss": loss, "batch_size": 8, "epochs": 3, "rng": 2, "sample_weight": np.arange(20)}
-    history = fit(
-        with_validation,
-        X,
-        y,
-        validation=held,
-        callbacks=lambda network, _: states.append(network.state_dict()),
-        **options,
-    )
-    fit(without, X, y, **options)
-    assert_same_state(state(with_validation), state(without))
-    judge = losses.find_loss(loss).value
-    for epoch_state, value in zip(states, history.validation_loss, strict=True):
-        without.load_state_dict(epoch_state)
-        assert value == judge(without.predict(held[0]), held[1])
-    assert history.best_epoch == np.argmin(history.validation_loss)
-
-
-def test_more_validation_data_than_one_block():
-    X, y = samples(20)
-    held = samples(3000, seed=6)
-    network = MLP([3, 5, 3], rng=0)
-    history = fit(network, X, y, epochs=1, validation=held)
-    one_by_one = [losses.cross_entropy(network.predict([x]), [label]) for x, label in zip(*held, strict=True)]
-    expected = np.mean(one_by_one)
-    assert_close(np.array(history.validation_loss[-1]), expected, operations=3000)
-
-
-@pytest.mark.parametrize("validates", [False, True])
-def test_metrics_by_name_and_by_function(validates):
-    X, y = samples(20)
-    judged = samples(12, seed=6) if validates else (X, y)
-    network = stateful()
-    history = fit(network, X, y, epochs=3, metrics=["accuracy", mean_output], validation=judged if validates else None)
-    assert {name: len(values) for name, values in history.metrics.items()} == {
-        "accuracy": 3,
-        "mean_output": 3,
-    }
-    output = network.predict(judged[0])
-    assert history.metrics["accuracy"][-1] == accuracy(output, judged[1])
-    assert history.metrics["mean_output"][-1] == output.mean()
-    assert history.best_epoch is None or validates
-
-
-@pytest.mark.parametrize("validates", [False, True])
-def test_a_metric_may_be_called_loss(validates):
-    def loss(output, y):
-        return 42.0
-
-    X, y = samples(20)
-    network = MLP([3, 5, 3], rng=0)
-    history = fit(network, X, y, epochs=2, metrics=[loss], validation=(X, y) if validates else None)
-    assert history.metrics == {"loss": [42.0, 42.0]}
-    assert history.validation_loss[1:] == [losses.cross_entropy(network.predict(X), y)] * validates
-
-
-def test_the_metric_of_a_regression():
-    X, Y = samples(20)[0], targets("mse_loss", 20)
-    network = MLP([3, 5, 3], rng=0)
-    history = fit(network, X, Y, loss="mse_loss", epochs=1, metrics=[r2_score])
-    assert history.metrics == {"r2_score": [r2_score(network.predict(X), Y)]}
-
-
 # ---- schedules -------------------------------------------------------------------------------------------------------
 
 
@@ -398,131 +187,6 @@ def test_a_plateau_is_one_of_the_validation_loss_if_there_is_any(options, best, 
     assert history.loss == [0, 3, 2, 2.5, 2.5]
     assert history.lr == rates
     assert schedule.best == best
-
-
-# ---- weights ---------------------------------------------------------------------------------------------------------
-
-WEIGHTED = [
-    "cross_entropy",
-    "mse_loss",
-    "half_squared_error",
-    "hinge_loss",
-    "binary_cross_entropy_with_logits",
-]
-
-
-ROUNDINGS = 5 * 100  # 5 steps of at most 100 roundings: the same 40 terms, summed in another order
-
-
-@pytest.mark.parametrize("loss", WEIGHTED)
-def test_an_integer_weight_is_a_repeated_sample(loss):
-    X, y, weight = samples(12)[0], targets(loss, 12), np.array([1, 0, 2, 3] * 3)
-    weighted, repeated = (MLP([3, 5, 3], activation="tanh", rng=1) for _ in range(2))
-    options = {"loss": loss, "batch_size": None, "epochs": 5, "shuffle": False}
-    history = fit(weighted, X, y, sample_weight=weight, optimizer=SGD(lr=0.1), **options)
-    rows = np.repeat(np.arange(12), weight)
-    expected = fit(repeated, X[rows], y[rows], optimizer=SGD(lr=0.1), **options)
-    assert_close(weighted.theta, repeated.theta, operations=ROUNDINGS)
-    assert_close(np.array(history.loss), np.array(expected.loss), operations=ROUNDINGS)
-
-
-@pytest.mark.parametrize("batch_size", [1, 4, 12])
-def test_weights_are_taken_relative_to_their_mean(batch_size):
-    X, y = samples(12)
-    weight = np.random.default_rng(3).uniform(0, 5, 12)
-    network, by_hand, rescaled = (MLP([3, 5, 3], rng=1) for _ in range(3))
-    options = {"optimizer": SGD(lr=0.1), "batch_size": batch_size, "epochs": 2, "shuffle": False}
-    fit(network, X, y, sample_weight=weight, **options)
-    fit(rescaled, X, y, sample_weight=1024 * weight, **options)
-    for start in 2 * list(range(0, 12, batch_size)):
-        rows = slice(start, start + batch_size)
-        relative = weight[rows] / weight.mean()
-        by_hand.theta -= 0.1 * by_hand.loss_and_gradient(X[rows], y[rows], sample_weight=relative)[1]
-    assert np.array_equal(network.theta, by_hand.theta)
-    assert np.array_equal(network.theta, rescaled.theta)
-
-
-def test_a_weight_of_zero_drops_a_sample():
-    X, y = samples(12)
-    weight = np.ones(12)
-    weight[[3, 7]] = 0
-    poisoned, X_poisoned = y.copy(), X.copy()
-    poisoned[[3, 7]], X_poisoned[[3, 7]] = (y[[3, 7]] + 1) % 3, 5.0
-    one, other, without = (MLP([3, 5, 3], rng=1) for _ in range(3))
-    options = {"optimizer": SGD(lr=0.1), "batch_size": None, "epochs": 5, "shuffle": False}
-    fit(one, X, y, sample_weight=weight, **options)
-    fit(other, X_poisoned, poisoned, sample_weight=weight, **options)
-    fit(without, X[weight > 0], y[weight > 0], **options)
-    assert_close(other.theta, one.theta, operations=ROUNDINGS)
-    assert_close(one.theta, without.theta, operations=ROUNDINGS)
-
-
-@pytest.mark.parametrize(
-    "class_weight",
-    [[0.5, 2.0, 3.0], np.array([0.5, 2.0, 3.0]), {0: 0.5, 1: 2.0, 2: 3.0}, {2: 3.0, 0: 0.5, 1: 2.0, 9: 1.0}],
-    ids=["list", "array", "mapping", "surplus"],
-)
-def test_class_weights_are_those_of_torch(class_weight):
-    X, y = samples(12)
-    network = MLP([3, 5, 3], activation="tanh", rng=1)
-    twin = torch_twin(network)
-    options = {"optimizer": SGD(lr=0.1), "batch_size": None, "epochs": 5, "shuffle": False}
-    history = fit(network, X, y, class_weight=class_weight, **options)
-    optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
-    weight, expected = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64), []
-    for _ in range(5):
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(twin(torch.from_numpy(X)), torch.from_numpy(y), weight=weight)
-        loss.backward()
-        optimizer.step()
-        expected.append(loss.item())
-    theirs = torch.nn.utils.parameters_to_vector(twin.parameters()).detach().numpy()
-    assert_close(network.theta, theirs, operations=ROUNDINGS)
-    assert_close(np.array(history.loss), np.array(expected), operations=ROUNDINGS)
-
-
-def test_class_weights_multiply_sample_weights():
-    X, y = samples(12)
-    sample_weight, class_weight = np.random.default_rng(3).uniform(0, 5, 12), np.array([0.5, 2.0, 3.0])
-    both, product = MLP([3, 5, 3], rng=1), MLP([3, 5, 3], rng=1)
-    fit(both, X, y, sample_weight=sample_weight, class_weight=class_weight, batch_size=4, rng=0)
-    fit(product, X, y, sample_weight=sample_weight * class_weight[y], batch_size=4, rng=0)
-    assert np.array_equal(both.theta, product.theta)
-    assert sample_weight.max() > 1  # the caller's weights are left alone
-
-
-# ---- data on disk, threads -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
-@pytest.mark.parametrize("network_dtype", [np.float32, np.float64])
-def test_data_on_disk_give_the_same_bits(tmp_path, dtype, network_dtype):
-    X = np.random.default_rng(0).integers(0, 256, (2500, 6)).astype(dtype)
-    y = np.random.default_rng(1).integers(0, 3, 2500)
-    on_disk = np.memmap(tmp_path / "X", dtype, "w+", shape=X.shape)
-    on_disk[:] = X
-    on_disk.flush()
-    on_disk = np.memmap(tmp_path / "X", dtype, "r", shape=X.shape)
-    networks = [MLP([6, 5, 3], normalization="layer", rng=0, dtype=network_dtype) for _ in range(3)]
-    options = {"epochs": 2, "batch_size": 100, "validation": 0.4, "metrics": ["accuracy"], "rng": 3}
-    histories = [fit(n, A, y, **options) for n, A in zip(networks, [X, on_disk, X.astype(network_dtype)], strict=True)]
-    for network, history in zip(networks[1:], histories[1:], strict=True):
-        assert np.array_equal(network.theta, networks[0].theta)
-        assert history.validation_loss == histories[0].validation_loss
-        assert history.metrics == histories[0].metrics
-
-
-def test_data_on_disk_are_never_in_memory_as_a_whole(tmp_path):
-    shape = 50_000, 40
-    X = np.memmap(tmp_path / "X", np.uint8, "w+", shape=shape)
-    y = np.zeros(len(X), np.uint8)
-    network = MLP([40, 2], rng=0)
-    tracemalloc.start()
-    fit(network, X, y, epochs=1, batch_size=1024, metrics=["accuracy"])
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    # 4 MB: room for some blocks, and for a few numbers per sample.
-    assert peak < X.size * network.dtype.itemsize / 4
 
 
 def test_two_threads_give_the_bits_of_one_after_the_other():
@@ -627,16 +291,6 @@ def test_a_loss_of_your_own_sees_the_dtype_of_the_network_alone():
     assert dtypes == {np.dtype(np.float32)}
 
 
-def test_a_class_may_weigh_nothing():
-    X, y = samples(20)
-    kept = y != 1
-    one, other = MLP([3, 3], rng=0), MLP([3, 3], rng=0)
-    fit(one, X, y, class_weight=[1, 0, 1], epochs=3, batch_size=None, optimizer=SGD(lr=0.1))
-    fit(other, X[kept], y[kept], epochs=3, batch_size=None, optimizer=SGD(lr=0.1))
-    # The mean over the samples kept, and the mean of the weights, divide by the same count, one after the other.
-    np.testing.assert_allclose(one.theta, other.theta, rtol=0, atol=ROUNDINGS * np.finfo(float).eps)
-
-
 SAID = {
     "shuffle": ({"shuffle": 1}, TypeError, "^shuffle: expected True or False, got 1$"),
     "drop_last": ({"drop_last": 1}, TypeError, "^drop_last: expected True or False, got 1$"),
@@ -679,34 +333,3 @@ def test_progress_ends_with_the_reason_to_stop(capsys):
     assert lines[0].startswith("epoch 1/4  loss 0  validation 5")
     assert lines[2] == f"epoch 3/4  {history.latest()}"
     assert lines[3:] == ["epoch 3/4  early stopping"]
-
-
-def test_every_row_is_looked_at_once_before_training():
-    sizes = []
-
-    def loss(input, target):
-        sizes.append(len(input))
-        return losses.mse_loss(input, target)
-
-    X, Y = samples(2500)[0], targets("mse_loss", 2500)
-    fit(MLP([3, 3], rng=0), X, Y, loss=(loss, losses.mse_loss_backward), epochs=1, batch_size=500)
-    rehearsal, training_steps, look = [500], 5 * [500], [256]  # for warnings, before and after
-    assert sizes == [1024, 1024, 452, *rehearsal, *look, *training_steps, *look]
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_batches_of_an_epoch_are_one_array(dtype, monkeypatch):
-    """The layers keep what they made for an array that comes again; of another dtype the rows are converted into it."""
-    seen, backpropagate = [], Network.backpropagate
-
-    def watched(self, X, *rest):
-        seen.append((X, X.copy()))
-        return backpropagate(self, X, *rest)
-
-    monkeypatch.setattr(Network, "backpropagate", watched)
-    X, y = np.random.default_rng(0).standard_normal((10, 3)).astype(dtype), np.arange(10) % 2
-    fit(MLP((3, 4, 2), rng=0, dtype=np.float32), X, y, epochs=1, batch_size=4, shuffle=False, progress=False)
-    (_, rehearsed), (first, a), (second, b), (last, c) = seen
-    assert first is second and np.shares_memory(first, last) and len(last) == 2
-    np.testing.assert_array_equal(np.concatenate([a, b, c]), X.astype(np.float32))
-    np.testing.assert_array_equal(rehearsed, X[8:].astype(np.float32))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import torch
 
-from handmade import MLP, Dense, Network, training
+from handmade import MLP, Activation, BatchNorm, Dense, Network, training
 
 fit = functools.partial(training.fit, progress=False)
 
@@ -44,6 +45,18 @@ def assert_same_state(actual, expected):
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
         assert np.array_equal(actual[name], value), name
+
+
+def torch_twin(network):
+    """The same network in torch, in float64."""
+    modules = {
+        Dense: lambda layer: torch.nn.Linear(layer.in_features, layer.neuron_count, "bias" in layer.parameters),
+        Activation: lambda layer: torch.nn.Tanh(),
+        BatchNorm: lambda layer: torch.nn.BatchNorm1d(layer.in_features),
+    }
+    twin = torch.nn.Sequential(*(modules[type(layer)](layer) for layer in network.layers)).double()
+    twin.load_state_dict({name: torch.from_numpy(array) for name, array in network.state_dict().items()})
+    return twin
 
 
 class Script:

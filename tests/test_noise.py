@@ -1,0 +1,182 @@
+"""The noise of a function, and what a measurement by three steps says of its own accuracy."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from functions_of_tests import CUBE, EPS, FIFTH, ORDERS, THETA, H, f, slopes
+
+from handmade.checking.neighbourhood import Neighbourhood, measured_noise
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-6, 1e-3])
+def test_noise_of_a_known_size_is_measured(size):
+    """sin(1e14 t) is as good as random: its standard deviation is sqrt(1/2)."""
+    found = [measured_noise(lambda t, a=a: np.exp(a + t) + size * np.sin(1e14 * t + a)) for a in np.linspace(0, 1, 20)]
+    assert size * np.sqrt(0.5) / 4 <= min(found) <= np.median(found) * 1.5 and max(found) <= size * np.sqrt(0.5) * 4
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [(np.float64, EPS), (np.float32, 2**-23), (np.float16, 2**-10)])
+def test_the_rounding_of_every_dtype_is_measured(dtype, digits):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        theta = rng.uniform(0.5, 2, 5)
+        near = Neighbourhood(lambda t: float(np.exp(t.astype(dtype)).sum()), theta)
+        assert digits / 20 <= near.noise(np.arange(5)) / near.base <= 4 * digits
+
+
+def test_a_function_without_noise_has_none():
+    assert measured_noise(lambda t: 3 * t) <= EPS * 3 * 7e-12  # its last digits, along the seven steps
+    assert measured_noise(lambda t: 0.0) == 0
+
+
+def of_steps(values, later=0.0):
+    """Return a function that takes these values at k times 1e-12, and one value far away."""
+    return lambda t: float(values[round(t * 1e12)]) if t < 1e-11 else later
+
+
+SIGNS = (-1.0) ** np.arange(8)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (SIGNS, 2 / math.sqrt(2)),  # k-th differences of 2^k: by the first, as all levels agree
+        (SIGNS + 1000.0 * np.arange(8) ** 3, 16 * 24 / math.sqrt(math.factorial(8))),  # by the first that are no slope
+        ([0, 9, 8, 3, 1, 5, 8, 9], math.sqrt(137 / 7 * 1 / 2)),  # three levels agree, within 2.7; the fourth is far
+        ([0, 4, 11, 22, 28, 29, 28, 28], 4),  # just within four: the third level is 1
+        ([7, 1, 0, 2, 6, 8, 9, 8], math.sqrt(47 / 6 * 4 / 24)),  # the first three are 4.4 apart: by the second
+        ([0, 0, 1, 1, 2, 2, 3, 4], math.sqrt(5 / 6 * 4 / 24)),  # differences of one sign are a slope: by the second
+        ([0, 0, -1, -1, -2, -2, -3, -4], math.sqrt(5 / 6 * 4 / 24)),
+    ],
+    ids=["signs", "signs on a cubic", "three levels", "just within four", "not within four", "up", "down"],
+)
+def test_noise_comes_from_the_first_levels_that_agree(values, expected):
+    """The k-th differences of noise have (2k)! / (k!)^2 times its variance."""
+    assert measured_noise(of_steps(values)) == pytest.approx(expected, rel=8 * EPS, abs=0)
+
+
+@pytest.mark.parametrize(("value", "stair"), [(1 + 2**-30, 2**-30), (3.0, 3 * 2**-23), (-0.75, 0.75 * 2**-23)])
+def test_a_function_that_does_not_move_stands_on_a_stair(value, stair):
+    """Of the height of its last bit, at most float32's; uniform on it, the standard deviation is 1 / sqrt(12) of it."""
+    points = []
+
+    def constant(t):
+        points.append(t)
+        return value
+
+    assert measured_noise(constant) == pytest.approx(stair / math.sqrt(12), rel=4 * EPS, abs=0)
+    expected = np.outer(10.0 ** np.arange(-12, -1, 2), np.arange(8)).reshape(-1)
+    assert np.array(points) == pytest.approx(expected, rel=16 * EPS, abs=0)
+
+
+def test_the_stair_is_that_of_the_value_at_the_place_itself():
+    assert measured_noise(lambda t: 3.0 if t == 0 else 1 + 2**-30) == pytest.approx(3 * 2**-23 / math.sqrt(12))
+
+
+def test_flat_steps_widen_the_spacing():
+    assert measured_noise(of_steps([1, 1, 1, 2, 2, 3, 3, 4], later=1.0)) == pytest.approx(2**-23 / math.sqrt(12))
+
+
+def test_a_wild_function_is_looked_at_more_closely():
+    """All differences of the exponential are positive, down to where rounding hides the fourth."""
+    points = []
+
+    def wild(t):
+        points.append(t)
+        return math.exp(1e12 * t)
+
+    assert measured_noise(wild) <= 4 * EPS
+    assert points[1:33:8] == pytest.approx([1e-12, 1e-13, 1e-14, 1e-15], rel=16 * EPS, abs=0)
+
+
+def test_without_noise_the_smallest_level_bounds_it():
+    """The values 1, 10, ..., 10^7 at every spacing: all differences grow, none is noise."""
+    calls = itertools.count()
+    found = measured_noise(lambda t: 10.0 ** (next(calls) % 8))
+    assert next(calls) == 12 * 8
+    squares = [np.mean(np.diff(10.0 ** np.arange(8), k) ** 2) for k in range(1, 7)]
+    levels = [math.factorial(k) / math.sqrt(math.factorial(2 * k)) * math.sqrt(squares[k - 1]) for k in range(1, 7)]
+    assert found == pytest.approx(min(levels), rel=8 * EPS)
+
+
+def test_noise_is_measured_along_scaled_directions():
+    theta, points, rng = np.array([0.5, 1e6, -1e6, 0.0] * 5), [], np.random.default_rng(0)
+
+    def noisy(t):
+        points.append(t)
+        return rng.normal()
+
+    near = Neighbourhood(lambda t: 0.0, theta)
+    near.f = noisy
+    near.noise(np.arange(12))
+    moved = np.array(points[1:8]) - theta
+    assert np.all(moved[:, 12:] == 0)  # the entries that were not asked for
+    ways = moved[-1, :12] / (7e-12 * np.maximum(1, np.abs(theta[:12])))
+    assert ways.min() < -0.5 and ways.max() > 0.5 and np.abs(ways).max() < 1.0001  # theta + h is rounded, by eps theta
+    assert len(set(ways.tolist())) == 12
+    # The same in every process: those of the seed 0, but for the rounding of theta + h, eps theta in 7e-12 theta.
+    assert np.abs(ways - np.random.default_rng(0).uniform(-1, 1, 12)).max() < 2 * np.finfo(float).eps / 7e-12
+    assert near.noise(np.arange(12)) != 0
+
+
+def test_the_same_function_has_the_same_noise():
+    first, second = (
+        Neighbourhood(lambda t: np.exp(t).sum() + 1e-6 * np.sin(1e14 * t.sum()), THETA).noise(np.arange(40))
+        for _ in range(2)
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("method", "of", "value", "truncation", "change", "roughness", "sides"),
+    [
+        ("forward", "cube", CUBE / 16, 3 * CUBE / 8, 3 * CUBE / 16, 15 * CUBE / 16, (CUBE / 16, CUBE / 16)),
+        ("central", "cube", CUBE / 16, CUBE / 8, 3 * CUBE / 16, 15 * CUBE / 16, (CUBE / 16, CUBE / 16)),
+        ("richardson", "cube", 0, 0, 0, 15 * CUBE / 16, (CUBE / 16, CUBE / 16)),
+        ("richardson", "fifth", -FIFTH / 64, FIFTH / 32, 15 * FIFTH / 64, 255 * FIFTH / 256, (FIFTH / 256,) * 2),
+        ("forward", "square", H / 4, H / 2, H / 4, 0, (-H / 4, H / 4)),
+        ("central", "square", 0, 0, 0, 0, (-H / 4, H / 4)),
+        ("forward", "kink", 6, 0, 8, 8, (2, 6)),
+        ("central", "kink", 4, 0, 8, 8, (2, 6)),
+        ("richardson", "kink", 4, 0, 8, 8, (2, 6)),
+        ("central", "bend", 4, 0, 8, 8, (6, 2)),
+        ("forward", "bend", 2, 0, 8, 8, (6, 2)),
+    ],
+)
+def test_a_measurement_by_three_steps_in_numbers(method, of, value, truncation, change, roughness, sides):
+    """By the slopes with h, h/2 and h/4; of a kink, the two gaps of 4 bend by |2 * 4 - 4| each, and nothing closes."""
+    pieces = {
+        "cube": lambda t: t**3,
+        "fifth": lambda t: t**5,
+        "square": lambda t: t**2,
+        "kink": lambda t: max(2 * t, 6 * t),
+        "bend": lambda t: min(2 * t, 6 * t),
+    }
+    slope = {"cube": CUBE, "fifth": FIFTH, "square": H, "kink": 6, "bend": 6}[of]  # the steepest, which is over h
+    near = Neighbourhood(lambda t: 4 + sum(piece(x) for piece, x in zip(pieces.values(), t, strict=True)), np.zeros(5))
+    i = list(pieces).index(of)
+    weights = {"forward": 2, "central": 1, "richardson": 1.5}[method]  # |coefficients| by the smallest step, h/4
+    for noise, error in (0.0, 2 * EPS * (4 + slope * H)), (1e-3, 4e-3):
+        m = near.measure(np.arange(5), method, H, noise)
+        found = [column[i] for column in (m.value, m.truncation, m.doubt, m.roughness, m.left, m.right)]
+        assert found == [value, truncation, change, roughness, *sides]
+        assert m.rounding[i] == pytest.approx(weights * error / (H / 4), rel=4 * EPS, abs=0)
+
+
+def test_a_slope_of_zero_has_no_sign():
+    left, right = Neighbourhood(lambda t: 3.0, THETA).both_sides(np.arange(40), np.full((1, 40), 0.1))
+    assert not np.signbit(left).any() and not np.signbit(right).any()
+
+
+@pytest.mark.parametrize("step", [1e-2, 1e-3, 1e-5, 1e-7, 1e-9])  # at larger ones, h^p alone is not the truncation
+@pytest.mark.parametrize("method", ORDERS)
+def test_a_measurement_is_as_good_as_it_says_at_every_step(method, step):
+    near = Neighbourhood(f, THETA)
+    m = near.measure(np.arange(40), method, step, near.noise(np.arange(40)))
+    errors = np.abs(m.value - slopes(THETA))
+    assert np.all(errors <= m.truncation + m.rounding)
+    assert (m.truncation + m.rounding).max() <= 100 * errors.max()

@@ -1,0 +1,89 @@
+"""The reader and the writer of npz files, whole and damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from readers_of_tests import GOOD, archive_of
+
+from handmade.data import load_npz, save_npz
+
+
+def test_npz_returns_what_was_saved(tmp_path):
+    X, y = np.arange(6, dtype=np.float32).reshape(3, 2), np.array([2, 0, 1])
+    path = tmp_path / "no suffix"
+    save_npz(path, X, y.tolist())
+    np.testing.assert_array_equal(load_npz(path)[0], X, strict=True)
+    np.testing.assert_array_equal(load_npz(path)[1], y, strict=True)
+    np.savez(tmp_path / "keras.npz", x_test=X, y_test=y, x_train=X[:2], y_train=y[:2])
+    loaded = load_npz(str(tmp_path / "keras.npz"), "x_train", "y_train")
+    np.testing.assert_array_equal(loaded[0], X[:2], strict=True)
+    np.testing.assert_array_equal(loaded[1], y[:2], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected an .npz archive"),
+        (b"\x93NUMPY", "expected an .npz archive, .* got the bytes '93 4e 55 4d'; read one array with numpy.load"),
+        (b"anything", "expected an .npz archive"),
+        (GOOD[:-30], "expected an .npz archive.*cut short"),
+        (
+            archive_of(x_train=[1], y=[1]),
+            "expected an array 'X', got an archive with x_train, y",
+        ),
+        (archive_of(X=[1, 2], y=[1]), r"X of shape \(2,\) and y of shape \(1,\)"),
+        (
+            archive_of(X=np.array([{}, {}]), y=[1, 2]),
+            "array 'X': expected the header of an array, got .*O.* instead of dtype, order and shape",
+        ),
+        (
+            GOOD.replace(np.float64(2.0).tobytes(), np.float64(3.0).tobytes()),
+            "array 'X': expected the header of an array, got .*CRC",
+        ),
+    ],
+)
+def test_npz_refuses_damaged_and_missing_arrays(tmp_path, content, message):
+    path = tmp_path / "set.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"set.npz.*{message}"):
+        load_npz(path)
+
+
+def test_npz_never_returns_other_numbers_for_flipped_bytes(tmp_path):
+    path = tmp_path / "set.npz"
+    X, y = load_npz_bytes(path, GOOD)
+    for place in range(len(GOOD)):
+        damaged = bytearray(GOOD)
+        damaged[place] ^= 0xFF
+        # A byte that means nothing may change; the numbers may not, and there is one kind of error.
+        try:
+            loaded = load_npz_bytes(path, bytes(damaged))
+        except ValueError as error:
+            assert "set.npz" in str(error)
+        else:
+            np.testing.assert_array_equal(loaded[0], X, strict=True)
+            np.testing.assert_array_equal(loaded[1], y, strict=True)
+
+
+def load_npz_bytes(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    path.write_bytes(content)
+    return load_npz(path)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "error", "message"),
+    [
+        ([1, 2], [1], ValueError, r"X of shape \(2,\) and y of shape \(1,\)"),
+        ([{}], [1], TypeError, "X: expected an array of numbers, got dtype object"),
+        ([1], [None], TypeError, "y: expected an array of numbers, got dtype object"),
+    ],
+)
+def test_npz_refuses_to_save_what_it_would_not_load(tmp_path, X, y, error, message):
+    path = tmp_path / "set.npz"
+    path.write_bytes(b"before")
+    with pytest.raises(error, match=message):
+        save_npz(path, X, y)
+    assert path.read_bytes() == b"before"
