@@ -1,6 +1,6 @@
 """The conventions of four libraries (factors one-half, means, epsilons), measured and printed side by side.
 
-``python -m reference --conventions`` runs it. The definitions are in `reference.convention_table`.
+``python -m reference --conventions`` runs it. The definitions are in the package `reference.convention_table`.
 """
 
 from __future__ import annotations
