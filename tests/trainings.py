@@ -48,7 +48,7 @@ def assert_same_state(actual, expected):
 
 
 def torch_twin(network):
-    """The same network in torch, in float64."""
+    """Return the same network in torch, in float64."""
     modules = {
         Dense: lambda layer: torch.nn.Linear(layer.in_features, layer.neuron_count, "bias" in layer.parameters),
         Activation: lambda layer: torch.nn.Tanh(),
