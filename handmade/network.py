@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ._steps import cut
 from ._threads import OneWriter, Versioned
 from ._validation import as_array, check_count, check_dtype, check_finite
 from .composites import Sequential, SequentialCache
@@ -375,9 +376,8 @@ class Network(Sequential):
         self.dtype = np.dtype(dtype) if is_complex else check_dtype(dtype)
         self._theta = np.concatenate([value.reshape(-1) for value in values] or [[]]).astype(self.dtype)
         self._gradient = np.zeros_like(self._theta)
-        for (_, layer, attribute), value, gradient in zip(
-            parameters, self._cut(self._theta), self._cut(self._gradient), strict=True
-        ):
+        views = cut(self._theta, self._shapes()), cut(self._gradient, self._shapes())
+        for (_, layer, attribute), value, gradient in zip(parameters, *views, strict=True):
             layer.bind(attribute, value, gradient)
         for leaf in leaves:
             leaf.owned = True
@@ -392,14 +392,8 @@ class Network(Sequential):
             "network of its own, copy.deepcopy(network)"
         )
 
-    def _cut(self, vector: Array) -> list[Array]:
-        """Return one view of the vector per parameter, in its shape."""
-        views, start = [], 0
-        for _, layer, attribute in self._parameters():
-            parameter = getattr(layer, attribute)
-            views.append(vector[start : start + parameter.size].reshape(parameter.shape))
-            start += parameter.size
-        return views
+    def _shapes(self) -> list[tuple[int, ...]]:
+        return [getattr(layer, attribute).shape for _, layer, attribute in self._parameters()]
 
     def blocks(self, vector: npt.ArrayLike) -> dict[str, Array]:
         """Return a vector as long as theta, cut into the network's parameters.
@@ -428,7 +422,7 @@ class Network(Sequential):
         vector = np.asarray(vector)
         if vector.shape != self.theta.shape:
             raise ValueError(f"vector: expected shape {self.theta.shape}, got {vector.shape}")
-        return dict(zip((name for name, _, _ in self._parameters()), self._cut(vector), strict=True))
+        return dict(zip((name for name, _, _ in self._parameters()), cut(vector, self._shapes()), strict=True))
 
     @property
     def parameter_count(self) -> int:
