@@ -125,10 +125,11 @@ def _of_classes(y: Array, class_weight: Mapping[int, float] | Sequence[float]) -
     """Return the weight of each sample's class."""
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise TypeError(f"class_weight: expected targets that are class indices, got {y.dtype} of shape {y.shape}")
-    if isinstance(class_weight, str) or not np.iterable(class_weight):
+    given: Any = class_weight if isinstance(class_weight, Mapping) else as_array(class_weight, "class_weight").tolist()
+    if not isinstance(given, Mapping | list):
         raise TypeError(f"class_weight: expected a mapping or a sequence of numbers, got {class_weight!r}")
-    weights = dict(class_weight if isinstance(class_weight, Mapping) else enumerate(class_weight))
-    if not all(isinstance(w, Real) and not is_beyond_float(w) and 0 <= w < math.inf for w in weights.values()):
+    weights = dict(given if isinstance(given, Mapping) else enumerate(given))
+    if not all(isinstance(w, Real) and not is_beyond_float(w) and 0 <= float(w) < math.inf for w in weights.values()):
         raise ValueError(f"class_weight: expected finite numbers of at least 0, got {class_weight!r}")
     classes, index = np.unique(y, return_inverse=True)
     missing = [c for c in classes.tolist() if c not in weights]

@@ -30,8 +30,16 @@ def matmul(A: Array, B: Array) -> Array:
 
     BLAS is up to a fifth faster this way for batches of about 100, and a layer's numbers for one unit lie side by
     side: elementwise functions and sums over the batch run along them.
+
+    Raises
+    ------
+    ValueError
+        If their shapes do not fit.
     """
-    return B.T.dot(A.T).T
+    try:
+        return B.T.dot(A.T).T
+    except ValueError:
+        raise ValueError(f"X: expected shape (N, {len(B)}), got {np.shape(A)}; give one row per sample") from None
 
 
 def column_sums(A: Array, out: Array | None = None) -> Array:

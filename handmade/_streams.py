@@ -85,7 +85,7 @@ def _examine(stream: IO[bytes], name: str) -> Source:
     """Look at the start of a stream without taking it away from the reader."""
     if stream.read(0) != b"":
         raise TypeError(f"{name}: expected a binary file object, got one of text; open it with mode 'rb'")
-    if stream.seekable():
+    if hasattr(stream, "seekable") and stream.seekable():
         start = stream.tell()
         size = stream.seek(0, io.SEEK_END) - start
         stream.seek(start)

@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from ._validation import as_array
 from .composites import SequentialCache
 from .layers import Activation, Dense, Dropout, name_of
 from .losses import Loss, find_loss, loss_and_backward
@@ -175,7 +176,7 @@ def trace(network: Network, x: npt.ArrayLike, y: npt.ArrayLike, loss: Loss = "ha
     pairs = _pairs(as_network(network))
     if not pairs:
         raise ValueError(f"trace: expected at least one Dense layer, got {network!r}")
-    x, y = np.atleast_1d(np.array(x)), check_finite_targets(y)
+    x, y = np.atleast_1d(np.array(as_array(x, "x"))), check_finite_targets(y)
     f = network.check_input(x[np.newaxis] if x.ndim == 1 else x)
     if len(f) > 1:
         raise ValueError(f"x: expected one sample, got {len(f)}")

@@ -272,6 +272,9 @@ def keeper(path: FilePath | Keeper | None, every: Every, resume: bool) -> Iterat
         raise TypeError(f"checkpoint: expected a path, got {path!r}")
     if not os.fspath(path):
         raise ValueError("checkpoint: expected the path of a file, got ''; pass a file name")
+    path = os.path.abspath(path)  # the same file, wherever a callback changes the folder to
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"checkpoint: expected the path of a file, got {path!r}, a folder or device; pass another")
     with locked(path), closing(Keeper(path, every)) as kept:
         if resume and os.path.exists(path):
             kept.go_on_from(read(path))

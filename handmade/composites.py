@@ -113,7 +113,11 @@ def _in_features(layers: Sequence[Layer]) -> int | None:
     for layer in layers:
         if layer.in_features:
             return layer.in_features
-        if layer.width_after(SOME_WIDTH) != SOME_WIDTH:
+        try:
+            keeps_width = layer.width_after(SOME_WIDTH) == SOME_WIDTH
+        except ValueError:  # a chain in which a layer of some width follows one that halves
+            return None
+        if not keeps_width:
             return None
     return None
 

@@ -206,6 +206,8 @@ def from_torch(
         source = _read_weights(source)
     if not isinstance(source, Mapping):
         raise TypeError(f"source: expected a torch.nn.Module, a state_dict or a path, got {type(source).__name__}")
+    if not all(isinstance(name, str) for name in source):
+        raise TypeError(f"source: expected the names of weights as text, got {list(source)}")
     state = {name: _as_array(name, value) for name, value in source.items()}
     if network is None:
         return _from_weights(state, activation)

@@ -77,6 +77,10 @@ def save(network: Network, path: FilePath, *, metadata: Mapping[str, Any] | None
     (MLP(Dense(3, 4), Activation('relu'), Dense(4, 2)), True)
     """
     config = to_config(network)
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path: expected text or a path-like object, got {path!r}")
+    if not isinstance(metadata, Mapping | None):
+        raise TypeError(f"metadata: expected a mapping, got {metadata!r}")
     suffix = os.path.splitext(os.fspath(path))[1].lower()
     if suffix not in WRITERS:
         raise ValueError(f"path: expected a name that ends with {' or '.join(WRITERS)}, got {os.fspath(path)!r}")

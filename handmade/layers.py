@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._numerics import column_sums, matmul
-from ._validation import as_generator, check_bool, check_choice, check_count, check_dtype, up_to_one
+from ._validation import as_floating, as_generator, check_bool, check_choice, check_count, check_dtype, up_to_one
 from .activations import ACTIVATIONS
 from .initializers import find_initializer
 from .protocols import ActivationName, ActivationPair, Array, DType, Initializer
@@ -169,11 +169,12 @@ def _array_property(name: str) -> property:
     stored = "_" + name
 
     def assign(layer: Layer, value: npt.ArrayLike) -> None:
+        value = as_floating(value, name)
         if stored not in layer.__dict__:
             value = np.array(value)
             layer.bind(name, value, np.zeros_like(value))
-        elif np.shape(value) != (expected := layer.__dict__[stored].shape):
-            raise ValueError(f"{name} of {layer!r}: expected shape {expected}, got {np.shape(value)}")
+        elif value.shape != (expected := layer.__dict__[stored].shape):
+            raise ValueError(f"{name} of {layer!r}: expected shape {expected}, got {value.shape}")
         else:
             layer.__dict__[stored][...] = value
 

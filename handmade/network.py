@@ -236,7 +236,7 @@ class Network(Sequential):
         """
         if not isinstance(cache, SequentialCache):
             raise TypeError(f"cache: expected the second result of forward, got {type(cache).__name__}")
-        dH, expected = np.asarray(dH, self.dtype), cache.values[-1].shape
+        dH, expected = np.asarray(as_array(dH, "dH"), self.dtype), cache.values[-1].shape
         if dH.shape != expected:
             raise ValueError(f"dH: expected the shape of the output {expected}, got {dH.shape}")
         check_finite(dH, "dH")
@@ -400,7 +400,7 @@ class Network(Sequential):
 
         Parameters
         ----------
-        vector : ndarray, shape (P,)
+        vector : array_like, shape (P,)
             ``theta``, ``gradient``, or anything of their length.
 
         Returns
@@ -412,6 +412,8 @@ class Network(Sequential):
         ------
         ValueError
             If its length is not P.
+        TypeError
+            If it holds no numbers.
 
         Examples
         --------
@@ -419,9 +421,11 @@ class Network(Sequential):
         >>> network.blocks(np.array([7.0, 8.0]))
         {'0.weight': array([[7.]]), '0.bias': array([8.])}
         """
-        vector = np.asarray(vector)
+        vector = as_array(vector, "vector")
         if vector.shape != self.theta.shape:
             raise ValueError(f"vector: expected shape {self.theta.shape}, got {vector.shape}")
+        if vector.dtype.kind not in "biufc":
+            raise TypeError(f"vector: expected numbers, got dtype {vector.dtype}")
         return dict(zip((name for name, _, _ in self._parameters()), cut(vector, self._shapes()), strict=True))
 
     @property

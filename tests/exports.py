@@ -21,12 +21,17 @@ def scale_of(layer: hm.Layer, S: np.ndarray, X: np.ndarray) -> np.ndarray:
     """Return the size of the numbers that are rounded on the way to each output, given those of the inputs.
 
     A Dense layer rounds products and partial sums, each below |b| + sum |w| S. An activation has a slope of at most
-    1.13, and values that are rounded near 1. A normalization multiplies the sizes of its input by its slope.
+    1.13, or of the largest of its options, and values that are rounded near 1. A normalization multiplies the sizes of
+    its input by its slope. Where a function jumps, rounding may end on the other side: the size is infinite there.
     """
     if isinstance(layer, hm.Dense):
         return S @ np.abs(layer.W).T + (np.abs(layer.b) if "bias" in layer.parameters else 0)
     if isinstance(layer, hm.Activation):
-        S = 1.13 * np.maximum(S, 1)
+        numbers = [abs(option) for option in layer.options.values() if isinstance(option, float)]
+        jumps = _jumps(layer)
+        near = np.abs(np.abs(X) - np.abs(jumps)) <= 1e-4 * np.maximum(S, 1) if jumps is not None else False
+        S = max([1.13, *numbers, *(1 / number for number in numbers if number)]) * np.maximum(S, 1)
+        S = np.where(near, np.inf, S)
         if "softmax" in layer.function:  # of which every output depends on every input
             S = S.max(axis=1, keepdims=True) + np.log(S.shape[1]) + np.zeros(S.shape)
         return S
@@ -64,6 +69,14 @@ def scale_of(layer: hm.Layer, S: np.ndarray, X: np.ndarray) -> np.ndarray:
     if isinstance(layer, hm.Residual):
         return S + inside
     return np.concatenate([S, inside], axis=1) if isinstance(layer, hm.Concatenate) else inside
+
+
+def _jumps(layer: hm.Activation) -> float | None:
+    """Return the size of the input at which an activation jumps."""
+    name, options = layer.function, layer.options
+    if name == "softplus" and "threshold" in options:
+        return options["threshold"] / options["beta"]
+    return {"hardshrink": options.get("lambd", 0.5), "threshold": options.get("threshold", 0.0)}.get(name)
 
 
 def assert_equal_within_rounding(actual, network: hm.Network, X: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from oracles import assert_close
 
+from handmade.activation_layers import GLU
 from handmade.activations import sigmoid
 from handmade.composites import Concatenate, Parallel, Residual
 from handmade.layers import Activation, Dense, Dropout
@@ -268,3 +269,9 @@ def test_a_group_without_brackets_is_refused_by_name():
 def test_a_composite_mixes_rows_where_its_layers_do(kind):
     composite = kind([Dense(3, 3), BatchNorm(3)])
     assert composite.rows_are_independent(False) and not composite.rows_are_independent(True)
+
+
+def test_a_chain_of_unknown_width_stands_at_the_start_of_another():
+    chain = Concatenate([Sequential([GLU(), Dense(3, 2)])])
+    assert chain.in_features is None and chain.width_after(6) == 8
+    assert Network([Dense(4, 6), chain]).predict(np.ones((1, 4))).shape == (1, 8)

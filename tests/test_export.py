@@ -112,6 +112,14 @@ def test_onnx_runtime_agrees_on_layers(dtype):
     assert_equal_within_rounding(run_onnx(hm.export.to_onnx(network, dtype=dtype), X), network, X)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_onnx_runtime_takes_bounds_above_a_relu(dtype):
+    bounded = [layer for name in ("hardtanh", "relu6", "softshrink") for layer in ("relu", name)]
+    network = hm.Network([hm.Dense(4, 4, rng=0), *map(hm.Activation, bounded)], dtype=dtype)
+    X = INPUTS.astype(dtype)
+    assert_equal_within_rounding(run_onnx(hm.export.to_onnx(network, dtype=dtype), X), network, X)
+
+
 def test_onnx_softmax_is_appended():
     network = hm.MLP([3, 4, 2], rng=0)
     X = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)

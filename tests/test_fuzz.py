@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 from tests.fuzz import engine
+from tests.fuzz.calls import run_quietly
+from tests.fuzz.doors import DOORS
 from tests.fuzz.engine import CORPUS, Run, fuzz, run_case
+from tests.fuzz.reach import unreached
 from tests.fuzz.registry import GROUPS, REPLAYS
 from tests.fuzz.rules import Violation, observe, same_numbers
 
@@ -27,6 +30,28 @@ QUICK = 60  # cases of each target
 def test_cases_obey_the_rule(name):
     for number in range(QUICK):
         run_case(TARGETS[name], 0, number)
+
+
+def test_the_calls_that_cases_change_are_valid():
+    for door in DOORS.values():
+        run_quietly(door.make())  # or every case of it would be an error, and tell nothing
+
+
+def test_a_changed_source_begins_a_run_anew(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "run"
+    fuzz({"a": lambda rng: None}, 200, 30, Run.load(path, 3), path)
+    assert Run.load(path, 5).done == {"a": 200}
+    monkeypatch.setattr(engine, "ROOT", tmp_path)  # another source: none
+    assert (
+        Run.load(path, 5).done == {} and "begun anew; the source has changed since its 200" in capsys.readouterr().err
+    )
+
+
+def test_what_no_target_calls_is_printed():
+    reached = {"activations": TARGETS["activations"], "information": TARGETS["information"]}
+    missing = unreached(reached, 300)
+    assert "fit" in missing and "Network.predict" in missing
+    assert not {"activations.relu", "activations.relu_backward", "information.entropy"} & set(missing)
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -73,6 +73,24 @@ REFUSED = {
     "metrics of a plateau": (lambda: hm.ReduceLROnPlateau(hm.SGD()).step(np.ones(3)), TypeError, "metrics"),
     "digits that are not printed": (lambda: summary.summarize(network(), -(10**5000)), ValueError, "batch_size"),
     "limit of a sandbox": (lambda: grading.Limits(seconds=HUGE), ValueError, "seconds"),
+    "path of a network": (lambda: hm.save(network(), None), TypeError, "path"),
+    "metadata of a network": (lambda: hm.save(network(), "n.npz", metadata=[1]), TypeError, "metadata"),
+    "names of weights": (lambda: hm.from_torch({0: X}), TypeError, "source"),
+    "width of a layer": (lambda: hm.Dense(2, 2).forward(X), ValueError, "X: expected shape"),
+    "weights of a layer": (lambda: setattr(hm.Dense(3, 2), "W", np.full((2, 3), "a")), TypeError, "W"),
+    "masked gradient": (
+        lambda: network().backward(np.ma.ones((6, 2)), network().forward(X)[1]),
+        TypeError,
+        "dH: expected an array without a mask",
+    ),
+    "vector of text": (lambda: network().blocks(np.full(26, "a")), TypeError, "vector"),
+    "theta of a loss": (lambda: hm.NetworkLoss(network(), X, Y)(np.ones(1)), ValueError, "theta"),
+    "masked indices": (
+        lambda: hm.numerical_gradient(square, np.ones(2), indices=np.ma.array([0])),
+        TypeError,
+        "indices",
+    ),
+    "weights by no sequence": (lambda: hm.fit(network(), X, Y, class_weight={1.0, 2.0}), TypeError, "class_weight"),
     "checkpoint": (lambda: hm.fit(network(), X, Y, checkpoint=""), ValueError, "checkpoint"),
     "resolution": (
         lambda: hm.plots.decision_boundary(hm.MLP([2, 2]), X[:, :2], Y, resolution=2**31),
@@ -200,6 +218,27 @@ class ArrayLike:
 
     def __array__(self, dtype=None, copy=None):
         return self.array
+
+
+@pytest.mark.parametrize("dress", [lambda a: torch.tensor(a, requires_grad=True), pd.DataFrame, np.ndarray.tolist])
+def test_arrays_of_any_kind_are_read_at_every_door(dress):
+    net, dH = network(), np.cos(X[:, :2])
+    expected = net.backward(dH, net.forward(X)[1])
+    assert np.array_equal(net.backward(dress(dH), net.forward(dress(X))[1]), expected)
+    of_list = hm.losses.loss_and_backward("mse_loss", dress(X), dress(X + 1))
+    np.testing.assert_array_equal(of_list[1], hm.losses.mse_loss_backward(X, X + 1))
+    net.layers[0].W = dress(2 * net.layers[0].W)
+    assert np.array_equal(net.layers[0].W, 2 * network().layers[0].W)
+    net.theta = network().theta
+    theta, weights = torch.tensor(net.theta, requires_grad=True), np.array([1.0, 2.0])
+    assert hm.NetworkLoss(net, X, Y)(theta) == hm.NetworkLoss(net, X, Y)(net.theta)
+    assert len(net.blocks(theta)) == 4
+    assert str(hm.trace(net, torch.tensor(X[0], requires_grad=True), [1.0, 0.0])) == str(
+        hm.trace(net, X[0], [1.0, 0.0])
+    )
+    options = dict(epochs=1, rng=0, progress=False)
+    losses = [hm.fit(network(), X, Y, class_weight=w, **options).loss for w in (weights, torch.tensor(weights))]
+    assert losses[0] == losses[1]
 
 
 def unaligned(array):

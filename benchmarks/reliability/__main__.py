@@ -1,7 +1,7 @@
 """``python -m benchmarks.reliability``: try each promise, keep the counts, and write docs/reliability.md.
 
-``--only NAME ...`` tries some of them and keeps the earlier counts of the rest; ``--page`` writes the page alone. The
-long ones, `steps` and `hostile`, are tried by name only.
+``--only NAME ...`` tries some of them and keeps the earlier counts of the rest; ``--trials N`` tries each N times;
+``--page`` writes the page alone. The long ones, `steps` and `hostile`, are tried by name only.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def hostile(count: int) -> tuple[int, int]:
 
     targets = {name: target for group in GROUPS.values() for name, target in group.items()}
     run = fuzz(targets, count, float("inf"), Run.load(HOSTILE, 0), HOSTILE, processes=2)
+    for violation in run.violations:
+        print(f"{violation['target']} --case {violation['case']}: {violation['message']}")
     return sum(run.done.values()), len(run.violations)
 
 
@@ -95,8 +97,15 @@ Written by `python -m benchmarks.reliability`, which tries each promise and coun
 |---|---|---|---|---|
 {rows}
 
-A hostile input is an argument, a file or a state dict that no honest caller would pass; `python -m tests.fuzz` goes on
-from where a run has stopped. `python -m benchmarks.determinism` shows what changes the bits of a training: the kernel
+A hostile input is an argument, a file or a state dict that no honest caller would pass, or an array in any other dress
+that NumPy, PyTorch or pandas knows. It fails where it violates the rule: the right number (that of another parser, of
+the same call with plain float64 arrays, of ONNX Runtime or a C compiler), or a ValueError or TypeError that names the
+argument; and no other exception, crash, hang, unfounded warning, change of the caller's data, change of the library's
+state after an error, or memory beyond a small multiple of the input. `python -m tests.fuzz NAME --case N` repeats one
+of them. A run that is stopped goes on, unless the source has changed since: then it begins anew, so that all its cases
+are of one state.
+
+`python -m benchmarks.determinism` shows what changes the bits of a training: the kernel
 and the threads of BLAS, and compilation.
 """
 
@@ -117,10 +126,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description=__doc__)
     parser.add_argument("--only", nargs="*", choices=PROMISES, default=SHORT, metavar="NAME")
     parser.add_argument("--page", action="store_true", help="write the page from the counts of earlier runs")
+    parser.add_argument("--trials", type=int, help="instead of the usual number")
     options = parser.parse_args(arguments)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in [] if options.page else options.only:
-        done, failed = PROMISES[name].attempt(PROMISES[name].trials)
+        done, failed = PROMISES[name].attempt(options.trials or PROMISES[name].trials)
         results[name] = {"trials": done, "failures": failed, "machine": _machine()}
         print(f"{name}: {done:,} trials, {failed} failures", flush=True)
         write_atomically(RESULTS, lambda stream: stream.write((json.dumps(results, indent=1) + "\n").encode()))

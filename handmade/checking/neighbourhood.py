@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._validation import check_finite
+from .._validation import as_array, check_finite
 from .methods import DIFFERENCES, EPS, Function
 
 __all__ = ["Measurement", "Neighbourhood", "measured_noise"]
@@ -230,7 +230,7 @@ class Neighbourhood:
 
     def check_indices(self, indices: npt.ArrayLike) -> Array:
         """Return indices as integers; raise where one of them is none of theta."""
-        indices = np.asarray(indices)
+        indices = as_array(indices, "indices")
         if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
             raise TypeError(f"indices: expected a list of integers, got {indices!r}")
         if indices.size and not (indices.min() >= 0 and indices.max() < self.theta.size):

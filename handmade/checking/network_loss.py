@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._validation import as_floating
 from ..composites import Sequential
 from ..layers import Activation, Dense, Layer
 from ..losses import LOSSES, Loss, LossFunctions, loss_and_backward
@@ -80,8 +81,11 @@ class NetworkLoss:
         # The divisor of a mean depends on targets and weights, not on the input.
         self._divisor = self._sums(H[np.newaxis])[0] / value if value and self._has_terms() else None
 
-    def __call__(self, theta: Array) -> Any:
+    def __call__(self, theta: npt.ArrayLike) -> Any:
         """Return the loss at theta: a real number, or a complex one where theta is complex."""
+        theta, expected = as_floating(theta, "theta"), self._networks[np.dtype(np.float64)].theta.shape
+        if theta.shape != expected:
+            raise ValueError(f"theta: expected shape {expected}, got {theta.shape}")
         return self._value(self._output(theta))
 
     def loss_gradient(self, H: Array) -> Array:

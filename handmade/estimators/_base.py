@@ -206,7 +206,7 @@ class BaseMLP(BaseEstimator):
         if trainer.unimproved > self.n_iter_no_change:
             trainer.unimproved = 0
         size, epoch = self._batch_size(len(data), trainer), 0
-        with progress_bar("epoch", self.max_iter, self.progress) as report:
+        with progress_bar("epoch", self.max_iter, bool(self.progress)) as report:
             try:
                 while epoch < self.max_iter:
                     epoch += 1

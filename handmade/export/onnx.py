@@ -85,7 +85,8 @@ def _elu(g: Graph, a: str, alpha: float, bend: float = 1.0) -> str:
 
 
 def _clip(g: Graph, a: str, min_val: float, max_val: float) -> str:
-    return g.add("Clip", a, g.constant(float(min_val)), g.constant(float(max_val)))
+    # Not the operator Clip: ONNX Runtime merges it with a Relu below, and then refuses float64.
+    return g.apply("Min", g.apply("Max", a, min_val), max_val)
 
 
 def _where_above(g: Graph, condition: str, bound: float, above: str, below: str) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import protocols
-from .._validation import check_choice, check_finite
+from .._validation import as_floating, check_choice, check_finite
 from ..protocols import Array, LossName
 from ._terms import as_numbers, check_reduction
 from .likelihoods import (
@@ -288,7 +288,7 @@ def find_loss(loss: Loss) -> LossFunctions:
 
 
 def loss_and_backward(
-    loss: Loss, input: Array, target: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    loss: Loss, input: npt.ArrayLike, target: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
 ) -> tuple[Any, Array]:
     """Return the loss and its gradient with respect to ``input``.
 
@@ -321,7 +321,7 @@ def loss_and_backward(
     (np.float64(0.5), array([[1.],
            [0.]]))
     """
-    functions = find_loss(loss)
+    functions, input = find_loss(loss), as_floating(input, "input")
     if functions.options and functions.options.get("reduction") == "none":
         raise ValueError("loss: expected one number to differentiate; reduction='none' gives many")
     if sample_weight is not None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from .engine import Run, Target, fuzz, run_case
+from .reach import unreached
 from .registry import GROUPS
 from .rules import Violation
 
@@ -20,6 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     targets = _choose(options.names)
     if options.case is not None:
         return _replay(targets, options.seed, options.case)
+    if options.reach:
+        print(*unreached(targets, options.reach, options.seed), sep="\n")
+        return 0
     run = Run.load(options.resume, options.seed)
     last = time.monotonic() - 10
 
@@ -50,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--case", type=int, help="run this case alone, with its traceback")
+    parser.add_argument("--reach", type=int, help="print the public functions that so many cases of each do not call")
     return parser
 
 

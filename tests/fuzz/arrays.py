@@ -16,7 +16,7 @@ import torch
 
 from .mutate import pick
 
-__all__ = ["Hostile", "dress", "draw_array", "draw_junk", "draw_numbers", "draw_shape"]
+__all__ = ["ARRAYS", "Hostile", "dress", "draw_array", "draw_junk", "draw_numbers", "draw_shape"]
 
 REFUSED = object()
 
@@ -160,6 +160,7 @@ DRESSES: dict[str, Callable[[np.ndarray], Any]] = {
     "dates": lambda a: np.zeros(a.shape, "datetime64[s]"),
     "records": _records,
 }
+ARRAYS = {"plain", "Fortran's order", "reversed", "every other", "swapped axes", "unaligned", "read-only"}  # of NumPy
 NEED_AXES = {"Fortran's order", "reversed", "every other", "swapped axes", "memoryview", "pandas"}
 REFUSED_DRESSES = {
     *("masked", "list of masked", "sparse", "sparse matrix", "objects", "text", "bytes", "dates", "records"),

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
+import io
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
 
 import handmade as hm
 from handmade import estimators, export, grading, plots, summary
@@ -16,7 +22,7 @@ from handmade.activations import ACTIVATIONS
 from handmade.initializers import INITIALIZERS
 from handmade.losses import LOSSES
 
-__all__ = ["CALLS", "OPTIMIZERS", "PLOTS", "TRAININGS", "X", "Y", "Call"]
+__all__ = ["CALLS", "OPTIMIZERS", "PLOTS", "TRAININGS", "X", "Y", "Call", "run_quietly", "square", "target_of"]
 
 # Other words that errors use for an argument.
 ALIASES = ("options", "p:", "in_features", "initializer", "layer", "loss", "activation", "Dense", "BatchNorm")
@@ -51,6 +57,35 @@ TARGET_OF = {
     **dict.fromkeys(("hinge_loss", "soft_margin_loss", "hinge_embedding_loss", "zero_one_loss"), np.sign(X)),
     "multilabel_margin_loss": np.stack([Y, 0 * Y - 1, Y], axis=1),
 }
+
+
+def target_of(loss: str) -> np.ndarray:
+    """Return a target for X that a loss takes."""
+    return TARGET_OF.get(loss, np.full_like(X, 0.5))
+
+
+def square(theta: Any) -> float:
+    """Return the sum of squares."""
+    return float((theta * theta).sum())
+
+
+def run_quietly(call: Call) -> Any:
+    """Run a call without what it prints and the warnings that toy data deserve; errors of files name the path."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore", hm.TrainingWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            return call.function(**call.arguments)
+        except FloatingPointError as error:  # where training diverges
+            raise ValueError(f"loss: {error}") from error
+        except OSError as error:
+            if not {"path", "adapter", "checkpoint"} & set(call.arguments):
+                raise
+            raise ValueError(f"path: {error}") from error
 
 
 def _call(function: Callable[..., Any], good: dict[str, Any], counts: tuple[str, ...] = (), **fields: Any) -> Call:
@@ -137,7 +172,7 @@ def _calls() -> dict[str, Callable[[], Call]]:
     for name, (f, _) in ACTIVATIONS.items():
         calls[f"activations.{name}"] = lambda f=f: _call(f, {"A": X})
     for name, functions in LOSSES.items():
-        good = {"input": np.full_like(X, 0.3), "target": TARGET_OF.get(name, np.full_like(X, 0.5))}
+        good = {"input": np.full_like(X, 0.3), "target": target_of(name)}
         calls[f"losses.{name}"] = lambda f=functions.value, good=good: _call(f, good)
     for name, f in INITIALIZERS.items():
         good = {"shape": (3, 4), "fan_in": 4, "fan_out": 3, "rng": 0}
@@ -193,11 +228,13 @@ def _data() -> dict[str, Callable[[], Call]]:
 # ---- calls with a network ----------------------------------------------------------------------------------------
 
 
-def _with_network(function: Callable[..., Any], sizes: tuple[int, ...] = (3, 4, 2), **good: Any) -> Callable[[], Call]:
+def _with_network(
+    function: Callable[..., Any], sizes: tuple[int, ...] = (3, 4, 2), bias: bool = True, **good: Any
+) -> Callable[[], Call]:
     """Return a maker of a call whose network, optimizer included, an error must not change."""
 
     def call() -> Call:
-        network, optimizer = hm.MLP(sizes, "tanh", rng=0), hm.Adam(0.01)
+        network, optimizer = hm.MLP(sizes, "tanh", bias=bias, rng=0), hm.Adam(0.01)
         parts: dict[str, Any] = {"network": network, "X": X[:, : sizes[0]], "y": Y, "optimizer": optimizer} | good
         if function in (hm.fit, hm.find_lr):
             parts["rng"] = 0
@@ -238,22 +275,41 @@ def _fitted(make: Callable[..., Any]) -> Callable[[], Call]:
     )
 
 
+def _network() -> hm.Network:
+    return hm.MLP([3, 4, 2], "tanh", rng=0)
+
+
 def _gradient() -> Any:
-    return hm.MLP([3, 4, 2], "tanh", rng=0).loss_and_gradient(X, Y)[1].copy()
+    return _network().loss_and_gradient(X, Y)[1].copy()
+
+
+def _conversions() -> dict[str, Callable[[], Call]]:
+    """Return the calls that make networks of other things."""
+    linear = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU())
+    fitted = MLPClassifier((2,), max_iter=1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted.fit(X, Y)
+    return {
+        "from_config": lambda: _call(hm.from_config, {"config": hm.to_config(_network())}),
+        "from_torch": lambda: _call(hm.from_torch, {"source": linear}),
+        "from_sklearn": lambda: _call(hm.from_sklearn, {"mlp": fitted}),
+        "save": lambda: _call(hm.save, {"network": _network(), "path": "network.npz", "metadata": {"a": 1}}),
+        "ParameterGroups": lambda: _call(hm.ParameterGroups, {"groups": {"*.bias": hm.SGD(), "*": hm.Adam()}}),
+    }
 
 
 def _trainings() -> dict[str, Callable[[], Call]]:
     """Return the calls that train, check and export."""
-    f = lambda theta: float(theta @ theta)  # noqa: E731
     return {
         "fit": _with_network(hm.fit, epochs=1, progress=False),
-        "find_lr": _with_network(hm.find_lr, steps=4),
+        "find_lr": _with_network(hm.find_lr, steps=10),
         "compile": _with_network(hm.compile),
         "check_gradient": _with_network(_checks(hm.check_gradient), gradient=_gradient(), rng=0),
         "diagnose_gradient": _with_network(_checks(hm.diagnose_gradient), gradient=_gradient()),
-        "assert_gradient": _with_network(hm.assert_gradient),
-        "numerical_gradient": _with_network(hm.numerical_gradient, f=f, theta=np.ones(3)),
-        "step_sweep": _with_network(hm.step_sweep, f=f, theta=np.ones(3)),
+        "assert_gradient": _with_network(_checks(hm.assert_gradient), gradient=_gradient()),
+        "numerical_gradient": _with_network(hm.numerical_gradient, f=square, theta=np.ones(3)),
+        "step_sweep": _with_network(hm.step_sweep, f=square, theta=np.ones(3)),
         "NetworkLoss": _with_network(hm.NetworkLoss),
         "trace": _with_network(hm.trace, x=X[0], y=[1.0, 0.0]),
         "to_c": _with_network(export.to_c),
@@ -272,14 +328,18 @@ def _plots() -> dict[str, Callable[[], Call]]:
     history = hm.History(loss=[1.0, 0.5], validation_loss=[1.0, 0.7], metrics={"accuracy": [0.5, 0.9]})
     good: dict[str, dict[str, Any]] = {
         "losses": {},
-        "descent_1d": {"sizes": (1, 1), "loss": "mse_loss", "X": X[:, :1], "y": X[:, :1], "steps": 2},
+        "descent_1d": {"sizes": (1, 1), "bias": False, "loss": "mse_loss", "X": X[:, :1], "y": X[:, :1], "steps": 2},
         "knobs": {"loss": "cross_entropy"},
         "network": {},
         "history": {"history": history},
         "decision_boundary": {"sizes": (2, 4, 2), "resolution": 8},
         "hinton": {"W": X},
+        "descent_2d": {"sizes": (1, 1), "loss": "mse_loss", "X": X[:, :1], "y": X[:, :1], "steps": 2},
+        "learning_rates": {"search": hm.LearningRateSearch(np.array([0.1, 1.0]), X[0, :2], X[1, :2], 0.1)},
+        "chain_rule": {"trace": hm.trace(hm.MLP([1, 1], rng=0), [1.0], [0.5])},
+        "diagnosis": {"diagnosis": hm.diagnose_gradient(_network(), X, Y, 2 * _gradient())},
     }
     return {name: _with_network(getattr(plots, name), **options) for name, options in good.items()}
 
 
-CALLS, TRAININGS, PLOTS = _calls(), _trainings(), _plots()
+CALLS, TRAININGS, PLOTS = _calls() | _conversions(), _trainings(), _plots()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,13 @@ import handmade as hm
 from handmade.activations import ACTIVATIONS
 from handmade.losses import LOSSES
 
-from .arrays import Hostile, draw_array, draw_numbers, draw_shape, dress
+from .arrays import ARRAYS, Hostile, draw_array, draw_numbers, draw_shape, dress
+from .calls import OPTIMIZERS
 from .functions import check, integers, probabilities, signs
 from .mutate import pick
 from .rules import Violation, observe, same_numbers
 
 __all__ = ["TARGETS"]
-
-ARRAYS = {"plain", "Fortran's order", "reversed", "every other", "swapped axes", "unaligned", "read-only"}  # of floats
 
 
 def fuzz_activations(rng: np.random.Generator) -> None:
@@ -28,7 +28,7 @@ def fuzz_activations(rng: np.random.Generator) -> None:
     if rng.random() < 0.5:
         check(rng, f, {"A": draw_array(rng, shape)}, 256, ("dim",))
         return
-    name = f_backward.__code__.co_varnames[1]
+    name = list(inspect.signature(f_backward).parameters)[1]
     A = draw_numbers(rng, shape if shape else (1,))
     A = np.nan_to_num(A, posinf=1.0, neginf=-1.0)
     if A.size == 0:
@@ -131,7 +131,7 @@ def _is_extreme(numbers: Any) -> bool:
 
 def fuzz_optimizers(rng: np.random.Generator) -> None:
     """Take a step on hostile vectors: as on plain ones, or refused with nothing moved."""
-    make = pick(rng, [hm.SGD, hm.Momentum1986, hm.Adagrad, hm.RMSprop, hm.Adam, hm.AdamW])
+    make = pick(rng, OPTIMIZERS[:-1])  # Muon is of matrices
     shape = pick(rng, [(5,), (5,), (5,), (0,), (2, 3), ()])
     start, slope = draw_numbers(rng, shape), draw_numbers(rng, shape)
     with np.errstate(over="ignore"):

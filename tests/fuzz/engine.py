@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import time
 import warnings
@@ -31,6 +32,7 @@ HANG = 120.0  # seconds of the processor for one case, the compilation of its ke
 BLOCKED = 5  # times as long may a case take on a busy machine
 CHUNK = 200  # cases handed to a process at a time
 MOST_EXAMPLES = 20  # kept of each kind of violation
+ROOT = Path(__file__).parents[2]
 CORPUS = Path(__file__).parent / "corpus"  # inputs that once broke the rule, tested in every run of the tests
 FOUND = Path(__file__).parent / "found"  # inputs that break it now; once mended, they belong into the corpus
 
@@ -39,11 +41,21 @@ class Hang(BaseException):
     """A case takes too long; no ``except Exception`` of the library catches it."""
 
 
+def source() -> str:
+    """Return a checksum of the library and of the fuzzer: cases of another source are no cases of this one."""
+    digest = hashlib.sha256()
+    for folder in (ROOT / "handmade", ROOT / "tests" / "fuzz"):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 @dataclass
 class Run:
-    """The state of a run, kept in a file so that the next one goes on."""
+    """The state of a run, kept in a file so that the next one goes on; ``source`` is what was tried."""
 
     seed: int = 0
+    source: str = field(default_factory=source)
     done: dict[str, int] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
     violations: list[dict[str, Any]] = field(default_factory=list)
@@ -51,8 +63,15 @@ class Run:
 
     @classmethod
     def load(cls, path: Path | None, seed: int) -> Run:
-        """Return the run in a file, or a new one."""
-        return cls(**json.loads(path.read_text())) if path and path.exists() else cls(seed)
+        """Return the run in a file; a new one where there is none, or the source has changed since, which is said."""
+        run = cls(seed)
+        if path and path.exists():
+            saved = json.loads(path.read_text())
+            if saved.get("source") == run.source:
+                return cls(**saved)
+            count = sum(saved["done"].values())
+            print(f"{path}: begun anew; the source has changed since its {count:,} cases", file=sys.stderr)
+        return run
 
     def save(self, path: Path | None) -> None:
         """Write the run, so that a kill at any moment loses seconds at most."""
@@ -119,6 +138,8 @@ def fuzz(
     finally:
         for worker in workers:
             worker.end()
+    if run.source != source():
+        print("the source has changed during the run: its cases are of more than one state", file=sys.stderr)
     return run
 
 

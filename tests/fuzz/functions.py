@@ -31,16 +31,18 @@ def check(
     state: Callable[[], Any] = lambda: None,
     of_largest: bool = False,
     may_overflow: bool = False,
+    memory: int = MEMORY,
 ) -> None:
     """Call a function with hostile arguments, then with the same numbers in plain arrays, and compare.
 
     ``tolerance`` is in units of the result's resolution (eps); ``names`` are further arguments that errors may name;
-    ``state`` must stay after an error; ``of_largest`` as in `same_numbers`, ``may_overflow`` as in `observe`.
+    ``state`` must stay after an error; ``of_largest`` as in `same_numbers`, ``may_overflow`` as in `observe`;
+    ``memory`` is what the call may take beyond a multiple of the arguments.
     """
     said = ", ".join(f"{name}: {hostile.kind}" for name, hostile in arguments.items())
     values = {name: hostile.value for name, hostile in arguments.items()}
     size = sum(getattr(hostile.clean, "nbytes", 0) for hostile in arguments.values())
-    most_memory = MEMORY + 64 * size if rng.random() < MEASURED else None
+    most_memory = memory + 64 * size if rng.random() < MEASURED else None
     known = (*arguments, *names)
     outcome = observe(lambda: call(**values), known, list(values.values()), state, most_memory, may_overflow)
     if any(hostile.is_refused for hostile in arguments.values()):
@@ -58,8 +60,8 @@ def check(
 
 def _eps(value: Any) -> float:
     """Return the resolution of a result's dtype."""
-    dtype = np.asarray(value[0] if isinstance(value, tuple) else value).dtype
-    return float(np.finfo(dtype).eps) if dtype.kind in "fc" else 0.0
+    dtypes = [np.asarray(part).dtype for part in (value if isinstance(value, tuple) else [value])]
+    return max((float(np.finfo(dtype).eps) for dtype in dtypes if dtype.kind in "fc"), default=0.0)
 
 
 # ---- numbers of a certain kind -----------------------------------------------------------------------------------

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import decimal
 import fractions
 import functools
-import io
 import math
 import re
 import reprlib
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 import handmade as hm
 
-from .calls import CALLS, OPTIMIZERS, PLOTS, TRAININGS, Call, X, Y
+from .calls import CALLS, OPTIMIZERS, PLOTS, TRAININGS, Call, X, Y, run_quietly
 from .mutate import pick
 from .rules import Violation, observe, same_numbers
 
@@ -56,36 +52,18 @@ def _fuzz(calls: dict[str, Callable[[], Call]], most_memory: int, rng: np.random
     inputs = [] if name.startswith("clip_grad") else inputs  # which change the gradient by design
     observed = functools.partial(observe, names=[*names, *call.names], may_overflow=call.may_overflow)
     try:
-        outcome = observed(lambda: _use(call), inputs=inputs, state=call.state, most_memory=most_memory)
+        outcome = observed(lambda: run_quietly(call), inputs=inputs, state=call.state, most_memory=most_memory)
         is_random = any(key in ("rng", "random_state") for key in changed)
         if (
             outcome.error is None
             and not is_random
             and any(plain.arguments[key] is not value for key, value in changed.items())
         ):
-            expected = observed(lambda: _use(plain))
+            expected = observed(lambda: run_quietly(plain))
             if expected.error is not None or not _same(outcome.value, expected.value):
                 raise Violation("wrong", f"got {outcome.value}, of plain numbers {expected.error or expected.value}")
     except Violation as violation:
         raise Violation(violation.kind, f"{said}: {violation}") from violation
-
-
-def _use(call: Call) -> Any:
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore", hm.TrainingWarning)  # of toy data
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        try:
-            return call.function(**call.arguments)
-        except FloatingPointError as error:  # where training diverges
-            raise ValueError(f"loss: {error}") from error
-        except OSError as error:
-            if not {"path", "adapter", "checkpoint"} & set(call.arguments):
-                raise
-            raise ValueError(f"path: {error}") from error
 
 
 def _plain(value: Any) -> Any:

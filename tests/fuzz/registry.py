@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import core, files, functions, options, readers, training
+from . import core, doors, exports, files, functions, options, readers, training
 
 __all__ = ["GROUPS", "REPLAYS"]
 
@@ -10,6 +10,8 @@ GROUPS = {
     "readers": readers.TARGETS | files.TARGETS,
     "functions": functions.TARGETS,
     "core": core.TARGETS,
+    "doors": doors.TARGETS,
+    "exports": exports.TARGETS,
     "options": options.TARGETS,
     "training": training.TARGETS,
 }

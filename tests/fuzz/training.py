@@ -193,9 +193,11 @@ def fuzz_estimators(rng: np.random.Generator) -> None:
     if of_fit:
         check(rng, _quiet(fit), {"X": X, "y": y}, 1e5, (*SKLEARN, "y"), of_largest=True, may_overflow=True)
     else:
-        check(rng, _quiet(estimator.predict), {"X": X}, 1e5, SKLEARN, state, of_largest=True, may_overflow=True)
+        use = getattr(estimator, pick(rng, [name for name in PREDICTIONS if hasattr(estimator, name)]))
+        check(rng, _quiet(use), {"X": X}, 1e5, SKLEARN, state, of_largest=True, may_overflow=True)
 
 
+PREDICTIONS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
 # What scikit-learn's own checks say.
 SKLEARN = ("X", "array", "data", "dtype", "target", "labels", "class", "parse", "NaN", "float", "validation", "samples")
 
