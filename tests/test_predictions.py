@@ -8,7 +8,7 @@ from test_formulas import diagnosis_of
 
 import handmade as hm
 from handmade.activations import softmax
-from handmade.checking.regression import Term, fit
+from handmade.checking.regression import Term, fit, ways_to_write
 
 
 def label_gradient(prediction=softmax, labels=lambda y: y, rows=16):
@@ -48,9 +48,31 @@ def test_other_labels_are_listed():
     assert "other labels in" in found.formula and "1 for 3" in found.formula
 
 
-def test_targets_cut_to_integers_are_seen():
-    found = diagnosis_of(lambda A, y: 2 * (A - y.astype(int)) / y.size)
-    assert found.formula == "dA[2] = right, but with Y cut to integers"
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (np.trunc, "Y cut to integers"),
+        (lambda y: np.round(y, 1), "Y rounded to 1 decimals"),
+        (lambda y: np.maximum(y, 0), "Y clipped below at 0"),
+        (lambda y: y[::-1], "the rows of Y in the order 4, 3, 2, 1, 0"),
+        (lambda y: y * [1, 1, 0, 1], "Y of which column 2 is 0"),
+    ],
+    ids=["integers", "rounded", "clipped", "reversed", "column"],
+)
+def test_what_was_done_to_the_targets_is_said(change, said):
+    found = diagnosis_of(lambda A, y: 2 * (A - change(y)) / y.size, rows=15)
+    assert found.formula == f"dA[2] = right, but with {said}"
+
+
+def test_a_batch_that_is_right_contradicts_a_coincidence():
+    """(A - Y) / 4 is right with four rows; with five 1/4 is 1/(N-1), too, which would be 1/3 with four."""
+    found = diagnosis_of(lambda A, y: (A - y) / 4, "half_squared_error", rows=5)
+    assert "N-1" not in found.formula and found.formula == "dA[2] = 0.25 N right"
+
+
+def test_a_decimal_is_as_likely_as_one_over_n_minus_one():
+    ways, _ = ways_to_write(0.1, {"N": 11.0, "(N-1)": 10.0}, 1e-9)
+    assert set(ways) == {"0.1", "1/(N-1)"}
 
 
 def test_a_mask_drawn_again_is_seen():

@@ -90,7 +90,7 @@ def formula_of(
                 for place in places
                 for formula in _fitted(pairs, place, facts, relative, min(most, 2) if products else most, products)
             ]
-            confirmed = (_confirmed(formula, check, facts, relative, products) for formula in fitted)
+            confirmed = (_confirmed(formula, check, step, facts, relative, products) for formula in fitted)
             found = [formula for formula in confirmed if formula is not None]
             best = sorted([*best, *found], key=lambda formula: formula.cost)
             if best and best[0].cost <= SIMPLE:
@@ -164,7 +164,7 @@ def right_formula(
         steps = [_as_right(step) for step in check.found.steps]
         check = dataclasses.replace(check, found=dataclasses.replace(check.found, steps=steps))
     placed = (dataclasses.replace(one, place=formula.place, rows=rows) for one in found[:8])
-    confirmed = (_confirmed(one, check, facts, 1e-9, False) for one in placed)
+    confirmed = (_confirmed(one, check, right[0][1], facts, 1e-9, False) for one in placed)
     best = next((dataclasses.replace(one, left="right") for one in confirmed if one is not None), None)
     return f"{best}{', dXhat = gamma dH' if 'dXhat' in str(best) else ''}" if best else ""
 
@@ -282,14 +282,14 @@ def dA_of(formula: Formula, case: Case, step: WrongStep) -> Array:
 
 
 def _confirmed(
-    formula: Formula, check: Case | None, facts: Mapping[str, float], relative: float, products: bool
+    formula: Formula, check: Case | None, like: WrongStep, facts: Mapping[str, float], relative: float, products: bool
 ) -> Formula | None:
     """Return a formula as it holds for a batch that it was not fitted to; None if it does not.
 
-    Of the ways to write a coefficient those remain that hold there, too. Where the batch does not show the step,
-    nothing is known.
+    Of the ways to write a coefficient those remain that hold there, too. A batch in which everything is right is one
+    in which the formula gives what is right.
     """
-    step = None if check is None else next((s for s in check.found.steps if s.name == formula.left), None)
+    step = None if check is None else _step_in(check, like)
     if check is None or step is None:
         return formula
     target, table = _equation(check, step, formula.place, products)
@@ -312,6 +312,19 @@ def _confirmed(
             written = tuple(tuple(dict.fromkeys(ways)) for ways in zip(*holding, strict=True))
             return dataclasses.replace(formula, factors=written)
     return None
+
+
+def _step_in(case: Case, like: WrongStep) -> WrongStep | None:
+    """Return a step in another batch, also where all is right; None where the batch does not decide."""
+    if case.found.steps:
+        return next((step for step in case.found.steps if step.name == like.name), None)
+    dA = case.found.actual[like.prefix]
+    if like.kind == "dA":
+        return dataclasses.replace(like, actual=dA, right=dA, unique=True)
+    leaf = case.of.leaves[like.prefix]
+    leaf.backward(dA, case.of.leaf_caches[like.prefix], False)
+    right = getattr(leaf, "d" + leaf.parameters[like.kind]).copy()
+    return dataclasses.replace(like, actual=right, right=right)
 
 
 def _ways_by_rows(

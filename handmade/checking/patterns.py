@@ -40,7 +40,7 @@ def pattern_of(actual: Array, right: Array) -> str:
     if (same | cut).all() and same.any() and cut.sum() > 1:
         return f"right, clipped at {limit:.6g}"
     for digits in range(1, 7):
-        if np.array_equal(actual, np.round(right, digits)) and actual.any():
+        if np.abs(actual - np.round(right, digits)).max() <= 1e-9 * size and actual.any():
             return f"right, rounded to {digits} decimals"
     if is_half(actual, right):
         return "right, rounded to float16"
@@ -69,7 +69,7 @@ def clipped(actual: Array, right: Array) -> str:
         (low, "below", int((right < low - 1e-7 * size).sum())),
         (high, "above", int((right > high + 1e-7 * size).sum())),
     ]
-    return " and ".join(f"{side} at {bound:.6g}" for bound, side, count in bounds if count)
+    return " and ".join(f"{side} at {round(bound / size, 9) * size + 0.0:.6g}" for bound, side, count in bounds if count)
 
 
 def _zeros(actual: Array, same: Array) -> str:

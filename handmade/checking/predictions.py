@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .backward_pass import BackwardPass
 from .loss_terms import outputs_of_loss, targets_of_loss
-from .patterns import clipped, is_half, pattern_of
+from .patterns import OWN_FACTORS, clipped, is_half, pattern_of
 
 __all__ = ["other_prediction"]
 
@@ -43,7 +43,7 @@ def other_prediction(batches: Sequence[tuple[BackwardPass, Array]]) -> str:
         A, V, Y, implied, target = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         for text in _predictions(name, A, V, implied):
             return f"right, but with {text}"
-        for text in _targets(Y, target):
+        for text in _targets(Y, target, [(part[4], part[2]) for part in parts if part is not None]):
             return f"right, but with {text}"
     return ""
 
@@ -80,8 +80,8 @@ def _predictions(name: str, A: Array, V: Array, implied: Array) -> Iterator[str]
             yield f"{'softmax' if name == 'P' else 'sigmoid'} of {way}: a temperature"
 
 
-def _targets(Y: Array, target: Array) -> Iterator[str]:
-    """Yield what was done to the targets."""
+def _targets(Y: Array, target: Array, batches: Sequence[tuple[Array, Array]]) -> Iterator[str]:
+    """Yield what was done to the targets, in all batches together, or in each."""
     whole = np.round(target)
     is_whole = np.abs(target - whole).max() <= SAME * max(1.0, float(np.abs(target).max()))
     if is_whole and not np.array_equal(np.round(Y), Y) and (np.abs(whole - Y) < 1).all():
@@ -92,5 +92,11 @@ def _targets(Y: Array, target: Array) -> Iterator[str]:
         changed = np.flatnonzero((whole != Y).any(axis=1))
         listed = ", ".join(f"{whole[i].argmax()} for {Y[i].argmax()}" for i in changed[:6])
         yield f"other labels in {len(changed)} of {len(Y)} rows: {listed}{', ...' if len(changed) > 6 else ''}"
-    elif (text := pattern_of(target, Y)) and "number of its own" not in text:
-        yield f"Y {text.removeprefix('right, ')}"
+        return
+    if text := clipped(target, Y):
+        yield f"Y clipped {text}"
+    for seen in pattern_of(target, Y), pattern_of(*batches[0]) * all(pattern_of(*batch) for batch in batches):
+        if seen and OWN_FACTORS not in seen:
+            yield f"Y {seen.removeprefix('right, ')}".replace("Y but", "Y of which").replace(
+                "Y its rows", "the rows of Y"
+            )

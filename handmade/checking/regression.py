@@ -254,8 +254,9 @@ def _numbers(known: Mapping[str, float]) -> Iterator[tuple[str, float, float]]:
     yield from (("1", 1.0, 0.0), ("2", 2.0, NICE / 2), ("1/2", 0.5, NICE / 2))
     usable = {name: value for name, value in known.items() if math.isfinite(value) and value > 0 and value != 1}
     for name, value in usable.items():
-        yield name, value, NICE
-        yield f"1/{name}", 1 / value, NICE
+        price = 2 * NICE if "-1)" in name else NICE  # as much as 0.1, which 1/(N-1) is in a batch of 11
+        yield name, value, price
+        yield f"1/{name}", 1 / value, price
     if "(N-1)" in usable and "N" in usable:
         yield "N/(N-1)", usable["N"] / usable["(N-1)"], 2 * NICE
         yield "(N-1)/N", usable["(N-1)"] / usable["N"], 2 * NICE

@@ -105,7 +105,7 @@ def _on_few_rows(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Cas
         most -= 1
     rng = np.random.default_rng(0)
     for count in dict.fromkeys((most, max(least, most // 2), least)):
-        cases = []
+        cases, right = [], []
         other = count - 1 if count > least else count + 1  # N in a formula shows in a batch of another size
         sizes = [count] * (BATCHES - 1) + [other] * (other <= N)
         for size in sizes if count < N else [N, *sizes[BATCHES - 1 :]]:
@@ -113,10 +113,9 @@ def _on_few_rows(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Cas
             case = _case_of(problem, X[rows], of.y[rows], blame_dA)
             if case is None:
                 return []
-            if case.found.steps:
-                cases.append(case)
+            (cases if case.found.steps else right).append(case)
         if cases and all(case.found.complete for case in cases):
-            return cases
+            return [*cases, *right]
     return []
 
 
@@ -187,7 +186,7 @@ def located_steps(
 def _fitted_and_other(cases: Sequence[Case]) -> tuple[Sequence[Case], Case | None]:
     """Return the batches of one size, to which formulas are fitted, and another to confirm them, if there is one."""
     rows = [len(case.of.values[-1]) for case in cases]
-    fitted = [case for case, count in zip(cases, rows, strict=True) if count == rows[0]]
+    fitted = [case for case, count in zip(cases, rows, strict=True) if count == rows[0] and case.found.steps]
     others = [case for case, count in zip(cases, rows, strict=True) if count != rows[0]]
     if others:
         return fitted, others[0]
