@@ -69,7 +69,9 @@ def clipped(actual: Array, right: Array) -> str:
         (low, "below", int((right < low - 1e-7 * size).sum())),
         (high, "above", int((right > high + 1e-7 * size).sum())),
     ]
-    return " and ".join(f"{side} at {round(bound / size, 9) * size + 0.0:.6g}" for bound, side, count in bounds if count)
+    return " and ".join(
+        f"{side} at {round(bound / size, 9) * size + 0.0:.6g}" for bound, side, count in bounds if count
+    )
 
 
 def _zeros(actual: Array, same: Array) -> str:
