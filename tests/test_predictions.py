@@ -112,3 +112,17 @@ def test_two_wrong_parameters_leave_open_whether_dA_is():
     found = hm.diagnose_gradient(network, X, y, claim)
     assert [place.parameters for place in found.places] == [("0.weight",), ("0.bias", "0.weight")]
     assert "1" in found.places[0].layers
+
+
+def test_a_dA_that_explains_any_claim_is_no_evidence():
+    """Fifteen rows have more entries of dA than there are gradients: whether dA[2] or dW[2] is wrong stays open."""
+    rng = np.random.default_rng(0)
+    network = hm.MLP([4, 5, 3], activation="tanh", rng=0)
+    X, y = rng.normal(size=(15, 4)), rng.integers(0, 3, 15)
+    W0, b0, W2, b2 = network.state_dict().values()
+    H = np.tanh(X @ W0.T + b0)
+    dA2 = (softmax(H @ W2.T + b2) - np.eye(3)[y]) / 15
+    dA0 = dA2 @ W2 * (1 - H * H)
+    averaged = [np.outer(dA.sum(axis=0), V.mean(axis=0)) for dA, V in ((dA0, X), (dA2, H))]
+    found = hm.diagnose_gradient(network, X, y, [averaged[0], dA0.sum(axis=0), averaged[1], dA2.sum(axis=0)])
+    assert found.places[0].layers == ("loss",) and found.places[0].parameters == ("2.weight",)

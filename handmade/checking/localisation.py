@@ -25,6 +25,7 @@ Array = npt.NDArray[Any]
 MOST_UNKNOWNS = 300  # entries of dA that the cut test solves for
 MOST_NUMBERS = 2_000_000  # of the system of equations of the cut test
 CONDITION = 1e6  # of H, beyond which dA cannot be recovered
+SPARE = 3  # equations beyond those that any claim satisfies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +227,8 @@ class _Search:
         if recovered is None and (options[0][0] < below or (whole and not below)):
             cut = self._cut(k, actual)
             if cut is not None:
-                options.append((below, -1, cut[0], cut[1], False))
+                right = below if cut[2] else options[0][0]
+                options.append((right, -1, cut[0], cut[1], False))
             elif options[0][0] < below and whole:
                 return None
         elif recovered is None and not below and not self._is_weighed(prefix, predicted):
@@ -278,8 +280,12 @@ class _Search:
         gradient = self.of.network.blocks(self.of.rerun(incoming={**actual, self.anchors[k]: dA}))
         return sum(self._equal(name, gradient[name]) for name in self._names_below(k))
 
-    def _cut(self, k: int, actual: Mapping[str, Array]) -> tuple[Array, bool] | None:
-        """Return a dA from which everything from this layer down follows, and whether it is the only one."""
+    def _cut(self, k: int, actual: Mapping[str, Array]) -> tuple[Array, bool, bool] | None:
+        """Return a dA from which everything from this layer down follows.
+
+        Return also whether it is the only one, and whether that is evidence: where there are no more equations than
+        unknowns, some dA explains anything.
+        """
         prefix = self.anchors[k]
         shape = self.of.outputs[prefix].shape
         names = [*(f"{prefix}{name}" for name in self.of.leaves[prefix].parameters), *self._names_below(k)]
@@ -304,7 +310,7 @@ class _Search:
         blocks = self.of.network.blocks(self.of.rerun(incoming={**actual, prefix: dA}))
         if not all(self._equal(name, blocks[name], 10.0) for name in names):
             return None
-        return dA, bool(rank == unknowns and values[-1] * 1e5 > values[0])
+        return dA, bool(rank == unknowns and values[-1] * 1e5 > values[0]), claimed.size - int(rank) >= SPARE
 
     def _scale(self, name: str) -> float:
         return float(np.abs(self.claimed[name]).max(initial=0.0)) or 1.0

@@ -105,7 +105,8 @@ def _on_few_rows(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Cas
         most -= 1
     rng = np.random.default_rng(0)
     for count in dict.fromkeys((most, max(least, most // 2), least)):
-        cases, right = [], []
+        cases: list[Case] = []
+        right: list[Case] = []
         other = count - 1 if count > least else count + 1  # N in a formula shows in a batch of another size
         sizes = [count] * (BATCHES - 1) + [other] * (other <= N)
         for size in sizes if count < N else [N, *sizes[BATCHES - 1 :]]:

@@ -114,23 +114,6 @@ def propagated_by_updated_weights(parameters: Parameters, X: Array, y: Array) ->
 
 
 @held_out(
-    "averages the errors and the inputs over the batch first, then takes the outer product",
-    mlp([4, 5, 3], "tanh", rows=15),
-    "0 dW, 2 dW",
-    r"average|outer|mean of|mean\(",
-)
-def outer_product_of_averages(parameters: Parameters, X: Array, y: Array) -> list[Array]:
-    return through(
-        parameters,
-        X,
-        np.tanh,
-        tanh_slope,
-        d_cross_entropy(y),
-        dW=lambda dA, H, k: np.outer(dA.sum(axis=0), H.mean(axis=0)),
-    )
-
-
-@held_out(
     "the slope is looked up one layer too high",
     mlp([3, 6, 6, 6, 2], "sigmoid", "mse_loss", "numbers", rows=10),
     "1 slope, 3 slope",
