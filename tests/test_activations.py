@@ -359,6 +359,24 @@ def test_options_are_checked_by_both_functions(name, options, error, message):
             call(np.ones(2), **options)
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_option_that_is_no_number_is_named(name):
+    f, f_backward = ACTIVATIONS[name]
+    numbers = [option for option, p in inspect.signature(f).parameters.items() if isinstance(p.default, float)]
+    for option in numbers:
+        for call in (f, lambda A, **options: f_backward(A, A, **options)):
+            with pytest.raises(TypeError, match=f"^{option}: expected"):
+                call(np.ones(2), **{option: "1"})
+
+
+@pytest.mark.parametrize("name", ["celu", "elu"])
+def test_positive_numbers_do_not_overflow_with_a_small_alpha(name):
+    f, f_backward = ACTIVATIONS[name]
+    A = np.array([0.5, 3.0])
+    np.testing.assert_array_equal(f(A, alpha=1e-3), A)
+    np.testing.assert_array_equal(f_backward(np.ones(2), A, alpha=1e-3), 1)
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_softmax_of_the_ends_of_the_range_is_quiet(dtype):
     largest = np.finfo(dtype).max

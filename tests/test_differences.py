@@ -221,3 +221,19 @@ def test_an_empty_theta_is_named():
 def test_theta_in_words_is_named(function):
     with pytest.raises(TypeError, match=r"^theta: expected numbers"):
         function(f, ["one", "two"])
+
+
+def test_an_error_of_the_function_says_where_it_was_asked():
+    def raises(theta):
+        if theta[1] != at:
+            raise ZeroDivisionError("no number")
+        return 1.0
+
+    at = 2.0
+    with pytest.raises(
+        ValueError, match=r"^the function raised ZeroDivisionError: no number, at theta\[1\] = .* for 2$"
+    ):
+        numerical_gradient(raises, [1.0, 2.0])
+    at = 3.0
+    with pytest.raises(ZeroDivisionError, match=r"^no number$"):
+        numerical_gradient(raises, [1.0, 2.0])

@@ -9,9 +9,10 @@ import pytest
 from checked_gradients import LABELS, SMOOTH, TARGETS, THETA, X, assert_right, build, network_with, scale_all
 
 from handmade import MLP, Dense, Network, Sequential, check_gradient
-from handmade.checking.entry_checker import EntryChecker
+from handmade.checking.entry_checker import EntryChecker, _respect_kinks, examine
 from handmade.checking.neighbourhood import Measurement
 from handmade.checking.network_loss import NetworkLoss
+from handmade.checking.subjects import function_subject
 
 # ---- what differences cannot tell ------------------------------------------------------------------------------------
 
@@ -345,3 +346,56 @@ def test_a_complex_slope_may_be_off_by_its_roundings():
     eps = np.finfo(float).eps
     worst = check_gradient(lambda t: t[0], [0.5], [1 - 32 * eps], method="complex").worst
     assert (worst.verdict, worst.measured, worst.allowed) == ("right", 1.0, 32 * eps)
+
+
+# ---- many entries at once --------------------------------------------------------------------------------------------
+
+MANY = np.random.default_rng(0).uniform(1, 2, 400)
+
+
+def cubes(theta):
+    return float((theta**3).sum()) / 3
+
+
+def squares_with_errors(at, error=0.1):
+    gradient = MANY**2
+    gradient[at] += error
+    return gradient
+
+
+@pytest.mark.parametrize("wrong", [[57], [3, 57, 191]])
+def test_wrong_entries_that_were_not_drawn_are_found(wrong):
+    result = check_gradient(cubes, MANY, squares_with_errors(wrong), entries=10, rng=0)
+    assert [entry.index for entry in result.wrong] == wrong
+    block = result.blocks[0]
+    assert (block.wrong, block.along, block.is_complete) == (len(wrong), 400 - block.checked, True)
+    assert block.checked <= 10 + EntryChecker.GROUP * len(wrong)
+
+
+def test_the_search_ends_after_a_few_wrong_entries():
+    result = check_gradient(cubes, MANY, squares_with_errors([1, 50, 100, 150, 200, 300]), entries=10, rng=0)
+    assert not result.blocks[0].is_complete and len(result.wrong) >= EntryChecker.FOUND
+    assert result.blocks[0].checked <= 10 + EntryChecker.GROUP * EntryChecker.FOUND
+
+
+def test_an_error_that_agreement_excludes_is_found():
+    right = check_gradient(cubes, MANY, MANY**2, entries=10, rng=0)
+    block = right.blocks[0]
+    assert right and (block.checked, block.along) == (10, 390) and block.excluded < 1e-6
+    assert check_gradient(cubes, MANY, squares_with_errors(57, 2 * block.excluded), entries=10, rng=0).wrong
+
+
+@pytest.mark.parametrize(("error", "checked"), [(0.1, 6), (0.0, 400)])
+def test_after_enough_wrong_entries_the_others_are_left_out(error, checked):
+    subject = function_subject(cubes, MANY, squares_with_errors(slice(None), error))
+    block = examine(subject, enough=6, rng=0).blocks[0]
+    assert (block.checked, block.along) == (checked, 0)
+
+
+def test_numbers_between_the_slopes_of_a_kink_are_not_accused():
+    claimed = np.array([-0.5, 0.0, 0.5, 1.0, 1.5, 0.5])
+    entries = SimpleNamespace(
+        index=np.arange(6), claimed=claimed, allowed=np.full(6, 1e-9), verdict=np.full(6, "wrong", dtype="<U11")
+    )
+    _respect_kinks(entries, np.zeros(6), np.array([1.0, 1, 1, 1, 1, 0]))  # the last has no kink
+    assert entries.verdict.tolist() == ["wrong", *["undecidable"] * 3, "wrong", "wrong"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -178,3 +179,14 @@ def test_what_is_callable_but_has_no_name_is_no_loss_either():
 
     with pytest.raises(TypeError, match=r"loss: expected a name, a function of handmade\.losses"):
         find_loss(Squares())
+
+
+def test_only_the_softmax_needs_two_outputs():
+    assert {name: f.least_outputs for name, f in LOSSES.items()} == {
+        name: 1 + (name == "cross_entropy") for name in LOSSES
+    }
+
+
+def test_the_functions_of_a_loss_cannot_be_exchanged():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        find_loss("mse_loss").value = cross_entropy

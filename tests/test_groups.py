@@ -229,6 +229,23 @@ def test_muon_refuses_vectors_by_name():
         hm.fit(build(), X, Y, optimizer=hm.Muon(), progress=False)
 
 
+def test_groups_are_objects_that_know_no_names_before_binding():
+    optimizer = hm.Adam()
+    one, other = hm.ParameterGroups({"*": optimizer}), hm.ParameterGroups({"*": optimizer})
+    assert one != other and len({one, other}) == 2
+    assert one.names == []
+
+
+def test_the_gradient_of_groups_may_be_read_only():
+    optimizer, network = no_decay(), build()
+    optimizer.bind(network)
+    gradient = np.ones_like(network.theta)
+    gradient.flags.writeable = False
+    before = network.theta.copy()
+    optimizer.step(network.theta, gradient)
+    assert (network.theta < before).all()
+
+
 def test_matrices_of_another_vector_are_refused():
     optimizer, network = hm.Adafactor(), build()
     optimizer.bind(network)
@@ -334,7 +351,10 @@ def test_the_state_of_groups_is_saved_and_loaded():
             lambda state: state["members"][1].update(momentum_buffer=np.array([np.nan])),
             "momentum_buffer: .*finite",
         ),
-        (lambda state: state["members"][2].update(row_var=np.array([-1.0])), "row_var: expected numbers of at least 0"),
+        *(
+            (lambda state, name=name: state["members"][2].update({name: np.array([-1.0])}), f"{name}: .*at least 0")
+            for name in ("row_var", "col_var", "variance")
+        ),
         (lambda state: state["members"][2].update(eps=(1.0,)), "eps: expected two numbers"),
         (lambda state: state["members"].pop(), "expected 3 members"),
     ],

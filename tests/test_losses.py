@@ -198,3 +198,17 @@ def test_alpha_of_one_counts_targets_of_one_alone():
 
 def test_an_infinite_logit_of_the_right_sign_costs_nothing():
     assert losses.sigmoid_focal_loss([np.inf, -np.inf], [1.0, 0.0], gamma=0.0) == 0
+
+
+def test_alpha_of_zero_counts_targets_of_zero_alone():
+    terms = losses.sigmoid_focal_loss(np.zeros(2), np.array([0.0, 1.0]), alpha=0.0, reduction="none")
+    assert terms[0] > 0 == terms[1]
+
+
+def test_a_quantile_has_no_slope_at_its_kink():
+    assert losses.quantile_loss_backward(np.array([1.0, 2.0]), np.array([1.0, 2.0]), 0.3).tolist() == [0, 0]
+
+
+def test_an_infinite_logit_of_a_label_that_is_not_there_costs_nothing():
+    A, Y = np.array([[-np.inf, np.inf]]), np.array([[0.0, 1.0]])
+    assert losses.multilabel_soft_margin_loss(A, Y) == 0

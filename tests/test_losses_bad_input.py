@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
 
 import numpy as np
 import pytest
-from loss_cases import RNG, SETS
+from loss_cases import ALL, RNG, SETS
 
 from handmade import losses
 from handmade.losses import LOSSES, _terms, cross_entropy, loss_and_backward
@@ -260,3 +261,25 @@ def test_enormous_unsigned_label_is_not_ignored():
     labels = np.array([0, 2**64 - 100], np.uint64)
     with pytest.raises(ValueError, match=f"target: expected class indices from 0 to 3, got {2**64 - 100}$"):
         cross_entropy(np.zeros((2, 4)), labels, ignore_index=-100)
+
+
+NO_NUMBERS = {"reduction": "average", "full": "no", "log_input": "no", "log_target": "no"}
+UNREAD = {("poisson_nll_loss_backward", "full")}  # a constant has no derivative
+
+
+@pytest.mark.parametrize("name", {case[0]: None for case in ALL.values()})
+@pytest.mark.parametrize("bad", [np.array([object()]), [[0.0], [0.0, 1.0]]], ids=["object", "ragged"])
+def test_every_argument_that_is_no_number_is_named(name, bad):
+    *_, (_, options, case) = (c for c in ALL.values() if c[0] == name)
+    for f in LOSSES[name]:
+        for argument in inspect.signature(f).parameters:
+            if (f.__name__, argument) not in UNREAD:
+                given = dict(zip(("input", "target"), case, strict=True)) | options
+                given |= {"log_input": False} if name.startswith("poisson") else {}  # which alone reads eps
+                with pytest.raises((TypeError, ValueError), match=f"^{argument}: expected"):
+                    f(**given | {argument: NO_NUMBERS.get(argument, bad)})
+
+
+def test_a_target_too_large_for_float32_is_infinite():
+    assert losses.l1_loss(np.zeros(2, np.float32), np.array([1e60, 0])) == np.inf  # a warning fails here
+    assert cross_entropy(np.array([[3e38, -3e38]], np.float32), [1]) == np.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 
 import numpy as np
 import pytest
@@ -223,3 +224,27 @@ def test_losses_of_scores_are_quiet_at_the_ends(dtype):
 def test_a_variance_of_zero_counts_as_eps():
     at_zero, at_eps = (losses.gaussian_nll_loss([1.0], [2.0], [var], eps=0.5) for var in (0.0, 0.5))
     assert at_zero == at_eps
+
+
+@pytest.mark.parametrize("name", SEVERAL_INPUTS)
+def test_every_argument_of_several_that_is_wrong_is_named(name):
+    arguments = next(case[1] for case in SEVERAL if case[0] == name)
+    for f in SEVERAL_INPUTS[name]:
+        names = list(inspect.signature(f).parameters)
+        for argument in names:
+            if (f.__name__, argument) != ("gaussian_nll_loss_backward", "full"):  # a constant has no derivative
+                given = dict(zip(names, arguments, strict=False)) | {argument: np.array([object()])}
+                with pytest.raises((TypeError, ValueError), match=f"^{argument}: expected"):
+                    f(**given)
+
+
+def test_a_variance_with_one_wrong_axis_is_named():
+    with pytest.raises(ValueError, match=r"^var: expected a number, or the shape of the input \(6, 4\)"):
+        losses.gaussian_nll_loss(VECTORS[0], VECTORS[1], np.ones((6, 3)))
+
+
+def test_an_enormous_vector_leaves_the_others_their_digits():
+    positive = np.array([[3e200, 4e200], [3e-170, 4e-170]])
+    negative = np.array([[0, 1e200], [0, 1e-170]])
+    terms = losses.triplet_margin_loss(np.zeros((2, 2)), positive, negative, margin=1e-300, eps=0.0, reduction="none")
+    np.testing.assert_allclose(terms, [4e200, 4e-170], rtol=8 * EPS)  # 5 - 1, each of some roundings

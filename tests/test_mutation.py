@@ -76,6 +76,7 @@ def test_a_mutant_of_each_kind_is_made(code, after):
         "Array = npt.NDArray[Any]",
         "Name = Literal['a', 'b']",
         "Pair = tuple[int, float]",
+        "Shapes = Mapping[str, tuple[int, ...]]",
         "Anything = Any",
         "def f(x: Literal[1]) -> Literal[2]: ...",
     ],

@@ -24,7 +24,7 @@ from optimizers_of_tests import (
 )
 
 from handmade import _steps
-from handmade._steps import BLOCK
+from handmade._steps import BLOCK, Elementwise
 from handmade.clipping import L1, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
 from handmade.optimizers import (
     ASGD,
@@ -43,6 +43,7 @@ from handmade.optimizers import (
     RMSprop,
     Rprop,
 )
+from handmade.optimizers._common import Optimizer
 
 
 def tolerance(steps, dtype=np.float64):
@@ -264,6 +265,25 @@ def test_state_arrays_are_public_and_made_at_the_first_step():
     for array in (optimizer.square_avg, optimizer.momentum_buffer):
         assert array.shape == theta.shape and array.dtype == np.float32 and np.any(array)
     assert optimizer.t == 1 and optimizer.grad_avg is None
+
+
+@pytest.mark.parametrize("ours", [type(maker()) for maker in MAKERS if not isinstance(maker(), Chain)])
+def test_classes_say_that_there_is_no_state_before_the_first_step(ours):
+    declared = [name for name in ours.__annotations__ if "ClassVar" in str(ours.__annotations__[name])]
+    assert [getattr(ours, name) for name in declared] == [None] * len(declared)
+
+
+def test_a_new_optimizer_descends_unless_it_says_otherwise():
+    @dataclasses.dataclass(eq=False)
+    class Plain(Optimizer):
+        lr: float = 0.5
+
+        def _update(self, theta, gradient):
+            theta -= self.lr * self._descent_gradient(theta, gradient)
+
+    theta = np.ones(2)
+    Plain().step(theta, np.array([2.0, 4.0]))
+    assert theta.tolist() == [0.0, -1.0]
 
 
 OVERLAPPING = np.ones(SIZE + 1)
@@ -535,3 +555,31 @@ def test_numbers_that_belong_together_are_counted_in_words():
         Adam(betas=(0.9,))
     with pytest.raises(TypeError, match=r"^ns_coefficients: expected three numbers, got \(1\.0, 2\.0\)$"):
         Muon(ns_coefficients=(1.0, 2.0))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(Adam, torch.optim.Adam), (RMSprop, torch.optim.RMSprop)])
+def test_without_eps_squares_that_underflow_do_not_warn(ours, theirs):
+    theta, gradient = np.zeros(2), np.array([1e-200, 0.0])
+    parameter = torch.nn.Parameter(torch.tensor(theta.copy()))
+    parameter.grad = torch.tensor(gradient)
+    theirs([parameter], eps=0).step()
+    ours(eps=0).step(theta, gradient)  # a warning fails here
+    np.testing.assert_array_equal(theta, parameter.detach().numpy())
+    np.testing.assert_array_equal(theta, [-np.inf, np.nan])
+
+
+def test_a_formula_of_your_own_keeps_its_state():
+    @dataclasses.dataclass(eq=False)
+    class Total(Elementwise):
+        def _initial_state(self):
+            return {"total": 0.5}
+
+        def _update(self, theta, gradient, total):
+            total += gradient
+            theta -= total
+
+    optimizer, theta = Total(), np.zeros(3)
+    assert optimizer.total is None
+    for _ in range(2):
+        optimizer.step(theta, np.ones(3))
+    assert theta.tolist() == [-4.0] * 3

@@ -7,6 +7,7 @@ import pytest
 from layers_of_tests import double_times, square
 
 import handmade as hm
+from handmade import activations
 from handmade.layers import Activation, Dense
 from handmade.network import Network
 
@@ -145,3 +146,17 @@ def test_activations_need_no_name_to_be_shown_and_traced():
     network = Network([Dense(1, 1, rng=0), layer, Dense(1, 1, rng=1)])
     assert repr(layer) == "Activation('Tanh')" and "Activation('Tanh')" in str(network.summary())
     assert "Tanh(a1)" in str(hm.trace(network, [[1.0]], [[0.0]], loss="mse_loss"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("leaky_relu", {"negative_slope": 1e300}), ("softplus", {"beta": 1e300})]
+)
+def test_an_option_too_large_for_float32_is_quiet(name, options):
+    layer = Activation(name, **options)  # a warning fails here
+    assert np.isfinite(layer.predict(np.ones((1, 2)))).all()
+
+
+@pytest.mark.parametrize("name", activations.ACTIVATIONS)
+def test_functions_that_keep_the_dtype_stay_what_they_are(name):
+    layer = Activation(name)
+    assert (layer.f, layer.f_backward) == activations.ACTIVATIONS[name]

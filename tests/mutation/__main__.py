@@ -35,7 +35,7 @@ WHOLE = {
 
 # The test files of a module, where they are not those of its own name or of its package's.
 TESTS = {
-    "_numerics": ["activations", "losses", "cross_entropy", "exactness"],
+    "_numerics": ["activations", "losses", "cross_entropy", "exactness", "dense"],
     "activations": ["activations", "exactness"],
     "losses": ["losses", "losses_of_pairs", "losses_bad_input", "cross_entropy", "find_loss", "exactness"],
     "layers": ["layers", "dense", "dropout", "own_activations", "composites", "network", "network_state", "files"],

@@ -27,6 +27,7 @@ TYPING = {
     "ArrayLike",
     "TypeVar",
     "Union",
+    "Mapping",
 }  # a constant made of these is an alias
 
 

@@ -68,7 +68,7 @@ class Baseline(NamedTuple):
     modules: list[str]
 
     def of(self, path: Path) -> Baseline:
-        """Return the part for one module, in which functions have their names without the path of the file."""
+        """Return the part for the module of this path in the package, with functions by their names alone."""
 
         def own(functions: list[str]) -> list[str]:
             return [name.removeprefix(f"{path}:") for name in functions if name.startswith(f"{path}:")]
@@ -116,6 +116,11 @@ class Target(NamedTuple):
     tree: ast.Module
     tests: list[str]
     root: Path
+
+    @property
+    def package(self) -> Path:
+        """The folder of the package."""
+        return self.root / self.path.relative_to(self.root).parts[0]
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------
@@ -199,7 +204,7 @@ class Calls:
     def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
         code = frame.f_code
         if code.co_filename.startswith(self.folder):
-            self.seen.add(f"{code.co_filename}:{outermost(code)}")
+            self.seen.add(f"{code.co_filename[len(self.folder) :]}:{outermost(code)}")
 
     def start(self) -> None:
         threading.settrace(self)
@@ -234,8 +239,7 @@ class Measuring:
 
     def __init__(self, target: Target, path: Path) -> None:
         self.target, self.path = target, path
-        self.package = target.path.relative_to(target.root).parts[0]
-        self.calls = Calls(target.root / self.package)
+        self.calls = Calls(target.package)
         self.calls.start()
 
     def pytest_collection(self) -> None:
@@ -251,7 +255,7 @@ class Measuring:
                 seconds[item.nodeid] = time.process_time() - before
             calls[item.nodeid] = self.calls.take()
         self.calls.stop()
-        own = {self.package, *own_modules(self.target.root)}
+        own = {self.target.package.name, *own_modules(self.target.root)}
         modules = sorted(name for name in sys.modules if name.partition(".")[0] not in own)
         self.path.write_text(json.dumps(Baseline(seconds, calls, early, modules)))
         return True
@@ -270,7 +274,7 @@ def read_baseline(target: Target, path: Path) -> Baseline:
             pool.start(lambda: run_pytest(target, Measuring(target, path)), 3600, lambda status: None)
     if not path.exists():
         raise RuntimeError(f"{target.path.name}: python -m pytest {' '.join(target.tests)} does not come to an end")
-    return Baseline(*json.loads(path.read_text())).of(target.path)
+    return Baseline(*json.loads(path.read_text())).of(target.path.relative_to(target.package))
 
 
 # ---- the collecting server -------------------------------------------------------------------------------------------
