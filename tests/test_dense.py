@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from layers_of_tests import assert_same, numbers
 
+from handmade._numerics import MOST_ROWS, column_sums, row_numbers
 from handmade.layers import Dense
 
 
@@ -84,3 +85,12 @@ def test_the_bias_of_a_shorter_batch_counts_its_own_samples_only():
         _, cache = layer.forward(numbers((samples, 3)))
         layer.backward(dA, cache)
         np.testing.assert_array_equal(layer.db, dA.sum(axis=0))
+
+
+@pytest.mark.parametrize("N", [MOST_ROWS, MOST_ROWS + 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_more_rows_than_are_kept_are_summed_and_numbered(N, dtype):
+    A = np.arange(2 * N, dtype=dtype).reshape(N, 2) % 8  # sums of small integers are exact
+    sums = column_sums(A)
+    assert sums.dtype == dtype and np.array_equal(sums, A.sum(axis=0))
+    assert np.array_equal(row_numbers(N), np.arange(N))

@@ -397,5 +397,6 @@ def test_numbers_between_the_slopes_of_a_kink_are_not_accused():
     entries = SimpleNamespace(
         index=np.arange(6), claimed=claimed, allowed=np.full(6, 1e-9), verdict=np.full(6, "wrong", dtype="<U11")
     )
-    _respect_kinks(entries, np.zeros(6), np.array([1.0, 1, 1, 1, 1, 0]))  # the last has no kink
+    sides = np.zeros(6), np.array([1.0, 1, 1, 1, 1, 0])  # the last has no kink
+    _respect_kinks(SimpleNamespace(one_sided=sides), {"theta": entries})
     assert entries.verdict.tolist() == ["wrong", *["undecidable"] * 3, "wrong", "wrong"]
