@@ -209,6 +209,6 @@ def test_a_quantile_has_no_slope_at_its_kink():
     assert losses.quantile_loss_backward(np.array([1.0, 2.0]), np.array([1.0, 2.0]), 0.3).tolist() == [0, 0]
 
 
-def test_an_infinite_logit_of_a_label_that_is_not_there_costs_nothing():
+def test_an_infinite_logit_of_no_label_costs_nothing():
     A, Y = np.array([[-np.inf, np.inf]]), np.array([[0.0, 1.0]])
     assert losses.multilabel_soft_margin_loss(A, Y) == 0

@@ -268,7 +268,7 @@ def test_state_arrays_are_public_and_made_at_the_first_step():
 
 
 @pytest.mark.parametrize("ours", [type(maker()) for maker in MAKERS if not isinstance(maker(), Chain)])
-def test_classes_say_that_there_is_no_state_before_the_first_step(ours):
+def test_a_class_holds_no_state_of_its_optimizers(ours):
     declared = [name for name in ours.__annotations__ if "ClassVar" in str(ours.__annotations__[name])]
     assert [getattr(ours, name) for name in declared] == [None] * len(declared)
 
