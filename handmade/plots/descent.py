@@ -133,7 +133,7 @@ def descent_1d(
     for n in range(steps):
         name = rf"slope  $d\mathcal{{L}}/d{symbol}$" if n == 0 else None
         _tangent_and_arrow(ax, w[n : n + 2], values[n : n + 2], slopes[n], 0.1 * np.ptp(grid), name)
-    label(ax, f"${symbol}$", r"$\mathcal{L}$", rf"$\eta = {lr:g}$,  {steps_text(steps)}", "upper center")
+    label(ax, f"${symbol}$", r"$\mathcal{L}$", rf"$\eta = {float(lr):g}$,  {steps_text(steps)}", "upper center")
     return figure_of(ax)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import os
 import sys
 import time
 from pathlib import Path
 
+from .calls import run_quietly
+from .doors import DOORS
 from .engine import Run, Target, fuzz, run_case
 from .reach import unreached
 from .registry import GROUPS
@@ -22,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.case is not None:
         return _replay(targets, options.seed, options.case)
     if options.reach:
-        print(*unreached(targets, options.reach, options.seed), sep="\n")
+        calls = [functools.partial(run_quietly, door.make()) for door in DOORS.values()]
+        print(*unreached(targets, options.reach, options.seed, calls), sep="\n")
         return 0
     run = Run.load(options.resume, options.seed)
     last = time.monotonic() - 10

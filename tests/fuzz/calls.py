@@ -83,7 +83,7 @@ def run_quietly(call: Call) -> Any:
         except FloatingPointError as error:  # where training diverges
             raise ValueError(f"loss: {error}") from error
         except OSError as error:
-            if not {"path", "adapter", "checkpoint"} & set(call.arguments):
+            if not {"path", "source", "adapter", "checkpoint"} & set(call.arguments):
                 raise
             raise ValueError(f"path: {error}") from error
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import chdir
 from types import CodeType, FrameType
 from typing import Any
@@ -50,19 +51,21 @@ def _functions(value: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield path, function
 
 
-def unreached(targets: Mapping[str, Target], cases: int, seed: int = 0) -> list[str]:
-    """Return the public names that so many cases of each target do not call."""
+def unreached(
+    targets: Mapping[str, Target], cases: int, seed: int = 0, calls: Iterable[Callable[[], object]] = ()
+) -> list[str]:
+    """Return the public names that neither so many cases of each target nor the calls that they change call."""
     called: set[CodeType] = set()
 
     def note(frame: FrameType, event: str, argument: Any) -> None:
         called.add(frame.f_code)
 
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        for target in targets.values():
-            for number in range(cases):
-                sys.setprofile(note)
-                try:
-                    run_case(target, seed, number)
-                finally:
-                    sys.setprofile(None)
+        drawn = [functools.partial(run_case, target, seed, n) for target in targets.values() for n in range(cases)]
+        for call in [*calls, *drawn]:
+            sys.setprofile(note)
+            try:
+                call()
+            finally:
+                sys.setprofile(None)
     return sorted(path for path, code in public_code().items() if code not in called)
