@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Run", "TrainingStep"]
 
 TrainingStep: TypeAlias = Callable[..., float]  # (X, y, weight) -> loss; updates where the loss is finite
-AT_ONCE = 64  # steps of a compiled call, between which neither Ctrl-C nor a checkpoint can fall
+# Of a compiled call, within which neither Ctrl-C nor a checkpoint falls: at most so many steps, and multiplications
+# (some 10 ms).
+AT_ONCE, MULTIPLICATIONS = 64, 2**28
 
 
 @dataclasses.dataclass
@@ -152,9 +154,10 @@ class Run:
         samples, size, place = self.training, self.batch_size, self.place
         stop = len(order) - (len(order) % size if self.drop_last else 0)
         several = getattr(self.step, "batches", None)
+        at_once = min(AT_ONCE, max(1, MULTIPLICATIONS // (3 * size * self.network.parameter_count)))
         watched = any(hasattr(part, "on_batch") for part in self.callbacks) or "batch" in dict(self.schedules).values()
         while several and not watched and place.row < stop:
-            rows = order[place.row : min(stop, place.row + AT_ONCE * size)]
+            rows = order[place.row : min(stop, place.row + at_once * size)]
             losses = several(samples.X, samples.y, samples.weight, rows, size)
             if not losses:
                 break
@@ -245,8 +248,9 @@ class Run:
 
 
 def _predict(network: Network, X: Array | SparseRows, rows: Array, depth: int) -> Array:
-    """Return the output of the first ``depth`` layers for these rows, read a block at a time."""
-    blocks = [rows[start : start + 1024] for start in range(0, len(rows), 1024)]
+    """Return the output of the first ``depth`` layers for these rows, read a block at a time where rows allow it."""
+    size = 1024 if network.rows_are_independent(training=False) else len(rows)
+    blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
     return np.concatenate([network.predict_until(X[block], depth) for block in blocks])
 
 

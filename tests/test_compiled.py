@@ -424,6 +424,96 @@ def test_steps_at_once_end_before_a_loss_that_is_not_finite():
     assert len(step.batches(X, y, None, order[14:], 4)) == 2  # of which the last is short
 
 
+def test_ctrl_c_among_steps_leaves_theta_and_optimizer_alike(monkeypatch):
+    def entry_with_ctrl_c(function, signature):
+        def run(*arguments):
+            compiled_entry(function, signature)(*arguments)
+            raise KeyboardInterrupt  # as it falls when the kernel returns
+
+        return run
+
+    compiled_entry = hm.compiled.step.entry
+    (network, step, X, y), (other, single, _, _) = small(), small()
+    monkeypatch.setattr(hm.compiled.step, "entry", entry_with_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        step.batches(X, y, None, np.arange(5), 2)
+    for rows in [0, 1], [2, 3], [4]:
+        single(X[rows], y[rows])
+    np.testing.assert_array_equal(network.theta, other.theta)
+    assert step.optimizer.t == single.optimizer.t == 3
+
+
+@pytest.mark.parametrize("form", ["read-only", "memmap", "strided", "Fortran", "float32", "list"])
+def test_fit_compiled_takes_any_form_of_x(form, tmp_path):
+    X = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32).astype(np.float64)
+    y, given = (X[:, 0] > 0).astype(int), X.copy()
+    if form == "read-only":
+        given.flags.writeable = False
+    elif form == "memmap":
+        np.save(tmp_path / "X.npy", X)
+        given = np.load(tmp_path / "X.npy", mmap_mode="r")
+    elif form == "strided":
+        given = np.repeat(X, 2, axis=1)[:, ::2]
+    else:
+        given = {"Fortran": np.asfortranarray(X), "float32": X.astype(np.float32), "list": X.tolist()}[form]
+    thetas = []
+    for data in X, given:
+        network = hm.MLP([4, 3, 2], rng=0)
+        hm.fit(network, data, y, epochs=2, batch_size=4, rng=0, progress=False, compile=True)
+        thetas.append(network.theta)
+    np.testing.assert_array_equal(*thetas)
+
+
+SWITCHED = [
+    (partial(hm.RMSprop, lr=0.01), {"centered": True, "momentum": 0.9, "weight_decay": 0.1, "maximize": True}),
+    (partial(hm.Adam, lr=0.01), {"amsgrad": True, "weight_decay": 0.1, "maximize": True, "betas": (0.5, 0.9)}),
+    (partial(hm.SGD, lr=0.01, momentum=0.5), {"momentum": 0.0, "weight_decay": 0.1, "maximize": True}),
+    (partial(hm.SGD, lr=0.01, momentum=0.5), {"nesterov": True}),
+    (partial(hm.Adagrad, lr=0.01), {"lr_decay": 0.1, "weight_decay": 0.1, "maximize": True}),
+]
+
+
+@pytest.mark.parametrize(("make", "options"), SWITCHED)
+def test_options_switched_in_mid_training_count(make, options):
+    network, _, X, y = small()
+    for name, value in options.items():
+        one, other = make(), make()
+        theta, step = network.theta.copy(), hm.compile(network, optimizer=one)
+        for setting in value, getattr(one, name), value:
+            setattr(one, name, setting)
+            setattr(other, name, setting)
+            for _ in range(2):
+                step(X, y)
+                other.step(theta, network.gradient)
+        np.testing.assert_allclose(network.theta, theta, rtol=1e-13, err_msg=name)  # 6 steps, each of some 10 roundings
+
+
+def test_an_optimizer_cannot_be_put_into_a_step():
+    _, step, _, _ = small()
+    with pytest.raises(AttributeError):
+        step.optimizer = hm.SGD()
+
+
+def test_weights_that_are_all_zero_give_the_numpy_codes_loss():
+    network, _, X, y = small(sizes=(3, 4, 3))
+    loss = partial(losses.cross_entropy, weight=[0.0, 1.0, 1.0], label_smoothing=0.1)
+    value, gradient = hm.compile(network, loss).gradient(X, 0 * y)
+    gradient = gradient.copy()
+    expected, expected_gradient = network.loss_and_gradient(X, 0 * y, loss)
+    assert value == pytest.approx(expected, rel=1e-14)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=0, atol=1e-14 * np.abs(expected_gradient).max())
+
+
+def test_what_the_numpy_code_refuses_of_a_loss_is_refused():
+    network, _, X, y = small()
+    for loss in losses.cross_entropy, losses.mse_loss:
+        with pytest.raises(ValueError, match="reduction='none'"):
+            hm.compile(network, partial(loss, reduction="none"))
+    step = hm.compile(network, partial(losses.cross_entropy, ignore_index=1))
+    with pytest.raises(ValueError, match="ignore_index: expected none with probabilities"):
+        step(X, np.eye(2)[y])
+
+
 def test_steps_at_once_read_no_row_that_does_not_exist():
     _, step, X, y = small()
     for order, targets in ([0, 5], y), ([-1, 0], y), ([0, 4], y[:4]):

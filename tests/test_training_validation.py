@@ -9,6 +9,7 @@ import pytest
 from oracles import assert_close
 from trainings import assert_same_state, fit, flat, mean_output, rows_seen, samples, state, stateful, targets
 
+import handmade as hm
 from handmade import MLP, losses
 from handmade.metrics import accuracy, r2_score
 
@@ -73,6 +74,19 @@ def test_more_validation_data_than_one_block():
     one_by_one = [losses.cross_entropy(network.predict([x]), [label]) for x, label in zip(*held, strict=True)]
     expected = np.mean(one_by_one)
     assert_close(np.array(history.validation_loss[-1]), expected, operations=3000)
+
+
+def test_rows_that_depend_on_others_are_evaluated_together():
+    network = hm.Network([hm.Dense(3, 3, rng=0), hm.Activation("softmax", dim=0)])
+
+    def total(H, y):
+        return H.sum(axis=0)[0]
+
+    X, y = samples(20)[0], targets("mse_loss", 20)
+    held = samples(1500, seed=6)[0], targets("mse_loss", 1500)
+    options = dict(loss="mse_loss", epochs=1, validation=held, metrics=total)
+    history = fit(network, X, y, **options)
+    assert history.metrics["total"][-1] == pytest.approx(1, rel=1e-12)
 
 
 @pytest.mark.parametrize("validates", [False, True])

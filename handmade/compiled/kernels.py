@@ -66,6 +66,8 @@ def is_sound(p: Pass, program: Array) -> bool:
         return False
     if p.sample_weight.size and (p.sample_weight.size != N or given[WEIGHTED]):
         return False
+    if len(p.Y) and given[IGNORED] >= 0:
+        return False
     for i in range(N):
         total += excess(p.X[i])
     for i in range(len(p.Y)):
@@ -128,8 +130,8 @@ def gather_rows(source: Array, rows: Array, batch: Array) -> Array:
 def train_batches(
     X: Array, labels: Array, Y: Array, w: Array, program: Array, update: int, order: Array, size: int,
     hyperparameters: Array, losses: Array,
-) -> int:  # fmt: skip
-    """Do one training step for every ``size`` rows in this order until a loss is not finite; return how many are."""
+) -> None:  # fmt: skip
+    """Do one training step for every ``size`` rows in this order; end where a loss is not finite."""
     X_, Y_ = np.empty((size, X.shape[1]), X.dtype), np.empty((size, Y.shape[1]), X.dtype)
     labels_, w_ = np.empty(size, np.int64), np.empty(size, X.dtype)
     numbers = array_at(program[0, NUMBERS], (hyperparameters.shape[1],), np.float64)
@@ -139,8 +141,7 @@ def train_batches(
         X_k, Y_k = gather_rows(X, rows, X_), gather_rows(Y, rows, Y_)
         losses[k] = step(X_k, gather(labels, rows, labels_), Y_k, gather(w, rows, w_), program, update)
         if not np.isfinite(losses[k]):
-            return k
-    return len(losses)
+            return
 
 
 def predict(X: Array, program: Array, rows: int) -> Array:
@@ -169,7 +170,7 @@ def signatures(dtype: np.dtype[Any]) -> dict[str, Any]:
     arrays = [*batch, vector, vector, doubles]
     return {
         "train": types.float64(*batch, program, types.int64),
-        "train_batches": types.int64(
+        "train_batches": types.void(
             *batch, program, types.int64, integers, types.int64, types.float64[:, ::1], doubles
         ),
         "predict": rows(rows, program, types.int64),

@@ -417,8 +417,10 @@ def cross_entropy(p: Pass, row: Array) -> None:
     for t in labels:
         if t != ignored:
             count += class_weight[t] if weighted else 1.0
-    if len(p.Y) or p.sample_weight.size or count == 0:
+    if len(p.Y) or p.sample_weight.size:
         count = len(dZ)
+    elif count == 0:  # of weights that are all 0
+        count = 1.0
     for i in range(len(dZ)):
         factor = weight_of(p, i) / (count if given[MEAN] else 1.0)
         t = labels[i] if labels.size else 0

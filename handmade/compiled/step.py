@@ -48,11 +48,11 @@ class CompiledStep:
     network : Network
     loss : see `handmade.losses.find_loss`
     optimizer : optimizer or None
-        As given to `compile`.
+        As given to `compile`: for another one, compile again.
     """
 
     def __init__(self, network: Network, loss: Loss, optimizer: Any) -> None:
-        self.network, self.optimizer = network, optimizer
+        self.network, self._optimizer = network, optimizer
         self.loss: Loss = loss
         bind(optimizer, network)
         if getattr(optimizer, "needs_evaluate", False):
@@ -80,6 +80,10 @@ class CompiledStep:
         self._spare: list[_Predictor] = []
         self._writer = network._gradient_writer
 
+    @property
+    def optimizer(self) -> Any:
+        return self._optimizer
+
     def __call__(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Do one training step: forward, loss, backward, update.
 
@@ -104,7 +108,7 @@ class CompiledStep:
         RuntimeError
             If another thread is in a backward pass of this network.
         """
-        optimizer, rule = self.optimizer, self._rule
+        optimizer, rule = self._optimizer, self._rule
         if rule is None:  # an optimizer of another kind does its own step
             value = self._run(X, y, sample_weight, self._no_update)
             if math.isfinite(value):
@@ -140,7 +144,8 @@ class CompiledStep:
         -------
         list of float
             The losses. The list ends early, or is empty, where the next step needs a call: before a loss that is not
-            finite, with dropout or batch normalization, with an optimizer or an array X that nothing is compiled for.
+            finite, with dropout or batch normalization, with an optimizer or an array X (of another dtype or layout, or
+            read-only) that nothing is compiled for.
 
         Raises
         ------
@@ -148,7 +153,7 @@ class CompiledStep:
             If a row does not exist; or as a call does.
         """
         y, w = as_array(y, "y"), None if sample_weight is None else as_array(sample_weight, "sample_weight")
-        if not (_is_plain(X) and X.ndim == 2 and X.dtype == self._dtype and X.flags.c_contiguous):
+        if not (_is_plain(X) and X.ndim == 2 and X.dtype == self._dtype and X.flags.carray):
             return []
         if self._rule is None or self._dropouts or self._moments:
             return []
@@ -162,19 +167,19 @@ class CompiledStep:
         return [loss, *self._writer.run(self._several, self._rule, X, y, w, order, size)] if len(order) else [loss]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.network, self.loss, self.optimizer)  # addresses are of one process
+        return type(self), (self.network, self.loss, self._optimizer)  # addresses are of one process
 
     # ---- the optimizer's state -------------------------------------------------------------------------------------
 
     def _lacks_state(self) -> bool:
         """Return whether the optimizer's options ask for an array that it does not have."""
-        initial = self.optimizer._initial_state()
-        return any(start is not None and getattr(self.optimizer, name) is None for name, start in initial.items())
+        initial = self._optimizer._initial_state()
+        return any(start is not None and getattr(self._optimizer, name) is None for name, start in initial.items())
 
     def _first_step(self, X: Any, y: Any, sample_weight: Any, rule: Rule) -> float:
         """Do a step with arrays other than the last step's; the optimizer gets new ones after the step."""
-        self.optimizer.check(self.network.theta, self.network.gradient)
-        trial = copy.copy(self.optimizer)
+        self._optimizer.check(self.network.theta, self.network.gradient)
+        trial = copy.copy(self._optimizer)
         trial.allocate(self.network.theta)
         state = [getattr(trial, name) for name in rule.state]
         for slot in range(3):
@@ -183,10 +188,10 @@ class CompiledStep:
         value = self._run(X, y, sample_weight, self._update)
         self._state = (self._nothing,) * 3
         if math.isfinite(value):
-            self.optimizer.t += 1
+            self._optimizer.t += 1
             for name, array in zip(rule.state, state, strict=True):
-                setattr(self.optimizer, name, array)
-            self._state = self._state_of(self.optimizer)
+                setattr(self._optimizer, name, array)
+            self._state = self._state_of(self._optimizer)
         return value
 
     # ---- a training step -------------------------------------------------------------------------------------------
@@ -229,14 +234,17 @@ class CompiledStep:
     def _several(self, rule: Rule, X: Array, y: Array, w: Array | None, order: Array, size: int) -> list[float]:
         """Run the kernel on one batch after another; return the losses that are finite."""
         train = entry(kernels.train_batches, self._signatures["train_batches"])
-        losses, trial, numbers = np.empty(-(-len(order) // size)), copy.copy(self.optimizer), []
+        losses, trial, numbers = np.full(-(-len(order) // size), np.nan), copy.copy(self._optimizer), []
         for _ in losses:
             numbers.append(rule.numbers(trial))
             trial.t += 1
         self._hyperparameters = ()  # the program will have others
         targets = self._converted(y, self._nothing if w is None else w)
-        done = train(X, *targets, self._program, self._update, order, size, np.array(numbers, np.float64), losses)
-        self.optimizer.t += done
+        try:
+            train(X, *targets, self._program, self._update, order, size, np.array(numbers, np.float64), losses)
+        finally:  # also if Ctrl-C falls before the next line
+            done = int(np.isfinite(losses).sum())
+            self._optimizer.t += done
         return [*map(float, losses[:done])]
 
     def _converted(self, y: Any, w: Any) -> tuple[Array, Array, Array]:

@@ -91,35 +91,36 @@ def _adagrad(o: optimizers.Adagrad) -> tuple[float, ...]:
 def rmsprop(p: Pass, row: Array) -> None:
     theta, square_avg = p.theta, state(p, p.state1)
     grad_avg, velocity = state(p, p.state2), state(p, p.state3)
-    lr, alpha, rest, eps, decay, momentum, sign, _ = hyperparameters(p)
+    lr, alpha, rest, eps, decay, momentum, sign, centered = hyperparameters(p)
     for i in range(theta.size):
         g = sign * p.gradient[i] + decay * theta[i]
         square_avg[i] = alpha * square_avg[i] + rest * (g * g)
         variance = square_avg[i]
-        if grad_avg.size:
+        if centered:
             grad_avg[i] = alpha * grad_avg[i] + rest * g
             variance = max(square_avg[i] - grad_avg[i] * grad_avg[i], 0 * g)
         g = g / (math.sqrt(variance) + eps)
-        if velocity.size:
+        if momentum != 0:
             velocity[i] = momentum * velocity[i] + g
             g = velocity[i]
         theta[i] -= lr * g
 
 
 def _rmsprop(o: optimizers.RMSprop) -> tuple[float, ...]:
-    return o.lr, o.alpha, 1 - o.alpha, o.eps, o.weight_decay, o.momentum, _sign(o)
+    return o.lr, o.alpha, 1 - o.alpha, o.eps, o.weight_decay, o.momentum, _sign(o), o.centered
 
 
 def adam(p: Pass, row: Array) -> None:
     theta, m, v, largest_v = p.theta, state(p, p.state1), state(p, p.state2), state(p, p.state3)
-    lr, beta1, rest1, beta2, rest2, eps, decay, shrink = hyperparameters(p)
+    lr, beta1, rest1, beta2, eps, decay, shrink, amsgrad = hyperparameters(p)
+    rest2 = theta.dtype.type(1 - p.numbers[3])
     for i in range(theta.size):
         g = p.gradient[i] + decay * theta[i]
         theta[i] *= shrink
         m[i] = beta1 * m[i] + rest1 * g
         v[i] = beta2 * v[i] + rest2 * (g * g)
         variance = v[i]
-        if largest_v.size:
+        if amsgrad:
             variance = largest_v[i] = max(largest_v[i], v[i])
         theta[i] -= lr * (m[i] / (math.sqrt(variance) + eps))
 
@@ -131,7 +132,7 @@ def _adam(o: optimizers.Adam) -> tuple[float, ...]:
     decay, shrink = (0.0, 1 - o.lr * o.weight_decay) if outside else (o.weight_decay, 1.0)
     # To maximize, (1 - beta1) (-g + decay theta) is computed as -(1 - beta1) (g - decay theta).
     rest1, decay = _sign(o) * (1 - beta1), _sign(o) * decay
-    return o.lr * root / (1 - beta1**t), beta1, rest1, beta2, 1 - beta2, o.eps * root, decay, shrink
+    return o.lr * root / (1 - beta1**t), beta1, rest1, beta2, o.eps * root, decay, shrink, o.amsgrad
 
 
 MOMENTS = "exp_avg", "exp_avg_sq", "max_exp_avg_sq"

@@ -322,8 +322,7 @@ def loss_and_backward(
            [0.]]))
     """
     functions, input = find_loss(loss), as_floating(input, "input")
-    if functions.options and functions.options.get("reduction") == "none":
-        raise ValueError("loss: expected one number to differentiate; reduction='none' gives many")
+    check_one_number(functions)
     if sample_weight is not None:
         return _weighted_by_sample(functions, input, target, sample_weight)
     if functions.value_and_backward is not None:
@@ -332,6 +331,12 @@ def loss_and_backward(
     if dH.shape != input.shape:  # a user's own may have given anything
         raise ValueError(f"loss: expected its backward to give the shape of the input {input.shape}, got {dH.shape}")
     return functions.value(input, target), dH
+
+
+def check_one_number(functions: LossFunctions) -> None:
+    """Raise ValueError if the loss is not one number, but one for each sample or output."""
+    if functions.options and functions.options.get("reduction") == "none":
+        raise ValueError("loss: expected one number to differentiate; reduction='none' gives many")
 
 
 def _weighted_by_sample(
