@@ -210,7 +210,7 @@ def _read_header(
             f"{name}, line {taken[0][0]}: expected cells separated by {delimiter!r}, got {error}; "
             "is a double quote missing?"
         ) from error
-    if header or (header is None and all(_number(cell) is None for cell in first)):
+    if header or (header is None and all(number_in(cell) is None for cell in first)):
         return [cell.strip() for cell in first], lines
     return [], itertools.chain(taken, lines)
 
@@ -322,7 +322,7 @@ def _parse_by_cell(block: list[tuple[int, str]], layout: _Layout) -> tuple[Array
 
 def _finite(cell: str, place: str, layout: _Layout) -> float:
     """Return the number in a cell, or raise ValueError."""
-    number = _number(cell)
+    number = number_in(cell)
     if number is None or not abs(number) <= layout.largest:
         found = reprlib.repr(cell) if cell.strip() else "an empty cell"
         raise ValueError(f"{place}: expected a finite number, got {found}{_cure(cell, layout.delimiter)}")
@@ -333,7 +333,7 @@ def _cure(text: str, delimiter: str) -> str:
     """Return the end of a message that names what is probably wrong with the options, or nothing."""
     if "\ufffd" in text:
         return "; if the text has another encoding, pass encoding=..."
-    if delimiter != "," and _number(text.replace(",", ".", 1)) is not None:
+    if delimiter != "," and number_in(text.replace(",", ".", 1)) is not None:
         return "; write decimals with a point"
     others = [other for other in DELIMITERS if other != delimiter and other in text]
     return f"; if cells are separated by {others[0]!r}, pass delimiter={others[0]!r}" if others else ""
@@ -342,10 +342,10 @@ def _cure(text: str, delimiter: str) -> str:
 def _is_label(cell: str) -> bool:
     """Return whether a cell is the name of a class: text that does not begin like a number."""
     text = cell.strip()
-    return bool(text) and _number(text) is None and not (text[0].isnumeric() or text[0] in "+-.,\ufffd")
+    return bool(text) and number_in(text) is None and not (text[0].isnumeric() or text[0] in "+-.,\ufffd")
 
 
-def _number(cell: str) -> float | None:
+def number_in(cell: str) -> float | None:
     """Return the number that a cell holds, or None: Python's notation without underscores and foreign digits."""
     text = cell.strip()
     if not text.isascii() or "_" in text:

@@ -21,7 +21,7 @@ from sklearn.impute import SimpleImputer  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import OneHotEncoder, StandardScaler  # noqa: E402
 
-from handmade.commands import cli, columns, models  # noqa: E402
+from handmade.commands import cli, columns, models, tables  # noqa: E402
 from tests.course import write_course  # noqa: E402
 
 
@@ -67,15 +67,27 @@ def folder(tmp_path_factory):
 
 
 def table(folder, name):
-    """Return the file as the commands read it."""
-    return cli.read_table(folder / name)
+    """Return the file as the commands read it: cells of text."""
+    return tables.read_table(folder / name)[0]
+
+
+def as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the table that a file of this frame holds."""
+    text = frame.astype(object).map(lambda value: None if pd.isna(value) else str(value)).astype(object)
+    return text.where(text.notna(), None)
 
 
 @pytest.mark.parametrize(("delimiter", "decimal"), [(",", "."), (";", ","), (";", "."), ("\t", ","), ("|", ".")])
 def test_delimiter_and_decimals_are_found(tmp_path, delimiter, decimal):
     frame = pd.DataFrame({"net, in k": [1.5, -2.0, 1250.25], "n": [3, 4, 5], "text": ["a, b", "c; 1,5", "d|e\tf"]})
     frame.to_csv(tmp_path / "t.csv", sep=delimiter, decimal=decimal, index=False, encoding="utf-8-sig")
-    pd.testing.assert_frame_equal(table(tmp_path, "t.csv"), frame)
+    found, marks = tables.read_table(tmp_path / "t.csv")
+    assert marks == ("." if delimiter == "," else ".,") and list(found.index) == [2, 3, 4]
+    mark = columns.decimal_mark(found, marks)
+    assert mark == decimal
+    for name in ("net, in k", "n"):
+        np.testing.assert_array_equal(columns.Number.numbers(found[name], mark), frame[name])
+    assert list(found["text"]) == list(frame["text"])
 
 
 def test_decimals_may_come_late_and_files_be_compressed(tmp_path):
@@ -83,14 +95,19 @@ def test_decimals_may_come_late_and_files_be_compressed(tmp_path):
     (tmp_path / "late.csv").write_text("a;text\n" + "5;x\n" * 40 + "5,5;x\n")
     frame.to_csv(tmp_path / "packed.csv.gz", index=False)
     for name in ("late.csv", "packed.csv.gz"):
-        pd.testing.assert_frame_equal(table(tmp_path, name), frame)
+        found, marks = tables.read_table(tmp_path / name)
+        numbers = columns.Number.numbers(found["a"], columns.decimal_mark(found, marks))
+        np.testing.assert_array_equal(numbers, frame["a"])
 
 
 @pytest.mark.parametrize("extra", [[1], [1, 2, 3]])
 def test_more_fields_than_names_are_refused(tmp_path, extra):
     lines = [f"{i},{i},{i}" + ",9" * (i in extra) for i in (1, 2, 3)]
     (tmp_path / "t.csv").write_text("\n".join(["a,b,c", *lines]))
-    with pytest.raises(ValueError, match=r"expected a name for each column|Expected 3 fields"):
+    match = (
+        f"t.csv, line {extra[0] + 1}: expected at most 3 cells, a name for each .*, got 4 separated by ','; name every"
+    )
+    with pytest.raises(ValueError, match=match):
         table(tmp_path, "t.csv")
 
 
@@ -169,29 +186,139 @@ def test_output_goes_to_a_file_or_json(folder, tmp_path):
 
 
 def test_inputs_equal_those_of_scikit_learn():
-    frame = people().drop(columns=["id", "planet", "buys"])
+    frame = as_text(people().drop(columns=["id", "planet", "buys"]))
     learnt, left_out = columns.learn_columns(frame)
     assert left_out == {}
     X, warnings = columns.inputs(columns.columns_from_json(columns.columns_to_json(learnt)), frame)
-    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    standardized = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     categories = make_pipeline(
         SimpleImputer(strategy="most_frequent", missing_values=None), OneHotEncoder(sparse_output=False)
     )
-    steps = [(c.name, categories if c.kind == "categories" else numbers, [c.name]) for c in learnt]
-    objects = frame.assign(city=columns.as_text(frame["city"]), member=columns.as_text(frame["member"]))
-    np.testing.assert_allclose(X, ColumnTransformer(steps).fit_transform(objects), rtol=1e-12, atol=1e-12)
+    steps = [(c.name, categories if c.kind == "categories" else standardized, [c.name]) for c in learnt]
+    numbers = {c.name: columns.Number.numbers(frame[c.name]) for c in learnt if c.kind == "number"}
+    expected = ColumnTransformer(steps).fit_transform(frame.assign(**numbers))
+    np.testing.assert_allclose(X, expected, rtol=1e-12, atol=1e-12)
     assert warnings == []
 
 
+# Columns of a training file, and rows for prediction: the first two alone and with a third that pandas would read as
+# another type.
+TEXTS = {
+    "truth": (["true", "false"], "unknown"),
+    "shouted truth": (["TRUE", "FALSE"], "maybe"),
+    "codes": (["01", "02", "2A"], "2A"),
+    "numbers and words": (["1", "2", "many"], "many"),
+    "floats and words": (["1.0", "2.0", "x"], "x"),
+    "large": (["9" * 25, "8" * 25, "n/k"], "n/k"),
+    "dates and words": (["2024-01-01", "2024-01-02", "never"], "never"),
+    "exponents": (["1e3", "2E3", "e"], "e"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_row_never_changes_another_row(tmp_path, name):
+    cells, third = TEXTS[name]
+    rows = [f"{i % 7},{cells[i % len(cells)]},{'yes' if i % len(cells) else 'no'}" for i in range(120)]
+    (tmp_path / "t.csv").write_text("\n".join(["n,code,y", *rows]))
+    run("train", tmp_path / "t.csv", "--target", "y", "-o", tmp_path / "m.npz", "--epochs", 60, "--quiet")
+    assert all(isinstance(column, columns.Categories) for column in models.Model.load(tmp_path / "m.npz").columns[1:])
+    answers = []
+    for extra in ([], [third], [""], ["something new"], ["0"]):
+        lines = ["n,code", *(f"1,{cell}" for cell in [*cells[:2], *extra])]
+        (tmp_path / "p.csv").write_text("\n".join(lines))
+        answers.append(run("predict", tmp_path / "m.npz", tmp_path / "p.csv").stdout.split()[1:3])
+    assert answers == [["no", "yes"]] * 5
+
+
+@pytest.mark.parametrize("labels", [("01", "02"), ("true", "false"), ("1.0", "2.50"), ("9" * 22, "8" * 22)])
+def test_classes_are_predicted_as_they_stand(tmp_path, labels):
+    rows = [f"{i % 2}, {labels[i % 2]} " for i in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["n,y", *rows]))
+    options = ["--task", "classify", "--epochs", 60, "--quiet"]
+    run("train", tmp_path / "t.csv", "--target", "y", "-o", tmp_path / "m.npz", *options)
+    assert run("predict", tmp_path / "m.npz", tmp_path / "t.csv").stdout.split() == ["y", *labels * 30]
+
+
+@pytest.mark.parametrize("big", [2**63, 10**20, 10**40, -(2**64)])
+def test_large_integers_are_numbers(tmp_path, big):
+    rows = [f"{big + i * abs(big) // 100},{i / 100}" for i in range(80)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,y", *rows]))
+    for target, other in (("a", "y"), ("y", "a")):
+        options = ["--target", target, "-o", tmp_path / "m.npz", "--epochs", 2, "--json"]
+        shown = json.loads(run("train", tmp_path / "t.csv", *options).stdout)
+        assert shown["task"] == "regress" and shown["columns"] == [{"name": other, "kind": "number", "missing": 0}]
+    X, _ = hm.load_csv(tmp_path / "t.csv")
+    np.testing.assert_array_equal(X[:, 0], columns.Number.numbers(table(tmp_path, "t.csv")["a"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("age,city\n1,x\nfoo,x\n", 3),
+        ("age,city\n1,x\n\n\nfoo,x\n", 5),
+        ('age,city\n1,"x\ny"\nfoo,x\n', 4),
+        ('"age",city\r\n1,x\r\n  \r\nfoo,x\r\n', 4),
+        ("\n\nage,city\nfoo,x\n", 4),
+        ('age,"ci\nty"\n1,x\nfoo,x\n', 4),
+        ("age,city\r1,x\r\rfoo,x", 4),
+    ],
+)  # fmt: skip
+def test_errors_name_the_line_of_the_file(tmp_path, text, line):
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    with pytest.raises(ValueError, match=f"column 'age': expected numbers, got 'foo' in line {line}$"):
+        columns.inputs([columns.Number("age", 0.0, 0.0, 1.0)], table(tmp_path, "t.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("a\n0,5\n", "line 2: expected at most 1 cell, .* got 2 separated by ','"),
+        ("a;b\n1;2\n\n1;2;3;4\n", "line 4: expected at most 2 cells, .* got 4 separated by ';'"),
+        ('a,b\n1,2\n1,"2\n3,4\n', "line 3: expected every quoted cell closed by a double quote"),
+    ],
+)
+def test_ragged_rows_are_named_with_the_delimiter(tmp_path, text, match):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=match):
+        table(tmp_path, "t.csv")
+
+
+def test_decimals_are_read_as_in_training(tmp_path):
+    rows = [f"{i / 4:.2f};{i / 2:.2f}".replace(".", ",") for i in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["a;y", *rows]))
+    run("train", tmp_path / "t.csv", "--target", "y", "-o", tmp_path / "m.npz", "--epochs", 2, "--quiet")
+    answers = set()
+    for text in ("a;b\n2,5;1.5\n7;x", "a,b\n2.5,1\n7,1", "b\ta\n1.5\t2,5\n1.5\t7", "a\n 2.5 \n7"):
+        (tmp_path / "p.csv").write_text(text)
+        answers.add(run("predict", tmp_path / "m.npz", tmp_path / "p.csv").stdout)
+    assert len(answers) == 1
+    (tmp_path / "p.csv").write_text("a;b\n2,5;1\n3,5;1\n1.250;1\n")
+    assert (
+        "got '1.250' in line 4; mark decimals by ','"
+        in run("predict", tmp_path / "m.npz", tmp_path / "p.csv", code=2).stderr
+    )
+
+
+def test_models_of_the_first_version_load(folder, tmp_path):
+    found = hm.files.read_metadata(folder / "r.npz")["table"]
+    assert found.pop("version") == 2
+    network = hm.load(folder / "r.npz")
+    hm.save(network, tmp_path / "old.npz", metadata={"table": found})
+    match = "column 'member' as it stands in the file, got truth values, .*; train the model again"
+    assert re.search(match, run("predict", tmp_path / "old.npz", folder / "data.csv", code=2).stderr)
+    (member,) = [column for column in found["columns"] if column["name"] == "member"]
+    member |= {"categories": ["no", "yes "], "fill": "yes "}
+    hm.save(network, tmp_path / "old.npz", metadata={"table": found})
+    assert "no, yes)" in run("predict", tmp_path / "old.npz", folder / "data.csv").stderr
+    hm.save(network, tmp_path / "new.npz", metadata={"table": {**found, "version": 3}})
+    assert "install a newer handmade" in run("predict", tmp_path / "new.npz", folder / "data.csv", code=2).stderr
+
+
 def test_task_is_guessed_from_the_target():
-    guesses = {"text": ["a", "b"], "truth": [True, False], "few": [0, 1], "missing": [1.0, None]}
-    assert {models.guess_task(pd.Series(values)) for values in guesses.values()} == {"classify"}
-    assert models.guess_task(pd.Series([0.5, 1.0])) == models.guess_task(pd.Series(range(50))) == "regress"
-
-
-def test_whole_numbers_with_gaps_keep_their_names():
-    assert list(columns.as_text(pd.Series([1.0, None, 2.0]))) == ["1", None, "2"]
-    assert list(columns.as_text(pd.Series([1, 2]))) == ["1", "2"]
+    guesses = ["a", "b"], ["true", "false"], ["0", "1"], ["1.0", None], ["01", "02"], ["2A", *map(str, range(90))]
+    assert {models.guess_task(pd.Series(cells, dtype=object)) for cells in guesses} == {"classify"}
+    whole = list(map(str, range(50))), [str(10**20 + i * 10**5) for i in range(50)]
+    assert {models.guess_task(pd.Series(cells, dtype=object)) for cells in (["0.5", "1"], *whole)} == {"regress"}
 
 
 # ---- other subcommands ---------------------------------------------------------------------------------------------
@@ -332,21 +459,23 @@ def test_dates_become_days_and_wrong_ones_are_named(tmp_path):
     days = pd.date_range("2024-01-30", periods=201).strftime("%Y-%m-%d")
     frame = pd.DataFrame({"day": days, "time": days + "T12:00:00+01:00", "when": days, "y": np.arange(201.0)})
     frame.loc[0, "when"] = "30.01.2024"  # of several days or months, which only their order in the file can tell
-    found, left_out = columns.learn_columns(frame[["day", "time", "when"]])
+    text = as_text(frame)
+    found, left_out = columns.learn_columns(text[["day", "time", "when"]])
     assert [(column.name, column.kind) for column in found] == [("day", "date"), ("time", "date")]
     assert left_out == {"when": "text with 201 different values"}
     assert found[0].describe() == "days, mean 2024-05-09, deviation 58.02"
-    X, _ = columns.inputs(columns.columns_from_json(columns.columns_to_json(found)), frame)
+    X, _ = columns.inputs(columns.columns_from_json(columns.columns_to_json(found)), text)
     expected = StandardScaler().fit_transform(frame[["y"]])  # 11 hours later, in units of days
     np.testing.assert_allclose(X, np.hstack([expected, expected]), atol=1e-11)  # of 2e4 / 58, a relative 2e-16
-    frame.loc[4, "day"] = "2024-02-31"
-    with pytest.raises(ValueError, match=r"column 'day': expected dates, got '2024-02-31' in line 6"):
-        columns.inputs(found, frame)
+    text.loc[4, "day"] = "2024-02-31"
+    with pytest.raises(ValueError, match=r"column 'day': expected dates, got '2024-02-31' in line 4"):
+        columns.inputs(found, text)
 
 
 def test_index_that_pandas_writes_is_left_out(tmp_path):
     people().to_csv(tmp_path / "indexed.csv")
-    _, left_out = columns.learn_columns(table(tmp_path, "indexed.csv").sample(100, random_state=0))
+    rows = np.random.default_rng(0).permutation(300)[:100]
+    _, left_out = columns.learn_columns(table(tmp_path, "indexed.csv"), rows=rows)
     assert left_out["Unnamed: 0"] == "no name; it counts the rows"
 
 

@@ -6,7 +6,6 @@ import functools
 import importlib
 import importlib.util
 import inspect
-import io
 import json
 import sys
 import traceback
@@ -25,8 +24,9 @@ from rich.table import Table
 from .._atomic import write_atomically
 from .._validation import check_choice
 from ..activations import ACTIVATIONS
-from .columns import Column
+from .columns import Column, decimal_mark
 from .models import Model, Report, guess_task, train
+from .tables import read_table
 
 __all__ = ["app"]
 
@@ -72,46 +72,6 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def read_table(path: Path) -> Any:
-    """Return a CSV file as a DataFrame.
-
-    The delimiter is the one that gives the most columns, the decimal mark the one that gives the most numeric columns.
-    """
-    import pandas as pd
-
-    open_again = _source(path)
-
-    def read(**options: Any) -> Any:
-        return pd.read_csv(open_again(), index_col=False, skipinitialspace=True, encoding="utf-8-sig", **options)
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # lines with more fields than there are names
-            delimiter = max(",;\t|", key=lambda one: len(read(sep=one, nrows=0).columns))
-            names = read(sep=delimiter, header=None, nrows=1, dtype=str).iloc[0]
-            frames = [read(sep=delimiter, decimal=mark) for mark in ".," if mark != delimiter]
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise ValueError(f"{path}: expected text in UTF-8, got byte {byte:#x}; save the file as UTF-8") from error
-    except pd.errors.ParserWarning as error:
-        raise ValueError(f"{path}: expected a name for each column in the first line, got fewer") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path}: expected a CSV file, got {str(error).strip()}") from error
-    if twice := names[names.duplicated() & names.notna()].tolist():  # which pandas would rename
-        raise ValueError(f"{path}: expected different names of columns, got {twice[0]!r} twice")
-    if not len(frames[0]):
-        raise ValueError(f"{path}: expected at least one row below the names of the columns, got none")
-    return max(frames, key=lambda one: len(one.select_dtypes("number").columns))
-
-
-def _source(path: Path) -> Callable[[], Any]:
-    """Return a function that gives pandas the file from its beginning, again and again; a pipe is read once."""
-    if path.is_file() or path.is_dir():
-        return lambda: path
-    content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    return lambda: io.BytesIO(content)
-
-
 def widths(text: str) -> list[int]:
     """Return the widths in a text such as 64,32."""
     try:
@@ -153,13 +113,14 @@ def train_command(
         raise ValueError(f"--output: expected a folder that exists, got {str(output.parent)!r}")
     if not 0 < test_size < 1:
         raise ValueError(f"--test-size: expected a fraction between 0 and 1, got {test_size}")
-    frame = read_table(data)
+    frame, marks = read_table(data)
     if len(frame.columns) == 1:
         raise ValueError(
             f"{data}: expected fields separated by a comma, semicolon, tab or bar; got {frame.columns[0]!r}"
         )
     check_choice(target, "--target", frame.columns)
-    task = guess_task(frame[target]) if task == "auto" else task
+    mark = decimal_mark(frame, marks)
+    task = guess_task(frame[target], mark) if task == "auto" else task
     if task not in ("classify", "regress"):
         raise ValueError(f"--task: expected classify, regress or auto, got {task!r}")
 
@@ -175,7 +136,15 @@ def train_command(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the report says how good the model is
         model, report, n_epochs = train(
-            frame, target, task, hidden=widths(hidden), test_size=test_size, seed=seed, announce=announce, **options
+            frame,
+            target,
+            task,
+            hidden=widths(hidden),
+            test_size=test_size,
+            seed=seed,
+            announce=announce,
+            mark=mark,
+            **options,
         )
     model.save(output)
     if as_json:
@@ -237,8 +206,8 @@ def predict(
     """
     import pandas as pd
 
-    found, frame = Model.load(model), read_table(data)
-    outputs, notes = found.outputs(frame)
+    found, (frame, marks) = Model.load(model), read_table(data)
+    outputs, notes = found.outputs(frame, marks)
     for note in notes:
         err.print(f"Warning: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if proba and found.classes is None:

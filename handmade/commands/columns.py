@@ -1,5 +1,6 @@
 """Columns of a table as inputs of a network, and back from what a model file holds of them.
 
+Cells are text, as `read_table` gives them. Training decides what each column holds; prediction converts by that alone.
 Numbers are filled with the median and standardized; so are dates, as days. Categories are filled with the most frequent
 one and become one input each. scikit-learn's transformers measure this on the training data; what they have learnt is
 saved as JSON.
@@ -16,7 +17,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Categories", "Column", "Number", "Date", "columns_from_json", "columns_to_json", "inputs", "learn_columns"]
+from .._csv import number_in
+
+__all__ = [
+    "Categories",
+    "Column",
+    "Date",
+    "Number",
+    "columns_from_json",
+    "columns_to_json",
+    "decimal_mark",
+    "inputs",
+    "learn_columns",
+]
 
 Array = npt.NDArray[Any]
 Series: TypeAlias = Any  # of pandas, which has no types of its own
@@ -42,27 +55,28 @@ class Number:
         """Return the number of inputs."""
         return 1
 
-    def inputs(self, values: Series) -> tuple[Array, list[str]]:
+    def inputs(self, values: Series, mark: str = ".") -> tuple[Array, list[str]]:
         """Return the inputs, shape (N, 1), and warnings; raise where a value is no number."""
-        x = self.numbers(values)
-        wrong = values[np.isnan(x) & values.notna()]
-        if len(wrong):
-            raise ValueError(
-                f"column {self.name!r}: expected {self.kind}s, got {wrong.iloc[0]!r} in line {wrong.index[0] + 2}"
-            )
-        if np.isinf(x).any():
-            raise ValueError(f"column {self.name!r}: expected finite numbers, got inf")
+        x = self.checked(self.name, values, mark)
         x = np.where(np.isnan(x), self.fill, x)
         return ((x - self.mean) / self.scale)[:, np.newaxis], []
 
-    @staticmethod
-    def numbers(values: Series) -> Array:
-        """Return values as numbers; NaN where one is missing or is none."""
-        import pandas as pd
-
-        numbers: Any = pd.to_numeric(values, errors="coerce")
-        x: Array = numbers.to_numpy(np.float64, na_value=np.nan)
+    @classmethod
+    def checked(cls, name: str, values: Series, mark: str) -> Array:
+        """Return values as numbers, NaN where one is missing; raise where one is none, or infinite."""
+        x = cls.numbers(values, mark)
+        for is_wrong, word in ((np.isnan(x) & values.notna(), f"{cls.kind}s"), (np.isinf(x), f"finite {cls.kind}s")):
+            if (wrong := values[is_wrong]).size:
+                cell = wrong.iloc[0]
+                has_other_mark = not all(math.isnan(_number(cell, other)) for other in ".,")
+                cure = f"; mark decimals by {mark!r}" if has_other_mark and "finite" not in word else ""
+                raise ValueError(f"column {name!r}: expected {word}, got {cell!r} in line {wrong.index[0]}{cure}")
         return x
+
+    @staticmethod
+    def numbers(values: Series, mark: str = ".") -> Array:
+        """Return values as numbers, decimals after this mark; NaN where one is missing or is none."""
+        return np.array([_number(cell, mark) for cell in values], np.float64)
 
     @property
     def labels(self) -> list[str]:
@@ -89,7 +103,7 @@ class Date(Number):
     kind: str = field(default="date", init=False)
 
     @staticmethod
-    def numbers(values: Series) -> Array:
+    def numbers(values: Series, mark: str = ".") -> Array:
         import pandas as pd
 
         dates: Any = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
@@ -115,9 +129,9 @@ class Categories:
         """Return the number of inputs."""
         return len(self.categories)
 
-    def inputs(self, values: Series) -> tuple[Array, list[str]]:
+    def inputs(self, values: Series, mark: str = ".") -> tuple[Array, list[str]]:
         """Return the inputs, shape (N, K), and warnings: a category that is new has zeros everywhere."""
-        text = as_text(values).fillna(self.fill).to_numpy(object)
+        text = values.where(values.notna(), self.fill).to_numpy(object)
         X = (text[:, np.newaxis] == np.array(self.categories, object)).astype(np.float64)
         new = sorted(set(text[X.sum(axis=1) == 0]))
         known = ", ".join(self.categories[:10])
@@ -144,66 +158,76 @@ Column = Number | Categories
 KINDS: dict[str, Callable[..., Column]] = {"number": Number, "date": Date, "categories": Categories}
 
 
-def as_text(values: Series) -> Series:
-    """Return values as text, missing ones as None; whole numbers without a point, as where none is missing."""
-    return values.map(_text, na_action="ignore").astype(object).where(values.notna(), None)
+def _number(cell: Any, mark: str) -> float:
+    """Return the number in a cell, NaN where there is none, as `load_csv` reads it."""
+    if not isinstance(cell, str) or (mark != "." and "." in cell):
+        return math.nan
+    number = number_in(cell.replace(mark, "."))
+    return math.nan if number is None else number
 
 
-def _text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def decimal_mark(frame: DataFrame, marks: str) -> str:
+    """Return the mark of these with which the most columns, and then the most cells, hold numbers."""
+
+    def counts(mark: str) -> tuple[int, int]:
+        are_numbers = [~np.isnan(Number.numbers(frame[name].dropna(), mark)) for name in frame.columns]
+        return sum(bool(column.all()) for column in are_numbers), sum(int(column.sum()) for column in are_numbers)
+
+    return max(marks, key=counts) if len(marks) > 1 else marks
 
 
-def learn_columns(frame: DataFrame) -> tuple[list[Column], dict[str, str]]:
+def learn_columns(frame: DataFrame, mark: str = ".", rows: Any = None) -> tuple[list[Column], dict[str, str]]:
     """Return the columns to use, and for each of the others why it is left out.
 
     Parameters
     ----------
     frame : DataFrame
-        The training data, without the target.
+        The whole table, without the target: all of its rows decide what a column holds.
+    mark : str
+        The decimal mark.
+    rows : ndarray of int, optional
+        The places of the rows to train on, of which means, deviations and categories are taken; all unless given.
     """
     columns: list[Column] = []
     left_out: dict[str, str] = {}
-    for name in map(str, frame.columns):
-        values = frame[name]
-        present, distinct = int(values.notna().sum()), values.nunique()
-        kind = _kind_of(values)
+    for name in frame.columns:
+        kind = _kind_of(frame[name], mark)
+        values = frame[name] if rows is None else frame[name].iloc[rows]
+        present = int(values.notna().sum())
+        distinct = values.nunique() if kind is None else len(np.unique(kind.numbers(values.dropna(), mark)))
         if distinct < 2:
             left_out[name] = "always the same" if present else "no values"
-        elif name.startswith(UNNAMED) and _counts_rows(values):
+        elif name.startswith(UNNAMED) and _counts_rows(frame[name]):
             left_out[name] = "no name; it counts the rows"
         elif kind is None and distinct > max(MANY, present / 2):
             left_out[name] = f"text with {distinct} different values"
         else:
-            columns.append(_learn_categories(name, values) if kind is None else _learn_number(kind, name, values))
+            columns.append(_learn_categories(name, values) if kind is None else _learn_number(kind, name, values, mark))
     if not columns:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ValueError(f"data: expected at least one column to learn from, got {reasons or 'none'}")
     return columns, left_out
 
 
-def _kind_of(values: Series) -> type[Number] | None:
+def _kind_of(values: Series, mark: str) -> type[Number] | None:
     """Return the class of numbers that a column holds, or None where it holds categories."""
-    import pandas as pd
-
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    present = values.dropna()
+    if not np.isnan(Number.numbers(present, mark)).any():
         return Number
-    text = values.dropna().astype(str)
-    return Date if text.str.match(DATE).all() and not np.isnan(Date.numbers(text)).any() else None
+    return Date if present.str.match(DATE).all() and not np.isnan(Date.numbers(present)).any() else None
 
 
 def _counts_rows(values: Series) -> bool:
     """Return whether the numbers are those of the rows in the file, as `to_csv` of pandas writes them."""
     x = Number.numbers(values)
-    return bool(np.ptp(x - values.index.to_numpy()) == 0)
+    return bool(np.ptp(x - np.arange(len(x))) == 0)
 
 
-def _learn_number(kind: type[Number], name: str, values: Series) -> Number:
+def _learn_number(kind: type[Number], name: str, values: Series, mark: str) -> Number:
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import StandardScaler
 
-    X = kind.numbers(values)[:, np.newaxis]
-    if np.isinf(X).any():
-        raise ValueError(f"column {name!r}: expected finite numbers, got inf")
+    X = kind.checked(name, values, mark)[:, np.newaxis]
     imputer: Any = SimpleImputer(strategy="median")
     scaler: Any = StandardScaler()
     scaler.fit(imputer.fit_transform(X))
@@ -215,7 +239,7 @@ def _learn_categories(name: str, values: Series) -> Categories:
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import OneHotEncoder
 
-    text = as_text(values).to_numpy(object)[:, np.newaxis]
+    text = values.to_numpy(object)[:, np.newaxis]
     options: dict[str, Any] = {"strategy": "most_frequent", "missing_values": None}
     imputer: Any = SimpleImputer(**options)
     encoder: Any = OneHotEncoder()
@@ -224,24 +248,25 @@ def _learn_categories(name: str, values: Series) -> Categories:
     return Categories(name, str(imputer.statistics_[0]), categories, missing=int(values.isna().sum()))
 
 
-def inputs(columns: Sequence[Column], frame: DataFrame) -> tuple[Array, list[str]]:
+def inputs(columns: Sequence[Column], frame: DataFrame, marks: str = ".") -> tuple[Array, list[str]]:
     """Return the inputs of a network, shape (N, I), and warnings.
 
-    Columns are found by name, in any order; others are not looked at.
+    Columns are found by name, in any order; others are not looked at. Of the decimal marks, the one is taken with which
+    the most columns of numbers are numbers.
 
     Raises
     ------
     ValueError
         If a column is missing, or holds something else than in training.
     """
-    found = list(map(str, frame.columns))
-    frame = frame.set_axis(found, axis="columns")
+    found = list(frame.columns)
     missing = [column.name for column in columns if column.name not in found]
     if missing:
         near = difflib.get_close_matches(missing[0], found, 1, 0.5)
         hint = f"; rename {near[0]!r}" if near else ""
         raise ValueError(f"data: expected a column {missing[0]!r}, got {', '.join(found)}{hint}")
-    parts = [column.inputs(frame[column.name]) for column in columns]
+    mark = decimal_mark(frame[[column.name for column in columns if isinstance(column, Number)]], marks)
+    parts = [column.inputs(frame[column.name], mark) for column in columns]
     return np.hstack([X for X, _ in parts]), [warning for _, warnings in parts for warning in warnings]
 
 

@@ -14,12 +14,23 @@ from ..activations import softmax
 from ..files import load, read_metadata, save
 from ..metrics import confusion_matrix, r2_score
 from ..network import Network
-from .columns import Column, DataFrame, Series, as_text, columns_from_json, columns_to_json, inputs, learn_columns
+from .columns import (
+    Categories,
+    Column,
+    DataFrame,
+    Number,
+    Series,
+    columns_from_json,
+    columns_to_json,
+    inputs,
+    learn_columns,
+)
 
 __all__ = ["Model", "Report", "guess_task", "train"]
 
 Array = npt.NDArray[Any]
 KEY = "table"  # in the metadata of a model file
+VERSION = 2  # of the metadata; in version 1, pandas guessed the types of each file
 FEW = 20  # different whole numbers that are still classes
 
 
@@ -56,16 +67,16 @@ class Model:
     scale: float = 1.0
     scores: dict[str, float] = field(default_factory=dict)
 
-    def outputs(self, frame: DataFrame) -> tuple[Array, list[str]]:
+    def outputs(self, frame: DataFrame, marks: str = ".") -> tuple[Array, list[str]]:
         """Return probabilities of the classes, shape (N, K), or numbers, shape (N,), and warnings."""
-        X, warnings = inputs(self.columns, frame)
+        X, warnings = inputs(self.columns, frame, marks)
         H = self.network.predict(X)
         return (H[:, 0] * self.scale + self.mean if self.classes is None else softmax(H)), warnings
 
-    def report(self, frame: DataFrame) -> Report:
+    def report(self, frame: DataFrame, mark: str = ".") -> Report:
         """Return the scores on rows whose target is known."""
-        outputs, _ = self.outputs(frame)
-        y = encode_target(frame[self.target], self.classes)
+        outputs, _ = self.outputs(frame, mark)
+        y = encode_target(frame[self.target], self.classes, mark)
         if self.classes is None:
             error = float(np.sqrt(np.mean((outputs - y) ** 2)))
             r2 = float(r2_score(outputs, y)) if len(set(y)) > 1 else float("nan")
@@ -77,6 +88,7 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one file."""
         table = {
+            "version": VERSION,
             "columns": columns_to_json(self.columns),
             "target": self.target,
             "classes": self.classes,
@@ -91,9 +103,16 @@ class Model:
         """Read a model that `save` wrote; raise ValueError where it is another file, or its parts do not fit."""
         table = read_metadata(path).get(KEY)
         names = {"columns", "target", "classes", "mean", "scale", "scores"}
+        version = table.pop("version", 1) if isinstance(table, dict) else 1
         if not isinstance(table, dict) or table.keys() != names:
             raise ValueError(f"{os.fspath(path)}: expected a model that handmade train wrote, got a network alone")
+        if type(version) is not int or not 1 <= version <= VERSION:
+            raise ValueError(
+                f"{os.fspath(path)}: expected version {VERSION} at most, got {version!r}; install a newer handmade"
+            )
         table["columns"] = columns_from_json(table["columns"])
+        if version == 1:
+            _check_version_1(table["columns"], os.fspath(path))
         model = cls(load(path), **table)
         classes, width = model.classes, sum(column.width for column in model.columns)
         is_text = isinstance(model.target, str) and isinstance(classes, list | None) and isinstance(model.scores, dict)
@@ -106,22 +125,35 @@ class Model:
         return model
 
 
-def encode_target(y: Series, classes: list[str] | None) -> Array:
+def _check_version_1(columns: Sequence[Column], path: str) -> None:
+    """Raise where version 1 does not say how the cells of a column are written; else bring its text into today's form.
+
+    In a column of truth values, "True" stood for true and TRUE as well.
+    """
+    for column in columns:
+        if isinstance(column, Categories):
+            if set(column.categories) <= {"False", "True"}:
+                raise ValueError(
+                    f"{path}: expected the text of column {column.name!r} as it stands in the file, got truth values, "
+                    "as an earlier handmade kept them; train the model again"
+                )
+            column.categories, column.fill = [text.strip() for text in column.categories], column.fill.strip()
+
+
+def encode_target(y: Series, classes: list[str] | None, mark: str = ".") -> Array:
     """Return class indices, or numbers where there are no classes."""
     if classes is None:
-        return np.asarray(y, np.float64)
+        return Number.checked(str(y.name), y, mark)
     places = {label: index for index, label in enumerate(classes)}
-    return np.array([places[label] for label in as_text(y)])
+    return np.array([places[label] for label in y])
 
 
-def guess_task(y: Series) -> str:
-    """Return "classify" for text, truth values and few whole numbers, else "regress"."""
-    import pandas as pd
-
-    if not pd.api.types.is_numeric_dtype(y) or pd.api.types.is_bool_dtype(y):
+def guess_task(y: Series, mark: str = ".") -> str:
+    """Return "classify" for text and few whole numbers, else "regress"."""
+    numbers = Number.numbers(y.dropna(), mark)
+    if np.isnan(numbers).any():
         return "classify"
-    numbers = y.dropna()
-    return "classify" if numbers.nunique() <= FEW and (numbers == numbers.round()).all() else "regress"
+    return "classify" if len(np.unique(numbers)) <= FEW and (numbers == np.rint(numbers)).all() else "regress"
 
 
 def train(
@@ -133,6 +165,7 @@ def train(
     test_size: float,
     seed: int,
     announce: Callable[[list[Column], dict[str, str], int, int], None],
+    mark: str = ".",
     **options: Any,
 ) -> tuple[Model, Report, int]:
     """Train a model on a table; return it, its report on rows that were set aside, and the number of epochs.
@@ -140,7 +173,7 @@ def train(
     Parameters
     ----------
     frame : DataFrame
-        All rows; those without a target are dropped.
+        All rows, as text; those without a target are dropped.
     target, task : str
         The column to predict; "classify" or "regress".
     hidden : sequence of int
@@ -151,6 +184,8 @@ def train(
         Of the split, the weights and the orders.
     announce : callable
         Called with the columns, those left out, and the number of rows to train and to test on, before training.
+    mark : str
+        The decimal mark.
     **options
         Go to the estimator.
     """
@@ -158,17 +193,16 @@ def train(
 
     from ..estimators import MLPClassifier, MLPRegressor
 
-    frame = frame[frame[target].notna()]
-    y = frame[target]
-    classes = sorted(set(as_text(y))) if task == "classify" else None
-    _check_target(y, target, classes)
-    counts = as_text(y).value_counts()
-    stratify = as_text(y) if classes is not None and counts.min() > 1 else None
-    rows = train_test_split(np.arange(len(y)), test_size=test_size, random_state=seed, stratify=stratify)
+    known = np.flatnonzero(frame[target].notna())
+    y = frame[target].iloc[known]
+    classes = sorted(set(y)) if task == "classify" else None
+    _check_target(y, target, classes, mark)
+    stratify = y if classes is not None and y.value_counts().min() > 1 else None
+    rows = train_test_split(known, test_size=test_size, random_state=seed, stratify=stratify)
     training, test = frame.iloc[rows[0]], frame.iloc[rows[1]]
-    columns, left_out = learn_columns(training.drop(columns=target))
+    columns, left_out = learn_columns(frame.drop(columns=target), mark, rows[0])
     announce(columns, left_out, len(training), len(test))
-    X, numbers = inputs(columns, training)[0], encode_target(training[target], classes)
+    X, numbers = inputs(columns, training, mark)[0], encode_target(training[target], classes, mark)
     mean, scale = (float(numbers.mean()), float(numbers.std()) or 1.0) if classes is None else (0.0, 1.0)
     options |= dict(hidden_layer_sizes=tuple(hidden), random_state=seed)
     options["validation_fraction"] = max(0.1, 2 / len(training))
@@ -177,24 +211,26 @@ def train(
     else:
         estimator = MLPClassifier(**options, loss="cross_entropy").fit(X, numbers)
     model = Model(estimator.network_, columns, target, classes, mean, scale)
-    report = model.report(test)
+    report = model.report(test, mark)
     model.scores = report.scores
     return model, report, estimator.n_iter_
 
 
-def _check_target(y: Series, target: str, classes: list[str] | None) -> None:
+def _check_target(y: Series, target: str, classes: list[str] | None, mark: str) -> None:
     """Raise unless the target can be learnt."""
-    import pandas as pd
-
     if len(y) < 10:
         raise ValueError(f"column {target!r}: expected at least 10 rows with a value, got {len(y)}")
-    first = y.tolist()[0]  # a plain number or text
-    if classes is None and not pd.api.types.is_numeric_dtype(y):
-        raise ValueError(f"column {target!r}: expected numbers to regress on, got {first!r}; try --task classify")
-    if y.nunique() < 2:
-        raise ValueError(f"column {target!r}: expected at least two different values, got only {first!r}")
-    if classes is not None and len(classes) > max(FEW, len(y) / 5):
+    numbers = Number.numbers(y, mark)
+    wrong = y[np.isnan(numbers)]
+    if classes is None and len(wrong):
         raise ValueError(
-            f"column {target!r}: expected classes with several rows each, got {len(classes)} in {len(y)} rows; "
-            "for numbers try --task regress"
+            f"column {target!r}: expected numbers to regress on, got {wrong.iloc[0]!r} in line "
+            f"{wrong.index[0]}; try --task classify"
+        )
+    if len(np.unique(numbers) if classes is None else classes) < 2:
+        raise ValueError(f"column {target!r}: expected at least two different values, got only {y.iloc[0]!r}")
+    if classes is not None and len(classes) > max(FEW, len(y) / 5):
+        cure = "; for numbers try --task regress" if not len(wrong) else ""
+        raise ValueError(
+            f"column {target!r}: expected classes with several rows each, got {len(classes)} in {len(y)} rows{cure}"
         )
