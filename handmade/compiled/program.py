@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,12 @@ def find(table: Sequence[Function], function: Any, options: Mapping[str, Any], w
         if name in fitting[0].positive and options[name] <= 0:
             raise Unsupported(f"compile: expected {name} above 0, got {owner!r}; use the NumPy code")
     return fitting[0]
+
+
+def check_pair(f: Any, f_backward: Any, pairs: Iterable[Iterable[Any]], what: str, owner: Any) -> None:
+    """Raise where a function of the library has a backward of the user's own."""
+    if not any(tuple(pair) == (f, f_backward) for pair in pairs):
+        raise Unsupported(f"compile: expected {what} with a compiled form, got {owner!r}; use the NumPy code")
 
 
 def check_options(layer: BatchNorm | LayerNorm, tracks: bool) -> None:
@@ -169,6 +175,7 @@ class Translator:
         self.dense_below = layer
 
     def activation(self, layer: Activation) -> None:
+        check_pair(layer.f, layer.f_backward, activations.ACTIVATIONS.values(), "an activation", layer)
         if layer.f in ALONG_CLASSES and layer.options.get("dim", -1) in (-1, 1):
             self.add_bias()
             forward, backward = ALONG_CLASSES[layer.f]
@@ -234,6 +241,9 @@ class Translator:
         K = self.width
         if isinstance(f, functools.partial):
             f, options = f.func, dict(f.keywords)
+        backward: Any = functions.backward
+        backward = backward.func if isinstance(backward, functools.partial) else backward
+        check_pair(f, backward, losses.LOSSES.values(), "a loss", getattr(f, "__name__", f))
         mean, self.of_classes = options.pop("reduction", "mean") == "mean", f is losses.cross_entropy
         if f is losses.cross_entropy:
             functions.value(np.zeros((1, K), dtype), np.zeros(1, int))  # raises where an option is wrong

@@ -141,16 +141,26 @@ class BaseMLP(BaseEstimator):
         ------
         ValueError
             If data or parameters are wrong, or training diverges. A fitted estimator is as it was then.
+        KeyboardInterrupt
+            If training is interrupted in the first epoch, or in "lbfgs". A fitted estimator is as it was then.
+
+        Warns
+        -----
+        UserWarning
+            If training is interrupted later: the estimator is as after the last epoch that was completed.
         """
         self._check_parameters()
+        new = copy.copy(self)  # becomes self at the end: a call that fails, or is interrupted, changes nothing
         goes_on = bool(self.warm_start) and hasattr(self, "_trainer")
-        X, y = self._check_data(X, y, reset=not goes_on)
-        targets = self._targets if goes_on else self._check_targets(y)
-        data = self._batches(X, y, targets, sample_weight)
-        trainer = self._trainer.copy() if goes_on else self._start(targets, data)
+        X, y = new._check_data(X, y, reset=not goes_on)
+        targets = self._targets if goes_on else new._check_targets(y)
+        data = new._batches(X, y, targets, sample_weight)
+        trainer = self._trainer.copy() if goes_on else new._start(targets, data)
         trainer.go_on()
-        n_iter = self._minimize(trainer, data) if self.solver == "lbfgs" else self._train(trainer, data, y, targets)
-        return self._finish(targets, trainer, n_iter)
+        n_iter = new._minimize(trainer, data) if self.solver == "lbfgs" else new._train(trainer, data, y, targets)
+        trainer.completed = None
+        self.__dict__ = new._finish(targets, trainer, n_iter).__dict__
+        return self
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         """Return X and y as arrays; y may stay a sparse indicator matrix."""
@@ -181,8 +191,11 @@ class BaseMLP(BaseEstimator):
         initialize(network, self.activation, random)
         optimizer = None if self.solver == "lbfgs" else self._optimizer()
         loss = targets.loss if self._has_default_loss() else self.loss
-        step = compiled_step(network, loss, optimizer, self.compile)
-        return Trainer(network, optimizer, loss, float(self.alpha), random, step)
+        mean = targets.mean_loss if self._has_default_loss() else None
+        step = compiled_step(network, loss if mean is None else mean, optimizer, self.compile)
+        return Trainer(
+            network, optimizer, loss, float(self.alpha), random, step, 1 if mean is None else targets.n_outputs
+        )
 
     def _hidden_sizes(self) -> list[int]:
         """Return the widths of the hidden layers; a single number is one of them."""
@@ -217,9 +230,13 @@ class BaseMLP(BaseEstimator):
                 else:
                     self._warn_of_the_end()
             except KeyboardInterrupt:
-                warnings.warn("fit: training interrupted; the estimator holds what was learnt so far", stacklevel=3)
+                if trainer.completed is None:
+                    raise
+                trainer.go_back()
+                text = f"fit: training interrupted; the estimator holds what {trainer.n_iter} epochs have learnt"
+                warnings.warn(text, stacklevel=3)
         trainer.restore_best()
-        return epoch
+        return trainer.n_iter
 
     def _epoch(self, trainer: Trainer, data: Batches, held_out: Batches | None, size: int, targets: Targets) -> bool:
         """Train for one epoch; return whether to stop."""
@@ -234,6 +251,7 @@ class BaseMLP(BaseEstimator):
             print(f"Iteration {len(trainer.curve)}, {self._news(trainer)}")
         if self.learning_rate == "invscaling":
             trainer.optimizer.lr = self.learning_rate_init / (trainer.seen + 1) ** self.power_t
+        trainer.complete()
         called = [callback(self._seen_by_callbacks(targets, trainer)) for callback in _sequence(self.callbacks)]
         if any(answer is True for answer in called):
             return True
@@ -253,7 +271,7 @@ class BaseMLP(BaseEstimator):
     def _seen_by_callbacks(self, targets: Targets, trainer: Trainer) -> Self:
         """Return a fitted view of the estimator as it is now, which shares the network."""
         view = copy.copy(self)
-        return view._finish(targets, trainer, len(trainer.curve))
+        return view._finish(targets, trainer, trainer.n_iter)
 
     def _score_outputs(self, outputs: Array, block: Batches, targets: Targets) -> float:
         values = targets.decode(targets.values(outputs))
@@ -365,19 +383,23 @@ class BaseMLP(BaseEstimator):
 
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
         self._check_parameters()
+        new = copy.copy(self)  # as in fit
         goes_on = hasattr(self, "_trainer")
-        X, y = self._check_data(X, y, reset=not goes_on)
-        targets = self._targets if goes_on else self._check_targets(y, classes)
-        data = self._batches(X, y, targets, sample_weight)
-        trainer = self._trainer.copy() if goes_on else self._start(targets, data)
-        if not trainer.stopped:
-            trainer.go_on()
-            data = self._hold_out(trainer, data, y)
-            size = self._batch_size(len(data), trainer)
-            if self._epoch(trainer, data, trainer.held_out, size, targets) and trainer.held_out is not None:
-                trainer.stopped = True
-                trainer.restore_best()
-        return self._finish(targets, trainer, len(trainer.curve))
+        X, y = new._check_data(X, y, reset=not goes_on)
+        targets = self._targets if goes_on else new._check_targets(y, classes)
+        data = new._batches(X, y, targets, sample_weight)
+        trainer = self._trainer.copy() if goes_on else new._start(targets, data)
+        if trainer.stopped:
+            return self
+        trainer.go_on()
+        data = new._hold_out(trainer, data, y)
+        size = new._batch_size(len(data), trainer)
+        if new._epoch(trainer, data, trainer.held_out, size, targets) and trainer.held_out is not None:
+            trainer.stopped = True
+            trainer.restore_best()
+        trainer.completed = None
+        self.__dict__ = new._finish(targets, trainer, trainer.n_iter).__dict__
+        return self
 
     def _hold_out(self, trainer: Trainer, data: Batches, y: Any) -> Batches:
         """Add a part of the samples to those that are held out for early stopping; return the others."""

@@ -202,7 +202,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         known = getattr(self, "classes_", None)
         if classes is not None and known is not None and list(np.unique(classes)) != list(known):
             raise ValueError(
-                f"classes: expected those of the first call, {list(known)}, got {list(np.unique(classes))}"
+                f"classes: expected those of the first call, {known.tolist()}, got {np.unique(classes).tolist()}"
             )
         return self._partial_fit(X, y, classes, sample_weight)
 

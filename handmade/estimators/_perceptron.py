@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any, Self
 
@@ -55,6 +56,12 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
     (['no', 'yes', 'yes', 'yes'], 4)
     """
 
+    classes_: Array
+    units_: list[Perceptron]
+    coef_: Array
+    intercept_: Array
+    n_iter_: int
+
     def __init__(
         self, *, fit_intercept: bool = True, max_iter: int = 1000, shuffle: bool = True, random_state: Any = None
     ) -> None:
@@ -90,7 +97,8 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
         check_bool(self.shuffle, "shuffle")
         check_bool(self.fit_intercept, "fit_intercept")
         max_iter = check_count(self.max_iter, "max_iter")
-        X, y = check_samples(self, X, y, reset=True)
+        new = copy.copy(self)  # becomes self at the end: a call that fails, or is interrupted, changes nothing
+        X, y = check_samples(new, X, y, reset=True)
         y = column_or_1d(y, warn=True)
         check_classes(y)
         classes = np.unique(y)
@@ -100,14 +108,15 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
         if self.shuffle:
             as_random_state(self.random_state).shuffle(order)
         X, y = _dense(X)[order], y[order]
-        self.classes_: Array = classes
-        self.units_: list[Perceptron] = [
+        new.classes_ = classes
+        new.units_ = [
             Perceptron(bias=self.fit_intercept).fit(X, np.where(y == label, 1, -1), max_epochs=max_iter)
             for label in (classes[1:] if len(classes) == 2 else classes)
         ]
-        self.coef_: Array = np.array([unit.w for unit in self.units_])
-        self.intercept_: Array = np.array([unit.b for unit in self.units_])
-        self.n_iter_: int = max(unit.epochs for unit in self.units_)
+        new.coef_ = np.array([unit.w for unit in new.units_])
+        new.intercept_ = np.array([unit.b for unit in new.units_])
+        new.n_iter_ = max(unit.epochs for unit in new.units_)
+        self.__dict__ = new.__dict__
         if not all(unit.converged for unit in self.units_):
             text = f"max_iter: {max_iter} epochs did not end the mistakes; a line may not separate the classes"
             warnings.warn(text, ConvergenceWarning, stacklevel=2)

@@ -52,12 +52,15 @@ class Targets(Protocol):
         Of the network.
     loss : pair of functions
         The default, which scikit-learn's estimators minimize.
+    mean_loss : str or None
+        The name of the loss which times n_outputs is the default, where `handmade.compile` knows that one alone.
     out_activation : str
         scikit-learn's name of the function from outputs to predictions.
     """
 
     n_outputs: int
     loss: Any
+    mean_loss: str | None
     out_activation: str
 
     def encode(self, y: Array) -> Array:
@@ -77,6 +80,7 @@ class Classes:
     """The labels of several classes: one output for each, and the cross-entropy."""
 
     loss: Any = "cross_entropy"
+    mean_loss: str | None = None
     out_activation = "softmax"
 
     def __init__(self, classes: Array) -> None:
@@ -88,7 +92,7 @@ class Classes:
         places = np.searchsorted(self.classes, y)
         places[places == len(self.classes)] = 0
         if not (known := self.classes[places] == y).all():
-            raise ValueError(f"y: expected labels among {list(self.classes)}, got {y[~known][0]!r}")
+            raise ValueError(f"y: expected labels among {self.classes.tolist()}, got {y[~known].tolist()[0]!r}")
         return places
 
     def values(self, outputs: Array) -> Array:
@@ -105,6 +109,7 @@ class EachClass(Classes):
     """The labels of classes as a number for each, ``low`` or 1; two classes share one output, of the second class."""
 
     loss = (log_loss, log_loss_backward)
+    mean_loss = "binary_cross_entropy_with_logits"
     out_activation = "logistic"
 
     def __init__(self, classes: Array, low: float = 0.0) -> None:
@@ -128,6 +133,7 @@ class Labels:
     """An indicator matrix: any number of labels for each sample, one output for each label."""
 
     loss: Any = (log_loss, log_loss_backward)
+    mean_loss: str | None = "binary_cross_entropy_with_logits"
     out_activation = "logistic"
 
     def __init__(self, n_labels: int) -> None:
@@ -154,6 +160,7 @@ class Numbers:
     """A target of numbers to predict: one output for each column."""
 
     loss: Any = "half_squared_error"
+    mean_loss: str | None = None
     out_activation = "identity"
 
     def __init__(self, n_outputs: int, is_vector: bool) -> None:

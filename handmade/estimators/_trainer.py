@@ -75,8 +75,8 @@ class Trainer:
         What is trained, by what, on what; ``alpha`` is the weight of the squared norm of the weight matrices.
     random : RandomState
         Draws the orders of the samples.
-    compiled : CompiledStep or None
-        Computes the gradients in place of the NumPy code.
+    compiled, factor : CompiledStep or None, int
+        Computes the gradients in place of the NumPy code, of a loss that times this factor is ``loss``.
     curve, validation_curve, validation_scores : list of float
         The training loss, the validation loss and the validation score after each epoch.
     order : ndarray or None
@@ -89,6 +89,10 @@ class Trainer:
         The rows to train on and to validate on; what `partial_fit` has held out so far.
     stopped : bool
         Whether early stopping has ended `partial_fit`.
+    begun : int
+        The epochs before this call of `fit` or `partial_fit`.
+    completed : tuple or None
+        The weights and the state after the last epoch of this call, to go back to from an epoch that is interrupted.
     """
 
     network: Network
@@ -97,6 +101,7 @@ class Trainer:
     alpha: float
     random: np.random.RandomState
     compiled: Any = None
+    factor: int = 1
     curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
@@ -109,6 +114,8 @@ class Trainer:
     last: dict[str, Array] | None = None
     seen: int = 0
     stopped: bool = False
+    begun: int = 0
+    completed: tuple[dict[str, Array], dict[str, Any], list[int]] | None = None
 
     def __post_init__(self) -> None:
         bind(self.optimizer, self.network)
@@ -153,7 +160,7 @@ class Trainer:
         if self.evaluates:
             gradient = self.network.gradient
             return float(self.optimizer.step(self.network.theta, gradient, lambda: self.value_and_gradient(batch)[0]))
-        if self.compiled and not self.alpha and batch.weight is None:
+        if self.compiled and self.factor == 1 and not self.alpha and batch.weight is None:
             return float(self.compiled(batch.dense(), batch.Y))
         value, gradient = self.value_and_gradient(batch)
         if batch.weight is None or batch.weight.any():
@@ -170,6 +177,9 @@ class Trainer:
             weight = batch.weight * (len(batch) / count)
         if self.compiled:
             value, gradient = self.compiled.gradient(batch.dense(), batch.Y, weight)
+            if self.factor != 1:
+                value *= self.factor
+                gradient *= self.factor
         else:
             value, gradient = self.network.backpropagate(batch.dense(), batch.Y, self.loss, weight)
         if self.alpha:
@@ -177,6 +187,31 @@ class Trainer:
             value += 0.5 * self.alpha * float(W @ W) / count
             gradient[self.penalized] += (self.alpha / count) * W
         return value, gradient
+
+    # ---- interruption ----------------------------------------------------------------------------------------------
+
+    @property
+    def n_iter(self) -> int:
+        """Return the number of epochs of this call."""
+        return len(self.curve) - self.begun
+
+    @property
+    def _curves(self) -> tuple[list[float], ...]:
+        return self.curve, self.validation_curve, self.validation_scores
+
+    def complete(self) -> None:
+        """Keep the weights and the state after an epoch."""
+        state = {name: vars(self)[name] for name in ("order", "best", "best_state", "unimproved", "seen")}
+        self.completed = self.network.state_dict(), state, [len(curve) for curve in self._curves]
+
+    def go_back(self) -> None:
+        """Go back to the end of the last epoch that was completed."""
+        if self.completed is not None:
+            weights, state, lengths = self.completed
+            self.network.load_state_dict(weights)
+            vars(self).update(state)
+            for curve, length in zip(self._curves, lengths, strict=True):
+                del curve[length:]
 
     # ---- stopping --------------------------------------------------------------------------------------------------
 
@@ -211,7 +246,8 @@ class Trainer:
             self.network.load_state_dict(self.best_state)
 
     def go_on(self) -> None:
-        """Give the network the weights of the last epoch."""
+        """Begin a call of `fit` or `partial_fit`: give the network the weights of the last epoch."""
+        self.begun = len(self.curve)
         if self.last is not None:
             self.network.load_state_dict(self.last)
             self.last = None
