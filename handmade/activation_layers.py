@@ -70,7 +70,8 @@ class PReLU(Layer):
         return True
 
     def __repr__(self) -> str:
-        return f"PReLU({self.num_parameters})"
+        init = "" if self.init == 0.25 else f", init={self.init!r}"
+        return f"PReLU({self.num_parameters}{init})"
 
 
 class GLU(Layer):

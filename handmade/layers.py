@@ -454,7 +454,7 @@ class Dropout(Layer):
         return not training
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.p:g})"
+        return f"{type(self).__name__}({self.p!r})"
 
 
 class AlphaDropout(Dropout):

@@ -5,6 +5,7 @@ They subtract a mean, divide by a standard deviation, and scale and shift by wha
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,8 +106,15 @@ class Standardization(Layer):
         return True
 
     def __repr__(self) -> str:
-        unlearnt = "" if self.learns_gamma else ", affine=False"
-        return f"{type(self).__name__}({self.in_features}{unlearnt})"
+        """Return the call that builds the layer, without arguments that have their default."""
+        parts = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, parameter.default)  # dtype is that of the arrays, and no attribute
+            if parameter.default is parameter.empty:
+                parts.append(repr(self.in_features if value is parameter.empty else value))
+            elif value != parameter.default and name != "dtype":
+                parts.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
 
 
 class Normalization(Standardization):
@@ -241,9 +249,6 @@ class GroupNorm(Standardization):
         self.affine: bool = check_bool(affine, "affine")
         self.bias: bool = check_bool(bias, "bias")
         super().__init__(num_channels, nonnegative(eps, "eps"), affine, bias, dtype)
-
-    def __repr__(self) -> str:
-        return super().__repr__().replace("(", f"({self.num_groups}, ", 1)
 
 
 class BatchNorm(Normalization):

@@ -13,7 +13,7 @@ from sklearn import neural_network
 
 import handmade as hm
 from handmade.estimators import MLPClassifier, MLPRegressor, PerceptronClassifier
-from tests.test_interrupts import Interrupt
+from tests.interrupts import Interrupt
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -113,7 +113,7 @@ def test_an_interrupt_before_the_first_epoch_raises():
 
 
 class Pressing:
-    """Targets that press Ctrl-C when they are read."""
+    """A vector of targets that presses Ctrl-C when it is read."""
 
     def __init__(self, y):
         self.y = y

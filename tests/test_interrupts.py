@@ -2,52 +2,18 @@
 
 from __future__ import annotations
 
-import linecache
 import sys
 import threading
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import handmade as hm
 from tests.fuzz.calls import OPTIMIZERS
+from tests.interrupts import Interrupt
 
-PACKAGE = str(Path(hm.__file__).parent)
 pytestmark = pytest.mark.skipif(sys.gettrace() is not None, reason="another tool traces the lines")
-
-
-def ends_with_block(frame):
-    """Return whether the line is that of a ``with lock`` block.
-
-    A trace function is also called between the block and the lock's release, where Python itself runs no handler of
-    Ctrl-C.
-    """
-    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip().startswith("with self._lock")
-
-
-class Interrupt:
-    """A trace function that presses Ctrl-C before the n-th line of the library; counts the lines for n = 0."""
-
-    def __init__(self, n=0):
-        self.n, self.seen = n, 0
-
-    def __call__(self, frame, event, argument):
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        if event == "line" and not ends_with_block(frame):
-            self.seen += 1
-            if self.seen == self.n:
-                raise KeyboardInterrupt
-        return self
-
-    def run(self, call):
-        sys.settrace(self)
-        try:
-            return call()
-        finally:
-            sys.settrace(None)
 
 
 @pytest.mark.parametrize("action", ["load", "pass"])

@@ -177,7 +177,10 @@ def test_rms_and_group_norm_refuse():
     ]:
         with pytest.raises(error, match=words):
             make()
-    assert repr(GroupNorm(2, 4)) == "GroupNorm(2, 4)" and repr(RMSNorm(3, None, False)) == "RMSNorm(3, affine=False)"
+    assert (
+        repr(GroupNorm(2, 4)) == "GroupNorm(2, 4)"
+        and repr(RMSNorm(3, None, False)) == "RMSNorm(3, elementwise_affine=False)"
+    )
 
 
 def test_the_compiled_step_refuses_variants_by_name():
