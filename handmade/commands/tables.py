@@ -77,7 +77,7 @@ def _read_text(path: Path) -> str:
         content = sys.stdin.buffer.read()
     else:
         with get_handle(path, "rb", compression="infer", is_text=False) as handles:
-            content = handles.handle.read()  # type: ignore[assignment]
+            content = handles.handle.read()
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -191,7 +191,7 @@ class BaseMLP(BaseEstimator):
         initialize(network, self.activation, random)
         optimizer = None if self.solver == "lbfgs" else self._optimizer()
         loss = targets.loss if self._has_default_loss() else self.loss
-        mean = targets.mean_loss if self._has_default_loss() else None
+        mean: Any = targets.mean_loss if self._has_default_loss() else None
         step = compiled_step(network, loss if mean is None else mean, optimizer, self.compile)
         return Trainer(
             network, optimizer, loss, float(self.alpha), random, step, 1 if mean is None else targets.n_outputs
