@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from ._validation import check_bool
 from .activation_layers import GLU, PReLU
 from .activations import ACTIVATIONS
 from .composites import Sequential
@@ -384,7 +385,7 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor, *, probabilities: bool = Fal
     for W in mlp.coefs_:
         layers += [_blank_dense(W.shape[0], W.shape[1], True), Activation(_named(mlp.activation))]
     layers.pop()
-    if probabilities:
+    if check_bool(probabilities, "probabilities"):
         layers.append(Activation(_named(mlp.out_activation_)))
     network = Network(layers, dtype=mlp.coefs_[0].dtype)
     pairs: Sequence[tuple[Array, Array]] = list(zip(mlp.coefs_, mlp.intercepts_, strict=True))

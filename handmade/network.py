@@ -273,6 +273,9 @@ class Network(Sequential):
             return self._weights.read(self._predict_block, X, layers, 0)
         return self._weights.read(self._predict_blocks, X, layers, size)
 
+    def rows_are_independent(self, training: bool) -> bool:  # by name: another forward would leave it unknown
+        return super().rows_are_independent(training)
+
     def _predict_blocks(self, X: Array, layers: int, size: int) -> Array:
         starts = range(0, len(X), size)
         return np.concatenate([self._predict_block(X[start : start + size], layers, start) for start in starts])
@@ -284,8 +287,8 @@ class Network(Sequential):
         return H.copy() if H is X else H  # dropout alone passes its input on
 
     def _rows_at_a_time(self) -> int:
-        if not all(getattr(leaf, "track_running_stats", True) for _, leaf in self.leaves()):
-            return sys.maxsize  # every row of a prediction depends on all the others
+        if not self.rows_are_independent(training=False):
+            return sys.maxsize  # a row of a prediction may depend on all the others
         widest = max(self.in_features or 1, *(leaf.neuron_count for _, leaf in self.leaves()))
         return max(256, BLOCK // widest)
 

@@ -198,6 +198,8 @@ def test_a_state_that_no_file_holds_is_refused_before_training(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+# JAX, where another test has imported it, warns of every fork.
+@pytest.mark.filterwarnings("ignore:os.fork", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_fork_in_mid_training_changes_nothing(tmp_path):
     statuses = []
 

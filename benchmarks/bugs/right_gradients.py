@@ -47,8 +47,11 @@ def right_gradient(seed: int) -> tuple[str, str, Claim]:
     rng = np.random.default_rng(seed)
     kind = KINDS[seed % len(KINDS)]
     if kind == "programs of students":
-        setting = random_setting(rng)
-        return kind, f"seed {seed}: {setting}, {np.dtype(setting.dtype).name}", of_program(setting, setting.text, seed)
+        while True:
+            setting = random_setting(rng)
+            claim = of_program(setting, setting.text, seed)
+            if np.isfinite(claim.gradient(claim.theta)).all():  # 1 - p has not been rounded to 0 and divided by
+                return kind, f"seed {seed}: {setting}, {np.dtype(setting.dtype).name}", claim
     while True:
         description, claim = _draw(rng, kind, seed)
         if kind != "points at kinks" or _is_between(claim):
@@ -85,7 +88,7 @@ def _is_between(claim: Claim) -> bool:
             moved = claim.theta.copy()
             moved[i] += h
             sides.append((claim.value(moved) - at) / h)
-        room = 0.01 * max(map(abs, sides)) + smallest
+        room = 1e-4 * max(map(abs, sides)) + smallest  # curvature: a hundred times the step
         if not min(sides) - room <= entry <= max(sides) + room:
             return False
     return True

@@ -292,7 +292,7 @@ def _conversions() -> dict[str, Callable[[], Call]]:
         fitted.fit(X, Y)
     return {
         "from_config": lambda: _call(hm.from_config, {"config": hm.to_config(_network())}),
-        "from_torch": lambda: _call(hm.from_torch, {"source": linear}),
+        "from_torch": lambda: _call(hm.from_torch, {"source": linear}, names=(*ALIASES, "path")),
         "from_sklearn": lambda: _call(hm.from_sklearn, {"mlp": fitted}),
         "save": lambda: _call(hm.save, {"network": _network(), "path": "network.npz", "metadata": {"a": 1}}),
         "ParameterGroups": lambda: _call(hm.ParameterGroups, {"groups": {"*.bias": hm.SGD(), "*": hm.Adam()}}),
