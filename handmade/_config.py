@@ -224,7 +224,7 @@ def from_config(config: Mapping[str, Any], *, rng: Any = None) -> Network:
     Examples
     --------
     >>> hm.from_config(hm.to_config(hm.MLP([3, 4, 2], "tanh")))
-    MLP(Dense(3, 4), Activation('tanh'), Dense(4, 2))
+    Network([Dense(3, 4), Activation('tanh'), Dense(4, 2)])
     """
     return build(config, math.inf, rng)
 

@@ -102,7 +102,7 @@ class Sequential(Layer):
         return sum(layer.weight_count for layer in self.layers)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
+        return f"{type(self).__name__}({list(self.layers)!r})"
 
 
 SOME_WIDTH = 2**20  # that layers may halve

@@ -199,7 +199,7 @@ def from_torch(
     --------
     >>> weights = {"0.weight": np.ones((4, 3)), "0.bias": np.zeros(4), "2.weight": np.ones((2, 4))}
     >>> hm.from_torch(weights, activation="tanh")
-    Network(Dense(3, 4), Activation('tanh'), Dense(4, 2, bias=False))
+    Network([Dense(3, 4), Activation('tanh'), Dense(4, 2, bias=False)])
     """
     if hasattr(source, "state_dict") and hasattr(source, "modules"):
         return _from_module(source)
@@ -377,7 +377,7 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor, *, probabilities: bool = Fal
     >>> from sklearn.neural_network import MLPRegressor
     >>> mlp = MLPRegressor(hidden_layer_sizes=[3], random_state=0, max_iter=500).fit([[0.0], [1.0]], [0.0, 1.0])
     >>> hm.from_sklearn(mlp)
-    Network(Dense(1, 3), Activation('relu'), Dense(3, 1))
+    Network([Dense(1, 3), Activation('relu'), Dense(3, 1)])
     """
     if not all(hasattr(mlp, name) for name in ("coefs_", "intercepts_", "activation", "out_activation_")):
         raise TypeError(f"mlp: expected a fitted MLPClassifier or MLPRegressor of scikit-learn, got {mlp!r}")

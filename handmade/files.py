@@ -74,7 +74,7 @@ def save(network: Network, path: FilePath, *, metadata: Mapping[str, Any] | None
     ...     hm.save(network, path)
     ...     loaded = hm.load(path)
     >>> loaded, bool((loaded.theta == network.theta).all())
-    (MLP(Dense(3, 4), Activation('relu'), Dense(4, 2)), True)
+    (Network([Dense(3, 4), Activation('relu'), Dense(4, 2)]), True)
     """
     config = to_config(network)
     if not isinstance(path, str | os.PathLike):

@@ -49,7 +49,7 @@ class MLP(Network):
     --------
     >>> network = hm.MLP([3, 4, 2], activation="sigmoid", rng=0)
     >>> network
-    MLP(Dense(3, 4), Activation('sigmoid'), Dense(4, 2))
+    Network([Dense(3, 4), Activation('sigmoid'), Dense(4, 2)])
     >>> network.neuron_count, network.weight_count, network.parameter_count
     (6, 20, 26)
     """
@@ -89,6 +89,10 @@ class MLP(Network):
             if hidden and dropout:
                 layers.append(Dropout(dropout, rng=rng))
         super().__init__(layers, dtype=dtype)
+
+    def __repr__(self) -> str:
+        """Return the call that builds a network of the same layers; sizes and options alone would not show them."""
+        return f"Network({list(self.layers)!r})"
 
 
 NORMALIZATIONS: dict[str, Callable[..., Layer]] = {"batch": BatchNorm, "layer": LayerNorm, "rms": RMSNorm}

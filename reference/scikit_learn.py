@@ -63,7 +63,7 @@ def from_estimator(estimator: Any) -> hm.MLP:
     >>> estimator = MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", alpha=0.0, random_state=0).fit(X, y)
     >>> network = from_estimator(estimator)
     >>> network
-    MLP(Dense(1, 4), Activation('relu'), Dense(4, 1))
+    Network([Dense(1, 4), Activation('relu'), Dense(4, 1)])
     >>> bool(np.allclose(network.predict(X)[:, 0], estimator.predict(X), rtol=1e-12))
     True
     """

@@ -370,7 +370,7 @@ def test_other_layers_are_refused(layers):
 def test_what_is_no_network_of_dense_layers_is_refused():
     with pytest.raises(TypeError, match=r"^network: expected a Network, got list; wrap layers"):
         trace([Dense(3, 2)], SAMPLE, [0.0, 1.0])
-    with pytest.raises(ValueError, match=r"^trace: expected at least one Dense layer, got Network\(Dropout"):
+    with pytest.raises(ValueError, match=r"^trace: expected at least one Dense layer, got Network\(\[Dropout"):
         trace(Network([Dropout(0.5)]), SAMPLE, SAMPLE, "mse_loss")
 
 

@@ -142,8 +142,8 @@ def test_a_nested_composite_counts_and_names_what_is_in_it():
     prefixes = dict.fromkeys(name.rsplit(".", 1)[0] for name in network.state_dict())
     assert list(prefixes) == ["0.0.0.0", "0.0.1", "0.1.0.0", "0.1.0.1", "0.1.1"]
     assert repr(network.layers[0]) == (
-        "Parallel([Concatenate(Dense(2, 3), Activation('tanh')), Dense(5, 2)], "
-        "[Residual(LayerNorm(4), Dense(4, 4, bias=False)), BatchNorm(4)])"
+        "Parallel([Concatenate([Dense(2, 3), Activation('tanh')]), Dense(5, 2)], "
+        "[Residual([LayerNorm(4), Dense(4, 4, bias=False)]), BatchNorm(4)])"
     )
 
 

@@ -52,7 +52,7 @@ def test_the_network_of_the_lecture():
     network = MLP([3, 4, 2], activation="sigmoid", rng=0)
     assert (network.neuron_count, network.weight_count, network.parameter_count) == (6, 20, 26)
     assert network.theta.shape == network.gradient.shape == (26,)
-    assert repr(network) == "MLP(Dense(3, 4), Activation('sigmoid'), Dense(4, 2))"
+    assert repr(network) == "Network([Dense(3, 4), Activation('sigmoid'), Dense(4, 2)])"
     assert network.summary().splitlines() == [
         "layer                   output  parameters",
         "Dense(3, 4)                  4          16",
@@ -64,9 +64,9 @@ def test_the_network_of_the_lecture():
 
 def test_a_network_with_composites_is_printed_whole():
     network = nested().astype(np.float32)
-    inner = "Residual(LayerNorm(5), Dense(5, 7), Activation('gelu'), Dense(7, 5))"
-    skipping = f"Concatenate({inner}, BatchNorm(5))"
-    assert repr(network) == f"Network(Activation('tanh'), Dense(6, 5), {skipping}, Dense(10, 3))"
+    inner = "Residual([LayerNorm(5), Dense(5, 7), Activation('gelu'), Dense(7, 5)])"
+    skipping = f"Concatenate([{inner}, BatchNorm(5)])"
+    assert repr(network) == f"Network([Activation('tanh'), Dense(6, 5), {skipping}, Dense(10, 3)])"
     pad = len(skipping)
     assert network.summary().splitlines() == [
         f"{'layer':{pad}}   output  parameters",

@@ -33,6 +33,14 @@ LAYERS = [
     hm.GroupNorm(2, 4),
     hm.GroupNorm(2, 4, 1e-3, False, bias=False),
 ]
+NETWORKS = [
+    hm.Sequential([hm.Dense(2, 3), hm.LayerNorm(3, bias=False)]),
+    hm.Residual([hm.Dense(2, 2), hm.Activation("tanh")]),
+    hm.Concatenate([hm.Dense(2, 3)]),
+    hm.Parallel([hm.Residual([hm.Dense(2, 2)])], [hm.Dense(3, 1)]),
+    hm.Network([hm.Concatenate([hm.Dense(2, 3), hm.PReLU(3, 0.1)]), hm.Dense(5, 1)]),
+    hm.MLP([3, 4, 2], "tanh", dropout=0.1, normalization="rms"),
+]
 OPTIMIZERS = [
     make(**options)
     for make in (getattr(hm.optimizers, name) for name in hm.optimizers.__all__)
@@ -70,6 +78,15 @@ def names():
 def test_layers_can_be_pasted_back(layer):
     again = eval(repr(layer), names())
     assert type(again) is type(layer) and again.config() == layer.config() and repr(again) == repr(layer)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: type(network).__name__)
+def test_networks_can_be_pasted_back(network):
+    again = eval(repr(network), names())
+    assert isinstance(network, type(again)) and repr(again) == repr(network)
+    assert [(name, leaf.config()) for name, leaf in again.leaves()] == [
+        (n, leaf.config()) for n, leaf in network.leaves()
+    ]
 
 
 @pytest.mark.parametrize("thing", [*OPTIMIZERS, *OTHERS], ids=lambda thing: repr(thing)[:60])
