@@ -212,6 +212,12 @@ def test_readme_is_short():
     }
 
 
+def test_readme_repeats_rows_of_the_page_on_bugs():
+    rows = [line for line in README.splitlines() if re.match(r"\| (mistakes|\d+ (published|held-out)) ?", line)]
+    assert len(rows) == 4 and set(rows) <= set(DOCUMENTS["docs/bugs.md"].splitlines())
+    assert re.search(r"\*\*all\*\* \| 2000 \| 0 \| 0 \|", DOCUMENTS["docs/bugs.md"])
+
+
 def test_every_public_name_is_documented_and_exists():
     for name in hm.__all__:
         assert getattr(hm, name).__doc__, name
