@@ -539,3 +539,8 @@ def test_blocks_of_the_pages_have_a_table():
 def test_first_step_is_timed_from_the_start_of_python():
     found = start.first_steps(["handmade"], (3, 4, 2), 1, rounds=1)
     assert list(found) == ["handmade"] and 0.05 < found["handmade"][0] < 60
+
+
+def test_call_of_a_compiled_step_takes_longer_than_an_empty_one():
+    found = start.call_overhead()
+    assert 0 < found["empty"] < found["step"] < 1e-3
