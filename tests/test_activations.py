@@ -650,3 +650,11 @@ def test_infinite_and_enormous_logits_are_quiet(dtype):
 def test_a_missing_axis_is_one_of_A(f):
     with pytest.raises(ValueError, match=r"^dim: expected an axis of A, whose shape is \(2, 3\), got 2$"):
         f(np.zeros((2, 3)), dim=2)
+
+
+@pytest.mark.parametrize(("name", "option"), [("celu", "alpha"), ("celu_backward", "alpha"), ("softplus", "beta")])
+def test_options_that_divide_are_not_zero_in_float32(name, option):
+    function, A = getattr(activations, name), np.array([-1.0, 0.5], np.float32)
+    arguments = [A, A] if "backward" in name else [A]
+    with pytest.raises(ValueError, match=f"{option}: expected a number other than 0 in float32, got 1e-320"):
+        function(*arguments, **{option: 1e-320})

@@ -583,3 +583,10 @@ def test_a_formula_of_your_own_keeps_its_state():
     for _ in range(2):
         optimizer.step(theta, np.ones(3))
     assert theta.tolist() == [-4.0] * 3
+
+
+def test_rprop_takes_a_gradient_that_is_nan():
+    theta, optimizer = np.ones(3), Rprop(lr=0.25)
+    for _ in range(2):
+        optimizer.step(theta, np.array([1.0, np.nan, -1.0]))
+    np.testing.assert_array_equal(theta, [0.45, np.nan, 1.55])

@@ -97,7 +97,8 @@ def celu(A: npt.ArrayLike, alpha: float = 1.0) -> Array:
     >>> hm.activations.celu([-1.0, 2.0], alpha=2.0)
     array([-0.78693868,  2.        ])
     """
-    A, alpha = as_floating(A), nonzero(alpha, "alpha")
+    A = as_floating(A)
+    alpha = _divisor(nonzero(alpha, "alpha"), "alpha", A)
     return np.where(A > 0, A, alpha * exact.expm1(np.minimum(A, 0) / alpha))
 
 
@@ -111,7 +112,15 @@ def celu_backward(dH: Array, A: npt.ArrayLike, alpha: float = 1.0) -> Array:
     array([0.60653066, 1.        ])
     """
     A = as_floating(A)
-    return dH * np.where(A > 0, 1, exact.exp(np.minimum(A, 0) / nonzero(alpha, "alpha")))
+    alpha = _divisor(nonzero(alpha, "alpha"), "alpha", A)
+    return dH * np.where(A > 0, 1, exact.exp(np.minimum(A, 0) / alpha))
+
+
+def _divisor(option: float, name: str, A: Array) -> float:
+    """Return an option; raise ValueError where it is 0 in the dtype of the numbers that it divides."""
+    if A.dtype.type(option) == 0:
+        raise ValueError(f"{name}: expected a number other than 0 in {A.dtype}, got {option}; use float64")
+    return option
 
 
 def softplus(A: npt.ArrayLike, beta: float = 1.0, threshold: float = np.inf) -> Array:
@@ -143,7 +152,7 @@ def softplus(A: npt.ArrayLike, beta: float = 1.0, threshold: float = np.inf) -> 
     array([6.93147181e-01, 1.92874985e-22, 1.00000000e+03])
     """
     A = as_floating(A)
-    E = exact.exp_minus_abs(A, positive(beta, "beta"))
+    E = exact.exp_minus_abs(A, _divisor(positive(beta, "beta"), "beta", A))
     H = np.maximum(A, 0) + np.log1p(E) / float(beta)
     return H if not_nan(threshold, "threshold") == np.inf else np.where(_is_linear(A, beta, threshold), A, H)
 

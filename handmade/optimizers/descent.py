@@ -253,9 +253,9 @@ class Rprop(Optimizer):
 
     def _update(self, theta: Array, gradient: Array, prev: Any, step_size: Any) -> None:
         g = self._descent_gradient(theta, gradient)
-        factors = np.array([1.0, self.etas[1], self.etas[0]], theta.dtype)
-        same = (np.sign(g) * np.sign(prev)).astype(int)  # 1 where the sign has stayed, -1 where it has changed
-        step_size *= factors[same]
+        smaller, larger = np.array(self.etas, theta.dtype)
+        same = np.sign(g) * np.sign(prev)  # 1 where the sign has stayed, -1 where it has changed
+        step_size *= np.where(same < 0, smaller, np.where(same > 0, larger, 1))
         np.clip(step_size, *self.step_sizes, out=step_size)
         prev[...] = np.where(same < 0, 0, g)
         theta -= step_size * np.sign(prev)
