@@ -133,7 +133,7 @@ class Run:
                 for callback in self.callbacks:
                     if on_batch := getattr(callback, "on_batch", None):
                         on_batch(self.network, values[-1])
-                for value, size in zip(values, sizes, strict=False):
+                for value, size in zip(values, sizes, strict=True):
                     place.total += value * size
                 place.last = values[-1]
                 place.seen += sum(sizes)
@@ -151,23 +151,34 @@ class Run:
 
     def _steps(self, order: Array) -> Iterator[tuple[list[float], list[int]]]:
         """Do the steps of an epoch from its place on; yield their losses and sizes, of one step or of several."""
-        samples, size, place = self.training, self.batch_size, self.place
-        stop = len(order) - (len(order) % size if self.drop_last else 0)
-        several = getattr(self.step, "batches", None)
-        at_once = min(AT_ONCE, max(1, MULTIPLICATIONS // (3 * size * self.network.parameter_count)))
-        watched = any(hasattr(part, "on_batch") for part in self.callbacks) or "batch" in dict(self.schedules).values()
-        while several and not watched and place.row < stop:
-            rows = order[place.row : min(stop, place.row + at_once * size)]
-            losses = several(samples.X, samples.y, samples.weight, rows, size)
-            if not losses:
-                break
-            yield losses, [len(rows[start : start + size]) for start in range(0, size * len(losses), size)]
+        if hasattr(self.step, "batches") and not self._acts_between_batches():
+            yield from self._several_steps(order)
         part = getattr(self.step, "part", None)
         options = {} if part is None else {"part": part}
-        for X, y, weight in samples.minibatches(
-            order, size, self.network.dtype, self.drop_last, start=place.row, **options
-        ):
+        batches = self.training.minibatches(
+            order, self.batch_size, self.network.dtype, self.drop_last, start=self.place.row, **options
+        )
+        for X, y, weight in batches:
             yield [self._update(X, y, weight)], [len(y)]
+
+    def _acts_between_batches(self) -> bool:
+        """Return whether a schedule or a callback does something after each batch."""
+        is_called = any(getattr(callback, "on_batch", None) for callback in self.callbacks)
+        return is_called or any(every == "batch" for _, every in self.schedules)
+
+    def _several_steps(self, order: Array) -> Iterator[tuple[list[float], list[int]]]:
+        """Do several steps in each compiled call, until one needs a call of its own."""
+        samples, size, place = self.training, self.batch_size, self.place
+        stop = len(order) - (len(order) % size if self.drop_last else 0)
+        of_a_step = 3 * size * max(1, self.network.parameter_count)
+        count = min(AT_ONCE, max(1, MULTIPLICATIONS // of_a_step))
+        step: Any = self.step
+        while place.row < stop:
+            rows = order[place.row : min(stop, place.row + count * size)]
+            losses = step.batches(samples.X, samples.y, samples.weight, rows, size)
+            if not losses:
+                return
+            yield losses, [len(rows[start : start + size]) for start in range(0, size * len(losses), size)]
 
     def _update(self, X: Array, y: Array, weight: Array | None) -> float:
         if self.evaluates:

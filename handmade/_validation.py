@@ -247,7 +247,7 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
     """
     try:
         known = np.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: of a NumPy number
         known = None
     # NumPy takes None for float64, also in a comparison.
     if dtype is None or known is None or known not in (np.dtype(np.float64), np.dtype(np.float32)):

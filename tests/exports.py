@@ -11,7 +11,7 @@ import pytest
 import handmade as hm
 
 CC = shutil.which("cc")
-# Neither the library nor the README's test line installs a compiler: without one, C code cannot be tried.
+# Neither the library nor the README's test line installs a compiler: C code is tried where there is one.
 needs_cc = pytest.mark.skipif(CC is None, reason="needs a C compiler")
 ROUNDINGS = 4  # each side rounds A and H: half an ulp each, and as much again for an approximated exp or erf
 NO_ERF = ("gelu", {}, "float64")  # which ONNX Runtime has for float32 alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import warnings
 
 import mpmath
@@ -658,3 +659,23 @@ def test_options_that_divide_are_not_zero_in_float32(name, option):
     arguments = [A, A] if "backward" in name else [A]
     with pytest.raises(ValueError, match=f"{option}: expected a number other than 0 in float32, got 1e-320"):
         function(*arguments, **{option: 1e-320})
+
+
+BEYOND = [2**63, 1e300, -1e300, 1e-320]  # the dtype: infinite or 0 in it
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("name", activations.ACTIVATIONS)
+def test_options_beyond_the_dtype_warn_of_nothing_untrue(name, dtype):
+    A = np.array([-0.5, 0.0, 0.5], dtype)
+    for function, arguments in zip(activations.ACTIVATIONS[name], ([A], [A, A]), strict=True):
+        options = [p.name for p in inspect.signature(function).parameters.values() if isinstance(p.default, float)]
+        for option, value in itertools.product(options, BEYOND):
+            with warnings.catch_warnings(record=True) as raised:
+                warnings.simplefilter("always")
+                try:
+                    H = function(*arguments, **{option: value})
+                except ValueError as error:
+                    assert option in str(error)
+                else:
+                    assert not raised or not np.isfinite(H).all(), (function.__name__, option, value)

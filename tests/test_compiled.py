@@ -12,6 +12,7 @@ import threading
 
 import numpy as np
 import pytest
+from compiled_of_tests import OPTIMIZERS, Own, small
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -50,25 +51,6 @@ NUMBER_LOSSES = [
     partial(losses.mse_loss, reduction="sum"),
     partial(losses.binary_cross_entropy_with_logits, pos_weight=[0.5, 1.0, 2.0]),
     losses.cross_entropy,  # of probabilities
-]
-OPTIMIZERS = [
-    partial(hm.SGD, lr=0.1),
-    partial(hm.SGD, lr=0.1, weight_decay=0.01, maximize=True),
-    partial(hm.SGD, lr=0.05, momentum=0.9, dampening=0.5),
-    partial(hm.SGD, lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01),
-    partial(hm.Momentum1986, lr=0.05),
-    partial(hm.Adagrad, lr=0.05, lr_decay=0.1, weight_decay=0.01),
-    partial(hm.RMSprop, lr=0.01, momentum=0.9, weight_decay=0.01),
-    partial(hm.RMSprop, lr=0.01, centered=True),
-    partial(hm.Adam, lr=0.01, weight_decay=0.01),
-    partial(hm.Adam, lr=0.01, amsgrad=True),
-    partial(hm.AdamW, lr=0.01),
-    partial(hm.Adagrad, lr=0.05, weight_decay=0.01, maximize=True),
-    partial(hm.RMSprop, lr=0.01, momentum=0.9, centered=True, maximize=True),
-    partial(hm.Adam, lr=0.01, weight_decay=0.01, maximize=True),
-    partial(hm.AdamW, lr=0.01, maximize=True),
-    partial(hm.NAdam, lr=0.01),
-    lambda: hm.Chain(hm.ClipGradNorm(0.5), hm.SGD(lr=0.1)),
 ]
 
 
@@ -152,14 +134,6 @@ def test_a_step_is_that_of_the_numpy_code(problem):
                 np.testing.assert_allclose(array, other.state_dict()[name], rtol=tolerance, atol=tolerance)
         H = network.predict(X)
         np.testing.assert_allclose(step.predict(X), H, rtol=0, atol=tolerance * (1 + np.abs(H).max()))
-
-
-def small(loss="cross_entropy", optimizer=None, sizes=(3, 4, 2), dtype=np.float64, **options):
-    """Return a small network, its compiled step, and a batch of 5."""
-    network = hm.MLP(list(sizes), "tanh", rng=0, dtype=dtype, **options)
-    rng = np.random.default_rng(1)
-    X, y = rng.normal(size=(5, sizes[0])).astype(dtype), rng.integers(0, sizes[-1], 5)
-    return network, hm.compile(network, loss, optimizer), X, y
 
 
 # ---- exactness -------------------------------------------------------------------------------------------------------
@@ -276,14 +250,6 @@ def test_a_loss_that_overflows_is_returned_without_an_update():
     assert step.optimizer.t == 0
 
 
-class Own(hm.Layer):
-    def forward(self, X, training=False):
-        return X, None
-
-    def backward(self, dH, cache, need_dX=True):
-        return dH
-
-
 @pytest.mark.parametrize(
     ("layers", "loss", "message"),
     [
@@ -364,106 +330,6 @@ def test_predictions_come_in_blocks_of_rows():
     np.testing.assert_allclose(step.predict(X), step.network.predict(X), rtol=1e-12, atol=1e-12)
 
 
-# ---- fit -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_fit_compiled_is_fit(dtype):
-    X, y = hm.data.xor()
-    X, y = np.tile(X, (9, 1)), np.tile(y, 9)
-    histories, thetas = [], []
-    for compile in False, True:
-        network, optimizer = hm.MLP([2, 8, 2], "tanh", dropout=0.2, rng=0, dtype=dtype), hm.SGD(0.1, momentum=0.9)
-        schedule = hm.StepLR(optimizer, 2)
-        options = dict(schedule=schedule, class_weight=[1, 2], metrics="accuracy", rng=0, progress=False)
-        histories.append(hm.fit(network, X, y, optimizer=optimizer, epochs=5, batch_size=8, compile=compile, **options))
-        thetas.append(network.theta)
-    # 25 steps, each of sums of some 20 terms
-    np.testing.assert_allclose(*thetas, rtol=0, atol=500 * np.finfo(dtype).eps)
-    np.testing.assert_allclose(histories[0].loss, histories[1].loss, rtol=500 * np.finfo(dtype).eps)
-
-
-class Silent:
-    """A callback that sees every batch: then each step is a call of its own."""
-
-    def __call__(self, network, history):
-        return None
-
-    def on_batch(self, network, value):
-        return None
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
-@pytest.mark.parametrize("loss", ["cross_entropy", "mse_loss"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_steps_at_once_have_the_bits_of_single_ones(optimizer, loss, dtype):
-    rng = np.random.default_rng(0)
-    X, labels = rng.normal(size=(303, 5)).astype(dtype), rng.integers(0, 3, 303)
-    y, weight = labels if loss == "cross_entropy" else np.eye(3)[labels], rng.uniform(0.5, 2, 303)
-    runs = []
-    for callbacks in [], [Silent()]:
-        network, own = hm.MLP([5, 7, 3], "tanh", rng=0, dtype=dtype), optimizer()
-        history = hm.fit(
-            network, X, y, loss=loss, optimizer=own, epochs=3, batch_size=4, sample_weight=weight, compile=True,
-            drop_last=dtype == np.float64, rng=0, progress=False, callbacks=callbacks,
-        )  # fmt: skip
-        runs.append((history.loss, history.lr, network.theta, *own.state_dict().values()))
-    for one, other in zip(*runs, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_steps_at_once_end_before_a_loss_that_is_not_finite():
-    _, step, X, y = small()
-    X, y, order = np.tile(X, (4, 1)), np.tile(y, 4), np.arange(20)
-    X[13] = np.nan
-    assert len(step.batches(X, y, None, order, 2)) == 6
-    assert step.optimizer.t == 6
-    with pytest.raises(ValueError, match="X: expected finite"):
-        step.batches(X, y, None, order[13:], 2)
-    assert step.optimizer.t == 6
-    assert len(step.batches(X, y, None, order[14:], 4)) == 2  # of which the last is short
-
-
-def test_ctrl_c_among_steps_leaves_theta_and_optimizer_alike(monkeypatch):
-    def entry_with_ctrl_c(function, signature):
-        def run(*arguments):
-            compiled_entry(function, signature)(*arguments)
-            raise KeyboardInterrupt  # as it falls when the kernel returns
-
-        return run
-
-    compiled_entry = hm.compiled.step.entry
-    (network, step, X, y), (other, single, _, _) = small(), small()
-    monkeypatch.setattr(hm.compiled.step, "entry", entry_with_ctrl_c)
-    with pytest.raises(KeyboardInterrupt):
-        step.batches(X, y, None, np.arange(5), 2)
-    for rows in [0, 1], [2, 3], [4]:
-        single(X[rows], y[rows])
-    np.testing.assert_array_equal(network.theta, other.theta)
-    assert step.optimizer.t == single.optimizer.t == 3
-
-
-@pytest.mark.parametrize("form", ["read-only", "memmap", "strided", "Fortran", "float32", "list"])
-def test_fit_compiled_takes_any_form_of_x(form, tmp_path):
-    X = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32).astype(np.float64)
-    y, given = (X[:, 0] > 0).astype(int), X.copy()
-    if form == "read-only":
-        given.flags.writeable = False
-    elif form == "memmap":
-        np.save(tmp_path / "X.npy", X)
-        given = np.load(tmp_path / "X.npy", mmap_mode="r")
-    elif form == "strided":
-        given = np.repeat(X, 2, axis=1)[:, ::2]
-    else:
-        given = {"Fortran": np.asfortranarray(X), "float32": X.astype(np.float32), "list": X.tolist()}[form]
-    thetas = []
-    for data in X, given:
-        network = hm.MLP([4, 3, 2], rng=0)
-        hm.fit(network, data, y, epochs=2, batch_size=4, rng=0, progress=False, compile=True)
-        thetas.append(network.theta)
-    np.testing.assert_array_equal(*thetas)
-
-
 SWITCHED = [
     (partial(hm.RMSprop, lr=0.01), {"centered": True, "momentum": 0.9, "weight_decay": 0.1, "maximize": True}),
     (partial(hm.Adam, lr=0.01), {"amsgrad": True, "weight_decay": 0.1, "maximize": True, "betas": (0.5, 0.9)}),
@@ -512,34 +378,6 @@ def test_what_the_numpy_code_refuses_of_a_loss_is_refused():
     step = hm.compile(network, partial(losses.cross_entropy, ignore_index=1))
     with pytest.raises(ValueError, match="ignore_index: expected none with probabilities"):
         step(X, np.eye(2)[y])
-
-
-def test_steps_at_once_read_no_row_that_does_not_exist():
-    _, step, X, y = small()
-    for order, targets in ([0, 5], y), ([-1, 0], y), ([0, 4], y[:4]):
-        with pytest.raises(IndexError, match="order"):
-            step.batches(X, targets, None, np.array(order), 1)
-    assert step.optimizer.t == 0
-
-
-@pytest.mark.filterwarnings("ignore:overflow")  # of the NumPy loss, as fit checks the targets
-def test_fit_compiled_raises_as_fit_does():
-    network, X, y = hm.MLP([3, 4, 1], rng=0), np.ones((8, 3)), np.zeros((8, 1))
-    y[4:6], before = 1e200, network.theta.copy()
-    with pytest.raises(FloatingPointError, match="loss became"):
-        hm.fit(network, X, y, loss="mse_loss", batch_size=2, shuffle=False, compile=True, progress=False)
-    np.testing.assert_array_equal(network.theta, before)
-
-
-def test_fit_falls_back_only_when_asked():
-    network, X = hm.Network([hm.Dense(2, 1), Own()]), np.ones((4, 2))
-    options = dict(loss="mse_loss", epochs=1, progress=False)
-    with pytest.raises(TypeError, match="Own"):
-        hm.fit(network, X, np.ones((4, 1)), compile=True, **options)
-    with pytest.warns(UserWarning, match="Own"):
-        hm.fit(network, X, np.ones((4, 1)), compile="auto", **options)
-    with pytest.raises(ValueError, match="compile"):
-        hm.fit(network, X, np.ones((4, 1)), compile="yes", **options)
 
 
 # ---- threads, and plain Python ---------------------------------------------------------------------------------------

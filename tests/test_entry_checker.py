@@ -206,7 +206,7 @@ def test_a_float32_function_has_its_own_noise(f, seed):
 
 
 def test_a_float32_function_that_is_flat_accuses_nothing():
-    """A stair of 4e-6 at 50 is wider than what a slope of 1e-5 climbs within any step."""
+    """A resolution of 4e-6 at 50 is wider than what a slope of 1e-5 climbs within any step."""
     result = check_gradient(lambda t: float(np.float32(50.1 + 1e-5 * t[0])), [1.0], [1e-5])
     assert not result and not result.wrong
     assert "noise of the function: 1." in str(result)

@@ -1,4 +1,4 @@
-"""What a fitted estimator holds: a whole call or nothing, epochs as in scikit-learn, plain labels in errors."""
+"""Fitted estimators hold a whole call or nothing, count epochs as scikit-learn, and name plain labels in errors."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
+# The test interrupts by tracing: a debugger or a measure of coverage would lose its own trace.
 @pytest.mark.skipif(sys.gettrace() is not None, reason="another tool traces the lines")
 def test_an_interrupt_leaves_an_estimator_whole(name):
     make, method = CALLS[name]

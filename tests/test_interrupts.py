@@ -13,6 +13,7 @@ import handmade as hm
 from tests.fuzz.calls import OPTIMIZERS
 from tests.interrupts import Interrupt
 
+# The tests interrupt by tracing: a debugger or a measure of coverage would lose its own trace.
 pytestmark = pytest.mark.skipif(sys.gettrace() is not None, reason="another tool traces the lines")
 
 

@@ -59,8 +59,8 @@ def test_noise_comes_from_the_first_levels_that_agree(values, expected):
     assert measured_noise(of_steps(values)) == pytest.approx(expected, rel=8 * EPS, abs=0)
 
 
-@pytest.mark.parametrize(("value", "stair"), [(1 + 2**-30, 2**-30), (3.0, 3 * 2**-23), (-0.75, 0.75 * 2**-23)])
-def test_a_function_that_does_not_move_stands_on_a_stair(value, stair):
+@pytest.mark.parametrize(("value", "resolution"), [(1 + 2**-30, 2**-30), (3.0, 3 * 2**-23), (-0.75, 0.75 * 2**-23)])
+def test_a_constant_has_the_resolution_of_its_value(value, resolution):
     """Of the height of its last bit, at most float32's; uniform on it, the standard deviation is 1 / sqrt(12) of it."""
     points = []
 
@@ -68,12 +68,12 @@ def test_a_function_that_does_not_move_stands_on_a_stair(value, stair):
         points.append(t)
         return value
 
-    assert measured_noise(constant) == pytest.approx(stair / math.sqrt(12), rel=4 * EPS, abs=0)
+    assert measured_noise(constant) == pytest.approx(resolution / math.sqrt(12), rel=4 * EPS, abs=0)
     expected = np.outer(10.0 ** np.arange(-12, -1, 2), np.arange(8)).reshape(-1)
     assert np.array(points) == pytest.approx(expected, rel=16 * EPS, abs=0)
 
 
-def test_the_stair_is_that_of_the_value_at_the_place_itself():
+def test_the_resolution_is_that_of_the_value_at_the_place():
     assert measured_noise(lambda t: 3.0 if t == 0 else 1 + 2**-30) == pytest.approx(3 * 2**-23 / math.sqrt(12))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 import time
@@ -28,6 +29,7 @@ from trainings import (
 from handmade import (
     MLP,
     SGD,
+    Activation,
     Adam,
     Dense,
     ExponentialLR,
@@ -333,3 +335,27 @@ def test_progress_ends_with_the_reason_to_stop(capsys):
     assert lines[0].startswith("epoch 1/4  loss 0  validation 5")
     assert lines[2] == f"epoch 3/4  {history.latest()}"
     assert lines[3:] == ["epoch 3/4  early stopping"]
+
+
+@dataclasses.dataclass  # which compares its fields, and so has no hash
+class Halving:
+    """A user's own schedule."""
+
+    optimizer: SGD
+
+    def step(self):
+        self.optimizer.lr /= 2
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_schedule_of_ones_own_needs_no_hash(compile):
+    optimizer, (X, y) = SGD(lr=1.0), samples(20)
+    history = fit(MLP([3, 3], rng=0), X, y, optimizer=optimizer, schedule=Halving(optimizer), epochs=3, compile=compile)
+    assert history.lr == [1.0, 0.5, 0.25]
+
+
+def test_a_network_without_parameters_is_evaluated():
+    X, y = samples(20)
+    history = fit(Network([Activation("tanh")]), X, y, epochs=2)
+    expected = losses.cross_entropy(np.tanh(X), y)
+    assert history.loss == pytest.approx([expected, expected], rel=1e-14)

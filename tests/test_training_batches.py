@@ -142,8 +142,8 @@ def test_every_row_is_looked_at_once_before_training():
 
     X, Y = samples(2500)[0], targets("mse_loss", 2500)
     fit(MLP([3, 3], rng=0), X, Y, loss=(loss, losses.mse_loss_backward), epochs=1, batch_size=500)
-    rehearsal, training_steps, look = [500], 5 * [500], [256]  # for warnings, before and after
-    assert sizes == [1024, 1024, 452, *rehearsal, *look, *training_steps, *look]
+    dry_run, training_steps, look = [500], 5 * [500], [256]  # for warnings, before and after
+    assert sizes == [1024, 1024, 452, *dry_run, *look, *training_steps, *look]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -158,7 +158,7 @@ def test_the_batches_of_an_epoch_are_one_array(dtype, monkeypatch):
     monkeypatch.setattr(Network, "backpropagate", watched)
     X, y = np.random.default_rng(0).standard_normal((10, 3)).astype(dtype), np.arange(10) % 2
     fit(MLP((3, 4, 2), rng=0, dtype=np.float32), X, y, epochs=1, batch_size=4, shuffle=False, progress=False)
-    (_, rehearsed), (first, a), (second, b), (last, c) = seen
+    (_, dry_run), (first, a), (second, b), (last, c) = seen
     assert first is second and np.shares_memory(first, last) and len(last) == 2
     np.testing.assert_array_equal(np.concatenate([a, b, c]), X.astype(np.float32))
-    np.testing.assert_array_equal(rehearsed, X[8:].astype(np.float32))
+    np.testing.assert_array_equal(dry_run, X[8:].astype(np.float32))

@@ -32,6 +32,10 @@ __all__ = [
     "hardshrink_backward",
 ]
 
+bounds_may_overflow = np.errstate(
+    over="ignore"
+)  # a bound beyond the dtype is infinite there, and compares as it should
+
 
 def identity(A: npt.ArrayLike) -> Array:
     """Return A unchanged: the linear unit, f(a) = a.
@@ -118,6 +122,7 @@ def relu6_backward(dH: Array, A: npt.ArrayLike) -> Array:
     return hardtanh_backward(dH, A, 0.0, 6.0)
 
 
+@bounds_may_overflow
 def threshold(A: npt.ArrayLike, threshold: float = 0.0, value: float = 0.0) -> Array:
     """Return a where a > threshold, else value. PyTorch gives the options no defaults; with these, it is `relu`.
 
@@ -130,6 +135,7 @@ def threshold(A: npt.ArrayLike, threshold: float = 0.0, value: float = 0.0) -> A
     return np.where(finite(threshold, "threshold") >= A, A.dtype.type(finite(value, "value")), A)
 
 
+@bounds_may_overflow
 def threshold_backward(dH: Array, A: npt.ArrayLike, threshold: float = 0.0, value: float = 0.0) -> Array:
     """Return dH where a > threshold, else 0; also at the kink, as in PyTorch.
 
@@ -142,6 +148,7 @@ def threshold_backward(dH: Array, A: npt.ArrayLike, threshold: float = 0.0, valu
     return np.where(as_floating(A) <= finite(threshold, "threshold"), 0, dH)
 
 
+@bounds_may_overflow
 def hardtanh(A: npt.ArrayLike, min_val: float = -1.0, max_val: float = 1.0) -> Array:
     """Return a, kept between min_val and max_val (Collobert 2004).
 
@@ -160,6 +167,7 @@ def hardtanh(A: npt.ArrayLike, min_val: float = -1.0, max_val: float = 1.0) -> A
     return np.minimum(np.maximum(A, low), high)
 
 
+@bounds_may_overflow
 def hardtanh_backward(dH: Array, A: npt.ArrayLike, min_val: float = -1.0, max_val: float = 1.0) -> Array:
     """Return dH where min_val < a < max_val, else 0; at both kinks 0, as in PyTorch.
 
@@ -227,6 +235,7 @@ def hardswish_backward(dH: Array, A: npt.ArrayLike) -> Array:
     return dH * np.where(A <= -3, 0, np.where(A >= 3, 1, (A + 1.5) / 3))
 
 
+@bounds_may_overflow
 def softshrink(A: npt.ArrayLike, lambd: float = 0.5) -> Array:
     """Return a, moved towards 0 by lambd, or 0 where that would cross it (Donoho and Johnstone 1994).
 
@@ -244,6 +253,7 @@ def softshrink(A: npt.ArrayLike, lambd: float = 0.5) -> Array:
     return A - hardtanh(A, -nonnegative(lambd, "lambd"), float(lambd))
 
 
+@bounds_may_overflow
 def softshrink_backward(dH: Array, A: npt.ArrayLike, lambd: float = 0.5) -> Array:
     """Return dH where |a| > lambd, else 0; at both kinks 0, as in PyTorch.
 
@@ -255,6 +265,7 @@ def softshrink_backward(dH: Array, A: npt.ArrayLike, lambd: float = 0.5) -> Arra
     return hardshrink_backward(dH, A, nonnegative(lambd, "lambd"))
 
 
+@bounds_may_overflow
 def hardshrink(A: npt.ArrayLike, lambd: float = 0.5) -> Array:
     """Return a where |a| > lambd, else 0 (Donoho and Johnstone 1994).
 
@@ -267,6 +278,7 @@ def hardshrink(A: npt.ArrayLike, lambd: float = 0.5) -> Array:
     return np.where(exact.minus_abs(A) >= -finite(lambd, "lambd"), 0, A)
 
 
+@bounds_may_overflow
 def hardshrink_backward(dH: Array, A: npt.ArrayLike, lambd: float = 0.5) -> Array:
     """Return dH where |a| > lambd, else 0; where the function jumps, 0, as in PyTorch.
 

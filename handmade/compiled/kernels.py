@@ -105,41 +105,25 @@ def train(X: Array, labels: Array, Y: Array, w: Array, program: Array, update: i
     return step(X, labels, Y, w, program, update)
 
 
-@compiled
-def gather(source: Array, rows: Array, batch: Array) -> Array:
-    """Copy these numbers of a vector; return them, or an empty array where there is nothing to copy."""
-    if not len(source):
-        return batch[:0]
-    for i in range(len(rows)):
-        batch[i] = source[rows[i]]
-    return batch[: len(rows)]
-
-
-@compiled
-def gather_rows(source: Array, rows: Array, batch: Array) -> Array:
-    """Copy these rows of a matrix, as `gather` does."""
-    if not len(source):
-        return batch[:0]
-    for i in range(len(rows)):
-        row = rows[i]
-        for j in range(batch.shape[1]):
-            batch[i, j] = source[row, j]
-    return batch[: len(rows)]
-
-
 def train_batches(
     X: Array, labels: Array, Y: Array, w: Array, program: Array, update: int, order: Array, size: int,
     hyperparameters: Array, losses: Array,
 ) -> None:  # fmt: skip
-    """Do one training step for every ``size`` rows in this order; end where a loss is not finite."""
-    X_, Y_ = np.empty((size, X.shape[1]), X.dtype), np.empty((size, Y.shape[1]), X.dtype)
-    labels_, w_ = np.empty(size, np.int64), np.empty(size, X.dtype)
+    """Do one training step for every ``size`` rows of X in this order; end where a loss is not finite.
+
+    Labels, Y and w are in that order already: they are converted on the way.
+    """
+    batch = np.empty((size, X.shape[1]), X.dtype)
     numbers = array_at(program[0, NUMBERS], (hyperparameters.shape[1],), np.float64)
     for k in range(len(losses)):
-        rows = order[k * size : (k + 1) * size]
+        start, stop = k * size, min((k + 1) * size, len(order))
+        for i in range(stop - start):
+            row = order[start + i]
+            for j in range(batch.shape[1]):
+                batch[i, j] = X[row, j]
         numbers[:] = hyperparameters[k]
-        X_k, Y_k = gather_rows(X, rows, X_), gather_rows(Y, rows, Y_)
-        losses[k] = step(X_k, gather(labels, rows, labels_), Y_k, gather(w, rows, w_), program, update)
+        X_k, labels_k, Y_k, w_k = batch[: stop - start], labels[start:stop], Y[start:stop], w[start:stop]
+        losses[k] = step(X_k, labels_k, Y_k, w_k, program, update)
         if not np.isfinite(losses[k]):
             return
 

@@ -239,7 +239,7 @@ class CompiledStep:
             numbers.append(rule.numbers(trial))
             trial.t += 1
         self._hyperparameters = ()  # the program will have others
-        targets = self._converted(y, self._nothing if w is None else w)
+        targets = self._converted(y.take(order, 0), self._nothing if w is None else w.take(order))
         try:
             train(X, *targets, self._program, self._update, order, size, np.array(numbers, np.float64), losses)
         finally:  # also if Ctrl-C falls before the next line
