@@ -72,9 +72,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def patient_searches() -> None:
+def pytest_collection_finish() -> None:
     """Let a diagnosis search ten times as long: a busy machine does less in a second."""
-    from handmade.checking import catalogue_search, step_search  # not before a test runs: mutants replace modules
+    from handmade.checking import catalogue_search, step_search  # in a hook, once for all the mutants that are forked
 
     catalogue_search.SECONDS = step_search.SECONDS = 8.0

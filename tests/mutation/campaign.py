@@ -95,14 +95,13 @@ def run_module(module: Module, work: Path, processes: int, root: Path = ROOT, sh
     pending = [mutant for mutant in mutants if results.is_due(mutant)]
     if pending and processes:
         target = Target(module.path, tree, [str(test.relative_to(root)) for test in module.tests], root)
-        baseline = work / f"{results.world}.json"
-        _run(target, pending, results, baseline, processes, _progress(module.name(root), len(pending), show))
+        _run(target, pending, results, work, processes, _progress(module.name(root), len(pending), show))
     return [(mutant, results.status(mutant) or "not run") for mutant in mutants]
 
 
-def _run(target: Target, pending: list[Mutant], results: Results, path: Path, processes: int, progress: Report) -> None:
+def _run(target: Target, pending: list[Mutant], results: Results, work: Path, processes: int, progress: Report) -> None:
     """Let the collecting server run what is in functions, and the importing server the rest."""
-    baseline = read_baseline(target, path)
+    baseline = read_baseline(target, work)
     import_modules(baseline.modules)  # in this process, which forks the servers of all modules
     gc.freeze()
     again = [mutant for mutant in pending if mutant.outermost is None]

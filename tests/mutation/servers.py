@@ -10,8 +10,11 @@ survivor among the functions that were called then.
 from __future__ import annotations
 
 import ast
+import compileall
 import contextlib
+import cProfile
 import gc
+import hashlib
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -40,8 +43,8 @@ from .mutants import Mutant
 
 MEMORY = 6 << 30  # bytes of data, so that a mutant that never stops growing fails and harms nobody
 PATIENCE = 20  # the clock may show so many times the seconds of the processor that are allowed
-OPTIONS = ["-q", "-s", "--tb=no", "--assert=plain", "-p", "no:cacheprovider"]
-MOST = 5  # seconds of tests for a mutant: one that gets through these survives
+OPTIONS = ["-q", "-s", "--tb=native", "--assert=plain", "-p", "no:cacheprovider"]
+MOST = 5  # seconds of tests for a mutant, of those that call the function and of others: one that gets through survives
 PASSED, FAILED, CANNOT = 0, 1, 99  # exit codes of a mutant's process
 
 Report = Callable[[Mutant, str], None]
@@ -81,10 +84,12 @@ class Baseline(NamedTuple):
         return self._first(sorted((test for test in cost if function in self.calls[test]), key=cost.__getitem__))
 
     def tests_from(self, name: str) -> list[str]:
-        """Return tests, those first that call this function or a method of this class, in the order of `_cost`."""
+        """Return tests that call this function or a method of this class, and then others, in the order of `_cost`."""
         cost = self._cost()
-        near = {test for test in cost if any(f"{f}.".startswith(f"{name}.") for f in self.calls[test])}
-        return self._first(sorted(cost, key=lambda test: (test not in near, cost[test])))
+        order = sorted(cost, key=cost.__getitem__)
+        near = [test for test in order if any(f"{f}.".startswith(f"{name}.") for f in self.calls[test])]
+        others = [test for test in order if test not in set(near)]
+        return [*self._first(near), *self._first(others)]
 
     def _first(self, tests: list[str]) -> list[str]:
         """Return so many tests as take `MOST` seconds together."""
@@ -195,30 +200,38 @@ def _kill_group(pid: int) -> None:
 
 
 class Calls:
-    """The outermost functions of the files in a folder that are called, each as ``path:function``."""
+    """The outermost functions of the files in a folder that are called, each as ``path:function``.
+
+    This thread is watched by `cProfile`, which costs little; others by a trace function.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = f"{folder}{os.sep}"
         self.seen: set[str] = set()
+        self.profile = cProfile.Profile()
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
-        code = frame.f_code
+        self._add(frame.f_code)
+
+    def _add(self, code: CodeType) -> None:
         if code.co_filename.startswith(self.folder):
             self.seen.add(f"{code.co_filename[len(self.folder) :]}:{outermost(code)}")
 
     def start(self) -> None:
+        """Watch from here on."""
+        self.profile = cProfile.Profile(subcalls=False, builtins=False)
         threading.settrace(self)
-        sys.settrace(self)
+        self.profile.enable()
 
     def take(self) -> list[str]:
-        """Return the functions called since the last time."""
+        """Watch no longer, and return the functions called since the start."""
+        self.profile.disable()
+        threading.settrace(None)  # type: ignore[arg-type]
+        for entry in self.profile.getstats():
+            if isinstance(entry.code, CodeType):
+                self._add(entry.code)
         found, self.seen = sorted(self.seen), set()
         return found
-
-    @staticmethod
-    def stop() -> None:
-        threading.settrace(None)  # type: ignore[arg-type]
-        sys.settrace(None)
 
 
 def outermost(code: CodeType) -> str:
@@ -233,12 +246,12 @@ class Measuring:
     ----------
     target : Target
         The module.
-    path : Path
-        Where the baseline is written to.
+    paths : dict of str to Path
+        Where the baseline of each test file is written to.
     """
 
-    def __init__(self, target: Target, path: Path) -> None:
-        self.target, self.path = target, path
+    def __init__(self, target: Target, paths: dict[str, Path]) -> None:
+        self.target, self.paths = target, paths
         self.calls = Calls(target.package)
         self.calls.start()
 
@@ -248,33 +261,72 @@ class Measuring:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         early = self.calls.take()
         seconds, calls = {}, {}
+        signal.signal(signal.SIGPROF, lambda *_: pytest.fail("too long for mutants", pytrace=False))
         for item in session.items:
-            self.calls.start()  # a test may have stopped it
-            before = time.process_time()
-            if _passes(item):
-                seconds[item.nodeid] = time.process_time() - before
+            self.calls.start()
+            before = _time()
+            signal.setitimer(signal.ITIMER_PROF, MOST)
+            passes = _passes(item)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             calls[item.nodeid] = self.calls.take()
-        self.calls.stop()
+            if passes:
+                seconds[item.nodeid] = _time() - before
         own = {self.target.package.name, *own_modules(self.target.root)}
         modules = sorted(name for name in sys.modules if name.partition(".")[0] not in own)
-        self.path.write_text(json.dumps(Baseline(seconds, calls, early, modules)))
+        for file, path in self.paths.items():
+            own_seconds, own_calls = (
+                {test: value for test, value in values.items() if test.startswith(f"{file}::")}
+                for values in (seconds, calls)
+            )
+            path.write_text(json.dumps(Baseline(own_seconds, own_calls, early, modules)))
         return True
 
 
-def read_baseline(target: Target, path: Path) -> Baseline:
-    """Return the baseline of a module; measure it where no module with these tests has written the file.
+def _time() -> float:
+    """Return the seconds that this process and those that it waited for have computed."""
+    others = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + others.ru_utime + others.ru_stime
+
+
+def read_baseline(target: Target, work: Path) -> Baseline:
+    """Return the baseline of a module; measure those test files that no module has measured before.
 
     Raises
     ------
     RuntimeError
         If the tests cannot be collected.
     """
-    if not path.exists():
+    for folder in target.package, target.root / "tests":
+        compileall.compile_dir(folder, quiet=2)  # once here, and not in each fork that imports
+    paths = _baseline_paths(target, work)
+    missing = {test: path for test, path in paths.items() if not path.exists()}
+    if missing:
+        tests = target._replace(tests=list(missing))
         with Pool(1) as pool:
-            pool.start(lambda: run_pytest(target, Measuring(target, path)), 3600, lambda status: None)
-    if not path.exists():
-        raise RuntimeError(f"{target.path.name}: python -m pytest {' '.join(target.tests)} does not come to an end")
-    return Baseline(*json.loads(path.read_text())).of(target.path.relative_to(target.package))
+            pool.start(lambda: run_pytest(tests, Measuring(tests, missing)), 3600, lambda status: None)
+    if not all(path.exists() for path in missing.values()):
+        raise RuntimeError(f"{target.path.name}: python -m pytest {' '.join(missing)} does not come to an end")
+    parts = [Baseline(*json.loads(path.read_text())) for path in paths.values()]
+    together = Baseline(
+        {test: seconds for part in parts for test, seconds in part.seconds.items()},
+        {test: calls for part in parts for test, calls in part.calls.items()},
+        sorted({name for part in parts for name in part.early}),
+        sorted({name for part in parts for name in part.modules}),
+    )
+    return together.of(target.path.relative_to(target.package))
+
+
+def _baseline_paths(target: Target, work: Path) -> dict[str, Path]:
+    """Return for each test file where its baseline stands, as long as it, the package and the helpers stay."""
+    helpers = [path for path in (target.root / "tests").glob("*.py") if not path.name.startswith("test_")]
+    files = sorted([*target.package.rglob("*.py"), *helpers, Path(__file__)])
+    common = hashlib.sha256(b"".join(file.read_bytes() for file in files))
+    paths = {}
+    for test in target.tests:
+        digest = common.copy()
+        digest.update((target.root / test).read_bytes())
+        paths[test] = work / f"{Path(test).stem}-{digest.hexdigest()[:16]}.json"
+    return paths
 
 
 # ---- the collecting server -------------------------------------------------------------------------------------------
@@ -399,7 +451,7 @@ def run_importing(target: Target, mutants: list[Mutant], report: Report, baselin
 
     def judge(mutant: Mutant) -> int:
         mutant.edit.apply()
-        return run_pytest(target, _Ordered(baseline, mutant.outermost or mutant.function), "-x")
+        return run_pytest(target, _Ordered(baseline, mutant.outermost or mutant.function))
 
     with Pool(processes) as pool:
         for mutant in mutants:
@@ -410,22 +462,25 @@ def run_importing(target: Target, mutants: list[Mutant], report: Report, baselin
             )
 
 
-def run_pytest(target: Target, plugin: object, *options: str) -> int:
+def run_pytest(target: Target, plugin: object) -> int:
     """Import the package, the module from its tree as it is now, and run its tests; return pytest's exit code."""
     os.chdir(target.root)
     sys.meta_path.insert(0, _Importer(target))
-    return int(pytest.main([*OPTIONS, *options, *target.tests], plugins=[plugin]))
+    return int(pytest.main([*OPTIONS, *target.tests], plugins=[plugin]))
 
 
 class _Ordered(Limiting):
-    """A plugin that runs the tests of a baseline, those first that call a function."""
+    """A plugin that runs the tests of a baseline, those first that call a function, and ends this process."""
 
     def __init__(self, baseline: Baseline, function: str) -> None:
         super().__init__(baseline)
-        self.order = {test: i for i, test in enumerate(baseline.tests_from(function))}
+        self.order = baseline.tests_from(function)
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = sorted((i for i in items if i.nodeid in self.order), key=lambda item: self.order[item.nodeid])
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        items = {item.nodeid: item for item in session.items}
+        ordered = [items[test] for test in self.order if test in items]
+        passed = not session.testsfailed and ordered and all(map(_passes, ordered))
+        os._exit(PASSED if passed else FAILED)  # pytest's own end takes a third of the time of most mutants
 
 
 class _Importer(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoader):
