@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 
 import numpy as np
 import pytest
@@ -181,6 +182,16 @@ def test_what_is_callable_but_has_no_name_is_no_loss_either():
         find_loss(Squares())
 
 
+@pytest.mark.parametrize("functions", LOSSES.values(), ids=LOSSES)
+def test_the_functions_of_a_loss_take_the_same_arguments(functions):
+    arguments = [
+        [(parameter.name, parameter.default) for parameter in inspect.signature(f).parameters.values()]
+        for f in (*functions, functions.value_and_backward)
+        if f
+    ]
+    assert all(one == arguments[0] for one in arguments)
+
+
 def test_only_the_softmax_needs_two_outputs():
     assert {name: f.least_outputs for name, f in LOSSES.items()} == {
         name: 1 + (name == "cross_entropy") for name in LOSSES
@@ -190,3 +201,16 @@ def test_only_the_softmax_needs_two_outputs():
 def test_the_functions_of_a_loss_cannot_be_exchanged():
     with pytest.raises(dataclasses.FrozenInstanceError):
         find_loss("mse_loss").value = cross_entropy
+
+
+def test_a_loss_says_what_it_is_computed_on():
+    """A sigmoid below `binary_cross_entropy` is computed with it; two losses take logits; a user's own says neither."""
+    on_sigmoid = LOSSES["binary_cross_entropy"]
+    assert on_sigmoid.activation == "sigmoid"
+    assert on_sigmoid.on_activation is LOSSES["binary_cross_entropy_with_logits"]
+    assert [name for name, f in LOSSES.items() if f.takes_logits] == [
+        "binary_cross_entropy_with_logits",
+        "cross_entropy",
+    ]
+    own = find_loss((squares, squares_backward))
+    assert (own.activation, own.on_activation, own.least_outputs, own.takes_logits) == (None, None, 1, False)

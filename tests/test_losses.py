@@ -72,6 +72,7 @@ def test_agrees_with_torch(name, options, case, dtype, scale):
         ("multilabel_margin_loss", {}, [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], [[0, -1, 0], [1, 0, -1]]),
         ("multilabel_margin_loss", {}, [[1.0, 0.0, 0.5]], [[0, 0, -1]]),
         ("multilabel_margin_loss", {}, [[1.0, 0.0, 0.5]], [[-1, 0, 1]]),
+        ("multilabel_margin_loss", {}, [[1.0], [0.5]], [[-1], [0]]),
         ("kl_div", {}, [[-0.5, -1.5]], [[0.0, 1.0]]),
         ("nll_loss", {}, [[-np.inf, 0.0], [-1.0, -np.inf]], [1, 0]),
     ],
@@ -84,11 +85,13 @@ def test_kinks_and_ends_are_those_of_torch(name, options, input, target):
 
 
 def test_floor_of_bce_holds_for_loss_and_gradient():
-    P, Y = np.array([0.0, 0.0, 1.0, 1.0, 0.0, 1e-300, 1 - 2.0**-53]), np.array([0.0, 1, 0, 1, 0.5, 1, 0])
+    at_floor = np.exp(-100.0)
+    P = np.array([0.0, 0.0, 1.0, 1.0, 0.0, 1e-300, 1 - 2.0**-53, at_floor])
+    Y = np.array([0.0, 1, 0, 1, 0.5, 1, 0, 1])
     value, gradient = both("binary_cross_entropy", P, Y, reduction="none")
-    np.testing.assert_allclose(value, [0, 100, 100, 0, 50, 100, 53 * np.log(2)], rtol=4 * EPS)
+    np.testing.assert_allclose(value, [0, 100, 100, 0, 50, 100, 53 * np.log(2), 100], rtol=4 * EPS)
     # A logarithm at its floor is constant: its derivative is 0, and that of the other logarithm is left.
-    np.testing.assert_allclose(gradient, [1, 0, 0, -1, 0.5, 0, 2.0**53], rtol=4 * EPS)
+    np.testing.assert_allclose(gradient, [1, 0, 0, -1, 0.5, 0, 2.0**53, -1 / at_floor], rtol=4 * EPS)
 
 
 @pytest.mark.parametrize(
@@ -196,8 +199,13 @@ def test_alpha_of_one_counts_targets_of_one_alone():
     np.testing.assert_array_equal(terms, [losses.binary_cross_entropy_with_logits([2.0], [1.0]), 0.0])
 
 
-def test_an_infinite_logit_of_the_right_sign_costs_nothing():
-    assert losses.sigmoid_focal_loss([np.inf, -np.inf], [1.0, 0.0], gamma=0.0) == 0
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_an_infinite_logit_has_the_limits_of_large_ones(gamma):
+    """Of the right sign it costs nothing; of the wrong one the loss is infinite, and its slope is alpha_t."""
+    A, Y = np.array([np.inf, -np.inf, np.inf, -np.inf]), np.array([1.0, 0.0, 0.0, 1.0])
+    value, slope = both("sigmoid_focal_loss", A, Y, alpha=0.25, gamma=gamma, reduction="none")
+    np.testing.assert_array_equal(value, [0, 0, np.inf, np.inf])
+    np.testing.assert_array_equal(slope, [0, 0, 0.75, -0.25])
 
 
 def test_alpha_of_zero_counts_targets_of_zero_alone():

@@ -156,6 +156,15 @@ BAD = [
         ]
     ],
     ("multi_margin_loss", np.zeros((2, 3, 4)), np.zeros((2, 4), int), {}, ValueError, r"\(2, 3, 4\)"),
+    ("multilabel_margin_loss", np.zeros((2, 3, 4)), np.zeros((2, 3, 4), int), {}, ValueError, r"\(2, 3, 4\)"),
+    (
+        "multilabel_soft_margin_loss",
+        1.0,
+        1.0,
+        {},
+        ValueError,
+        r"input: expected logits of shape \(\.\.\., K\), got a num",
+    ),
     ("multi_margin_loss", SCORES, [0, 1, 2], {"p": 3}, ValueError, "p: expected 1 or 2, got 3"),
     ("cross_entropy", SCORES, np.zeros((3, 5)), {}, ValueError, r"or probabilities of shape \(3, 4\), got \(3, 5\)"),
     ("cross_entropy", np.zeros((2, 3, 4)), np.zeros((2, 4, 3)), {}, ValueError, r"shape \(2, 3, 4\), got \(2, 4, 3\)"),

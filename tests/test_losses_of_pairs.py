@@ -163,7 +163,7 @@ def test_losses_of_several_inputs_train_no_network(loss, wrap):
             ([1.0], [1.0], [1.0, 2.0]),
             {},
             ValueError,
-            "negative: expected the shape of the",
+            "negative: expected the shape of the anchor",
         ),
         (
             "triplet_margin_loss",
@@ -173,6 +173,9 @@ def test_losses_of_several_inputs_train_no_network(loss, wrap):
             "^positive: expected the shape of the anchor",
         ),
         ("triplet_margin_loss", (1.0, 1.0, 1.0), {}, ValueError, "anchor: expected vectors of shape"),
+        ("triplet_margin_loss", ([1.0], [1.0], [1.0]), {"p": np.inf}, ValueError, "p: expected a finite number >= 1"),
+        ("margin_ranking_loss", ([1.0], [1.0], [1, 1]), {}, ValueError, "^target: expected the shape of the input1"),
+        ("cosine_embedding_loss", ([1.0], [1.0], 0), {}, ValueError, r"target: expected labels -1 and \+1, got 0"),
         ("gaussian_nll_loss", ([1.0], [1.0], [-1.0]), {}, ValueError, "var: expected variances of at least 0, got -1"),
         (
             "gaussian_nll_loss",
@@ -248,3 +251,22 @@ def test_an_enormous_vector_leaves_the_others_their_digits():
     negative = np.array([[0, 1e200], [0, 1e-170]])
     terms = losses.triplet_margin_loss(np.zeros((2, 2)), positive, negative, margin=1e-300, eps=0.0, reduction="none")
     np.testing.assert_allclose(terms, [4e200, 4e-170], rtol=8 * EPS)  # 5 - 1, each of some roundings
+
+
+def test_vectors_of_all_lengths_have_their_own_angles():
+    U, V = VECTORS[:2]
+    lengths = np.array([1e200, 1e-3, 1.0, 1e3, 1e-200, 0.0])[:, np.newaxis]
+    together = losses.cosine_embedding_loss(U * lengths, V * lengths, LABELS, reduction="none")
+    alone = [losses.cosine_embedding_loss(*one) for one in zip(U * lengths, V * lengths, LABELS, strict=True)]
+    np.testing.assert_allclose(together, alone, rtol=8 * EPS)
+
+
+def test_a_negative_at_one_distance_to_both_is_not_swapped():
+    anchor = positive = VECTORS[0]
+    arguments = anchor, positive, VECTORS[2], 9.0
+    for swapped, plain in zip(
+        losses.triplet_margin_loss_backward(*arguments, swap=True),
+        losses.triplet_margin_loss_backward(*arguments),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(swapped, plain)

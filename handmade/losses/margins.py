@@ -95,7 +95,7 @@ def hinge_embedding_loss_backward(
 ) -> Array:
     """Return 1 where y = 1, -1 where y = -1 and x is up to the margin, at the kink too, as in PyTorch; else 0."""
     input, target = signs(input, target)
-    D = np.where(target > 0, 1, -(input <= finite(margin, "margin")).astype(int))
+    D = np.where(target > 0, 1, np.where(input <= finite(margin, "margin"), -1, 0))
     return reduce_backward(D.astype(input.dtype), reduction)
 
 

@@ -250,7 +250,7 @@ def quantile_loss_backward(
 ) -> Array:
     """Return -q where the target is above, 1 - q where it is below, and 0 at the kink, as `l1_loss` does."""
     E, Q = _below(input, target, quantile)
-    return reduce_backward(np.where(E > 0, -Q, np.where(E < 0, 1 - Q, 0 * E)), reduction)
+    return reduce_backward(np.where(E > 0, -Q, np.where(E < 0, 1 - Q, E)), reduction)
 
 
 def _below(input: npt.ArrayLike, target: npt.ArrayLike, quantile: npt.ArrayLike) -> tuple[Array, Array]:
