@@ -1,8 +1,9 @@
-"""Settings for all tests: one thread for PyTorch, one seed, and no failures where PyTorch is missing."""
+"""Settings for all tests: processes and threads, one seed, and no failures where PyTorch is missing."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -61,6 +62,16 @@ else:
     torch.set_num_threads(1)  # for matrices as small as in the tests, a second thread waits longer than it works
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Share the whole suite between two processes where pytest-xdist is installed; run named files in this one."""
+    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    if getattr(config.option, "numprocesses", 0) is None and not named and not config.option.usepdb:
+        config.option.numprocesses, config.option.dist = 2, "loadfile"  # some tests of a file share a generator
+        config.option.loadscopereorder = False  # which would start the longest files last, as they have few tests
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of each; as for PyTorch, above
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out where PyTorch is missing."""
     if TORCH_IS_MISSING:
@@ -77,3 +88,12 @@ def pytest_collection_finish() -> None:
     from handmade.checking import catalogue_search, step_search  # in a hook, once for all the mutants that are forked
 
     catalogue_search.SECONDS = step_search.SECONDS = 8.0
+
+
+@pytest.fixture
+def hasty_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a diagnosis search as long as for users, where it has nothing to find."""
+    from handmade.checking import catalogue_search, step_search
+
+    for module in catalogue_search, step_search:
+        monkeypatch.setattr(module, "SECONDS", 0.8)

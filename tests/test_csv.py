@@ -141,7 +141,7 @@ def test_csv_reads_back_random_numbers_exactly(tmp_path):
         ("1,2\n".encode("utf-16-le"), {}, "line 1: expected text in utf-8, got NUL characters"),
         ("1,2\n".encode("utf-16"), {}, "expected text in utf-8, got the mark of UTF-16; pass encoding='utf-16'"),
         ("1,2\n".encode("utf-32"), {}, "expected text in utf-8, got the mark of UTF-32; pass encoding='utf-32'"),
-        (gzip.compress(b"1,2\n"), {}, "expected text in utf-8, got gzip; pass gzip.open"),
+        (gzip.compress(b"1,2\n", mtime=0), {}, "expected text in utf-8, got gzip; pass gzip.open"),
         (b"PK\x03\x04", {}, "expected text in utf-8, got a zip archive or a spreadsheet; save it as CSV"),
         ("1,a\n2,3\n", {}, "line 2: expected the name of a class, as in the first line, got '3'$"),
         ("1,a\n2,\n", {}, "line 2: expected the name of a class, as in the first line, got ''$"),

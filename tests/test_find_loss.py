@@ -148,7 +148,9 @@ def test_loss_and_backward_refuses(loss, weight, error, message):
 # ---- what is not done twice ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", functools.partial(cross_entropy, reduction="sum")], ids=str)
+@pytest.mark.parametrize(
+    "loss", ["cross_entropy", functools.partial(cross_entropy, reduction="sum")], ids=["name", "partial"]
+)
 def test_one_softmax_serves_both_numbers(loss, monkeypatch):
     calls, original = [], of_probabilities._exponentials
     monkeypatch.setattr(of_probabilities, "_exponentials", lambda *a: calls.append(a) or original(*a))
