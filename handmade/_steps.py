@@ -251,8 +251,6 @@ class Elementwise(Step):
             state.append(array)
         return state
 
-    # With eps=0, squares that underflow make a step infinite, or NaN, as in torch; neither of them warns.
-    @np.errstate(divide="ignore", invalid="ignore")
     def apply(self, theta: Array, gradient: Array) -> None:
         vectors: list[Any] = [theta, gradient, *self.allocate(theta)]
         self.t += 1

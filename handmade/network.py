@@ -1,28 +1,23 @@
 """5. The network: a chain of layers that owns its parameters, and backpropagation through it.
 
 The page of the lecture is `Sequential.forward` and `Sequential.backward` in `handmade.composites`, and
-`Network.backpropagate` here. The rest is bookkeeping: one vector theta of all parameters, one of their gradient,
-and the layers' views into both.
+`Network.backpropagate` here. The rest checks input. `handmade._parameters` keeps theta and its gradient.
 """
 
 from __future__ import annotations
 
-import copy
-import operator
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ._steps import cut
-from ._threads import OneWriter, Versioned
-from ._validation import as_array, check_count, check_dtype, check_finite
+from ._parameters import ParameterizedChain
+from ._validation import as_array, check_count, check_finite
 from .composites import Sequential, SequentialCache
-from .layers import Layer
 from .losses import Loss, LossFunctions, find_loss, loss_and_backward
-from .protocols import DType
+from .protocols import Array
 
 if TYPE_CHECKING:
     from .protocols import Optimizer
@@ -30,39 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Network"]
 
-Array = npt.NDArray[Any]
 BLOCK = 2**18  # numbers in the widest layer's output that a prediction computes at a time: they fit into the cache
 
 
-def _like(own: Array, values: npt.ArrayLike, name: str) -> Array:
-    """Return ``values`` in the dtype of ``own``; raise unless they are finite numbers in its shape."""
-    array = as_array(values, name)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
-    if array.shape != own.shape:
-        raise ValueError(f"{name}: expected shape {own.shape}, got {array.shape}")
-    with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
-        check_finite(converted := array.astype(own.dtype if own.dtype.kind == "f" else array.dtype), name)
-    with np.errstate(invalid="ignore"):
-        result = converted.astype(own.dtype)
-    if own.dtype.kind == "i" and not np.array_equal(result, converted):
-        raise ValueError(f"{name}: expected integers, got {converted}")
-    return result
-
-
-def _vector_property(name: str) -> Any:
-    """Return a property that copies the numbers assigned into the vector that is there."""
-    stored = "_" + name
-
-    def assign(network: Network, values: npt.ArrayLike) -> None:
-        own = getattr(network, stored)
-        if values is not own:  # as it is after theta -= ...
-            own[...] = _like(own, values, name)
-
-    return property(operator.attrgetter(stored), assign)
-
-
-class Network(Sequential):
+class Network(ParameterizedChain):
     """A chain that owns its parameters: all of them in ``theta``, their gradient in ``gradient``.
 
     Both are one contiguous vector in the order of PyTorch's ``parameters()``: W0, b0, W1, b1, ... Each layer's W and
@@ -110,15 +76,6 @@ class Network(Sequential):
     >>> network.predict(x)
     array([[-0.5]])
     """
-
-    dtype: np.dtype[Any]
-    theta: Array = _vector_property("theta")
-    gradient: Array = _vector_property("gradient")
-
-    def __init__(self, layers: Sequence[Layer], *, dtype: DType | None = None) -> None:
-        super().__init__(layers)
-        _check_not_owned(self)
-        self._bind(dtype)
 
     # ---- passes ----------------------------------------------------------------------------------------------------
 
@@ -361,104 +318,7 @@ class Network(Sequential):
         hint = "; a single sample x is x[np.newaxis, :]" if X.shape == (self.in_features,) else ""
         raise ValueError(f"X: expected shape (N, {width}) with N at least 1, got {X.shape}{hint}")
 
-    # ---- theta -----------------------------------------------------------------------------------------------------
-
-    def _parameters(self) -> Iterator[tuple[str, Layer, str]]:
-        """Yield the name in a state_dict, the layer, the attribute: in the order of theta."""
-        for prefix, layer in self.leaves():
-            for name, attribute in layer.parameters.items():
-                yield prefix + name, layer, attribute
-
-    def _bind(self, dtype: npt.DTypeLike | None = None) -> None:
-        """Move every parameter into theta, and leave the layers views into it."""
-        parameters, leaves = list(self._parameters()), [leaf for _, leaf in self.leaves()]
-        values = [getattr(layer, attribute) for _, layer, attribute in parameters]
-        dtype = values[0].dtype if dtype is None and values else np.float64 if dtype is None else dtype
-        # Complex numbers are for the complex step of a gradient check, see `astype`.
-        is_complex = isinstance(dtype, type | np.dtype) and dtype == np.complex128
-        self.dtype = np.dtype(dtype) if is_complex else check_dtype(dtype)
-        self._theta = np.concatenate([value.reshape(-1) for value in values] or [[]]).astype(self.dtype)
-        self._gradient = np.zeros_like(self._theta)
-        views = cut(self._theta, self._shapes()), cut(self._gradient, self._shapes())
-        for (_, layer, attribute), value, gradient in zip(parameters, *views, strict=True):
-            layer.bind(attribute, value, gradient)
-        for leaf in leaves:
-            leaf.owned = True
-            for name in leaf.state:
-                array = getattr(leaf, name)
-                setattr(leaf, name, array.astype(self.dtype if array.dtype.kind in "fc" else array.dtype))
-        # The arrays that a forward pass in training changes.
-        self._statistics = [getattr(leaf, name) for leaf in leaves for name in leaf.state]
-        self._weights = Versioned()
-        self._gradient_writer = OneWriter(
-            "gradient: expected one backward pass at a time, got a second one in another thread; give each thread a "
-            "network of its own, copy.deepcopy(network)"
-        )
-
-    def _shapes(self) -> list[tuple[int, ...]]:
-        return [getattr(layer, attribute).shape for _, layer, attribute in self._parameters()]
-
-    def blocks(self, vector: npt.ArrayLike) -> dict[str, Array]:
-        """Return a vector as long as theta, cut into the network's parameters.
-
-        Parameters
-        ----------
-        vector : array_like, shape (P,)
-            ``theta``, ``gradient``, or anything of their length.
-
-        Returns
-        -------
-        dict of str to ndarray
-            Views into it: the name in a state_dict -> the block, in the shape of the parameter.
-
-        Raises
-        ------
-        ValueError
-            If its length is not P.
-        TypeError
-            If it holds no numbers.
-
-        Examples
-        --------
-        >>> network = hm.Network([hm.Dense(1, 1)])
-        >>> network.blocks(np.array([7.0, 8.0]))
-        {'0.weight': array([[7.]]), '0.bias': array([8.])}
-        """
-        vector = as_array(vector, "vector")
-        if vector.shape != self.theta.shape:
-            raise ValueError(f"vector: expected shape {self.theta.shape}, got {vector.shape}")
-        if vector.dtype.kind not in "biufc":
-            raise TypeError(f"vector: expected numbers, got dtype {vector.dtype}")
-        return dict(zip((name for name, _, _ in self._parameters()), cut(vector, self._shapes()), strict=True))
-
-    @property
-    def parameter_count(self) -> int:
-        """All that is learnt, biases too: 26 for the lecture's 3-4-2 (System 4)."""
-        return self.theta.size
-
-    def astype(self, dtype: npt.DTypeLike) -> Network:
-        """Return a copy of the network in float32, float64, or (for the complex step of a check) complex128.
-
-        Examples
-        --------
-        >>> hm.Network([hm.Dense(2, 1)]).astype(np.float32).theta.dtype
-        dtype('float32')
-        """
-        clone = copy.deepcopy(self)
-        clone._bind(dtype)
-        return clone
-
-    def __copy__(self) -> Network:
-        return copy.deepcopy(self)  # two networks cannot share their layers
-
-    def __getstate__(self) -> dict[str, Any]:
-        # The layers carry the values; a copied view would be a view of nothing, and locks cannot be copied.
-        left_out = ("_theta", "_gradient", "_weights", "_gradient_writer", "_statistics")
-        return {name: value for name, value in super().__getstate__().items() if name not in left_out}
-
-    def __setstate__(self, attributes: dict[str, Any]) -> None:
-        self.__dict__.update(attributes)
-        self._bind(self.dtype)
+    # ---- for files -----------------------------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
         return {"layers": self.layers}  # also of a subclass that is built from something else
@@ -468,67 +328,6 @@ class Network(Sequential):
         network = cls.__new__(cls)
         Network.__init__(network, **config)
         return network
-
-    # ---- state_dict ------------------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Array]:
-        """Return copies of all parameters and statistics, named and laid out as in the equivalent torch.nn.Sequential.
-
-        Returns
-        -------
-        dict of str to ndarray
-            ``"0.weight"`` of shape (O, I), ``"0.bias"``, ``"2.weight"``, ...
-
-        Examples
-        --------
-        >>> list(hm.MLP([3, 4, 2]).state_dict())
-        ['0.weight', '0.bias', '2.weight', '2.bias']
-        """
-        return {name: array.copy() for name, array in self._state()}
-
-    def _state(self) -> Iterator[tuple[str, Array]]:
-        for prefix, layer in self.leaves():
-            for name, attribute in layer.parameters.items():
-                yield prefix + name, getattr(layer, attribute)
-            for name in layer.state:
-                yield prefix + name, getattr(layer, name)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Copy the numbers of a state_dict into the network: all of them, or, on any error, none.
-
-        Parameters
-        ----------
-        state : mapping of str to array_like
-            As `state_dict` gives it; torch's works too.
-
-        Raises
-        ------
-        ValueError
-            If an entry is missing, surplus, misshapen or not finite, or a statistic is impossible.
-        TypeError
-            If an entry holds something other than numbers.
-
-        Examples
-        --------
-        >>> one, other = hm.MLP([3, 4, 2], rng=1), hm.MLP([3, 4, 2], rng=2)
-        >>> other.load_state_dict(one.state_dict())
-        >>> bool((one.theta == other.theta).all())
-        True
-        """
-        own = dict(self._state())
-        if not isinstance(state, Mapping):
-            raise TypeError(f"state_dict: expected a mapping of names to arrays, got {type(state).__name__}")
-        # Files of PyTorch before 0.4.1 have no num_batches_tracked; torch takes them too.
-        missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-        surplus = [key for key in state if key not in own]
-        if missing or surplus:
-            raise ValueError(f"state_dict: expected the entries {list(own)}; missing {missing}, surplus {surplus}")
-        new = {name: _like(own[name], values, f"state_dict: {name}") for name, values in state.items()}
-        for prefix, layer in self.leaves():
-            layer.check_state({name: new[prefix + name] for name in layer.state if prefix + name in new}, prefix)
-        with self._weights.writing():
-            for name, array in new.items():
-                own[name][...] = array
 
     # ---- for people ------------------------------------------------------------------------------------------------
 
@@ -555,16 +354,6 @@ class Network(Sequential):
 
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
-
-
-def _check_not_owned(network: Network) -> None:
-    """Raise where a layer stands in two places: each has to write its own gradient."""
-    leaves = [leaf for _, leaf in network.leaves()]
-    if len({id(leaf) for leaf in leaves}) < len(leaves):
-        raise ValueError(f"{type(network).__name__}: the same layer appears twice; build one for each place")
-    for leaf in leaves:
-        if leaf.owned:
-            raise ValueError(f"{leaf!r} already belongs to a network; build another, or pass copy.deepcopy(it)")
 
 
 def as_network(network: Any) -> Network:

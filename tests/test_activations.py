@@ -6,23 +6,15 @@ import inspect
 import itertools
 import warnings
 
-import mpmath
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
-from oracles import assert_pulls_back, complex_gradient, exact_errors, read_only
+from oracles import assert_pulls_back, complex_gradient
 
-import handmade as hm
-from handmade import _numerics, activations
+from handmade import activations
 from handmade.activations import (
     ACTIVATIONS,
-    log_softmax_backward,
-    softmax,
-    softmax_backward,
 )
 from reference.cases import ACTIVATIONS as CASES
 from reference.twin import MODULES
@@ -378,17 +370,6 @@ def test_positive_numbers_do_not_overflow_with_a_small_alpha(name):
     np.testing.assert_array_equal(f_backward(np.ones(2), A, alpha=1e-3), 1)
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_softmax_of_the_ends_of_the_range_is_quiet(dtype):
-    largest = np.finfo(dtype).max
-    A = np.array([[largest, -largest], [-largest, -largest], [largest, largest], [0, largest]], dtype)
-    np.testing.assert_array_equal(softmax(A), np.array([[1, 0], [0.5, 0.5], [0.5, 0.5], [0, 1]], dtype), strict=True)
-    logarithms = activations.log_softmax(A)
-    assert logarithms.dtype == dtype
-    np.testing.assert_array_equal(logarithms[[0, 3], [0, 1]], 0)
-    assert np.all(logarithms[[0, 3], [1, 0]] <= -largest)
-
-
 # What is between the ends is measured in ULP, in test_exactness.
 
 
@@ -431,140 +412,6 @@ def test_the_zeros_of_leaky_relu_have_the_signs_of_torch(slope):
     np.testing.assert_array_equal(np.signbit(activations.leaky_relu(zeros, slope)), np.signbit(expected))
 
 
-# ---- what the accuracy rests on --------------------------------------------------------------------------------------
-
-
-def test_float32_exp_is_off_by_half_an_ulp():
-    """Rounded once, from double precision, which is off by 2^-29 of that itself; NumPy's own is off by two."""
-    D = -np.random.default_rng(12).uniform(0, 80, size=5000).astype(np.float32)
-    exact = np.exp(D.astype(np.float64))
-    found = _numerics.exp(D)
-    assert found.dtype == np.float32
-    assert np.all(np.abs(found - exact) <= (0.5 + 2.0**-28) * np.spacing(exact.astype(np.float32)).astype(float))
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_normal_density_splits_nothing_off_short_numbers(dtype):
-    """Its square is exact, so that the density is one exponential and one product, to the bit."""
-    X = np.arange(0, 11 * 256).astype(dtype) / 256
-    E, beyond = _numerics._normal_density(X)
-    plain = _numerics.exp(-X * X / 2) * (np.ones_like(X) / np.sqrt(2 * np.pi).astype(dtype))
-    np.testing.assert_array_equal(E * beyond, plain, strict=True)
-
-
-@pytest.mark.parametrize(("dtype", "grain"), [(np.float64, 256), (np.float32, 2)])
-def test_gelu_tanh_splits_off_coefficients_of_short_numbers(dtype, grain):
-    """V1 x + V3 x^3 with the short coefficients is exact: what is missing is what they have left out, to the bit."""
-    X = np.arange(0, 8 * grain).astype(dtype) / grain
-    E, beyond = _numerics._exp_minus_v(X)
-    short = _numerics.exp(-(_numerics._V1 * X + _numerics._V3 * (X * X * X)))
-    rest = np.exp(-(_numerics._V1_REST * X + _numerics._V3_REST * X * X * X))
-    np.testing.assert_array_equal(E * beyond, short * rest, strict=True)
-
-
-@pytest.mark.parametrize(("dtype", "terms"), [(np.float64, len(_numerics._MILLS)), (np.float32, 14)])
-@pytest.mark.parametrize(
-    ("part", "call", "fewer"),
-    [("_mills_polynomial", activations.gelu, 0), ("_mills_quotient", lambda A: activations.gelu_backward(A, A), 1)],
-)
-def test_single_precision_takes_half_of_the_series(part, call, fewer, dtype, terms, monkeypatch):
-    """As many terms as it can hold: all the others together are less than a hundredth of its eps."""
-    taken, original = [], getattr(_numerics, part)
-    monkeypatch.setattr(_numerics, part, lambda single: taken.append(len(original(single))) or original(single))
-    call(np.linspace(-3, 3, 5, dtype=dtype))
-    assert taken == [terms - fewer]
-    assert np.abs(_numerics._MILLS[terms:]).sum() < np.finfo(np.float32).eps / 100
-
-
-@pytest.mark.parametrize("factor", [1.0, 0.75, 0.5, -0.5, -3.0, 0.375, 0.125, -0.25])
-def test_the_sum_of_the_slope_is_taken_apart_only_near_its_root(factor):
-    """s (1 - w (1 - s)) as it is where it does not cancel, and the form without cancellation where it does."""
-    s = np.array([0.5])
-    minus_w = (factor - 1) / (1 - s)  # all of these are exact
-    apart = np.array([0.625])
-    expected = s * apart * (1 - s) if abs(factor) < 0.4 else s * factor
-    np.testing.assert_array_equal(_numerics._slope_below(s, minus_w, apart), expected)
-
-
-# ---- softmax --------------------------------------------------------------------------------------------------------
-
-LOGITS = arrays(np.float64, array_shapes(min_dims=1, max_dims=3, max_side=5), elements=st.floats(-1e4, 1e4))
-
-
-@settings(max_examples=60, deadline=None)
-@given(LOGITS, st.floats(-1e4, 1e4), st.data())
-def test_softmax_sums_to_one_and_ignores_a_shift(A, shift, data):
-    dim = data.draw(st.integers(-A.ndim, A.ndim - 1))
-    P = softmax(A, dim=dim)
-    eps = np.finfo(float).eps
-    assert np.all((P >= 0) & (P <= 1))
-    np.testing.assert_allclose(P.sum(axis=dim), 1, rtol=0, atol=A.shape[dim] * eps)
-    # a + shift is rounded: that changes logits of 2e4 by up to eps/2 of it, and p by as much in relation to itself.
-    np.testing.assert_allclose(softmax(A + shift, dim=dim), P, rtol=0, atol=4 * eps * 2e4)
-    np.testing.assert_allclose(np.exp(activations.log_softmax(A, dim=dim)), P, rtol=0, atol=8 * eps)
-
-
-@pytest.mark.parametrize("shift", [-1024.0, 0.5, 2.0**40])
-def test_a_shift_without_rounding_changes_no_bit(shift):
-    A = np.random.default_rng(10).integers(-8, 8, size=(6, 4)) / 8
-    for f in (softmax, activations.log_softmax):
-        np.testing.assert_array_equal(f(A + shift), f(A))
-
-
-def test_jacobians_are_those_of_the_definition():
-    """Row by row: diag(p) - p p^T of the softmax, I - 1 p^T of its logarithm. Four roundings of numbers up to one."""
-    a = np.array([0.3, -1.2, 2.0, 0.0])
-    p = np.exp(a) / np.exp(a).sum()
-    P, upstream = np.tile(softmax(a), (4, 1)), np.eye(4)
-    atol = 4 * np.finfo(float).eps
-    np.testing.assert_allclose(softmax_backward(upstream, P), np.diag(p) - np.outer(p, p), rtol=0, atol=atol)
-    np.testing.assert_allclose(log_softmax_backward(upstream, np.log(P)), np.eye(4) - p, rtol=0, atol=atol)
-
-
-def test_log_sum_parts_keeps_the_largest_term_apart():
-    Z = np.array([[0.0, -800.0, -50.0], [3.0, 3.0, 3.0]])
-    D, E, others, largest = _numerics.log_sum_parts(read_only(Z))
-    np.testing.assert_array_equal(D, [[0, -800, -50], [0, 0, 0]])
-    np.testing.assert_array_equal(E, np.exp(D))
-    np.testing.assert_array_equal(others, [[np.exp(-50)], [2]])
-    np.testing.assert_array_equal(largest, [0, 3])
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_rounding_of_distance_to_largest_is_given_back(dtype):
-    """The exact d = a - max, about -80, has more digits than the dtype; exp(d) is right to a few ULP all the same.
-
-    Of float32 both are in double precision, and have all the digits.
-    """
-    A = (np.random.default_rng(11).uniform(0, 1, size=(300, 1)) - 60).astype(dtype)
-    A = np.hstack([A, np.full_like(A, 20.1)])
-    D, E = _numerics.exp_below_max(A, 1)
-    with mpmath.workdps(50):
-        exact = [mpmath.mpf(float(a)) - mpmath.mpf(float(m)) for a, m in A]
-        lost = np.array([float(d - float(rounded)) for d, rounded in zip(exact, D[:, 0], strict=True)])
-        errors = exact_errors(E[:, 0], [mpmath.exp(d) for d in exact]) / E[:, 0]
-    eps = np.finfo(np.float64).eps
-    assert D.dtype == E.dtype == np.float64
-    # What is lost would be the relative error of the exponential.
-    assert np.abs(lost).max() == 0 if dtype == np.float32 else np.abs(lost).max() > 8 * eps
-    assert errors.max() <= 4 * eps  # the exponential, and the product and the sum that give back what was lost
-
-
-def test_a_logit_of_minus_infinity_is_a_class_left_out():
-    A = np.array([[0.0, -np.inf, 1.0]])
-    np.testing.assert_array_equal(softmax(A)[:, [0, 2]], softmax(A[:, [0, 2]]))
-    assert softmax(A)[0, 1] == 0
-    assert activations.log_softmax(A)[0, 1] == -np.inf
-
-
-def test_the_slopes_of_a_confident_softmax_are_small_and_exact():
-    """p = (1, e^-50) within rounding: the slope of the first by itself is p (1 - p) = e^-50."""
-    A, upstream = np.array([0.0, -50.0]), np.array([1.0, 0.0])
-    tiny = np.exp(-50)
-    np.testing.assert_array_equal(softmax_backward(upstream, softmax(A)), [tiny, -tiny])
-    np.testing.assert_array_equal(log_softmax_backward(upstream, A), [tiny, -tiny])
-
-
 @pytest.mark.parametrize("beta", [0, -1.0, np.nan])
 def test_softplus_refuses_a_beta_that_is_not_positive(beta):
     for f in (activations.softplus, lambda A, beta: activations.softplus_backward(A, A, beta)):
@@ -572,85 +419,11 @@ def test_softplus_refuses_a_beta_that_is_not_positive(beta):
             f(np.ones(2), beta=beta)
 
 
-def test_the_coefficients_of_mills_ratio_are_the_series_own():
-    """Chebyshev interpolation of (1 + x) Q(x) / phi(x) at 60 nodes, with 40 digits."""
-    with mpmath.workdps(40):
-        angles = [mpmath.pi * (j + mpmath.mpf(1) / 2) / 60 for j in range(60)]
-        values = []
-        for t in map(mpmath.cos, angles):
-            x = 4 * (1 + t) / (1 - t)
-            # From 1,000 on exp(x^2 / 2) is out of hand, and four terms of the asymptotic series are good to 1e-22.
-            ratio = (
-                mpmath.sqrt(mpmath.pi / 2) * mpmath.exp(x * x / 2) * mpmath.erfc(x / mpmath.sqrt(2))
-                if x < 1000
-                else (1 - 1 / x**2 + 3 / x**4 - 15 / x**6) / x
-            )
-            values.append((1 + x) * ratio)
-        series = [
-            (2 if m else 1) * mpmath.fsum(v * mpmath.cos(m * a) for v, a in zip(values, angles, strict=True)) / 60
-            for m in range(60)
-        ]
-    used = len(_numerics._MILLS)
-    assert tuple(map(float, series[:used])) == _numerics._MILLS
-    assert 1.5e-18 < max(map(abs, series[used:])) < 1.65e-18
-
-
-def test_roots_and_coefficients_of_gelu_are_as_given():
-    with mpmath.workdps(50):
-        first = mpmath.sqrt(8 / mpmath.pi)
-        third = first * mpmath.mpf("0.044715")
-        for known, exact in (
-            (_numerics._SILU_ROOT, mpmath.findroot(lambda x: 1 + mpmath.exp(-x) - x, 1.28)),
-            (_numerics._GELU_ROOT, mpmath.findroot(lambda x: mpmath.ncdf(-x) - x * mpmath.npdf(x), 0.75)),
-            (
-                _numerics._GELU_TANH_ROOT,
-                mpmath.findroot(
-                    lambda x: 1 + mpmath.exp(-first * x - third * x**3) - first * x - 3 * third * x**3, 0.75
-                ),
-            ),
-            ((_numerics._V1, _numerics._V1_REST), first),
-            ((_numerics._V3, _numerics._V3_REST), third),
-        ):
-            assert known[1] == float(exact - known[0])
-            assert abs(known[1]) <= abs(known[0]) / 2**9
-
-
-@pytest.mark.parametrize("grain", [2, 256])
-def test_what_is_called_exact_is_exact(grain):
-    """V1 x and V3 x^3 for the rough x that matter: until exp(-v) is zero, in as many binary digits as the dtype has."""
-    dtype, end = (np.float32, 10.5) if grain == 2 else (np.float64, 22)
-    rough = np.arange(0, end * grain).astype(dtype) / grain
-    v = _numerics._V1 * rough + _numerics._V3 * (rough * rough * rough)
-    assert v.dtype == dtype
-    exact = [409 * 16 * int(k) * grain**2 + 292 * int(k) ** 3 for k in rough * grain]
-    assert [int(x) for x in v.astype(float) * 4096 * grain**3] == exact
-
-
 def test_the_slope_of_relu_takes_what_the_others_take():
     np.testing.assert_array_equal(activations.relu_backward(np.array([5.0, 5.0]), np.array([1, 0])), [5, 0])
     wide = activations.relu_backward(np.array([5.0, 5.0]), np.array([1, 0], np.float32))
     assert wide.dtype == np.float64
     np.testing.assert_array_equal(activations.relu_backward(np.ones((3, 2)), np.array([1.0, 0.0])), [[1, 0]] * 3)
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_infinite_and_enormous_logits_are_quiet(dtype):
-    """What comes of them is no number, or infinite: that is for the caller to see, and not for a warning."""
-    infinite, enormous = np.array([[np.inf, 0]], dtype), np.array([[0.9, -0.9]], dtype) * np.finfo(dtype).max
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        softmax(infinite)
-        activations.log_softmax(infinite)
-        log_softmax_backward(infinite, infinite)
-        hm.losses.cross_entropy(infinite, [0])
-        assert hm.losses.cross_entropy(enormous, [1]) == np.inf
-        np.testing.assert_array_equal(hm.losses.cross_entropy_backward(enormous, [1]), [[1, -1]])
-
-
-@pytest.mark.parametrize("f", [activations.softmax, activations.log_softmax])
-def test_a_missing_axis_is_one_of_A(f):
-    with pytest.raises(ValueError, match=r"^dim: expected an axis of A, whose shape is \(2, 3\), got 2$"):
-        f(np.zeros((2, 3)), dim=2)
 
 
 @pytest.mark.parametrize(("name", "option"), [("celu", "alpha"), ("celu_backward", "alpha"), ("softplus", "beta")])

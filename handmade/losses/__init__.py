@@ -321,12 +321,14 @@ def loss_and_backward(
     (np.float64(0.5), array([[1.],
            [0.]]))
     """
-    functions, input = find_loss(loss), as_floating(input, "input")
-    check_one_number(functions)
+    functions = find_loss(loss)
+    if functions.options:
+        check_one_number(functions)
+    if sample_weight is None and functions.value_and_backward is not None:
+        return functions.value_and_backward(input, target)
+    input = as_floating(input, "input")
     if sample_weight is not None:
         return _weighted_by_sample(functions, input, target, sample_weight)
-    if functions.value_and_backward is not None:
-        return functions.value_and_backward(input, target)
     dH = np.asarray(functions.backward(input, target), input.dtype)
     if dH.shape != input.shape:  # a user's own may have given anything
         raise ValueError(f"loss: expected its backward to give the shape of the input {input.shape}, got {dH.shape}")
@@ -335,7 +337,7 @@ def loss_and_backward(
 
 def check_one_number(functions: LossFunctions) -> None:
     """Raise ValueError if the loss is not one number, but one for each sample or output."""
-    if functions.options and functions.options.get("reduction") == "none":
+    if functions.options.get("reduction") == "none":
         raise ValueError("loss: expected one number to differentiate; reduction='none' gives many")
 
 

@@ -293,12 +293,13 @@ def _against_index(Z: Array, labels: Array, sample_weight: Array | None, divisor
     N = len(Z)
     place = labels * N + exact.row_numbers(N)
     E, own, beyond = _exponentials(Z.T, place)  # (K, N): a class to a row
-    E.put(place, 0.0)
+    flat = E.reshape(-1)
+    flat[place] = 0.0
     rest = exact.column_sums(E)
     terms = np.log1p(rest / own)
     if beyond is not None:
         terms -= beyond
-    E.put(place, -rest)
+    flat[place] = -rest
     E /= (own + rest) * divisor
     return (terms, E.T) if sample_weight is None else (terms * sample_weight, (E * sample_weight).T)
 
@@ -321,7 +322,7 @@ def _exponentials(Z: Array, place: Array) -> tuple[Array, Array, Array | None]:
     if all_within(Z, REACH):
         E = Z.astype(np.float64 if Z.dtype == exact.SINGLE else Z.dtype, order="C")
         np.exp(E, out=E)
-        return E, E.take(place), None
+        return E, E.reshape(-1)[place], None
     D, E = exact.exp_below_max(np.ascontiguousarray(Z), 0)
     return E, np.maximum(E.take(place), math.exp(-REACH)), np.minimum(D.take(place) + REACH, 0)
 

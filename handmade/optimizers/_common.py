@@ -10,8 +10,10 @@ import numpy as np
 from .._steps import Array, Elementwise
 from .._validation import below_one
 
-__all__ = ["Array", "Optimizer", "check_numbers", "move_average"]
+__all__ = ["Array", "Optimizer", "check_numbers", "move_average", "quietly"]
 
+# With eps=0, squares that underflow make a step infinite, or NaN, as in torch; neither of them warns.
+quietly = np.errstate(divide="ignore", invalid="ignore")
 WORDS = {2: "two", 3: "three"}
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._validation import check_bool, nonnegative, up_to_one
-from ._common import Array, Optimizer, move_average
+from ._common import Array, Optimizer, move_average, quietly
 
 __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
@@ -70,6 +70,7 @@ class Adam(Optimizer):
     def _initial_state(self) -> dict[str, float | None]:
         return {"exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0 if self.amsgrad else None}
 
+    @quietly
     def _update(self, theta: Array, gradient: Array, m: Any, v: Any, largest_v: Any) -> None:
         g = self._descent_gradient(theta, gradient)
         beta1, beta2 = self.betas
@@ -178,6 +179,7 @@ class NAdam(Optimizer):
         self.mu_product *= self._mu(self.t + 1)  # once for all blocks
         super().apply(theta, gradient)
 
+    @quietly
     def _update(self, theta: Array, gradient: Array, m: Any, v: Any) -> None:
         g = self._descent_gradient(theta, gradient)
         beta1, beta2 = self.betas
@@ -254,6 +256,7 @@ class RAdam(Optimizer):
     def _initial_state(self) -> dict[str, float | None]:
         return {"exp_avg": 0.0, "exp_avg_sq": 0.0}
 
+    @quietly
     def _update(self, theta: Array, gradient: Array, m: Any, v: Any) -> None:
         g = self._descent_gradient(theta, gradient)
         beta1, beta2 = self.betas
@@ -319,6 +322,7 @@ class Adamax(Optimizer):
     def _initial_state(self) -> dict[str, float | None]:
         return {"exp_avg": 0.0, "exp_inf": 0.0}
 
+    @quietly
     def _update(self, theta: Array, gradient: Array, m: Any, u: Any) -> None:
         g = self._descent_gradient(theta, gradient)
         beta1, beta2 = self.betas

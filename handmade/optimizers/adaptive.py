@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._validation import check_bool, nonnegative, up_to_one
-from ._common import Array, Optimizer, move_average
+from ._common import Array, Optimizer, move_average, quietly
 
 __all__ = ["Adadelta", "Adagrad", "RMSprop"]
 
@@ -61,6 +61,7 @@ class Adagrad(Optimizer):
     def _initial_state(self) -> dict[str, float | None]:
         return {"sum": self.initial_accumulator_value}
 
+    @quietly
     def _update(self, theta: Array, gradient: Array, s: Any) -> None:
         g = self._descent_gradient(theta, gradient)
         s += g * g
@@ -128,6 +129,7 @@ class RMSprop(Optimizer):
             "momentum_buffer": 0.0 if self.momentum else None,
         }
 
+    @quietly
     def _update(self, theta: Array, gradient: Array, square_avg: Any, grad_avg: Any, velocity: Any) -> None:
         g = self._descent_gradient(theta, gradient)
         move_average(square_avg, g * g, self.alpha)
@@ -191,6 +193,7 @@ class Adadelta(Optimizer):
     def _initial_state(self) -> dict[str, float | None]:
         return {"square_avg": 0.0, "acc_delta": 0.0}
 
+    @quietly
     def _update(self, theta: Array, gradient: Array, square_avg: Any, acc_delta: Any) -> None:
         g = self._descent_gradient(theta, gradient)
         move_average(square_avg, g * g, self.rho)

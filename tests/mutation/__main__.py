@@ -28,40 +28,40 @@ from .campaign import HEAD, ROOT, SAMPLE, Equivalents, Module, Score, run_module
 
 # Mutated whole: what carries the mathematics.
 WHOLE = {
-    "activations", "losses", "_numerics", "layers", "normalization", "composites", "network", "optimizers", "_steps",
-    "schedules", "chain_rule", "checking.differences", "checking.neighbourhood",
+    "activations", "losses", "_numerics", "layers", "normalization", "composites", "network", "_parameters",
+    "optimizers", "_steps", "schedules", "chain_rule", "checking.differences", "checking.neighbourhood",
     "checking.entry_checker",
 }  # fmt: skip
 
+NETWORK = [
+    "network",
+    "network_state",
+    "prediction",
+    "composites",
+    "layers",
+    "dense",
+    "normalization",
+    "files",
+    "summary",
+]
 # The test files of a module, where they are not those of its own name or of its package's.
 TESTS = {
-    "_numerics": ["activations", "losses", "cross_entropy", "exactness", "dense"],
-    "activations": ["activations", "exactness"],
+    "_numerics": ["numerics", "softmax", "activations", "losses", "cross_entropy", "exactness", "dense"],
+    "activations": ["activations", "softmax", "numerics", "exactness"],
     "losses": ["losses", "losses_of_pairs", "losses_bad_input", "cross_entropy", "find_loss", "exactness"],
     "layers": ["layers", "dense", "dropout", "own_activations", "composites", "network", "network_state", "files"],
     "normalization": ["normalization", "layers", "network", "network_state", "files"],
     "composites": ["composites", "layers", "network", "network_state", "files"],
     "mlp": ["mlp", "network"],
-    "network": [
-        *(
-            "network",
-            "network_state",
-            "prediction",
-            "composites",
-            "layers",
-            "dense",
-            "normalization",
-            "files",
-            "summary",
-        ),
-    ],
+    "network": NETWORK,
+    "_parameters": NETWORK,
     "initializers": ["initializers", "dense"],
-    "optimizers": ["optimizers", "optimizer_state"],
-    "optimizers.combined": ["optimizers", "optimizer_state", "clipping", "groups", "lbfgs"],
+    "optimizers": ["optimizers", "optimizer_arguments", "optimizer_state"],
+    "optimizers.combined": ["optimizers", "optimizer_arguments", "optimizer_state", "clipping", "groups", "lbfgs"],
     "optimizers.lbfgs": ["lbfgs"],
     "optimizers.matrices": ["groups"],
-    "clipping": ["clipping", "optimizer_state", "optimizers"],
-    "_steps": ["optimizers", "optimizer_state", "groups"],
+    "clipping": ["clipping", "optimizer_state", "optimizers", "optimizer_arguments"],
+    "_steps": ["optimizers", "optimizer_arguments", "optimizer_state", "groups"],
     "_state": ["optimizer_state", "schedule_state", "schedules"],
     "schedules": ["schedules", "schedule_arguments", "schedule_state", "plateau"],
     "_threads": ["network", "prediction"],
