@@ -17,10 +17,10 @@ from rich.table import Table
 
 from handmade.progress import progress_bar
 
-from .cases import Case, all_cases
 from .command import add_options
 from .conventions import print_conventions
 from .lecture_claims import print_claims
+from .networks import Case, all_cases
 from .verify import Row, verify
 
 FIGURES = {

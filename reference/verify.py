@@ -15,8 +15,8 @@ import torch
 import handmade as hm
 
 from .autograd import as_tensor, find_loss, loss_and_gradient
-from .cases import Case
 from .compiled import CompiledNetwork
+from .networks import Case
 from .twin import twin
 
 __all__ = ["Figure", "Row", "distance", "verify"]
@@ -93,7 +93,7 @@ def verify(case: Case, seed: int = 0, compiled: bool = False) -> Row:
     Parameters
     ----------
     case : Case
-        From `reference.cases.all_cases`.
+        From `reference.networks.all_cases`.
     seed : int
         Draws the weights and the data.
     compiled : bool
@@ -111,7 +111,7 @@ def verify(case: Case, seed: int = 0, compiled: bool = False) -> Row:
 
     Examples
     --------
-    >>> from reference.cases import all_cases
+    >>> from reference.networks import all_cases
     >>> row = verify(all_cases()[0])
     >>> row.counts, row.torch_count, row.passed
     ((6, 20, 26), 26, True)

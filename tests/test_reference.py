@@ -11,7 +11,8 @@ import torch
 
 import handmade as hm
 from reference.__main__ import main
-from reference.cases import ACTIVATIONS, LOSSES, OPTIMIZERS, all_cases, residual
+from reference.cases import ACTIVATIONS, LOSSES, OPTIMIZERS
+from reference.networks import all_cases, residual
 from reference.verify import Figure, verify
 
 CASES = all_cases()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +14,6 @@ from ..losses import binary_cross_entropy_with_logits, binary_cross_entropy_with
 __all__ = ["Targets", "class_targets", "number_targets"]
 
 Array = npt.NDArray[Any]
-LossPair = tuple[Callable[..., Any], Callable[..., Any]]
 
 
 def log_loss(input: Array, target: Array, reduction: str = "mean") -> Any:

@@ -107,10 +107,8 @@ def reduce(terms: Array, reduction: str, count: float | None = None) -> Any:
 
 def divisor(reduction: str, count: float) -> float:
     """Return the divisor of the reduction: count for the mean, else 1."""
-    if reduction == "mean":
-        return count
     check_reduction(reduction)
-    return 1
+    return count if reduction == "mean" else 1
 
 
 def reduce_backward(derivatives: Array, reduction: str, count: float | None = None) -> Array:
