@@ -73,7 +73,7 @@ class Run:
     def __post_init__(self) -> None:
         self.place: Place = Place()
         self.history: History = History(metrics={name: [] for name in self.metrics})
-        self.watch: Watch = Watch(self)
+        self.watch: Watch = Watch()
         self.evaluates: bool = getattr(self.optimizer, "needs_evaluate", False)
 
     def train(self, epochs: int, report: Callable[[int, str], None]) -> None:
@@ -81,13 +81,13 @@ class Run:
         stopped = "" if self.history.stopped == "running" else self.history.stopped  # of the run that goes on
         self.history.stopped = "error"  # unless the loop ends in another way
         try:
-            self.watch.look()
+            self.watch.look(self)
             while not stopped and len(self.history) < epochs:
                 stopped = self.epoch(lambda: report(len(self.history), self.history.latest()))
                 self.history.stopped = stopped or "running"
                 self.keeper.after_epoch(self, bool(stopped) or len(self.history) == epochs)
-                self.watch.look()
-            self.watch.look(ended=True)
+                self.watch.look(self)
+            self.watch.look(self, ended=True)
             self.history.stopped = stopped or "all epochs"
         except KeyboardInterrupt:
             self.history.stopped = "interrupted"
@@ -106,7 +106,7 @@ class Run:
         try:
             training_loss, lr = self._train_epoch()
             scores = self._evaluate()
-            self.history.__dict__ |= self.history.with_epoch(training_loss, scores, lr, self.place.elapsed())
+            self.history.add(training_loss, scores, lr, self.place.elapsed())
             self.place = Place()
         except Exception:
             before.restore(self)

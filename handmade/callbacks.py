@@ -164,7 +164,8 @@ class Stopper:
         rule = self.rule
         if rule is None:
             return False
-        value = rule.sign * {**history.to_dict(), **history.metrics}[rule.monitor][-1]
+        lists = {"loss": history.loss, VALIDATION: history.validation_loss, **history.metrics}
+        value = rule.sign * lists[rule.monitor][-1]
         self.since += 1
         if value < self.best - rule.min_delta:
             self.best, self.since = value, 0

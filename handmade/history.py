@@ -6,7 +6,8 @@ import csv
 import dataclasses
 import math
 import os
-from typing import Any
+from collections import deque
+from itertools import starmap
 
 __all__ = ["History"]
 
@@ -57,25 +58,20 @@ class History:
         finite = [i for i, value in enumerate(self.validation_loss) if not math.isnan(value)]
         return min(finite, key=self.validation_loss.__getitem__) if finite else None
 
-    def with_epoch(self, loss: float, scores: dict[str, float], lr: float, seconds: float) -> dict[str, Any]:
-        """Return the attributes with one more epoch: assigning them in one step leaves no list shorter than another.
+    def add(self, loss: float, scores: dict[str, float], lr: float, seconds: float) -> None:
+        """Append the numbers of one more epoch.
 
         Parameters
         ----------
         loss, lr, seconds : float
             Of the epoch.
         scores : dict of str to float
-            ``"validation_loss"``, where there is one, and all metrics.
+            ``"validation_loss"``, where there is one, and all metrics, which have a list already.
         """
-        scores = dict(scores)
-        validation = [scores.pop(VALIDATION)] if VALIDATION in scores else []
-        return dict(
-            loss=[*self.loss, loss],
-            validation_loss=self.validation_loss + validation,
-            metrics={name: [*self.metrics.get(name, []), value] for name, value in scores.items()},
-            lr=[*self.lr, lr],
-            seconds=[*self.seconds, seconds],
-        )
+        lists = {name: self.validation_loss if name == VALIDATION else self.metrics[name] for name in scores}
+        pairs = [(lists[name], value) for name, value in scores.items()]
+        pairs += [(self.loss, loss), (self.lr, lr), (self.seconds, seconds)]
+        deque(starmap(list.append, pairs), maxlen=0)  # one call of C, in which no Ctrl-C falls: all appends or none
 
     def to_dict(self) -> dict[str, list[float]]:
         """Return one list per number, all of one length: pandas.DataFrame(history.to_dict()) is a table.

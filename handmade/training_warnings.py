@@ -48,29 +48,23 @@ class Watch:
     """A look at a training before its first step, after epochs 1, 2, 4, 8, ..., and at the end: a step's time each.
 
     What goes wrong on the way is said once the next look finds it too: a training that diverges ends with its error.
-
-    Parameters
-    ----------
-    run : Run
-        The training.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self) -> None:
         self.next: int = 0
         self.last: int = 0
         self.suspected: dict[str, str] = {}
         self.seen: set[str] = set()
 
-    def look(self, ended: bool = False) -> None:
+    def look(self, run: Run, ended: bool = False) -> None:
         """Warn, if it is time."""
-        epochs, first, earlier = len(self.run.history), self.next == 0, self.suspected
+        epochs, first, earlier = len(run.history), self.next == 0, self.suspected
         if epochs >= self.next or (ended and epochs != self.last):
-            self.suspected = dict(_of_data(self.run) if first else [])
+            self.suspected = dict(_of_data(run) if first else [])
             self.next, self.last = max(1, 2 * epochs), epochs
-            rows = self.run.training.rows[:ROWS]
+            rows = run.training.rows[:ROWS]
             if len(rows) >= FEWEST:
-                self.suspected |= _of_layers(self.run, rows)
+                self.suspected |= _of_layers(run, rows)
         elif not ended:
             return
         for kind, message in self.suspected.items():

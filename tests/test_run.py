@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from trainings import assert_same_state, fit, follow, samples, targets
 
-from handmade import MLP, SGD, ExponentialLR
+from handmade import MLP, SGD, ExponentialLR, History
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_run_is_freed_without_the_garbage_collector(compile, tmp_path):
+    X, y = samples()
+    gc.disable()  # which would free the data of a run in a cycle only some time later
+    try:
+        network, data = MLP([3, 5, 3], dropout=0.0 if compile else 0.1, rng=0), np.array(X, np.float32)
+        history = fit(
+            network, data, y, epochs=2, batch_size=4, compile=compile, validation=0.2, early_stopping=1,
+            metrics="accuracy", checkpoint=tmp_path / "run",
+        )  # fmt: skip
+        kept = [weakref.ref(value) for value in (network, data, history)]
+        del network, data, history
+        assert [value() for value in kept] == [None] * 3
+    finally:
+        gc.enable()
+
+
+def test_a_history_appends_to_its_lists_instead_of_copying_them():
+    history = History(metrics={"accuracy": []})
+    lists = [history.loss, history.validation_loss, history.metrics["accuracy"], history.lr, history.seconds]
+    for epoch in range(3):
+        history.add(1.0, {"validation_loss": 2.0, "accuracy": 3.0}, 4.0, float(epoch))
+    assert lists == [[1.0] * 3, [2.0] * 3, [3.0] * 3, [4.0] * 3, [0.0, 1.0, 2.0]]
+    assert len(history) == 3 and history.to_dict()["accuracy"] is not history.metrics["accuracy"]
+
 
 # ---- the end: by hand, by divergence ---------------------------------------------------------------------------------
 

@@ -78,9 +78,9 @@ def test_a_look_changes_nothing_and_costs_little():
     looks = []
 
     class Counted(Watch):
-        def look(self, ended=False):
+        def look(self, run, ended=False):
             before = self.next, self.last
-            super().look(ended)
+            super().look(run, ended)
             looks.append((self.next, self.last) != before)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -88,7 +88,7 @@ def test_a_look_changes_nothing_and_costs_little():
         train(quiet, epochs=20)
     assert sum(looks) == 7, "before the first epoch, after 1, 2, 4, 8 and 16, and at the end"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Watch, "look", lambda self, ended=False: None)
+        patch.setattr(Watch, "look", lambda self, run, ended=False: None)
         train(other := hm.MLP([64, 16, 10], normalization="batch", dropout=0.3, rng=0), epochs=20)
     assert quiet.theta.tobytes() == other.theta.tobytes()
     assert quiet.gradient.tobytes() == other.gradient.tobytes()

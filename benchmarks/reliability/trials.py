@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import resource
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -20,7 +22,8 @@ import handmade as hm
 __all__ = ["disks", "fits", "predictions", "resumes", "steps"]
 
 FAULTLESS = 1.5  # times as slow as at first, which the clock of a busy machine may show
-GROWTH = 8 * 1024  # KiB that the process may grow: 9 bytes a step, where a million are tried
+GROWTH = 1024  # KiB that the process may grow: one byte a step, where a million are tried
+LIVE = 1000  # blocks of memory that Python may hold more of: one for a thousand steps, where a million are tried
 
 
 def predictions(count: int) -> tuple[int, int]:
@@ -68,14 +71,15 @@ def steps(count: int) -> tuple[int, int]:
     """Train for so many steps with NumPy and as many compiled ones; count what grew.
 
     The fastest tenth of the second half may take as much processor time as that of the first: a busy machine slows some
-    tenths, growth all later ones. A tenth after which the process has more memory than after the first has failed.
+    tenths, growth all later ones. A tenth has failed after which the process has more memory than after the first; so
+    has the whole if Python then holds more blocks of memory than after the first, the garbage of cycles collected.
     """
     X, y = hm.data.moons(64, rng=0)
     failed, parts = 0, 10
     for compiled in (False, True):
         network, optimizer = hm.MLP([2, 8, 2], rng=0), hm.Adam(1e-4)
-        times, sizes = [], []
-        for _ in range(parts):
+        times, sizes, blocks = [], [], []
+        for part in range(parts):
             start = time.process_time()
             hm.fit(
                 network, X, y, optimizer=optimizer, epochs=max(1, count // parts // 4), batch_size=16, rng=0,
@@ -83,12 +87,17 @@ def steps(count: int) -> tuple[int, int]:
             )  # fmt: skip
             times.append(time.process_time() - start)
             sizes.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # the largest so far, KiB
+            if part in (0, parts - 1):
+                gc.collect()
+                blocks.append(sys.getallocatedblocks())
         early, late = min(times[: parts // 2]), min(times[parts // 2 :])
         failed += late > FAULTLESS * early
         failed += sum(size > sizes[0] + GROWTH for size in sizes[1:])
-        name, grown = "compiled" if compiled else "NumPy", sizes[-1] - sizes[0]
+        failed += blocks[-1] > blocks[0] + LIVE
         print(
-            f"{name}: {count:,} steps, second half {late / early:.2f} times the first, {grown:,} KiB more", flush=True
+            f"{'compiled' if compiled else 'NumPy'}: {count:,} steps, second half {late / early:.2f} times the first, "
+            f"{sizes[-1] - sizes[0]:,} KiB and {blocks[-1] - blocks[0]:,} blocks more",
+            flush=True,
         )
     return 2 * count, failed
 
