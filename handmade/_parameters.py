@@ -86,7 +86,10 @@ class ParameterizedChain(Sequential):
                 setattr(leaf, name, array.astype(self.dtype if array.dtype.kind in "fc" else array.dtype))
         # The arrays that a forward pass in training changes.
         self._statistics = [getattr(leaf, name) for leaf in leaves for name in leaf.state]
-        self._weights = Versioned()
+        self._weights = Versioned(
+            "theta: expected whole weights, got those of a process that was forked while another thread loaded some; "
+            "load them again, network.load_state_dict(state)"
+        )
         self._gradient_writer = OneWriter(
             "gradient: expected one backward pass at a time, got a second one in another thread; give each thread a "
             "network of its own, copy.deepcopy(network)"

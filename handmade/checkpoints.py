@@ -226,12 +226,23 @@ def locked(path: FilePath) -> Iterator[None]:
             if os.path.samestat(os.fstat(descriptor), os.stat(name)):
                 break
         os.close(descriptor)
+    owner = os.getpid()
     try:
         yield
     finally:
-        with suppress(OSError):
-            os.unlink(name)
+        if os.getpid() == owner:  # a forked process leaves file and lock to the run that goes on
+            with suppress(OSError):
+                os.unlink(name)
+            _unlock(descriptor)
         os.close(descriptor)
+
+
+def _unlock(descriptor: int) -> None:
+    """Release the lock also where a process that was forked meanwhile has the file open."""
+    if os.name == "posix":
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _lock(descriptor: int) -> None:
