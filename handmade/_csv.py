@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._streams import DEFAULT_LIMIT, FilePath, is_stream, memory_limit, open_source, source_name
-from ._validation import check_count, check_dtype
+from ._validation import check_count, check_dtype, is_integer
 
 __all__ = ["load_csv"]
 
@@ -138,7 +138,7 @@ class _Layout(NamedTuple):
 
 def _check_options(target: Any, delimiter: Any, header: Any, encoding: Any) -> None:
     """Raise TypeError or ValueError for an argument that means nothing."""
-    if isinstance(target, bool) or not isinstance(target, (int, np.integer, str, NoneType)):
+    if not is_integer(target) and not isinstance(target, (str, NoneType)):
         raise TypeError(f"target: expected the index of a column, its name, or None, got {target!r}")
     if not isinstance(delimiter, str):
         raise TypeError(f"delimiter: expected a character, got {delimiter!r}")

@@ -60,10 +60,10 @@ def compiled_step(
 def find_schedules(schedule: Any, every: str, optimizer: Any) -> list[tuple[Any, str]]:
     """Return all schedules, each with when it is stepped; raise unless they are the optimizer's."""
     pairs = schedule if isinstance(schedule, list) else [] if schedule is None else [(schedule, every)]
-    if every not in ("epoch", "batch"):
+    if not isinstance(every, str) or every not in ("epoch", "batch"):
         raise ValueError(f"schedule_every: expected 'epoch' or 'batch', got {every!r}")
     for pair in pairs:
-        if not (isinstance(pair, tuple) and len(pair) == 2 and pair[1] in ("epoch", "batch")):
+        if not (isinstance(pair, tuple) and len(pair) == 2 and str(pair[1]) in ("epoch", "batch")):
             raise TypeError(f"schedule: expected pairs such as (StepLR(optimizer, 10), 'epoch'), got {pair!r}")
         one, when = pair
         if isinstance(one, type) or not callable(getattr(one, "step", None)):

@@ -164,7 +164,11 @@ def split(
 
 def _held_out(y: Array, fraction: Any, stratify: bool, rng: np.random.Generator) -> Array:
     """Return the rows of a fraction drawn at random; of each class alike, where asked."""
-    is_number = isinstance(fraction, Real) and not isinstance(fraction, bool) and not is_beyond_float(fraction)
+    is_number = (
+        isinstance(fraction, Real)
+        and not isinstance(fraction, (bool, np.timedelta64))
+        and not is_beyond_float(fraction)
+    )
     if not (is_number and 0 < float(fraction) < 1):
         got = shown(fraction) if isinstance(fraction, Real | str) else type(fraction).__name__
         raise ValueError(f"validation: expected a fraction between 0 and 1, or (X, y), got {got}")

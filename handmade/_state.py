@@ -63,14 +63,14 @@ class Stateful:
             raise TypeError(f"state_dict: expected a dict, got {type(state_dict).__name__}")
         state_dict = {key: _plain(value) for key, value in state_dict.items()}
         name, parts = type(self).__name__, self._members()
-        if (found := state_dict.get("class")) != name:
+        if not isinstance(found := state_dict.get("class"), str) or found != name:
             raise ValueError(f"state_dict: expected class {name!r}, got {found!r}")
         expected = ["class", *self._saved(), "members"]
         if state_dict.keys() != set(expected):
             raise ValueError(f"state_dict: expected the keys {expected}, got {list(state_dict)}")
         members = state_dict["members"]
-        if len(members) != len(parts):
-            raise ValueError(f"state_dict: expected {len(parts)} members, got {len(members)}")
+        if not isinstance(members, (list, tuple, np.ndarray)) or len(members) != len(parts):
+            raise ValueError(f"state_dict: expected a list of {len(parts)} members, got {members!r}")
         candidate = copy.copy(self)
         candidate.__dict__.update({key: copy.copy(state_dict[key]) for key in self._saved()})
         candidate._validate()

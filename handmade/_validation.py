@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-INTEGER = int, np.integer
 Name = TypeVar("Name", bound=str)
 
 
@@ -157,7 +156,7 @@ def check_finite(A: Array, name: str, first_row: int = 0) -> None:
 
 def is_beyond_float(value: Any) -> bool:
     """Return whether a value is an integer or a fraction too large for a float."""
-    if isinstance(value, numbers.Real):
+    if isinstance(value, numbers.Real) and not isinstance(value, np.timedelta64):
         try:
             float(value)
         except OverflowError:
@@ -179,6 +178,11 @@ def shown(value: Any) -> str:
     return repr(value)
 
 
+def is_integer(value: Any) -> bool:
+    """Return whether a value is an integer of Python or NumPy. To Python a bool is one too, to NumPy a timedelta64."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
+
+
 def check_count(value: Any, name: str, least: int = 1) -> int:
     """Give ``value`` as an int of at least ``least``.
 
@@ -197,7 +201,7 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
         ...
     ValueError: out_features: expected an integer of at least 1, got 0
     """
-    if isinstance(value, bool) or not isinstance(value, INTEGER):
+    if not is_integer(value):
         raise TypeError(f"{name}: expected an integer of at least {least}, got {value!r}")
     if value < least:
         raise ValueError(f"{name}: expected an integer of at least {least}, got {shown(int(value))}")
@@ -224,7 +228,7 @@ def check_axis(dim: Any, array: Array, name: str) -> int:
         ...
     ValueError: dim: expected an axis of A, whose shape is (3, 4), got 2
     """
-    if isinstance(dim, bool) or not isinstance(dim, INTEGER):
+    if not is_integer(dim):
         raise TypeError(f"dim: expected an integer, got {dim!r}")
     if not -array.ndim <= dim < array.ndim:
         raise ValueError(f"dim: expected an axis of {name}, whose shape is {array.shape}, got {dim}")
@@ -259,8 +263,8 @@ def number(expected: str, accepts: Callable[[Any], bool]) -> Callable[[Any, str]
     """Make a check(value, name) that returns value as a float, or raises saying what was expected."""
 
     def check(value: Any, name: str) -> float:
-        # To Python a bool is a number; here it is an argument in the wrong place.
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        # To Python a bool is a number, and a timedelta64 too; here they are arguments in the wrong place.
+        if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, numbers.Real):
             raise TypeError(f"{name}: expected {expected}, got {value!r} of type {type(value).__name__}")
         if is_beyond_float(value) or not accepts(float(value)):  # a float16 may be too small for the bounds
             raise ValueError(f"{name}: expected {expected}, got {shown(value)}")

@@ -13,9 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from ._validation import check_bool, check_count, nonnegative, up_to_one
+from ._validation import as_array, check_bool, check_count, nonnegative, up_to_one
 from .history import VALIDATION, History
 from .network import Network
 from .protocols import Array
@@ -128,16 +126,18 @@ class AveragedModel:
 
     def load_state_dict(self, state_dict: dict[str, Any], network: Network | None = None) -> None:
         """Copy what `state_dict` returned; ``network`` has the architecture where nothing was averaged yet."""
-        weights = state_dict["network"]
-        if weights is None:
-            self.network = None
-        else:
+        own = list(self.state_dict())
+        if not isinstance(state_dict, Mapping) or set(state_dict) != set(own):
+            raise ValueError(f"state_dict: expected a mapping with the entries {own}, got {state_dict!r}")
+        counts = [as_array(state_dict[name], f"state_dict: {name}")[()] for name in ("n_averaged", "epoch")]
+        counts = [check_count(count, "state_dict: n_averaged, epoch", least=0) for count in counts]
+        clone = None
+        if state_dict["network"] is not None:
             clone = copy.deepcopy(self.network if self.network is not None else network)
             if clone is None:
                 raise ValueError("network: expected the network that is averaged, got None")
-            clone.load_state_dict(weights)
-            self.network = clone
-        self.n_averaged, self._epoch = int(np.asarray(state_dict["n_averaged"])), int(np.asarray(state_dict["epoch"]))
+            clone.load_state_dict(state_dict["network"])
+        self.network, self.n_averaged, self._epoch = clone, *counts
 
 
 class Stopper:

@@ -30,6 +30,7 @@ from ._validation import (
     as_array,
     as_generator,
     check_bool,
+    is_integer,
 )
 
 __all__ = [
@@ -168,9 +169,9 @@ def train_test_split(
 
 def _test_count(test_size: float, n_samples: int) -> int:
     """Return the number of samples in the test part."""
-    if isinstance(test_size, bool) or not isinstance(test_size, (int, float, np.integer, np.floating)):
+    if not is_integer(test_size) and not isinstance(test_size, (float, np.floating)):
         raise TypeError(f"test_size: expected a fraction or a count, got {test_size!r}")
-    is_count = isinstance(test_size, (int, np.integer))
+    is_count = is_integer(test_size)
     n_test = test_size if is_count else np.ceil(test_size * n_samples)
     if not 1 <= n_test < n_samples:
         raise ValueError(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import math
 import os
 from collections import deque
 from itertools import starmap
+
+from ._atomic import write_atomically
 
 __all__ = ["History"]
 
@@ -89,11 +92,11 @@ class History:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write `to_dict` as a CSV file with a header, one line per epoch."""
-        table = self.to_dict()
-        with open(path, "w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(table)
-            writer.writerows(zip(*table.values(), strict=True))
+        table, text = self.to_dict(), io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(table)
+        writer.writerows(zip(*table.values(), strict=True))
+        write_atomically(path, lambda stream: stream.write(text.getvalue().encode()))
 
     def latest(self) -> str:
         """Return the last epoch in one line."""

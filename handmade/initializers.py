@@ -202,8 +202,15 @@ INITIALIZERS: dict[InitializerName, InitializerFunction] = {
 }
 
 
-def find_initializer(initializer: Initializer) -> InitializerFunction:
+def find_initializer(initializer: Initializer, name: str = "initializer") -> InitializerFunction:
     """Return the initializer of this name, or the function itself.
+
+    Parameters
+    ----------
+    initializer : str or callable
+        A name of `handmade.initializers`, or a function of the same arguments.
+    name : str
+        What an error calls it.
 
     Raises
     ------
@@ -220,5 +227,5 @@ def find_initializer(initializer: Initializer) -> InitializerFunction:
     if callable(initializer):
         return initializer
     if not isinstance(initializer, str):
-        raise TypeError(f"initializer: expected a name or a function, got {initializer!r}")
-    return INITIALIZERS[check_choice(initializer, "initializer", INITIALIZERS)]
+        raise TypeError(f"{name}: expected a name or a function, got {initializer!r}")
+    return INITIALIZERS[check_choice(initializer, name, INITIALIZERS)]

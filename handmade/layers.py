@@ -248,9 +248,9 @@ class Dense(Layer):
         self.weight_count = O * I
         self.bias: bool = check_bool(bias, "bias")
         dtype, rng = check_dtype(dtype), as_generator(rng)
-        self.W = _initial("W", (O, I), weight_init, I, O, rng, dtype)
+        self.W = _initial("weight_init", (O, I), weight_init, I, O, rng, dtype)
         if bias:
-            self.b = _initial("b", (O,), bias_init, I, O, rng, dtype)
+            self.b = _initial("bias_init", (O,), bias_init, I, O, rng, dtype)
         else:
             self.parameters = {"weight": "W"}
 
@@ -286,9 +286,9 @@ def _initial(
     name: str, shape: tuple[int, ...], initializer: Initializer, I: int, O: int, rng: np.random.Generator, dtype: Any
 ) -> Array:
     """Return the first values of a parameter; raise where an initializer of the user's own has another shape."""
-    value = np.asarray(find_initializer(initializer)(shape, I, O, rng), dtype)
+    value = np.asarray(find_initializer(initializer, name)(shape, I, O, rng), dtype)
     if value.shape != shape:
-        raise ValueError(f"initializer of {name}: expected an array of shape {shape}, got {value.shape}")
+        raise ValueError(f"{name}: expected an array of shape {shape}, got {value.shape}")
     return value
 
 

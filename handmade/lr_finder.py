@@ -119,7 +119,8 @@ def find_lr(
     bind(optimizer, as_network(network))
     if not hasattr(optimizer, "lr"):
         raise TypeError(f"optimizer: expected an object with an attribute lr, got {optimizer!r}")
-    if not positive(start_lr, "start_lr") < positive(end_lr, "end_lr"):
+    start_lr, end_lr = positive(start_lr, "start_lr"), positive(end_lr, "end_lr")
+    if not start_lr < end_lr:
         raise ValueError(f"end_lr: expected more than start_lr = {start_lr}, got {end_lr}")
     rates = np.geomspace(start_lr, end_lr, check_count(steps, "steps", least=10))
     X, y = as_array(X, "X"), as_array(y, "y")

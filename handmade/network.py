@@ -224,6 +224,8 @@ class Network(ParameterizedChain):
 
     def predict_until(self, X: npt.ArrayLike, layers: int, batch_size: int | None = None) -> Array:
         """Return the output of the first ``layers`` layers, see `predict`."""
+        if check_count(layers, "layers", least=0) > len(self.layers):
+            raise ValueError(f"layers: expected at most {len(self.layers)}, got {layers}")
         X = as_array(X, "X")
         size = self._rows_at_a_time() if batch_size is None else check_count(batch_size, "batch_size")
         if X.ndim != 2 or len(X) <= size:

@@ -54,6 +54,7 @@ def softmax_backward(dH: Array, H: Array, dim: int = -1) -> Array:
     >>> hm.activations.softmax_backward(np.array([1.0, 0.0]), np.array([0.25, 0.75]))
     array([ 0.1875, -0.1875])
     """
+    dim = check_axis(dim, H, "H")
     D = dH - np.take_along_axis(dH, H.argmax(axis=dim, keepdims=True), axis=dim)
     return H * (D - (D * H).sum(axis=dim, keepdims=True))
 
@@ -82,6 +83,7 @@ def log_softmax_backward(dH: Array, A: npt.ArrayLike, dim: int = -1) -> Array:
     array([ 0.75, -0.75])
     """
     A = as_floating(A)
+    dim = check_axis(dim, A, "A")
     dA = exact.log_softmax_backward(np.moveaxis(dH, dim, -1), np.moveaxis(A, dim, -1))
     return np.moveaxis(_as_dtype(dA, A), -1, dim)
 

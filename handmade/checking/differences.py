@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .._validation import positive
+from .._validation import is_integer, positive, shown
 from .claims import as_numbers
 from .methods import COMPLEX_STEP, DIFFERENCES, EPS, Function, MethodName, check_method
 from .neighbourhood import COMPLEX_ROUNDINGS, Neighbourhood, evaluation_error
@@ -198,6 +198,10 @@ def step_sweep(f: Function, theta: npt.ArrayLike, index: int = 0, *, steps: npt.
     complex    True
     """
     near = Neighbourhood(f, as_numbers(theta, "theta"))
+    if not is_integer(index):
+        raise TypeError(f"index: expected an integer, got {index!r}")
+    if not 0 <= index < near.theta.size:
+        raise ValueError(f"index: expected an integer from 0 to {near.theta.size - 1}, got {shown(index)}")
     chosen = near.check_indices([index])
     scale, noise = near.scale(chosen), near.noise(chosen)
     relative = 10.0 ** -np.arange(1, 14.25, 0.5) if steps is None else as_numbers(steps, "steps")

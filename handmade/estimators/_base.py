@@ -19,7 +19,16 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .._fit_options import compiled_step
-from .._validation import check_bool, check_choice, check_count, check_finite, is_beyond_float, shown
+from .._validation import (
+    as_array,
+    check_bool,
+    check_choice,
+    check_count,
+    check_finite,
+    is_beyond_float,
+    is_integer,
+    shown,
+)
 from ..layers import Dense
 from ..mlp import MLP
 from ..network import Network
@@ -171,6 +180,9 @@ class BaseMLP(BaseEstimator):
         """Return samples, encoded targets and weights."""
         weight = None
         if sample_weight is not None:
+            kind = as_array(sample_weight, "sample_weight").dtype
+            if kind.kind not in "biuf":
+                raise TypeError(f"sample_weight: expected an array of numbers, got dtype {kind}")
             weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
             if not weight.any():
                 raise ValueError("sample_weight: expected a weight above 0, got zero for all samples")
@@ -480,8 +492,8 @@ class BaseMLP(BaseEstimator):
             check_choice(getattr(self, name), name, choices)
         for name, (kind, low, high) in LIMITS.items():
             value = getattr(self, name)
-            is_legal = isinstance(value, kind) and not isinstance(value, bool) and not is_beyond_float(value)
-            if not is_legal or not low <= value <= high:
+            is_legal = isinstance(value, kind) and not isinstance(value, (bool, np.timedelta64))
+            if not is_legal or is_beyond_float(value) or not low <= float(value) <= high:  # a float16 rounds the bounds
                 word = "an integer" if kind is Integral else "a number"
                 raise ValueError(f"{name}: expected {word} from {low} to {high}, got {shown(value)}")
         for name in FLAGS:
@@ -496,7 +508,7 @@ class BaseMLP(BaseEstimator):
         if not is_known:
             raise ValueError(f"solver: expected 'adam', 'sgd', 'lbfgs' or an optimizer, got {self.solver!r}")
         is_auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
-        if not is_auto and (not isinstance(self.batch_size, Integral) or self.batch_size < 1):
+        if not is_auto and (not is_integer(self.batch_size) or self.batch_size < 1):
             raise ValueError(f"batch_size: expected 'auto' or an integer of at least 1, got {shown(self.batch_size)}")
         if getattr(self.solver, "needs_evaluate", False) and not (is_auto and np.array_equal(self.dropout, 0)):
             raise ValueError(f"batch_size, dropout: expected 'auto' and 0 with {self.solver!r}, which compares losses")

@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 
+from .._validation import as_array
 from ..protocols import Optimizer
 from ._base import BaseMLP
 from ._sklearn import ClassifierMixin, RegressorMixin, Tags, available_if
@@ -199,6 +200,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if classes is None and not hasattr(self, "_trainer"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         check_missing(classes, "classes")
+        classes = None if classes is None else as_array(classes, "classes")
         known = getattr(self, "classes_", None)
         if classes is not None and known is not None and list(np.unique(classes)) != list(known):
             raise ValueError(

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
+from .._validation import as_array
 from ..activations import logsigmoid, sigmoid, softmax
 from ..losses import binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_backward, loss_and_backward
 
@@ -205,7 +206,7 @@ def class_targets(y: Any, classes: Any, loss: Any) -> Targets:
     """
     if type_of_target(y, input_name="y") == "multilabel-indicator":
         return Labels(y.shape[1])
-    labels = y if classes is None else np.asarray(classes)
+    labels = y if classes is None else as_array(classes, "classes")
     unique_labels(labels)  # raises where their types are mixed
     found = np.unique(labels)
     if len(found) < 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -63,7 +64,8 @@ def gradescope(grade: Grade) -> dict[str, Any]:
 def to_json(grades: Sequence[Grade]) -> str:
     """Return results.json: of one submission as Gradescope takes it, of several an object of those by student."""
     found = {grade.student: gradescope(grade) for grade in grades}
-    return json.dumps(next(iter(found.values())) if len(grades) == 1 else found, indent=2, ensure_ascii=False) + "\n"
+    content = next(iter(found.values())) if len(grades) == 1 else found
+    return _legal(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def to_csv(grades: Sequence[Grade]) -> str:
@@ -77,7 +79,15 @@ def to_csv(grades: Sequence[Grade]) -> str:
         numbers = [f"{grade.points:.6g}", f"{grade.most:.6g}"]
         text = [_cell(grade.hint), _cell("; ".join([*grade.suspicions, *grade.notes]))]
         writer.writerow([_cell(grade.student), *numbers, grade.verdict, *scores, *text])
-    return stream.getvalue()
+    return _legal(stream.getvalue())
+
+
+def _legal(text: str) -> str:
+    """Return text without the characters that UTF-8 or XML cannot hold, which a submission may have printed.
+
+    Source: https://www.w3.org/TR/xml/#charsets
+    """
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
 
 
 def _cell(text: str) -> str:
@@ -104,7 +114,7 @@ def to_junit(grades: Sequence[Grade]) -> str:
             case = ElementTree.SubElement(suite, "testcase", classname=grade.student, name="remarks")
             ElementTree.SubElement(case, "failure", message=grade.hint, type=grade.verdict)
     ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n"
+    return _legal('<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n")
 
 
 def table(grades: Sequence[Grade]) -> str:
@@ -116,7 +126,7 @@ def table(grades: Sequence[Grade]) -> str:
         numbers = f"{row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}"
         last = f"  {row[4]}" if len(row) > 4 else "  hint"
         lines.append(f"{row[0]:<{widths[0]}}  {numbers}  {row[3]:<{widths[3]}}{last}".rstrip())
-    return "\n".join([*lines, "", summary(grades)])
+    return _legal("\n".join([*lines, "", summary(grades)]))
 
 
 def _rows(grades: Sequence[Grade]) -> list[tuple[str, ...]]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _numerics as exact
-from .._validation import INTEGER, as_array, as_floating, check_bool, positive
+from .._validation import as_array, as_floating, check_bool, is_integer, positive
 from ..protocols import Array, Reduction
 from ._terms import (
     as_numbers,
@@ -89,7 +89,7 @@ def _labelled(
 ) -> tuple[Array, tuple[int, ...], Array, Array]:
     """Return rows of log-probabilities, their shape, a label for each, and its weight: 0 where it is ignored."""
     Z, lead = class_rows(input)
-    if isinstance(ignore_index, bool) or not isinstance(ignore_index, INTEGER):
+    if not is_integer(ignore_index):
         raise TypeError(f"ignore_index: expected an integer, got {ignore_index!r}")
     labels, kept = class_labels(as_array(target, "target"), lead, Z.shape[1], ignore_index)
     W = label_weights(labels, kept, class_weights(weight, Z))

@@ -165,7 +165,7 @@ def _violations(
     input: npt.ArrayLike, target: npt.ArrayLike, p: int, margin: float, weight: npt.ArrayLike | None
 ) -> tuple[Array, tuple[Array, Array], Array, tuple[int, ...]]:
     """Return z_j = max(0, margin - x_y + x_j) with z_y = 0, the places of z_y, and each sample's weight over K."""
-    if not isinstance(p, Real) or p not in (1, 2):
+    if isinstance(p, np.timedelta64) or not isinstance(p, Real) or p not in (1, 2):
         raise ValueError(f"p: expected 1 or 2, got {p!r}")
     Z, lead = class_rows(input)
     if len(lead) > 1:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _numerics as exact
-from .._validation import INTEGER, all_within, as_array, up_to_one
+from .._validation import all_within, as_array, is_integer, up_to_one
 from ..activations import sigmoid, softplus
 from ..protocols import Array, Reduction
 from ._terms import (
@@ -259,7 +259,7 @@ def cross_entropy_value_and_backward(
         smoothing = up_to_one(smoothing, "label_smoothing")
     Z, lead = class_rows(input)
     class_weight, target = class_weights(weight, Z), as_array(target, "target")
-    if type(ignore_index) is not int and (isinstance(ignore_index, bool) or not isinstance(ignore_index, INTEGER)):
+    if type(ignore_index) is not int and not is_integer(ignore_index):
         raise TypeError(f"ignore_index: expected an integer, got {ignore_index!r}")
     if target.ndim > len(lead):
         if ignore_index >= 0:

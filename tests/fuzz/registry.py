@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import core, doors, exports, files, functions, options, readers, training
+from . import core, doors, exports, files, functions, options, readers, runs, sessions, signatures, training
 
 __all__ = ["GROUPS", "REPLAYS"]
 
@@ -12,7 +12,8 @@ GROUPS = {
     "core": core.TARGETS,
     "doors": doors.TARGETS,
     "exports": exports.TARGETS,
-    "options": options.TARGETS,
-    "training": training.TARGETS,
+    "options": options.TARGETS | signatures.TARGETS,
+    "training": training.TARGETS | runs.TARGETS,
+    "sessions": sessions.TARGETS,
 }
-REPLAYS = readers.REPLAYS | files.REPLAYS
+REPLAYS = readers.REPLAYS | files.REPLAYS | runs.REPLAYS
