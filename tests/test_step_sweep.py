@@ -149,7 +149,7 @@ def test_theta_that_is_not_finite_is_named():
 
 @pytest.mark.parametrize(("index", "error"), [(2, ValueError), (-1, ValueError), (0.5, TypeError)])
 def test_an_entry_that_is_not_there_is_named(index, error):
-    with pytest.raises(error, match="indices: expected"):
+    with pytest.raises(error, match="index: expected"):
         step_sweep(lambda t: t.sum(), [1.0, 2.0], index)
 
 
