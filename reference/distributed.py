@@ -123,7 +123,7 @@ def fit(
 
 # ---- one step ------------------------------------------------------------------------------------------------------
 
-EXTRA = 4  # numbers behind the gradient in a message: loss, divisor, SIGINT, SIGTERM
+EXTRA = 3  # numbers behind the gradient in a message: loss, SIGINT, SIGTERM
 
 
 class DistributedStep:
@@ -167,44 +167,42 @@ class DistributedStep:
         """
         rows, message, network = self.part(len(y)), self.message, self.network
         with self._whole_batch(len(y), rows):
-            value, divisor = self._backpropagate(X, y[rows], None if weight is None else weight[rows])
+            value, width = self._backpropagate(X, y[rows], None if weight is None else weight[rows])
         message[:-EXTRA] = network.gradient
-        message[-EXTRA:] = value, divisor, *(self.keeper.pending == number for number in checkpoints.SIGNALS)
+        message[-EXTRA:] = value, *(self.keeper.pending == number for number in checkpoints.SIGNALS)
         dist.all_reduce(torch.from_numpy(message))
         for number, received in zip(checkpoints.SIGNALS, message[-2:], strict=True):
             if received:
                 self.keeper.received, self.keeper.pending = number, 0
-        divisor = float(message[1 - EXTRA]) or 1.0  # 0 where all samples are ignored, and nothing is summed
+        divisor = self._divisor((len(y), *width), y, weight)
         value = float(message[-EXTRA]) / divisor
         if np.isfinite(value):
             np.divide(message[:-EXTRA], divisor, out=network.gradient)
             self.optimizer.step(network.theta, network.gradient)
         return value
 
-    def _backpropagate(self, X: Array, y: Array, weight: Array | None) -> tuple[float, float]:
-        """Write the gradient of the sum of the samples' losses; return that sum and its share of the divisor."""
+    def _backpropagate(self, X: Array, y: Array, weight: Array | None) -> tuple[float, tuple[int, ...]]:
+        """Write the gradient of the sum of the samples' losses; return that sum, and the shape of a sample's output."""
         _, cache = hm.Sequential.forward(self.network, X, training=True)
         value, dH, cache = self.network.loss_of(cache, y, self.summed, weight)
         hm.Sequential.backward(self.network, dH, cache, need_dX=False)
-        return float(value), self._divisor(cache.values[-1].shape, y, weight)
+        return float(value), cache.values[-1].shape[1:]
 
     def _divisor(self, shape: tuple[int, ...], y: Array, weight: Array | None) -> float:
-        """Return by what the mean over these samples is divided; that of the whole batch is the sum of all processes'.
+        """Return by what the mean over the whole batch is divided.
 
         It may depend on the labels: cross-entropy divides by the weights of the classes. It is the quotient of sum and
-        mean, for any input whose loss is not 0.
+        mean, for any output whose loss is not 0. Where none is, samples are ignored, or no score exceeds a margin.
         """
         if _reduction(self.functions) == "sum":
-            return 0.0  # the sum of all is 0, and taken as 1
+            return 1.0
         (mean, _), (total, _) = (self.network.head(loss)[0] for loss in (self.functions, self.summed))
         if not _takes_reduction(self.functions):
             return float(len(y))
-        if weight is not None:
-            return float(np.size(mean(np.full(shape, 0.5), y, reduction="none")))
-        for level in (0.5, 0.25):  # the loss of targets that are 0.5 may be 0 at 0.5
+        for level in (0.5, 0.25) if weight is None else ():  # the loss of targets that are 0.5 may be 0 at 0.5
             if value := total(np.full(shape, level), y):
                 return float(value / mean(np.full(shape, level), y))
-        return 0.0
+        return float(np.size(mean(np.full(shape, 0.5), y, reduction="none")))
 
     @contextmanager
     def _whole_batch(self, size: int, rows: slice) -> Iterator[None]:

@@ -23,7 +23,7 @@ import torch.distributed as dist
 
 import handmade as hm
 from handmade import checkpoints
-from handmade.losses import cross_entropy, huber_loss, mse_loss
+from handmade.losses import cross_entropy, hinge_embedding_loss, huber_loss, mse_loss
 from handmade.protocols import Array
 from reference import distributed
 from reference.twin import twin
@@ -77,6 +77,9 @@ CASES: dict[str, Case] = {
     "a sum": (mlp, NUMBERS, {"loss": functools.partial(mse_loss, reduction="sum"), "optimizer": lambda: hm.SGD(0.001)}),
     "probabilities": (sigmoid, (NUMBERS > 0) * 1.0, {"loss": "binary_cross_entropy"}),
     "targets of one half": (mlp, np.full((ROWS, 3), 0.5), {"loss": "mse_loss"}),
+    "a margin that no score exceeds": (
+        mlp, np.full((ROWS, 3), -1.0), {"loss": functools.partial(hinge_embedding_loss, margin=0.2)},
+    ),
     "a loss of one's own": (mlp, NUMBERS, {"loss": (own_loss, own_loss_backward), "optimizer": lambda: hm.SGD(0.01)}),
     "BatchNorm": (functools.partial(mlp, normalization="batch"), LABELS, {}),
     "LayerNorm, dropout": (functools.partial(mlp, normalization="layer", dropout=0.4), LABELS, {}),
