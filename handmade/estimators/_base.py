@@ -26,7 +26,6 @@ from .._validation import (
     check_count,
     check_finite,
     is_beyond_float,
-    is_integer,
     shown,
 )
 from ..layers import Dense
@@ -508,7 +507,8 @@ class BaseMLP(BaseEstimator):
         if not is_known:
             raise ValueError(f"solver: expected 'adam', 'sgd', 'lbfgs' or an optimizer, got {self.solver!r}")
         is_auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
-        if not is_auto and (not is_integer(self.batch_size) or self.batch_size < 1):
+        is_count = isinstance(self.batch_size, Integral) and not isinstance(self.batch_size, np.timedelta64)
+        if not is_auto and not (is_count and int(self.batch_size) >= 1):
             raise ValueError(f"batch_size: expected 'auto' or an integer of at least 1, got {shown(self.batch_size)}")
         if getattr(self.solver, "needs_evaluate", False) and not (is_auto and np.array_equal(self.dropout, 0)):
             raise ValueError(f"batch_size, dropout: expected 'auto' and 0 with {self.solver!r}, which compares losses")
