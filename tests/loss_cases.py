@@ -122,6 +122,7 @@ SIMPLE = [
     ("nll_loss", {"ignore_index": -1}, margins(4, 3, labels=[0, -1, 2, 2])),
     ("nll_loss", {}, margins(3)),
     ("nll_loss", {"weight": np.array([0.5, 2.0, 1.0])}, (RNG.normal(size=(2, 3, 4)), RNG.integers(3, size=(2, 4)))),
+    ("nll_loss", {}, (np.linspace(-3, 0, 24).reshape(2, 3, 2, 2), np.array([[[0, 1], [2, 0]], [[1, 1], [2, 2]]]))),
     ("kl_div", {}, (np.log(distribution(5, 3)), distribution(5, 3))),
     ("kl_div", {}, (np.log(distribution(4, 3)), np.eye(3)[[0, 2, 1, 1]])),
     ("kl_div", {"log_target": True}, (np.log(distribution(5, 3)), np.log(distribution(5, 3)))),

@@ -94,3 +94,8 @@ def test_more_rows_than_are_kept_are_summed_and_numbered(N, dtype):
     sums = column_sums(A)
     assert sums.dtype == dtype and np.array_equal(sums, A.sum(axis=0))
     assert np.array_equal(row_numbers(N), np.arange(N))
+
+
+def test_a_layer_from_its_config_draws_no_numbers():
+    layer = Dense.from_config(Dense(3, 2).config())
+    assert not layer.W.any() and not layer.b.any()

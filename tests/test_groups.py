@@ -142,6 +142,20 @@ def test_one_group_of_all_is_the_optimizer_itself():
     np.testing.assert_array_equal(train(hm.ParameterGroups({"*": hm.Adam()})), train(hm.Adam()))
 
 
+@pytest.mark.parametrize(("rates", "shares"), [((0.0, 0.1, 0.2), (0, 0.5, 1)), ((0.0, 0.0, 0.0), (1, 1, 1))])
+def test_one_factor_moves_all_rates_through_zero_and_back(rates, shares):
+    optimizer = hm.ParameterGroups({f"{i}.*": hm.SGD(lr=rate) for i, rate in enumerate(rates)})
+    for lr in (0.4, 0.0, 0.2):
+        optimizer.lr = lr
+        assert [part.lr for part in optimizer.optimizers] == [lr * share for share in shares]
+
+
+def test_a_function_selects_by_name_or_shape():
+    optimizer = hm.ParameterGroups({lambda name, shape: name == "0.bias": hm.SGD(), "*": hm.SGD()})
+    optimizer.bind(build())
+    assert optimizer.names[0] == ["0.bias"]
+
+
 def test_a_rate_of_zero_freezes_a_layer():
     network = build()
     before = network.state_dict()
@@ -411,6 +425,9 @@ def test_groups_of_another_network_are_refused():
     optimizer.bind(build())
     with pytest.raises(ValueError, match="network that the groups are bound to, got 4 numbers"):
         optimizer.step(np.ones(4), np.ones(4))
+    network = build()
+    with pytest.raises(ValueError, match=f"gradient: expected shape .* got .*{network.theta.size + 1}"):
+        optimizer.step(network.theta, np.ones(network.theta.size + 1))
     train(optimizer, steps=1)
     optimizer.bind(hm.MLP([5, 9, 3], rng=0))
     with pytest.raises(ValueError, match="as at the last step"):

@@ -75,6 +75,7 @@ def test_agrees_with_torch(name, options, case, dtype, scale):
         ("multilabel_margin_loss", {}, [[1.0], [0.5]], [[-1], [0]]),
         ("kl_div", {}, [[-0.5, -1.5]], [[0.0, 1.0]]),
         ("nll_loss", {}, [[-np.inf, 0.0], [-1.0, -np.inf]], [1, 0]),
+        ("nll_loss", {"ignore_index": 1}, [[-np.inf, -np.inf], [-1.0, -np.inf]], [1, 0]),
     ],
 )
 def test_kinks_and_ends_are_those_of_torch(name, options, input, target):
@@ -220,3 +221,7 @@ def test_a_quantile_has_no_slope_at_its_kink():
 def test_an_infinite_logit_of_no_label_costs_nothing():
     A, Y = np.array([[-np.inf, np.inf]]), np.array([[0.0, 1.0]])
     assert losses.multilabel_soft_margin_loss(A, Y) == 0
+
+
+def test_an_impossible_outcome_of_probability_0_costs_nothing():
+    assert losses.kl_div([[-np.inf, 0.0]], [[0.0, 1.0]]) == 0

@@ -71,8 +71,10 @@ BAD = [
         ValueError,
         "target: expected probabilities, got -0.5; logarithms need log_",
     ),
+    ("kl_div", [0.0, 0.0], [0.5, -0.25], {}, ValueError, "target: expected probabilities, got -0.25"),
     ("kl_div", ROW, ROW, {"log_target": 1}, TypeError, "log_target: expected True or False, got 1"),
     ("poisson_nll_loss", ROW - 1, ROW, {"log_input": False}, ValueError, "input: expected rates of at least 0, got -1"),
+    ("poisson_nll_loss", [1.0, -2.0], [1, 1], {"log_input": False}, ValueError, "input: expected rates .* got -2"),
     ("poisson_nll_loss", ROW, ROW, {"log_input": False, "eps": 0}, ValueError, "eps: expected a finite number > 0"),
     (
         "multilabel_margin_loss",

@@ -109,6 +109,8 @@ def test_vectors_made_read_only_between_steps_are_noticed():
         (lambda: Adam(eps=-1e-8), ValueError, "eps: .* got -1e-08"),
         (lambda: AdamW(weight_decay=-1), ValueError, "weight_decay: .* got -1"),
         (lambda: Rprop(etas=(1.2, 0.5)), ValueError, "etas: expected one factor below 1 and one above"),
+        (lambda: Rprop(etas=(1.0, 1.2)), ValueError, "etas: expected one factor below 1 and one above"),
+        (lambda: Rprop(etas=(0.5, 1.0)), ValueError, "etas: expected one factor below 1 and one above"),
         (lambda: Rprop(etas=0.5), TypeError, "etas: expected two numbers, got 0.5"),
         (lambda: Rprop(step_sizes=(1.0, 0.5)), ValueError, "step_sizes: expected the smaller one first"),
         (lambda: ASGD(t0=math.nan), ValueError, "t0: .* got nan"),

@@ -13,7 +13,7 @@ from optimizers_of_tests import MAKERS, SIZE, assert_same_state, descend, gradie
 import handmade as hm
 from handmade._steps import BLOCK
 from handmade.clipping import L1
-from handmade.optimizers import SGD, Adam, Chain
+from handmade.optimizers import SGD, Adam, Chain, NAdam
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
@@ -128,12 +128,13 @@ def test_a_state_dict_through_a_file_is_taken(tmp_path):
     [
         ({"exp_avg_sq": np.array([1.0, -1.0, 1.0])}, "exp_avg_sq: expected numbers of at least 0, got -1"),
         ({"exp_avg": np.array([1.0, np.nan, 1.0])}, "exp_avg: expected finite numbers, got nan"),
+        ({"mu_product": 1.5}, r"mu_product: expected a number in \[0, 1\], got 1.5"),
         ({"t": 10**400}, "t: expected an integer of at most"),
         ({"lr": 10**400}, "lr: expected a finite number >= 0, got an integer beyond 1e308"),
     ],
 )
 def test_impossible_states_are_refused_by_name(change, message):
-    theta, gradient, optimizer = np.ones(3), np.ones(3), Adam()
+    theta, gradient, optimizer = np.ones(3), np.ones(3), NAdam() if "mu_product" in change else Adam()
     optimizer.step(theta, gradient)
     before = optimizer.state_dict()
     with pytest.raises(ValueError, match=message):

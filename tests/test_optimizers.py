@@ -157,6 +157,36 @@ def test_parameters_have_torchs_names_order_and_defaults(ours):
     ]
 
 
+@pytest.mark.parametrize(
+    ("ours", "defaults"),
+    [(Lion, {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0}), (Momentum1986, {"lr": 0.1, "momentum": 0.9})],
+)
+def test_optimizers_that_torch_lacks_have_their_papers_defaults(ours, defaults):
+    own = inspect.signature(ours).parameters
+    positional = {
+        name: parameter.default for name, parameter in own.items() if parameter.kind != parameter.KEYWORD_ONLY
+    }
+    assert positional == defaults
+
+
+def test_rprop_with_two_equal_bounds_has_one_step_size():
+    theta, optimizer = np.zeros(2), Rprop(lr=0.5, step_sizes=(0.25, 0.25))
+    optimizer.step(theta, np.array([3.0, -1.0]))
+    assert theta.tolist() == [-0.25, 0.25]
+
+
+def test_the_mean_of_asgd_starts_at_zero():
+    optimizer = ASGD(lr=0.0, t0=-4.0)  # as if four steps had gone into the mean
+    optimizer.step(np.ones(1), np.ones(1))
+    assert optimizer.ax.tolist() == [0.25]
+
+
+def test_lion_leaves_what_has_no_gradient():
+    theta = np.ones(3)
+    Lion(lr=0.5).step(theta, np.array([0.0, 2.0, -3.0]))
+    assert theta.tolist() == [1.0, 0.5, 1.5]
+
+
 def lion(theta, gradients, lr, betas, weight_decay):
     """Program 1 of Chen et al. 2023, as printed, element by element."""
     theta, m = list(theta), [0.0] * len(theta)

@@ -65,7 +65,7 @@ def nll_loss(
     1.3862943611198906
     """
     Z, lead, labels, W = _labelled(input, target, weight, ignore_index)
-    terms = exact.weighted(W, -Z[exact.row_numbers(len(Z)), labels]).astype(Z.dtype, copy=False)
+    terms = exact.weighted(W, -Z[exact.row_numbers(len(Z)), labels])
     return reduce(terms.reshape(lead), reduction, float(W.sum()) or 1.0)
 
 
@@ -305,8 +305,8 @@ def gaussian_nll_loss_backward(
     dV = np.where(floor > V, 0, (1 / v - S * S) / 2)
     dV = reduce_backward(dV, reduction)
     shape = np.shape(var)
-    axes = tuple(i for i, (n, m) in enumerate(zip(dV.shape, _aligned(shape, dV.shape), strict=True)) if m == 1 != n)
-    return reduce_backward(S, reduction), dV.sum(axis=axes, keepdims=True).reshape(shape)
+    axes = tuple(i for i, n in enumerate(_aligned(shape, dV.shape)) if n == 1)
+    return reduce_backward(S, reduction), dV.sum(axis=axes).reshape(shape)
 
 
 def _aligned(shape: tuple[int, ...], like: tuple[int, ...]) -> tuple[int, ...]:
