@@ -86,19 +86,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             f"PyTorch is not installed: left out {tests} tests, and these files as a whole: {whole or 'none'}"
         )
-
-
-def pytest_collection_finish() -> None:
-    """Let a diagnosis search ten times as long: a busy machine does less in a second."""
-    from handmade.checking import catalogue_search, step_search  # in a hook, once for all the mutants that are forked
-
-    catalogue_search.SECONDS = step_search.SECONDS = 8.0
-
-
-@pytest.fixture
-def hasty_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a diagnosis search as long as for users, where it has nothing to find."""
-    from handmade.checking import catalogue_search, step_search
-
-    for module in catalogue_search, step_search:
-        monkeypatch.setattr(module, "SECONDS", 0.8)

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy.typing as npt
 
 from ..progress import progress_bar
+from .backward_pass import BackwardPass
 from .mistakes import Mistake
 from .problem import Problem
 from .reports import Explanation
 from .transforms import Cause
 
-__all__ = ["explain", "mistakes_alone", "mistakes_in_pairs", "simplest"]
+__all__ = ["affordable", "explain", "mistakes_alone", "mistakes_in_pairs", "simplest"]
 
 Array = npt.NDArray[Any]
 Found = Iterator[tuple[list[Cause], int, float]]  # the causes, the count of fitted numbers, the residual
 
 SHARE = 0.01  # an explanation must remove 99 % of the difference, or tiny differences would be explained by anything
 CHANCE = 1e-3  # an explanation that a random gradient would meet more often than this explains nothing
-SECONDS = 0.8  # of the processor for a search
+WORK = 4e8  # numbers that a search computes, about: it ends after a count of candidates, the same on every machine
+PER_LAYER, PER_PARAMETER, PER_VALUE = 15_000, 20, 50  # numbers to a candidate: calls, comparisons, derivatives
 
 
 def explain(causes: Sequence[Cause], residual: float) -> Explanation:
@@ -49,11 +50,8 @@ def simplest(problem: Problem, found: Found) -> list[Explanation]:
 def mistakes_alone(problem: Problem, known: Sequence[Mistake]) -> Found:
     """Yield each mistake that explains the claim by itself; first factors, transposes and penalties."""
     yield from _matches(problem, problem.truth, [], 1)
-    started = time.process_time()
-    for mistake in known:
+    for mistake in known[: affordable(problem.backward_pass)]:
         yield from _matches(problem, *_made(problem, mistake), 0)
-        if time.process_time() - started > SECONDS:
-            break
 
 
 def mistakes_in_pairs(problem: Problem, known: Sequence[Mistake], progress: bool) -> Found:
@@ -65,23 +63,29 @@ def mistakes_in_pairs(problem: Problem, known: Sequence[Mistake], progress: bool
         return
     leading: list[Mistake] = []
     others: list[Mistake] = []
-    started = time.process_time()
-    for mistake in known:
+    most = affordable(problem.backward_pass)
+    for mistake in known[:most]:
         gradient, made = _made(problem, mistake)
         yield from _matches(problem, gradient, made, 1)
         changed = match.wrong_blocks(truth, gradient)
         if changed and all(block in wrong for block in changed):
             (leading if changed[0].layer == wrong[0].layer else others).append(mistake)
-        if time.process_time() - started > SECONDS:
-            return
-    pairs = [*itertools.combinations(leading, 2), *itertools.product(leading, others)]
+    every = itertools.chain(itertools.combinations(leading, 2), itertools.product(leading, others))
+    pairs = list(itertools.islice(every, max(0, most - len(known))))
     with progress_bar("pairs of mistakes", len(pairs), progress and bool(pairs)) as report:
         for i, (one, other) in enumerate(pairs):
             if not one.steps.keys() & other.steps.keys():
                 yield from _matches(problem, *_made(problem, one, other), 0)
             report(i + 1)
-            if time.process_time() - started > SECONDS:
-                return
+
+
+def affordable(of: BackwardPass | None) -> int:
+    """Return how many mistakes a search makes on purpose: as many as their cost allows, and at least one."""
+    if of is None:
+        return 0
+    values = sum(output.size for output in of.outputs.values())
+    cost = PER_LAYER * len(of.leaves) + PER_PARAMETER * of.network.theta.size + PER_VALUE * values
+    return max(1, int(WORK / cost))
 
 
 def _made(problem: Problem, *made: Mistake) -> tuple[Array, list[Cause]]:

@@ -22,7 +22,7 @@ from ..normalization import Normalization
 from .backward_pass import BackwardPass, Step, is_elementwise, slope
 from .loss_mistakes import of_loss
 
-__all__ = ["Mistake", "mistakes"]
+__all__ = ["FAMILIES", "Mistake", "mistakes"]
 
 Array = npt.NDArray[Any]
 
@@ -66,15 +66,8 @@ def mistakes(of: BackwardPass) -> list[Mistake]:
     >>> len({mistake.name for mistake in mistakes(of)}) > 60
     True
     """
-    single = [Mistake(*found) for found in of_loss(of)]
-    for i, layer in reversed(list(enumerate(of.layers))):
-        where = f"{of.place_of(f'{i}.')}, {layer!r}"
-        for kind, of_kind in OF_LAYER.items():
-            if isinstance(layer, kind):
-                single += [
-                    Mistake(name, hint, where, {i: step}, name in WITH_LEARNING_RATE, (str(i),))
-                    for name, hint, step in of_kind(of, i, layer)
-                ]
+    listed = [mistake for family in FAMILIES.values() for mistake in family(of)]
+    single = sorted(listed, key=lambda mistake: -max(mistake.steps))
     together: dict[str, list[Mistake]] = {}
     for mistake in single:
         together.setdefault(mistake.name, []).append(mistake)
@@ -161,13 +154,6 @@ def _of_softmax(of: BackwardPass, i: int, layer: Activation) -> Found:
 
 
 # ---- Dense ---------------------------------------------------------------------------------------------------------
-
-
-def _of_dense(of: BackwardPass, i: int, layer: Dense) -> Found:
-    yield from _of_propagation(of, i, layer)
-    yield from _of_bias(of, i, layer)
-    yield from _of_weight(of, i, layer)
-    yield from _of_both(of, i, layer)
 
 
 def _dense(
@@ -367,10 +353,32 @@ def _of_residual(of: BackwardPass, i: int, layer: Residual) -> Found:
     yield "block missing beside its skip connection", hint, branch_missing
 
 
-OF_LAYER: dict[type[Layer], Callable[[BackwardPass, int, Any], Found]] = {
-    Activation: _of_activation,
-    Dense: _of_dense,
-    Dropout: _of_dropout,
-    Normalization: _of_normalization,
-    Residual: _of_residual,
+# ---- the catalogue -------------------------------------------------------------------------------------------------
+
+Family = Callable[[BackwardPass], Iterator[Mistake]]
+
+
+def _in_layers(kind: type[Layer], listed: Callable[[BackwardPass, int, Any], Found]) -> Family:
+    """Return the family of the mistakes that layers of one kind may have."""
+
+    def family(of: BackwardPass) -> Iterator[Mistake]:
+        for i, layer in enumerate(of.layers):
+            if isinstance(layer, kind):
+                where = f"{of.place_of(f'{i}.')}, {layer!r}"
+                for name, hint, step in listed(of, i, layer):
+                    yield Mistake(name, hint, where, {i: step}, name in WITH_LEARNING_RATE, (str(i),))
+
+    return family
+
+
+FAMILIES: dict[str, Family] = {
+    "loss": lambda of: (Mistake(*found) for found in of_loss(of)),
+    "activations": _in_layers(Activation, _of_activation),
+    "propagation (dX)": _in_layers(Dense, _of_propagation),
+    "biases (db)": _in_layers(Dense, _of_bias),
+    "weights (dW)": _in_layers(Dense, _of_weight),
+    "dW and db together": _in_layers(Dense, _of_both),
+    "dropout": _in_layers(Dropout, _of_dropout),
+    "normalization": _in_layers(Normalization, _of_normalization),
+    "skip connections": _in_layers(Residual, _of_residual),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from ..layers import Dense, Dropout
 from ..normalization import BatchNorm
 from .backward_pass import BackwardPass
-from .catalogue_search import SECONDS, SHARE, explain
+from .catalogue_search import SHARE, affordable, explain
 from .claims import read_gradient
 from .formulas import VAGUE, Case, dA_of, formula_of, right_formula
 from .localisation import WrongStep, layer_name, localise
@@ -38,6 +37,8 @@ __all__ = [
 Array = npt.NDArray[Any]
 MOST_ROWS = 6  # of a batch that a gradient function is called with to separate its steps
 BATCHES = 4  # of that size, the last of another
+MOST_GIVEN = 4  # layers of which a formula stands for the dA that the batch leaves open
+MOST_WITHOUT = 3  # steps without a formula, after which no more is searched for
 FEW = 20  # entries of a parameter for each one that is named alone
 
 
@@ -78,14 +79,13 @@ def _located(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Case]:
             return cases
     allowed, relative = 4 * problem.subject.rounding, problem.match.relative
     given: dict[str, Array] = {}
-    started = time.process_time()
     while True:
         case = Case(of, localise(of, problem.match.claimed, allowed, relative, given, blame_dA))
         last = case.found.steps[-1] if case.found.steps else None
-        if case.found.complete or last is None or time.process_time() - started > SECONDS:
+        if case.found.complete or last is None or last.prefix in given or len(given) == MOST_GIVEN:
             return [case]
         formulas = formula_of(last.name, [case], problem.facts, 10 * relative)
-        if not formulas or last.prefix in given:
+        if not formulas:
             return [case]
         given[last.prefix] = dA_of(formulas[0], case, last)
 
@@ -163,13 +163,14 @@ def formulas_of(
     found: dict[str, list[Formula]] = {}
     if not cases or not steps:
         return found
-    started = time.process_time()
+    without = 0
     for step in steps[:1] if is_explained else steps:
-        if time.process_time() - started > SECONDS:
+        if without == MOST_WITHOUT:
             break
         fitted, check = _fitted_and_other(cases)
         most = 2 if is_explained else MOST_TERMS
         found[step.name] = formula_of(step.name, fitted, problem.facts, 10 * problem.match.relative, check, most)
+        without += not found[step.name]
     return found
 
 
@@ -245,10 +246,7 @@ def _catalogued(problem: Problem, case: Case, step: WrongStep) -> list[Mistake]:
     if step.kind != "dA":
         above[step.prefix] = case.found.actual[step.prefix]
     right = _distance(of, of.gradient(incoming=above), step)
-    started = time.process_time()
-    for mistake in mistakes(of):
-        if time.process_time() - started > SECONDS / 2:
-            break
+    for mistake in mistakes(of)[: affordable(of)]:
         if len(mistake.steps) == 1 and not mistake.has_learning_rate:
             left = _distance(of, of.gradient(mistake.steps, 0.0, above), step)
             if left <= min(10 * relative, SHARE * right):

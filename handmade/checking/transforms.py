@@ -83,6 +83,9 @@ GLOBAL_TRANSFORMS: dict[str, tuple[str, Callable[[Array, Array], Array]]] = {
 ROUND_NORMS = (0.01, 0.1, 0.25, 0.5, 1, 2, 5, 10, 100)
 
 
+SAMPLE = 64  # entries of each parameter that are compared before all of them
+
+
 def tolerance(single: bool) -> float:
     """Return the relative difference up to which two right computations may disagree: 9e-8, in float32 8e-4.
 
@@ -134,6 +137,10 @@ class GradientMatch:
         self.relative: float = tolerance(single)
         self.facts: dict[str, float] = {name: float(number) for name, number in facts.items() if number is not None}
         self._starts = [block.start for block in blocks]
+        chosen = [np.linspace(b.start, b.start + b.size, min(b.size, SAMPLE), endpoint=False) for b in blocks]
+        at = np.concatenate(chosen).astype(np.intp)
+        self._sample: Array = at[self.decided[at]]
+        self._margin: Array = self._limits()[self._sample]
         self.compared = 0
 
     # ---- equal or not ----------------------------------------------------------------------------------------------
@@ -150,6 +157,22 @@ class GradientMatch:
     def _differences(self, a: Array, b: Array) -> Array:
         """Return the largest difference in each parameter, relative to it; NaN where one of the two is."""
         return self._largest(np.maximum(np.abs(a - b) - self.allowed, 0)) / self._scales(a, b)
+
+    def _limits(self) -> Array:
+        """Return a difference from the claim, for each entry, that no candidate has which equals the claim."""
+        sizes = np.repeat(self._scales(self.claimed), [block.size for block in self.blocks])
+        return 8 * self.relative * sizes + 2 * self.allowed
+
+    def _may_equal(self, candidate: Array) -> bool:
+        """Return whether a candidate equals the claim in a sample of the entries: a cheap test before the whole one."""
+        at = self._sample
+        return bool((np.abs(candidate[at] - self.claimed[at]) <= self._margin).all())
+
+    def _may_fit(self, candidate: Array, *columns: Array) -> bool:
+        """Return whether a candidate and multiples of the columns equal the claim in a sample of the entries."""
+        at = self._sample
+        X, t = np.stack([column[at] for column in columns], axis=1), self.claimed[at] - candidate[at]
+        return bool((np.abs(t - X @ np.linalg.lstsq(X, t)[0]) <= self._margin).all())
 
     def residual(self, candidate: Array) -> float:
         """Return the largest difference between candidate and claim, relative to its parameter."""
@@ -229,8 +252,9 @@ class GradientMatch:
 
     def _as_a_whole(self, candidate: Array) -> Iterator[Match]:
         for name, (hint, whole) in GLOBAL_TRANSFORMS.items():
-            residual = self.residual(whole(candidate, self.claimed).astype(float))
-            if residual <= self.relative:
+            changed = whole(candidate, self.claimed).astype(float)
+            self.compared += 1
+            if self._may_equal(changed) and (residual := self.residual(changed)) <= self.relative:
                 text = f"the true gradient {name} is the claimed one"
                 yield [Cause(name, "every parameter", hint, text, fitted=1)], residual
 
@@ -428,11 +452,16 @@ class GradientMatch:
             yield "the weights", is_weight
             yield "the biases", ~is_weight
         for block in self.blocks if len(self.blocks) > 1 else ():
-            yield block.name, np.isin(np.arange(len(is_weight)), np.arange(len(is_weight))[block.slice])
+            of_block = np.zeros(len(is_weight), bool)
+            of_block[block.slice] = True
+            yield block.name, of_block
 
     def _with_penalty(
         self, candidate: Array, column: Array, names: tuple[str, str, str], where: str, others: list[Cause]
     ) -> Iterator[Match]:
+        self.compared += 1
+        if not self._may_fit(candidate, column):
+            return
         c, t = column[self.decided], (self.claimed - candidate)[self.decided]
         amount = float(c @ t / (c @ c or 1.0))
         residual = self.residual(candidate + amount * column)
@@ -442,6 +471,9 @@ class GradientMatch:
             yield [*others, Cause(names[amount < 0], where, hint, text, fitted=1)], residual
 
     def _with_factor(self, candidate: Array, column: Array, names: tuple[str, str, str], where: str) -> Iterator[Match]:
+        self.compared += 1
+        if not self._may_fit(np.zeros(candidate.shape), candidate, column):
+            return
         both = np.stack([candidate, column], axis=1)[self.decided]
         ratio, _ = np.linalg.lstsq(both, self.claimed[self.decided])[0]
         if abs(ratio) > self.relative and not self._is(ratio, 1):
