@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 
 import numpy as np
 import pytest
@@ -326,3 +327,137 @@ def test_nothing_of_the_network_changes():
     diagnose_gradient(network, X, y, loss=loss)
     assert all((before[name] == value).all() for name, value in network.state_dict().items())
     assert (network.gradient == 7).all()
+
+
+# ---- layers of one's own ---------------------------------------------------------------------------------------------
+
+
+class Scale(hm.Layer):
+    parameters = {"weight": "w"}  # noqa: RUF012
+    w: np.ndarray
+    dw: np.ndarray
+
+    def __init__(self, features):
+        self.in_features, self.w = features, np.full(features, 1.3)
+
+    def forward(self, X, training=False):
+        return X * self.w, X
+
+    def backward(self, dH, X, need_dX=True):
+        self.dw[...] = self.weight_gradient(dH, X)
+        return self.factor(dH) if need_dX else None
+
+    def weight_gradient(self, dH, X):
+        return (dH * X).sum(axis=0)
+
+    def factor(self, dH):
+        return dH * self.w
+
+
+class Mean(Scale):
+    def weight_gradient(self, dH, X):
+        return (dH * X).mean(axis=0)
+
+
+class Through(Scale):
+    def factor(self, dH):
+        return dH
+
+
+class Adds(Scale):
+    def weight_gradient(self, dH, X):
+        return self.dw + (dH * X).sum(axis=0)
+
+
+def of_own(layer) -> Network:
+    return Network([hm.Dense(4, 5, rng=1), layer, hm.Activation("tanh"), hm.Dense(5, 3, rng=2)])
+
+
+@pytest.mark.parametrize(
+    ("layer", "step", "name"),
+    [
+        (Mean(5), "dw[1] from dA[1] (layers[1], Mean)", "divided by N"),
+        (Through(5), "dA[0] from dA[3] (through layers[3], Dense(5, 3); layers[2], Activation('tanh'); "
+         "layers[1], Through)", "dA[0] = dH"),
+    ],
+)  # fmt: skip
+def test_a_wrong_layer_of_ones_own_is_located(layer, step, name):
+    diagnosis = diagnose_gradient(of_own(layer), X, LABELS)
+    assert (diagnosis.step, names(diagnosis)) == (step, [name])
+
+
+def test_a_layer_that_adds_to_an_earlier_gradient_is_named():
+    diagnosis = diagnose_gradient(of_own(Adds(5)), X, LABELS)
+    assert (names(diagnosis), diagnosis.explanations[0].where) == (["gradients accumulate"], "1.weight")
+    with pytest.raises(ValueError, match=r"1\.weight: gradients accumulate"):
+        hm.check_gradient(of_own(Adds(5)), X, LABELS)
+    assert hm.check_gradient(of_own(Scale(5)), X, LABELS)
+
+
+# ---- what must not be said -------------------------------------------------------------------------------------------
+
+
+def dense_gradient(change):
+    """Return a backward pass of a sigmoid network of two layers, with one array changed."""
+
+    def gradient(parameters, inputs, y):
+        W0, b0, W1, b1 = parameters
+        H = 1 / (1 + np.exp(-(inputs @ W0.T + b0)))
+        dA1 = (hm.activations.softmax(H @ W1.T + b1) - np.eye(3)[y]) / len(y)
+        dA0 = change(dA1, W1, y) * H * (1 - H)
+        return [dA0.T @ inputs, dA0.sum(axis=0), dA1.T @ H, dA1.sum(axis=0)]
+
+    return gradient
+
+
+@pytest.mark.parametrize("as_function", [False, True])
+def test_a_unit_left_out_is_named_not_fitted_by_odd_numbers(as_function):
+    network = MLP([3, 4, 3], activation="sigmoid", rng=3)
+    gradient = dense_gradient(lambda dA, W, y: dA[:, :-1] @ W[:-1])
+    blocks = list(network.blocks(network.theta).values())
+    claim = gradient if as_function else gradient(blocks, X[:, :3], LABELS)
+    assert names(diagnose_gradient(network, X[:, :3], LABELS, claim)) == ["dA[0] = (dA without unit 2) @ W[2]"]
+
+
+def test_a_formula_has_to_hold_in_right_batches_too():
+    """Samples of one class are skipped: in a batch of two rows, that may look like the first or the last one."""
+    network = MLP([3, 4, 3], activation="sigmoid", rng=3)
+    gradient = dense_gradient(lambda dA, W, y: dA @ W * (y != 0)[:, np.newaxis])
+    diagnosis = diagnose_gradient(network, X[:, :3], LABELS, gradient)
+    assert diagnosis.verdict == "located" and diagnosis.step.startswith("dA[0] from dA[2]")
+
+
+def test_a_factor_is_named_by_the_inputs_of_its_layer():
+    network = MLP([4, 6, 3], activation="tanh", rng=3)
+    W, *others = (g.copy() for g in network.blocks(network.loss_and_gradient(X, LABELS)[1]).values())
+    assert names(diagnose_gradient(network, X, LABELS, [4 * W, *others])) == ["times inputs"]
+
+
+def test_a_bias_gradient_with_a_number_for_each_sample_is_named():
+    network = MLP([4, 6, 3], activation="tanh", rng=3)
+    W, _, *others = (g.copy() for g in network.blocks(network.loss_and_gradient(X, LABELS)[1]).values())
+    diagnosis = diagnose_gradient(network, X, LABELS, [W, np.ones(8), *others])
+    assert (names(diagnosis), diagnosis.first_wrong) == (["bias gradient summed over the wrong axis"], "0.bias")
+    assert not hm.check_gradient(network, X, LABELS, [W, np.ones(8), *others])
+
+
+def test_some_entries_by_a_factor_or_in_another_order_are_named():
+    theta = np.array([0.3, -0.2, 1.5, -2.0, 0.9, 0.7])
+    factor, other = (
+        diagnose_gradient(lambda t: float(t @ t), theta, claim)
+        for claim in (2 * theta * np.where(np.abs(theta) > 0.5, 3, 1), 2 * theta[[2, 0, 1, 4, 5, 3]])
+    )
+    assert names(factor) == ["gradient of theta = right, but 4 of 6 entries are 3 times that"]
+    assert names(other) == ["gradient of theta = right, its entries in another order"]
+
+
+def test_a_diagnosis_is_the_same_on_a_slow_machine(monkeypatch):
+    ticks = iter(range(0, 10**9, 1000))
+    monkeypatch.setattr(time, "process_time", lambda: next(ticks))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    network = MLP([4, 5, 5, 3], activation="tanh", rng=0)
+    passes = BackwardPass(network, X, LABELS)
+    known = mistakes(passes)
+    passes.gradient()
+    wrong = passes.gradient(known[-1].steps)
+    assert known[-1].name in names(diagnose_gradient(network, X, LABELS, wrong))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from checked_gradients import LABELS, SMOOTH, TARGETS, THETA, X, assert_right, build, network_with, scale_all
 
+import handmade as hm
 from handmade import MLP, Dense, Network, Sequential, check_gradient
 from handmade.checking.entry_checker import EntryChecker, _respect_kinks, examine
 from handmade.checking.neighbourhood import Measurement
@@ -271,7 +272,9 @@ def subject_of(claimed):
 def checker_of(claimed, *measured, largest=0.0):
     """Return a checker for which each step finds the next of these."""
     found = iter(measured)
-    near = SimpleNamespace(measure=lambda *arguments: next(found), scale=lambda i: np.ones(1), base=0.0)
+    near = SimpleNamespace(
+        measure=lambda *arguments: next(found), scale=lambda i: np.ones(1), base=0.0, theta=np.ones(2), outside=None
+    )
     return Checker(near, subject_of([claimed, largest]), 0.0)
 
 
@@ -400,3 +403,24 @@ def test_numbers_between_the_slopes_of_a_kink_are_not_accused():
     sides = np.zeros(6), np.array([1.0, 1, 1, 1, 1, 0])  # the last has no kink
     _respect_kinks(SimpleNamespace(one_sided=sides), {"theta": entries})
     assert entries.verdict.tolist() == ["wrong", *["undecidable"] * 3, "wrong", "wrong"]
+
+
+@pytest.mark.parametrize(
+    ("function", "slope", "theta"),
+    [
+        (np.log, lambda t: 1 / t, 1e-8),
+        (np.sqrt, lambda t: 0.5 / np.sqrt(t), 1e-10),
+        (lambda t: np.maximum(t, 0), np.ones_like, 1e-9),
+        (lambda t: np.linalg.norm(t).reshape(1), lambda t: t / np.linalg.norm(t), 1e-9),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_an_entry_next_to_nothing_is_moved_by_parts_of_itself(function, slope, theta):
+    at = np.array([theta])
+    assert hm.check_gradient(lambda t: float(function(t).sum()), at, slope(at))
+    assert not hm.check_gradient(lambda t: float(function(t).sum()), at, 1.01 * slope(at))
+
+
+def test_a_function_without_a_value_on_one_side_says_where():
+    with pytest.raises(ValueError, match="expected it to return a finite number, got nan, at theta"):
+        hm.check_gradient(lambda t: float(np.where(t > 1, np.nan, t).sum()), np.array([1.0]), np.array([1.0]))

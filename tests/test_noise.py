@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from functions_of_tests import CUBE, EPS, FIFTH, ORDERS, THETA, H, f, slopes
 
-from handmade.checking.neighbourhood import Neighbourhood, measured_noise
+import handmade as hm
+from handmade.checking.neighbourhood import Neighbourhood, measured_noise, noise_of_steps
 
 
 @pytest.mark.parametrize("size", [1e-12, 1e-6, 1e-3])
@@ -180,3 +181,20 @@ def test_a_measurement_is_as_good_as_it_says_at_every_step(method, step):
     errors = np.abs(m.value - slopes(THETA))
     assert np.all(errors <= m.truncation + m.rounding)
     assert (m.truncation + m.rounding).max() <= 100 * errors.max()
+
+
+def test_a_float32_part_beside_a_float64_part_shows_its_noise():
+    theta = np.random.default_rng(0).normal(size=6)
+
+    def mixed(t):
+        return float(np.sin(t.astype(np.float32)).sum(dtype=np.float32)) + 0.05 * float(t @ t)
+
+    assert 2**-26 <= Neighbourhood(mixed, theta).noise(np.arange(6)) <= 2**-21  # the last digits of numbers near 1
+    assert hm.check_gradient(mixed, theta, np.cos(theta) + 0.1 * theta)
+    assert not hm.check_gradient(mixed, theta, np.cos(theta) + 0.11 * theta)
+
+
+@pytest.mark.parametrize("spacing", [1e-5, 1e-3])
+@pytest.mark.parametrize("frequency", [1.0, 2e3, 2e4, 3e5])
+def test_a_wave_is_not_taken_for_noise_of_steps(frequency, spacing):
+    assert noise_of_steps(lambda t: math.sin(frequency * t + 0.3), spacing) <= EPS

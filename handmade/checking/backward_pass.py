@@ -55,6 +55,8 @@ class BackwardPass:
         The gradient with respect to the output of each leaf in the latest backward pass.
     mended : dict of str to ndarray
         The measured derivatives of activations whose own backward disagrees with differences.
+    measured : dict of str to callable
+        The measured backward passes of other layers of which the same is known.
     scale : float
         The number that some mistakes leave open, such as a learning rate, in the latest backward pass.
 
@@ -96,6 +98,7 @@ class BackwardPass:
         self.incoming: dict[str, Array] = {}
         self.upstream: dict[int, Array] = {}
         self.mended: dict[str, Array] = {}
+        self.measured: dict[str, Callable[[Array], Array]] = {}
         self.signals_only = False
         self._steps: dict[int, Step] = {}
         self._incoming: Mapping[str, Array] = {}
@@ -242,6 +245,8 @@ def _wrap_leaf(of: BackwardPass, prefix: str, leaf: Layer) -> None:
         dH = of._incoming.get(prefix, dH)
         if prefix in of.mended:
             dX: Array | None = dH * of.mended[prefix]
+        elif prefix in of.measured:
+            dX = of.measured[prefix](dH)
         elif of.signals_only and isinstance(leaf, Dense):
             dX = dH @ leaf.W
         else:

@@ -123,6 +123,8 @@ class Parameters:
         arrays = {path or name: as_numbers(leaf, path or name) for path, leaf in found}
         if not arrays:
             raise ValueError(f"{name}: expected at least one array, got {value!r}")
+        if len(arrays) > 1 and (empty := [path for path, array in arrays.items() if not array.size]):
+            raise ValueError(f"{empty[0]}: expected at least one entry, got none; leave it out of {name}")
         self.blocks: list[Block] = blocks_of(arrays)
         self.vector: Array = np.concatenate([array.ravel() for array in arrays.values()])
         self.is_single: bool = is_single(value, self.vector)
@@ -327,6 +329,9 @@ def _flaw(array: Array, block: Block, samples: int | None) -> tuple[str, str, st
         if samples is not None and array.shape == shape:
             hint = "the gradient of the bias has one row for each sample"
             return "bias gradient not summed", hint, text, array.sum(axis=axis)
+    if samples is not None and array.shape in ((samples,), (samples, 1), (1, samples)):
+        hint = "the gradient of the bias has one number for each sample"
+        return WRONG_AXIS, hint, text, np.zeros(size)
     if array.size == 1:
         hint = "the gradient of the bias is the same for all units"
         return "bias gradient summed over everything", hint, "one number", np.full(size, array.ravel()[0])
@@ -347,6 +352,7 @@ def _laid_out(array: Array, block: Block, turned: bool) -> Array:
 # ---- gradients that are functions ----------------------------------------------------------------------------------
 
 CHANGES = "changes from call to call"
+WRONG_AXIS = "bias gradient summed over the wrong axis"
 
 
 def call_repeatedly(

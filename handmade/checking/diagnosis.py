@@ -24,7 +24,7 @@ from ..layers import Layer
 from ..losses import Loss
 from ..network import Network
 from .catalogue_search import explain, mistakes_alone, mistakes_in_pairs, simplest
-from .claims import CHANGES
+from .claims import CHANGES, WRONG_AXIS
 from .formulas import Case
 from .localisation import WrongStep
 from .mistakes import mistakes
@@ -164,7 +164,7 @@ def _diagnosis_of(problem: Problem, progress: bool) -> Diagnosis:
         found = [explain(problem.odd, 0.0)] if problem.odd else []
         return _report(problem, "named" if found else "right", found, [])
     missing = any(cause.name == "not returned" and cause.where == "everything" for cause in problem.odd)
-    if missing or any(cause.name == CHANGES for cause in problem.odd):  # what changes is worth no explanation
+    if missing or any(cause.name in (CHANGES, WRONG_AXIS) for cause in problem.odd):  # its numbers say nothing
         return _report(problem, "named", [explain(problem.odd, match.residual(problem.truth))], wrong)
     return _explained(problem, wrong, progress)
 

@@ -134,6 +134,7 @@ class EntryChecker:
 
     DOUBT = 10  # an entry is refuted only if its error exceeds so many times the disagreement between steps
     SMOOTH = 1e-3  # relative: where the central differences of two steps are farther apart, a kink may be the cause
+    SMALL = 1e-3  # relative to 1: entries below it may have a scale of their own
     PRECISE = 1e-7  # relative: a measurement as good as this needs no smaller step
     DECISIVE = 0.1  # relative to the largest entry: where noise is larger, agreement proves nothing
     GROUP = 16  # entries that are measured one by one instead of being halved again
@@ -185,22 +186,27 @@ class EntryChecker:
         An entry is right as soon as one step confirms it, wrong if a step refutes it and all smaller steps agree, and
         otherwise undecidable. The smaller steps are needed: two kinks, one on each side, look like a smooth function
         from afar, and a wave shorter than the step like anything. At a kink every number between the one-sided
-        derivatives is right.
+        derivatives is right. Entries that are next to nothing are then moved by parts of themselves, too.
         """
         zeros = (np.zeros(len(indices)) for _ in range(5))
         found = Entries(indices, *zeros, np.full(len(indices), "undecidable"))  # type: ignore[call-arg]
         refuted, between = np.zeros((2, len(indices)), bool)
-        active = np.arange(len(indices))
-        for step in self._steps(method):
-            if not active.size:
-                break
-            now, refuting, between[active] = self._measure(indices[active], method, step)
-            kept = found.of(active)
-            confirmed = refuted[active] & (np.abs(now.measured - kept.measured) <= now.allowed + kept.allowed)
-            found.put(active[~confirmed], now.of(~confirmed))
-            found.verdict[active[confirmed]] = "wrong"
-            refuted[active] = refuting | confirmed
-            active = active[confirmed | (now.verdict != "right")]
+        sizes = np.abs(self.near.theta.flat[indices]) / self.near.scale(indices)
+        for relative in np.ones(len(indices)), sizes:
+            is_open = (found.verdict == "undecidable") & ~between & ~refuted
+            active = np.flatnonzero(is_open & ((relative == 1) | ((relative > 0) & (relative < self.SMALL))))
+            for step in self._steps(method):
+                if not active.size:
+                    break
+                now, refuting, between[active] = self._measure(indices[active], method, step * relative[active])
+                kept = found.of(active)
+                confirmed = refuted[active] & (np.abs(now.measured - kept.measured) <= now.allowed + kept.allowed)
+                found.put(active[~confirmed], now.of(~confirmed))
+                found.verdict[active[confirmed]] = "wrong"
+                refuted[active] = refuting | confirmed
+                active = active[confirmed | (now.verdict != "right")]
+        if self.near.outside is not None and np.isnan(found.measured).any():
+            raise self.near.outside
         at_kink = between & (found.verdict == "undecidable")
         found.verdict[at_kink], found.measured[at_kink] = "right", found.claimed[at_kink]
         return found
@@ -213,7 +219,7 @@ class EntryChecker:
         most = int(np.log10(0.1 / usual))
         return usual * 10.0 ** np.arange(np.clip(np.rint(larger), 0, most), -6, -1)
 
-    def _measure(self, indices: Array, method: str, step: float) -> tuple[Entries, Array, Array]:
+    def _measure(self, indices: Array, method: str, step: float | Array) -> tuple[Entries, Array, Array]:
         """Measure entries with a step: verdicts right or undecidable, which are refuted, which lie within a kink."""
         claimed, own = self.claimed[indices], self.rounding[indices]
         m = self.near.measure(indices, method, step, self.noise)

@@ -35,6 +35,7 @@ Array = npt.NDArray[Any]
 SHARE = 0.01  # of the difference is all that a formula may leave
 SIMPLE = 5.0  # cost of a formula, beyond which products of two arrays are tried, too
 VAGUE = 9.0  # cost of a formula with a number of its own in each row or column
+ZERO = 1e-14  # of the terms of a sum: a sum as small as this is 0, and its digits are rounding
 MOST_NUMBERS = 3000  # of an array that are fitted, drawn at random
 
 
@@ -54,7 +55,7 @@ def formula_of(
     cases: Sequence[Case],
     facts: Mapping[str, float],
     relative: float,
-    check: Case | None = None,
+    others: Sequence[Case] = (),
     most: int = MOST_TERMS,
 ) -> list[Formula]:
     """Return the formulas that explain a wrong step in every case, the simplest first.
@@ -71,8 +72,8 @@ def formula_of(
         Numbers that coefficients may be made of.
     relative : float
         The relative difference up to which two arrays count as equal.
-    check : Case, optional
-        A batch that is not fitted, on which a formula has to hold.
+    others : sequence of Case
+        Batches that are not fitted, on which a formula has to hold.
     most : int
         The largest number of terms.
     """
@@ -90,7 +91,7 @@ def formula_of(
                 for place in places
                 for formula in _fitted(pairs, place, facts, relative, min(most, 2) if products else most, products)
             ]
-            confirmed = (_confirmed(formula, check, step, facts, relative, products) for formula in fitted)
+            confirmed = (_confirmed_by(others, formula, step, facts, relative, products) for formula in fitted)
             found = [formula for formula in confirmed if formula is not None]
             best = sorted([*best, *found], key=lambda formula: formula.cost)
             if best and best[0].cost <= SIMPLE:
@@ -98,7 +99,10 @@ def formula_of(
     if best:
         return best
     with np.errstate(all="ignore"):
-        return _seen(name, [pair for pair in pairs if pair[1].unique], places, facts, relative)
+        seen = _seen(name, [pair for pair in pairs if pair[1].unique], places, facts, relative)
+    elsewhere = [_step_in(case, step) for case in others]
+    is_right_elsewhere = any(s is not None and np.array_equal(s.actual, s.right) for s in elsewhere)
+    return [f for f in seen if not (is_right_elsewhere and " row" in str(f))]  # the rows are not what decides
 
 
 def _seen(
@@ -120,7 +124,7 @@ def _seen(
         text = other_prediction([(case.of, step.actual) for case, step in pairs])
     if not text:
         text, place = next(((found, at) for at in places if (found := _other_mask(pairs, at, facts))), ("", place))
-    if not text or "entries are 0" in text:
+    if not text or " entries are " in text:
         pieces = _of_two_pieces(pairs, places[-1], facts, relative)
         if pieces or not text:
             return pieces
@@ -148,7 +152,7 @@ def _other_mask(pairs: Sequence[tuple[Case, WrongStep]], place: str, facts: Mapp
 
 
 def right_formula(
-    name: str, cases: Sequence[Case], formula: Formula, facts: Mapping[str, float], check: Case | None = None
+    name: str, cases: Sequence[Case], formula: Formula, facts: Mapping[str, float], others: Sequence[Case] = ()
 ) -> str:
     """Return what a step should compute, in the terms of the formula of what it computes; empty if it has no terms."""
     pairs = [(case, step) for case in cases for step in case.found.steps if step.name == name]
@@ -160,11 +164,12 @@ def right_formula(
     terms = [term for term in terms if "right" not in term.name and not term.name.startswith(SIGNAL)]
     rows = len(right[0][0].of.values[-1])
     found = fit(target, terms, known_numbers(right[0][0].of, formula.place, facts), 1e-9, name)
-    if check is not None:
-        steps = [_as_right(step) for step in check.found.steps]
-        check = dataclasses.replace(check, found=dataclasses.replace(check.found, steps=steps))
+    others = [
+        dataclasses.replace(case, found=dataclasses.replace(case.found, steps=list(map(_as_right, case.found.steps))))
+        for case in others
+    ]
     placed = (dataclasses.replace(one, place=formula.place, rows=rows) for one in found[:8])
-    confirmed = (_confirmed(one, check, right[0][1], facts, 1e-9, False) for one in placed)
+    confirmed = (_confirmed_by(others, one, right[0][1], facts, 1e-9, False) for one in placed)
     best = next((dataclasses.replace(one, left="right") for one in confirmed if one is not None), None)
     return f"{best}{', dXhat = gamma dH' if 'dXhat' in str(best) else ''}" if best else ""
 
@@ -188,7 +193,7 @@ def _of_two_pieces(
     quantities = [Term(key, np.concatenate([np.ravel(table[key]) for table in tables])) for key in tables[0]]
     if "right" not in names:
         terms = [Term("right", np.concatenate([step.right.ravel() for _, step in pairs]), 0.3), *terms]
-    limit = min(relative, SHARE * min(_change(step) for _, step in pairs))
+    limit = min(relative, SHARE * min(_change(case, step) for case, step in pairs))
     found = two_pieces(target, terms, quantities, known, limit, pairs[0][1].name)
     return [dataclasses.replace(formula, place=place) for formula in found]
 
@@ -230,32 +235,38 @@ def _fitted(
 ) -> list[Formula]:
     """Return the formulas that hold in all cases, if the mistake is at one place of the path of the step."""
     target, terms = _joined(pairs, place, products)
-    if not np.abs(target).max(initial=0.0) > 0:
-        return []
     if len(target) > MOST_NUMBERS:
         drawn = np.sort(np.random.default_rng(0).choice(len(target), MOST_NUMBERS, replace=False))
         terms = [term._replace(value=term.value[drawn]) for term in terms]
         target = target[drawn]
     known = known_numbers(pairs[0][0].of, place, facts)
-    limit = min(relative, SHARE * min(_change(step) for _, step in pairs))
+    limit = min(relative, SHARE * min(_change(case, step) for case, step in pairs))
     found = fit(target, terms, known, limit, pairs[0][1].name, most)[:8]
     rows = len(pairs[0][0].of.values[-1])
     return [dataclasses.replace(formula, place=place, rows=rows) for formula in found]
 
 
-def _change(step: WrongStep) -> float:
-    """Return the difference of a wrong step from the right one, relative to its largest entry."""
-    size = np.abs(step.actual).max(initial=0.0)
-    if not step.unique or size == 0:
-        return 1.0
-    return float(np.abs(step.actual - step.right).max() / size)
+def _change(case: Case, step: WrongStep) -> float:
+    """Return the difference of a wrong step from the right one, relative to its largest entry.
+
+    Where a dA is not known exactly, the gradients of its layer's parameters stand for it.
+    """
+    actual, right = step.actual, step.right
+    if not step.unique:
+        actual = np.concatenate([array.ravel() for array in step.claimed.values()])
+        right = _parameter_gradients(step, case.of, right)
+    size = np.abs(actual).max(initial=0.0)
+    return float(np.abs(actual - right).max() / size) if size else 1.0
 
 
 def _equation(case: Case, step: WrongStep, place: str, products: bool) -> tuple[Array, dict[str, Term]]:
     """Return what is to be explained at a place of the path, and the candidates by name."""
     if step.kind != "dA":
         terms = [] if products else terms_of_parameter(step, case.of, case.found)
-        return step.actual, {term.name: term for term in terms if np.shape(term.value) == step.actual.shape}
+        dA = case.found.actual.get(step.prefix)
+        is_rounding = step.kind == "bias" and dA is not None and np.abs(step.actual).max() <= ZERO * np.abs(dA).sum()
+        actual = np.zeros(step.actual.shape) if is_rounding else step.actual
+        return actual, {term.name: term for term in terms if np.shape(term.value) == step.actual.shape}
     candidates = _through(step, case.of, case.found, place, products)
     if step.unique:
         return step.actual, {term.name: term for term in candidates}
@@ -281,16 +292,24 @@ def dA_of(formula: Formula, case: Case, step: WrongStep) -> Array:
     return sum((c * table[name] for c, name in parts), np.zeros(step.right.shape))
 
 
+def _confirmed_by(others: Sequence[Case], formula: Formula, *arguments: Any) -> Formula | None:
+    """Return a formula as it holds for all batches that it was not fitted to; None if one of them contradicts it."""
+    found: Formula | None = formula
+    for case in others:
+        found = found and _confirmed(found, case, *arguments)
+    return found
+
+
 def _confirmed(
-    formula: Formula, check: Case | None, like: WrongStep, facts: Mapping[str, float], relative: float, products: bool
+    formula: Formula, check: Case, like: WrongStep, facts: Mapping[str, float], relative: float, products: bool
 ) -> Formula | None:
     """Return a formula as it holds for a batch that it was not fitted to; None if it does not.
 
     Of the ways to write a coefficient those remain that hold there, too. A batch in which everything is right is one
     in which the formula gives what is right.
     """
-    step = None if check is None else _step_in(check, like)
-    if check is None or step is None:
+    step = _step_in(check, like)
+    if step is None:
         return formula
     target, table = _equation(check, step, formula.place, products)
     if not all(term in table for term in formula.terms):
@@ -316,8 +335,9 @@ def _confirmed(
 
 def _step_in(case: Case, like: WrongStep) -> WrongStep | None:
     """Return a step in another batch, also where all is right; None where the batch does not decide."""
-    if case.found.steps:
-        return next((step for step in case.found.steps if step.name == like.name), None)
+    named = next((step for step in case.found.steps if step.name == like.name), None)
+    if named is not None or (case.found.steps and not case.found.complete):
+        return named
     dA = case.found.actual[like.prefix]
     if like.kind == "dA":
         return dataclasses.replace(like, actual=dA, right=dA, unique=True)
@@ -355,8 +375,9 @@ def known_numbers(of: BackwardPass, place: str, facts: Mapping[str, float]) -> d
         if options.get(name):
             known[name] = float(options[name])
     if isinstance(leaf, Normalization | Dense):
-        width = of.outputs[place].shape[1]
-        known["width"] = float(width)
+        known["width"] = float(of.outputs[place].shape[1])
+    if isinstance(leaf, Dense):
+        known["inputs"] = float(of.inputs[place].shape[1])
     return known
 
 

@@ -20,6 +20,7 @@ __all__ = ["after_activation", "before_activation", "signals_as_terms", "terms_o
 
 Array = npt.NDArray[Any]
 SIGNAL = "(gradient of the output of"
+MOST_UNITS = 10  # of a layer, of which each may be left out
 MOST_UNUSUAL = 2.2  # cost of a product of a row and a matrix that is tried
 
 
@@ -213,6 +214,10 @@ def _rows_above(of: BackwardPass, place: str, leaf: Dense, dA: Array, incoming: 
         Term("(dA of the unit after)", np.roll(dA, -1, axis=1), 1.3),
         Term("sum(dA)", np.broadcast_to(dA.sum(axis=0), dA.shape), 1.4), Term("1", np.ones_like(dA), 1.4),
     ]  # fmt: skip
+    if 1 < dA.shape[1] <= MOST_UNITS:
+        for j in range(dA.shape[1]):
+            cost = 1.2 if j in (0, dA.shape[1] - 1) else 1.6
+            rows.append(Term(f"(dA without unit {j})", dA * (np.arange(dA.shape[1]) != j), cost))
     if "bias" in leaf.parameters and leaf.b.shape == dA.shape[1:]:
         k = number_of(place)
         rows += [Term(f"(dA + b{k})", dA + leaf.b, 1.6), Term(f"dA b{k}", dA * leaf.b, 1.6)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ Array = npt.NDArray[Any]
 
 COMPLEX_ROUNDINGS = 8  # error of the imaginary part in eps: the length of a chain of operations
 DEVIATIONS = 4  # standard deviations of the noise that an evaluation may be off
+WIDE = (1e-5, 1e-3)  # spacings at which a part of f that moves in steps, such as one in float32, shows its noise
 DIRECTIONS = 3  # directions along which the noise is measured
 NOT_ANALYTIC = "the complex step needs a function analytic as written, which takes and returns complex numbers"
 
@@ -69,6 +70,7 @@ class Neighbourhood:
         self.f: Any = f  # may have a method moved, and return a number of torch
         self.theta = theta
         self.evaluations = 0
+        self.outside: Exception | None = None  # why f has no value where a step has led
         self.base = self.at(theta)
         if (again := self.at(theta)) != self.base:
             apart = f"two calls gave {self.base!r} and {again!r}, {abs(again - self.base):.1e} apart"
@@ -139,23 +141,41 @@ class Neighbourhood:
         """Return max(1, |theta_i|)."""
         return np.maximum(1, np.abs(self.theta.flat[indices]))
 
-    def slopes(self, indices: Array, steps: Array) -> Array:
-        """Return (f(x + h) - f(x)) / h for each entry x and its steps h, (levels, entries)."""
+    def _inside(self, indices: Array, values: Array) -> Array:
+        """Return f as `moved` does, and NaN where f has no value; why it has none is kept in ``outside``."""
+        try:
+            return self.moved(indices, values)
+        except ValueError as error:
+            self.outside = error
+            if len(indices) == 1:
+                return np.array([np.nan])
+        halves = zip(np.array_split(indices, 2), np.array_split(values, 2), strict=True)
+        return np.concatenate([self._inside(*half) for half in halves])
+
+    def slopes(self, indices: Array, steps: Array, inside: bool = False) -> Array:
+        """Return (f(x + h) - f(x)) / h for each entry x and its steps h, (levels, entries).
+
+        With ``inside``, a slope is NaN where a step leaves the domain of f.
+        """
         x = self.theta.flat[indices]
         there = x + steps
         levels = len(steps)
-        values = self.moved(np.tile(indices, levels), there.reshape(-1)).reshape(steps.shape)
+        value_at = self._inside if inside else self.moved
+        values = value_at(np.tile(indices, levels), there.reshape(-1)).reshape(steps.shape)
         return (values - self.base) / (there - x) + 0.0  # the distance really gone; and zero has no sign
 
-    def both_sides(self, indices: Array, steps: Array) -> tuple[Array, Array]:
+    def both_sides(self, indices: Array, steps: Array, inside: bool = False) -> tuple[Array, Array]:
         """Return the slopes below and above."""
-        left, right = np.split(self.slopes(indices, np.concatenate((-steps, steps))), 2)
+        left, right = np.split(self.slopes(indices, np.concatenate((-steps, steps)), inside), 2)
         return left, right
 
-    def measure(self, indices: Array, method: str, step: float, noise: float) -> Measurement:
-        """Measure the slopes with steps h, h/2 and h/4, and estimate their accuracy from how the three differ."""
+    def measure(self, indices: Array, method: str, step: float | Array, noise: float) -> Measurement:
+        """Measure the slopes with steps h, h/2 and h/4, and estimate their accuracy from how the three differ.
+
+        The relative step is one for all entries, or one for each. Slopes are NaN where a step leaves the domain of f.
+        """
         h = self.scale(indices) * step / np.array([[1], [2], [4]])
-        return self._measurement(*self.both_sides(indices, h), h, method, noise)
+        return self._measurement(*self.both_sides(indices, h, inside=True), h, method, noise)
 
     def along(self, directions: Array, step: float, noise: float) -> Measurement:
         """Measure the slopes of f along directions, (D, P), as `measure` does along single entries.
@@ -206,6 +226,8 @@ class Neighbourhood:
             direction = np.zeros_like(self.theta)
             direction.flat[indices] = rng.uniform(-1, 1, len(indices)) * self.scale(indices)
             found.append(measured_noise(partial(self._at_distance, direction)))
+        if not hasattr(self.f, "moved"):  # which computes in float64 throughout
+            found += [noise_of_steps(partial(self._at_distance, direction), wide) for wide in WIDE]
         return max(found)
 
     def _at_distance(self, direction: Array, t: float) -> float:
@@ -266,13 +288,53 @@ def measured_noise(f: Callable[[float], float]) -> float:
                 return _last_bit(values[0]) / math.sqrt(12)
             spacing *= 100
             continue
-        levels = [math.factorial(k) ** 2 / math.factorial(2 * k) * np.mean(tables[k - 1] ** 2) for k in range(1, 7)]
-        for k in range(4):
-            three = levels[k : k + 3]  # of the variance
-            if max(three) <= 4**2 * min(three) and tables[k].min() < 0 < tables[k].max():
-                return math.sqrt(levels[k])
+        levels = _levels(tables)
+        if (found := _agreed(tables, levels)) is not None:
+            return found
         spacing, least = spacing / 10, math.sqrt(min(levels))
     return least
+
+
+def noise_of_steps(f: Callable[[float], float], spacing: float) -> float:
+    """Return the noise of f(t) at a wide spacing, if it comes from steps; else 0.
+
+    A sum of a part in float64 and one in float32 looks smooth at a narrow spacing: the latter does not move. A wave may
+    look like noise at a wide one. What tells them apart is a jump: halving an interval does not make it smaller.
+    """
+    try:
+        tables = [np.diff([f(k * spacing) for k in range(8)], k) for k in range(1, 7)]
+        found = _agreed(tables, _levels(tables)) or 0.0
+        low, high = 0.0, 7 * spacing
+        below, above = f(low), f(high)
+        while found and high - low > NARROW:
+            middle = (low + high) / 2
+            value = f(middle)
+            if abs(value - below) > abs(above - value):
+                high, above = middle, value
+            else:
+                low, below = middle, value
+    except ValueError:  # outside of the domain of f
+        return 0.0
+    return found if abs(above - below) > found / 2 else 0.0
+
+
+NARROW = 1e-13  # an interval in which a smooth function does not move visibly
+
+
+def _levels(tables: Sequence[Array]) -> list[float]:
+    """Return the variance of the noise that each column of a table of differences tells."""
+    return [
+        float(math.factorial(k) ** 2 / math.factorial(2 * k) * np.mean(table**2)) for k, table in enumerate(tables, 1)
+    ]
+
+
+def _agreed(tables: Sequence[Array], levels: Sequence[float]) -> float | None:
+    """Return the standard deviation about which three columns agree, as they do of noise; None if none do."""
+    for k in range(4):
+        three = levels[k : k + 3]
+        if max(three) <= 4**2 * min(three) and tables[k].min() < 0 < tables[k].max():
+            return math.sqrt(levels[k])
+    return None
 
 
 def _last_bit(value: float) -> float:

@@ -11,6 +11,7 @@ __all__ = ["OWN_FACTORS", "clipped", "is_half", "pattern_of"]
 
 Array = npt.NDArray[Any]
 
+SPARE = 3  # entries that have to agree about a factor
 OWN_FACTORS = "times a number of its own"
 
 # ---- patterns ------------------------------------------------------------------------------------------------------
@@ -44,9 +45,8 @@ def pattern_of(actual: Array, right: Array) -> str:
             return f"right, rounded to {digits} decimals"
     if is_half(actual, right):
         return "right, rounded to float16"
-    if actual.ndim == 2 and min(actual.shape) > 1:
-        return _lines(actual, right, size)
-    return ""
+    lines = _lines(actual, right, size) if actual.ndim == 2 and min(actual.shape) > 1 else ""
+    return lines or _of_entries(actual, right, size, same)
 
 
 def is_half(actual: Array, right: Array) -> bool:
@@ -86,6 +86,19 @@ def _zeros(actual: Array, same: Array) -> str:
     return f"right, but {int((~same).sum())} of {actual.size} entries are 0"
 
 
+def _of_entries(actual: Array, right: Array, size: float, same: Array) -> str:
+    """Return whether some entries have a factor, the same for all of them, or all stand in another order."""
+    a, r = actual[~same], right[~same]
+    if same.any() and len(a) > SPARE and np.abs(r).min() > 1e-3 * size:
+        factor = float(a @ r / (r @ r))
+        if np.abs(a - factor * r).max() <= 1e-7 * size:
+            return f"right, but {len(a)} of {actual.size} entries are {factor:.6g} times that"
+    ordered = np.sort(right, axis=None)
+    if np.abs(np.sort(actual, axis=None) - ordered).max() <= 1e-7 * size and np.diff(ordered).min() > 1e-6 * size:
+        return "right, its entries in another order"
+    return ""
+
+
 def _lines(actual: Array, right: Array, size: float) -> str:
     """Return whether rows or columns have a factor of their own, or rows are exchanged."""
     for axis, name in (1, "row"), (0, "column"):
@@ -93,7 +106,8 @@ def _lines(actual: Array, right: Array, size: float) -> str:
         if np.abs(actual - factors * right).max() <= 1e-7 * size:
             if np.ptp(factors) <= 1e-7 * np.abs(factors).max():
                 return f"{factors.flat[0]:.6g} right"
-            text = ", ".join(f"{factor:.4g}" for factor in factors.ravel()[:6])
+            digits = 4 if np.abs(factors - 1).max() > 1e-3 else 8
+            text = ", ".join(f"{factor:.{digits}g}" for factor in factors.ravel()[:6])
             return f"right, each {name} {OWN_FACTORS}: {text}{', ...' if factors.size > 6 else ''}"
     order = [np.abs(right - row).max(axis=1).argmin() for row in actual]
     if np.abs(actual - right[order]).max() <= 1e-7 * size and sorted(order) == list(range(len(right))):

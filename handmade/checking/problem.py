@@ -20,13 +20,14 @@ from .check_table import GradientCheck
 from .claims import Parameters, both_layouts, call_repeatedly, is_single, read_gradient
 from .differences import numerical_gradient
 from .entry_checker import examine, examine_beside
+from .measured_layers import measure_layers
 from .methods import EPS
 from .network_loss import NetworkLoss
 from .rounding import network_rounding
-from .subjects import Subject, one_sided_gradients, subject_of
+from .subjects import Subject, one_sided_gradients, own_gradient, subject_of
 from .transforms import Block, Cause, GradientMatch, tolerance
 
-__all__ = ["Problem", "function_problem", "network_problem"]
+__all__ = ["Problem", "function_problem", "measure_steps", "network_problem"]
 
 Array = npt.NDArray[Any]
 
@@ -60,6 +61,8 @@ class Problem:
         The network.
     on_rows : callable, optional
         The claimed gradient as a function of (parameters, X, y).
+    is_measured : bool
+        Whether the backward pass is the library's own only after `measure_steps`.
     options : dict
         The loss, sample_weight and training of the network.
     terms : dict of str to callable
@@ -79,6 +82,7 @@ class Problem:
     check: GradientCheck | None = None
     network: Network | None = None
     on_rows: Callable[..., Any] | None = None
+    is_measured: bool = False
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     terms: dict[str, Callable[..., float]] = dataclasses.field(default_factory=dict)
     parameters: Parameters | None = None
@@ -113,13 +117,13 @@ def network_problem(
     theta = network.theta.astype(np.float64)
     subject = Subject(f, theta, claimed, rounding, names, one_sided_gradients(network, f))
     of = BackwardPass(network, f.X, f.y, **options)
-    truth, proof, undecidable = _network_truth(subject, of)
+    truth, proof, undecidable, is_measured = _network_truth(subject, of)
     allowed = np.where(undecidable, np.inf, 4 * rounding + 64 * EPS**0.8 * abs(of.value) * (proof is None))
     facts = {"outputs": of.values[-1].shape[-1], **facts, "N": len(X)}
     return Problem(
         GradientMatch(blocks, theta, claimed, allowed, facts, single), truth, odd, subject,
         backward_pass=None if proof is None else of, proof=proof, network=network, options=options,
-        on_rows=gradient if _is_function(gradient) and _takes_batches(gradient) else None,
+        on_rows=_on_rows(network, gradient, options), is_measured=is_measured,
         layouts=both_layouts(blocks) and isinstance(gradient, list | tuple | Mapping),
     )  # fmt: skip
 
@@ -133,14 +137,21 @@ def _network_claim(
         return read_gradient(value, blocks, len(X))
 
     if gradient is ...:
-        own = copy.deepcopy(network).backpropagate(X, y, *options.values())[1]
-        return own.astype(np.float64), [], network.dtype == np.float32
+        own, causes = own_gradient(network, X, y, options, blocks)
+        return own, causes, network.dtype == np.float32
     if not _is_function(gradient):
         claimed, odd = read(gradient)
         return claimed, odd, gradient is not None and is_single(gradient, claimed)
     if _takes_batches(gradient):
         return call_repeatedly(lambda: call_with(gradient, network, X, y), read, tolerance)
     return call_repeatedly(lambda: gradient(network.theta.copy()), read, tolerance)
+
+
+def _on_rows(network: Network, gradient: Any, options: Mapping[str, Any]) -> Callable[..., Any] | None:
+    """Return the claimed gradient as a function of (parameters, X, y), if it is one; the network's own always is."""
+    if gradient is ...:
+        return lambda parameters, X, y: copy.deepcopy(network).backpropagate(X, y, *options.values())[1]
+    return gradient if _is_function(gradient) and _takes_batches(gradient) else None
 
 
 def _is_function(gradient: Any) -> bool:
@@ -180,8 +191,8 @@ def call_with(gradient: Callable[..., Any], network: Network, X: Array, y: Array
             raise error from None
 
 
-def _network_truth(subject: Subject, of: BackwardPass) -> tuple[Array, GradientCheck | None, Array]:
-    """Return the true gradient, the proof that the right backward pass gives it, and the entries that nothing decides.
+def _network_truth(subject: Subject, of: BackwardPass) -> tuple[Array, GradientCheck | None, Array, bool]:
+    """Return the true gradient, its proof, the entries that nothing decides, and whether steps had to be measured.
 
     The library's own backward pass is the truth only where differences confirm it at this point.
     """
@@ -189,19 +200,19 @@ def _network_truth(subject: Subject, of: BackwardPass) -> tuple[Array, GradientC
     truth = of.gradient()
     if np.isfinite(truth).all():
         if (proof := _proof(subject, truth)) is not None:
-            return truth, proof, undecided
-        _prove_loss(of)
+            return truth, proof, undecided, False
+        measure_steps(of)
         truth = of.gradient()
         if (proof := _proof(subject, truth)) is not None:
-            return truth, proof, undecided
+            return truth, proof, undecided, True
     if subject.theta.size <= MOST_MEASURED:
-        return numerical_gradient(subject.f, subject.theta), None, undecided
+        return numerical_gradient(subject.f, subject.theta), None, undecided, False
     chosen = np.random.default_rng(0).choice(subject.theta.size, MOST_MEASURED, replace=False)
     truth = np.zeros(subject.theta.size)
     truth[chosen] = numerical_gradient(subject.f, subject.theta, indices=chosen)
     undecided[:] = True
     undecided[chosen] = False
-    return truth, None, undecided
+    return truth, None, undecided, False
 
 
 def _proof(subject: Subject, gradient: Array) -> GradientCheck | None:
@@ -210,8 +221,13 @@ def _proof(subject: Subject, gradient: Array) -> GradientCheck | None:
     return None if any(block.wrong for block in proof.blocks) else proof
 
 
-def _prove_loss(of: BackwardPass) -> None:
-    """Replace the gradient of a loss by differences, where it is a loss of the user's own."""
+def measure_steps(of: BackwardPass) -> None:
+    """Replace the gradient of the loss, and the backward pass of layers that disagree with differences, by those."""
+    _measure_loss(of)
+    measure_layers(of)
+
+
+def _measure_loss(of: BackwardPass) -> None:
     H = of.values[-1]
     if H.size <= 5000:
         from ..losses import loss_and_backward

@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 MOST_TERMS = 3
 MOST_CANDIDATES = 60  # of which subsets of three are tried
 MOST_CONDITION = 1e6  # of the terms of a formula with an odd coefficient
+TOO_MANY = 6  # formulas with none but odd coefficients, of which none is evidence
 SPARE = 3  # numbers beyond those that a choice of terms can fit
 
 
@@ -127,7 +128,7 @@ def fit(
     for count in range(1, most + 1):
         if len(t) < count + (SPARE if count > 1 else 1):
             break
-        found = []
+        found, odd = [], []
         for chosen in _screened(X, t, count):
             coefficients, *_ = np.linalg.lstsq(X[:, chosen], t)
             shares = np.abs(coefficients) * np.abs(X[:, chosen]).max(axis=0)
@@ -144,10 +145,13 @@ def fit(
                 if is_odd and count > 1 and not _is_determined(X[:, chosen]):
                     continue
                 factors = tuple(ways for ways, _ in priced)
+                odd.append(count > 1 and min(price for _, price in priced) >= ODD)
                 found.append(
                     Formula(left, tuple(names[j] for j in chosen), tuple(map(float, coefficients)), factors,
                             float(residual), cost)
                 )  # fmt: skip
+        if sum(odd) >= TOO_MANY:  # so many terms span all that can occur here
+            found = [formula for formula, is_odd in zip(found, odd, strict=True) if not is_odd]
         best = sorted([*best, *found], key=lambda formula: formula.cost)
         if best and best[0].cost <= 2.0 * count + 1:
             break

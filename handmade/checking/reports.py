@@ -17,6 +17,7 @@ __all__ = ["Diagnosis", "Explanation", "Rows"]
 
 Array = npt.NDArray[Any]
 
+FINER = 1e-10  # relative error that no parameter has whose gradient was computed in float32
 SHOWN = 6  # rows and columns of the arrays that are shown side by side
 
 
@@ -156,6 +157,12 @@ class Diagnosis:
         """The first wrong step in backward order."""
         return self.steps[0] if self.steps else None
 
+    @property
+    def _may_be_single(self) -> bool:
+        """Whether no parameter's gradient has more right digits than float32."""
+        blocks = [] if self.check is None else self.check.blocks
+        return not any(block.checked and block.relative_error < FINER for block in blocks)
+
     def __bool__(self) -> bool:
         return self.verdict == "right"
 
@@ -172,7 +179,7 @@ class Diagnosis:
         if self.verdict in ("unknown", "located"):
             text = "no known mistake and no simple formula explains it"
             lines.append(f"{self.verdict.upper()}: {self.tried} comparisons, and {text}")
-            if self.difference <= tolerance(single=True):
+            if self.difference <= tolerance(single=True) and self._may_be_single:
                 lines.append(f"it differs by at most {self.difference:.1e}, as much as float32 may lose")
             if self.rows is not None:
                 lines.append(str(self.rows))

@@ -18,7 +18,8 @@ from .localisation import WrongStep, layer_name, localise
 from .methods import EPS
 from .mistakes import Mistake, mistakes
 from .parameter_terms import beside_parameter
-from .problem import MOST_ENTRIES, Problem, call_with
+from .patterns import pattern_of
+from .problem import MOST_ENTRIES, Problem, call_with, measure_steps
 from .regression import MOST_TERMS, Formula, Term, fit
 from .reports import Explanation
 from .rounding import SINGLE, rounding_of
@@ -51,33 +52,54 @@ def locate(problem: Problem) -> list[list[Case]]:
     Where a wrong dA and a wrong dW explain equally much, both are returned, first the one with the simpler formula;
     a formula of dA alone decides, because a multiple of the right dW may come from a multiple of the right dA.
     """
-    if problem.backward_pass is None:
+    of, relative = problem.backward_pass, problem.match.relative
+    if of is None:
         return [[]]
-    cases = _located(problem, problem.backward_pass, False)
+    for fine in (relative, relative / 10, relative / 100):  # a small mistake may be less than rounding is allowed to be
+        cases = _located(problem, of, False, fine)
+        if _account_for_all(problem, cases):
+            break
+    else:
+        fine, cases = relative, _located(problem, of, False, relative)
     if not any(case.found.ties for case in cases):
         return [cases]
-    others = _located(problem, problem.backward_pass, True)
+    others = _located(problem, of, True, fine)
     (open_, cost), (other_open, other_cost) = _cost(problem, cases), _cost(problem, others)
     if open_ and not other_open:
         return [others]
     return [cases, others] if not open_ and (other_open or cost < other_cost) else [others, cases]
 
 
+def _account_for_all(problem: Problem, cases: Sequence[Case]) -> bool:
+    """Return whether the wrong steps explain every parameter that the differences find wrong."""
+    steps = [step for case in cases for step in case.found.steps]
+    blocks = [] if problem.check is None else [block.name for block in problem.check.blocks if block.wrong]
+
+    def explains(step: WrongStep, name: str) -> bool:
+        prefix = name[: name.rindex(".") + 1]
+        of = cases[0].of
+        if step.kind != "dA":
+            return name == step.prefix + step.kind
+        return prefix == step.prefix or of.is_above(step.prefix, prefix)
+
+    return all(any(explains(step, name) for step in steps) for name in blocks)
+
+
 def _cost(problem: Problem, cases: Sequence[Case]) -> tuple[int, float]:
     """Return the number of steps without a formula, and the cost of the formulas of the others."""
     names = dict.fromkeys(step.name for case in cases for step in case.found.steps)
-    fitted, check = _fitted_and_other(cases)
-    found = [formula_of(name, fitted, problem.facts, 10 * problem.match.relative, check) for name in names]
+    fitted, others = _fitted_and_others(cases)
+    found = [formula_of(name, fitted, problem.facts, 10 * problem.match.relative, others) for name in names]
     explained = [listed[0].cost for listed in found if listed and listed[0].cost < VAGUE]
     return len(found) - len(explained), sum(explained)
 
 
-def _located(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Case]:
+def _located(problem: Problem, of: BackwardPass, blame_dA: bool, relative: float) -> list[Case]:
     if problem.on_rows is not None and problem.options.get("sample_weight") is None:
-        cases = _on_few_rows(problem, of, blame_dA)
+        cases = _on_few_rows(problem, of, blame_dA, relative)
         if cases:
             return cases
-    allowed, relative = 4 * problem.subject.rounding, problem.match.relative
+    allowed = 4 * problem.subject.rounding
     given: dict[str, Array] = {}
     while True:
         case = Case(of, localise(of, problem.match.claimed, allowed, relative, given, blame_dA))
@@ -90,7 +112,7 @@ def _located(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Case]:
         given[last.prefix] = dA_of(formulas[0], case, last)
 
 
-def _on_few_rows(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Case]:
+def _on_few_rows(problem: Problem, of: BackwardPass, blame_dA: bool, relative: float) -> list[Case]:
     """Call the gradient function with a few rows: all steps are checked, and formulas are checked on other rows."""
     X, N = of.values[0], len(of.values[0])
     leaves = of.leaves.values()
@@ -111,7 +133,7 @@ def _on_few_rows(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Cas
         sizes = [count] * (BATCHES - 1) + [other] * (other <= N)
         for size in sizes if count < N else [N, *sizes[BATCHES - 1 :]]:
             rows = np.sort(rng.choice(N, size, replace=False))
-            case = _case_of(problem, X[rows], of.y[rows], blame_dA)
+            case = _case_of(problem, X[rows], of.y[rows], blame_dA, relative)
             if case is None:
                 return []
             (cases if case.found.steps else right).append(case)
@@ -120,19 +142,21 @@ def _on_few_rows(problem: Problem, of: BackwardPass, blame_dA: bool) -> list[Cas
     return []
 
 
-def _case_of(problem: Problem, X: Array, y: Array, blame_dA: bool) -> Case | None:
+def _case_of(problem: Problem, X: Array, y: Array, blame_dA: bool, relative: float) -> Case | None:
     """Return the localisation of the gradient function on other rows; None if it does not take them."""
     assert problem.on_rows is not None and problem.network is not None
-    blocks, relative = problem.match.blocks, problem.match.relative
+    blocks = problem.match.blocks
     try:
         value = call_with(problem.on_rows, problem.network, X.astype(problem.network.dtype), y)
         claimed, _ = read_gradient(value, blocks, len(X))
         of = BackwardPass(problem.network, X, y, **problem.options)
+        if problem.is_measured:
+            measure_steps(of)
     except Exception:
         return None
     if not np.isfinite(claimed).all():
         return None
-    eps = SINGLE if relative > 1e-5 else EPS
+    eps = SINGLE if problem.match.relative > 1e-5 else EPS
     return Case(of, localise(of, claimed, 4 * rounding_of(claimed, blocks, 0.0, eps), relative, None, blame_dA))
 
 
@@ -167,9 +191,9 @@ def formulas_of(
     for step in steps[:1] if is_explained else steps:
         if without == MOST_WITHOUT:
             break
-        fitted, check = _fitted_and_other(cases)
+        fitted, others = _fitted_and_others(cases)
         most = 2 if is_explained else MOST_TERMS
-        found[step.name] = formula_of(step.name, fitted, problem.facts, 10 * problem.match.relative, check, most)
+        found[step.name] = formula_of(step.name, fitted, problem.facts, 10 * problem.match.relative, others, most)
         without += not found[step.name]
     return found
 
@@ -185,14 +209,14 @@ def located_steps(
     return cases, kept, formulas
 
 
-def _fitted_and_other(cases: Sequence[Case]) -> tuple[Sequence[Case], Case | None]:
-    """Return the batches of one size, to which formulas are fitted, and another to confirm them, if there is one."""
+def _fitted_and_others(cases: Sequence[Case]) -> tuple[Sequence[Case], Sequence[Case]]:
+    """Return the batches of one size, to which formulas are fitted, and others to confirm them: also right ones."""
     rows = [len(case.of.values[-1]) for case in cases]
     fitted = [case for case, count in zip(cases, rows, strict=True) if count == rows[0] and case.found.steps]
-    others = [case for case, count in zip(cases, rows, strict=True) if count != rows[0]]
-    if others:
-        return fitted, others[0]
-    return (fitted[:-1], fitted[-1]) if len(fitted) > 2 else (fitted, None)
+    others = [case for case, count in zip(cases, rows, strict=True) if count != rows[0] or not case.found.steps]
+    if any(len(case.of.values[-1]) != rows[0] for case in others) or len(fitted) < 3:
+        return fitted, others
+    return fitted[:-1], [fitted[-1], *others]
 
 
 def explain_steps(
@@ -215,8 +239,8 @@ def explain_steps(
         elif named:
             cause = Cause(named[0].name, named[0].where, named[0].hint, evidence, at=named[0].at)
         else:
-            fitted, check = _fitted_and_other(cases)
-            right = right_formula(step.name, fitted, listed[0], problem.facts, check)
+            fitted, others = _fitted_and_others(cases)
+            right = right_formula(step.name, fitted, listed[0], problem.facts, others)
             evidence += f"; {right}" if right else ""
             cause = Cause(str(listed[0]), text, "one step of the backward pass computes something else", evidence)
         causes.append(cause)
@@ -300,8 +324,10 @@ def explain_parameters(problem: Problem, wrong: Sequence[str]) -> list[Explanati
         change = np.abs(match.claimed[at] - problem.truth[at]).max() / size
         limit = min(10 * max(match.relative, 1e-7), SHARE * change)
         formulas = fit(match.claimed[at], terms, facts, limit, f"gradient of {block.name}")
-        if not formulas:
+        seen = pattern_of(match.claimed[at].reshape(block.shape), right)
+        if not formulas and not seen:
             return []
+        text = str(formulas[0]) if formulas else f"gradient of {block.name} = {seen}"
         hint = "the gradient of a parameter is computed from something else"
-        causes.append(Cause(str(formulas[0]), block.name, hint, str(formulas[0])))
+        causes.append(Cause(text, block.name, hint, text))
     return [explain([*problem.odd, *causes], 0.0)] if causes else []

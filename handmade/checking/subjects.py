@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from .claims import Parameters, as_numbers, is_single, read_gradient
 from .methods import Function
 from .network_loss import NetworkLoss
 from .rounding import SINGLE, network_rounding, rounding_of
-from .transforms import Block
+from .transforms import Block, Cause
 
 __all__ = ["Subject", "function_subject", "network_subject"]
 
@@ -120,14 +120,34 @@ def network_subject(
     names = network.blocks(np.arange(network.theta.size))
     blocks = [Block(name, int(index.flat[0]), index.shape, i) for i, (name, index) in enumerate(names.items())]
     if gradient is None:
-        _, claimed = copy.deepcopy(network).backpropagate(network.check_input(X), f.y, loss, sample_weight, training)
+        options = dict(loss=loss, sample_weight=sample_weight, training=training)
+        claimed, odd = own_gradient(network, network.check_input(X), f.y, options, blocks)
         single = network.dtype == np.float32
-        claimed = claimed.astype(np.float64)
+        if odd:
+            raise ValueError(f"{odd[0].where}: {odd[0].name}; {odd[0].hint}")
     else:
         claimed = read_gradient(gradient, blocks, len(f.X))[0]
         single = is_single(gradient, claimed) or network.dtype == np.float32
     rounding = network_rounding(network, f, claimed, blocks, single)
     return Subject(f, network.theta.astype(np.float64), claimed, rounding, names, one_sided_gradients(network, f))
+
+
+def own_gradient(
+    network: Network, X: Array, y: Array, options: Mapping[str, Any], blocks: list[Block]
+) -> tuple[Array, list[Cause]]:
+    """Return a network's own gradient, and what its layers do with the gradient that an earlier pass has left."""
+    found = []
+    for earlier in (0.0, 1.0):
+        clone = copy.deepcopy(network)
+        clone.gradient[...] = earlier
+        found.append(clone.backpropagate(X, y, *options.values())[1].astype(np.float64))
+    first, second = found
+    changed = [b.name for b in blocks if not np.array_equal(first[b.slice], second[b.slice], equal_nan=True)]
+    if not changed:
+        return first, []
+    hint = "the backward pass of a layer adds to the gradient of an earlier pass, or leaves it as it was"
+    text = "a gradient left by an earlier pass changes that of the next one"
+    return first, [Cause("gradients accumulate", ", ".join(changed), hint, text, at=tuple(changed))]
 
 
 def one_sided_gradients(network: Network, f: NetworkLoss) -> tuple[Array, Array] | None:

@@ -83,6 +83,16 @@ GLOBAL_TRANSFORMS: dict[str, tuple[str, Callable[[Array, Array], Array]]] = {
 ROUND_NORMS = (0.01, 0.1, 0.25, 0.5, 1, 2, 5, 10, 100)
 
 
+def _factors_of(facts: Mapping[str, float]) -> dict[str, tuple[float, str]]:
+    """Return the factors that known numbers make, by name, each with a hint."""
+    known = {}
+    for name, number in facts.items():
+        if number not in (0, 1):
+            known[f"times {name}"] = (number, "a sum where there should be a mean, or a factor too many")
+            known[f"divided by {name}"] = (1 / number, "a mean is taken once too often, or over too much")
+    return known
+
+
 SAMPLE = 64  # entries of each parameter that are compared before all of them
 
 
@@ -383,10 +393,10 @@ class GradientMatch:
         where, at = self._where(blocks), self._at(blocks)
         text = f"claimed = {ratio:.9g} true in {where}"
         known = self._known_factors()
-        for count in 1, 2:
+        for count, numbers in (1, known | self._widths(blocks)), (2, known):
             named = [
                 chosen
-                for chosen in itertools.combinations(known.items(), count)
+                for chosen in itertools.combinations(numbers.items(), count)
                 if (product := math.prod(number for _, (number, _) in chosen)) != 1 and self._is(ratio, product)
             ]
             # Two factors make up many a number: beside them stands that it may be another. Not so with a mere sign.
@@ -419,11 +429,16 @@ class GradientMatch:
         facts = dict(self.facts)
         if {"N", "outputs"} <= facts.keys():
             facts["N outputs"] = facts["N"] * facts["outputs"]
-        for name, number in facts.items():
-            if number not in (0, 1):
-                known[f"times {name}"] = (number, "a sum where there should be a mean, or a factor too many")
-                known[f"divided by {name}"] = (1 / number, "a mean is taken once too often, or over too much")
-        return known
+        return known | _factors_of(facts)
+
+    def _widths(self, blocks: Sequence[Block]) -> dict[str, tuple[float, str]]:
+        """Return the factors that the numbers of inputs and units of a layer make, if the blocks belong to one."""
+        top = max(block.layer for block in self.blocks)
+        shapes = [b.shape for b in self.blocks if {b.layer} == {of.layer for of in blocks} and len(b.shape) == 2]
+        if not shapes or "outputs" not in self.facts:  # of a function, nothing says what a matrix is
+            return {}
+        units, inputs = shapes[0]
+        return _factors_of({"inputs": inputs} if blocks[0].layer == top else {"inputs": inputs, "units": units})
 
     # ---- penalties -------------------------------------------------------------------------------------------------
 

@@ -270,6 +270,8 @@ def _are_all_turned(parts: Sequence[Array | None], blocks: Mapping[str, Array], 
 def _unsummed(array: Array, size: int, samples: int) -> str:
     if array.shape in ((samples, size), (size, samples)):
         return f"expected shape ({size},), got {array.shape}: it has one row for each sample"
+    if array.shape in ((samples,), (samples, 1), (1, samples)):
+        return f"expected shape ({size},), got {array.shape}: it has one number for each sample"
     return f"expected shape ({size},), got one number for all units" if array.size == 1 else ""
 
 
