@@ -74,7 +74,7 @@ def _jacobian(value: Callable[[], Array], point: Array) -> Array:
     """Return the slopes of all values along every entry of a point, (entries, values), from two central differences."""
     slopes = []
     for index in np.ndindex(point.shape):
-        x = point[index]
+        x = float(point[index])
         central = []
         for h in (STEP * max(1.0, abs(x)), STEP / 2 * max(1.0, abs(x))):
             sides = []
