@@ -159,7 +159,7 @@ class Diagnosis:
 
     @property
     def _may_be_single(self) -> bool:
-        """Whether no parameter's gradient has more right digits than float32."""
+        """True if no parameter's gradient has more right digits than float32 has."""
         blocks = [] if self.check is None else self.check.blocks
         return not any(block.checked and block.relative_error < FINER for block in blocks)
 
