@@ -175,7 +175,6 @@ def test_an_unknown_factor_is_named_constant_with_its_value():
 # ---- nothing is guessed, and nothing right is accused ----------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("hasty_searches")
 @pytest.mark.parametrize("size", [1e-5, 1e-2, 1.0])
 def test_noise_is_wrong_and_unknown(size):
     network, y, _ = CASES["deep tanh"]
@@ -255,7 +254,6 @@ def test_a_right_gradient_may_round_in_another_way_each_time(size):
     assert diagnosis.verdict == "right"
 
 
-@pytest.mark.usefixtures("hasty_searches")
 @pytest.mark.parametrize("seed", range(5))
 def test_float32_rounding_in_float64_is_not_named(seed):
     network, y, loss = CASES["relu"]

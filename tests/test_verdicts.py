@@ -11,7 +11,6 @@ from tests.verdicts import random_case, spoilt, verdicts
 RNG = np.random.default_rng(5)
 
 
-@pytest.mark.usefixtures("hasty_searches")
 @pytest.mark.filterwarnings("ignore")  # saturated networks overflow
 @pytest.mark.parametrize("seed", range(16))
 def test_check_and_diagnosis_agree_on_random_networks(seed):
@@ -141,7 +140,6 @@ def test_parameters_that_do_not_fit_are_listed():
         hm.diagnose_gradient(network, X, y, [np.ones((7, 7)), np.ones(4), np.ones((2, 4)), np.ones(2)])
 
 
-@pytest.mark.usefixtures("hasty_searches")
 def test_a_batch_too_large_for_recovery_asks_for_rows():
     network, X, y = hm.MLP([2, 8, 8, 2], activation="tanh", rng=0), RNG.normal(size=(40, 2)), RNG.integers(0, 2, 40)
     wrong = RNG.normal(size=network.theta.size)
