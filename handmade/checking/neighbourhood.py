@@ -221,13 +221,14 @@ class Neighbourhood:
     def noise(self, indices: Array) -> float:
         """Return the standard deviation of the noise of f, measured along random directions of these entries."""
         rng = np.random.default_rng(0)
-        found = []
+        lines = []
         for _ in range(DIRECTIONS):
             direction = np.zeros_like(self.theta)
             direction.flat[indices] = rng.uniform(-1, 1, len(indices)) * self.scale(indices)
-            found.append(measured_noise(partial(self._at_distance, direction)))
+            lines.append(partial(self._at_distance, direction))
+        found = [measured_noise(line) for line in lines]
         if not hasattr(self.f, "moved"):  # which computes in float64 throughout
-            found += [noise_of_steps(partial(self._at_distance, direction), wide) for wide in WIDE]
+            found += [noise_of_steps(lines[-1], wide) for wide in WIDE]
         return max(found)
 
     def _at_distance(self, direction: Array, t: float) -> float:
