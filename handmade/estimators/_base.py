@@ -46,7 +46,7 @@ Array = npt.NDArray[Any]
 ACTIVATIONS = {"logistic": "sigmoid"}
 SOLVERS: dict[str, Callable[[Any], Any]] = {
     "adam": lambda e: Adam(e.learning_rate_init, (e.beta_1, e.beta_2), e.epsilon),
-    "sgd": lambda e: SGD(e.learning_rate_init, e.momentum, nesterov=e.nesterovs_momentum and e.momentum > 0),
+    "sgd": lambda e: SGD(e.learning_rate_init, e.momentum, nesterov=bool(e.nesterovs_momentum and e.momentum > 0)),
 }
 CHOICES = {"learning_rate": ("constant", "invscaling", "adaptive"), "monitor": ("loss", "score")}
 BELOW_ONE = 1 - 2.0**-53

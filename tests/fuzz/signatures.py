@@ -41,7 +41,7 @@ ALSO = {
     "last_epoch": ("total_steps",), "dim": ("sum to 1 along axis",), "classes": ("labels",), "y": ("target",),
     "function": ("activation", "negative_slope"), "n_classes": ("y",), "state": ("state_dict",),
     "validation": ("X", "y"), "step": ("theta",),
-    "sample_weight": ("Sample weights", "inconsistent numbers of samples", "Input should have at least 1 dimension"),
+    "sample_weight": ("Sample weights", "numbers of samples", "at least 1 dimension", "with 0 sample"),
     **dict.fromkeys(("alpha", "epsilon"), ("training diverges",)),
 }  # fmt: skip
 
