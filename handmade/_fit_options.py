@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from ._run import TrainingStep
 from ._steps import Step
 from ._validation import check_choice
 from .callbacks import EarlyStopping
-from .history import VALIDATION
+from .history import COLUMNS
 from .losses import Loss
 from .metrics import METRICS
 from .network import Network
@@ -91,12 +92,20 @@ def find_metrics(metrics: Any) -> dict[str, MetricFunction]:
     for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
         if not callable(metric):
             check_choice(metric, "metrics", METRICS)
-        name = getattr(metric, "__name__", repr(metric)) if callable(metric) else metric
-        if name in found or name == VALIDATION:
-            raise ValueError(f"metrics: expected different names, got {name!r} twice")
+        name = _name_of(metric) if callable(metric) else metric
+        if name in found or name in COLUMNS:
+            raise ValueError(f"metrics: expected names of their own in the history, got {name!r} twice; rename one")
         function: Any = metric if callable(metric) else METRICS[metric]
         found[name] = function
     return found
+
+
+def _name_of(metric: Any) -> str:
+    """Return a name for the history that is the same in every process, unlike the repr of a function."""
+    if isinstance(metric, functools.partial):
+        options = [*map(repr, metric.args), *(f"{name}={value!r}" for name, value in metric.keywords.items())]
+        return f"{_name_of(metric.func)}({', '.join(options)})"
+    return str(getattr(metric, "__name__", type(metric).__name__))
 
 
 def find_callbacks(callbacks: Any) -> list[Callable[..., Any]]:

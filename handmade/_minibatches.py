@@ -76,9 +76,7 @@ class Samples:
 def check_data(network: Network, X: Any, y: npt.ArrayLike, loss: Loss) -> Samples:
     """Return X and y as samples; every row is checked by the network, and every target by the loss."""
     X, y = SparseRows.of(X) if hasattr(X, "tocsr") else as_array(X, "X"), as_array(y, "y")
-    if X.ndim != 2:
-        hint = "; flatten it with X.reshape(len(X), -1)" if X.ndim > 2 else ""
-        raise ValueError(f"X: expected shape (N, {network.in_features or 'features'}), got {X.shape}{hint}")
+    network.check_shape(X)
     if y.ndim == 0 or len(X) != len(y):
         raise ValueError(f"y: expected one target per row of X {X.shape}, got shape {y.shape}")
     functions, depth = network.head(loss)
@@ -148,7 +146,11 @@ def split(
     held: Samples | None = None
     if isinstance(validation, tuple | list) and len(validation) == 2:
         X, y = validation
-        held = check_data(network, X, y, loss)
+        try:
+            held = check_data(network, X, y, loss)
+        except (ValueError, TypeError) as error:
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(f"validation: {error}") from error
     elif validation is not None:
         rows = _held_out(samples.y, validation, stratify, rng)
         held = dataclasses.replace(samples, rows=rows, weight=None)
@@ -156,7 +158,7 @@ def split(
     if samples.weight is not None:
         weight = samples.weight[samples.rows]
         if weight.max() == 0:
-            raise ValueError("sample_weight: expected, among the samples to train on, one above 0")
+            raise ValueError("sample_weight, class_weight: expected, among the samples to train on, one above 0")
         mean = weight.max() * (weight / weight.max()).mean()  # a plain sum could overflow
         samples = dataclasses.replace(samples, weight=samples.weight / mean)
     return samples, held

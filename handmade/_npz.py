@@ -111,6 +111,9 @@ def _read_members(archive: ZipFile, name: str, wanted: Iterable[str] | None, lim
     """Read the headers of the wanted arrays, check what they declare together, then read the arrays."""
     members = {member.removesuffix(".npy"): member for member in archive.namelist()}
     wanted = list(members if wanted is None else wanted)
+    other = next((member for member in archive.namelist() if member.endswith("/data.pkl")), None)
+    if other is not None:
+        raise ValueError(f"{name}: expected arrays alone, got a file of torch.save; read it with hm.from_torch(path)")
     total = 0
     for key in wanted:
         if key not in members:

@@ -69,6 +69,12 @@ class ParameterizedChain(Sequential):
     def _bind(self, dtype: npt.DTypeLike | None = None) -> None:
         """Move every parameter into theta, and leave the layers views into it."""
         parameters, leaves = list(self._parameters()), [leaf for _, leaf in self.leaves()]
+        for _, layer, attribute in parameters:
+            if not hasattr(layer, attribute):
+                raise TypeError(
+                    f"{type(layer).__name__}: expected an array in {attribute!r}, which its parameters name, got none; "
+                    f"assign self.{attribute} in __init__"
+                )
         values = [getattr(layer, attribute) for _, layer, attribute in parameters]
         dtype = values[0].dtype if dtype is None and values else np.float64 if dtype is None else dtype
         # Complex numbers are for the complex step of a gradient check, see `astype`.

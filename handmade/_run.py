@@ -14,6 +14,7 @@ import numpy as np
 from ._minibatches import Samples
 from ._run_state import Snapshot
 from ._sparse import SparseRows
+from ._validation import is_true
 from .callbacks import Stopper
 from .history import VALIDATION, History
 from .losses import Loss
@@ -116,7 +117,7 @@ class Run:
         self._step_schedules("epoch")
         report()
         for callback in self.callbacks:
-            if callback(self.network, self.history) is True:
+            if is_true(callback(self.network, self.history)):
                 stopped = stopped or "callback"
         return stopped
 

@@ -105,10 +105,14 @@ def read_header(source: Source) -> Header:
         If the length, the JSON, a dtype, a shape or an offset is impossible, or the data have gaps or overlaps.
     """
     name, size = source.name, source.size
-    length = int.from_bytes(_exactly(source, 8, "the length of a header"), "little")
+    begin = _exactly(source, 8, "the length of a header")
+    length = int.from_bytes(begin, "little")
     limit = HEADER_LIMIT if size is None else min(HEADER_LIMIT, size - 8)
     if not 2 <= length <= limit:
-        raise ValueError(f"{name}: expected a safetensors file with a header of 2 to {limit} bytes, got {length}")
+        raise ValueError(
+            f"{name}: expected a safetensors file, which begins with the length of its header, or an .npz archive, "
+            f"got the bytes {begin!r}"
+        )
     try:
         document = json.loads(_exactly(source, length, "a header"), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:

@@ -316,3 +316,8 @@ def check_bool(value: Any, name: str) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name}: expected True or False, got {value!r}")
     return value
+
+
+def is_true(answer: Any) -> bool:
+    """Return whether a user's function has returned True, or NumPy's, which comparisons of its numbers give."""
+    return isinstance(answer, bool | np.bool_) and bool(answer)

@@ -114,9 +114,12 @@ class AveragedModel:
         if self.network is None:
             self.network = copy.deepcopy(network)
         else:
-            average = self.network.theta + share * (network.theta - self.network.theta)
-            self.network.load_state_dict(network.state_dict())
-            self.network.theta[:] = average
+            before = self.network.theta.copy()
+            try:
+                self.network.load_state_dict(network.state_dict())
+            except ValueError as error:
+                raise ValueError(f"AveragedModel: {error}, of another network; make a new AveragedModel") from error
+            self.network.theta[:] = before + share * (network.theta - before)
         self.n_averaged += 1
 
     def state_dict(self) -> dict[str, Any]:

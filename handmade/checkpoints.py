@@ -151,7 +151,7 @@ def fingerprints(run: Run, seed: Any) -> dict[str, str]:
     own, held = run.training, run.held
     validation = None if held is None else [held.rows, *([] if held.X is own.X else [held.X, held.y])]
     options: dict[str, Any] = {
-        "X": own.X, "y": own.y, "validation": validation, "sample_weight": own.weight,
+        "X": own.X, "y": own.y, "validation": validation, "sample_weight, class_weight": own.weight,
         "network": [run.network, run.network.dtype.name], "loss": run.loss, "optimizer": run.optimizer,
         "batch_size": run.batch_size, "shuffle": run.shuffle, "drop_last": run.drop_last, "schedule": run.schedules,
         "early_stopping": run.stopper.rule, "metrics": list(run.metrics.values()),

@@ -147,7 +147,8 @@ def _layer_of(module: Any, place: str = "") -> Layer:
     if own and kind == "Sequential":
         return Sequential([_layer_of(child, f"{place}{name}.") for name, child in module.named_children()])
     if not own or kind not in MODULES:
-        raise ValueError(f"{where}: expected one of Sequential, {', '.join(MODULES)}; got {module!r}")
+        cure = "" if own else "; give the class a method to_handmade(layer_of), which returns its layer"
+        raise ValueError(f"{where}: expected one of Sequential, {', '.join(MODULES)}; got {module!r}{cure}")
     try:
         return MODULES[kind](module)
     except ValueError as error:
@@ -201,6 +202,8 @@ def from_torch(
     >>> hm.from_torch(weights, activation="tanh")
     Network([Dense(3, 4), Activation('tanh'), Dense(4, 2, bias=False)])
     """
+    if isinstance(source, type):
+        raise TypeError(f"source: expected a torch.nn.Module, got the class {source.__name__}; make an object of it")
     if hasattr(source, "state_dict") and hasattr(source, "modules"):
         return _from_module(source)
     if isinstance(source, (str, os.PathLike)):
@@ -236,6 +239,8 @@ def _from_module(module: Any) -> Network:
 
 def _as_array(name: str, value: Any) -> Array:
     """Return a tensor as an array; bfloat16, which NumPy lacks, as float32."""
+    if getattr(value, "is_meta", False):
+        raise ValueError(f"source: expected numbers, got {name!r} on the device meta, which has none")
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         value = value.float() if str(value.dtype) in ("torch.bfloat16", "torch.float16") else value
@@ -257,10 +262,10 @@ def _read_weights(path: FilePath) -> Mapping[str, Any]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # of pickle, zipfile or PyTorch
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # of pickle, zipfile or PyTorch, whose advice to trust the file is no cure
         raise ValueError(
-            f"{os.fspath(path)}: expected weights alone, saved with torch.save(module.state_dict(), path), got {reason}"
+            f"{os.fspath(path)}: expected weights alone, saved with torch.save(module.state_dict(), path), got a file "
+            "of other objects, or one that is damaged"
         ) from error
     if not isinstance(found, Mapping):
         raise ValueError(f"{os.fspath(path)}: expected a state_dict, got {type(found).__name__}")

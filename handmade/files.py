@@ -138,9 +138,9 @@ def load(path: FilePath | IO[bytes], *, rng: Any = None, max_bytes: int | None =
         If the file cannot be read.
     """
     document, state, name = _read(path, max_bytes)
-    size = sum(array.size for array in state.values())
+    config, size = _parse(document, name), sum(array.size for array in state.values())
     try:
-        network = build(_parse(document, name), size + SPARE_SIZES, rng)
+        network = build(config, size + SPARE_SIZES, rng)
         own = network.state_dict()
         wrong = [key for key in own if key in state and state[key].dtype != own[key].dtype]
         if wrong:

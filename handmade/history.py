@@ -118,3 +118,4 @@ class History:
 
 
 VALIDATION = "validation_loss"
+COLUMNS = ("epoch", "loss", VALIDATION, "lr", "seconds")  # of `History.to_dict`, beside the metrics

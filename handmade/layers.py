@@ -88,6 +88,8 @@ class Layer:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if not isinstance(cls.parameters, Mapping):
+            raise TypeError(f'{cls.__name__}: expected parameters such as {{"weight": "W"}}, got {cls.parameters!r}')
         for name in cls.parameters.values():
             for attribute in (name, "d" + name):
                 setattr(cls, attribute, _array_property(attribute))
@@ -110,7 +112,10 @@ class Layer:
 
     def predict(self, X: Array) -> Array:
         """Return the output in evaluation mode, shape (N, O)."""
-        return self.forward(X)[0]
+        result: Any = self.forward(X)
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise TypeError(f"{type(self).__name__}.forward: expected (H, cache), got {type(result).__name__} alone")
+        return result[0]
 
     def rows_are_independent(self, training: bool) -> bool:
         """Return whether each row of the output depends on the same row of the input alone; False if unknown."""

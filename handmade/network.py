@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._parameters import ParameterizedChain
+from ._sparse import SparseRows
 from ._validation import as_array, check_count, check_finite
 from .composites import Sequential, SequentialCache
 from .losses import Loss, LossFunctions, find_loss, loss_and_backward
@@ -228,7 +229,8 @@ class Network(ParameterizedChain):
             raise ValueError(f"layers: expected at most {len(self.layers)}, got {layers}")
         X = as_array(X, "X")
         size = self._rows_at_a_time() if batch_size is None else check_count(batch_size, "batch_size")
-        if X.ndim != 2 or len(X) <= size:
+        self.check_shape(X)
+        if len(X) <= size:
             return self._weights.read(self._predict_block, X, layers, 0)
         return self._weights.read(self._predict_blocks, X, layers, size)
 
@@ -301,7 +303,7 @@ class Network(ParameterizedChain):
         """
         X = as_array(X, "X")
         if X.ndim != 2 or X.shape[1] != self.in_features or len(X) == 0:
-            self._check_shape(X)
+            self.check_shape(X)
         if X.dtype != self.dtype:
             if X.dtype.kind not in "fiub":
                 raise TypeError(f"X: expected numbers, got dtype {X.dtype}; convert it with X.astype(float)")
@@ -311,13 +313,15 @@ class Network(ParameterizedChain):
             check_finite(X, "X", first_row)
         return X
 
-    def _check_shape(self, X: Array) -> None:
-        """Raise, unless no layer says how wide X has to be, and all can take it as it is."""
-        if not self.in_features and X.ndim == 2 and len(X) > 0:
-            self.width_after(X.shape[1])  # raises, where a layer further up takes another width
+    def check_shape(self, X: Array | SparseRows) -> None:
+        """Raise, naming the shape of all of X, unless X is (N, I) with at least one row."""
+        if X.ndim == 2 and len(X) > 0 and self.in_features in (None, X.shape[1]):
+            if self.in_features is None:
+                self.width_after(X.shape[1])  # raises, where a layer further up takes another width
             return
         width = self.in_features or "features"
         hint = "; a single sample x is x[np.newaxis, :]" if X.shape == (self.in_features,) else ""
+        hint = "; flatten it with X.reshape(len(X), -1)" if X.ndim > 2 else hint
         raise ValueError(f"X: expected shape (N, {width}) with N at least 1, got {X.shape}{hint}")
 
     # ---- for files -----------------------------------------------------------------------------------------------

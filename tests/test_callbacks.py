@@ -192,3 +192,25 @@ def test_metrics_see_the_outputs_of_the_whole_network(loss):
         metrics=[lambda output, y: seen.append(output) or 0.0],
     )
     np.testing.assert_array_equal(seen[-1], network.predict(X))
+
+
+@pytest.mark.parametrize("answer", [True, np.True_])
+def test_true_of_python_or_numpy_ends_training(answer):
+    history = fit(MLP([3, 3], rng=0), *samples(), epochs=5, callbacks=lambda network, history: answer)
+    assert (len(history), history.stopped) == (1, "callback")
+
+
+@pytest.mark.parametrize("answer", [1, "yes", np.ones(2), None, np.False_])
+def test_other_answers_do_not_end_training(answer):
+    history = fit(MLP([3, 3], rng=0), *samples(), epochs=2, callbacks=lambda network, history: answer)
+    assert (len(history), history.stopped) == (2, "all epochs")
+
+
+def test_an_average_of_two_networks_is_refused():
+    average = hm.AveragedModel()
+    fit(MLP([3, 3], rng=0), *samples(), epochs=2, callbacks=average)
+    before = average.network.theta.copy()
+    with pytest.raises(ValueError, match=r"AveragedModel: .* another network; make a new AveragedModel"):
+        fit(MLP([3, 4, 3], rng=0), *samples(), epochs=1, callbacks=average)
+    assert (average.network.theta == before).all()
+    assert average.n_averaged == 2

@@ -261,7 +261,7 @@ def test_epochs_between_checkpoints_are_counted(tmp_path, monkeypatch):
         (dict(validation=0.35), "validation"),
         (dict(early_stopping=hm.EarlyStopping(3)), "early_stopping"),
         (dict(average=None), "callbacks"),
-        (dict(weighted=True), "sample_weight"),
+        (dict(weighted=True), "sample_weight, class_weight"),
     ],
 )
 def test_another_option_is_refused_by_name(change, name, tmp_path):

@@ -503,6 +503,12 @@ def test_unseen_categories_are_a_warning(folder, tmp_path):
         (None, {"--task": "regress"}, "expected numbers to regress on"),
         (None, {"--hidden": "64;32"}, "--hidden: expected widths"),
         (None, {"--hidden": "0"}, "--hidden: expected widths"),
+        (None, {"--hidden": "8,,4"}, "--hidden: expected widths"),
+        (
+            lambda f: f.head(12).assign(buys=[*"abcdefghijkk"]),
+            {},
+            "classes with several rows each, got 11 in 12 rows, 3",
+        ),
         (None, {"--activation": "reelu"}, "--activation: expected one of"),
         (None, {"--test-size": "2"}, "--test-size: expected a fraction"),
         (None, {"-o": "model.pickle"}, "--output: expected a name"),
@@ -575,3 +581,35 @@ def test_optional_packages_are_named_by_export(folder, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, package, None)
         assert "pip install" in run("export", folder / "c.safetensors", "--to", to, "-o", tmp_path / "x", code=2).stderr
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.filterwarnings("ignore:max_iter")
+@pytest.mark.parametrize("seed", range(4))
+def test_a_class_of_one_row_is_trained_on(tmp_path, seed):
+    x = np.linspace(-1, 1, 30)
+    labels = np.where(x < 0, "b", "c").astype(object)
+    labels[20] = "a"  # the first in order: without it in training, the other classes would take its place
+    model, report, _ = models.train(
+        as_text(pd.DataFrame({"x": x, "t": labels})), "t", "classify", hidden=[4], test_size=0.2, seed=seed,
+        announce=lambda *_: None, max_iter=1,
+    )  # fmt: skip
+    assert model.network.width_after(1) == 3
+    assert np.shape(report.confusion) == (3, 3)
+    assert np.sum(report.confusion[0]) == 0
+
+
+@pytest.mark.filterwarnings("ignore:max_iter")
+@pytest.mark.parametrize("exponent", [900, -900])
+def test_numbers_of_any_size_are_standardized(exponent):
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    trained = []
+    for values in (x, np.ldexp(x, exponent)):  # powers of 2 change no bit
+        frame = as_text(pd.DataFrame(values, columns=["x", "t"]))
+        trained.append(
+            models.train(frame, "t", "regress", hidden=[4], test_size=0.2, seed=0, announce=lambda *_: None, max_iter=1)
+        )
+    (plain, expected, _), (model, report, _) = trained
+    assert np.ldexp(plain.columns[0].scale, exponent) == model.columns[0].scale
+    assert (plain.network.theta == model.network.theta).all()
+    for name in ("root mean squared error", "without a model"):
+        assert np.ldexp(expected.scores[name], exponent) == report.scores[name]

@@ -284,3 +284,18 @@ def test_unfitted_and_foreign_estimators_are_refused():
     poisson = fitted(neural_network.MLPRegressor, X[:, 0] ** 2, loss="poisson")
     with pytest.raises(ValueError, match="'exp'"):
         hm.from_sklearn(poisson, probabilities=True)
+
+
+def test_what_holds_no_numbers_is_refused():
+    with pytest.raises(TypeError, match=r"source: .* got the class Linear; make an object"):
+        hm.from_torch(nn.Linear)
+    with pytest.raises(ValueError, match="source: expected numbers, got 'weight' on the device meta"):
+        hm.from_torch(nn.Linear(2, 1, device="meta"))
+
+
+def test_a_class_of_ones_own_is_told_the_cure():
+    class Mine(nn.Module):
+        pass
+
+    with pytest.raises(ValueError, match=r"got Mine\(\); give the class a method to_handmade"):
+        hm.from_torch(Mine())

@@ -473,3 +473,15 @@ def test_perceptron_classifier_tells_three_classes_apart():
     y = np.array(["x", "y", "z"])[np.arange(90) % 3]
     model = PerceptronClassifier(random_state=0).fit(centers + RNG.normal(size=(90, 2)), y)
     assert model.score(centers, y) == 1 and model.decision_function(centers).shape == (90, 3)
+
+
+@pytest.mark.parametrize("class_weight", [{0: -1}, {0: 0, 1: 0}, {1: np.nan}])
+def test_impossible_class_weights_are_refused(class_weight):
+    model = MLPClassifier([3], max_iter=2, random_state=0, class_weight=class_weight)
+    with pytest.raises(ValueError, match="class_weight: expected finite numbers of at least 0, not all 0"):
+        model.fit(X, TWO)
+
+
+def test_numpys_true_of_a_callback_ends_training():
+    model = MLPClassifier([3], max_iter=5, random_state=0, callbacks=[lambda model: np.True_])
+    assert model.fit(X, TWO).n_iter_ == 1

@@ -192,3 +192,12 @@ def test_name_must_be_an_identifier(tmp_path):
         with pytest.raises(ValueError, match="C identifier"):
             hm.export.to_c(hm.MLP([1, 1]), name=name)
     assert "digits_predict(const float *x, float *y)" in hm.export.to_c(hm.MLP([1, 1]), name="digits")
+
+
+@pytest.mark.parametrize("export", [hm.export.to_onnx, hm.export.to_c])
+@pytest.mark.parametrize(
+    "network", [hm.MLP([3, 2], ["softmax"]), hm.MLP([3, 2], ["sigmoid"]), hm.MLP([3, 1])], ids=lambda n: repr(n)[:30]
+)
+def test_a_softmax_of_no_logits_is_refused(export, network):
+    with pytest.raises(ValueError, match="softmax: expected a network of logits of several classes"):
+        export(network, softmax=True)

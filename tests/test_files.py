@@ -391,3 +391,17 @@ def test_flipped_bytes_load_or_raise_value_error(tmp_path):
         content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
         with contextlib.suppress(ValueError):
             hm.load(io.BytesIO(bytes(content)))
+
+
+def test_files_of_others_are_named_once_and_plainly(tmp_path):
+    np.savez(tmp_path / "o.npz", a=1)
+    (tmp_path / "t.npz").write_text("a,b\n1,2\n3,4\n")
+    with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
+        archive.writestr("m/data.pkl", b"")
+    for name, message in [
+        ("o.npz", "expected a file that hm.save wrote, got one without an architecture"),
+        ("t.npz", "expected a safetensors file, .* or an .npz archive, got the bytes b'a,b"),
+        ("m.pt", "expected arrays alone, got a file of torch.save; read it with hm.from_torch"),
+    ]:
+        with pytest.raises(ValueError, match=rf"^{tmp_path / name}: {message}"):
+            hm.load(tmp_path / name)

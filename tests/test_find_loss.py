@@ -216,3 +216,15 @@ def test_a_loss_says_what_it_is_computed_on():
     ]
     own = find_loss((squares, squares_backward))
     assert (own.activation, own.on_activation, own.least_outputs, own.takes_logits) == (None, None, 1, False)
+
+
+def test_a_loss_of_ones_own_returns_one_number():
+    terms = (lambda input, target: (input - target) ** 2, lambda input, target: 2 * (input - target))
+    with pytest.raises(TypeError, match=r"loss: expected one number, got an array of shape \(2, 1\)"):
+        loss_and_backward(terms, np.ones((2, 1)), np.zeros((2, 1)))
+
+
+def test_weights_need_losses_that_take_reduction():
+    pair = (lambda input, target: 1.0, lambda input, target: 0 * input)
+    with pytest.raises(TypeError, match="loss: expected both functions to take reduction='none'"):
+        loss_and_backward(pair, np.ones((2, 1)), np.zeros((2, 1)), sample_weight=[1.0, 2.0])

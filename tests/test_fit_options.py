@@ -140,7 +140,7 @@ BAD = {
         ValueError,
         "sample_weight: expected finite",
     ),
-    "all weights zero": ({"sample_weight": np.zeros(2500)}, ValueError, "sample_weight: .*one above"),
+    "all weights zero": ({"sample_weight": np.zeros(2500)}, ValueError, "sample_weight, class_weight: .*one above"),
     "one weight short": ({"sample_weight": np.ones(2499)}, ValueError, r"one weight per sample.*2500.*2499"),
     "one weight for all": ({"sample_weight": 1.0}, ValueError, "one weight per sample"),
     "one short, with classes": (
@@ -219,7 +219,7 @@ def test_weights_that_are_all_set_aside_are_refused():
         ({"shuffle": "no"}, TypeError, "shuffle: expected True or False"),
         ({"class_weight": "balanced"}, TypeError, "class_weight: expected a mapping or a sequence"),
         ({"class_weight": {0: None, 1: 1, 2: 1}}, ValueError, "class_weight: expected finite numbers"),
-        ({"X": np.ones((12, 2, 3))}, ValueError, r"X: expected shape \(N, 3\), got \(12, 2, 3\); flatten it"),
+        ({"X": np.ones((12, 2, 3))}, ValueError, r"X: expected shape \(N, 3\) .*, got \(12, 2, 3\); flatten it"),
     ],
 )
 def test_options_are_looked_at_before_anything_changes(options, error, message):
@@ -321,7 +321,38 @@ def test_a_validation_loss_that_is_never_finite_never_improves(patience):
     assert history.validation_loss == [np.inf] * patience
 
 
-def test_a_metric_without_a_name_is_called_what_it_prints():
-    first_two = functools.partial(top_k_accuracy, k=2)
-    history = fit(MLP([3, 3], rng=0), *samples(), epochs=1, metrics=[first_two, "accuracy"])
-    assert list(history.metrics) == [repr(first_two), "accuracy"]
+def test_a_metric_without_a_name_has_one_for_every_process():
+    class Half:
+        def __call__(self, output, y):
+            return 0.5
+
+    partials = [functools.partial(top_k_accuracy, k=k) for k in (1, 2)]
+    history = fit(MLP([3, 3], rng=0), *samples(), epochs=1, metrics=[*partials, "accuracy", Half()])
+    assert list(history.metrics) == ["top_k_accuracy(k=1)", "top_k_accuracy(k=2)", "accuracy", "Half"]
+
+
+@pytest.mark.parametrize("name", ["epoch", "loss", "validation_loss", "lr", "seconds"])
+def test_a_metric_never_takes_the_place_of_another_number(name):
+    def metric(output, y):
+        return 0.5
+
+    metric.__name__ = name
+    with pytest.raises(ValueError, match=f"metrics: expected names of their own .* got '{name}'"):
+        fit(MLP([3, 3], rng=0), *samples(), epochs=1, metrics=metric)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "match"),
+    [
+        (np.ones((7, 2)), np.zeros(7, int), r"validation: X: expected shape \(N, 3\) .*, got \(7, 2\)"),
+        (np.ones((7, 3)), np.zeros(6, int), r"validation: y: expected one target per row of X \(7, 3\)"),
+    ],
+)
+def test_wrong_validation_data_are_called_validation(X, y, match):
+    with pytest.raises(ValueError, match=match):
+        fit(MLP([3, 3], rng=0), *samples(), validation=(X, y))
+
+
+def test_text_labels_are_sent_to_the_encoder():
+    with pytest.raises(TypeError, match=r"got dtype <U1 .* handmade.data.encode_labels"):
+        fit(MLP([3, 3], rng=0), samples()[0], np.array(list("abcabcabca")))

@@ -419,3 +419,25 @@ def test_a_parameter_is_a_copy_of_what_is_assigned():
 def test_a_layer_alone_is_its_only_leaf():
     layer = Dense(2, 1)
     assert list(layer.leaves()) == [("", layer)]
+
+
+def test_a_forward_without_a_cache_is_refused():
+    class Bare(Layer):
+        def forward(self, X, training=False):
+            return X
+
+        def backward(self, dH, cache, need_dX=True):
+            return dH
+
+    with pytest.raises(TypeError, match=r"Bare.forward: expected \(H, cache\), got ndarray alone"):
+        Network([Dense(3, 2), Bare()]).predict(np.ones((2, 3)))
+
+
+def test_parameters_are_a_mapping_to_arrays():
+    class Missing(Layer):
+        parameters: ClassVar = {"weight": "w"}
+
+    with pytest.raises(TypeError, match=r"Missing: expected an array in 'w', .*; assign self.w"):
+        Network([Missing()])
+    with pytest.raises(TypeError, match="Listed: expected parameters such as"):
+        type("Listed", (Layer,), {"parameters": ["w"]})

@@ -136,3 +136,8 @@ def test_predict_until_gives_the_outputs_of_a_layer(samples):
     values = network.forward(X)[1].values
     for depth in range(len(network.layers) + 1):
         assert_same([network.predict_until(X, depth, batch_size=1000)], [values[depth]])
+
+
+def test_a_wrong_width_is_told_with_the_whole_shape():
+    with pytest.raises(ValueError, match=r"X: expected shape \(N, 3\) .*, got \(5000, 2\)"):
+        MLP([3, 1000, 2], rng=0).predict(np.ones((5000, 2)))

@@ -298,7 +298,11 @@ SAID = {
     "drop_last": ({"drop_last": 1}, TypeError, "^drop_last: expected True or False, got 1$"),
     "progress": ({"progress": 1}, TypeError, "^progress: expected True or False, got 1$"),
     "optimizer": ({"optimizer": object()}, TypeError, "^optimizer: expected an object with step"),
-    "X of one dimension": ({"X": np.ones(10)}, ValueError, r"^X: expected shape \(N, 3\), got \(10,\)$"),
+    "X of one dimension": (
+        {"X": np.ones(10)},
+        ValueError,
+        r"^X: expected shape \(N, 3\) with N at least 1, got \(10,\)$",
+    ),
     "X of three": ({"X": np.ones((10, 3, 1))}, ValueError, r"; flatten it with X.reshape\(len\(X\), -1\)$"),
     "row of X": ({"X": with_middle(X_LONG, np.nan), "y": Y_LONG}, ValueError, r"^X: .* nan at index \(1200, 0\)$"),
     "row of y": (

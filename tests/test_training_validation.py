@@ -105,18 +105,6 @@ def test_metrics_by_name_and_by_function(validates):
     assert history.best_epoch is None or validates
 
 
-@pytest.mark.parametrize("validates", [False, True])
-def test_a_metric_may_be_called_loss(validates):
-    def loss(output, y):
-        return 42.0
-
-    X, y = samples(20)
-    network = MLP([3, 5, 3], rng=0)
-    history = fit(network, X, y, epochs=2, metrics=[loss], validation=(X, y) if validates else None)
-    assert history.metrics == {"loss": [42.0, 42.0]}
-    assert history.validation_loss[1:] == [losses.cross_entropy(network.predict(X), y)] * validates
-
-
 def test_the_metric_of_a_regression():
     X, Y = samples(20)[0], targets("mse_loss", 20)
     network = MLP([3, 5, 3], rng=0)

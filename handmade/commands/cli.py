@@ -75,7 +75,7 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 def widths(text: str) -> list[int]:
     """Return the widths in a text such as 64,32."""
     try:
-        sizes = [int(part) for part in text.split(",") if part.strip()]
+        sizes = [int(part) for part in text.split(",")] if text.strip() else []
     except ValueError:
         sizes = [0]
     if any(size < 1 for size in sizes):
@@ -156,7 +156,9 @@ def train_command(
         return
     print_report(model, report)
     out.print(
-        f"{n_epochs} epochs; saved {output}. Next: handmade predict {output} new.csv", highlight=False, soft_wrap=True
+        f"{n_epochs} epoch{'s' * (n_epochs > 1)}; saved {output}. Next: handmade predict {output} new.csv",
+        highlight=False,
+        soft_wrap=True,
     )
 
 

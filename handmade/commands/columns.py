@@ -29,6 +29,7 @@ __all__ = [
     "decimal_mark",
     "inputs",
     "learn_columns",
+    "mean_and_deviation",
 ]
 
 Array = npt.NDArray[Any]
@@ -223,15 +224,29 @@ def _counts_rows(values: Series) -> bool:
     return bool(np.ptp(x - np.arange(len(x))) == 0)
 
 
+def _exponent(x: Array) -> int:
+    """Return the power of 2 that brings numbers, some NaN, below 1: then no square overflows, and no bit changes."""
+    return int(np.frexp(np.nanmax(np.abs(x)))[1])
+
+
+def mean_and_deviation(x: Array) -> tuple[float, float]:
+    """Return the mean and the standard deviation of numbers of any size."""
+    exponent = _exponent(x)
+    x = np.ldexp(x, -exponent)
+    return math.ldexp(float(x.mean()), exponent), math.ldexp(float(x.std()), exponent)
+
+
 def _learn_number(kind: type[Number], name: str, values: Series, mark: str) -> Number:
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import StandardScaler
 
-    X = kind.checked(name, values, mark)[:, np.newaxis]
+    x = kind.checked(name, values, mark)
+    exponent = _exponent(x)
     imputer: Any = SimpleImputer(strategy="median")
     scaler: Any = StandardScaler()
-    scaler.fit(imputer.fit_transform(X))
-    fill, mean, scale = (float(part[0]) for part in (imputer.statistics_, scaler.mean_, scaler.scale_))
+    scaler.fit(imputer.fit_transform(np.ldexp(x, -exponent)[:, np.newaxis]))
+    found = (float(part[0]) for part in (imputer.statistics_, scaler.mean_, scaler.scale_))
+    fill, mean, scale = (math.ldexp(number, exponent) for number in found)
     return kind(name, fill, mean, scale, int(values.isna().sum()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from .columns import (
     columns_to_json,
     inputs,
     learn_columns,
+    mean_and_deviation,
 )
 
 __all__ = ["Model", "Report", "guess_task", "train"]
@@ -78,9 +80,11 @@ class Model:
         outputs, _ = self.outputs(frame, mark)
         y = encode_target(frame[self.target], self.classes, mark)
         if self.classes is None:
-            error = float(np.sqrt(np.mean((outputs - y) ** 2)))
+            error = float(np.sqrt(np.mean((outputs / self.scale - y / self.scale) ** 2))) * self.scale
             r2 = float(r2_score(outputs, y)) if len(set(y)) > 1 else float("nan")
-            return Report(len(y), {"r2": r2, "root mean squared error": error, "without a model": float(y.std())})
+            return Report(
+                len(y), {"r2": r2, "root mean squared error": error, "without a model": mean_and_deviation(y)[1]}
+            )
         confusion = confusion_matrix(outputs, y, len(self.classes))
         accuracy, most = np.trace(confusion) / len(y), np.bincount(y).max() / len(y)
         return Report(len(y), {"accuracy": float(accuracy), "most frequent class": float(most)}, confusion.tolist())
@@ -189,21 +193,19 @@ def train(
     **options
         Go to the estimator.
     """
-    from sklearn.model_selection import train_test_split
-
     from ..estimators import MLPClassifier, MLPRegressor
 
     known = np.flatnonzero(frame[target].notna())
     y = frame[target].iloc[known]
     classes = sorted(set(y)) if task == "classify" else None
     _check_target(y, target, classes, mark)
-    stratify = y if classes is not None and y.value_counts().min() > 1 else None
-    rows = train_test_split(known, test_size=test_size, random_state=seed, stratify=stratify)
+    rows = _split(known, y, classes, test_size, seed)
     training, test = frame.iloc[rows[0]], frame.iloc[rows[1]]
     columns, left_out = learn_columns(frame.drop(columns=target), mark, rows[0])
     announce(columns, left_out, len(training), len(test))
     X, numbers = inputs(columns, training, mark)[0], encode_target(training[target], classes, mark)
-    mean, scale = (float(numbers.mean()), float(numbers.std()) or 1.0) if classes is None else (0.0, 1.0)
+    mean, scale = mean_and_deviation(numbers) if classes is None else (0.0, 1.0)
+    scale = scale or 1.0
     options |= dict(hidden_layer_sizes=tuple(hidden), random_state=seed)
     options["validation_fraction"] = max(0.1, 2 / len(training))
     if classes is None:
@@ -214,6 +216,23 @@ def train(
     report = model.report(test, mark)
     model.scores = report.scores
     return model, report, estimator.n_iter_
+
+
+def _split(known: Array, y: Series, classes: list[str] | None, test_size: float, seed: int) -> tuple[Array, Array]:
+    """Return the rows to train on, in which every class has one, and those to test on."""
+    from sklearn.model_selection import train_test_split
+
+    count = math.ceil(test_size * len(known))
+    if classes is None or (y.value_counts().min() > 1 and len(classes) <= min(count, len(known) - count)):
+        return train_test_split(known, test_size=test_size, random_state=seed, stratify=y if classes else None)
+    again = y.duplicated().to_numpy()
+    if count >= again.sum():
+        raise ValueError(
+            f"column {y.name!r}: expected classes with several rows each, got {len(classes)} in {len(y)} rows, "
+            f"{count} of them to test on"
+        )
+    others, test = train_test_split(known[again], test_size=count, random_state=seed)
+    return np.concatenate([known[~again], others]), test
 
 
 def _check_target(y: Series, target: str, classes: list[str] | None, mark: str) -> None:

@@ -26,6 +26,7 @@ from .._validation import (
     check_count,
     check_finite,
     is_beyond_float,
+    is_true,
     shown,
 )
 from ..layers import Dense
@@ -264,7 +265,7 @@ class BaseMLP(BaseEstimator):
             trainer.optimizer.lr = self.learning_rate_init / (trainer.seen + 1) ** self.power_t
         trainer.complete()
         called = [callback(self._seen_by_callbacks(targets, trainer)) for callback in _sequence(self.callbacks)]
-        if any(answer is True for answer in called):
+        if any(map(is_true, called)):
             return True
         if trainer.unimproved <= self.n_iter_no_change:
             return False

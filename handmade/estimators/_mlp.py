@@ -163,7 +163,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return class_targets(y, classes, None if self._has_default_loss() else self.loss)
 
     def _class_weight(self, y: Any) -> Array | None:
-        return None if self.class_weight is None else compute_sample_weight(self.class_weight, y)
+        if self.class_weight is None:
+            return None
+        weight: Array = compute_sample_weight(self.class_weight, y)
+        if not (np.isfinite(weight).all() and weight.min() >= 0 and weight.max() > 0):
+            raise ValueError(
+                f"class_weight: expected finite numbers of at least 0, not all 0, got {self.class_weight!r}"
+            )
+        return weight
 
     def _stratify(self, y: Any) -> Any:
         return y if y.ndim == 1 else None

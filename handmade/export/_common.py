@@ -21,9 +21,12 @@ E = TypeVar("E")
 
 
 def check_network(network: Network, softmax: bool, dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """Return the dtype to export; raise where there is no network, or its input has no width."""
-    check_bool(softmax, "softmax")
-    input_width(as_network(network))
+    """Return the dtype to export; raise where there is no network, its input has no width, or softmax is not meant."""
+    width = as_network(network).width_after(input_width(network))
+    last = getattr(network.layers[-1], "function", None)
+    if check_bool(softmax, "softmax") and (width == 1 or last in ("softmax", "sigmoid")):
+        ending = f"one that ends with {last}" if last in ("softmax", "sigmoid") else "one of a single output"
+        raise ValueError(f"softmax: expected a network of logits of several classes, got {ending}; leave softmax=False")
     return check_dtype(dtype)
 
 

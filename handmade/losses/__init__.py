@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
@@ -332,7 +333,10 @@ def loss_and_backward(
     dH = np.asarray(functions.backward(input, target), input.dtype)
     if dH.shape != input.shape:  # a user's own may have given anything
         raise ValueError(f"loss: expected its backward to give the shape of the input {input.shape}, got {dH.shape}")
-    return functions.value(input, target), dH
+    value = functions.value(input, target)
+    if np.ndim(value) != 0:
+        raise TypeError(f"loss: expected one number, got an array of shape {np.shape(value)}; return its mean or sum")
+    return value, dH
 
 
 def check_one_number(functions: LossFunctions) -> None:
@@ -353,7 +357,12 @@ def _weighted_by_sample(
     if weight.shape != (len(input),):
         raise ValueError(f"sample_weight: expected one weight per sample, shape {(len(input),)}, got {weight.shape}")
     check_finite(weight, "sample_weight")
-    terms = functions.value(input, target, reduction="none").reshape(len(input), -1)
-    derivatives = functions.backward(input, target, reduction="none").reshape(len(input), -1)
+    try:
+        terms = functions.value(input, target, reduction="none").reshape(len(input), -1)
+        derivatives = functions.backward(input, target, reduction="none").reshape(len(input), -1)
+    except TypeError as error:
+        if all("reduction" in inspect.signature(f).parameters for f in functions):
+            raise
+        raise TypeError("loss: expected both functions to take reduction='none', for weights of samples") from error
     scale = weight / terms.size if reduction == "mean" else weight
     return scale @ terms.sum(axis=1), (derivatives * scale[:, np.newaxis]).reshape(input.shape)

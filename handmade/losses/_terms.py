@@ -136,9 +136,12 @@ def class_labels(
 ) -> tuple[Array, Array | None]:
     """Return the class indices, one per row; and which rows count, or None where all do."""
     if target.dtype.kind not in "iu":
+        cure = "convert labels with target.astype(int)"
+        if target.dtype.kind in "OSUT":
+            cure = "number the classes with handmade.data.encode_labels"
         raise TypeError(
             f"target: expected integer class indices of shape {lead}, got dtype {target.dtype} of shape "
-            f"{target.shape}; convert labels with target.astype(int)"
+            f"{target.shape}; {cure}"
         )
     if target.shape != lead:
         hint = _column_hint(target, lead)
