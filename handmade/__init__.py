@@ -29,13 +29,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import activations, data, information, initializers, losses, metrics, optimizers, schedules
+from . import activations, initializers, losses, optimizers
 from .activation_layers import GLU, PReLU, SwiGLU
-from .callbacks import AveragedModel, EarlyStopping
 from .clipping import L1, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
 from .composites import Concatenate, Parallel, Residual, Sequential
-from .data import load_csv, load_digits, load_idx, load_npz, train_test_split
-from .history import History
 from .layers import Activation, AlphaDropout, Dense, Dropout, Layer
 from .mlp import MLP
 from .network import Network
@@ -60,31 +57,13 @@ from .optimizers import (
     RMSprop,
     Rprop,
 )
-from .perceptron import Perceptron, delta_rule
-from .schedules import (
-    ChainedScheduler,
-    ConstantLR,
-    CosineAnnealingLR,
-    CosineAnnealingWarmRestarts,
-    CyclicLR,
-    ExponentialLR,
-    LambdaLR,
-    LinearLR,
-    MultiplicativeLR,
-    MultiStepLR,
-    OneCycleLR,
-    PolynomialLR,
-    ReduceLROnPlateau,
-    SequentialLR,
-    StepLR,
-)
-from .training import fit
-from .training_warnings import TrainingWarning
 
 if TYPE_CHECKING:
     from . import checking as checking
+    from . import data as data
     from . import estimators as estimators
-    from . import export, files, plots, protocols
+    from . import export, files, information, metrics, plots, protocols, schedules
+    from .callbacks import AveragedModel, EarlyStopping
     from .chain_rule import Trace, trace
     from .checking.assertion import assert_gradient
     from .checking.check_table import GradientCheck
@@ -96,8 +75,30 @@ if TYPE_CHECKING:
     from .compiled import compile
     from .configuration import show_config
     from .convert import from_sklearn, from_torch
+    from .data import load_csv, load_digits, load_idx, load_npz, train_test_split
     from .files import from_config, load, register_activation, register_layer, save, to_config
+    from .history import History
     from .lr_finder import LearningRateSearch, find_lr
+    from .perceptron import Perceptron, delta_rule
+    from .schedules import (
+        ChainedScheduler,
+        ConstantLR,
+        CosineAnnealingLR,
+        CosineAnnealingWarmRestarts,
+        CyclicLR,
+        ExponentialLR,
+        LambdaLR,
+        LinearLR,
+        MultiplicativeLR,
+        MultiStepLR,
+        OneCycleLR,
+        PolynomialLR,
+        ReduceLROnPlateau,
+        SequentialLR,
+        StepLR,
+    )
+    from .training import fit
+    from .training_warnings import TrainingWarning
 
 __version__ = "0.1.0"
 
@@ -219,14 +220,39 @@ __all__ = [
     "train_test_split",
 ]
 
-# Names that are imported when they are first asked for: training and serving never need them.
+# Names that are imported when they are first asked for: serving a network needs none of them.
 _LAZY = {
+    "callbacks": ("AveragedModel", "EarlyStopping"),
     "convert": ("from_sklearn", "from_torch"),
+    "data": ("load_csv", "load_digits", "load_idx", "load_npz", "train_test_split"),
     "estimators": (),
     "export": (),
     "files": ("from_config", "load", "register_activation", "register_layer", "save", "to_config"),
-    "plots": ("plots",),
-    "protocols": ("protocols",),
+    "history": ("History",),
+    "information": (),
+    "metrics": (),
+    "perceptron": ("Perceptron", "delta_rule"),
+    "plots": (),
+    "protocols": (),
+    "schedules": (
+        "ChainedScheduler",
+        "ConstantLR",
+        "CosineAnnealingLR",
+        "CosineAnnealingWarmRestarts",
+        "CyclicLR",
+        "ExponentialLR",
+        "LambdaLR",
+        "LinearLR",
+        "MultiplicativeLR",
+        "MultiStepLR",
+        "OneCycleLR",
+        "PolynomialLR",
+        "ReduceLROnPlateau",
+        "SequentialLR",
+        "StepLR",
+    ),
+    "training": ("fit",),
+    "training_warnings": ("TrainingWarning",),
     "chain_rule": ("Trace", "trace"),
     "lr_finder": ("LearningRateSearch", "find_lr"),
     "compiled": ("compile",),
