@@ -12,13 +12,13 @@ import numpy as np
 
 from ._run import TrainingStep
 from ._steps import Step
+from ._types import MetricFunction
 from ._validation import check_choice
 from .callbacks import EarlyStopping
 from .history import COLUMNS
 from .losses import Loss
 from .metrics import METRICS
 from .network import Network
-from .protocols import MetricFunction
 
 __all__ = ["check_optimizer", "compiled_step", "find_callbacks", "find_metrics", "find_schedules"]
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from ._steps import cut
 from ._threads import OneWriter, Versioned
+from ._types import Array, DType
 from ._validation import as_array, check_dtype, check_finite
 from .composites import Sequential
 from .layers import Layer
-from .protocols import Array, DType
 
 __all__ = ["ParameterizedChain"]
 

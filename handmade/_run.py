@@ -14,12 +14,12 @@ import numpy as np
 from ._minibatches import Samples
 from ._run_state import Snapshot
 from ._sparse import SparseRows
+from ._types import Array, MetricFunction
 from ._validation import is_true
 from .callbacks import Stopper
 from .history import VALIDATION, History
 from .losses import Loss
 from .network import Network
-from .protocols import Array, MetricFunction
 from .training_warnings import Watch, blame
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ._types import ActivationName, Array, DType
 from ._validation import check_count, check_dtype, finite
 from .layers import Activation, Layer
-from .protocols import ActivationName, Array, DType
 
 __all__ = ["GLU", "PReLU", "SwiGLU"]
 

@@ -13,10 +13,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ._types import Array
 from ._validation import as_array, check_bool, check_count, nonnegative, up_to_one
 from .history import VALIDATION, History
 from .network import Network
-from .protocols import Array
 
 __all__ = ["AveragedModel", "EarlyStopping"]
 

@@ -126,9 +126,18 @@ class Trace:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from ._html import trace_html
+        """Return a table of the forward pass and one of the derivatives, each with its factors."""
+        from ._html import html_table  # only a notebook needs it
 
-        return trace_html(self)
+        forward = [*self.forward, (self.loss_formula, np.array(self.loss))]
+        quantities = [[*text.partition(" = ")[::2], _numbers(value)] for text, value in forward]
+        derivatives = [[product.name, product.formula(), _numbers(product.value)] for product in self.products]
+        return "\n".join(
+            [
+                html_table(["forward", "formula", "value"], quantities),
+                html_table(["backward", "product, [re-used]", "value"], derivatives),
+            ]
+        )
 
 
 def trace(network: Network, x: npt.ArrayLike, y: npt.ArrayLike, loss: Loss = "half_squared_error") -> Trace:
@@ -274,3 +283,9 @@ def _named(name: str, value: Array) -> str:
     if len(rows) == 1:
         return f"{name} = ({', '.join(f'{entry:.7g}' for entry in rows[0])})"
     return "\n".join([f"{name} =", *("        " + "  ".join(f"{entry:>10.7g}" for entry in row) for row in rows)])
+
+
+def _numbers(value: Array) -> str:
+    """Return a scalar to seven digits, an array to four, -0 as 0."""
+    value = np.asarray(value) + 0.0
+    return f"{value.item():.7g}" if value.size == 1 else np.array2string(value, precision=4, separator=", ")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from ._types import ActivationName
 from ._validation import check_bool
 from .activation_layers import GLU, PReLU
 from .activations import ACTIVATIONS
@@ -17,7 +18,6 @@ from .files import read_state_dict
 from .layers import Activation, AlphaDropout, Dense, Dropout, Layer
 from .network import Network
 from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
-from .protocols import ActivationName
 
 if TYPE_CHECKING:
     import torch

@@ -10,6 +10,8 @@ import os
 from collections import deque
 from itertools import starmap
 
+import numpy as np
+
 from ._atomic import write_atomically
 
 __all__ = ["History"]
@@ -112,10 +114,18 @@ class History:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from ._html import history_html
+        """Return a table of at most twelve epochs, the best one among them."""
+        from ._html import html_table  # only a notebook needs it
 
-        return history_html(self)
+        epochs = set(np.linspace(1, len(self), min(len(self), SHOWN)).round().astype(int).tolist())
+        if self.best_epoch is not None:
+            epochs.add(self.best_epoch + 1)
+        columns = {"loss": self.loss, "validation": self.validation_loss, **self.metrics, "lr": self.lr}
+        columns = {name: values for name, values in columns.items() if values}  # no validation data: an empty list
+        rows = [[epoch, *(f"{values[epoch - 1]:.4g}" for values in columns.values())] for epoch in sorted(epochs)]
+        return html_table(["epoch", *columns], rows, str(self))
 
 
 VALIDATION = "validation_loss"
 COLUMNS = ("epoch", "loss", VALIDATION, "lr", "seconds")  # of `History.to_dict`, beside the metrics
+SHOWN = 12  # epochs, in a notebook

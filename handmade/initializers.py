@@ -13,8 +13,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from ._types import Initializer, InitializerFunction, InitializerName
 from ._validation import as_generator, check_choice, check_count, finite, nonnegative
-from .protocols import Initializer, InitializerFunction, InitializerName
 
 __all__ = [
     "constant",

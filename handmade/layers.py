@@ -27,10 +27,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ._numerics import column_sums, matmul
+from ._types import ActivationName, ActivationPair, Array, DType, Initializer
 from ._validation import as_floating, as_generator, check_bool, check_choice, check_count, check_dtype, up_to_one
 from .activations import ACTIVATIONS
 from .initializers import find_initializer
-from .protocols import ActivationName, ActivationPair, Array, DType, Initializer
 
 __all__ = ["Activation", "AlphaDropout", "Dense", "Dropout", "Layer"]
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from ._html import html_table
 from ._steps import bind
+from ._types import RNG, Array, Loss, Optimizer
 from ._validation import as_array, as_generator, check_count, positive
 from .network import Network, as_network
 from .optimizers import Adam
-from .protocols import RNG, Array, Loss, Optimizer
 
 __all__ = ["LearningRateSearch", "find_lr"]
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._types import MetricFunction, MetricName
 from ._validation import as_array, check_count, check_finite
 from .perceptron import is_positive
-from .protocols import MetricFunction, MetricName
 
 __all__ = ["accuracy", "top_k_accuracy", "confusion_matrix", "r2_score"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from . import protocols
+from ._types import DType, Initializer, NormalizationName
 from ._validation import as_generator, check_choice, check_count, up_to_one
 from .layers import Activation, Dense, Dropout, Layer
 from .network import Network
 from .normalization import BatchNorm, LayerNorm, RMSNorm
-from .protocols import DType, Initializer, NormalizationName
 
 __all__ = ["MLP"]
 

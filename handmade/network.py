@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from ._parameters import ParameterizedChain
 from ._sparse import SparseRows
+from ._types import Array
 from ._validation import as_array, check_count, check_finite
 from .composites import Sequential, SequentialCache
 from .losses import Loss, LossFunctions, find_loss, loss_and_backward
-from .protocols import Array
 
 if TYPE_CHECKING:
-    from .protocols import Optimizer
+    from ._types import Optimizer
     from .summary import Summary
 
 __all__ = ["Network"]

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._types import DType
 from ._validation import check_bool, check_count, check_dtype, nonnegative, up_to_one
 from .layers import Layer
-from .protocols import DType
 
 __all__ = ["BatchNorm", "GroupNorm", "LayerNorm", "RMSNorm"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._steps import bind
+from ._types import Optimizer
 from ._validation import check_count
-from .protocols import Optimizer
 
 if TYPE_CHECKING:
     from .network import Network

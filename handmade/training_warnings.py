@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._types import Array
 from .composites import Sequential
 from .layers import Activation
 from .normalization import Normalization
-from .protocols import Array
 
 if TYPE_CHECKING:
     from ._run import Run

@@ -15,7 +15,7 @@ Every formula keeps its digits for large |a| too. 1 - s(a), say, subtracts nearl
 
 from __future__ import annotations
 
-from ..protocols import ActivationName, ActivationPair
+from .._types import ActivationName, ActivationPair
 from .classes import (
     log_softmax,
     log_softmax_backward,

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _numerics as exact
+from .._types import Array
 from .._validation import as_floating, check_axis
-from ..protocols import Array
 
 __all__ = [
     "softmax",

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _numerics as exact
+from .._types import Array
 from .._validation import as_floating, finite, nonzero, not_nan, positive
-from ..protocols import Array
 
 __all__ = [
     "elu",

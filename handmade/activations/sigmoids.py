@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _numerics as exact
+from .._types import Array
 from .._validation import as_floating
-from ..protocols import Array
 from .rectifiers import softplus
 
 __all__ = [

@@ -187,9 +187,18 @@ class GradientCheck:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        from .._html import check_html
+        from html import escape  # only a notebook needs them
 
-        return check_html(self)
+        from .._html import html_table
+
+        rows = []
+        for block in self.blocks:
+            verdict = ("pass" if block.checked else "undecided") if block.passed else "FAIL"
+            errors = f"{block.relative_error:.1e}", f"{block.tolerance:.1e}"
+            rows.append([block.name, f"{block.checked}/{block.size}", *errors, verdict])
+        table = html_table(["parameter", "checked", "relative error", "tolerance", "verdict"], rows)
+        below = str(self).splitlines()[1 + len(rows) :]
+        return "\n".join([table, *(f"<div>{escape(line)}</div>" for line in below)])
 
     def _verdict(self) -> str:
         checked, wrong = self.total.checked, len(self.wrong)

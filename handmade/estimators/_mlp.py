@@ -11,8 +11,8 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 
+from .._types import Optimizer
 from .._validation import as_array
-from ..protocols import Optimizer
 from ._base import BaseMLP
 from ._sklearn import ClassifierMixin, RegressorMixin, Tags, available_if
 from ._targets import Targets, class_targets, number_targets

@@ -23,9 +23,9 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from .. import protocols
+from .. import _types
+from .._types import Array, LossName
 from .._validation import as_floating, check_choice, check_finite
-from ..protocols import Array, LossName
 from ._terms import as_numbers, check_reduction
 from .likelihoods import (
     gaussian_nll_loss,
@@ -187,7 +187,7 @@ class LossFunctions:
         )
 
 
-Loss: TypeAlias = protocols.Loss | LossFunctions
+Loss: TypeAlias = _types.Loss | LossFunctions
 
 _WITH_LOGITS = LossFunctions(
     binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_backward, takes_logits=True

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._types import Array
 from .._validation import as_array, as_floating, check_choice
-from ..protocols import Array
 
 REDUCTIONS = ("none", "mean", "sum")
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _numerics as exact
+from .._types import Array, Reduction
 from .._validation import as_array, as_floating, check_bool, is_integer, positive
-from ..protocols import Array, Reduction
 from ._terms import (
     as_numbers,
     class_labels,

@@ -8,9 +8,9 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from .._types import Array, Reduction
 from .._validation import as_array, finite
 from ..activations import sigmoid, softplus
-from ..protocols import Array, Reduction
 from ._terms import class_labels, class_rows, class_weights, pair, reduce, reduce_backward, signs
 
 

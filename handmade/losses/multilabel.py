@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _numerics as exact
+from .._types import Array, Reduction
 from .._validation import as_array, finite, nonnegative
 from ..activations import sigmoid, softplus
-from ..protocols import Array, Reduction
 from ._terms import bits, class_rows, class_weights, reduce, reduce_backward
 
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._types import Array, Reduction
 from .._validation import check_bool, finite, number, positive
-from ..protocols import Array, Reduction
 from ._terms import as_numbers, check_signs, pair, reduce, reduce_backward
 
 at_least_one = number("a finite number >= 1", lambda x: 1 <= x < np.inf)

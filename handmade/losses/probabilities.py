@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _numerics as exact
+from .._types import Array, Reduction
 from .._validation import all_within, as_array, is_integer, up_to_one
 from ..activations import sigmoid, softplus
-from ..protocols import Array, Reduction
 from ._terms import (
     bits,
     broadcast,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._types import Array, Reduction
 from .._validation import as_array, nonnegative, positive
-from ..protocols import Array, Reduction
 from ._terms import broadcast, check_probabilities, element_weights, pair, reduce, reduce_backward
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from .._types import Array
 from .._validation import as_array, check_finite
 from ..network import Network, as_network
-from ..protocols import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._types import Array
 from .._validation import check_finite
 from ..chain_rule import Product, Trace
-from ..protocols import Array
 from ._drawing import BLACK, BLUE, GREY, MIDDLE, SMALL, axes_for, figure_of, matplotlib
 
 if TYPE_CHECKING:

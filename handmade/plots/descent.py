@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._steps import bind
+from .._types import Array, Loss, Optimizer
 from .._validation import check_count, check_finite
 from ..checking.network_loss import NetworkLoss
 from ..network import Network
 from ..optimizers import SGD
-from ..protocols import Array, Loss, Optimizer
 from ._drawing import (
     BLACK,
     BLUE,

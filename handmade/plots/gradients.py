@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._types import Array
 from ..checking.reports import Diagnosis
-from ..protocols import Array
 from ._drawing import SLIDE, VERMILLION, check_axes, check_numbers, figure_of, matplotlib, new_figure
 from .parameters import draw_squares
 

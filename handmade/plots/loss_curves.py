@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._types import Array
 from ..losses import hinge_loss, l1_loss, mse_loss, zero_one_loss
-from ..protocols import Array
 from ._drawing import GREY, LARGE, MIDDLE, axes_for, figure_of, label, styles
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .._types import Array
 from .._validation import as_array, check_count
 from ..layers import Activation, Dense
 from ..network import Network
-from ..protocols import Array
 from ._drawing import (
     BLACK,
     BLUE,

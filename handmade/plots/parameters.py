@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._types import Array, Loss
 from ..network import Network
-from ..protocols import Array, Loss
 from ._drawing import (
     BLACK,
     GREY,

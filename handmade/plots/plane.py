@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._types import Array
 from .._validation import check_count
 from ..activations import sigmoid, softmax
 from ..layers import Activation
 from ..network import Network
-from ..protocols import Array
 from ._drawing import BLACK, axes_for, check_network, check_numbers, figure_of, label, matplotlib, styles
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from .._state import Stateful
 from .._validation import check_choice, check_count, finite, nonnegative, number
 
 if TYPE_CHECKING:  # at run time it would import numpy.random
-    from ..protocols import HasLearningRate
+    from .._types import HasLearningRate
 
 above_zero_up_to_one = number("a number in (0, 1]", lambda x: 0 < x <= 1)
 count = partial(check_count, least=0)

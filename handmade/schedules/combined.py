@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ._base import LRScheduler, Schedule, check_milestones
 
 if TYPE_CHECKING:
-    from ..protocols import HasLearningRate
+    from .._types import HasLearningRate
 
 
 def check_members(schedulers: Sequence[LRScheduler], optimizer: HasLearningRate | None) -> list[LRScheduler]:
