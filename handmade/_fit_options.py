@@ -20,21 +20,7 @@ from .losses import Loss
 from .metrics import METRICS
 from .network import Network
 
-__all__ = ["check_optimizer", "compiled_step", "find_callbacks", "find_metrics", "find_schedules"]
-
-
-def check_optimizer(optimizer: Any, network: Network) -> Any:
-    """Return the optimizer; raise unless it has ``step(theta, gradient)`` and can be expected to move theta."""
-    if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
-        raise TypeError(f"optimizer: expected an object with step(theta, gradient), such as Adam(), got {optimizer!r}")
-    if isinstance(optimizer, Step):
-        optimizer.bind(network)
-        if not hasattr(optimizer, "lr"):
-            raise ValueError(
-                f"optimizer: expected one that moves theta, got {optimizer!r}; put it in a Chain before SGD()"
-            )
-        optimizer.check(network.theta, network.gradient)
-    return optimizer
+__all__ = ["compiled_step", "find_callbacks", "find_metrics", "find_schedules"]
 
 
 def compiled_step(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ._sparse import SparseRows
 from ._validation import as_array, check_finite, is_beyond_float, shown
-from .losses import Loss
+from .losses import Loss, LossFunctions, speak_of_y
 from .network import Network, check_finite_targets
 
 Array = npt.NDArray[Any]
@@ -87,13 +87,22 @@ def check_data(network: Network, X: Any, y: npt.ArrayLike, loss: Loss) -> Sample
         trial, target = np.zeros((len(X[rows]), width), network.dtype), y[rows]
         check_finite_targets(target, start)
         try:
-            functions.value(trial, target)
+            _check_targets(functions, trial, target)
         except (ValueError, TypeError):
-            functions.value(np.broadcast_to(trial[:1], (len(X), width)), y)  # to speak of the caller's shape
+            _check_targets(functions, np.broadcast_to(trial[:1], (len(X), width)), y)  # to tell the caller's shape
             raise
         if start + BLOCK >= len(X):
             functions.backward(trial, target)
     return Samples(X, y, np.arange(len(X)))
+
+
+def _check_targets(functions: LossFunctions, output: Array, y: Array) -> None:
+    """Raise as the loss does, of y."""
+    try:
+        functions.value(output, y)
+    except (ValueError, TypeError) as error:
+        speak_of_y(error)
+        raise
 
 
 def weigh(
@@ -123,7 +132,9 @@ def _of_classes(y: Array, class_weight: Mapping[int, float] | Sequence[float]) -
     """Return the weight of each sample's class."""
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise TypeError(f"class_weight: expected targets that are class indices, got {y.dtype} of shape {y.shape}")
-    given: Any = class_weight if isinstance(class_weight, Mapping) else as_array(class_weight, "class_weight").tolist()
+    given: Any = (
+        class_weight if isinstance(class_weight, Mapping | str) else as_array(class_weight, "class_weight").tolist()
+    )
     if not isinstance(given, Mapping | list):
         raise TypeError(f"class_weight: expected a mapping or a sequence of numbers, got {class_weight!r}")
     weights = dict(given if isinstance(given, Mapping) else enumerate(given))

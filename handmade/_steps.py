@@ -123,6 +123,20 @@ def bind(optimizer: Any, network: Network) -> None:
         optimizer.bind(network)
 
 
+def check_optimizer(optimizer: Any, network: Network) -> Any:
+    """Return the optimizer; raise unless it has ``step(theta, gradient)`` and can be expected to move theta."""
+    if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
+        raise TypeError(f"optimizer: expected an object with step(theta, gradient), such as Adam(), got {optimizer!r}")
+    if isinstance(optimizer, Step):
+        optimizer.bind(network)
+        if not hasattr(optimizer, "lr"):
+            raise ValueError(
+                f"optimizer: expected one that moves theta, got {optimizer!r}; put it in a Chain before SGD()"
+            )
+        optimizer.check(network.theta, network.gradient)
+    return optimizer
+
+
 def cut(vector: Array, shapes: Iterable[tuple[int, ...]]) -> list[Array]:
     """Return views of the vector, one after another, in these shapes."""
     views, start = [], 0

@@ -50,6 +50,8 @@ def as_array(value: Any, name: str = "A") -> Array:
     except Exception as error:  # of NumPy, or of the __array__ of any class
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(f"{name}: expected an array, got {type(value).__name__} that NumPy cannot read: {error}") from error
+    if A.ndim == 0 and A.dtype.kind in "OSUV":  # NumPy takes a dict, a generator or a text for one thing
+        raise TypeError(f"{name}: expected an array, got {type(value).__name__}")
     return A if A.dtype.isnative else A.astype(A.dtype.newbyteorder("="))
 
 

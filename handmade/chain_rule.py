@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ._validation import as_array
 from .composites import SequentialCache
 from .layers import Activation, Dense, Dropout, name_of
-from .losses import Loss, find_loss, loss_and_backward
+from .losses import Loss, find_loss, loss_of_batch
 from .network import Network, as_network, check_finite_targets
 
 __all__ = ["Factor", "Product", "Trace", "trace"]
@@ -194,7 +194,7 @@ def trace(network: Network, x: npt.ArrayLike, y: npt.ArrayLike, loss: Loss = "ha
     if y.size not in (1, f.size):
         raise ValueError(f"y: expected one class index or {f.size} target values, got shape {y.shape}")
     target = y.reshape(f.shape if y.size == f.size else 1)
-    value, dH = loss_and_backward(loss, f, target)
+    value, dH = loss_of_batch(loss, f, target)
     f_loss = find_loss(loss).value
     formula = f"L = {getattr(f_loss, 'func', f_loss).__name__}({_output(pairs, len(pairs))}, y)"
     return Trace(forward, formula, float(value), _products(pairs, inputs, slopes, dH))

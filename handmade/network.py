@@ -18,7 +18,7 @@ from ._sparse import SparseRows
 from ._types import Array
 from ._validation import as_array, check_count, check_finite
 from .composites import Sequential, SequentialCache
-from .losses import Loss, LossFunctions, find_loss, loss_and_backward
+from .losses import Loss, LossFunctions, find_loss, loss_of_batch
 
 if TYPE_CHECKING:
     from ._types import Optimizer
@@ -268,7 +268,7 @@ class Network(ParameterizedChain):
                 f"loss: expected at least {functions.least_outputs} outputs for {loss}, got {H.shape[-1]}; for one "
                 "output use binary_cross_entropy_with_logits (two classes) or mse_loss (numbers)"
             )
-        value, dH = loss_and_backward(functions, H, y, sample_weight)
+        value, dH = loss_of_batch(functions, H, y, sample_weight)
         return value, dH, cache
 
     def head(self, loss: Loss) -> tuple[LossFunctions, int]:

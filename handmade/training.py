@@ -14,10 +14,11 @@ from typing import Any, Literal, TypeAlias
 import numpy.typing as npt
 
 from . import checkpoints
-from ._fit_options import check_optimizer, compiled_step, find_callbacks, find_metrics, find_schedules
+from ._fit_options import compiled_step, find_callbacks, find_metrics, find_schedules
 from ._minibatches import check_data, split, weigh
 from ._run import Run, TrainingStep
 from ._sparse import SparseMatrix
+from ._steps import check_optimizer
 from ._validation import as_generator, check_bool, check_count
 from .callbacks import EarlyStopping, Stopper
 from .history import History

@@ -188,12 +188,12 @@ BAD = {
     "negative label": (lambda X, y: (X, np.array([0, 1, -1, 0, 1])), ValueError, "got -1"),
     "unsigned label": (lambda X, y: (X, np.array([0, 1, 2**64 - 100, 0, 1], np.uint64)), ValueError, "got 184467"),
     "float labels": (lambda X, y: (X, y.astype(float)), TypeError, "integer class indices"),
-    "too few labels": (lambda X, y: (X, y[:4]), ValueError, "target"),
+    "too few labels": (lambda X, y: (X, y[:4]), ValueError, "^y: expected"),
     "wide": (lambda X, y: (np.ones((5, 4)), y), ValueError, r"\(N, 3\)"),
     "one sample": (lambda X, y: (X[0], y[:1]), ValueError, "np.newaxis"),
     "empty": (lambda X, y: (X[:0], y[:0]), ValueError, "at least 1"),
     "text": (lambda X, y: (np.full((5, 3), "a"), y), TypeError, "numbers"),
-    "probabilities": (lambda X, y: (X, np.ones((5, 3))), ValueError, "target"),
+    "probabilities": (lambda X, y: (X, np.ones((5, 3))), ValueError, "^y: expected"),
 }
 
 
@@ -437,3 +437,9 @@ def test_without_the_compiler_it_is_plain_python():
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run([sys.executable, "-W", "error", "-c", PLAIN], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("optimizer", ["adam", hm.Adam, 3, hm.ClipGradNorm(1.0)])
+def test_compile_refuses_what_is_no_optimizer(optimizer):
+    with pytest.raises((TypeError, ValueError), match="^optimizer: expected"):
+        hm.compile(hm.MLP([3, 2], rng=0), optimizer=optimizer)

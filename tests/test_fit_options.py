@@ -64,9 +64,9 @@ BAD = {
     ),
     "label too large": ({"y": with_last(Y_LONG, 3)}, ValueError, "from 0 to 2, got 3"),
     "label below zero": ({"y": with_middle(Y_LONG, -1)}, ValueError, "from 0 to 2, got -1"),
-    "labels as words": ({"y": Y_LONG.astype(str)}, TypeError, "target"),
-    "labels as floats": ({"y": Y_LONG.astype(float)}, TypeError, "target: expected integer"),
-    "labels for mse": ({"loss": "mse_loss"}, ValueError, "target: expected the shape"),
+    "labels as words": ({"y": Y_LONG.astype(str)}, TypeError, "^y: "),
+    "labels as floats": ({"y": Y_LONG.astype(float)}, TypeError, "y: expected integer"),
+    "labels for mse": ({"loss": "mse_loss"}, ValueError, "y: expected the shape"),
     "hinge labels": (
         {"y": with_middle(np.ones((2500, 3)), 0), "loss": "hinge_loss"},
         ValueError,

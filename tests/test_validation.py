@@ -56,9 +56,7 @@ def test_subclasses_become_plain_arrays():
     [
         (True, "bool"),
         ([False, True], "bool"),
-        ("1.5", "<U3"),
         (["1", "2"], "<U1"),
-        (None, "object"),
         ([1, None], "object"),
         ([b"1"], "|S1"),
         (np.array(["2020-01-01"], "datetime64[D]"), "datetime64[D]"),
@@ -260,3 +258,29 @@ def test_what_makes_no_generator_is_named(rng, error):
 def test_unknown_names_come_with_the_nearest(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+@pytest.mark.parametrize("value", [None, {"a": 1}, {1.0}, "train.csv", b"0", object(), iter([1.0])])
+def test_what_is_no_array_is_called_by_its_type(value):
+    with pytest.raises(TypeError, match=f"^X: expected an array, got {type(value).__name__}$"):
+        as_array(value, "X")
+
+
+LABELS = [np.array([True] * 4), [0, 1, 2], [0, 1, 2, 7], [0.5] * 4, np.ones((4, 1), int), ["a"] * 4, None]
+
+
+@pytest.mark.parametrize("y", LABELS)
+def test_errors_of_a_loss_speak_of_y_where_the_caller_does(y):
+    network, X = hm.MLP([5, 3], rng=0), np.ones((4, 5))
+    doors = [
+        lambda: hm.fit(network, X, y, progress=False),
+        lambda: network.loss_and_gradient(X, y),
+        lambda: hm.find_lr(network, X, y),
+        lambda: hm.NetworkLoss(network, X, y),
+        lambda: hm.compile(network)(X, y),
+        lambda: hm.diagnose_gradient(network, X, y),
+    ]
+    for door in doors:
+        with pytest.raises((TypeError, ValueError), match="^y: ") as caught:
+            door()
+        assert "target" not in str(caught.value).partition("target per row")[0]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..composites import Concatenate, Parallel, Sequential
 from ..layers import Activation, Dense, Layer
-from ..losses import Loss, loss_and_backward
+from ..losses import Loss, loss_of_batch
 from ..network import Network
 from ..normalization import Normalization
 from .methods import EPS
@@ -110,7 +110,7 @@ class BackwardPass:
             _wrap_layer(self, i, layer)
         H, self._cache = self.network.forward(X, training)
         self.values, self.caches = self._cache
-        value, self.loss_gradient = loss_and_backward(loss, H, self.y, sample_weight)
+        value, self.loss_gradient = loss_of_batch(loss, H, self.y, sample_weight)
         self.value: float = float(value)
         for prefix, leaf in self.leaves.items():
             if isinstance(leaf, Activation) and is_elementwise(leaf):

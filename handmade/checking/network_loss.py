@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .._validation import as_floating
 from ..composites import Sequential
 from ..layers import Activation, Dense, Layer
-from ..losses import LOSSES, Loss, LossFunctions, loss_and_backward
+from ..losses import LOSSES, Loss, LossFunctions, loss_and_backward, loss_of_batch
 from ..network import Network, as_network, check_finite_targets
 
 __all__ = ["NetworkLoss"]
@@ -77,7 +77,7 @@ class NetworkLoss:
         self._networks = {np.dtype(np.float64): network.astype(np.float64)}
         self._masks = [generator.bit_generator.state for generator in _generators(network)]
         H = self._output(network.theta)
-        value, _ = loss_and_backward(self.functions, H, self.y, sample_weight)  # or the error that the loss raises
+        value, _ = loss_of_batch(self.functions, H, self.y, sample_weight)  # or the error that the loss raises
         # The divisor of a mean depends on targets and weights, not on the input.
         self._divisor = self._sums(H[np.newaxis])[0] / value if value and self._has_terms() else None
 

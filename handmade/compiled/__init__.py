@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import optimizers
+from .._steps import check_optimizer
 from ..losses import Loss
 from ..network import Network, as_network
 from .program import Unsupported
@@ -62,4 +63,5 @@ def compile(network: Network, loss: Loss = "cross_entropy", optimizer: Any = Non
     >>> step.predict(X).argmax(axis=1)
     array([0, 1, 1, 0])
     """
-    return CompiledStep(as_network(network), loss, optimizers.Adam() if optimizer is None else optimizer)
+    network = as_network(network)
+    return CompiledStep(network, loss, check_optimizer(optimizers.Adam() if optimizer is None else optimizer, network))

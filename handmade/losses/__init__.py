@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
@@ -337,6 +338,33 @@ def loss_and_backward(
     if np.ndim(value) != 0:
         raise TypeError(f"loss: expected one number, got an array of shape {np.shape(value)}; return its mean or sum")
     return value, dH
+
+
+def loss_of_batch(
+    loss: Loss, output: Array, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+) -> tuple[Any, Array]:
+    """Return what `loss_and_backward` does, for callers to whom ``input`` is the output and ``target`` is y."""
+    try:
+        return loss_and_backward(loss, output, y, sample_weight)
+    except (TypeError, ValueError) as error:
+        speak_of_y(error)
+        raise
+
+
+def speak_of_y(error: Exception) -> None:
+    """Let the error of a loss name y where it names ``target``.
+
+    Examples
+    --------
+    >>> from handmade.losses import speak_of_y
+    >>> error = ValueError("target: expected the shape of the input (4, 3), got (4,)")
+    >>> speak_of_y(error)
+    >>> str(error)
+    'y: expected the shape of the output (4, 3), got (4,)'
+    """
+    text = str(error)
+    if text.startswith("target: "):
+        error.args = (re.sub(r"\btarget\b", "y", text).replace("the input", "the output"),)
 
 
 def check_one_number(functions: LossFunctions) -> None:
