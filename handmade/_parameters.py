@@ -90,8 +90,9 @@ class ParameterizedChain(Sequential):
             for name in leaf.state:
                 array = getattr(leaf, name)
                 setattr(leaf, name, array.astype(self.dtype if array.dtype.kind in "fc" else array.dtype))
-        # The arrays that a forward pass in training changes.
+        # The arrays that a forward pass in training changes, and the layers that draw random numbers in it.
         self._statistics = [getattr(leaf, name) for leaf in leaves for name in leaf.state]
+        self._drawing = with_generators(self)
         self._weights = Versioned(
             "theta: expected whole weights, got those of a process that was forked while another thread loaded some; "
             "load them again, network.load_state_dict(state)"
@@ -159,7 +160,7 @@ class ParameterizedChain(Sequential):
 
     def __getstate__(self) -> dict[str, Any]:
         # The layers carry the values; a copied view would be a view of nothing, and locks cannot be copied.
-        left_out = ("_theta", "_gradient", "_weights", "_gradient_writer", "_statistics")
+        left_out = ("_theta", "_gradient", "_weights", "_gradient_writer", "_statistics", "_drawing")
         return {name: value for name, value in super().__getstate__().items() if name not in left_out}
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
@@ -236,3 +237,8 @@ def _check_not_owned(network: ParameterizedChain) -> None:
     for leaf in leaves:
         if leaf.owned:
             raise ValueError(f"{leaf!r} already belongs to a network; build another, or pass copy.deepcopy(it)")
+
+
+def with_generators(network: Sequential) -> list[Any]:
+    """Return the layers that draw random numbers."""
+    return [leaf for _, leaf in network.leaves() if isinstance(getattr(leaf, "rng", None), np.random.Generator)]

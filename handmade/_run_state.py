@@ -8,14 +8,12 @@ import inspect
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .network import Network
+from ._parameters import with_generators
 
 if TYPE_CHECKING:
     from ._run import Run
 
-__all__ = ["Snapshot", "is_stateful", "load_state", "state_of", "stateful_callbacks", "with_generators"]
+__all__ = ["Snapshot", "is_stateful", "load_state", "state_of", "stateful_callbacks"]
 
 
 class Snapshot:
@@ -34,11 +32,6 @@ class Snapshot:
             part.load_state_dict(state)
         for leaf, state in zip(with_generators(run.network), self.generators, strict=True):
             leaf.rng.bit_generator.state = state
-
-
-def with_generators(network: Network) -> list[Any]:
-    """Return the layers that draw random numbers."""
-    return [leaf for _, leaf in network.leaves() if isinstance(getattr(leaf, "rng", None), np.random.Generator)]
 
 
 def is_stateful(part: Any) -> bool:

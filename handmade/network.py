@@ -121,12 +121,15 @@ class Network(ParameterizedChain):
             If another thread is in a backward pass of this network.
         """
         X, y = self.check_input(X), check_finite_targets(y)
-        before = [array.copy() for array in self._statistics]
+        statistics = [array.copy() for array in self._statistics]  # which the forward pass moves, as it does generators
+        generators = [leaf.rng.bit_generator.state for leaf in self._drawing]
         try:
             return self.backpropagate(X, y, loss, sample_weight, training)
         except Exception:
-            for array, values in zip(self._statistics, before, strict=True):  # moved by the forward pass
+            for array, values in zip(self._statistics, statistics, strict=True):
                 array[...] = values
+            for leaf, state in zip(self._drawing, generators, strict=True):
+                leaf.rng.bit_generator.state = state
             raise
 
     def backpropagate(

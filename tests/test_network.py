@@ -238,17 +238,17 @@ def test_bad_input_is_an_error_and_changes_nothing(X, error, words, use):
 @pytest.mark.parametrize(
     ("y", "loss", "error", "words"),
     [
-        ([0, 1], "cross_entropy", ValueError, "target"),
-        (np.ones((N - 1, O)), "mse_loss", ValueError, "target"),
-        (np.ones((N, O + 1)), "mse_loss", ValueError, "target"),
-        (np.full(N, O), "cross_entropy", ValueError, "target"),
+        ([0, 1], "cross_entropy", ValueError, "^y: "),
+        (np.ones((N - 1, O)), "mse_loss", ValueError, "^y: "),
+        (np.ones((N, O + 1)), "mse_loss", ValueError, "^y: "),
+        (np.full(N, O), "cross_entropy", ValueError, "^y: "),
         (
             np.full((N, O), np.nan),
             "mse_loss",
             ValueError,
             r"y: expected finite numbers, got nan at index \(0, 0\)",
         ),
-        ([["a"] * O] * N, "mse_loss", TypeError, "target"),
+        ([["a"] * O] * N, "mse_loss", TypeError, "^y: "),
         (np.ones((N, O)), "mean", ValueError, "loss: expected one of .*mse_loss.*got 'mean'"),
         (np.ones((N, O)), None, TypeError, "loss: expected a name"),
     ],
@@ -395,6 +395,14 @@ def test_statistics_stay_as_they_were_where_the_target_is_wrong():
         network.loss_and_gradient(np.random.default_rng(0).normal(size=(4, 3)), [0, 1, 2, 0])
     for name, array in network.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_generators_stay_as_they_were_where_the_target_is_wrong():
+    network = MLP([3, 8, 2], dropout=0.5, rng=0)
+    expected, _ = copy.deepcopy(network).loss_and_gradient(np.ones((4, 3)), [0, 1, 0, 1])
+    with pytest.raises(ValueError, match="y: expected class indices from 0 to 1, got 2"):
+        network.loss_and_gradient(np.ones((4, 3)), [0, 1, 0, 2])
+    assert network.loss_and_gradient(np.ones((4, 3)), [0, 1, 0, 1])[0] == expected
 
 
 # --- What is said and left unsaid
