@@ -6,9 +6,11 @@ import copy
 import functools
 import importlib
 import os
+import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -441,5 +443,18 @@ def test_without_the_compiler_it_is_plain_python():
 
 @pytest.mark.parametrize("optimizer", ["adam", hm.Adam, 3, hm.ClipGradNorm(1.0)])
 def test_compile_refuses_what_is_no_optimizer(optimizer):
-    with pytest.raises((TypeError, ValueError), match="^optimizer: expected"):
+    with pytest.raises((TypeError, ValueError), match=r"^optimizer: expected"):
         hm.compile(hm.MLP([3, 2], rng=0), optimizer=optimizer)
+
+
+def test_speed_page_tells_the_lines_of_the_engine():
+    page = (Path(__file__).parents[1] / "docs/speed.md").read_text()
+    rows = re.findall(r"^\| (.+) \| (\d+) \|", page, re.MULTILINE)
+    told = {tuple(names.replace("\\", "").split(", ")): int(lines) for names, lines in rows if ".py" in names}
+    actual = {
+        path.name: len(path.read_text().splitlines())
+        for path in Path(hm.compile.__code__.co_filename).parent.glob("*.py")
+    }
+    assert sorted(name for names in told for name in names) == sorted(actual)
+    for names, lines in told.items():
+        assert abs(sum(actual[name] for name in names) - lines) <= 15, names

@@ -281,6 +281,6 @@ def test_errors_of_a_loss_speak_of_y_where_the_caller_does(y):
         lambda: hm.diagnose_gradient(network, X, y),
     ]
     for door in doors:
-        with pytest.raises((TypeError, ValueError), match="^y: ") as caught:
+        with pytest.raises((TypeError, ValueError), match=r"^y: ") as caught:
             door()
         assert "target" not in str(caught.value).partition("target per row")[0]
