@@ -162,7 +162,7 @@ def test_the_best_epoch_is_the_lowest_that_is_a_number():
 
 def test_messages_speak_of_the_caller_s_array():
     X = np.zeros((5000, 3))
-    with pytest.raises(ValueError, match=r"reshape indices with target.reshape\(5000\)"):
+    with pytest.raises(ValueError, match=r"^y: .*reshape indices with y.reshape\(5000\)"):
         fit(MLP([3, 3], rng=0), X, np.zeros((5000, 1), int), progress=False)
 
 
