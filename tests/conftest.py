@@ -66,7 +66,8 @@ else:
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Share the whole suite between two processes where pytest-xdist is installed; run named files in this one."""
     named = config.args_source is pytest.Config.ArgsSource.ARGS
-    if getattr(config.option, "numprocesses", 0) is None and not named and not config.option.usepdb:
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ  # which loads this file too, and would start two of its own
+    if getattr(config.option, "numprocesses", 0) is None and not (named or is_worker or config.option.usepdb):
         config.option.numprocesses, config.option.dist = 2, "loadfile"  # some tests of a file share a generator
         config.option.loadscopereorder = False  # which would start the longest files last, as they have few tests
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of each; as for PyTorch, above
