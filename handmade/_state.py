@@ -69,8 +69,10 @@ class Stateful:
         if state_dict.keys() != set(expected):
             raise ValueError(f"state_dict: expected the keys {expected}, got {list(state_dict)}")
         members = state_dict["members"]
-        if not isinstance(members, (list, tuple, np.ndarray)) or len(members) != len(parts):
-            raise ValueError(f"state_dict: expected a list of {len(parts)} members, got {members!r}")
+        is_list = isinstance(members, (list, tuple, np.ndarray))
+        if not is_list or len(members) != len(parts):
+            found = len(members) if is_list else type(members).__name__
+            raise ValueError(f"state_dict: expected a list of {len(parts)} members, got {found}")
         candidate = copy.copy(self)
         candidate.__dict__.update({key: copy.copy(state_dict[key]) for key in self._saved()})
         candidate._validate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -109,4 +110,5 @@ def _one_per_layer(activation: Any, depth: int) -> list[Any]:
                 f"for all layers, got {len(activation)}"
             )
         return activation + [None] * (depth - len(activation))
-    return [activation] * (depth - 1) + [None]
+    is_layer = isinstance(activation, Layer)  # which has one place: the others get copies
+    return [copy.deepcopy(activation) if is_layer and i else activation for i in range(depth - 1)] + [None]

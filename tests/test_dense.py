@@ -67,9 +67,9 @@ def test_initializers_are_told_the_shape_and_the_fans():
         ((2.0, 1), {}, TypeError, "in_features.*integer.*2.0"),
         ((1, True), {}, TypeError, "out_features.*integer.*True"),
         (("3", 1), {}, TypeError, "in_features.*integer.*'3'"),
-        ((1, 1), {"weight_init": "he"}, ValueError, "initializer.*kaiming_normal.*'he'"),
-        ((1, 1), {"bias_init": 0.0}, TypeError, "initializer.*name or a function.*0.0"),
-        ((1, 2), {"weight_init": lambda shape, I, O, rng: np.ones(3)}, ValueError, r"W.*\(2, 1\).*\(3,\)"),
+        ((1, 1), {"weight_init": "he"}, ValueError, "^weight_init: .*kaiming_normal.*'he'"),
+        ((1, 1), {"bias_init": 0.0}, TypeError, "^bias_init: .*name or a function.*0.0"),
+        ((1, 2), {"weight_init": lambda shape, I, O, rng: np.ones(3)}, ValueError, r"^weight_init: .*\(2, 1\).*\(3,\)"),
         ((1, 2), {"bias_init": lambda shape, I, O, rng: 0.0}, ValueError, r"b.*\(2,\).*\(\)"),
     ],
 )

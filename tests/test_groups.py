@@ -370,7 +370,7 @@ def test_the_state_of_groups_is_saved_and_loaded():
             for name in ("row_var", "col_var", "variance")
         ),
         (lambda state: state["members"][2].update(eps=(1.0,)), "eps: expected two numbers"),
-        (lambda state: state["members"].pop(), "expected 3 members"),
+        (lambda state: state["members"].pop(), "expected a list of 3 members"),
     ],
 )
 def test_an_impossible_state_of_groups_changes_nothing(change, words):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from networks_of_tests import N, assert_same, inputs
 
+from handmade.activation_layers import PReLU
 from handmade.checking.gradients import check_gradient
 from handmade.initializers import constant
 from handmade.layers import Dropout
@@ -86,6 +87,14 @@ def test_an_mlp_with_functions_of_your_own():
     assert check_gradient(network, inputs(width=3), np.arange(N) % 2)
 
 
+def test_a_layer_as_activation_is_copied_for_each_hidden_layer():
+    first = PReLU(4)
+    network = MLP([3, 4, 4, 4, 2], activation=first, rng=0)
+    places = [layer for layer in network.layers if isinstance(layer, PReLU)]
+    assert len(set(map(id, places))) == 3 and places[0] is first
+    assert network.parameter_count == MLP([3, 4, 4, 4, 2]).parameter_count + 3 * 4
+
+
 def test_one_seed_gives_one_mlp():
     one, same, other = (MLP([3, 4, 2], rng=rng) for rng in (0, np.random.default_rng(0), 1))
     assert_same([same.theta], [one.theta])
@@ -138,8 +147,8 @@ def test_an_mlp_starts_as_the_initializers_say():
         ),
         (([3, 4, 2],), {"dropout": 1.5}, ValueError, "dropout: expected a number.*1.5"),
         (([3, 4, 2],), {"dropout": -0.5}, ValueError, "dropout: expected a number.*-0.5"),
-        (([3, 4, 2],), {"weight_init": "he"}, ValueError, "initializer.*'he'"),
-        (([3, 4, 2],), {"bias_init": "one"}, ValueError, "initializer.*'one'"),
+        (([3, 4, 2],), {"weight_init": "he"}, ValueError, "^weight_init: .*'he'"),
+        (([3, 4, 2],), {"bias_init": "one"}, ValueError, "^bias_init: .*'one'"),
         (([3, 4, 2],), {"dtype": np.float16}, TypeError, "float64 or float32, got float16"),
     ],
 )

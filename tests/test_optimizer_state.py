@@ -73,7 +73,7 @@ def adam_state(**changes):
         (SGD().state_dict(), ValueError, "expected class 'Adam', got 'SGD'"),
         (adam_state(color=1), ValueError, "expected the keys .*exp_avg_sq.* got .*color"),
         ({"class": "Adam", "lr": 0.1}, ValueError, "expected the keys"),
-        (adam_state(members=[{}]), ValueError, "expected 0 members, got 1"),
+        (adam_state(members=[{}]), ValueError, "expected a list of 0 members, got 1"),
         (adam_state(lr=-1.0), ValueError, "lr: expected a finite number >= 0, got -1.0"),
         (adam_state(t=-1), ValueError, "t: expected an integer of at least 0, got -1"),
         (adam_state(exp_avg=[1.0]), TypeError, "exp_avg: expected a NumPy array, got list"),
