@@ -405,7 +405,7 @@ def test_encode_labels_numbers_classes_in_order(labels, classes, y):
         (["a", None], None, TypeError, "labels: expected text, numbers or booleans, got objects of NoneType, str"),
         ([1.0, np.nan], None, ValueError, "labels: expected a label for each sample, got nan at index 1"),
         ([["a"]], None, ValueError, r"labels: expected a vector of shape \(N,\), got shape \(1, 1\)"),
-        ("cat", None, ValueError, r"labels: expected a vector of shape \(N,\), got shape \(\)"),
+        ("cat", None, TypeError, "labels: expected an array, got str"),
         ([1j], None, TypeError, "labels: expected text, numbers or booleans, got dtype complex128"),
         (np.ma.array(["a"]), None, TypeError, "labels: expected an array without a mask"),
         (["a"], [["a"]], ValueError, "classes: expected a vector"),

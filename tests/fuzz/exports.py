@@ -100,6 +100,9 @@ KINDS: list[Callable[[np.random.Generator, int, int], hm.Layer]] = [
 ]
 
 
+PROBABILITIES = "softmax", "sigmoid"  # which a second softmax would change
+
+
 def draw_network(rng: np.random.Generator) -> hm.Network:
     """Return a network with any weights and statistics; one that begins with a Dense layer knows its width."""
     first = hm.Dense(int(rng.integers(1, 5)), int(rng.integers(1, 7)), bias=bool(rng.integers(2)), rng=rng)
@@ -122,6 +125,9 @@ def fuzz_exports(rng: np.random.Generator) -> None:
     export = hm.export.to_c if in_c else hm.export.to_onnx
     outcome = observe(lambda: export(network, softmax=softmax, dtype=dtype), ["network"])
     if outcome.error is not None:
+        of_logits = network.predict(X).shape[1] > 1 and getattr(network.layers[-1], "function", "") not in PROBABILITIES
+        if softmax and not of_logits and str(outcome.error).startswith("softmax: expected"):
+            return
         raise Violation("refused", f"{network!r}: {outcome.error}")
     if in_c:
         with tempfile.TemporaryDirectory() as folder:
