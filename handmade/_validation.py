@@ -252,8 +252,8 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
     dtype('float32')
     """
     try:
-        known = np.dtype(dtype)
-    except (TypeError, ValueError):  # ValueError: of a NumPy number
+        known = None if isinstance(dtype, np.generic) else np.dtype(dtype)  # which takes that of a NumPy number
+    except (TypeError, ValueError):
         known = None
     # NumPy takes None for float64, also in a comparison.
     if dtype is None or known is None or known not in (np.dtype(np.float64), np.dtype(np.float32)):

@@ -171,6 +171,8 @@ def _test_count(test_size: float, n_samples: int) -> int:
     """Return the number of samples in the test part."""
     if not is_integer(test_size) and not isinstance(test_size, (float, np.floating)):
         raise TypeError(f"test_size: expected a fraction or a count, got {test_size!r}")
+    if n_samples < 2:
+        raise ValueError(f"X: expected at least 2 samples to split, got {n_samples}")
     is_count = is_integer(test_size)
     n_test = test_size if is_count else np.ceil(test_size * n_samples)
     if not 1 <= n_test < n_samples:

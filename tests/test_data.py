@@ -153,7 +153,7 @@ def test_stratified_split_chooses_at_random_within_a_class():
         ([1, 2], [1, 2], {"test_size": 2}, ValueError, "puts 2 of 2"),
         ([1, 2], [1, 2], {"test_size": 1.0}, ValueError, "puts 2 of 2"),
         ([1, 2], [1, 2], {"test_size": -0.5}, ValueError, "fraction between 0 and 1"),
-        ([1], [1], {}, ValueError, "puts 1 of 1"),
+        ([1], [1], {}, ValueError, "at least 2 samples to split, got 1"),
         ([1, 2], [[1], [2]], {"stratify": True}, ValueError, r"^y: expected class labels of shape \(N,\) .* \(2, 1\)"),
         ([1, 2], [1, 2], {"test_size": "half"}, TypeError, "test_size: expected a fraction or a count, got 'half'"),
         ([1, 2], [1, 2], {"test_size": True}, TypeError, "test_size: expected a fraction or a count, got True"),

@@ -284,3 +284,20 @@ def test_errors_of_a_loss_speak_of_y_where_the_caller_does(y):
         with pytest.raises((TypeError, ValueError), match=r"^y: ") as caught:
             door()
         assert "target" not in str(caught.value).partition("target per row")[0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32(1.0), np.float64(0.0), np.bytes_(b"f")])
+def test_a_number_is_no_dtype(dtype):
+    with pytest.raises(TypeError, match=r"^dtype: expected float64 or float32, got np\."):
+        hm.Dense(2, 3, dtype=dtype)
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_one_sample_cannot_be_split(rows):
+    with pytest.raises(ValueError, match=rf"^X: expected at least 2 samples to split, got {rows}$"):
+        hm.train_test_split(np.ones((rows, 3)), np.ones(rows))
+
+
+def test_find_lr_refuses_optimizers_that_search_themselves():
+    with pytest.raises(TypeError, match=r"^optimizer: expected one of one gradient per step, got LBFGS"):
+        hm.find_lr(hm.MLP([3, 2], rng=0), np.ones((4, 3)), [0, 1, 0, 1], optimizer=hm.LBFGS())

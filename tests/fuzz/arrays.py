@@ -125,6 +125,8 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 
 def _frame(array: np.ndarray) -> Any:
+    if array.ndim == 2 and array.shape[1] == 0:
+        raise ValueError  # a DataFrame keeps the dtype in its columns
     return pd.Series(array) if array.ndim == 1 else pd.DataFrame(array)
 
 
