@@ -26,12 +26,20 @@ FILES = sorted(path.relative_to(CORPUS).as_posix() for path in CORPUS.glob("*/*"
 QUICK = 60  # cases of each target
 
 
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Run the test in a folder where cases may leave files."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("name", TARGETS)
 def test_cases_obey_the_rule(name):
     for number in range(QUICK):
         run_case(TARGETS[name], 0, number)
 
 
+@pytest.mark.usefixtures("elsewhere")
 def test_the_calls_that_cases_change_are_valid():
     for door in DOORS.values():
         run_quietly(door.make())  # or every case of it would be an error, and tell nothing
@@ -54,6 +62,7 @@ def test_what_no_target_calls_is_printed():
     assert not {"activations.relu", "activations.relu_backward", "information.entropy"} & set(missing)
 
 
+@pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("file", FILES)
 def test_the_corpus_obeys_the_rule(file):
     REPLAYS[file.split("/")[0]]((CORPUS / file).read_bytes())

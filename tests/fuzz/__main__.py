@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import math
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -75,13 +77,14 @@ def _choose(names: list[str]) -> dict[str, Target]:
 
 
 def _replay(targets: dict[str, Target], seed: int, case: int) -> int:
-    """Run one case of each target in this process."""
-    for name, target in targets.items():
-        try:
-            run_case(target, seed, case)
-        except Violation:
-            print(f"{name} --case {case}", file=sys.stderr)
-            raise
+    """Run one case of each target in this process, in a folder where it may leave files."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for name, target in targets.items():
+            try:
+                run_case(target, seed, case)
+            except Violation:
+                print(f"{name} --case {case}", file=sys.stderr)
+                raise
     print("no violation")
     return 0
 
