@@ -125,6 +125,10 @@ def test_hostile_calls_are_refused_by_name(name):
         ({"solver": slice(3)}, "solver"),
         ({"batch_size": np.ones(3)}, "batch_size"),
         ({"epsilon": np.inf}, "epsilon"),
+        ({"class_weight": [1, 2]}, "class_weight"),
+        ({"class_weight": {0: "a", 1: 2}}, "class_weight"),
+        ({"class_weight": {"a": 2}}, "class_weight"),
+        ({"class_weight": np.ones(3)}, "class_weight"),
     ],
 )
 def test_estimators_refuse_options_by_name(options, name):

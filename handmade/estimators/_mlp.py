@@ -163,13 +163,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return class_targets(y, classes, None if self._has_default_loss() else self.loss)
 
     def _class_weight(self, y: Any) -> Array | None:
-        if self.class_weight is None:
+        given = self.class_weight
+        if given is None:
             return None
-        weight: Array = compute_sample_weight(self.class_weight, y)
+        of_labels = isinstance(given, list) and y.ndim == 2 and all(isinstance(one, Mapping) for one in given)
+        if not (isinstance(given, Mapping) or of_labels or (isinstance(given, str) and given == "balanced")):
+            raise ValueError(f"class_weight: expected a dict of weights by class, 'balanced' or None, got {given!r}")
+        try:
+            weight: Array = np.asarray(compute_sample_weight(given, y), np.float64)
+        except (TypeError, ValueError) as error:  # of what is no number, or of a list for other labels
+            raise ValueError(f"class_weight: expected a number for each class, got {given!r}: {error}") from error
         if not (np.isfinite(weight).all() and weight.min() >= 0 and weight.max() > 0):
-            raise ValueError(
-                f"class_weight: expected finite numbers of at least 0, not all 0, got {self.class_weight!r}"
-            )
+            raise ValueError(f"class_weight: expected finite numbers of at least 0, not all 0, got {given!r}")
         return weight
 
     def _stratify(self, y: Any) -> Any:
