@@ -47,10 +47,10 @@ def compiled_step(
 def find_schedules(schedule: Any, every: str, optimizer: Any) -> list[tuple[Any, str]]:
     """Return all schedules, each with when it is stepped; raise unless they are the optimizer's."""
     pairs = schedule if isinstance(schedule, list) else [] if schedule is None else [(schedule, every)]
-    if not isinstance(every, str) or every not in ("epoch", "batch"):
+    if not _is_time(every):
         raise ValueError(f"schedule_every: expected 'epoch' or 'batch', got {every!r}")
     for pair in pairs:
-        if not (isinstance(pair, tuple) and len(pair) == 2 and str(pair[1]) in ("epoch", "batch")):
+        if not (isinstance(pair, tuple) and len(pair) == 2 and _is_time(pair[1])):
             raise TypeError(f"schedule: expected pairs such as (StepLR(optimizer, 10), 'epoch'), got {pair!r}")
         one, when = pair
         if isinstance(one, type) or not callable(getattr(one, "step", None)):
@@ -61,6 +61,11 @@ def find_schedules(schedule: Any, every: str, optimizer: Any) -> list[tuple[Any,
         if scheduled not in _parts(optimizer):
             raise ValueError(f"schedule: expected one of the optimizer in use, {optimizer!r}, got one of {scheduled!r}")
     return pairs
+
+
+def _is_time(when: Any) -> bool:
+    """Return whether this names when a schedule is stepped."""
+    return isinstance(when, str) and when in ("epoch", "batch")
 
 
 def _parts(optimizer: Any) -> list[Any]:

@@ -132,9 +132,9 @@ def _of_classes(y: Array, class_weight: Mapping[int, float] | Sequence[float]) -
     """Return the weight of each sample's class."""
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise TypeError(f"class_weight: expected targets that are class indices, got {y.dtype} of shape {y.shape}")
-    given: Any = (
-        class_weight if isinstance(class_weight, Mapping | str) else as_array(class_weight, "class_weight").tolist()
-    )
+    given: Any = class_weight
+    if not isinstance(given, Mapping | str):
+        given = as_array(given, "class_weight").tolist()
     if not isinstance(given, Mapping | list):
         raise TypeError(f"class_weight: expected a mapping or a sequence of numbers, got {class_weight!r}")
     weights = dict(given if isinstance(given, Mapping) else enumerate(given))

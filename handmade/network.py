@@ -224,17 +224,20 @@ class Network(ParameterizedChain):
         ValueError, TypeError
             As in `loss_and_gradient`.
         """
-        return self.predict_until(X, len(self.layers), batch_size)
+        return self._outputs(X, len(self.layers), batch_size)
 
     def predict_until(self, X: npt.ArrayLike, layers: int, batch_size: int | None = None) -> Array:
         """Return the output of the first ``layers`` layers, see `predict`."""
         if check_count(layers, "layers", least=0) > len(self.layers):
             raise ValueError(f"layers: expected at most {len(self.layers)}, got {layers}")
+        return self._outputs(X, layers, batch_size)
+
+    def _outputs(self, X: npt.ArrayLike, layers: int, batch_size: int | None) -> Array:
         X = as_array(X, "X")
         size = self._rows_at_a_time() if batch_size is None else check_count(batch_size, "batch_size")
-        self.check_shape(X)
-        if len(X) <= size:
+        if X.ndim != 2 or len(X) <= size:
             return self._weights.read(self._predict_block, X, layers, 0)
+        self.check_shape(X)  # here, as an error of a block would name the shape of the block
         return self._weights.read(self._predict_blocks, X, layers, size)
 
     def rows_are_independent(self, training: bool) -> bool:  # by name: another forward would leave it unknown

@@ -457,4 +457,4 @@ def test_speed_page_tells_the_lines_of_the_engine():
     }
     assert sorted(name for names in told for name in names) == sorted(actual)
     for names, lines in told.items():
-        assert abs(sum(actual[name] for name in names) - lines) <= 15, names
+        assert abs(sum(actual[name] for name in names) - lines) <= 15, names  # told in tens, and a few may come

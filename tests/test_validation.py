@@ -301,3 +301,33 @@ def test_one_sample_cannot_be_split(rows):
 def test_find_lr_refuses_optimizers_that_search_themselves():
     with pytest.raises(TypeError, match=r"^optimizer: expected one of one gradient per step, got LBFGS"):
         hm.find_lr(hm.MLP([3, 2], rng=0), np.ones((4, 3)), [0, 1, 0, 1], optimizer=hm.LBFGS())
+
+
+def test_errors_of_a_loss_speak_of_the_output_of_a_network():
+    network, X, y = hm.MLP([3, 1], rng=0), np.random.default_rng(0).normal(size=(6, 3)), np.ones((6, 1))
+    for door in (
+        lambda: network.loss_and_gradient(X, y, "binary_cross_entropy"),
+        lambda: hm.fit(network, X - 9, y, loss="binary_cross_entropy", progress=False),
+        lambda: hm.NetworkLoss(network, X, y, "binary_cross_entropy"),
+    ):
+        with pytest.raises(ValueError, match=r"^output: expected values from 0 to 1, got .*; logits belong"):
+            door()
+
+
+class SaysEpoch:
+    def __str__(self):
+        return "epoch"
+
+
+@pytest.mark.parametrize("when", ["step", None, 1, np.array(["epoch"]), SaysEpoch()])
+def test_a_schedule_is_stepped_at_a_time_that_is_text(when):
+    optimizer = hm.SGD(lr=0.1)
+    with pytest.raises(TypeError, match=r"^schedule: expected pairs such as"):
+        hm.fit(hm.MLP([3, 2], rng=0), np.ones((4, 3)), [0, 1, 0, 1], optimizer=optimizer, epochs=1, progress=False,
+               schedule=[(hm.StepLR(optimizer, 1), when)])  # fmt: skip
+
+
+@pytest.mark.parametrize("classes", [3, [[0, 1]], np.zeros((2, 2, 2))])
+def test_classes_that_are_no_vector_are_refused_by_name(classes):
+    with pytest.raises(ValueError, match=r"^classes: expected a vector of labels, got array"):
+        hm.estimators.MLPClassifier((4,)).partial_fit(np.ones((4, 3)), [0, 1, 0, 1], classes=classes)

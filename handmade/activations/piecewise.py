@@ -32,9 +32,8 @@ __all__ = [
     "hardshrink_backward",
 ]
 
-bounds_may_overflow = np.errstate(
-    over="ignore"
-)  # a bound beyond the dtype is infinite there, and compares as it should
+# A bound beyond the dtype is infinite there, and compares as it should.
+bounds_may_overflow = np.errstate(over="ignore")
 
 
 def identity(A: npt.ArrayLike) -> Array:

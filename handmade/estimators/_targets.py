@@ -207,6 +207,8 @@ def class_targets(y: Any, classes: Any, loss: Any) -> Targets:
     if type_of_target(y, input_name="y") == "multilabel-indicator":
         return Labels(y.shape[1])
     labels = y if classes is None else as_array(classes, "classes")
+    if labels.ndim != 1:
+        raise ValueError(f"{'y' if classes is None else 'classes'}: expected a vector of labels, got {labels!r}")
     unique_labels(labels)  # raises where their types are mixed
     found = np.unique(labels)
     if len(found) < 2:

@@ -352,7 +352,7 @@ def loss_of_batch(
 
 
 def speak_of_y(error: Exception) -> None:
-    """Let the error of a loss name y where it names ``target``.
+    """Let the error of a loss name y where it names ``target``, and the output where it names ``input``.
 
     Examples
     --------
@@ -363,8 +363,8 @@ def speak_of_y(error: Exception) -> None:
     'y: expected the shape of the output (4, 3), got (4,)'
     """
     text = str(error)
-    if text.startswith("target: "):
-        error.args = (re.sub(r"\btarget\b", "y", text).replace("the input", "the output"),)
+    if text.startswith(("target: ", "input: ")):
+        error.args = (re.sub(r"\btarget\b", "y", re.sub(r"^input|(?<=the )input", "output", text)),)
 
 
 def check_one_number(functions: LossFunctions) -> None:
