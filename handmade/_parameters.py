@@ -93,6 +93,7 @@ class ParameterizedChain(Sequential):
         # The arrays that a forward pass in training changes, and the layers that draw random numbers in it.
         self._statistics = [getattr(leaf, name) for leaf in leaves for name in leaf.state]
         self._drawing = with_generators(self)
+        self._is_checked = False  # the backward pass, see `first_backward`
         self._weights = Versioned(
             "theta: expected whole weights, got those of a process that was forked while another thread loaded some; "
             "load them again, network.load_state_dict(state)"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ._first_backward import first_backward
 from ._parameters import ParameterizedChain
 from ._sparse import SparseRows
 from ._types import Array
@@ -146,7 +147,7 @@ class Network(ParameterizedChain):
         """
         _, cache = Sequential.forward(self, X, training)
         value, dH, cache = self.loss_of(cache, y, loss, sample_weight)
-        self._gradient_writer.run(Sequential.backward, self, dH, cache, False)
+        self._gradient_writer.run(self._backward, dH, cache, False)
         return float(value), self.gradient
 
     def forward(self, X: npt.ArrayLike, training: bool = False) -> tuple[Array, SequentialCache]:
@@ -201,7 +202,14 @@ class Network(ParameterizedChain):
         if dH.shape != expected:
             raise ValueError(f"dH: expected the shape of the output {expected}, got {dH.shape}")
         check_finite(dH, "dH")
-        return self._gradient_writer.run(super().backward, dH, cache, need_dX)
+        return self._gradient_writer.run(self._backward, dH, cache, need_dX)
+
+    def _backward(self, dH: Array, cache: SequentialCache, need_dX: bool) -> Any:
+        if self._is_checked:
+            return Sequential.backward(self, dH, cache, need_dX)
+        dX = first_backward(self, self.gradient, dH, cache, need_dX)
+        self._is_checked = True
+        return dX
 
     def predict(self, X: npt.ArrayLike, *, batch_size: int | None = None) -> Array:
         """Return the output of the network in evaluation mode.

@@ -64,6 +64,7 @@ TESTS = {
     "_steps": ["optimizers", "optimizer_arguments", "optimizer_state", "groups"],
     "_state": ["optimizer_state", "schedule_state", "schedules"],
     "schedules": ["schedules", "schedule_arguments", "schedule_state", "plateau"],
+    "_first_backward": ["own_layers", "network", "diagnosis"],
     "_threads": ["network", "prediction"],
     "training": [
         "training",

@@ -1,0 +1,95 @@
+"""A layer of a user's own that breaks the contract of `Layer` in its backward pass is refused by name."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+import handmade as hm
+
+X, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+
+
+def right_gradient(layer, dH, X):
+    layer.dw[...] = (dH * X).sum(axis=0)
+    return dH * layer.w
+
+
+class Scale(hm.Layer):
+    parameters: ClassVar = {"weight": "w"}
+
+    def __init__(self, features, own_backward):
+        self.in_features, self.own_backward = features, own_backward
+        self.w = np.ones(features)
+
+    def forward(self, X, training=False):
+        return X * self.w, X
+
+    def backward(self, dH, X, need_dX=True):
+        return self.own_backward(self, dH, X)
+
+
+def network_of(own_backward):
+    inner = hm.Residual([hm.Dense(4, 4, rng=1), Scale(4, right_gradient)])
+    return hm.Network([hm.Dense(3, 4, rng=0), inner, hm.Activation("tanh"), Scale(4, own_backward), hm.Dense(4, 2)])
+
+
+def returns(change):
+    return lambda layer, dH, X: change(right_gradient(layer, dH, X))
+
+
+@pytest.mark.parametrize(
+    ("own_backward", "kind", "message"),
+    [
+        (returns(lambda dX: None), TypeError, r"Scale\.backward: expected an array.*\(20, 4\).*layer 3.*NoneType"),
+        (returns(np.ndarray.tolist), TypeError, r"Scale\.backward: expected an array.*got list; return dX"),
+        (returns(lambda dX: dX[:, :1]), ValueError, r"Scale\.backward: .*\(20, 4\) .* layer 3, got \(20, 1\)"),
+        (returns(lambda dX: dX.sum(axis=0)), ValueError, r"Scale\.backward: .*\(20, 4\).*got \(4,\); return dX"),
+        (lambda layer, dH, X: dH * layer.w, ValueError, r"Scale\.backward: expected it to overwrite dw of layer 3"),
+    ],
+)  # fmt: skip
+def test_a_wrong_backward_is_refused_by_name(own_backward, kind, message):
+    # tanh, below, would broadcast the wrong shapes without an error.
+    network = network_of(own_backward)
+    with pytest.raises(kind, match=message):
+        network.loss_and_gradient(X, y)
+    assert not network.gradient.any()
+
+
+def test_a_wrong_backward_stops_fit_before_its_first_step():
+    network = network_of(lambda layer, dH, X: dH)
+    before = network.theta.copy()
+    with pytest.raises(ValueError, match=r"Scale\.backward: expected it to overwrite dw"):
+        hm.fit(network, X, y, progress=False)
+    np.testing.assert_array_equal(network.theta, before)
+
+
+def test_an_error_within_a_backward_names_the_layer_in_a_note():
+    def misshapen(layer, dH, X):
+        layer.dw[...] = dH * X
+        return dH
+
+    with pytest.raises(ValueError, match="broadcast") as error:
+        network_of(misshapen).loss_and_gradient(X, y)
+    assert error.value.__notes__ == ["in the backward pass of layer 3, Scale"]
+
+
+def test_the_lowest_layer_may_return_none():
+    layer = Scale(3, returns(lambda dX: None))
+    network = hm.Network([layer, hm.Dense(3, 2, rng=0)])
+    network.loss_and_gradient(X, y)
+    assert layer.dw.all()
+    network = hm.Network([Scale(3, returns(lambda dX: None))])
+    with pytest.raises(TypeError, match=r"Scale\.backward: expected an array"):
+        network.backward(X, network.forward(X)[1])
+
+
+def test_the_first_pass_returns_what_the_later_ones_do():
+    network = network_of(right_gradient)
+    H, cache = network.forward(X)
+    first = network.backward(H, cache), network.gradient.copy()
+    second = network.backward(H, cache), network.gradient
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
