@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from compiled_of_tests import OPTIMIZERS, Own, small
+from trainings import warned
 
 import handmade as hm
 
@@ -40,6 +41,7 @@ class Silent:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda make: repr(make()))
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse_loss"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@warned
 def test_steps_at_once_have_the_bits_of_single_ones(optimizer, loss, dtype):
     rng = np.random.default_rng(0)
     X, labels = rng.normal(size=(303, 5)).astype(dtype), rng.integers(0, 3, 303)

@@ -18,6 +18,7 @@ from trainings import (
     state,
     stateful,
     targets,
+    warned,
     with_middle,
     with_row,
 )
@@ -248,6 +249,7 @@ def test_a_schedule_of_a_fixed_length_lasts_or_is_refused(every, enough):
                 fit(MLP([3, 3], rng=0), *samples(), epochs=4, progress=False, **options)
 
 
+@warned
 def test_divergence_takes_the_optimizers_momentum_back_too():
     X, Y = samples(32)[0], targets("mse_loss", 32)
     network, optimizer = MLP([3, 8, 3], rng=0), SGD(lr=1e6, momentum=0.9)

@@ -182,6 +182,7 @@ def test_interrupt_within_a_run_ends_the_command(module, monkeypatch):
             depth.one_run(np.random.default_rng(0), 8, lambda *news: None, data)
 
 
+@pytest.mark.filterwarnings("ignore:dead units:handmade.TrainingWarning")  # so it soon stops to improve
 def test_early_stopping_sets_the_epochs_of_the_final_run():
     recipe, data = recipe_and_images(patience=2, lr=0.1, epochs=40, candidates=({},))
     judged = mnist.judge(recipe, {}, np.random.default_rng(0), 40, lambda *news: None, images=data)

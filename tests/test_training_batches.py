@@ -104,6 +104,7 @@ def test_a_chain_of_penalty_clipping_step_and_norm_limit():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 @pytest.mark.parametrize("network_dtype", [np.float32, np.float64])
+@pytest.mark.filterwarnings("ignore:unscaled inputs:handmade.TrainingWarning")  # bytes, as they are on disk
 def test_data_on_disk_give_the_same_bits(tmp_path, dtype, network_dtype):
     X = np.random.default_rng(0).integers(0, 256, (2500, 6)).astype(dtype)
     y = np.random.default_rng(1).integers(0, 3, 2500)
@@ -123,7 +124,7 @@ def test_data_on_disk_give_the_same_bits(tmp_path, dtype, network_dtype):
 def test_data_on_disk_are_never_in_memory_as_a_whole(tmp_path):
     shape = 50_000, 40
     X = np.memmap(tmp_path / "X", np.uint8, "w+", shape=shape)
-    y = np.zeros(len(X), np.uint8)
+    y = np.arange(len(X), dtype=np.uint16) % 2
     network = MLP([40, 2], rng=0)
     tracemalloc.start()
     fit(network, X, y, epochs=1, batch_size=1024, metrics=["accuracy"])

@@ -5,11 +5,15 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import pytest
 import torch
 
 from handmade import MLP, Activation, BatchNorm, Dense, Network, training
 
 fit = functools.partial(training.fit, progress=False)
+
+# Of a test whose learning rate is too high on purpose.
+warned = pytest.mark.filterwarnings("ignore:(exploding gradients|dead units):handmade.TrainingWarning")
 
 
 def samples(N=10, seed=0):
@@ -86,7 +90,7 @@ def rows_seen(N, **options):
             steps.append(np.flatnonzero(gradient).tolist())
 
     network = Network([Dense(N, 1, bias=False, weight_init="zeros")])
-    fit(network, np.eye(N), np.ones((N, 1)), loss="mse_loss", optimizer=Note(), **options)
+    fit(network, np.eye(N), np.arange(1.0, N + 1).reshape(N, 1), loss="mse_loss", optimizer=Note(), **options)
     return steps
 
 

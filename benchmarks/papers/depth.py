@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from itertools import product
@@ -108,10 +109,12 @@ def train(network: hm.Network, part: Images, rate: float, epochs: int, rng: np.r
     optimizer = hm.Adam(lr=rate)
     schedule = hm.CosineAnnealingLR(optimizer, epochs * (len(part.X) // batch))
     try:
-        history = hm.fit(
-            network, part.X, part.y, optimizer=optimizer, schedule=schedule, schedule_every="batch", epochs=epochs,
-            batch_size=batch, drop_last=True, rng=rng, progress=False,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", hm.TrainingWarning)  # vanishing gradients are what is measured
+            history = hm.fit(
+                network, part.X, part.y, optimizer=optimizer, schedule=schedule, schedule_every="batch", epochs=epochs,
+                batch_size=batch, drop_last=True, rng=rng, progress=False,
+            )  # fmt: skip
     except FloatingPointError:
         return wrong(network, part.X_test, part.y_test)
     if history.stopped == "interrupted":
