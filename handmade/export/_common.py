@@ -21,13 +21,16 @@ E = TypeVar("E")
 
 
 def check_network(network: Network, softmax: bool, dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """Return the dtype to export; raise where there is no network, its input has no width, or softmax is not meant."""
+    """Return the dtype to export; raise where the network cannot be exported, or softmax is not meant."""
     width = as_network(network).width_after(input_width(network))
     last = getattr(network.layers[-1], "function", None)
     if check_bool(softmax, "softmax") and (width == 1 or last in ("softmax", "sigmoid")):
         ending = f"one that ends with {last}" if last in ("softmax", "sigmoid") else "one of a single output"
         raise ValueError(f"softmax: expected a network of logits of several classes, got {ending}; leave softmax=False")
-    return check_dtype(dtype)
+    dtype = check_dtype(dtype)
+    for name, values in network.state_dict().items():
+        export_array(values, dtype, name)  # here, as later ones go by the names of the export
+    return dtype
 
 
 def input_width(network: Network) -> int:
