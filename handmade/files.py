@@ -53,7 +53,7 @@ def save(network: Network, path: FilePath, *, metadata: Mapping[str, Any] | None
         Ends with ``.safetensors``, which PyTorch reads as a state_dict with ``safetensors.torch.load_file``; or with
         ``.npz``, which `numpy.load` reads.
     metadata : mapping, optional
-        Anything JSON can hold, for `read_metadata`.
+        Anything JSON can hold, for `read_metadata`. Keys are text; a tuple comes back as a list.
 
     Raises
     ------
@@ -90,10 +90,21 @@ def save(network: Network, path: FilePath, *, metadata: Mapping[str, Any] | None
         document = json.dumps(config, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"metadata: expected what JSON can hold, got {error}") from error
+    _check_keys(metadata)
     state = network.state_dict()
     for name, array in state.items():
         check_finite(array, name)
     write_atomically(path, lambda stream: WRITERS[suffix](stream, state, document))
+
+
+def _check_keys(metadata: Any) -> None:
+    """Raise unless all keys are text: JSON would turn numbers into text, without an error."""
+    for key, value in metadata.items() if isinstance(metadata, Mapping) else ():
+        if not isinstance(key, str):
+            raise ValueError(f"metadata: expected keys of text, got {key!r}; use {str(key)!r}")
+        _check_keys(value)
+    for value in metadata if isinstance(metadata, list | tuple) else ():
+        _check_keys(value)
 
 
 def _write_safetensors(stream: IO[bytes], state: dict[str, Array], document: str) -> None:

@@ -199,6 +199,8 @@ def test_failed_save_keeps_the_old_file(tmp_path):
     for call, error in [
         (lambda: hm.save(network, path), "finite"),
         (lambda: hm.save(hm.MLP([2, 1]), path, metadata={"a": object()}), "JSON"),
+        (lambda: hm.save(hm.MLP([2, 1]), path, metadata={1: "a"}), "metadata: expected keys of text, got 1; use '1'"),
+        (lambda: hm.save(hm.MLP([2, 1]), path, metadata={"a": [({None: 2},)]}), "expected keys of text, got None"),
         (lambda: hm.save(hm.MLP([2, 1]), tmp_path / "n.pickle"), "safetensors"),
         (lambda: hm.save("no network", path), "Network"),
     ]:
