@@ -133,6 +133,13 @@ PARTIAL_NONE = functools.partial(losses.mse_loss, reduction="none")
         (functools.partial(losses.huber_loss, X), None, TypeError, "options of a partial by name"),
         (squares, None, TypeError, "loss: expected a name, a function of handmade.losses, .* or a pair"),
         (functools.partial(squares), None, TypeError, "loss: expected a name"),
+        (
+            functools.partial(cross_entropy, label_smooting=0.1),
+            None,
+            ValueError,
+            "option of cross_entropy: expected one of weight, .*; got 'label_smooting'; did you mean 'label_smoothing'",
+        ),
+        (functools.partial(losses.mse_loss, target=0), None, ValueError, "option of mse_loss: .* got 'target'"),
         (losses.mse_loss_backward, None, TypeError, "loss: expected a name"),
         ((squares,), None, TypeError, "loss: expected a name"),
         ((squares, None), None, TypeError, "loss: expected a name"),

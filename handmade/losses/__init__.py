@@ -251,7 +251,7 @@ def find_loss(loss: Loss) -> LossFunctions:
     Raises
     ------
     ValueError
-        If no loss has this name, or it has several inputs, as `triplet_margin_loss` has.
+        If no loss has this name, it has several inputs, as `triplet_margin_loss` has, or it has no such option.
     TypeError
         If it is none of the above.
 
@@ -277,7 +277,11 @@ def find_loss(loss: Loss) -> LossFunctions:
     if isinstance(loss, functools.partial):
         if loss.args:
             raise TypeError("loss: give the options of a partial by name, e.g. partial(huber_loss, delta=2.0)")
-        return find_loss(loss.func).with_options(loss.keywords)
+        functions = find_loss(loss.func)
+        for name in loss.keywords:
+            if name not in _options_of(loss.func):
+                check_choice(name, f"option of {loss.func.__name__}", _options_of(loss.func))
+        return functions.with_options(loss.keywords)
     if isinstance(loss, tuple) and len(loss) == 2 and all(map(callable, loss)):
         return LossFunctions(*loss)
     for functions in LOSSES.values():
@@ -287,6 +291,12 @@ def find_loss(loss: Loss) -> LossFunctions:
         f"loss: expected a name, a function of handmade.losses, a functools.partial of one, or a pair "
         f"(f, f_backward) of functions, got {loss!r}"
     )
+
+
+@functools.cache
+def _options_of(loss: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the options of a loss that a partial may give."""
+    return tuple(inspect.signature(loss).parameters)[2:]
 
 
 def loss_and_backward(
