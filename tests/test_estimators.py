@@ -446,6 +446,35 @@ def test_one_class_and_negative_counts_are_refused():
         MLPRegressor(loss="poisson").fit(X, NUMBER)
 
 
+def test_text_is_refused_where_numbers_are_expected():
+    X, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+    labels, pairs = np.array(["no", "yes"])[y], np.array(["no", "yes"])[np.stack([y, 1 - y], axis=1)]
+    for fit in MLPRegressor().fit, MLPRegressor().partial_fit:
+        for text in labels, labels.astype(object), labels.tolist(), pairs:
+            with pytest.raises(ValueError, match=r"y: expected numbers, got 'no'; for labels, use MLPClassifier"):
+                fit(X, text)
+    with pytest.raises(
+        ValueError, match=r"y: expected a vector of labels or an indicator matrix.*<U3 of shape \(20, 2\)"
+    ):
+        MLPClassifier().partial_fit(X, pairs, classes=["no", "yes"])
+    model = MLPClassifier([3]).partial_fit(X, np.stack([y, 1 - y], axis=1), classes=[0, 1])
+    with pytest.raises(ValueError, match=r"y: expected an indicator matrix of 0 and 1, got 'no'"):
+        model.partial_fit(X, pairs)
+    with pytest.raises(ValueError, match=r"y: expected an indicator matrix of 2 labels, got shape \(20,\)"):
+        model.partial_fit(X, labels)
+
+
+def test_other_hidden_layers_are_refused_in_going_on():
+    # scikit-learn keeps the old ones without a word.
+    X, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+    model = MLPClassifier([4], max_iter=2, tol=np.inf, warm_start=True).fit(X, y)
+    model.set_params(hidden_layer_sizes=[5])
+    for call in model.fit, model.partial_fit:
+        with pytest.raises(ValueError, match=r"hidden_layer_sizes: expected \[4\].*got \[5\]; set warm_start=False"):
+            call(X, y)
+    assert model.set_params(warm_start=False).fit(X, y).coefs_[0].shape == (3, 5)
+
+
 def test_missing_scikit_learn_is_named(monkeypatch):
     import sys
 

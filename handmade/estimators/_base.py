@@ -160,7 +160,7 @@ class BaseMLP(BaseEstimator):
         """
         self._check_parameters()
         new = copy.copy(self)  # becomes self at the end: a call that fails, or is interrupted, changes nothing
-        goes_on = bool(self.warm_start) and hasattr(self, "_trainer")
+        goes_on = bool(self.warm_start) and self._has_begun()
         X, y = new._check_data(X, y, reset=not goes_on)
         targets = self._targets if goes_on else new._check_targets(y)
         data = new._batches(X, y, targets, sample_weight)
@@ -170,6 +170,18 @@ class BaseMLP(BaseEstimator):
         trainer.completed = None
         self.__dict__ = new._finish(targets, trainer, n_iter).__dict__
         return self
+
+    def _has_begun(self) -> bool:
+        """Return whether there is a network to go on with; raise where hidden_layer_sizes are no longer its own."""
+        if not hasattr(self, "_trainer"):
+            return False
+        sizes = [layer.out_features for layer in self._dense[:-1]]
+        if sizes != self._hidden_sizes():
+            raise ValueError(
+                f"hidden_layer_sizes: expected {sizes}, those of the network that training goes on with, got "
+                f"{self.hidden_layer_sizes!r}; set warm_start=False, or fit a clone"
+            )
+        return True
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         """Return X and y as arrays; y may stay a sparse indicator matrix."""
@@ -396,7 +408,7 @@ class BaseMLP(BaseEstimator):
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
         self._check_parameters()
         new = copy.copy(self)  # as in fit
-        goes_on = hasattr(self, "_trainer")
+        goes_on = self._has_begun()
         X, y = new._check_data(X, y, reset=not goes_on)
         targets = self._targets if goes_on else new._check_targets(y, classes)
         data = new._batches(X, y, targets, sample_weight)

@@ -17,7 +17,7 @@ from ._base import BaseMLP
 from ._sklearn import ClassifierMixin, RegressorMixin, Tags, available_if
 from ._targets import Targets, class_targets, number_targets
 from ._trainer import Batches, Trainer
-from ._validate import check_classes, check_missing, check_samples
+from ._validate import check_classes, check_missing, check_numbers, check_samples
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
@@ -58,7 +58,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Print the loss of each epoch.
     warm_start : bool
         Let `fit` go on where it ended: with the same optimizer, generator and order, so that two calls of 10 epochs
-        are one of 20.
+        are one of 20. Other ``hidden_layer_sizes`` are refused. The other parameters that the network and the
+        optimizer are made from (``activation``, ``solver``, ``alpha``, ``loss``, ``dropout``, ...) stay those of the
+        first call.
     momentum, nesterovs_momentum : float, bool
         Of "sgd".
     early_stopping : bool
@@ -310,6 +312,7 @@ beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, normalization, moni
         self.__dict__.update({name: value for name, value in locals().items() if name not in ("self", "__class__")})
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        check_numbers(y)
         X, y = check_samples(self, X, y, reset=reset, multi_output=True, y_numeric=True)
         return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 

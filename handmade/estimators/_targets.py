@@ -140,11 +140,13 @@ class Labels:
         self.n_outputs = n_labels
 
     def encode(self, y: Any) -> Array:
-        """Return y as floats; raise where its width is another."""
-        Y: Array = np.asarray(y.toarray() if hasattr(y, "toarray") else y, np.float64)
+        """Return y as floats; raise where its width is another, or it holds anything but 0 and 1."""
+        Y: Array = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
         if Y.ndim != 2 or Y.shape[1] != self.n_outputs:
             raise ValueError(f"y: expected an indicator matrix of {self.n_outputs} labels, got shape {Y.shape}")
-        return Y
+        if not (known := np.isin(Y, (0, 1))).all():
+            raise ValueError(f"y: expected an indicator matrix of 0 and 1, got {Y[~known].tolist()[0]!r}")
+        return Y.astype(np.float64)
 
     def values(self, outputs: Array) -> Array:
         """Return the probability of each label, shape (N, L)."""
@@ -206,9 +208,13 @@ def class_targets(y: Any, classes: Any, loss: Any) -> Targets:
     """
     if type_of_target(y, input_name="y") == "multilabel-indicator":
         return Labels(y.shape[1])
+    if y.ndim != 1:
+        raise ValueError(
+            f"y: expected a vector of labels or an indicator matrix of 0 and 1, got {y.dtype} of shape {y.shape}"
+        )
     labels = y if classes is None else as_array(classes, "classes")
     if labels.ndim != 1:
-        raise ValueError(f"{'y' if classes is None else 'classes'}: expected a vector of labels, got {labels!r}")
+        raise ValueError(f"classes: expected a vector of labels, got shape {labels.shape}")
     unique_labels(labels)  # raises where their types are mixed
     found = np.unique(labels)
     if len(found) < 2:

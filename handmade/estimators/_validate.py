@@ -13,7 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from ._sklearn import BaseEstimator
 
-__all__ = ["as_random_state", "check_classes", "check_samples"]
+__all__ = ["as_random_state", "check_classes", "check_missing", "check_numbers", "check_samples"]
 
 FLOATS = ("float64", "float32")
 NO_TARGETS = "no_validation"  # scikit-learn's word for a call without y; None is a y that is missing
@@ -76,3 +76,18 @@ def check_samples(estimator: BaseEstimator, X: Any, y: Any = NO_TARGETS, *, rese
 def check_classes(y: Any) -> None:
     """Raise unless y holds labels."""
     check_classification_targets(y)
+
+
+def check_numbers(y: Any) -> None:
+    """Raise where y holds text that is no number; scikit-learn's error names no argument."""
+    try:
+        values = np.asarray(y)
+    except (ValueError, TypeError, RuntimeError):  # of what NumPy cannot read, which scikit-learn refuses
+        return
+    for value in values.ravel().tolist() if values.dtype.kind in "OSU" else ():
+        if isinstance(value, str | bytes):
+            try:
+                float(value)
+            except ValueError:
+                text = f"y: expected numbers, got {value!r}; for labels, use MLPClassifier"
+                raise ValueError(text) from None
