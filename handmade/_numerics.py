@@ -42,6 +42,25 @@ def matmul(A: Array, B: Array) -> Array:
         raise ValueError(f"X: expected shape (N, {len(B)}), got {np.shape(A)}; give one row per sample") from None
 
 
+def matmul_into(A: Array, B: Array, out: Array) -> None:
+    """Write A B into ``out``.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not that of ``out``: a network converts its input, a layer used alone does not.
+    """
+    try:
+        A.dot(B, out=out)
+    except ValueError:
+        if A.dtype == B.dtype == out.dtype:
+            raise
+        raise TypeError(
+            f"dH and X: expected {out.dtype} as the layer's parameters, got {A.dtype} and {B.dtype}; convert X and "
+            f"the gradient with astype({out.dtype!s})"
+        ) from None
+
+
 def column_sums(A: Array, out: Array | None = None) -> Array:
     """Return A.sum(axis=0), as a product with ones: BLAS takes a third of the time."""
     N = len(A)

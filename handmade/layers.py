@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._numerics import column_sums, matmul
+from ._numerics import column_sums, matmul, matmul_into
 from ._types import ActivationName, ActivationPair, Array, DType, Initializer
 from ._validation import as_floating, as_generator, check_bool, check_choice, check_count, check_dtype, up_to_one
 from .activations import ACTIVATIONS
@@ -266,7 +266,7 @@ class Dense(Layer):
         return A, X
 
     def backward(self, dA: Array, X: Array, need_dX: bool = True) -> Array | None:
-        dA.T.dot(X, out=self.dW)  # dW = dA.T @ X, written in place
+        matmul_into(dA.T, X, self.dW)  # dW = dA.T @ X, written in place
         if self.bias:
             column_sums(dA, out=self.db)  # db = dA.sum(axis=0)
         return matmul(dA, self.W) if need_dX else None

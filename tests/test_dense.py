@@ -78,6 +78,16 @@ def test_dense_refuses(arguments, options, error, words):
         Dense(*arguments, **options)
 
 
+@pytest.mark.parametrize(("own", "other"), [(np.float32, np.float64), (np.float64, np.float32)])
+def test_a_gradient_of_another_dtype_is_refused(own, other):
+    # A network converts its input; a layer used alone does not.
+    layer = Dense(2, 1, dtype=own)
+    _, X = layer.forward(np.ones((3, 2), other))
+    with pytest.raises(TypeError, match=f"dH and X: expected {own.__name__}.*got {other.__name__}"):
+        layer.backward(np.ones((3, 1), other), X)
+    assert not layer.dW.any()
+
+
 def test_the_bias_of_a_shorter_batch_counts_its_own_samples_only():
     layer = Dense(3, 2, rng=0)
     for samples in (5, 2, 7, 2):
