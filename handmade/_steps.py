@@ -86,7 +86,8 @@ class Step(Stateful):
         theta : ndarray, shape (P,)
             All parameters, float32 or float64, contiguous and writeable.
         gradient : ndarray, shape (P,)
-            The derivative of the loss by theta, of theta's dtype. Non-finite values are not looked for.
+            The derivative of the loss by theta, of theta's dtype. Non-finite values are not looked for: NumPy warns
+            where they meet, as in inf - inf, and `ClipGradNorm` with ``error_if_nonfinite`` refuses them.
 
         Raises
         ------
