@@ -112,6 +112,10 @@ class BackwardPass:
         self.values, self.caches = self._cache
         value, self.loss_gradient = loss_of_batch(loss, H, self.y, sample_weight)
         self.value: float = float(value)
+        self._measure_slopes()
+
+    def _measure_slopes(self) -> None:
+        """Measure the slope of each elementwise activation; keep in ``mended`` those that its backward gets wrong."""
         for prefix, leaf in self.leaves.items():
             if isinstance(leaf, Activation) and is_elementwise(leaf):
                 measured = slope(leaf, self.inputs[prefix])

@@ -120,42 +120,47 @@ def fit(
         return []
     if size == 0:
         return [Formula(left, ("0",), (1.0,), (("1",),), 0.0, 0.0)]
-    names, columns, costs = _columns(t, terms)
-    if not names:
+    terms = _independent(t, terms)
+    if not terms:
         return []
-    X = np.stack(columns, axis=1)
+    X = np.stack([term.value for term in terms], axis=1)
     best: list[Formula] = []
     for count in range(1, most + 1):
         if len(t) < count + (SPARE if count > 1 else 1):
             break
-        found, odd = [], []
-        for chosen in _screened(X, t, count):
-            coefficients, *_ = np.linalg.lstsq(X[:, chosen], t)
-            shares = np.abs(coefficients) * np.abs(X[:, chosen]).max(axis=0)
-            residual = np.abs(X[:, chosen] @ coefficients - t).max() / size
-            if residual <= relative and shares.min() > 1e-5 * size:
-                priced = [ways_to_write(float(c), known, relative) for c in coefficients]
-                cost = sum(costs[j] + price + 1 for j, (_, price) in zip(chosen, priced, strict=True))
-                if count == 1 and names[chosen[0]] == "right":
-                    cost = min(cost, 1.5 + priced[0][1])
-                kinds = _kinds(np.column_stack([X[:, chosen], t]))
-                is_odd = max(price for _, price in priced) >= ODD
-                if kinds < (2 * count + SPARE if is_odd and count > 1 else count + (count > 1)):
-                    continue
-                if is_odd and count > 1 and not _is_determined(X[:, chosen]):
-                    continue
-                factors = tuple(ways for ways, _ in priced)
-                odd.append(count > 1 and min(price for _, price in priced) >= ODD)
-                found.append(
-                    Formula(left, tuple(names[j] for j in chosen), tuple(map(float, coefficients)), factors,
-                            float(residual), cost)
-                )  # fmt: skip
-        if sum(odd) >= TOO_MANY:  # so many terms span all that can occur here
-            found = [formula for formula, is_odd in zip(found, odd, strict=True) if not is_odd]
-        best = sorted([*best, *found], key=lambda formula: formula.cost)
+        tried = (_formula(left, [terms[j] for j in chosen], t, known, relative) for chosen in _screened(X, t, count))
+        found = [formula for formula in tried if formula is not None]
+        if sum(all_odd for _, all_odd in found) >= TOO_MANY:  # so many terms span all that can occur here
+            found = [(formula, all_odd) for formula, all_odd in found if not all_odd]
+        best = sorted([*best, *(formula for formula, _ in found)], key=lambda formula: formula.cost)
         if best and best[0].cost <= 2.0 * count + 1:
             break
     return best
+
+
+def _formula(
+    left: str, terms: Sequence[Term], t: Array, known: Mapping[str, float], relative: float
+) -> tuple[Formula, bool] | None:
+    """Return the formula of these terms, and whether it has several, all with odd coefficients; None if none holds."""
+    X, count, size = np.stack([term.value for term in terms], axis=1), len(terms), np.abs(t).max()
+    coefficients, *_ = np.linalg.lstsq(X, t)
+    shares = np.abs(coefficients) * np.abs(X).max(axis=0)
+    residual = np.abs(X @ coefficients - t).max() / size
+    if residual > relative or shares.min() <= 1e-5 * size:
+        return None
+    priced = [ways_to_write(float(c), known, relative) for c in coefficients]
+    prices = [price for _, price in priced]
+    is_odd = count > 1 and max(prices) >= ODD
+    if _kinds(np.column_stack([X, t])) < (2 * count + SPARE if is_odd else count + (count > 1)):
+        return None
+    if is_odd and not _is_determined(X):
+        return None
+    cost = sum(term.cost + price + 1 for term, price in zip(terms, prices, strict=True))
+    if count == 1 and terms[0].name == "right":
+        cost = min(cost, 1.5 + prices[0])
+    names, factors = tuple(term.name for term in terms), tuple(ways for ways, _ in priced)
+    formula = Formula(left, names, tuple(map(float, coefficients)), factors, float(residual), cost)
+    return formula, count > 1 and min(prices) >= ODD
 
 
 def _kinds(X: Array) -> int:
@@ -173,12 +178,10 @@ def _is_determined(X: Array) -> bool:
     return True
 
 
-def _columns(t: Array, terms: Sequence[Term]) -> tuple[list[str], list[Array], list[float]]:
+def _independent(t: Array, terms: Sequence[Term]) -> list[Term]:
     """Return the terms that are finite, not zero, and no multiple of a more usual one; the most usual first."""
-    names: list[str] = []
-    columns: list[Array] = []
+    kept: list[Term] = []
     units = np.empty((len(terms), len(t)))
-    costs: list[float] = []
     for term in sorted(terms, key=lambda term: (term.name != "right", term.cost)):
         x = np.ravel(term.value).astype(np.float64)
         if x.shape != t.shape or not np.isfinite(x).all():
@@ -188,13 +191,11 @@ def _columns(t: Array, terms: Sequence[Term]) -> tuple[list[str], list[Array], l
             continue
         unit = x / largest
         unit /= np.linalg.norm(unit)
-        if names and np.abs(units[: len(names)] @ unit).max() > 1 - 1e-12:
+        if kept and np.abs(units[: len(kept)] @ unit).max() > 1 - 1e-12:
             continue
-        units[len(names)] = unit
-        names.append(term.name)
-        columns.append(x)
-        costs.append(term.cost)
-    return names, columns, costs
+        units[len(kept)] = unit
+        kept.append(term._replace(value=x))
+    return kept
 
 
 def _screened(X: Array, t: Array, count: int) -> Iterator[list[int]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+HINT = "a term of the function does not enter as it should"
 RELATIVE = 1e-6  # differences are good to this, relative to the largest entry
 
 
@@ -37,37 +38,39 @@ def terms_that_explain(
         name: numerical_gradient(functools.partial(_value_of, term, parameters), subject.theta)
         for name, term in terms.items()
     }
-    names = list(gradients)
-    X = np.stack([gradients[name] for name in names], axis=1)
+    X = np.stack(list(gradients.values()), axis=1)
     decided = np.isfinite(match.allowed)
     truth = numerical_gradient(subject.f, subject.theta)
-    right, *_ = np.linalg.lstsq(X[decided], truth[decided])
     size = max(np.abs(truth).max(), np.abs(subject.claimed).max())
-    if np.abs(X @ right - truth)[decided].max() > RELATIVE * size:
-        raise ValueError(
-            f"terms: expected functions whose sum, each times a number, is the function; "
-            f"{', '.join(names)} leave {np.abs(X @ right - truth).max() / size:.1e} of its gradient"
-        )
+    right = dict(zip(gradients, _right_coefficients(X, truth, decided, size, list(gradients)), strict=True))
     facts = {name: value for name, value in match.facts.items() if value not in (0, 1)}
-    found = []
     for scope, chosen in _scopes(match, decided):
         claimed = subject.claimed[chosen]
         weights, *_ = np.linalg.lstsq(X[chosen], claimed)
         outside = [b.name for b in match.wrong_blocks(truth) if not chosen[b.slice].all()]
         if np.abs(X[chosen] @ weights - claimed).max() > RELATIVE * size or outside:
             continue
-        differing = (part for part in zip(names, weights, right, strict=True) if not _same(*part[1:]))
-        texts = [_coefficient_text(*part, facts) for part in differing]
+        claim = dict(zip(gradients, weights, strict=True))
+        texts = [_coefficient_text(n, claim[n], right[n], facts) for n in claim if not _same(claim[n], right[n])]
         if texts:
-            name, where = " and ".join(texts), scope
-            sum_ = " + ".join(f"{w:.6g} {n}" for n, w in zip(names, weights, strict=True))
-            should = " + ".join(f"{r:.6g} {n}" for n, r in zip(names, right, strict=True))
-            evidence = f"claimed = {sum_}, the true gradient is {should}"
-            found.append(Explanation(name, where, "a term of the function does not enter as it should", evidence, 0.0))
-            break
-    if not found:
-        found = _by_facts(subject, match, gradients, facts)
-    return found
+            evidence = f"claimed = {_sum_text(claim)}, the true gradient is {_sum_text(right)}"
+            return [Explanation(" and ".join(texts), scope, HINT, evidence, 0.0)]
+    return _by_facts(subject, match, gradients, facts)
+
+
+def _right_coefficients(X: Array, truth: Array, decided: Array, size: float, names: list[str]) -> Array:
+    """Return the coefficients with which the terms' gradients sum to the true one; raise where none do."""
+    right, *_ = np.linalg.lstsq(X[decided], truth[decided])
+    if np.abs(X @ right - truth)[decided].max() > RELATIVE * size:
+        raise ValueError(
+            f"terms: expected functions whose sum, each times a number, is the function; "
+            f"{', '.join(names)} leave {np.abs(X @ right - truth).max() / size:.1e} of its gradient"
+        )
+    return right
+
+
+def _sum_text(coefficients: Mapping[str, float]) -> str:
+    return " + ".join(f"{number:.6g} {name}" for name, number in coefficients.items())
 
 
 def _value_of(term: Callable[..., float], parameters: Parameters, vector: Array) -> float:
@@ -135,5 +138,4 @@ def _by_facts(
     if not said:
         return []
     name, where = " and ".join(text for _, text in said), ", ".join(names for names, _ in said)
-    hint = "a term of the function does not enter as it should"
-    return [Explanation(name, where, hint, name, 0.0, tuple(where.split(", ")))]
+    return [Explanation(name, where, HINT, name, 0.0, tuple(where.split(", ")))]

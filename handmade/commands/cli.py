@@ -59,6 +59,11 @@ def fail(text: object) -> NoReturn:
     raise typer.Exit(2)
 
 
+def say(text: str) -> None:
+    """Print a line as it is: one line however narrow the terminal, without colours."""
+    out.print(text, highlight=False, soft_wrap=True)
+
+
 def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     """Print what is wrong with the input in one line, without a traceback."""
 
@@ -107,12 +112,42 @@ def train_command(
     Numbers and dates (2026-05-31) are standardized, categories get one input each, and missing values are filled in.
     """
     check_choice(activation, "--activation", ACTIVATIONS)
+    check_output(output)
+    if not 0 < test_size < 1:
+        raise ValueError(f"--test-size: expected a fraction between 0 and 1, got {test_size}")
+    frame, mark, task = read_training_table(data, target, task)
+
+    def announce(columns: list[Column], left_out: dict[str, str], n_train: int, n_test: int) -> None:
+        if not as_json:
+            out.print(column_table(columns, left_out))
+            say(f"{task} {target!r}: {n_train} rows to train on, {n_test} to test on")
+
+    options = dict(activation=activation, dropout=dropout, max_iter=epochs, learning_rate_init=lr, batch_size=32)
+    options |= dict(early_stopping=True, n_iter_no_change=20, tol=0.0, progress=not (quiet or as_json))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the report says how good the model is
+        model, report, n_epochs = train(
+            frame, target, task, hidden=widths(hidden), test_size=test_size, seed=seed, announce=announce, mark=mark,
+            **options,
+        )  # fmt: skip
+    model.save(output)
+    if as_json:
+        show_json({"model": str(output), "task": task, "epochs": n_epochs} | training_as_json(model, report))
+        return
+    print_report(model, report)
+    say(f"{n_epochs} epoch{'s' * (n_epochs > 1)}; saved {output}. Next: handmade predict {output} new.csv")
+
+
+def check_output(output: Path) -> None:
+    """Raise unless a model can be written there: an hour of training must not end with a wrong name."""
     if output.suffix.lower() not in (".safetensors", ".npz"):
         raise ValueError(f"--output: expected a name that ends with .safetensors or .npz, got {str(output)!r}")
     if not output.resolve().parent.is_dir():
         raise ValueError(f"--output: expected a folder that exists, got {str(output.parent)!r}")
-    if not 0 < test_size < 1:
-        raise ValueError(f"--test-size: expected a fraction between 0 and 1, got {test_size}")
+
+
+def read_training_table(data: Path, target: str, task: str) -> tuple[Any, str, str]:
+    """Return the rows of a CSV file, its decimal mark, and the task, as the target looks where it is "auto"."""
     frame, marks = read_table(data)
     if len(frame.columns) == 1:
         raise ValueError(
@@ -123,43 +158,17 @@ def train_command(
     task = guess_task(frame[target], mark) if task == "auto" else task
     if task not in ("classify", "regress"):
         raise ValueError(f"--task: expected classify, regress or auto, got {task!r}")
+    return frame, mark, task
 
-    def announce(columns: list[Column], left_out: dict[str, str], n_train: int, n_test: int) -> None:
-        if not as_json:
-            out.print(column_table(columns, left_out))
-            out.print(
-                f"{task} {target!r}: {n_train} rows to train on, {n_test} to test on", highlight=False, soft_wrap=True
-            )
 
-    options = dict(activation=activation, dropout=dropout, max_iter=epochs, learning_rate_init=lr, batch_size=32)
-    options |= dict(early_stopping=True, n_iter_no_change=20, tol=0.0, progress=not (quiet or as_json))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the report says how good the model is
-        model, report, n_epochs = train(
-            frame,
-            target,
-            task,
-            hidden=widths(hidden),
-            test_size=test_size,
-            seed=seed,
-            announce=announce,
-            mark=mark,
-            **options,
-        )
-    model.save(output)
-    if as_json:
-        columns = [{"name": c.name, "kind": c.kind, "missing": c.missing} for c in model.columns]
-        show_json(
-            {"model": str(output), "task": task, "target": target, "columns": columns, "epochs": n_epochs}
-            | {"test": {"rows": report.rows, **report.scores}, "classes": model.classes, "confusion": report.confusion}
-        )
-        return
-    print_report(model, report)
-    out.print(
-        f"{n_epochs} epoch{'s' * (n_epochs > 1)}; saved {output}. Next: handmade predict {output} new.csv",
-        highlight=False,
-        soft_wrap=True,
-    )
+def training_as_json(model: Model, report: Report) -> dict[str, Any]:
+    """Return the columns of a model and its scores on the rows set aside."""
+    columns = [{"name": c.name, "kind": c.kind, "missing": c.missing} for c in model.columns]
+    test = {"rows": report.rows, **report.scores}
+    return {
+        "target": model.target, "columns": columns, "test": test, "classes": model.classes,
+        "confusion": report.confusion,
+    }  # fmt: skip
 
 
 def column_table(columns: list[Column], left_out: dict[str, str]) -> Table:
@@ -177,7 +186,7 @@ def column_table(columns: list[Column], left_out: dict[str, str]) -> Table:
 def print_report(model: Model, report: Report) -> None:
     """Print the scores and the confusion matrix."""
     for name, score in report.scores.items():
-        out.print(f"  {name}: {score:.4g}", highlight=False, soft_wrap=True)
+        say(f"  {name}: {score:.4g}")
     if report.confusion is not None and model.classes is not None:
         labels = [escape(label) for label in model.classes]
         table = Table("true \\ predicted", *labels, title=f"{report.rows} test rows")
@@ -354,9 +363,7 @@ def export(
     suffix, write = FORMATS[to]
     output = model.with_suffix(suffix) if output is None else output
     write(model, output)
-    show_json({"file": str(output), "format": to}) if as_json else out.print(
-        f"saved {output}", highlight=False, soft_wrap=True
-    )
+    show_json({"file": str(output), "format": to}) if as_json else say(f"saved {output}")
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -388,7 +395,7 @@ def show(model: MODEL, as_json: JSON = False) -> None:
         what = "a number" if found.classes is None else ", ".join(found.classes)
         out.print(f"predicts {found.target!r}: {what}", markup=False, highlight=False, soft_wrap=True)
         for name, score in found.scores.items():
-            out.print(f"  {name}: {score:.4g}", highlight=False, soft_wrap=True)
+            say(f"  {name}: {score:.4g}")
 
 
 @app.command()

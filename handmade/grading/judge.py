@@ -252,7 +252,10 @@ class _Judgement:
         wrong = {*diagnosis.wrong, *reading.flaws}
         if not wrong:
             self.suspicions += looks_like_differences(call, truth, reading)
-        guilty = None if diagnosis else self._guilty(truth, diagnosis, reading, steps)
+        self._judge_layers(wrong, None if diagnosis else self._guilty(truth, diagnosis, reading, steps), reading)
+
+    def _judge_layers(self, wrong: set[str], guilty: set[str] | None, reading: Reading) -> None:
+        """Give each layer its point, also where its wrong gradients follow from a mistake above it."""
         for name, parameters in self.exercise.layers:
             bad = [parameter for parameter in parameters if parameter in wrong]
             if not bad:

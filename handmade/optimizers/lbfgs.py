@@ -259,21 +259,15 @@ class LBFGS(Step):
             slope = float(g.dot(d))
             if slope > -self.tolerance_change:
                 break
-            x: Array = theta.copy()
+            x, start = theta.copy(), Point(0.0, loss, g, slope)
 
             def at(t: float, x: Array = x, d: Array = d) -> Point:
                 theta[...] = x + t * d
                 value = float(evaluate())
                 return Point(t, value if math.isfinite(value) else math.inf, gradient.copy(), float(gradient.dot(d)))
 
-            count = 0
-            if self.line_search_fn is not None:
-                search = StrongWolfe(at, Point(0.0, loss, g, slope), float(np.abs(d).max()), left)  # pyright: ignore[reportGeneralTypeIssues]
-                point: Point = search(self.t)
-                self.t, loss, g, count = point.t, point.loss, point.gradient, search.count
-            elif iteration < self.max_iter:
-                _, loss, g, _ = at(self.t)
-                count = 1
+            point, count = self._line_search(at, start, d, left, is_last=iteration == self.max_iter)
+            self.t, loss, g = point.t, point.loss, point.gradient
             theta[...] = x + self.t * d
             self.func_evals += count
             left -= count
@@ -283,6 +277,15 @@ class LBFGS(Step):
             if change <= self.tolerance_change or abs(loss - last) < self.tolerance_change:
                 break
         return first
+
+    def _line_search(
+        self, at: Callable[[float], Point], start: Point, d: Array, left: int, is_last: bool
+    ) -> tuple[Point, int]:
+        """Return the point to go to, and how many evaluations it took; torch takes none at the end of a fixed step."""
+        if self.line_search_fn is not None:
+            search = StrongWolfe(at, start, float(np.abs(d).max()), left)  # pyright: ignore[reportGeneralTypeIssues]
+            return search(self.t), search.count
+        return (start._replace(t=self.t), 0) if is_last else (at(self.t), 1)
 
     def _direction(self, g: Array) -> Array:
         """Return -H g (Nocedal and Wright 2006, algorithm 7.4), after taking in the last change."""
