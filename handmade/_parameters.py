@@ -10,10 +10,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ._steps import cut
 from ._threads import OneWriter, Versioned
 from ._types import Array, DType
 from ._validation import as_array, check_dtype, check_finite
+from ._vectors import cut
 from .composites import Sequential
 from .layers import Layer
 

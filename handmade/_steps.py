@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ._state import Stateful
 from ._validation import check_count, check_finite
+from ._vectors import cut
 
 if TYPE_CHECKING:
     from .network import Network
@@ -136,16 +137,6 @@ def check_optimizer(optimizer: Any, network: Network) -> Any:
             )
         optimizer.check(network.theta, network.gradient)
     return optimizer
-
-
-def cut(vector: Array, shapes: Iterable[tuple[int, ...]]) -> list[Array]:
-    """Return views of the vector, one after another, in these shapes."""
-    views, start = [], 0
-    for shape in shapes:
-        size = math.prod(shape)
-        views.append(vector[start : start + size].reshape(shape))
-        start += size
-    return views
 
 
 class Blockwise(Step):

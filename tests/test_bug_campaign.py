@@ -25,8 +25,8 @@ from benchmarks.bugs.readings import READINGS
 from benchmarks.bugs.right_gradients import KINDS, right_gradient
 from handmade.checking import mistakes
 from handmade.checking.backward_pass import BackwardPass
+from handmade.checking.explanation import Explanation
 from handmade.checking.places import Place
-from handmade.checking.reports import Explanation
 
 PUBLISHED = {bug.name: bug for bug in PUBLIC}
 FEW = {

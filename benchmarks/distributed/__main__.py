@@ -7,15 +7,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from .kills import kill_and_recover
+from .processes import run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,18 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(report)
         failed += report.different
     if options.scaling:
-        from .scaling import scaling
+        from .scaling import scaling  # takes PyTorch's seconds
 
         print(scaling())
     return int(failed > 0)
-
-
-def run(processes: int, module: str, *arguments: str) -> Any:
-    """Run a module in so many processes, and return the JSON that process 0 prints."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", module]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # as torchrun sets it for several processes
-    done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE, text=True, check=True, env=one_thread)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _equality(processes: int) -> int:

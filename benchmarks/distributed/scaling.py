@@ -18,6 +18,8 @@ import torch.distributed as dist
 import handmade as hm
 from reference import distributed
 
+from .processes import run
+
 __all__ = ["efficiency", "scaling"]
 
 SIZES = {"784-100-10": [784, 100, 10], "784-800-800-10": [784, 800, 800, 10]}
@@ -71,8 +73,6 @@ def measure() -> dict[str, Any]:
 
 def scaling() -> str:
     """Return tables of what is measured and projected."""
-    from .__main__ import run
-
     one, two = (run(processes, "benchmarks.distributed.scaling") for processes in (1, 2))
     lines = ["| network, rows of each process | one process | two processes | samples/s of two |", "|---|---|---|---|"]
     for name, (seconds, _) in one.items():

@@ -55,7 +55,7 @@ def workers(count: int) -> tuple[int, int]:
 
 
 def machines(count: int) -> tuple[int, int]:
-    from benchmarks.distributed.__main__ import run
+    from benchmarks.distributed.processes import run
 
     found = [run(processes, "benchmarks.distributed.equality")["cases"].values() for processes in (1, 2, 4)]
     return sum(map(len, found)), sum(not distance <= bound for cases in found for distance, bound in cases)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from ..progress import progress_bar
 from .backward_pass import BackwardPass
+from .explanation import Explanation
 from .mistakes import Mistake
 from .problem import Problem
-from .reports import Explanation
 from .transforms import Cause
 
 __all__ = ["affordable", "explain", "mistakes_alone", "mistakes_in_pairs", "simplest"]

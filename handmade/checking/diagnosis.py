@@ -25,13 +25,14 @@ from ..losses import Loss
 from ..network import Network
 from .catalogue_search import explain, mistakes_alone, mistakes_in_pairs, simplest
 from .claims import CHANGES, WRONG_AXIS
+from .explanation import Explanation
 from .formulas import Case
 from .localisation import WrongStep
 from .mistakes import mistakes
 from .places import is_within, place_of, places_of
 from .problem import Problem, function_problem, network_problem
 from .regression import Formula
-from .reports import Diagnosis, Explanation, Rows
+from .reports import Diagnosis, Rows
 from .step_search import (
     explain_entries,
     explain_parameters,

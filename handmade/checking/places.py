@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .explanation import Explanation
 from .localisation import WrongStep
 
 if TYPE_CHECKING:
     from .problem import Problem
-    from .reports import Explanation
 
 __all__ = ["Place", "is_within", "place_of", "places_of"]
 

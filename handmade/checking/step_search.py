@@ -13,6 +13,7 @@ from ..normalization import BatchNorm
 from .backward_pass import BackwardPass
 from .catalogue_search import SHARE, affordable, explain
 from .claims import read_gradient
+from .explanation import Explanation
 from .formulas import VAGUE, Case, dA_of, formula_of, right_formula
 from .localisation import WrongStep, layer_name, localise
 from .methods import EPS
@@ -21,7 +22,6 @@ from .parameter_terms import beside_parameter
 from .patterns import pattern_of
 from .problem import MOST_ENTRIES, Problem, call_with, measure_steps
 from .regression import MOST_TERMS, Formula, Term, fit
-from .reports import Explanation
 from .rounding import SINGLE, rounding_of
 from .transforms import ROUND_NORMS, Cause
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from .claims import Parameters
 from .differences import numerical_gradient
+from .explanation import Explanation
 from .regression import Term, fit
 from .transforms import GradientMatch
 
 if TYPE_CHECKING:
-    from .reports import Explanation
     from .subjects import Subject
 
 Array = npt.NDArray[Any]
@@ -32,8 +32,6 @@ def terms_that_explain(
     The true gradient is fitted first: its coefficients are the right ones. A coefficient of the claim that differs is
     the mistake: 0 is a missing term, the opposite a sign, N a mean that was not taken.
     """
-    from .reports import Explanation
-
     gradients = {
         name: numerical_gradient(functools.partial(_value_of, term, parameters), subject.theta)
         for name, term in terms.items()
@@ -112,8 +110,6 @@ def _by_facts(
     subject: Subject, match: GradientMatch, gradients: Mapping[str, Array], facts: Mapping[str, float]
 ) -> list[Explanation]:
     """Return the explanation of each wrong parameter by itself as a combination of terms and parameters."""
-    from .reports import Explanation
-
     truth = numerical_gradient(subject.f, subject.theta)
     columns = [Term(name, g) for name, g in gradients.items()]
     columns += [Term("theta", subject.theta, 1.5), Term("1", np.ones(truth.size), 1.6)]

@@ -66,6 +66,7 @@ TESTS = {
     "schedules": ["schedules", "schedule_arguments", "schedule_state", "plateau"],
     "_first_backward": ["own_layers", "network", "diagnosis"],
     "_threads": ["network", "prediction"],
+    "_vectors": ["network", "groups"],
     "training": [
         "training",
         "training_batches",
@@ -104,6 +105,7 @@ TESTS = {
     "checking.subjects": ["gradients", "entry_checker"],
     "checking.catalogue_search": ["diagnosis", "diagnosis_of_arrays"],
     "checking.problem": ["diagnosis", "diagnosis_of_arrays", "diagnosis_report"],
+    "checking.explanation": ["diagnosis_report"],
     "checking.reports": ["diagnosis_report", "diagnosis_of_arrays"],
     "checking.step_search": ["diagnosis", "diagnosis_of_arrays", "localisation"],
     "checking.formulas": ["localisation"],

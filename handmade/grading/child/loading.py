@@ -51,14 +51,14 @@ def _without_magics(text: str) -> str:
         return "\n".join(re.match(r"\s*", line)[0] + "pass" if MAGIC.match(line) else line for line in text.split("\n"))  # type: ignore[index]
 
 
-def load(path: str) -> tuple[types.ModuleType, list[str]]:
+def load(path: str) -> tuple[types.ModuleType, list[BaseException]]:
     """Execute a submission.
 
     Returns
     -------
     module : ModuleType
         What it defines.
-    failures : list of str
+    failures : list of BaseException
         The errors of a notebook's cells; the cells after them were executed all the same, as a reader would.
 
     Raises
@@ -79,10 +79,8 @@ def load(path: str) -> tuple[types.ModuleType, list[str]]:
             sys.modules[stem] = known[stem]
 
 
-def _executed(path: str, module: types.ModuleType) -> list[str]:
-    from .runner import describe_error
-
-    failures: list[str] = []
+def _executed(path: str, module: types.ModuleType) -> list[BaseException]:
+    failures: list[BaseException] = []
     is_notebook = path.lower().endswith(".ipynb")
     for name, text in sources(path):
         if is_notebook:
@@ -92,7 +90,7 @@ def _executed(path: str, module: types.ModuleType) -> list[str]:
         except BaseException as error:
             if not is_notebook:
                 raise
-            failures.append(describe_error(error))
+            failures.append(error)
     return failures
 
 

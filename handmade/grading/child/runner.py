@@ -322,7 +322,8 @@ def _serve(requests: IO[bytes], answers: IO[bytes], setup: dict[str, Any], block
             session.module, _ = load(setup["adapter"])
         with warnings.catch_warnings(), np.errstate():
             warnings.simplefilter("ignore")
-            module, described["failures"] = load(setup["file"])
+            module, failures = load(setup["file"])
+            described["failures"] = list(map(describe_error, failures))
         session.module = _adapted(session.module, module) if setup["adapter"] else module
         described |= describe_module(session.module) | {"unpacked": unpacked_names(setup["file"])}
     except BaseException as error:
