@@ -179,7 +179,8 @@ class Run:
             losses = step.batches(samples.X, samples.y, samples.weight, rows, size)
             if not losses:
                 return
-            yield losses, [len(rows[start : start + size]) for start in range(0, size * len(losses), size)]
+            last = min(size, len(rows) - size * (len(losses) - 1))
+            yield losses, [size] * (len(losses) - 1) + [last]
 
     def _update(self, X: Array, y: Array, weight: Array | None) -> float:
         if self.evaluates:

@@ -105,7 +105,7 @@ class Fit(Side):
 class FitCompiled(Fit):
     """A call of `handmade.fit` with ``compile=True``, which translates the network anew."""
 
-    packages = ("numba", "scipy")
+    packages = ("numba",)
     compile = True
 
 

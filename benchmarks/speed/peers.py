@@ -81,7 +81,7 @@ class Handmade(CaseSide):
 class HandmadeCompiled(Handmade):
     """A step and a prediction by `handmade.compile`."""
 
-    packages = ("numba", "scipy")
+    packages = ("numba",)
 
     def build(self, network: hm.Network) -> None:
         super().build(network)

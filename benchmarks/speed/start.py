@@ -17,10 +17,10 @@ __all__ = ["NUMBA_ALONE", "START", "call_overhead", "first_steps"]
 
 ROUNDS = 3
 TORCH = TRAIN["torch"].replace("for _ in range(5)", "for _ in range(1)")
-NUMBA_ALONE = "Numba and SciPy alone"
-# What Numba does before it loads any compiled function: its imports, those of its np.dot, its tables of functions.
+NUMBA_ALONE = "Numba alone"
+# What Numba does before it loads any compiled function: its imports, and its tables of functions.
 NUMBA = """
-import numba, scipy.linalg.cython_blas
+import numba
 from numba.core.registry import cpu_target
 cpu_target.typing_context.refresh()
 cpu_target.target_context.refresh()

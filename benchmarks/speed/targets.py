@@ -187,7 +187,7 @@ def _starts(memory: dict[str, Any]) -> list[Target]:
             seconds = float(np.median(memory["first step"][name]))
             text = f"compiled: first step within {most:.1f} s{', from the cache' if 'cached' in name else ''}"
             alone = min(memory["first step"].get(NUMBA_ALONE, [0.0]))
-            forbidden = f"Numba's and SciPy's own start takes {alone:.2f} s" if alone > most else ""
+            forbidden = f"Numba's own start takes {alone:.2f} s" if alone > most else ""
             targets.append(Target(text, f"{seconds:.2f} s", seconds <= most, forbidden))
     if "call" in memory:
         above = memory["call"]["step"] - memory["call"]["empty"]

@@ -5,9 +5,9 @@ program: one does the forward pass, the loss, the backward pass and the update o
 evaluation mode. They work on the network's own theta and gradient and on the optimizer's own state. Each operation is
 compiled once per dtype, when a network first needs it, and kept in Numba's cache on disk.
 
-The files, from the inside out: `functions` of one number with their `tables`, `operations` on arrays and `updates`,
-`kernels`, `program` (from a network to a table) and `step` (checks, state, threads). With NUMBA_DISABLE_JIT=1 all is
-plain Python.
+The files, from the inside out: `functions` of one number with their `tables`, matrix products by `blas`, `operations`
+on arrays and `updates`, `kernels`, `program` (from a network to a table) and `step` (checks, state, threads). With
+NUMBA_DISABLE_JIT=1 all is plain Python.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def compile(network: Network, loss: Loss = "cross_entropy", optimizer: Any = Non
     Unsupported
         A TypeError that names the layer, loss or option without a compiled form.
     ImportError
-        If numba or SciPy is missing.
+        If numba is missing; or SciPy, where products cannot be done by NumPy's own BLAS.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import importlib.util
+import importlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +22,9 @@ import numpy.typing as npt
 try:
     numba: Any = importlib.import_module("numba")  # as Any: it has types for few of its functions
     cgutils: Any = importlib.import_module("numba.core.cgutils")
+    ir: Any = importlib.import_module("llvmlite.ir")
 except ImportError as error:
-    raise ImportError(f"compile: expected numba and SciPy, got {error}; install them with handmade[fast]") from error
-if importlib.util.find_spec("scipy") is None:  # Numba's np.dot calls its BLAS
-    raise ImportError("compile: expected numba and SciPy, got no SciPy; install them with handmade[fast]")
+    raise ImportError(f"compile: expected numba, got {error}; install it with handmade[fast]") from error
 
 types = numba.types
 F = TypeVar("F", bound=Callable[..., Any])
@@ -124,6 +123,19 @@ def call(typing: Any, address: Any, arguments: Any) -> Any:
         status, _ = convention.call_function(builder, function, types.void, kinds, given)
         with cgutils.if_unlikely(builder, status.is_error):
             convention.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(address, arguments), generate
+
+
+@intrinsic
+def call_c(typing: Any, address: Any, arguments: Any) -> Any:
+    """Call the C function at an address with a tuple of numbers and addresses."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kinds = [context.get_value_type(kind) for kind in arguments.types]
+        pointer = ir.FunctionType(ir.VoidType(), kinds).as_pointer()
+        builder.call(builder.inttoptr(values[0], pointer), cgutils.unpack_tuple(builder, values[1], len(kinds)))
         return context.get_dummy_value()
 
     return types.void(address, arguments), generate

@@ -34,7 +34,7 @@ from .operations import (
 
 # The first row: where the arrays are, and how many numbers they have; the least N; the row where backward ends.
 THETA, GRADIENT, PARAMETERS, NUMBERS, NUMBER_COUNT, WORK, MASKS = range(7)
-STATE1, STATE2, STATE3, LEAST_ROWS, END = range(7, 12)
+STATE1, STATE2, STATE3, GEMM, LEAST_ROWS, END = range(7, 13)
 
 
 @compiled
@@ -44,7 +44,7 @@ def arrays(X: Array, labels: Array, Y: Array, w: Array, program: Array) -> Pass:
     P = m[PARAMETERS]
     theta, gradient = array_at(m[THETA], (P,), real), array_at(m[GRADIENT], (P,), real)
     numbers = array_at(m[NUMBERS], (m[NUMBER_COUNT],), np.float64)
-    return Pass(X, labels, Y, w, theta, gradient, numbers, m[WORK], m[MASKS], m[STATE1], m[STATE2], m[STATE3])
+    return Pass(X, labels, Y, w, theta, gradient, numbers, m[WORK], m[MASKS], m[GEMM], m[STATE1], m[STATE2], m[STATE3])
 
 
 @summed
@@ -158,5 +158,5 @@ def signatures(dtype: np.dtype[Any]) -> dict[str, Any]:
             *batch, program, types.int64, integers, types.int64, types.float64[:, ::1], doubles
         ),
         "predict": rows(rows, program, types.int64),
-        "operation": types.void(types.NamedTuple([*arrays, *[types.int64] * 5], Pass), integers),
+        "operation": types.void(types.NamedTuple([*arrays, *[types.int64] * 6], Pass), integers),
     }

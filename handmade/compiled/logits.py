@@ -44,13 +44,33 @@ def shift_of(z: Array) -> Real:
 
 
 @compiled
-def against_index(z: Array, t: int, factor: Real, E: Array) -> Real:
+def rows_at_once(K: int) -> int:
+    """Return how many rows of K logits `exponentials_of_rows` is best given: few would leave vector registers empty."""
+    return max(1, 512 // K)
+
+
+@compiled
+def exponentials_of_rows(Z: Array, shifts: Array, E: Array) -> None:
+    """Set the first rows of E to e^(z - shift), each with a shift of its own."""
+    z, e, far = Z.reshape(Z.size), E.reshape(E.size), 0
+    for j in range(z.size):
+        far += abs(z[j]) > REACH
+    near = far == 0  # as nearly always
+    if near:
+        for j in range(z.size):
+            e[j] = exact.exp(np.float64(z[j]))
+    for i in range(len(Z)):
+        shifts[i] = 0 if near else shift_of(Z[i])
+        if not near:
+            exponentials(Z[i], shifts[i], E[i])
+
+
+@compiled
+def against_index(z: Array, t: int, factor: Real, shift: Real, E: Array) -> Real:
     """Return -log p_t = log(1 + rest / own), and set z to p_c - 1[c = t]: p_t - 1 = -rest / total. Both times factor.
 
-    rest is the sum of the exponentials without the target's: no digit is lost where p_t is nearly 1.
+    E holds the exponentials; rest is their sum without the target's: no digit is lost where p_t is nearly 1.
     """
-    shift = shift_of(z)
-    exponentials(z, shift, E)
     own, beyond, rest = E[t], 0.0, 0.0
     if shift != 0:  # e^(z - shift) of the target may be too small to divide by
         own, beyond = max(own, math.exp(-REACH)), min(difference(z[t], shift) + REACH, 0.0)

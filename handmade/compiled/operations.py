@@ -16,7 +16,16 @@ import numpy.typing as npt
 
 from ._jit import array_at, compiled
 from ._numerics import Real
-from .logits import against_distribution, against_index, difference, exponentials, others_of, shift_of
+from .logits import (
+    against_distribution,
+    against_index,
+    difference,
+    exponentials,
+    exponentials_of_rows,
+    others_of,
+    rows_at_once,
+    shift_of,
+)
 
 Array = npt.NDArray[Any]
 
@@ -43,6 +52,7 @@ class Pass(NamedTuple):
     numbers: Any  # hyperparameters, options, moments; in double precision
     work: Any  # address of the work array: every value of a pass, in columns of N numbers
     masks: Any  # random numbers for dropout: their address
+    gemm: Any  # address of BLAS's product
     state1: Any  # addresses of the optimizer's arrays; 0 where it has none
     state2: Any
     state3: Any
@@ -76,6 +86,7 @@ def fill(x: Array) -> None:
 
 # ---- Dense -----------------------------------------------------------------------------------------------------------
 
+dot: Any = abs  # in its place: `handmade.compiled.blas.dot`
 SMALL = 200  # multiplications: up to here, calling BLAS takes longer than the loops
 
 
@@ -92,14 +103,14 @@ def product(p: Pass, row: Array) -> None:
     """Set A = X Wt; the bias is added with the activation."""
     N, O, I = len(p.X), row[OUT], row[IN]
     X_, W_, A = values(p, row[X], I), matrix(p, row, W), values(p, row[H], O)
-    few = N <= 32 or 8 * N <= O  # then BLAS computes At = W Xt in float32 up to three times as fast as A = X Wt
-    if few and N * O * I > SMALL and A.itemsize == 4:
+    # OpenBLAS computes At = W Xt in float32 up to three times as fast as A = X Wt, where rows are few and long.
+    if A.itemsize == 4 and N <= 32 and max(64, 4 * N) <= I and N * O > 1200:
         At = array_at(p.work + row[SAVED] * N * A.itemsize, (O, N), A.dtype)
-        np.dot(W_, X_.T, At)
+        dot(p.gemm, W_, X_.T, At)
         transpose(At, A)
         return
     if N * O * I > SMALL:
-        np.dot(X_, W_.T, A)
+        dot(p.gemm, X_, W_.T, A)
         return
     for i in range(N):
         for o in range(O):
@@ -114,9 +125,9 @@ def product_backward(p: Pass, row: Array) -> None:
     N, O, I = len(p.X), row[OUT], row[IN]
     dA, X_, W_, dW = values(p, row[H], O), values(p, row[X], I), matrix(p, row, W), matrix(p, row, DW)
     if N * O * I > SMALL:
-        np.dot(dA.T, X_, dW)
+        dot(p.gemm, dA.T, X_, dW)
         if row[NEED_DX]:
-            np.dot(dA, W_, X_)
+            dot(p.gemm, dA, W_, X_)
         return
     for o in range(O):
         fill(dW[o])
@@ -412,7 +423,9 @@ def cross_entropy(p: Pass, row: Array) -> None:
     """See `handmade.losses.cross_entropy`; Y holds probabilities, unless it is empty."""
     dZ, K, given, labels = values(p, row[H], row[OUT]), row[OUT], p.numbers[row[AT] :], p.labels
     ignored, smoothing, weighted = given[IGNORED], given[SMOOTHING], given[WEIGHTED]
-    class_weight, E, T = given[GIVEN:], np.empty(K), np.empty(K)
+    class_weight, at_once = given[GIVEN:], min(len(dZ), rows_at_once(K))
+    E, shifts = np.empty((at_once + 1, K)), np.empty(at_once)
+    T = E[at_once]
     value, count = 0.0, 0.0
     for t in labels:
         if t != ignored:
@@ -423,14 +436,17 @@ def cross_entropy(p: Pass, row: Array) -> None:
         count = 1.0
     for i in range(len(dZ)):
         factor = weight_of(p, i) / (count if given[MEAN] else 1.0)
-        t = labels[i] if labels.size else 0
+        t, place = labels[i] if labels.size else 0, i % at_once
+        if place == 0 and labels.size and smoothing == 0:
+            exponentials_of_rows(dZ[i : i + at_once], shifts, E)
         if labels.size and t == ignored:
             fill(dZ[i])
         elif labels.size and smoothing == 0:
-            value += against_index(dZ[i], t, factor * (class_weight[t] if weighted else 1.0), E)
+            factor *= class_weight[t] if weighted else 1.0
+            value += against_index(dZ[i], t, factor, shifts[place], E[place])
         else:
             for c in range(K):
                 share = np.float64(p.Y[i, c]) if len(p.Y) else 1.0 * (c == t)
                 T[c] = (share * (1 - smoothing) + smoothing / K) * (class_weight[c] if weighted else 1.0)
-            value += against_distribution(dZ[i], T, factor, E)
+            value += against_distribution(dZ[i], T, factor, E[0])
     p.numbers[LOSS] = value

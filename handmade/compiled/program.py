@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..network import Network
 from ..normalization import BatchNorm, LayerNorm
 from . import operations
 from ._jit import address
+from .blas import dot
 from .kernels import END, LEAST_ROWS
 from .operations import COLUMNS, NEED_DX, NETWORK_INPUT, OPTIONS, OWN
 from .tables import ACTIVATIONS, TERMS, Function
@@ -103,13 +105,14 @@ class Translator:
         return address(operation, self.signature, **names)
 
     def row(self, forward: int, backward: Callable[..., Any] | None = None, *, out: int = 0, source: int | None = None,
-            saved: int = 0, parameters: Sequence[Array] = (), numbers: Sequence[float] = ()) -> None:  # fmt: skip
+            saved: int = 0, parameters: Sequence[Array] = (), numbers: Sequence[float] = (),
+            names: Mapping[str, Any] = MappingProxyType({})) -> None:  # fmt: skip
         """Add a row whose output is the value at hand, in the columns that it then has.
 
-        The parameters are W and dW, b and db.
+        The parameters are W and dW, b and db; the names are those of backward.
         """
         source, width, out = self.value if source is None else source, self.width, out or self.width
-        back = self.address(backward) if backward and self.training else 0
+        back = self.address(backward, **names) if backward and self.training else 0
         places = [parameter.ctypes.data for parameter in parameters] + [0] * (4 - len(parameters))
         self.rows.append([forward, back, width, out, source, self.value, saved, *places, len(self.numbers), 1])
         self.numbers.extend(map(float, numbers))
@@ -168,9 +171,9 @@ class Translator:
     def dense(self, layer: Dense) -> None:
         if self.scratch is None:  # before the columns of X become free
             self.scratch = self.take(max(leaf.out_features for leaf in self.leaves if isinstance(leaf, Dense)))
-        source, forward = self.move(layer.out_features), self.address(operations.product)
+        source, forward = self.move(layer.out_features), self.address(operations.product, dot=dot)
         self.row(forward, operations.product_backward, out=layer.out_features, source=source, saved=self.scratch,
-                 parameters=[layer.W, layer.dW])  # fmt: skip
+                 parameters=[layer.W, layer.dW], names={"dot": dot})  # fmt: skip
         self.trainable.append(len(self.rows) - 1)
         self.dense_below = layer
 

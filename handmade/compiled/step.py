@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from .._steps import bind
 from .._validation import as_array
 from ..losses import Loss
 from ..network import Network
-from . import kernels, operations
+from . import blas, kernels, operations
 from ._jit import address, entry
 from .program import Translator, Unsupported
 from .updates import RULES, Rule
@@ -32,12 +32,7 @@ def _connect(program: Array, numbers: Array, work: Array, network: Network) -> N
     m[kernels.THETA], m[kernels.GRADIENT] = network.theta.ctypes.data, network.gradient.ctypes.data
     m[kernels.PARAMETERS] = network.theta.size
     m[kernels.NUMBERS], m[kernels.NUMBER_COUNT] = numbers.ctypes.data, numbers.size
-    m[kernels.WORK] = work.ctypes.data
-
-
-def _is_plain(array: Any) -> TypeGuard[Array]:
-    """Return whether Numba may judge it: a subclass or another byte order looks to it like a plain array."""
-    return type(array) is np.ndarray and array.dtype.isnative
+    m[kernels.WORK], m[kernels.GEMM] = work.ctypes.data, blas.gemm(network.dtype)
 
 
 class CompiledStep:
@@ -114,20 +109,12 @@ class CompiledStep:
             if math.isfinite(value):
                 optimizer.step(self.network.theta, self.network.gradient)
             return value
-        one, two, three = self._state_of(optimizer)
-        a, b, c = self._state
-        known = one is a and two is b and three is c
-        numbers = rule.numbers(optimizer)
-        if numbers != self._hyperparameters:
-            self._hyperparameters = numbers
-            self._numbers[: len(numbers)] = numbers
-            known = known and not self._lacks_state()
-        if known:
-            value = self._run(X, y, sample_weight, self._update)
-            if math.isfinite(value):
-                optimizer.t += 1
-            return value
-        return self._first_step(X, y, sample_weight, rule)
+        if not self._is_ready(rule):
+            return self._first_step(X, y, sample_weight, rule)
+        value = self._run(X, y, sample_weight, self._update)
+        if math.isfinite(value):
+            optimizer.t += 1
+        return value
 
     def gradient(
         self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
@@ -153,23 +140,37 @@ class CompiledStep:
             If a row does not exist; or as a call does.
         """
         y, w = as_array(y, "y"), None if sample_weight is None else as_array(sample_weight, "sample_weight")
-        if not (_is_plain(X) and X.ndim == 2 and X.dtype == self._dtype and X.flags.carray):
+        if not (type(X) is np.ndarray and X.dtype is self._dtype and X.ndim == 2 and X.flags.carray):
             return []
         if self._rule is None or self._dropouts or self._moments:
             return []
         count = min(len(X), len(y), len(X if w is None else w))
         if order.min() < 0 or order.max() >= count:
             raise IndexError(f"order: expected rows from 0 to {count - 1}, got {order.min()} to {order.max()}")
-        first, order = order[:size], order[size:]
-        loss = self(X.take(first, 0), y.take(first, 0), None if w is None else w.take(first))  # gives it its state
-        if not math.isfinite(loss):
-            return []
-        return [loss, *self._writer.run(self._several, self._rule, X, y, w, order, size)] if len(order) else [loss]
+        losses: list[float] = []
+        if not self._is_ready(self._rule):
+            first, order = order[:size], order[size:]
+            losses.append(self(X.take(first, 0), y.take(first, 0), None if w is None else w.take(first)))
+        if len(order) and all(map(math.isfinite, losses)):
+            losses += self._writer.run(self._several, self._rule, X, y, w, order, size)
+        return [*filter(math.isfinite, losses)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.network, self.loss, self._optimizer)  # addresses are of one process
 
     # ---- the optimizer's state -------------------------------------------------------------------------------------
+
+    def _is_ready(self, rule: Rule) -> bool:
+        """Give the program the hyperparameters of this step; return whether it has the optimizer's arrays already."""
+        one, two, three = self._state_of(self._optimizer)
+        a, b, c = self._state
+        known = one is a and two is b and three is c
+        numbers = rule.numbers(self._optimizer)
+        if numbers != self._hyperparameters:
+            self._hyperparameters = numbers
+            self._numbers[: len(numbers)] = numbers
+            known = known and not self._lacks_state()
+        return known
 
     def _lacks_state(self) -> bool:
         """Return whether the optimizer's options ask for an array that it does not have."""
@@ -198,8 +199,9 @@ class CompiledStep:
 
     def _run(self, X: Any, y: Any, sample_weight: Any, update: int) -> float:
         """Return the loss of a batch, after the passes and an update; raise where the batch is not sound."""
-        X = X if _is_plain(X) and X.ndim == 2 else self.network.check_input(X)
-        y = y if _is_plain(y) else as_array(y, "y")
+        if not (type(X) is np.ndarray and X.dtype is self._dtype and X.ndim == 2):
+            X = self.network.check_input(X)
+        y = as_array(y, "y")
         if sample_weight is not None:
             sample_weight = as_array(sample_weight, "sample_weight")
         return self._writer.run(self._pass, X, y, sample_weight, update)
@@ -234,14 +236,17 @@ class CompiledStep:
     def _several(self, rule: Rule, X: Array, y: Array, w: Array | None, order: Array, size: int) -> list[float]:
         """Run the kernel on one batch after another; return the losses that are finite."""
         train = entry(kernels.train_batches, self._signatures["train_batches"])
-        losses, trial, numbers = np.full(-(-len(order) // size), np.nan), copy.copy(self._optimizer), []
-        for _ in losses:
-            numbers.append(rule.numbers(trial))
+        if self._capacity < size or self.network._theta is not self._theta:
+            self._allocate(size)
+        losses, trial = np.full(-(-len(order) // size), np.nan), copy.copy(self._optimizer)
+        numbers = np.empty((len(losses), len(rule.numbers(trial))))
+        for k in range(len(losses) if rule.counts else 1):
+            numbers[k:] = rule.numbers(trial)
             trial.t += 1
         self._hyperparameters = ()  # the program will have others
         targets = self._converted(y.take(order, 0), self._nothing if w is None else w.take(order))
         try:
-            train(X, *targets, self._program, self._update, order, size, np.array(numbers, np.float64), losses)
+            train(X, *targets, self._program, self._update, order, size, numbers, losses)
         finally:  # also if Ctrl-C falls before the next line
             done = int(np.isfinite(losses).sum())
             self._optimizer.t += done
@@ -291,7 +296,8 @@ class CompiledStep:
         network, version = self.network, self.network._weights.version
         predictor = self._spare.pop() if self._spare else _Predictor(self)
         predictor.read_statistics()
-        X = X if _is_plain(X) and X.ndim == 2 else network.check_input(X)
+        if not (type(X) is np.ndarray and X.dtype is self._dtype and X.ndim == 2):
+            X = network.check_input(X)
         try:
             H = predictor.run(X, predictor.program, ROWS)
         except TypeError:  # not the array that the kernel is compiled for

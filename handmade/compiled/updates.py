@@ -18,6 +18,7 @@ class Rule(NamedTuple):
     update: Callable[..., None]
     state: tuple[str, ...]
     numbers: Callable[[Any], tuple[float, ...]]
+    counts: bool = False  # whether the hyperparameters depend on the number of steps so far
 
 
 @compiled
@@ -139,8 +140,8 @@ MOMENTS = "exp_avg", "exp_avg_sq", "max_exp_avg_sq"
 RULES: dict[type, Rule] = {
     optimizers.SGD: Rule(sgd, ("momentum_buffer",), _sgd),
     optimizers.Momentum1986: Rule(momentum1986, ("velocity",), _momentum1986),
-    optimizers.Adagrad: Rule(adagrad, ("sum",), _adagrad),
+    optimizers.Adagrad: Rule(adagrad, ("sum",), _adagrad, counts=True),
     optimizers.RMSprop: Rule(rmsprop, ("square_avg", "grad_avg", "momentum_buffer"), _rmsprop),
-    optimizers.Adam: Rule(adam, MOMENTS, _adam),
-    optimizers.AdamW: Rule(adam, MOMENTS, _adam),
+    optimizers.Adam: Rule(adam, MOMENTS, _adam, counts=True),
+    optimizers.AdamW: Rule(adam, MOMENTS, _adam, counts=True),
 }

@@ -1,0 +1,65 @@
+"""Matrix products by NumPy's own BLAS, so that compiled and NumPy code share one set of threads.
+
+Numba's np.dot calls the BLAS of SciPy. That is a second library, whose waiting threads take the cores from the first
+one's: a product right after one of the other library takes up to three times as long.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._jit import PLAIN, call_c, compiled
+
+__all__ = ["dot", "gemm"]
+
+Array = npt.NDArray[Any]
+
+# Of OpenBLAS in NumPy's wheels, of OpenBLAS elsewhere, of Apple's Accelerate; all count in 64 bits.
+NAMES = "scipy_cblas_{}gemm64_", "cblas_{}gemm64_", "cblas_{}gemm$NEWLAPACK$ILP64"
+ROW_MAJOR, AS_IT_IS, TRANSPOSED = 101, 111, 112
+
+
+@functools.cache
+def gemm(dtype: npt.DTypeLike) -> int:
+    """Return the address of the function for products in NumPy's BLAS, or 0 where it is not found."""
+    letter = {"float32": "s", "float64": "d"}[np.dtype(dtype).name]
+    try:
+        library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
+    except (ImportError, OSError):
+        return 0
+    for name in NAMES:
+        if function := getattr(library, name.format(letter), None):
+            return ctypes.cast(function, ctypes.c_void_p).value or 0
+    return 0
+
+
+@compiled
+def by_numpy(gemm: int, A: Array, B: Array, C: Array) -> None:
+    """Set C = A B; A and B may be transposed views."""
+    (M, K), N, size = A.shape, B.shape[1], C.itemsize
+    a = A.strides[1] == size
+    b = B.strides[1] == size
+    call_c(gemm, (
+        np.int32(ROW_MAJOR), np.int32(AS_IT_IS if a else TRANSPOSED), np.int32(AS_IT_IS if b else TRANSPOSED),
+        M, N, K,
+        C.dtype.type(1), A.ctypes.data, max(A.strides[0] // size, K) if a else max(A.strides[1] // size, M),
+        B.ctypes.data, max(B.strides[0] // size, N) if b else max(B.strides[1] // size, K),
+        C.dtype.type(0), C.ctypes.data, N,
+    ))  # fmt: skip
+
+
+@compiled
+def by_numba(gemm: int, A: Array, B: Array, C: Array) -> None:
+    """Set C = A B by SciPy's BLAS; in plain Python, by NumPy's."""
+    np.dot(A, B, C)
+
+
+dot = by_numpy if gemm(np.float64) and not PLAIN else by_numba
+if dot is by_numba and importlib.util.find_spec("scipy") is None:
+    raise ImportError("compile: expected SciPy, as NumPy's BLAS cannot be called, got none; install handmade[fast]")

@@ -1,0 +1,61 @@
+"""Matrix products of the compiled code: by NumPy's own BLAS, and by Numba where that is not found."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+
+import numpy as np
+import pytest
+
+import handmade as hm
+
+numba = pytest.importorskip("numba")
+blas, program, jit = (importlib.import_module(f"handmade.compiled.{name}") for name in ("blas", "program", "_jit"))
+
+WAYS = [blas.by_numba, *([blas.by_numpy] if blas.dot is blas.by_numpy else [])]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_product_takes_any_shape_and_transposed_views(way, dtype):
+    @numba.njit(nogil=True)
+    def products(address, A, At, B, Bt, C):
+        way(address, A, B, C[0])
+        way(address, At.T, B, C[1])
+        way(address, A, Bt.T, C[2])
+        way(address, At.T, Bt.T, C[3])
+
+    rng, eps = np.random.default_rng(0), np.finfo(dtype).eps
+    for M, K, N in itertools.product([1, 2, 3, 17], repeat=3):
+        A, B = rng.standard_normal((M, K)).astype(dtype), rng.standard_normal((K, N)).astype(dtype)
+        C = np.full((4, M, N), np.nan, dtype)
+        products(blas.gemm(dtype), A, A.T.copy(), B, B.T.copy(), C)
+        exact, bound = A.astype(float) @ B, np.abs(A).astype(float) @ np.abs(B)
+        assert np.all(np.abs(C - exact) <= (K + 1) * eps * bound)
+
+
+@pytest.mark.skipif(jit.PLAIN, reason="plain Python calls np.dot")
+def test_products_by_numba_train_the_same_network(monkeypatch):
+    X, y = hm.load_digits()
+    thetas = []
+    for dot in WAYS:
+        monkeypatch.setattr(program, "dot", dot)
+        network = hm.MLP([64, 70, 10], rng=0, dtype=np.float32)
+        step = hm.compile(network, optimizer=hm.SGD(lr=0.01))
+        for start in range(0, 320, 32):
+            step(X[start : start + 32], y[start : start + 32])
+        thetas.append(network.theta)
+    # Ten steps, each of sums over up to 70 terms.
+    assert np.abs(thetas[0] - thetas[-1]).max() <= 10 * 70 * np.finfo(np.float32).eps * np.abs(thetas[0]).max()
+
+
+def test_an_unknown_blas_leaves_the_products_to_numba(monkeypatch):
+    monkeypatch.setattr(blas, "NAMES", ("no_such_{}gemm",))
+    assert blas.gemm.__wrapped__(np.float64) == 0
+
+
+def test_the_blas_is_found_in_numpys_wheels():
+    if "scipy-openblas" not in str(np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]):
+        pytest.skip("NumPy has another BLAS here")
+    assert blas.gemm(np.float32) and blas.gemm(np.float64)
