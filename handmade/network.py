@@ -122,6 +122,8 @@ class Network(ParameterizedChain):
             If another thread is in a backward pass of this network.
         """
         X, y = self.check_input(X), check_finite_targets(y)
+        if not (self._statistics or self._drawing):
+            return self.backpropagate(X, y, loss, sample_weight, training)
         statistics = [array.copy() for array in self._statistics]  # which the forward pass moves, as it does generators
         generators = [leaf.rng.bit_generator.state for leaf in self._drawing]
         try:

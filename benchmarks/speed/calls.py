@@ -131,11 +131,12 @@ class CallsAlone:
     # ---- the update, block by block ----------------------------------------------------------------------------------
 
     def _update(self) -> Iterator[Call]:
-        scratch = np.empty_like(self.theta[:BLOCK])
+        size = BLOCK // self.theta.itemsize
+        scratch = np.empty_like(self.theta[:size])
         if self.case.optimizer == "Adam":
             yield self._count, ()
-        for start in range(0, len(self.theta), BLOCK):
-            theta, gradient = (vector[start : start + BLOCK] for vector in (self.theta, self.gradient))
+        for start in range(0, len(self.theta), size):
+            theta, gradient = (vector[start : start + size] for vector in (self.theta, self.gradient))
             yield from getattr(self, "_" + self.case.optimizer)(theta, gradient, scratch[: len(theta)])
 
     def _SGD(self, theta: Array, gradient: Array, change: Array) -> Iterator[Call]:

@@ -118,9 +118,10 @@ class StepWithMomentum(CallsAlone):
 
     def _update(self) -> Iterator[Call]:
         lr, momentum = self.number(self.job.lr), self.number(self.job.momentum)
-        scratch = np.empty_like(self.theta[:BLOCK])
-        for start in range(0, len(self.theta), BLOCK):
-            theta, gradient, v = (a[start : start + BLOCK] for a in (self.theta, self.gradient, self.velocity))
+        size = BLOCK // self.theta.itemsize
+        scratch = np.empty_like(self.theta[:size])
+        for start in range(0, len(self.theta), size):
+            theta, gradient, v = (a[start : start + size] for a in (self.theta, self.gradient, self.velocity))
             change = scratch[: len(v)]
             yield np.multiply, (v, momentum, v)
             yield np.add, (v, gradient, v)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import operator
 from typing import Any, Literal
@@ -147,13 +148,14 @@ class CompiledStep:
         count = min(len(X), len(y), len(X if w is None else w))
         if order.min() < 0 or order.max() >= count:
             raise IndexError(f"order: expected rows from 0 to {count - 1}, got {order.min()} to {order.max()}")
-        losses: list[float] = []
-        if not self._is_ready(self._rule):
+        several = functools.partial(self._writer.run, self._several, self._rule, X, y, w, size)
+        losses: list[float] = several(order) if self._is_ready(self._rule) else []
+        if not losses:  # a call gives the optimizer its arrays, or says what is wrong
             first, order = order[:size], order[size:]
-            losses.append(self(X.take(first, 0), y.take(first, 0), None if w is None else w.take(first)))
-        if len(order) and all(map(math.isfinite, losses)):
-            losses += self._writer.run(self._several, self._rule, X, y, w, order, size)
-        return [*filter(math.isfinite, losses)]
+            loss = self(X.take(first, 0), y.take(first, 0), None if w is None else w.take(first))
+            if math.isfinite(loss):
+                losses = [loss, *(several(order) if len(order) else [])]
+        return losses
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.network, self.loss, self._optimizer)  # addresses are of one process
@@ -233,7 +235,7 @@ class CompiledStep:
             raise
         return float(value)
 
-    def _several(self, rule: Rule, X: Array, y: Array, w: Array | None, order: Array, size: int) -> list[float]:
+    def _several(self, rule: Rule, X: Array, y: Array, w: Array | None, size: int, order: Array) -> list[float]:
         """Run the kernel on one batch after another; return the losses that are finite."""
         train = entry(kernels.train_batches, self._signatures["train_batches"])
         if self._capacity < size or self.network._theta is not self._theta:
