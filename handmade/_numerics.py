@@ -77,14 +77,14 @@ def exp(D: Array) -> Array:
     """Return e^d in the dtype of ``D``."""
     if D.dtype != SINGLE:
         return np.exp(D)
-    return np.exp(D, out=np.empty_like(D), dtype=np.float64, casting="same_kind")
+    return np.exp(D, out=np.empty_like(D), dtype=np.float64)
 
 
 def expm1(D: Array) -> Array:
     """Return e^d - 1 in the dtype of ``D``."""
     if D.dtype != SINGLE:
         return np.expm1(D)
-    return np.expm1(D, out=np.empty_like(D), dtype=np.float64, casting="same_kind")
+    return np.expm1(D, out=np.empty_like(D), dtype=np.float64)
 
 
 def minus_abs(A: Array) -> Array:
@@ -366,11 +366,8 @@ def log_sum_parts(Z: Array) -> tuple[Array, Array, Array, Array]:
     (array([[1.92874985e-22]]), array([[1.92874985e-22]]), array([0]))
     """
     Z = np.ascontiguousarray(Z)
-    K = Z.shape[-1]
-    if K == 0:
-        raise ValueError(f"A: expected at least one class along axis -1, got shape {Z.shape}")
-    largest = Z.argmax(axis=-1) + np.arange(0, Z.size, K).reshape(Z.shape[:-1])
     D, E = exp_below_max(Z)
+    largest = Z.argmax(axis=-1) + np.arange(0, Z.size, Z.shape[-1]).reshape(Z.shape[:-1])
     E.put(largest, 0)
     others = E.sum(axis=-1, keepdims=True)
     E.put(largest, 1)

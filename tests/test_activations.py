@@ -324,6 +324,13 @@ def test_not_a_number_stays_none(name, options, twin):
     assert not np.isnan(backward(name, np.ones_like(A), A, options)[1])
 
 
+@pytest.mark.parametrize("dtype", [*FLOATS, np.float16])
+def test_softsign_has_its_limits_in_every_precision(dtype):
+    largest = np.finfo(dtype).max
+    found = activations.softsign(np.array([-np.inf, -largest, largest, np.inf], dtype))
+    np.testing.assert_array_equal(found, np.array([-1, -1, 1, 1], dtype), strict=True)
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_tanhshrink_has_no_seam(dtype):
     """Both forms agree within their errors, 3 ULP each, at the last number that takes the series."""

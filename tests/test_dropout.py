@@ -101,6 +101,17 @@ def test_alpha_dropout_keeps_mean_and_variance():
         assert abs(kept.mean() - (1 - p)) < 5 * (p * (1 - p) / 300_000) ** 0.5
 
 
+@pytest.mark.parametrize("kind", [Dropout, AlphaDropout])
+@pytest.mark.parametrize("p", [0, 0.25, 0.5, 1])
+def test_scale_is_the_factor_of_what_is_kept(kind, p):
+    """Two samples that differ by 1 differ by the scale where the mask keeps them; of what is dropped whole, by 0."""
+    layer, other = kind(p, rng=0), kind(p, rng=0)
+    H, kept = layer.forward(np.zeros((20, 30)), training=True)
+    difference = other.forward(np.ones((20, 30)), training=True)[0] - H
+    assert_close(difference, layer.scale * kept, operations=8)
+    assert layer.scale == 1 or p not in (0, 1)
+
+
 def test_alpha_dropout_is_the_identity_in_evaluation():
     X = np.random.default_rng(0).normal(size=(4, 5))
     assert AlphaDropout(0.5).predict(X) is X

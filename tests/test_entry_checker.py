@@ -10,8 +10,8 @@ from checked_gradients import LABELS, SMOOTH, TARGETS, THETA, X, assert_right, b
 
 import handmade as hm
 from handmade import MLP, Dense, Network, Sequential, check_gradient
-from handmade.checking.entry_checker import EntryChecker, _respect_kinks, examine
-from handmade.checking.neighbourhood import Measurement
+from handmade.checking.entry_checker import EntryChecker, _most_entries, _respect_kinks, examine
+from handmade.checking.neighbourhood import Measurement, Neighbourhood
 from handmade.checking.network_loss import NetworkLoss
 from handmade.checking.subjects import function_subject
 
@@ -424,3 +424,117 @@ def test_an_entry_next_to_nothing_is_moved_by_parts_of_itself(function, slope, t
 def test_a_function_without_a_value_on_one_side_says_where():
     with pytest.raises(ValueError, match="expected it to return a finite number, got nan, at theta"):
         hm.check_gradient(lambda t: float(np.where(t > 1, np.nan, t).sum()), np.array([1.0]), np.array([1.0]))
+
+
+# ---- the search ------------------------------------------------------------------------------------------------------
+
+
+class Scripted(EntryChecker):
+    """A checker for which a group of entries has the verdict that this function gives."""
+
+    def __init__(self, size, verdict):
+        super().__init__(
+            Neighbourhood(cubes, np.ones(size)), function_subject(cubes, np.ones(size), np.ones(size)), 0.0
+        )
+        self.verdict, self.asked = verdict, []
+
+    def _along(self, indices, rng):
+        assert isinstance(rng, np.random.Generator)
+        self.asked.append(len(indices))
+        return self.verdict(indices.tolist()), 0.0
+
+
+@pytest.mark.parametrize("wrong", [0, 77, 255])
+def test_halving_ends_at_the_group_of_a_wrong_entry(wrong):
+    checker = Scripted(256, lambda group: "wrong" if wrong in group else "right")
+    group = checker._group_with_a_wrong_entry(np.arange(256), np.random.default_rng(0))
+    assert wrong in group and len(group) == checker.GROUP
+    assert checker.asked == [128, 64, 32, 16]
+
+
+@pytest.mark.parametrize("wrong", [0, 255])
+def test_of_an_undecidable_half_the_other_one_tells(wrong):
+    """Where both are undecidable, the first is taken apart, down to eight groups; then the search gives up."""
+    rng = np.random.default_rng(0)
+    open_first = Scripted(256, lambda group: "undecidable" if 0 in group else "wrong" if wrong in group else "right")
+    group = open_first._group_with_a_wrong_entry(np.arange(256), rng)
+    assert group is None if wrong == 0 else (wrong in group and len(group) == open_first.GROUP)
+    assert open_first.asked == ([128, 128, 64, 64] if wrong == 0 else [128, 128, 64, 32, 16])
+
+
+@pytest.mark.parametrize(("size", "asked"), [(128, [64, 64]), (129, [65, 64, 33, 32]), (256, [128, 128, 64, 64])])
+def test_two_undecidable_halves_end_the_search_of_a_few(size, asked):
+    """8 groups of 16 are the few."""
+    checker = Scripted(size, lambda group: "undecidable")
+    assert checker._group_with_a_wrong_entry(np.arange(size), np.random.default_rng(0)) is None
+    assert checker.asked == asked
+
+
+def test_a_search_that_measures_all_entries_is_complete():
+    """Eight entries are one group: nothing is left to agree."""
+    theta = np.linspace(1, 2, 12)
+    claimed = theta**2
+    claimed[7] += 0.1
+    result = check_gradient(cubes, theta, claimed, entries=4, rng=1)
+    assert [entry.index for entry in result.wrong] == [7]
+    block = result.blocks[0]
+    assert (block.checked, block.along, block.is_complete) == (12, 0, True)
+
+
+def test_random_directions_keep_the_shape_of_theta():
+    theta = MANY.reshape(20, 20)
+
+    def cubes_of_rows(theta):
+        assert theta.shape == (20, 20)
+        return cubes(theta)
+
+    assert check_gradient(cubes_of_rows, theta, theta**2, entries=10, rng=0)
+
+
+def test_the_noise_of_other_entries_is_measured_along_their_scales():
+    theta, points = np.array([0.5, 1e6, -1e6, 0.0] * 10), []
+
+    def f(t):
+        points.append(t.copy())
+        return 0.0
+
+    checker = EntryChecker(Neighbourhood(f, theta), function_subject(f, theta, np.zeros(40)), 0.0)
+    points.clear()
+    checker.others(np.arange(10, 40), "richardson", 1, np.random.default_rng(0))
+    ways = (points[7] - theta) / (7e-12 * np.maximum(1, np.abs(theta)))
+    assert np.all(ways[:10] == 0)
+    assert ways.min() < -0.5 and ways.max() > 0.5 and np.abs(ways).max() < 1.0001  # theta + h is rounded
+
+
+def test_the_steps_along_many_entries_shrink_with_their_norm():
+    """Six steps by tens; the first is the usual one by the root of the norm, where that is above 1."""
+    steps = []
+
+    def along(directions, step, noise):
+        steps.append((step, np.linalg.norm(directions)))
+        return measurement(value=0.0, rounding=1e9, roughness=1e12)
+
+    subject = subject_of([1.0] * 400)
+    near = SimpleNamespace(scale=lambda i: np.full(400, 3.0)[i], along=along)
+    assert EntryChecker(near, subject, 0.0)._along(np.arange(400), np.random.default_rng(0))[0] == "undecidable"
+    usual = np.finfo(float).eps ** (1 / 5)
+    assert [step for step, _ in steps] == pytest.approx(
+        [usual / norm**0.5 * 10.0**-k for k, (_, norm) in enumerate(steps)]
+    )
+    assert len(steps) == 6 and steps[0][1] > 30
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(0.25, "right"), (0.5, "undecidable")])
+def test_a_slope_along_entries_may_be_off_by_what_it_allows(off, verdict):
+    """By a quarter, of rounding alone; the claimed slope is 0 + 1 of the one entry that moves by 1/2 to 1."""
+    near = SimpleNamespace(
+        scale=lambda i: np.ones(1), along=lambda *a: measurement(value=off, rounding=0.25, doubt=1.0)
+    )
+    checker = EntryChecker(near, subject_of([0.0]), 0.0)
+    assert checker._along(np.arange(1), np.random.default_rng(0))[0] == verdict
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 2000), (20_000, 2000), (20_001, 1999), (754_717, 52), (10**9, 40)])
+def test_a_large_gradient_has_fewer_entries_measured_singly(size, most):
+    """As many as make 40 million numbers, but at least 40."""
+    assert _most_entries(size) == most

@@ -289,6 +289,27 @@ def test_a_backward_without_a_cache_is_refused_with_the_new_form(arguments):
         exec(f"class Old(Layer):\n    def backward(self, {arguments}): pass", {"Layer": Layer})
 
 
+def test_a_backward_may_pass_all_its_arguments_on():
+    class Logged(Dense):
+        def backward(self, *arguments, **options):
+            return super().backward(*arguments, **options)
+
+    layer, X = Logged(3, 2, rng=0), np.ones((4, 3))
+    H, cache = layer.forward(X)
+    np.testing.assert_array_equal(layer.backward(H, cache), H @ layer.W)
+
+
+def test_options_of_a_class_reach_its_other_bases():
+    class Registry:
+        def __init_subclass__(cls, *, title):
+            cls.title = title
+
+    class Titled(Layer, Registry, title="own"):
+        pass
+
+    assert Titled.title == "own"
+
+
 # --- Contracts
 
 
@@ -400,6 +421,11 @@ def test_a_layer_of_its_own_claims_no_independent_rows():
     assert Layer().rows_are_independent(False) is False
     assert Centred(3, 2).rows_are_independent(False) is False
     assert Named(3, 2).rows_are_independent(False) is True
+
+
+def test_a_parameter_that_is_no_number_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"^W: expected an array of numbers"):
+        Dense(2, 1).W = [["a", "b"]]
 
 
 def test_a_parameter_is_a_copy_of_what_is_assigned():

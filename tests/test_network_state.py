@@ -94,6 +94,15 @@ def test_a_block_of_another_length_is_refused():
         MLP([3, 4, 2]).blocks(np.ones(25))
 
 
+@pytest.mark.parametrize(
+    ("vector", "words"),
+    [([[1.0], [2.0, 3.0]], "^vector: expected"), (["a"] * 26, "^vector: expected numbers, got dtype <U1")],
+)
+def test_a_block_of_no_numbers_is_refused_by_name(vector, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        MLP([3, 4, 2]).blocks(vector)
+
+
 class Asked(Dense):
     """A layer that remembers whether dX was asked for."""
 
@@ -202,6 +211,16 @@ def test_numbers_beyond_float32_are_not_loaded_as_infinity():
     with pytest.raises(ValueError, match=r"2\.bias: expected finite"):
         network.load_state_dict(changed(_2_bias=[0, 1e300]))
     assert_same(everything(network), before)
+
+
+@pytest.mark.parametrize("count", [2.5, 1e30])
+def test_a_count_that_is_no_integer_is_not_loaded(count):
+    network = Network([Dense(3, 4, rng=0), BatchNorm(4)])
+    state = network.state_dict()
+    with pytest.raises(ValueError, match=r"^state_dict: 1\.num_batches_tracked: expected integers, got "):
+        network.load_state_dict(state | {"1.num_batches_tracked": np.array(count)})
+    network.load_state_dict(state | {"1.num_batches_tracked": np.array(3.0)})
+    assert network.layers[1].num_batches_tracked == 3
 
 
 # --- Copies

@@ -94,14 +94,27 @@ def test_a_wild_function_is_looked_at_more_closely():
     assert points[1:33:8] == pytest.approx([1e-12, 1e-13, 1e-14, 1e-15], rel=16 * EPS, abs=0)
 
 
-def test_without_noise_the_smallest_level_bounds_it():
-    """The values 1, 10, ..., 10^7 at every spacing: all differences grow, none is noise."""
+@pytest.mark.parametrize("ratio", [10.0, 1.5])
+def test_without_noise_the_smallest_level_bounds_it(ratio):
+    """The values 1, r, ..., r^7 at every spacing: all differences grow, none is noise; one of the six bounds it."""
     calls = itertools.count()
-    found = measured_noise(lambda t: 10.0 ** (next(calls) % 8))
+    found = measured_noise(lambda t: ratio ** (next(calls) % 8))
     assert next(calls) == 12 * 8
-    squares = [np.mean(np.diff(10.0 ** np.arange(8), k) ** 2) for k in range(1, 7)]
+    squares = [np.mean(np.diff(ratio ** np.arange(8), k) ** 2) for k in range(1, 7)]
     levels = [math.factorial(k) / math.sqrt(math.factorial(2 * k)) * math.sqrt(squares[k - 1]) for k in range(1, 7)]
     assert found == pytest.approx(min(levels), rel=8 * EPS)
+
+
+def test_a_flat_function_is_followed_beyond_a_thousandth():
+    """Wild at 1e-12 and flat at 1e-13, it is looked at by spacings up to 0.1: at 0.001 it may still begin to move."""
+    points = []
+
+    def flat_but_once(t):
+        points.append(t)
+        return 10.0 ** len(points) if len(points) <= 8 else 1.0
+
+    assert measured_noise(flat_but_once) == pytest.approx(2**-23 / math.sqrt(12))
+    assert points[1::8] == pytest.approx([1e-12, 1e-13, 1e-11, 1e-9, 1e-7, 1e-5, 1e-3, 1e-1], rel=16 * EPS)
 
 
 def test_noise_is_measured_along_scaled_directions():

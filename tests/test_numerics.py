@@ -12,13 +12,25 @@ from handmade import _numerics, activations
 FLOATS = (np.float64, np.float32)
 
 
-def test_float32_exp_is_off_by_half_an_ulp():
-    """Rounded once, from double precision, which is off by 2^-29 of that itself; NumPy's own is off by two."""
+@pytest.mark.parametrize(("f", "double"), [(_numerics.exp, np.exp), (_numerics.expm1, np.expm1)])
+def test_float32_exponentials_are_off_by_half_an_ulp(f, double):
+    """Rounded once, from double precision, which is off by 2^-29 of that itself; NumPy's own are off by one or two."""
     D = -np.random.default_rng(12).uniform(0, 80, size=5000).astype(np.float32)
-    exact = np.exp(D.astype(np.float64))
-    found = _numerics.exp(D)
+    D[::2] /= 80
+    exact = double(D.astype(np.float64))
+    found = f(D)
     assert found.dtype == np.float32
-    assert np.all(np.abs(found - exact) <= (0.5 + 2.0**-28) * np.spacing(exact.astype(np.float32)).astype(float))
+    assert np.all(
+        np.abs(found - exact) <= (0.5 + 2.0**-28) * np.spacing(np.abs(exact).astype(np.float32)).astype(float)
+    )
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_tanhshrink_near_0_stands_still_beyond_its_series(dtype):
+    """Its numbers out there are computed and not used: the series must not overflow."""
+    ends = _numerics.tanhshrink_near_0(dtype([-1.5, 1.5]))
+    far = _numerics.tanhshrink_near_0(np.array([[-np.inf, np.finfo(dtype).max], [-1.75, 1.75]], dtype))
+    np.testing.assert_array_equal(far, [ends, ends])
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -71,6 +83,17 @@ def test_log_sum_parts_keeps_the_largest_term_apart():
     np.testing.assert_array_equal(E, np.exp(D))
     np.testing.assert_array_equal(others, [[np.exp(-50)], [2]])
     np.testing.assert_array_equal(largest, [0, 3])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_each_infinite_logit_is_a_largest_term(dtype):
+    """inf - inf is no number, but equal is equal; a finite row beside them is as it is alone."""
+    A = np.array([[np.inf, 5.0, np.inf], [1.0, 0.0, -np.inf]], dtype)
+    D, E = _numerics.exp_below_max(A)
+    np.testing.assert_array_equal(D, [[0, -np.inf, 0], [0, -1, -np.inf]])
+    np.testing.assert_array_equal(E, [[1, 0, 1], [1, np.exp(-1), 0]])
+    _, _, others, _ = _numerics.log_sum_parts(A)
+    np.testing.assert_array_equal(others, [[1], [np.exp(-1)]])
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

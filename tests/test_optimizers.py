@@ -462,6 +462,37 @@ def test_a_formula_of_your_own_keeps_its_state():
     assert theta.tolist() == [-4.0] * 3
 
 
+def test_radam_with_a_rho_of_exactly_5_is_torchs():
+    """Only above 5 does the second moment count. This beta2 has a rho of 5 at step 6, up to the last bit."""
+    betas, theta, parameter = (0.9, 0.8397685748659791), np.zeros(2), torch.nn.Parameter(torch.zeros(2).double())
+    optimizer, theirs = RAdam(lr=1.0, betas=betas), torch.optim.RAdam([parameter], lr=1.0, betas=betas)
+    for _ in range(6):
+        optimizer.step(theta, np.array([0.25, -4.0]))
+        parameter.grad = torch.tensor([0.25, -4.0]).double()
+        theirs.step()
+    left = betas[1] ** 6
+    assert 2 / (1 - betas[1]) - 1 - 12 * left / (1 - left) == 5
+    np.testing.assert_allclose(theta, parameter.detach().numpy(), rtol=1e-14)
+
+
+def test_the_factors_of_rprop_are_numbers_of_the_dtype():
+    """1.2 is rounded to float32 once: step sizes that grow by it stay PyTorch's to the bit."""
+    theta, gradient, optimizer = np.zeros(1, np.float32), np.ones(1, np.float32), Rprop()
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    theirs = torch.optim.Rprop([parameter])
+    parameter.grad = torch.ones(1)
+    for _ in range(20):
+        optimizer.step(theta, gradient)
+        theirs.step()
+        np.testing.assert_array_equal(optimizer.step_size, theirs.state[parameter]["step_size"].numpy())
+
+
+def test_a_step_takes_arrays_of_a_subclass(tmp_path):
+    theta = np.memmap(tmp_path / "theta", np.float64, "w+", shape=3)
+    Adam(lr=0.5).step(theta, np.ones(3))
+    np.testing.assert_allclose(theta, -0.5, rtol=1e-7)
+
+
 def test_rprop_takes_a_gradient_that_is_nan():
     theta, optimizer = np.ones(3), Rprop(lr=0.25)
     for _ in range(2):

@@ -28,9 +28,9 @@ def test_user_backward_gets_the_array_it_names(backward):
 @pytest.mark.parametrize(
     ("function", "options", "error", "words"),
     [
-        ("swish", {}, ValueError, "sigmoid, tanh, relu.*'swish'"),
-        (None, {}, TypeError, "name or a pair.*None"),
-        (np.tanh, {}, TypeError, "name or a pair.*tanh"),
+        ("swish", {}, ValueError, "^activation: expected one of .*sigmoid, tanh, relu.*'swish'"),
+        (None, {}, TypeError, "name or a pair.*None$"),
+        (np.tanh, {}, TypeError, "name or a pair.*'tanh'>; give its backward with it$"),
         ((np.tanh, 1), {}, TypeError, "name or a pair"),
         ((square, double_times, square), {}, TypeError, "name or a pair"),
         ("relu", {"negative_slope": 0.1}, TypeError, "negative_slope"),
@@ -43,12 +43,12 @@ def test_activation_refuses(function, options, error, words):
 
 
 @pytest.mark.parametrize("takes", ["A", "H"])
-def test_dry_run_uses_numbers_up_to_1(takes):
+def test_dry_run_uses_numbers_from_a_half_to_1(takes):
     """An activation may have no value elsewhere."""
     seen = []
 
     def f(A):
-        if not ((A > 0) & (A <= 1)).all():
+        if not ((A >= 0.5) & (A <= 1)).all():
             raise ValueError("undefined")
         return np.add(A, 7)
 
@@ -75,6 +75,11 @@ def test_dry_run_uses_numbers_up_to_1(takes):
 def test_an_activation_of_another_contract_is_refused_at_once(pair):
     with pytest.raises(TypeError):
         Activation(pair)
+
+
+def test_options_become_numbers_of_python():
+    options = Activation("leaky_relu", negative_slope=np.float32(0.5)).options
+    assert options == {"negative_slope": 0.5} and type(options["negative_slope"]) is float
 
 
 def test_an_activation_prints_all_its_options():

@@ -98,3 +98,9 @@ def test_infinite_and_enormous_logits_are_quiet(dtype):
 def test_a_missing_axis_is_one_of_A(f):
     with pytest.raises(ValueError, match=r"^dim: expected an axis of A, whose shape is \(2, 3\), got 2$"):
         f(np.zeros((2, 3)), dim=2)
+
+
+@pytest.mark.parametrize("f", [activations.softmax, activations.log_softmax])
+def test_no_classes_are_refused_by_name(f):
+    with pytest.raises(ValueError, match=r"^A: expected at least one class along axis -1, got shape \(2, 0\)$"):
+        f(np.zeros((2, 0)))

@@ -273,7 +273,7 @@ class EntryChecker:
         rounded = float(np.linalg.norm(direction[indices] * self.rounding[indices]))
         own = EPS * ROUNDINGS * terms + DEVIATIONS * rounded
         refuted = None
-        for step in DIFFERENCES["richardson"].step / max(norm, 1.0) ** 0.5 * 10.0 ** -np.arange(0.0, 6.0):
+        for step in DIFFERENCES["richardson"].step / max(norm, 1.0) ** 0.5 * 10.0 ** -np.arange(6.0):
             m = self.near.along(direction[np.newaxis], float(step), self.noise)
             value, allowed = float(m.value[0]), float(m.truncation[0] + m.rounding[0]) + own
             error = abs(claimed - value)
