@@ -13,6 +13,7 @@ from oracles import assert_close
 from handmade.layers import Activation, Dense, Dropout
 from handmade.mlp import MLP
 from handmade.network import Network
+from handmade.normalization import BatchNorm
 
 
 @pytest.mark.parametrize("layers", [lambda: [Dropout(0.5)], lambda: [Activation("identity")], lambda: [Dense(I, O)]])
@@ -136,6 +137,28 @@ def test_predict_until_gives_the_outputs_of_a_layer(samples):
     values = network.forward(X)[1].values
     for depth in range(len(network.layers) + 1):
         assert_same([network.predict_until(X, depth, batch_size=1000)], [values[depth]])
+
+
+def test_predict_until_takes_so_many_rows_at_a_time():
+    layer = Counting()
+    Network([Dense(I, 2), layer, Dense(2, O)]).predict_until(inputs(1500), 2, batch_size=700)
+    assert layer.rows == [700, 700, 100]
+
+
+def test_layers_that_a_network_lacks_are_refused():
+    with pytest.raises(ValueError, match=r"^layers: expected at most 1, got 2$"):
+        Network([Dense(I, O)]).predict_until(inputs(), 2)
+    with pytest.raises(ValueError, match=r"^layers: expected an integer of at least 0, got -1"):
+        Network([Dense(I, O)]).predict_until(inputs(), -1)
+
+
+def test_what_mixes_rows_in_training_predicts_in_blocks():
+    """Dropout draws for the whole batch and BatchNorm takes its mean, in training alone."""
+    layer = Counting()
+    network = Network([Dense(I, 256), BatchNorm(256), Dropout(0.5, rng=0), layer])
+    network.predict(inputs(1500))
+    assert layer.rows == [1024, 476]
+    assert network.rows_are_independent(False) and not network.rows_are_independent(True)
 
 
 def test_a_wrong_width_is_told_with_the_whole_shape():
