@@ -112,7 +112,7 @@ class Standardization(Layer):
             value = getattr(self, name, parameter.default)  # dtype is that of the arrays, and no attribute
             if parameter.default is parameter.empty:
                 parts.append(repr(self.in_features if value is parameter.empty else value))
-            elif value != parameter.default and name != "dtype":
+            elif value != parameter.default:
                 parts.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(parts)})"
 

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import math
+import re
 from itertools import pairwise
 from textwrap import dedent
 
@@ -345,6 +346,31 @@ def test_a_notebook_shows_every_product():
     assert [product.name for product in traced.products if product.name not in html] == []
 
 
+def test_a_notebook_shows_a_table_for_each_pass():
+    """Arrays to four digits, numbers to seven; the derivative by the second weight is -0, and shown as 0."""
+    network = MLP([2, 1], bias=False)
+    network.theta = [0.123456, -2.0]
+    html = trace(network, [1 / 3, 0.0], 1.0)._repr_html_()
+    assert "</table>\n<table>" in html
+    rows = re.findall(r"<tr>(.*?)</tr>", html)
+    assert [[re.sub("<.*?>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows] == [
+        ["forward", "formula", "value"],
+        ["x", "", "[[0.3333, 0.    ]]"],
+        ["a1", "W1 x", "0.041152"],
+        ["L", "half_squared_error(a1, y)", "0.4596947"],
+        ["backward", "product, [re-used]", "value"],
+        ["dL/dW1", "dL/da1 * da1/dW1", "[[-0.3196,  0.    ]]"],
+    ]
+
+
+def test_an_activation_of_ones_own_is_printed_by_its_name():
+    def square(A):
+        return A * A
+
+    network = Network([Dense(1, 1, rng=0), Activation((square, lambda dH, A: 2 * A * dH))])
+    assert "f1 = square(a1)" in str(trace(network, 2.0, 1.0))
+
+
 # ---- what is refused ---------------------------------------------------------------------------------------
 
 
@@ -378,6 +404,7 @@ def test_what_is_no_network_of_dense_layers_is_refused():
     ("x", "y", "loss", "error", "match"),
     [
         ([1.0, 2.0], [0, 1], "mse_loss", ValueError, r"X: expected shape \(N, 3\).*\(1, 2\)"),
+        ([[1.0], [2.0, 3.0]], [0, 1], "mse_loss", ValueError, "^x: expected an array"),
         (1.0, [0, 1], "mse_loss", ValueError, r"X: expected shape \(N, 3\)"),
         (np.ones((2, 3)), [0, 1], "mse_loss", ValueError, "x: expected one sample, got 2"),
         (np.ones((0, 3)), [0, 1], "mse_loss", ValueError, r"X: expected shape \(N, 3\) with N at least 1"),

@@ -183,8 +183,8 @@ def test_a_block_that_takes_any_width_takes_any_width(layers):
             for c in (Residual, Concatenate, Sequential)
             for layers, error, words in (
                 ([], ValueError, "at least one layer"),
-                ([None], TypeError, "expected layers.*None"),
-                ([Dense], TypeError, "expected layers.*Dense"),
+                ([None], TypeError, "expected layers, got None; give them in a list$"),
+                ([Dense], TypeError, "expected layers, got .*Dense'>; make an object of it, with its sizes$"),
                 (Dense(2, 2), TypeError, r"layers.*Dense\(2, 2\)"),
             )
         ],
@@ -275,3 +275,14 @@ def test_a_chain_of_unknown_width_stands_at_the_start_of_another():
     chain = Concatenate([Sequential([GLU(), Dense(3, 2)])])
     assert chain.in_features is None and chain.width_after(6) == 8
     assert Network([Dense(4, 6), chain]).predict(np.ones((1, 4))).shape == (1, 8)
+
+
+def test_layers_that_halve_and_double_keep_the_width():
+    """The first layer of a known width tells what goes in, as long as those below it end as wide as they start."""
+
+    def chain(halvings, doublings):
+        halves = [GLU() for _ in range(halvings)]
+        return Sequential([*halves, *(Concatenate([Activation("relu")]) for _ in range(doublings))])
+
+    assert Network([chain(6, 6), Dense(64, 2)]).in_features == 64
+    assert Network([chain(6, 5), Dense(64, 2)]).in_features is None

@@ -28,7 +28,7 @@ OTHER_METHOD = {
     for one, other in [(a, b), (b, a)]
 }  # fmt: skip
 COMMUTATIVE = {"maximum", "minimum", "max", "min", "add", "multiply", "logical_and", "logical_or", "may_share_memory"}
-FIRST_IS_TEXT = {"number"}  # whose first argument is for people
+FIRST_IS_TEXT = {"number", "Versioned", "OneWriter"}  # whose first argument is for people: part of an error message
 ARGUMENTS_STAY = {"len", "isinstance", "issubclass", "cast", "TypeVar", "super", "zip"}
 
 
