@@ -14,7 +14,7 @@ import torch
 from schedules_of_tests import ALL, RTOL
 
 from handmade.clipping import L1
-from handmade.optimizers import SGD, Adagrad, Adam, Chain
+from handmade.optimizers import SGD, Adagrad, Adam, Chain, ParameterGroups
 from handmade.schedules import (
     ChainedScheduler,
     ConstantLR,
@@ -32,6 +32,7 @@ from handmade.schedules import (
     SequentialLR,
     StepLR,
 )
+from handmade.schedules._base import LRScheduler
 
 
 @pytest.mark.parametrize("ours", [*(s for s, _ in ALL), ReduceLROnPlateau, SequentialLR, ChainedScheduler])
@@ -88,6 +89,35 @@ def test_schedule_accepts_a_chain_for_its_optimizer():
     assert (adam.lr, *adam.betas) == pytest.approx((1 / 25, 0.95, 0.999))
 
 
+def test_schedule_of_momentum_reaches_groups_within_a_chain():
+    for wrap in (lambda groups: groups), (lambda groups: Chain(L1(0.1), groups)):
+        sgd, adam = SGD(momentum=0.5), Adam()
+        OneCycleLR(wrap(ParameterGroups({"*.bias": sgd, "*": adam})), max_lr=1.0, total_steps=10)
+        assert (sgd.momentum, *adam.betas) == pytest.approx((0.95, 0.95, 0.999))
+
+
+@dataclasses.dataclass(eq=False)
+class Halving(LRScheduler):
+    """A schedule of one's own, with nothing but its formula."""
+
+    def lr_at(self, t):
+        return self.base_lr / 2**t
+
+
+def test_a_schedule_of_ones_own_starts_at_0():
+    optimizer = SGD(lr=0.5)
+    schedule = Halving(optimizer)
+    assert (schedule.t, schedule.last_lr, optimizer.lr) == (0, 0.5, 0.5)
+    schedule.step()
+    assert (schedule.t, schedule.last_lr, optimizer.lr) == (1, 0.25, 0.25)
+
+
+@pytest.mark.parametrize(("last_epoch", "base_lr"), [(-1, 0.1), (0, 0.7)])
+def test_initial_lr_counts_where_a_training_goes_on(last_epoch, base_lr):
+    optimizer = types.SimpleNamespace(lr=0.1, initial_lr=0.7)
+    assert StepLR(optimizer, 3, last_epoch=last_epoch).base_lr == base_lr
+
+
 def test_schedule_accepts_any_object_with_lr():
     optimizer = types.SimpleNamespace(lr=1.0)
     ExponentialLR(optimizer, gamma=0.5).step()
@@ -134,6 +164,7 @@ OTHER = StepLR(SGD(), 1)
         (lambda o: StepLR(o, 2, gamma=-1), ValueError, "gamma: .* got -1"),
         (lambda o: ExponentialLR(o, math.nan), ValueError, "gamma: .* got nan"),
         (lambda o: LinearLR(o, start_factor=0), ValueError, r"start_factor: .*\(0, 1\], got 0"),
+        (lambda o: LinearLR(o, start_factor=1.5), ValueError, r"start_factor: .*\(0, 1\], got 1.5"),
         (lambda o: LinearLR(o, end_factor=1.5), ValueError, r"end_factor: .*\[0, 1\], got 1.5"),
         (lambda o: LinearLR(o, total_iters=0), ValueError, "total_iters: .* got 0"),
         (lambda o: CosineAnnealingLR(o, 0), ValueError, "T_max: .* got 0"),

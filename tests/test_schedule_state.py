@@ -83,6 +83,8 @@ def test_state_survives_numpy_files(tmp_path, make, options):
         ({"last_epoch": 21}, ValueError, "t: expected at most 20 = total_steps, got 21"),
         ({"last_epoch": 1.5}, TypeError, "last_epoch: expected an integer of at least 0, got 1.5"),
         ({"max_lr": math.nan}, ValueError, "max_lr: .* got nan"),
+        ({"last_lr": math.nan}, ValueError, "last_lr: .* got nan"),
+        ({"last_lr": "1"}, TypeError, "last_lr: .* got '1'"),
         ({"base_lr": "1"}, TypeError, "base_lr: .* got '1'"),
         ({"class": "StepLR"}, ValueError, "expected class 'OneCycleLR', got 'StepLR'"),
         ({"gamma": 0.1}, ValueError, "expected the keys"),
