@@ -48,10 +48,10 @@ def test_step_sets_lr_at_and_lr_at_changes_nothing(schedule, options):
     optimizer = SGD(lr=0.1, momentum=0.9)
     schedule = schedule(optimizer, **options)
     planned = [schedule.lr_at(t) for t in range(20)]
-    assert schedule.t == 0 and optimizer.lr == planned[0]
+    assert schedule.t == 0 and schedule.last_lr == optimizer.lr == planned[0]
     for t in range(1, 20):
         schedule.step()
-        assert (schedule.t, optimizer.lr) == (t, planned[t])
+        assert (schedule.t, schedule.last_lr, optimizer.lr) == (t, planned[t], planned[t])
 
 
 def test_warm_restarts_accept_fractions_of_a_step():
@@ -157,6 +157,7 @@ OTHER = StepLR(SGD(), 1)
         (lambda o: ChainedScheduler([]), ValueError, "schedulers: expected at least one schedule, got none"),
         (lambda o: ChainedScheduler(StepLR(o, 1)), TypeError, "schedulers: expected a list of schedules"),
         (lambda o: ChainedScheduler([StepLR(o, 1), OTHER]), ValueError, r"schedulers\[1\]: .*same optimizer"),
+        (lambda o: ChainedScheduler([StepLR(o, 1)], SGD()), ValueError, r"schedulers\[0\]: .*same optimizer"),
         (lambda o: ChainedScheduler([ReduceLROnPlateau(o)]), TypeError, r"schedulers\[0\]: .*ReduceLROnPlateau"),
         (lambda o: SequentialLR(o, [StepLR(o, 1)], 5), TypeError, "milestones: expected a list of counts, got 5"),
         (lambda o: StepLR(o, 0), ValueError, "step_size: expected an integer of at least 1, got 0"),
@@ -179,6 +180,12 @@ OTHER = StepLR(SGD(), 1)
         (lambda o: OneCycleLR(o, 1.0, 10, anneal_strategy="x"), ValueError, "cos, linear.* got 'x'"),
         (lambda o: OneCycleLR(o, 1.0, 10, max_momentum=1.0), ValueError, "max_momentum: .* got 1.0"),
         (lambda o: OneCycleLR(o, 1.0, 10, div_factor=0), ValueError, "div_factor: .* got 0"),
+        (
+            lambda o: OneCycleLR(ParameterGroups({"*.bias": Adagrad(), "*": o}), 1.0, 10),
+            ValueError,
+            "cycle_momentum: expected an optimizer with momentum or betas, got ParameterGroups",
+        ),
+        (lambda o: CyclicLR(o, 0.1, 1.0, scale_fn=lambda cycle: math.nan), ValueError, "^scale_fn: .* got nan"),
         (lambda o: OneCycleLR(Adagrad(), 1.0, 10), ValueError, "got Adagrad.*pass cycle_momentum=False"),
         (lambda o: SequentialLR(o, [], []), ValueError, "schedulers: expected at least one schedule, got none"),
         (lambda o: SequentialLR(o, [StepLR(o, 1)], [5]), ValueError, r"milestones: .* are 1, got \[5\]"),
@@ -237,6 +244,23 @@ def test_schedules_with_equal_options_are_two_objects(schedule, options):
     optimizer = SGD(lr=0.1)
     one, other = schedule(optimizer, **options), schedule(optimizer, **options)
     assert one != other and len({one, other}) == 2
+
+
+def test_combined_schedules_of_the_same_members_are_two_objects():
+    optimizer = SGD(lr=0.1)
+    members = [StepLR(optimizer, 3)]
+    for make in lambda: SequentialLR(optimizer, members, []), lambda: ChainedScheduler(members):
+        one, other = make(), make()
+        assert one != other and len({one, other}) == 2
+
+
+def test_a_combined_schedule_counts_with_its_only_member():
+    optimizer = SGD(lr=0.1)
+    chained, sequence = ChainedScheduler([StepLR(optimizer, 3)]), SequentialLR(optimizer, [StepLR(optimizer, 3)], [])
+    chained.step()
+    sequence.step()
+    assert chained.t == sequence.t == 1
+    assert sequence.last_lr == optimizer.lr == 0.1
 
 
 def test_a_sequence_of_one_ends_with_its_only_member():

@@ -260,8 +260,7 @@ class OneCycleLR(MomentumCycle):
         return cast("int", self.total_steps)  # `_validate` has computed it
 
     def lr_at(self, t: int) -> float:
-        low = self.max_lr / self.div_factor
-        return self._value_at(t, low, high=self.max_lr, last=low / self.final_div_factor)
+        return self._value_at(t, self.base_lr, high=self.max_lr, last=self.base_lr / self.final_div_factor)
 
     def momentum_at(self, t: int) -> float:
         return self._value_at(t, low=self.max_momentum, high=self.base_momentum, last=self.max_momentum)

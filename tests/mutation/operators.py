@@ -28,7 +28,12 @@ OTHER_METHOD = {
     for one, other in [(a, b), (b, a)]
 }  # fmt: skip
 COMMUTATIVE = {"maximum", "minimum", "max", "min", "add", "multiply", "logical_and", "logical_or", "may_share_memory"}
-FIRST_IS_TEXT = {"number", "Versioned", "OneWriter"}  # whose first argument is for people: part of an error message
+FIRST_IS_TEXT = {
+    "number",
+    "cast",
+    "Versioned",
+    "OneWriter",
+}  # whose first argument is part of an error message, or a type
 ARGUMENTS_STAY = {"len", "isinstance", "issubclass", "cast", "TypeVar", "super", "zip"}
 
 
