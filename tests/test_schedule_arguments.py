@@ -31,6 +31,7 @@ from handmade.schedules import (
     ReduceLROnPlateau,
     SequentialLR,
     StepLR,
+    decays,
 )
 from handmade.schedules._base import LRScheduler
 
@@ -261,6 +262,23 @@ def test_a_combined_schedule_counts_with_its_only_member():
     sequence.step()
     assert chained.t == sequence.t == 1
     assert sequence.last_lr == optimizer.lr == 0.1
+
+
+def test_only_a_plateau_asks_for_a_metric():
+    assert ReduceLROnPlateau.needs_metric
+    assert not any(getattr(schedule, "needs_metric", False) for schedule, _ in ALL)
+
+
+def test_a_product_of_too_many_factors_is_refused(monkeypatch):
+    """Each step has to be asked for its factor; what is known needs no more calls."""
+    with pytest.raises(ValueError, match=r"last_epoch: expected at most 10000000 steps at once, .* got 10000001"):
+        MultiplicativeLR(SGD(lr=1.0), lambda t: 0.5, last_epoch=10**7)
+    monkeypatch.setattr(decays, "MOST_CALLS", 3)
+    schedule = MultiplicativeLR(SGD(lr=1.0), lambda t: 0.5)
+    with pytest.raises(ValueError, match="last_epoch: expected at most 3 steps"):
+        schedule.lr_at(4)
+    assert schedule.lr_at(3) == 0.5**3
+    assert schedule.lr_at(6) == 0.5**6
 
 
 def test_a_sequence_of_one_ends_with_its_only_member():

@@ -266,7 +266,7 @@ class MultiplicativeLR(LRScheduler):
         self._products = [1.0]  # of lr_lambda(1) ... lr_lambda(t), at index t
 
     def lr_at(self, t: int) -> float:
-        if t - len(self._products) > MOST_CALLS:
+        if t - len(self._products) >= MOST_CALLS:
             raise ValueError(
                 f"last_epoch: expected at most {MOST_CALLS} steps at once, each of which calls lr_lambda, got {t}; "
                 "use LambdaLR, which calls it once"
