@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 
 import numpy as np
@@ -94,6 +95,75 @@ def test_the_first_iterations_are_torchs_to_the_last_bits(name):
     hm.LBFGS(**options).step(theta, gradient, evaluator(f, theta, gradient))
     theirs.step(closure)
     assert np.linalg.norm(theta - parameter.detach().numpy()) <= 1e-12 * np.linalg.norm(theta)
+
+
+def scripted(rng, start, at_bounds):
+    """Return a function that gives, at each call, a random loss and gradient: what a line search may meet, and more.
+
+    The gradients are quarters, the losses nearly so. With ``at_bounds``, some stand at a bound of the first search: as
+    high as the start, as the Armijo condition allows, or as the call before; or as steep as the curvature condition
+    allows.
+    """
+    slope, count = -float(start @ start), 200
+    kinds, losses = rng.integers(0, 10, count), rng.integers(-8, 9, count) / 4 + np.arange(count) / 2**20
+    gradients = rng.integers(-8, 9, (count, 2)) / 4
+    if not at_bounds:
+        kinds[:] = 9
+    losses[kinds == 3] = 0.0
+    losses[4] = losses[3] if kinds[4] == 4 else losses[4]
+    gradients[kinds == 2] = 0.9 * np.outer(rng.choice([-1, 1], count), start)[kinds == 2]
+    calls = itertools.count()
+
+    def answer(theta):
+        k = next(calls)
+        allowed = 1e-4 * (-theta[0] / start[0]) * slope
+        loss = {0: allowed, 1: allowed - 1}.get(kinds[k], losses[k])
+        return (float(loss), gradients[k]) if k else (0.0, start)
+
+    return answer
+
+
+def random_options(rng, at_bounds):
+    return {
+        "lr": float(rng.choice([1.0, 0.25, 3.0, 2.0**-28])),
+        "max_iter": 1 if at_bounds else int(rng.choice([1, 2, 3])),
+        "max_eval": int(rng.choice([3, 8, 26])),
+        "line_search_fn": [None, "strong_wolfe", "strong_wolfe"][rng.integers(3)],
+        "tolerance_grad": float(rng.choice([1e-7, 0.5])),
+        "tolerance_change": float(rng.choice([1e-9, 0.25])),
+        "history_size": int(rng.choice([1, 2, 100])),
+    }
+
+
+@pytest.mark.parametrize("at_bounds", [False, True])
+@pytest.mark.parametrize("seed", range(200))
+def test_torch_goes_to_the_same_points_whatever_it_meets(seed, at_bounds):
+    rng = np.random.default_rng([seed, at_bounds])
+    start = rng.choice([[1.0, 0.5], [-4.0, 0.25], [0.25, 0.125], [0.5, -0.25]])
+    options = random_options(rng, at_bounds)
+    theta, gradient, optimizer = np.zeros(2), np.zeros(2), hm.LBFGS(**options)
+    parameter = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    theirs = torch.optim.LBFGS([parameter], **options)
+    ours, expected = [], []
+    script, their_script = (scripted(np.random.default_rng(seed), start, at_bounds) for _ in range(2))
+
+    def evaluate():
+        ours.append(theta.copy())
+        loss, gradient[:] = script(theta)
+        return loss
+
+    def closure():
+        expected.append(parameter.detach().numpy().copy())
+        loss, found = their_script(expected[-1])
+        parameter.grad = torch.tensor(found)
+        return torch.tensor(loss, dtype=torch.float64)
+
+    for _ in range(1 if at_bounds else 2):  # later, both round the direction in their own ways
+        assert optimizer.step(theta, gradient, evaluate) == theirs.step(closure).item()
+    state, points = theirs.state[parameter], np.array([*expected, parameter.detach().numpy()])
+    assert (optimizer.n_iter, optimizer.func_evals) == (state["n_iter"], state["func_evals"])
+    # A bracket may be 2^-28 of the way, and its ends cancel.
+    np.testing.assert_allclose([*ours, theta], points, rtol=0, atol=1e-7 * np.abs(points).max())
 
 
 def test_parameters_are_those_of_torch():
@@ -198,6 +268,10 @@ def test_a_loss_that_is_not_finite_at_first_changes_nothing():
         (lambda: hm.LBFGS(history_size=2.5), TypeError, "history_size: expected an integer"),
         (lambda: hm.LBFGS(max_eval=0), ValueError, "max_eval: expected an integer of at least 1"),
         (lambda: hm.LBFGS(lr=-1), ValueError, "lr: expected a finite number >= 0"),
+        (lambda: hm.LBFGS(tolerance_grad=-1), ValueError, "tolerance_grad: expected a finite number >= 0"),
+        (lambda: hm.LBFGS(tolerance_change=-1), ValueError, "tolerance_change: expected a finite number >= 0"),
+        (lambda: hm.LBFGS().step([1.0], np.ones(1), float), TypeError, "^theta: expected a NumPy array"),
+        (lambda: hm.LBFGS().step(np.ones(1), [1.0], float), TypeError, "^gradient: expected a NumPy array"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(call, error, words):
@@ -219,6 +293,13 @@ def test_the_compiled_step_refuses_it_by_name():
         (dict(H_diag=math.nan), "H_diag: expected"),
         (dict(d=np.ones(2)), "arrays of one shape and dtype"),
         (dict(old_dirs=None), "old_dirs: expected a list"),
+        (dict(func_evals=-1), "func_evals: expected"),
+        (dict(t=math.nan), "^t: expected"),
+        (dict(d=1.0), "^d: expected"),
+        (dict(prev_flat_grad=np.full(67, np.nan)), "^prev_flat_grad: expected finite"),
+        (dict(old_dirs=[np.full(67, np.nan)], old_stps=[np.ones(67)]), "^old_dirs: expected finite"),
+        (dict(old_dirs=[np.ones(67)], old_stps=[np.full(67, np.inf)]), "^old_stps: expected finite"),
+        (dict(old_dirs=[np.eye(67)[0]], old_stps=[np.eye(67)[1]]), "^old_dirs: expected changes of positive curvature"),
     ],
 )
 def test_an_impossible_state_is_refused(change, words):
@@ -228,3 +309,41 @@ def test_an_impossible_state_is_refused(change, words):
     with pytest.raises((ValueError, TypeError), match=words):
         optimizer.load_state_dict(before | change)
     np.testing.assert_equal(optimizer.state_dict(), before)
+
+
+def test_a_new_optimizer_has_seen_nothing():
+    optimizer, other = hm.LBFGS(), hm.LBFGS()
+    assert (optimizer.n_iter, optimizer.func_evals, optimizer.t, optimizer.H_diag) == (0, 0, 0.0, 1.0)
+    assert optimizer.d is None and optimizer.prev_flat_grad is None
+    optimizer.load_state_dict(other.state_dict())
+    assert optimizer != other and len({optimizer, other}) == 2
+
+
+def test_a_full_history_takes_the_vectors_that_it_says():
+    theta, gradient, optimizer = FUNCTIONS["rosenbrock"][1].copy(), np.zeros(4), hm.LBFGS(**WOLFE, history_size=3)
+    for _ in range(3):
+        optimizer.step(theta, gradient, evaluator(rosenbrock, theta, gradient))
+    vectors = [optimizer.d, optimizer.prev_flat_grad, *optimizer.old_dirs, *optimizer.old_stps]
+    assert len(vectors) == optimizer.most_vectors == 8
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(3, np.float64), (4, np.float32)])
+def test_another_vector_needs_a_new_optimizer(size, dtype):
+    theta, gradient, optimizer = FUNCTIONS["rosenbrock"][1].copy(), np.zeros(4), hm.LBFGS(**WOLFE)
+    optimizer.step(theta, gradient, evaluator(rosenbrock, theta, gradient))
+    with pytest.raises(ValueError, match=r"^theta: expected shape \(4,\) and dtype float64 as at the last step, got"):
+        optimizer.step(np.ones(size, dtype), np.ones(size, dtype), float)
+
+
+def test_a_network_without_parameters_has_no_step():
+    optimizer = hm.LBFGS()
+    assert optimizer.step(np.zeros(0), np.zeros(0), lambda: 2.5) == 2.5
+    assert (optimizer.n_iter, optimizer.func_evals) == (0, 1)
+
+
+@pytest.mark.parametrize(("curvature", "remembered"), [(1e-10, 0), (2e-10, 1)])
+def test_only_a_curvature_above_the_smallest_is_remembered(curvature, remembered):
+    optimizer = hm.LBFGS()
+    optimizer.d, optimizer.prev_flat_grad, optimizer.t = np.ones(1), np.zeros(1), 1.0
+    optimizer._direction(np.array([curvature]))
+    assert len(optimizer.old_dirs) == len(optimizer.old_stps) == remembered

@@ -100,6 +100,12 @@ def test_a_missing_axis_is_one_of_A(f):
         f(np.zeros((2, 3)), dim=2)
 
 
+def test_a_missing_axis_of_the_slopes_is_named():
+    for f, name in (softmax_backward, "H"), (log_softmax_backward, "A"):
+        with pytest.raises(ValueError, match=rf"^dim: expected an axis of {name}, whose shape is \(2, 3\), got 2$"):
+            f(np.zeros((2, 3)), np.zeros((2, 3)), dim=2)
+
+
 @pytest.mark.parametrize("f", [activations.softmax, activations.log_softmax])
 def test_no_classes_are_refused_by_name(f):
     with pytest.raises(ValueError, match=r"^A: expected at least one class along axis -1, got shape \(2, 0\)$"):

@@ -104,7 +104,7 @@ def celu(A: npt.ArrayLike, alpha: float = 1.0) -> Array:
 
 @np.errstate(over="ignore")
 def celu_backward(dH: Array, A: npt.ArrayLike, alpha: float = 1.0) -> Array:
-    """Return dH where a > 0, else dH e^(a / alpha).
+    """Return dH where a > 0, else dH e^(a / alpha): dH e^(min(a, 0) / alpha).
 
     Examples
     --------
@@ -113,7 +113,7 @@ def celu_backward(dH: Array, A: npt.ArrayLike, alpha: float = 1.0) -> Array:
     """
     A = as_floating(A)
     alpha = _divisor(nonzero(alpha, "alpha"), "alpha", A)
-    return dH * np.where(A > 0, 1, exact.exp(np.minimum(A, 0) / alpha))
+    return dH * exact.exp(np.minimum(A, 0) / alpha)
 
 
 def _divisor(option: float, name: str, A: Array) -> float:

@@ -239,7 +239,6 @@ class LBFGS(Step):
             )
         self.check(theta, gradient)
         before, state = theta.copy(), self.__dict__.copy()
-        self.old_dirs, self.old_stps = self.old_dirs.copy(), self.old_stps.copy()
         try:
             return self._iterate(theta, gradient, evaluate)
         except BaseException:

@@ -59,7 +59,7 @@ TESTS = {
     "optimizers": ["optimizers", "optimizer_arguments", "optimizer_state"],
     "optimizers.combined": ["optimizers", "optimizer_arguments", "optimizer_state", "clipping", "groups", "lbfgs"],
     "optimizers.lbfgs": ["lbfgs"],
-    "optimizers.matrices": ["groups"],
+    "optimizers.matrices": ["groups", "optimizer_arguments", "optimizer_state", "reprs"],
     "clipping": ["clipping", "optimizer_state", "optimizers", "optimizer_arguments"],
     "_steps": ["optimizers", "optimizer_arguments", "optimizer_state", "groups"],
     "_state": ["optimizer_state", "schedule_state", "schedules"],
