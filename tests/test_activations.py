@@ -274,6 +274,7 @@ LIMITS = [
     ("hardshrink", {}, lambda a: (-a, a), (1, 1)),
     ("selu", {}, lambda a: (-1.0507009873554805 * 1.6732632423543772, np.inf), (0, 1.0507009873554805)),
     ("celu", {"alpha": 2.0}, lambda a: (-2, a), (0, 1)),
+    ("celu", {"alpha": 0.5}, lambda a: (-0.5, a), (0, 1)),
     ("mish", {}, lambda a: (0, a), (0, 1)),
     ("logsigmoid", {}, lambda a: (-a, 0), (1, 0)),
     ("softsign", {}, lambda a: (-1, 1), (0, 0)),

@@ -182,6 +182,12 @@ def test_adafactor_gives_torchs_numbers(seed, dtype):
     assert_near(train(hm.Adafactor(**options), dtype=dtype), train_torch(everything, dtype=dtype), dtype)
 
 
+def test_adafactor_bounds_its_rate_as_torch_does():
+    """lr is 2, above 1 / sqrt(t)."""
+    everything = [(lambda name, shape: True, torch.optim.Adafactor, {"lr": 2.0})]
+    assert_near(train(hm.Adafactor(lr=2.0), steps=3), train_torch(everything, steps=3))
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -219,6 +225,16 @@ def test_newton_schulz_makes_all_singular_values_about_one(shape):
     assert singular.min() > 0.6 and singular.max() < 1.3  # Jordan 2024 promises about [0.7, 1.2]
 
 
+@pytest.mark.parametrize("shape", [(3, 8), (8, 3), (5, 5)])
+def test_newton_schulz_keeps_the_singular_vectors(shape):
+    """U^t X V has the new singular values on its diagonal, and nothing beside it."""
+    G = np.random.default_rng(0).normal(size=shape)
+    U, _, Vt = np.linalg.svd(G, full_matrices=False)
+    S = U.T @ hm.optimizers.matrices.orthogonalized(G, (3.4445, -4.775, 2.0315), 5, 1e-7) @ Vt.T
+    assert np.diag(S).min() > 0.6 and np.diag(S).max() < 1.3
+    np.testing.assert_allclose(S, np.diag(np.diag(S)), atol=1e-12)
+
+
 @pytest.mark.parametrize("ours", [hm.Adafactor, hm.Muon])
 def test_matrices_have_torchs_parameters(ours):
     import inspect
@@ -227,6 +243,17 @@ def test_matrices_have_torchs_parameters(ours):
     assert {name: p.default for name, p in own.items()} == {name: theirs[name].default for name in own}
     assert sorted(own, key=list(theirs).index) == list(own)
     assert set(theirs) - set(own) == {"params"} | ({"foreach"} & set(theirs))
+    assert [own[name].kind for name in own] == [theirs[name].kind for name in own]
+
+
+def test_adafactor_keeps_no_more_than_rows_columns_and_vectors():
+    network, optimizer = hm.MLP([3, 4, 2], rng=0), hm.Adafactor()
+    names = ("row_var", "col_var", "variance")
+    assert [getattr(of, name) for of in (optimizer, hm.Adafactor) for name in names] == [None] * 6
+    optimizer.bind(network)
+    optimizer.step(network.theta, network.gradient)
+    assert [getattr(optimizer, name).size for name in names] == [4 + 2, 3 + 4, 4 + 2]
+    assert hm.Muon.momentum_buffer is hm.Muon().momentum_buffer is None
 
 
 def test_a_step_before_binding_says_how_to_bind():

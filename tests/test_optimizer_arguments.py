@@ -25,6 +25,7 @@ from handmade.optimizers import (
     ASGD,
     SGD,
     Adadelta,
+    Adafactor,
     Adagrad,
     Adam,
     Adamax,
@@ -115,6 +116,22 @@ def test_vectors_made_read_only_between_steps_are_noticed():
         (lambda: Rprop(step_sizes=(1.0, 0.5)), ValueError, "step_sizes: expected the smaller one first"),
         (lambda: ASGD(t0=math.nan), ValueError, "t0: .* got nan"),
         (lambda: NAdam(momentum_decay=-1), ValueError, "momentum_decay: .* got -1"),
+        (lambda: Adafactor(d=0.0), ValueError, "^d: expected a finite number > 0, got 0.0"),
+        (lambda: Adafactor(lr=-1.0), ValueError, "^lr: expected a finite number >= 0, got -1.0"),
+        (lambda: Adafactor(weight_decay=-1.0), ValueError, "^weight_decay: expected a finite number >= 0, got -1.0"),
+        (lambda: Adafactor(beta2_decay=0.5), ValueError, "^beta2_decay: expected a number <= 0, got 0.5"),
+        (lambda: Adafactor(beta2_decay=math.nan), ValueError, "^beta2_decay: .* got nan"),
+        (lambda: Adafactor(eps=(-1.0, 1e-3)), ValueError, r"^eps\[0\]: .* got -1.0"),
+        (lambda: Adafactor(eps=(None, -1.0)), ValueError, r"^eps\[1\]: .* got -1.0"),
+        (lambda: Adafactor(eps=(None, None)), TypeError, r"^eps\[1\]: .* got None"),
+        *(
+            (lambda name=name: Muon(**{name: -1.0}), ValueError, f"^{name}: expected a finite number >= 0, got -1.0")
+            for name in ("lr", "weight_decay", "momentum", "eps")
+        ),
+        (lambda: Muon(ns_steps=-1), ValueError, "^ns_steps: expected an integer of at least 0, got -1"),
+        (lambda: Muon(ns_steps=100), ValueError, "^ns_steps: expected an integer below 100, got 100"),
+        (lambda: Muon(adjust_lr_fn="adam"), ValueError, "^adjust_lr_fn: expected None, 'original' or .* got 'adam'"),
+        (lambda: Muon(adjust_lr_fn=1), ValueError, "^adjust_lr_fn: expected None, 'original' or .* got 1"),
         (lambda: L1(math.inf), ValueError, "l1: .* got inf"),
         (lambda: ClipGradNorm(-1.0), ValueError, "max_norm: expected a number >= 0, got -1.0"),
         (lambda: ClipGradNorm(1.0, norm_type=0), ValueError, "norm_type: expected a number > 0, got 0"),
@@ -170,7 +187,21 @@ def test_one_known_vector_does_not_vouch_for_the_other(change, words):
     np.testing.assert_array_equal(theta, before)
 
 
-STEPS = [*MAKERS, lambda: ClipGradNorm(1.0), lambda: ClipGradValue(0.5), lambda: L1(0.1)]
+@pytest.mark.parametrize(
+    ("ours", "name"), [(Adafactor, "maximize"), (Muon, "nesterov"), (Muon, "ns_coefficients"), (Muon, "ns_steps")]
+)
+def test_matrices_name_a_switch_or_number_that_is_none(ours, name):
+    for value in "yes", None:
+        with pytest.raises(TypeError, match=rf"^{name}: expected"):
+            ours(**{name: value})
+
+
+def test_the_bounds_of_matrices_are_legal():
+    assert Adafactor(beta2_decay=0.0).beta2_decay == 0
+    assert (Muon(ns_steps=0).ns_steps, Muon(ns_steps=99).ns_steps) == (0, 99)
+
+
+STEPS = [*MAKERS, Adafactor, Muon, lambda: ClipGradNorm(1.0), lambda: ClipGradValue(0.5), lambda: L1(0.1)]
 
 
 @pytest.mark.parametrize("maker", [*STEPS, lambda: MaxNorm([np.ones((2, 2))], 1.0)], ids=make_id)
