@@ -491,7 +491,7 @@ def test_random_directions_keep_the_shape_of_theta():
     assert check_gradient(cubes_of_rows, theta, theta**2, entries=10, rng=0)
 
 
-def test_the_noise_of_other_entries_is_measured_along_their_scales():
+def test_noise_of_other_entries_is_measured_along_scales():
     theta, points = np.array([0.5, 1e6, -1e6, 0.0] * 10), []
 
     def f(t):
