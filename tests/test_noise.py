@@ -10,7 +10,7 @@ import pytest
 from functions_of_tests import CUBE, EPS, FIFTH, ORDERS, THETA, H, f, slopes
 
 import handmade as hm
-from handmade.checking.neighbourhood import Neighbourhood, measured_noise, noise_of_steps
+from handmade.checking.neighbourhood import Neighbourhood, _is_steady, measured_noise, noise_of_steps
 
 
 @pytest.mark.parametrize("size", [1e-12, 1e-6, 1e-3])
@@ -179,6 +179,63 @@ def test_a_measurement_by_three_steps_in_numbers(method, of, value, truncation, 
         found = [column[i] for column in (m.value, m.truncation, m.doubt, m.roughness, m.left, m.right)]
         assert found == [value, truncation, change, roughness, *sides]
         assert m.rounding[i] == pytest.approx(weights * error / (H / 4), rel=4 * EPS, abs=0)
+
+
+PLACE = np.array([[1.0, -2.0, 0.5], [3.0, 0.0, 4.0]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ""),
+        ({(0, 1): 5.5}, ", at theta[0, 1] = 5.5 for -2"),
+        ({(0, 0): 2, (1, 0): 7, (1, 2): 0.1}, ", at theta[0, 0] = 2 for 1; theta[1, 0] = 7 for 3; theta[1, 2] = "
+         "0.10000000000000001 for 4"),
+        ({(0, 0): 2, (0, 1): 2, (1, 0): 7, (1, 2): 9}, ", at a point that differs from theta in 4 entries"),
+    ],
+)  # fmt: skip
+def test_an_error_says_how_far_from_theta_it_was(changes, words):
+    near, point = Neighbourhood(lambda theta: 0.0, PLACE), PLACE.copy()
+    for at, value in changes.items():
+        point[at] = value
+
+    def refusing(theta):
+        raise ArithmeticError("no value")
+
+    for failing, error, start in (
+        (lambda theta: math.nan, ValueError, "the function: expected it to return a finite number, got nan"),
+        (refusing, ValueError if changes else ArithmeticError, "the function raised ArithmeticError: no value"),
+    ):
+        near.f = failing
+        with pytest.raises(error) as raised:
+            near.at(point)
+        assert str(raised.value) == (start + words if error is ValueError else "no value")
+
+
+def test_many_values_at_once_say_where_one_is_missing():
+    class Batched:
+        def __call__(self, theta):
+            return 0.0
+
+        def moved(self, theta, indices, values):
+            return np.where(values > 5, np.inf, values)
+
+    near = Neighbourhood(Batched(), PLACE)
+    np.testing.assert_array_equal(near.moved(np.array([0, 4]), np.array([2.0, 3.0])), [2, 3])
+    with pytest.raises(ValueError, match=r"finite number, got .*inf.*, at theta\[1, 1\] = 6 for 0$"):
+        near.moved(np.array([0, 4, 5]), np.array([2.0, 6.0, 7.0]))
+
+
+def test_a_function_of_real_numbers_is_refused_in_its_own_words():
+    near = Neighbourhood(lambda theta: math.fsum(theta.ravel()), PLACE)
+    with pytest.raises(TypeError, match="; it raised ComplexWarning: ") as raised:
+        near.complex_slopes(np.arange(6), 1e-20)
+    assert "at theta" not in str(raised.value)
+
+
+def test_slopes_that_do_not_change_are_steady():
+    zeros = np.zeros((3, 2))
+    assert _is_steady(np.full((3, 2), 2.0), zeros, zeros[0]).all()
 
 
 def test_a_slope_of_zero_has_no_sign():

@@ -69,7 +69,6 @@ class Neighbourhood:
         check_finite(theta, "theta")
         self.f: Any = f  # may have a method moved, and return a number of torch
         self.theta = theta
-        self.evaluations = 0
         self.outside: Exception | None = None  # why f has no value where a step has led
         self.base = self.at(theta)
         if (again := self.at(theta)) != self.base:
@@ -88,18 +87,17 @@ class Neighbourhood:
             raise ValueError(f"the function: expected it to return a finite number, got {value!r}{where}")
         return float(value)
 
-    def _call(self, theta: Array, compare: bool = True) -> Any:
+    def _call(self, theta: Array) -> Any:
         """Return f of a copy of theta; raise if f raises, or if the copy is changed afterwards."""
         given = theta.copy()
         value = self._value(given, theta)
-        if compare and not np.array_equal(given, theta):
+        if not np.array_equal(given, theta):
             i = tuple(np.argwhere(given != theta)[0].tolist())
             change = f"theta[{', '.join(map(str, i))}] was {theta[i]} before the call and {given[i]} after it"
             raise ValueError(f"the function changed its argument: {change}; let it work on a copy")
         return value
 
     def _value(self, given: Array, theta: Array) -> Any:
-        self.evaluations += 1
         try:
             value = self.f(given)
         except Exception as error:
@@ -124,7 +122,6 @@ class Neighbourhood:
         """Return f at theta with one entry changed, ``indices[k]`` to ``values[k]``, for each k."""
         if not hasattr(self.f, "moved"):
             return np.array([self.at(self._with(i, value)) for i, value in zip(indices, values, strict=True)])
-        self.evaluations += len(indices)
         losses = self.f.moved(self.theta, indices, values)
         if not np.isfinite(losses).all():
             k = int(np.argmin(np.isfinite(losses)))

@@ -29,8 +29,8 @@ from .campaign import HEAD, ROOT, SAMPLE, Equivalents, Module, Score, run_module
 # Mutated whole: what carries the mathematics.
 WHOLE = {
     "activations", "losses", "_numerics", "layers", "normalization", "composites", "network", "_parameters",
-    "optimizers", "_steps", "schedules", "chain_rule", "checking.differences", "checking.neighbourhood",
-    "checking.entry_checker",
+    "_first_backward", "optimizers", "_steps", "schedules", "chain_rule", "checking.differences",
+    "checking.neighbourhood", "checking.entry_checker",
 }  # fmt: skip
 
 NETWORK = [
