@@ -35,6 +35,7 @@ WHOLE = {
 
 NETWORK = [
     "network",
+    "network_bad_input",
     "network_state",
     "prediction",
     "composites",
@@ -52,7 +53,7 @@ TESTS = {
     "layers": ["layers", "dense", "dropout", "own_activations", "composites", "network", "network_state", "files"],
     "normalization": ["normalization", "layers", "network", "network_state", "files"],
     "composites": ["composites", "layers", "network", "network_state", "files"],
-    "mlp": ["mlp", "network"],
+    "mlp": ["mlp", "network", "network_bad_input"],
     "network": NETWORK,
     "_parameters": NETWORK,
     "initializers": ["initializers", "dense"],
@@ -65,7 +66,7 @@ TESTS = {
     "_state": ["optimizer_state", "schedule_state", "schedules"],
     "schedules": ["schedules", "schedule_arguments", "schedule_state", "plateau"],
     "_first_backward": ["own_layers", "network", "diagnosis"],
-    "_threads": ["network", "prediction"],
+    "_threads": ["network_bad_input", "prediction"],
     "_vectors": ["network", "groups"],
     "training": [
         "training",
@@ -105,6 +106,7 @@ TESTS = {
     "checking.subjects": ["gradients", "entry_checker"],
     "checking.catalogue_search": ["diagnosis", "diagnosis_of_arrays"],
     "checking.problem": ["diagnosis", "diagnosis_of_arrays", "diagnosis_report"],
+    "checking.transforms": ["transforms", "factors", "gradient_match"],
     "checking.explanation": ["diagnosis_report"],
     "checking.reports": ["diagnosis_report", "diagnosis_of_arrays"],
     "checking.step_search": ["diagnosis", "diagnosis_of_arrays", "localisation"],
