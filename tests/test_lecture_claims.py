@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 import handmade as hm
+from reference import depth_claim
 from reference import lecture_claims as claims
 from reference.__main__ import main
 
@@ -142,10 +143,10 @@ def test_9_sum_with_x_i_is_no_gradient(seed):
 
 
 def test_10_eight_residual_layers_beat_eight_sigmoid_layers():
-    effort = claims.Effort(depths=(2, 8), repeats=3, epochs=5)
+    effort = depth_claim.Effort(depths=(2, 8), repeats=3, epochs=5)
     numbers = judge(claims.depth, effort=effort).numbers
     assert numbers["sigmoid, 8"] < 30 < 85 < numbers["ReLU, layer normalization, residual, 8"]
-    for kind in claims.KINDS:
+    for kind in depth_claim.KINDS:
         # With one depth on each side there is none to choose, and the gain is the difference of two means.
         gain = numbers[f"{kind}, 8"] - numbers[f"{kind}, 2"]
         assert numbers[f"{kind}, deeper less 2-3"] == pytest.approx(gain, abs=1e-12)
@@ -154,10 +155,10 @@ def test_10_eight_residual_layers_beat_eight_sigmoid_layers():
 @pytest.mark.parametrize(("gain", "clear", "verdict"), [(0.06, 4, "false"), (0.02, 0, "true"), (-0.06, 0, "true")])
 def test_10_clear_gain_changes_the_verdict(monkeypatch, gain, clear, verdict):
     noise = np.array([-0.03, 0.0, 0.03])  # standard deviation 0.03, standard error 0.03 / sqrt(3) = 0.017
-    scores = np.full((3, len(claims.KINDS), 3, 2), 0.9)
+    scores = np.full((3, len(depth_claim.KINDS), 3, 2), 0.9)
     scores[:, :, 2, 1] += gain + noise[:, np.newaxis]
-    monkeypatch.setattr(claims, "_accuracies", lambda effort, rng: scores)
-    claim = judge(claims.depth, effort=claims.Effort(depths=(1, 2, 8), repeats=3, epochs=1))
+    monkeypatch.setattr(depth_claim, "_accuracies", lambda effort, rng: scores)
+    claim = judge(claims.depth, effort=depth_claim.Effort(depths=(1, 2, 8), repeats=3, epochs=1))
     assert (claim.verdict, claim.numbers["clear gains"]) == (verdict, clear)
     assert claim.numbers["ReLU, deeper less 2-3"] == pytest.approx(100 * gain)
     assert claim.numbers["ReLU, its standard error"] == pytest.approx(3 / math.sqrt(3))
@@ -166,13 +167,13 @@ def test_10_clear_gain_changes_the_verdict(monkeypatch, gain, clear, verdict):
 def test_10_validation_data_choose_the_depth():
     #                    depth  1           2           3           5           8       (validation, test)
     scores = np.array([[[[0.5, 0.9], [0.6, 0.1], [0.7, 0.2], [0.9, 0.5], [0.8, 0.99]]]])
-    assert claims._gain(scores, (1, 2, 3, 5, 8)) == pytest.approx(np.array([[0.5 - 0.2]]))
+    assert depth_claim._gain(scores, (1, 2, 3, 5, 8)) == pytest.approx(np.array([[0.5 - 0.2]]))
 
 
-@pytest.mark.parametrize("kind", claims.KINDS)
+@pytest.mark.parametrize("kind", depth_claim.KINDS)
 def test_10_depth_counts_hidden_layers_of_32_units(kind):
     for depth in (1, 2, 8):
-        network = claims.KINDS[kind](depth, 0)
+        network = depth_claim.KINDS[kind](depth, 0)
         assert network.neuron_count == 32 * depth + 10
         assert network.weight_count == 64 * 32 + (depth - 1) * 32 * 32 + 32 * 10
 
@@ -215,7 +216,7 @@ def test_verdict_follows_the_numbers(monkeypatch, claim, name, world, verdict):
 
 
 def test_command_prints_eleven_rows(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(claims, "QUICK", claims.Effort(depths=(2, 8), repeats=2, epochs=1))
+    monkeypatch.setattr(claims, "QUICK", depth_claim.Effort(depths=(2, 8), repeats=2, epochs=1))
     monkeypatch.setenv("COLUMNS", "400")  # wide enough for each sentence on a line
     file = tmp_path / "claims.json"
     assert main(["--claims", "--quick", "--json", str(file)]) == 0
@@ -230,7 +231,7 @@ def test_command_prints_eleven_rows(monkeypatch, capsys, tmp_path):
 
 
 def test_same_seed_gives_the_same_claims(monkeypatch):
-    monkeypatch.setattr(claims, "QUICK", claims.Effort(depths=(2, 8), repeats=2, epochs=1))
+    monkeypatch.setattr(claims, "QUICK", depth_claim.Effort(depths=(2, 8), repeats=2, epochs=1))
     first, again, other = (claims.check_all(seed, quick=True) for seed in (3, 3, 4))
     assert first == again
     differing = [a.number for a, b in zip(first, other, strict=True) if a.evidence != b.evidence]
@@ -241,7 +242,7 @@ def test_interrupt_in_the_slow_one_keeps_the_other_ten(monkeypatch, capsys):
     def interrupted(effort, rng):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(claims, "_accuracies", interrupted)
+    monkeypatch.setattr(depth_claim, "_accuracies", interrupted)
     assert main(["--claims"]) == 1
     assert "10 of 11 statements: " in capsys.readouterr().out
 

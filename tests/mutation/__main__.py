@@ -93,6 +93,8 @@ TESTS = {
     "_npz": ["npz", "data", "readers", "files"],
     "_streams": ["data", "readers", "csv", "idx", "npz", "files"],
     "_safetensors": ["files"],
+    "commands": ["commands", "subcommands", "commands_bad_input"],
+    "grading": ["grading", "grading_failures", "grading_plugin"],
     "checking.network_loss": ["network_loss", "differences"],
     "checking.diagnosis": ["diagnosis", "diagnosis_of_arrays", "diagnosis_report"],
     "plots": ["plots", "plots_of_descent", "plots_of_networks", "plots_of_training"],

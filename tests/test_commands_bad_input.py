@@ -1,0 +1,200 @@
+"""Wrong tables, options and files: one line and exit code 2, or a warning."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from people import as_text, csv, people, run, table, trained_folder
+
+import handmade as hm
+
+pd = pytest.importorskip("pandas")
+testing = pytest.importorskip("typer.testing")
+
+from sklearn.preprocessing import StandardScaler  # noqa: E402
+
+from handmade.commands import cli, columns, models  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return trained_folder(tmp_path_factory.mktemp("command"))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda f: f.rename(columns={"age": "Age_"}), "expected a column 'age', got .*; rename 'Age_'"),
+        (lambda f: f.drop(columns="city"), "expected a column 'city'"),
+        (lambda f: f.assign(age="old"), "column 'age': expected numbers, got 'old' in line 2"),
+        (lambda f: f.assign(age=np.inf), "column 'age': expected finite numbers"),
+        (lambda f: f.iloc[:0], "at least one row below the names"),
+    ],
+)  # fmt: skip
+def test_wrong_columns_at_prediction_are_named(folder, tmp_path, change, match):
+    result = run("predict", folder / "c.safetensors", csv(tmp_path, change(people())), code=2)
+    assert re.search(match, result.stderr) and result.stdout == ""
+
+
+def test_dates_become_days_and_wrong_ones_are_named(tmp_path):
+    days = pd.date_range("2024-01-30", periods=201).strftime("%Y-%m-%d")
+    frame = pd.DataFrame({"day": days, "time": days + "T12:00:00+01:00", "when": days, "y": np.arange(201.0)})
+    frame.loc[0, "when"] = "30.01.2024"  # of several days or months, which only their order in the file can tell
+    text = as_text(frame)
+    found, left_out = columns.learn_columns(text[["day", "time", "when"]])
+    assert [(column.name, column.kind) for column in found] == [("day", "date"), ("time", "date")]
+    assert left_out == {"when": "text with 201 different values"}
+    assert found[0].describe() == "days, mean 2024-05-09, deviation 58.02"
+    X, _ = columns.inputs(columns.columns_from_json(columns.columns_to_json(found)), text)
+    expected = StandardScaler().fit_transform(frame[["y"]])  # 11 hours later, in units of days
+    np.testing.assert_allclose(X, np.hstack([expected, expected]), atol=1e-11)  # of 2e4 / 58, a relative 2e-16
+    text.loc[4, "day"] = "2024-02-31"
+    with pytest.raises(ValueError, match=r"column 'day': expected dates, got '2024-02-31' in line 4"):
+        columns.inputs(found, text)
+
+
+def test_index_that_pandas_writes_is_left_out(tmp_path):
+    people().to_csv(tmp_path / "indexed.csv")
+    rows = np.random.default_rng(0).permutation(300)[:100]
+    _, left_out = columns.learn_columns(table(tmp_path, "indexed.csv"), rows=rows)
+    assert left_out["Unnamed: 0"] == "no name; it counts the rows"
+
+
+def test_wide_tables_are_shown_in_part():
+    many = [columns.Number(f"[red]{i}", 0.0, 0.0, 1.0) for i in range(2000)]
+    table = cli.column_table(many, {"text": "text with 9 different values"})
+    assert table.row_count == cli.SHOWN + 2
+    assert list(table.columns[0].cells)[-2:] == ["1960 more", "1 more"]
+    assert next(iter(table.columns[0].cells)) == r"\[red]0"
+
+
+def test_unseen_categories_are_a_warning(folder, tmp_path):
+    result = run("predict", folder / "c.safetensors", csv(tmp_path, people().assign(city="Bonn")))
+    assert "'Bonn' is not among the categories" in result.stderr
+    assert len(result.stdout.splitlines()) == 301
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "match"),
+    [
+        (None, {"--target": "bought"}, "--target: expected one of id, age"),
+        (None, {"--target": "planet"}, "at least two different values, got only 'Earth'"),
+        (None, {"--target": "id"}, "expected classes with several rows each"),
+        (None, {"--task": "sort"}, "--task: expected classify"),
+        (None, {"--task": "regress"}, "expected numbers to regress on"),
+        (None, {"--hidden": "64;32"}, "--hidden: expected widths"),
+        (None, {"--hidden": "0"}, "--hidden: expected widths"),
+        (None, {"--hidden": "8,,4"}, "--hidden: expected widths"),
+        (
+            lambda f: f.head(12).assign(buys=[*"abcdefghijkk"]),
+            {},
+            "classes with several rows each, got 11 in 12 rows, 3",
+        ),
+        (None, {"--activation": "reelu"}, "--activation: expected one of"),
+        (None, {"--test-size": "2"}, "--test-size: expected a fraction"),
+        (None, {"-o": "model.pickle"}, "--output: expected a name"),
+        (None, {"-o": "no/such/folder/m.npz"}, "--output: expected a folder"),
+        (None, {"--epochs": "0"}, "Invalid value for '--epochs'"),
+        (None, {"--lr": "-1"}, "Invalid value for '--lr'"),
+        (None, {"--dropout": "2"}, "Invalid value for '--dropout'"),
+        (None, {"--seed": "-1"}, "Invalid value for '--seed'"),
+        (lambda f: f[["buys"]], {}, "expected fields separated by a comma, semicolon, tab or bar; got 'buys'"),
+        (lambda f: f.rename(columns={"id": "age"}), {}, "expected different names of columns, got 'age' twice"),
+        (lambda f: f.head(5), {}, "at least 10 rows"),
+        (lambda f: f[["planet", "buys"]], {}, "planet: always the same"),
+    ],
+)
+def test_wrong_training_is_one_line(tmp_path, change, options, match):
+    frame = people() if change is None else change(people())
+    options = {"--target": "buys", "-o": tmp_path / "m.npz", **options}
+    result = run("train", csv(tmp_path, frame), *(part for pair in options.items() for part in pair), code=2)
+    assert match in result.stderr
+    assert not (tmp_path / "m.npz").exists()
+
+
+def test_wrong_files_are_one_line(folder, tmp_path):
+    hm.save(hm.MLP([2, 1]), tmp_path / "alone.npz")
+    (tmp_path / "text.csv").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "empty.csv").write_text("")
+    newer = json.dumps({**hm.to_config(hm.MLP([2, 1])), "version": 99})
+    np.savez(tmp_path / "newer.npz", **{hm.files.DOCUMENT: np.array(newer)})
+    data = folder / "data.csv"
+    for arguments, match in [
+        (["predict", tmp_path / "none.npz", data], "none.npz"),
+        (["predict", data, data], "data.csv"),
+        (["predict", tmp_path / "alone.npz", data], "expected a model that handmade train wrote"),
+        (["show", tmp_path / "newer.npz"], "install a newer handmade"),
+        (["predict", folder / "c.safetensors", tmp_path / "text.csv"], "expected text in UTF-8"),
+        (["predict", folder / "c.safetensors", tmp_path / "empty.csv"], "expected a CSV file"),
+        (["export", folder / "c.safetensors", "--to", "java"], "--to: expected one of onnx, c, torch"),
+    ]:
+        assert match in run(*arguments, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"columns": []},
+        {"columns": [{"kind": "pickle"}]},
+        {"columns": [{"kind": "number", "name": "a", "fill": 0, "mean": 0, "scale": 0}]},
+        {"columns": [{"kind": "number", "name": "a", "fill": "x", "mean": 0, "scale": 1}]},
+        {"columns": [{"kind": "number", "name": 5, "fill": 0, "mean": 0, "scale": 1}]},
+        {"columns": [{"kind": "categories", "name": "a", "fill": "x", "categories": "abc"}]},
+        {"columns": [{"kind": "number", "name": "a", "surplus": 0}]},
+        {"classes": ["only one"]},
+        {"classes": [1, 2]},
+        {"classes": 2},
+        {"mean": "x"},
+        {"scores": [1]},
+        {"target": None},
+        {"surplus": 1},
+    ],
+    ids=str,
+)
+def test_impossible_tables_in_a_model_are_refused(folder, tmp_path, change):
+    table = hm.files.read_metadata(folder / "c.safetensors")["table"]
+    hm.save(hm.load(folder / "c.safetensors"), tmp_path / "m.npz", metadata={"table": {**table, **change}})
+    assert "Error: " in run("predict", tmp_path / "m.npz", folder / "data.csv", code=2).stderr
+
+
+def test_optional_packages_are_named_by_export(folder, tmp_path, monkeypatch):
+    for to, package in (("onnx", "onnx"), ("torch", "torch")):
+        monkeypatch.setitem(sys.modules, package, None)
+        assert "pip install" in run("export", folder / "c.safetensors", "--to", to, "-o", tmp_path / "x", code=2).stderr
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.filterwarnings("ignore:max_iter")
+@pytest.mark.parametrize("seed", range(4))
+def test_a_class_of_one_row_is_trained_on(tmp_path, seed):
+    x = np.linspace(-1, 1, 30)
+    labels = np.where(x < 0, "b", "c").astype(object)
+    labels[20] = "a"  # the first in order: without it in training, the other classes would take its place
+    model, report, _ = models.train(
+        as_text(pd.DataFrame({"x": x, "t": labels})), "t", "classify", hidden=[4], test_size=0.2, seed=seed,
+        announce=lambda *_: None, max_iter=1,
+    )  # fmt: skip
+    assert model.network.width_after(1) == 3
+    assert np.shape(report.confusion) == (3, 3)
+    assert np.sum(report.confusion[0]) == 0
+
+
+@pytest.mark.filterwarnings("ignore:max_iter")
+@pytest.mark.parametrize("exponent", [900, -900])
+def test_numbers_of_any_size_are_standardized(exponent):
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    trained = []
+    for values in (x, np.ldexp(x, exponent)):  # powers of 2 change no bit
+        frame = as_text(pd.DataFrame(values, columns=["x", "t"]))
+        trained.append(
+            models.train(frame, "t", "regress", hidden=[4], test_size=0.2, seed=0, announce=lambda *_: None, max_iter=1)
+        )
+    (plain, expected, _), (model, report, _) = trained
+    assert np.ldexp(plain.columns[0].scale, exponent) == model.columns[0].scale
+    assert (plain.network.theta == model.network.theta).all()
+    for name in ("root mean squared error", "without a model"):
+        assert np.ldexp(expected.scores[name], exponent) == report.scores[name]
