@@ -158,7 +158,7 @@ def _check_options(target: Any, delimiter: Any, header: Any, encoding: Any) -> N
 def _open_text(path: FilePath | IO[Any], encoding: str) -> Iterator[tuple[IO[str], str, int]]:
     """Open a file as text, or take a stream of text; yield it with its name and the default limit of memory.
 
-    A byte that is no text in this encoding becomes U+FFFD, which no number contains, and so a bad cell with its place.
+    A byte that this encoding does not know becomes U+FFFD. No number contains it, so the cell is named as a bad one.
     """
     if is_stream(path) and path.read(0) == "":
         yield path, source_name(path), DEFAULT_LIMIT

@@ -317,7 +317,7 @@ def exp_below_max(A: Array, axis: int = -1) -> tuple[Array, Array]:
         D = B - largest
     infinite = None if np.isfinite(largest).all() else np.broadcast_to(largest == B, B.shape)
     if infinite is not None:
-        D[infinite] = 0  # inf - inf is no number, but equal is equal
+        D[infinite] = 0  # inf - inf is NaN, but the two are equal
     E = np.exp(D)
     if A.dtype != SINGLE:
         E += E * _lost_in_difference(B, largest, D)
@@ -327,7 +327,7 @@ def exp_below_max(A: Array, axis: int = -1) -> tuple[Array, Array]:
 
 
 def _lost_in_difference(A: Array, B: Array, D: Array) -> Array:
-    """Return (a - b) - d exactly, for b at least a; where d is infinite, which makes it no number, -1."""
+    """Return (a - b) - d exactly, for b at least a; -1 where d is infinite, as inf - inf is NaN."""
     with np.errstate(invalid="ignore"):
         T = D - A
         lost = D - T
@@ -387,5 +387,5 @@ def log_softmax_backward(dH: Array, Z: Array) -> Array:
     P = E / total
     complement = 1 - P
     complement.put(largest, others / total)
-    with np.errstate(invalid="ignore"):  # of an infinite dH there is no number
+    with np.errstate(invalid="ignore"):  # an infinite dH gives NaN
         return dH * complement - P * (dH.sum(axis=-1, keepdims=True) - dH)

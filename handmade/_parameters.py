@@ -124,7 +124,7 @@ class ParameterizedChain(Sequential):
         ValueError
             If its length is not P.
         TypeError
-            If it holds no numbers.
+            If it does not hold numbers.
 
         Examples
         --------

@@ -168,7 +168,7 @@ def spirals(n_samples: int, classes: int = 2, *, noise: float = 0.0, turns: floa
     ValueError
         If a count is below 1, ``noise`` is negative, or ``noise`` or ``turns`` is not finite.
     TypeError
-        If a count is no integer, or ``noise`` or ``turns`` no number.
+        If a count is not an integer, or ``noise`` or ``turns`` not a number.
 
     Examples
     --------
@@ -214,7 +214,7 @@ def moons(n_samples: int, *, noise: float = 0.0, rng: Seed = None) -> Pair:
     ValueError
         If ``n_samples`` is below 1, or ``noise`` is negative or not finite.
     TypeError
-        If ``n_samples`` is no integer, or ``noise`` no number.
+        If ``n_samples`` is not an integer, or ``noise`` not a number.
 
     Examples
     --------

@@ -46,7 +46,7 @@ class Product:
     prefix : ndarray
         Its value: one number per unit.
     factors : tuple of Factor
-        What it is multiplied by here.
+        The factors that multiply it here.
     value : ndarray
         The product, in the shape of the parameter.
     """

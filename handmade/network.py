@@ -167,7 +167,7 @@ class Network(ParameterizedChain):
         H : ndarray, shape (N, O)
             Outputs: logits, where the network ends with a Dense layer.
         cache : SequentialCache
-            What goes into each layer (``cache.values``), and each layer's own cache. Its arrays, which may be X and H
+            The input of each layer (``cache.values``), and each layer's own cache. Its arrays, which may be X and H
             themselves, are not to be changed before `backward` has read them.
         """
         return super().forward(self.check_input(X), training)

@@ -24,7 +24,7 @@ def progress_bar(title: str, total: int, enabled: bool = True) -> Iterator[Calla
     Parameters
     ----------
     title : str
-        What the loop does.
+        The label of the loop.
     total : int
         The number of steps.
     enabled : bool, default True

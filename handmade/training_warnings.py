@@ -47,7 +47,8 @@ class TrainingWarning(UserWarning):
 class Watch:
     """A look at a training before its first step, after epochs 1, 2, 4, 8, ..., and at the end: a step's time each.
 
-    What goes wrong on the way is said once the next look finds it too: a training that diverges ends with its error.
+    A fault after the first step is reported once the next look finds it too: a training that diverges ends with its
+    error.
     """
 
     def __init__(self) -> None:

@@ -169,7 +169,7 @@ class LossCase:
         Term and derivative in mpmath: of a number and its target, or of a list of logits, of which the first is the
         target. They compute the loss without options. Without ``slope``, the derivative is computed from ``exact``.
     domain : {"numbers", "logits", "probabilities"}
-        What the input of the loss is.
+        The kind of the loss's input.
     targets : tuple of float
         The targets that ``exact`` is measured for, on numbers and probabilities.
     ulp : float

@@ -378,7 +378,7 @@ def test_positive_numbers_do_not_overflow_with_a_small_alpha(name):
     np.testing.assert_array_equal(f_backward(np.ones(2), A, alpha=1e-3), 1)
 
 
-# What is between the ends is measured in ULP, in test_exactness.
+# test_exactness measures the values between the ends, in ULP.
 
 
 @table(ELEMENTWISE)

@@ -32,7 +32,7 @@ NEEDS_TORCH = {"docs/conventions.md", "docs/files.md", "docs/pytorch.md"}
 MODULES = ["handmade", *(module.name for module in pkgutil.walk_packages(hm.__path__, "handmade."))]
 REFERENCE = [f"reference.{module.name}" for module in pkgutil.iter_modules([str(ROOT / "reference")])]
 
-# What the README shows as "the page", word for word.
+# The functions that the README shows as "the page", word for word.
 PAGE = {
     hm.Sequential: (hm.Sequential.forward, hm.Sequential.backward),
     hm.Dense: (hm.Dense.forward, hm.Dense.backward),

@@ -1,4 +1,4 @@
-"""What a network refuses, and what it takes: layers, inputs, targets."""
+"""Networks refuse wrong layers, inputs and targets by name, and take numbers of every kind."""
 
 from __future__ import annotations
 

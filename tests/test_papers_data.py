@@ -194,7 +194,7 @@ def test_early_stopping_sets_the_epochs_of_the_final_run():
 
 def test_best_candidate_is_chosen_without_the_test_set():
     recipe, data = recipe_and_images(epochs=5)
-    poisoned = dataclasses.replace(data, X_test=data.X_test * np.nan)  # the door refuses what is not finite
+    poisoned = dataclasses.replace(data, X_test=data.X_test * np.nan)  # fit refuses NaN
     candidates = [{"lr": 1e-9}, {"lr": 0.01}, {"lr": 1e-8}]
     choices = [
         {"settings": settings}

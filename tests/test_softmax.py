@@ -82,7 +82,7 @@ def test_the_slopes_of_a_confident_softmax_are_small_and_exact():
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_infinite_and_enormous_logits_are_quiet(dtype):
-    """What comes of them is no number, or infinite: that is for the caller to see, and not for a warning."""
+    """The results are NaN or infinite. The caller sees that in them, so there is no warning."""
     infinite, enormous = np.array([[np.inf, 0]], dtype), np.array([[0.9, -0.9]], dtype) * np.finfo(dtype).max
     with warnings.catch_warnings():
         warnings.simplefilter("error")

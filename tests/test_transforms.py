@@ -1,4 +1,4 @@
-"""What turns one gradient into another: each transform is named where it was made, and nothing where none was."""
+"""Transforms of one gradient into another: each is named where it was made, and none where none was."""
 
 from __future__ import annotations
 

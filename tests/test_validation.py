@@ -272,7 +272,7 @@ LABELS = [np.array([True] * 4), [0, 1, 2], [0, 1, 2, 7], [0.5] * 4, np.ones((4, 
 @pytest.mark.parametrize("y", LABELS)
 def test_errors_of_a_loss_speak_of_y_where_the_caller_does(y):
     network, X = hm.MLP([5, 3], rng=0), np.ones((4, 5))
-    doors = [
+    calls = [
         lambda: hm.fit(network, X, y, progress=False),
         lambda: network.loss_and_gradient(X, y),
         lambda: hm.find_lr(network, X, y),
@@ -280,9 +280,9 @@ def test_errors_of_a_loss_speak_of_y_where_the_caller_does(y):
         lambda: hm.compile(network)(X, y),
         lambda: hm.diagnose_gradient(network, X, y),
     ]
-    for door in doors:
+    for call in calls:
         with pytest.raises((TypeError, ValueError), match=r"^y: ") as caught:
-            door()
+            call()
         assert "target" not in str(caught.value).partition("target per row")[0]
 
 
@@ -305,13 +305,13 @@ def test_find_lr_refuses_optimizers_that_search_themselves():
 
 def test_errors_of_a_loss_speak_of_the_output_of_a_network():
     network, X, y = hm.MLP([3, 1], rng=0), np.random.default_rng(0).normal(size=(6, 3)), np.ones((6, 1))
-    for door in (
+    for call in (
         lambda: network.loss_and_gradient(X, y, "binary_cross_entropy"),
         lambda: hm.fit(network, X - 9, y, loss="binary_cross_entropy", progress=False),
         lambda: hm.NetworkLoss(network, X, y, "binary_cross_entropy"),
     ):
         with pytest.raises(ValueError, match=r"^output: expected values from 0 to 1, got .*; logits belong"):
-            door()
+            call()
 
 
 class SaysEpoch:

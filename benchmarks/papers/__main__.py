@@ -207,12 +207,12 @@ def _conclude(experiment: Experiment, record: results.Record, out: Path) -> None
 
 def _now_and_then(report, done: int):
     """Pass on what a chunk reports: when one more of its runs is done, and else every few seconds."""
-    last, told = 0, time.monotonic()
+    last, reported_at = 0, time.monotonic()
 
     def tell(part: float, text: str) -> None:
-        nonlocal last, told
-        if int(part) != last or time.monotonic() - told > NEWS:
-            last, told = int(part), time.monotonic()
+        nonlocal last, reported_at
+        if int(part) != last or time.monotonic() - reported_at > NEWS:
+            last, reported_at = int(part), time.monotonic()
             report(done + last, text)
 
     return tell

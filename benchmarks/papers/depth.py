@@ -21,7 +21,7 @@ ACTIVATIONS = ("sigmoid", "relu")
 KINDS = ("plain", "normalized", "residual", "normalized residual")
 SIZES = ("width", "budget")  # what is equal at all depths
 DEPTHS, RATES = range(1, 9), (0.001, 0.003, 0.01)
-SHORT = 10  # epochs; fewer are a rehearsal: at three depths, with the middle rate
+SHORT = 10  # epochs; fewer are a trial run: at three depths, with the middle rate
 BUDGET_DEPTH = 3  # the depth at which equal width and equal budget are the same network
 TRAINED = 6_000  # training images at most
 WIDTHS = {DIGITS: 32}  # of the hidden layers; 64 for larger images
@@ -123,10 +123,10 @@ def train(network: hm.Network, part: Images, rate: float, epochs: int, rng: np.r
 
 
 def run(generators: list[np.random.Generator], sweeps: int, report: Report, *, images: Images) -> list[Run]:
-    return [one_run(rng, sweeps, partial(_told, report, k), images) for k, rng in enumerate(generators)]
+    return [one_run(rng, sweeps, partial(_report_part, report, k), images) for k, rng in enumerate(generators)]
 
 
-def _told(report: Report, number: int, part: float, text: str) -> None:
+def _report_part(report: Report, number: int, part: float, text: str) -> None:
     report(number + part, text)
 
 

@@ -206,9 +206,9 @@ def run(
     runs = []
     for number, rng in enumerate(generators):
         started = time.process_time()
-        told = partial(_told, report, number)
+        report_part = partial(_report_part, report, number)
         network, epochs = train(
-            recipe, images, rng, told, min(sweeps, recipe.epochs), best["epochs"] if recipe.patience else 0
+            recipe, images, rng, report_part, min(sweeps, recipe.epochs), best["epochs"] if recipe.patience else 0
         )
         wrong = error(network, images.X_test, images.y_test)
         minutes = round((time.process_time() - started) / 60, 3)
@@ -217,7 +217,7 @@ def run(
     return runs
 
 
-def _told(report: Report, number: int, part: float, text: str) -> None:
+def _report_part(report: Report, number: int, part: float, text: str) -> None:
     report(number + part, text)
 
 

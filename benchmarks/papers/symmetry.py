@@ -69,8 +69,8 @@ def run(generators: list[np.random.Generator], sweeps: int, report: Report) -> l
         _, error, _ = at_published_weights("Nature, Fig. 1", wanted)
         goals = {"correct": all_correct(Y), "error": at_most(error)}
         optimizer = hm.Momentum1986(lr=EPS, momentum=ALPHA)
-        told = part_of(report, i, len(TARGETS), len(runs))
-        outcome = learn(networks, X, wanted, optimizer, limits[i], goals, told)
+        report_part = part_of(report, i, len(TARGETS), len(runs))
+        outcome = learn(networks, X, wanted, optimizer, limits[i], goals, report_part)
         for k, found in enumerate(runs):
             found[kind] = {goal: int(reached[k]) for goal, reached in outcome.reached.items()}
             found[kind]["E"] = round(float(outcome.error[k]), 4)

@@ -57,8 +57,8 @@ class VariantsOf:
             start = [self.build(bound, rng) for rng in generators]
             goals = {"correct": all_correct(self.Y), "close": at_most(self.close[kind])}
             optimizer, Y = hm.Momentum1986(lr=self.eta, momentum=momentum), targets(self.Y)[kind]
-            told = part_of(report, i, len(VARIANTS), len(runs))
-            outcome = learn(start, self.X, Y, optimizer, sweeps, goals, told)
+            report_part = part_of(report, i, len(VARIANTS), len(runs))
+            outcome = learn(start, self.X, Y, optimizer, sweeps, goals, report_part)
             for k, found in enumerate(runs):
                 for goal, reached in outcome.reached.items():
                     found[goal].append(int(reached[k]))

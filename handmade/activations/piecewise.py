@@ -211,7 +211,7 @@ def hardsigmoid_backward(dH: Array, A: npt.ArrayLike) -> Array:
 
 
 def hardswish(A: npt.ArrayLike) -> Array:
-    """Return a hardsigmoid(a) (Howard et al. 2019). At minus infinity it is 0; PyTorch's is no number.
+    """Return a hardsigmoid(a) (Howard et al. 2019). At minus infinity it is 0; PyTorch's is NaN.
 
     Examples
     --------

@@ -106,7 +106,7 @@ def logsigmoid_backward(dH: Array, A: npt.ArrayLike) -> Array:
 
 
 def softsign(A: npt.ArrayLike) -> Array:
-    """Return a / (1 + |a|) (Bergstra et al. 2009). At infinity it is 1; PyTorch's is no number.
+    """Return a / (1 + |a|) (Bergstra et al. 2009). At infinity it is 1; PyTorch's is NaN.
 
     Examples
     --------

@@ -27,7 +27,7 @@ class Adapted(NamedTuple):
     gradient : callable
         Takes theta, and returns the gradient in the form of theta.
     options : dict
-        What is left of the options.
+        The options that are left.
     """
 
     f: Callable[[Any], float]

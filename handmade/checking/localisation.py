@@ -37,7 +37,7 @@ class WrongStep:
     name : str
         The quantity, such as ``dA[0]``, ``dW[2]`` or ``db[2]``; the index is that of the layer.
     source : str
-        What the step starts from, such as ``dA[2]`` or ``the loss``.
+        The quantity that the step starts from, such as ``dA[2]`` or ``the loss``.
     prefix : str
         The layer, by its prefix in a state_dict.
     kind : {"dA", "weight", "bias"}
@@ -45,7 +45,7 @@ class WrongStep:
     path : tuple of str
         The layers, from above to below, that the step goes through; "loss" for the loss.
     actual, right : ndarray
-        What the step gives, and what it should give from its own source.
+        The result of the step, and the right one from the same source.
     unique : bool
         Whether ``actual`` is known exactly.
     claimed : dict of str to ndarray

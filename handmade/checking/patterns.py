@@ -1,4 +1,4 @@
-"""9. What a person would see in a wrong array beside the right one: clipping, rounding, factors, exchanged rows."""
+"""9. Patterns that a person would see in a wrong array: clipping, rounding, factors, exchanged rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OWN_FACTORS = "times a number of its own"
 
 
 def pattern_of(actual: Array, right: Array) -> str:
-    """Return what a person would see in an array beside the right one: cut, rounded, scaled or exchanged rows.
+    """Return the pattern that a person would see beside the right array: cut, rounded, scaled or exchanged rows.
 
     Examples
     --------

@@ -37,7 +37,7 @@ def two_pieces(
     Parameters
     ----------
     target : ndarray
-        What is to be explained.
+        The array to explain.
     terms : sequence of Term
         Arrays that a piece may be a multiple of, in the shape of the target.
     quantities : sequence of Term

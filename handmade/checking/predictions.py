@@ -29,7 +29,7 @@ def other_prediction(batches: Sequence[tuple[BackwardPass, Array]]) -> str:
     Parameters
     ----------
     batches : sequence of (BackwardPass, ndarray)
-        Right backward passes, and what is claimed for the gradient with respect to their output.
+        Right backward passes, and the claimed gradients with respect to their outputs.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def _parts(of: BackwardPass, claimed: Array, name: str) -> tuple[Array, ...] | N
 
 
 def _predictions(name: str, A: Array, V: Array, implied: Array) -> Iterator[str]:
-    """Yield what was done to a prediction."""
+    """Yield the changes that turn the right prediction into the claimed one."""
     if text := clipped(implied, V):
         yield f"{name} clipped {text}"
     if is_half(implied, V):

@@ -94,7 +94,7 @@ def fit(
     Parameters
     ----------
     target : ndarray
-        What is to be explained.
+        The array to explain.
     terms : sequence of Term
         Candidates of its shape, the most usual ones first.
     known : mapping of str to float

@@ -31,7 +31,7 @@ class Rows:
     name : str
         The quantity, such as ``dA[0]``.
     actual, right : ndarray
-        What the step gives, and what it should give.
+        The result of the step, and the right one.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""9. What is checked: a function, a point, and the gradient that is claimed there."""
+"""9. The subject of a check: a function, a point, and the gradient that is claimed there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Subject", "function_subject", "network_subject"]
 
 Array = npt.NDArray[Any]
 
-# ---- what is checked ------------------------------------------------------------------------------------------------
+# ---- the subjects ---------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)

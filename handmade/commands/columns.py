@@ -57,7 +57,7 @@ class Number:
         return 1
 
     def inputs(self, values: Series, mark: str = ".") -> tuple[Array, list[str]]:
-        """Return the inputs, shape (N, 1), and warnings; raise where a value is no number."""
+        """Return the inputs, shape (N, 1), and warnings; raise where a value is not a number."""
         x = self.checked(self.name, values, mark)
         x = np.where(np.isnan(x), self.fill, x)
         return ((x - self.mean) / self.scale)[:, np.newaxis], []

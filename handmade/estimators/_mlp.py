@@ -173,7 +173,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             raise ValueError(f"class_weight: expected a dict of weights by class, 'balanced' or None, got {given!r}")
         try:
             weight: Array = np.asarray(compute_sample_weight(given, y), np.float64)
-        except (TypeError, ValueError) as error:  # of what is no number, or of a list for other labels
+        except (TypeError, ValueError) as error:  # a weight is not a number, or a list is for other labels
             raise ValueError(f"class_weight: expected a number for each class, got {given!r}: {error}") from error
         if not (np.isfinite(weight).all() and weight.min() >= 0 and weight.max() > 0):
             raise ValueError(f"class_weight: expected finite numbers of at least 0, not all 0, got {given!r}")

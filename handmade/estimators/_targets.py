@@ -214,7 +214,7 @@ def class_targets(y: Any, classes: Any, loss: Any) -> Targets:
         )
     labels = y if classes is None else as_array(classes, "classes")
     if labels.ndim != 1:
-        raise ValueError(f"classes: expected a vector of labels, got shape {labels.shape}")
+        raise ValueError(f"classes: expected a vector of labels, got {labels!r}")
     unique_labels(labels)  # raises where their types are mixed
     found = np.unique(labels)
     if len(found) < 2:

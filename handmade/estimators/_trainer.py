@@ -72,7 +72,7 @@ class Trainer:
     Attributes
     ----------
     network, optimizer, loss, alpha
-        What is trained, by what, on what; ``alpha`` is the weight of the squared norm of the weight matrices.
+        The parts of the training; ``alpha`` is the weight of the squared norm of the weight matrices.
     random : RandomState
         Draws the orders of the samples.
     compiled, factor : CompiledStep or None, int

@@ -79,7 +79,7 @@ def check_classes(y: Any) -> None:
 
 
 def check_numbers(y: Any) -> None:
-    """Raise where y holds text that is no number; scikit-learn's error names no argument."""
+    """Raise where y holds text that is not a number; scikit-learn's error does not name y."""
     try:
         values = np.asarray(y)
     except (ValueError, TypeError, RuntimeError):  # of what NumPy cannot read, which scikit-learn refuses

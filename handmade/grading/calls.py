@@ -200,7 +200,7 @@ def find_call(student: Student, described: Mapping[str, Any], truth: Truth, seco
     student : Student
         Runs the programs.
     described : dict
-        What it says of the submission.
+        The description of the submission by its process.
     truth : Truth
         The true numbers.
     seconds : float

@@ -407,7 +407,7 @@ def plans(
     Parameters
     ----------
     described : dict
-        What the student's process says of the submission.
+        The description of the submission by the student's process.
     blocks : dict of str to ndarray
         The parameters of the network.
     run : callable

@@ -1,4 +1,4 @@
-"""What a submission earned, and what there is to say about it."""
+"""The grade of a submission: its points, and the hints to its student."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Item:
     credit : int
         0 or 1.
     remark : str
-        What there is to say.
+        A comment, or empty.
     points : float
-        What it is worth.
+        The points for full credit.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Grade:
     layers : list of Item
         The layers that have parameters, from the input to the output.
     hint : str
-        What is wrong, a line each; empty where nothing is.
+        A line for each mistake; empty if there is none.
     verdict : str
         A key of ``VERDICTS``.
     notes : list of str

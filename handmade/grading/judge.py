@@ -51,7 +51,7 @@ def judge(student: Student, exercise: Exercise) -> Grade:
     student : Student
         The process, or the object, that runs it.
     exercise : Exercise
-        What was to be written.
+        The task.
 
     Returns
     -------
@@ -399,7 +399,7 @@ def _hints(diagnosis: Diagnosis, steps: Sequence[WrongStep] | None) -> list[str]
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Return whether two answers are the same; what is no number is judged elsewhere."""
+    """Return whether two answers are the same; values that are not numbers are judged elsewhere."""
     if isinstance(a, list | tuple | dict) and type(a) is type(b) and len(a) == len(b):
         pairs: Iterator[tuple[Any, Any]] = zip(
             a.values() if isinstance(a, dict) else a, b.values() if isinstance(b, dict) else b, strict=True

@@ -158,7 +158,7 @@ def read(value: Any, blocks: Mapping[str, Array], layout: Layout, samples: int) 
     Parameters
     ----------
     value : object
-        What the student's code returned.
+        The value that the student's code returned.
     blocks : dict of str to ndarray
         The parameters.
     layout : Layout

@@ -133,9 +133,9 @@ def grade_submission(submission: Submission, exercise: Exercise, hidden: Sequenc
     Parameters
     ----------
     submission : Submission
-        What was handed in.
+        The student's files.
     exercise : Exercise
-        What was to be handed in.
+        The task.
     hidden : sequence of Path
         Files and folders that the process may not read.
     """

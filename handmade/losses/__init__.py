@@ -224,7 +224,7 @@ LOSSES: dict[LossName, LossFunctions] = {
     )
 }
 
-# What compares several inputs, or has a gradient for each: no network's output alone.
+# Losses of several inputs, or with a gradient for each: none takes the output of a network alone.
 SEVERAL_INPUTS: dict[str, tuple[Callable[..., Any], Callable[..., tuple[Array, ...]]]] = {
     "gaussian_nll_loss": (gaussian_nll_loss, gaussian_nll_loss_backward),
     "margin_ranking_loss": (margin_ranking_loss, margin_ranking_loss_backward),

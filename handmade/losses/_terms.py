@@ -65,7 +65,7 @@ def check_signs(target: Array) -> None:
 
 
 def check_probabilities(values: Array, name: str, hint: str = "") -> None:
-    """Raise where a value is outside [0, 1], or is no number."""
+    """Raise where a value is outside [0, 1], or NaN."""
     if not (values.min() >= 0 and values.max() <= 1):
         wrong = values[~((values >= 0) & (values <= 1))]
         raise ValueError(f"{name}: expected values from 0 to 1, got {wrong[0]:g}{hint}")

@@ -112,7 +112,7 @@ class ReduceLROnPlateau(Schedule):
         Raises
         ------
         TypeError
-            If it is no number.
+            If it is not a number.
         """
         if not hasattr(metrics, "__float__"):
             raise TypeError(f"metrics: expected a number, such as the validation loss, got {metrics!r}")

@@ -57,7 +57,7 @@ def load(path: str) -> tuple[types.ModuleType, list[BaseException]]:
     Returns
     -------
     module : ModuleType
-        What it defines.
+        The module, with the names that it defines.
     failures : list of BaseException
         The errors of a notebook's cells; the cells after them were executed all the same, as a reader would.
 
