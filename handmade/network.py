@@ -279,11 +279,7 @@ class Network(ParameterizedChain):
         if depth < len(self.layers):
             cache = SequentialCache(cache.values[: depth + 1], cache.layers[:depth])
         H = cache.values[-1]
-        if H.shape[-1] < functions.least_outputs:
-            raise ValueError(
-                f"loss: expected at least {functions.least_outputs} outputs for {loss}, got {H.shape[-1]}; for one "
-                "output use binary_cross_entropy_with_logits (two classes) or mse_loss (numbers)"
-            )
+        functions.check_outputs(H.shape[-1])
         value, dH = loss_of_batch(functions, H, y, sample_weight)
         return value, dH, cache
 

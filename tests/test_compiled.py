@@ -385,6 +385,16 @@ def test_what_the_numpy_code_refuses_of_a_loss_is_refused():
 # ---- threads, and plain Python ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", partial(losses.cross_entropy, label_smoothing=0.1)])
+def test_a_single_output_is_refused_as_by_the_numpy_code(loss):
+    network = hm.MLP([3, 1], rng=0)
+    with pytest.raises(ValueError, match="at least 2 outputs for cross_entropy, got 1") as expected:
+        network.loss_and_gradient(np.ones((2, 3)), [0, 0], loss)
+    with pytest.raises(ValueError) as found:
+        hm.compile(network, loss)
+    assert str(found.value) == str(expected.value)
+
+
 def test_a_second_thread_in_the_same_step_is_refused():
     network, step, X, y = small()
     with pytest.raises(RuntimeError, match="another thread"):

@@ -239,6 +239,7 @@ class Translator:
     def loss(self, functions: losses.LossFunctions, dtype: np.dtype[Any]) -> None:
         """Add the row of the loss."""
         losses.check_one_number(functions)
+        functions.check_outputs(self.width)
         f: Any = functions.value
         options: dict[str, Any] = {}
         K = self.width

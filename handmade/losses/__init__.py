@@ -177,6 +177,15 @@ class LossFunctions:
     def __iter__(self) -> Iterator[Callable[..., Any]]:
         return iter((self.value, self.backward))
 
+    def check_outputs(self, count: int) -> None:
+        """Raise ValueError if a network of so many outputs has too few for the loss."""
+        if count < self.least_outputs:
+            name = getattr(self.value, "func", self.value).__name__
+            raise ValueError(
+                f"loss: expected at least {self.least_outputs} outputs for {name}, got {count}; for one output use "
+                "binary_cross_entropy_with_logits (two classes) or mse_loss (numbers)"
+            )
+
     def with_options(self, options: dict[str, Any]) -> LossFunctions:
         """Return the same functions with these options given."""
         both = self.value_and_backward and functools.partial(self.value_and_backward, **options)
