@@ -252,6 +252,28 @@ def test_a_loss_that_overflows_is_returned_without_an_update():
     assert step.optimizer.t == 0
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("loss", "Y", "expected"),
+    [
+        ("mse_loss", np.full((5, 2), 1e39), np.inf),
+        ("l1_loss", np.full((5, 2), -1e300), np.inf),
+        ("cross_entropy", np.full((5, 2), [1e39, 0.0]), np.inf),
+        ("huber_loss", np.full((5, 2), 1e39), np.inf),
+    ],
+)
+def test_targets_beyond_float32_give_an_infinite_loss(loss, Y, expected):
+    network, step, X, _ = small(loss, hm.SGD(momentum=0.9), dtype=np.float32)
+    with np.errstate(all="ignore"):
+        assert network.loss_and_gradient(X, Y, loss)[0] == expected
+    theta = network.theta.copy()
+    assert step(X, Y) == expected
+    np.testing.assert_array_equal(network.theta, theta)
+    assert step.optimizer.t == 0
+    with pytest.raises(ValueError, match="sample_weight: expected finite numbers"):
+        step(X, Y, np.full(5, 1e39))
+
+
 @pytest.mark.parametrize(
     ("layers", "loss", "message"),
     [
@@ -382,9 +404,6 @@ def test_what_the_numpy_code_refuses_of_a_loss_is_refused():
         step(X, np.eye(2)[y])
 
 
-# ---- threads, and plain Python ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("loss", ["cross_entropy", partial(losses.cross_entropy, label_smoothing=0.1)])
 def test_a_single_output_is_refused_as_by_the_numpy_code(loss):
     network = hm.MLP([3, 1], rng=0)
@@ -393,6 +412,9 @@ def test_a_single_output_is_refused_as_by_the_numpy_code(loss):
     with pytest.raises(ValueError) as found:
         hm.compile(network, loss)
     assert str(found.value) == str(expected.value)
+
+
+# ---- threads, and plain Python ---------------------------------------------------------------------------------------
 
 
 def test_a_second_thread_in_the_same_step_is_refused():

@@ -225,8 +225,10 @@ class CompiledStep:
                 X_ = np.require(self.network.check_input(X), None, LAYOUT)
                 value = self._train(X_, *self._converted(y, w), self._program, update)
             if not math.isfinite(value):  # the NumPy code says what is wrong, if anything but the loss is
+                trial = copy.deepcopy(self.network)
                 with np.errstate(all="ignore"):
-                    copy.deepcopy(self.network).loss_and_gradient(X, y, self.loss, sample_weight=sample_weight)
+                    known, _ = trial.loss_and_gradient(X, y, self.loss, sample_weight=sample_weight)
+                value = value if math.isfinite(known) else known  # infinite, where a target is in float32
             elif self._moments:
                 self._move_statistics(N)
         except Exception:
@@ -262,11 +264,12 @@ class CompiledStep:
             largest = np.iinfo(np.int64).max
             labels = np.where(y > largest, -largest - 1, y).astype(np.int64)
         elif y.ndim == 2 and y.dtype.kind in "f" if self._of_classes else y.ndim == 2 and y.dtype.kind in "iuf":
-            Y = np.require(y, self._dtype, LAYOUT)
+            Y = y
         else:
             Y = np.full((1, 1), np.nan, self._dtype)
-        numeric = w.ndim == 1 and w.dtype.kind in "iuf"
-        return labels, Y, np.require(w, self._dtype, LAYOUT) if numeric else np.full(1, np.nan, self._dtype)
+        w = w if w.ndim == 1 and w.dtype.kind in "iuf" else np.full(1, np.nan, self._dtype)
+        with np.errstate(over="ignore"):  # too large for float32: infinite, and not sound
+            return labels, np.require(Y, self._dtype, LAYOUT), np.require(w, self._dtype, LAYOUT)
 
     def _allocate(self, N: int) -> None:
         """Make the arrays that a pass over N samples works in; a smaller batch uses a part of them."""
