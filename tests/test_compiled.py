@@ -293,6 +293,11 @@ def test_what_has_no_compiled_form_is_named(layers, loss, message):
         hm.compile(hm.Network(copy.deepcopy(layers)), loss)
 
 
+def test_an_optimizer_that_evaluates_the_loss_is_refused():
+    with pytest.raises(TypeError, match="one gradient per step, got LBFGS.*; use the NumPy code"):
+        small(optimizer=hm.LBFGS())
+
+
 def test_compile_wants_a_network():
     with pytest.raises(TypeError, match="network"):
         hm.compile(hm.Dense(3, 2))
@@ -445,6 +450,24 @@ def test_threads_train_their_own_networks_and_share_predictions():
     for (one, *_), (other, *_) in zip(expected, actual, strict=True):
         np.testing.assert_array_equal(one.theta, other.theta)
     assert all((results[0] == H).all() for H in results)
+
+
+@pytest.mark.parametrize("kind", ["*.nbi", "*.nbc"])
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_a_damaged_cache_on_disk_is_not_used(kind, content, monkeypatch, tmp_path):
+    from handmade.compiled import _jit
+
+    monkeypatch.setattr(_jit.numba.config, "CACHE_DIR", str(tmp_path))
+    signature = _jit.types.int64(_jit.types.int64)
+    assert _jit._compile(next_number, signature)(1) == 2
+    for path in tmp_path.rglob(kind):
+        path.write_bytes(content)
+    with pytest.warns(UserWarning, match=r"cache on disk to be readable, got .*; delete its files \*next_number\*"):
+        assert _jit._compile(next_number, signature)(1) == 2
+
+
+def next_number(i):
+    return i + 1
 
 
 PLAIN = """

@@ -11,6 +11,7 @@ import ctypes
 import hashlib
 import importlib
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
@@ -61,12 +62,16 @@ def _copy(function: Callable[..., Any], name: str, names: dict[str, Any]) -> Fun
 
 
 def _compile(function: Callable[..., Any], signature: Any, **options: Any) -> Any:
-    """Return the function compiled, or loaded from the cache on disk, unless no folder can be written."""
+    """Return the function compiled, or loaded from the cache on disk; without it where it is no help."""
     try:
         return numba.njit(signature, cache=True, **options)(function)
-    except RuntimeError as error:
+    except Exception as error:  # no folder can be written, a file is damaged, the disk is full
         if "cannot cache" not in str(error):
-            raise
+            warnings.warn(
+                f"compile: expected Numba's cache on disk to be readable, got {error!r}; delete its files "
+                f"*{function.__qualname__}*",
+                stacklevel=2,
+            )
         return numba.njit(signature, **options)(function)
 
 

@@ -52,7 +52,9 @@ class CompiledStep:
         self.loss: Loss = loss
         bind(optimizer, network)
         if getattr(optimizer, "needs_evaluate", False):
-            raise Unsupported(f"compile: expected an optimizer of one gradient per step, got {optimizer!r}")
+            raise Unsupported(
+                f"compile: expected an optimizer of one gradient per step, got {optimizer!r}; use the NumPy code"
+            )
         self._dtype, (functions, depth) = network.dtype, network.head(loss)
         self._signatures = kernels.signatures(self._dtype)
         signature = self._signatures["operation"]
