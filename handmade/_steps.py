@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +61,13 @@ def check_state_array(array: Array | None, name: str) -> None:
             raise ValueError(f"{name}: expected numbers of at least 0, got {array.min()}")
 
 
+@functools.cache
+def _options_of(step: type[Step]) -> Callable[[Step], Any]:
+    """Return a function that reads all hyperparameters of such a step."""
+    names: list[str] = [field.name for field in dataclasses.fields(step)] if dataclasses.is_dataclass(step) else []
+    return operator.attrgetter(*names) if names else lambda _: ()
+
+
 class Step(Stateful):
     """A change of theta or gradient at each training step; a new one is a dataclass deriving from this.
 
@@ -67,6 +77,7 @@ class Step(Stateful):
 
     changes_gradient = False
     needs_evaluate = False  # True where `step` takes a function that computes loss and gradient, too
+    _checked: Any = None  # the hyperparameters of the last check
 
     def __post_init__(self) -> None:
         self._validate()
@@ -95,15 +106,29 @@ class Step(Stateful):
         Raises
         ------
         TypeError
-            If one is not an array of float32 or float64.
+            If one is not an array of float32 or float64, or a hyperparameter has been set to what is no number.
         ValueError
-            If they are not flat vectors of one shape and dtype, overlap in memory, or cannot be changed.
+            If they are not flat vectors of one shape and dtype, overlap in memory, or cannot be changed; or if a
+            hyperparameter has been set to a number that the constructor would refuse.
         """
         self.check(theta, gradient)
         self.apply(theta, gradient)
 
+    def check_options(self) -> None:
+        """Raise if a hyperparameter has been set to an illegal value since the last check."""
+        own_class: Any = type(self)  # mypy does not see that a class can be hashed
+        options = _options_of(own_class)
+        try:
+            known = options(self) == self._checked
+        except ValueError:  # an array, of which the check says what is wrong
+            known = False
+        if not known:
+            self._validate()
+            self._checked = options(self)
+
     def check(self, theta: Array, gradient: Array) -> None:
         """Raise what `step` raises; change nothing."""
+        self.check_options()
         check_array(theta, "theta", 1, writeable=True)
         check_array(gradient, "gradient", 1, writeable=self.changes_gradient)
         if theta.shape != gradient.shape or theta.dtype != gradient.dtype:

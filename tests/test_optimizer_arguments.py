@@ -158,13 +158,31 @@ CLASSES = [*IN_TORCH, Lion, Momentum1986]
 FIELDS = [(ours, field.name, field.default) for ours in CLASSES for field in dataclasses.fields(ours)]
 
 
+WRONG = {bool: [1, None, "yes"], float: [math.nan, True, "0.1", None], tuple: [(math.nan, math.nan), 0.9, (0.9,)]}
+
+
 @pytest.mark.parametrize(("ours", "name", "default"), FIELDS)
 def test_no_hyperparameter_is_taken_unseen(ours, name, default):
     """A number must be one; a switch must be True or False; and the error begins with the name."""
-    wrong = {bool: [1, None, "yes"], float: [math.nan, True, "0.1", None], tuple: [(math.nan, math.nan), 0.9, (0.9,)]}
-    for value in wrong[type(default)]:
+    for value in WRONG[type(default)]:
         with pytest.raises((TypeError, ValueError), match=rf"^{name}(\[0\])?: expected"):
             ours(**{name: value})
+
+
+@pytest.mark.parametrize(("ours", "name", "default"), FIELDS)
+def test_no_hyperparameter_set_later_is_taken_unseen(ours, name, default):
+    optimizer, theta = ours(), start(SIZE)
+    descend(optimizer, theta, steps=2)
+    for value in [value for value in [*WRONG[type(default)], np.ones(3)] if value is not True]:  # which equals 1.0
+        before, vector = memory_of(optimizer), theta.copy()
+        setattr(optimizer, name, value)
+        for _ in range(2):  # nor the second time
+            with pytest.raises((TypeError, ValueError), match=rf"^{name}(\[0\])?: expected"):
+                optimizer.step(theta, gradient_at(2, theta))
+        setattr(optimizer, name, default)
+        assert_same_state(optimizer.state_dict(), before)
+        np.testing.assert_array_equal(theta, vector)
+    descend(optimizer, theta, steps=1)
 
 
 @pytest.mark.parametrize(
