@@ -294,7 +294,7 @@ def test_what_has_no_compiled_form_is_named(layers, loss, message):
 
 
 def test_an_optimizer_that_evaluates_the_loss_is_refused():
-    with pytest.raises(TypeError, match="one gradient per step, got LBFGS.*; use the NumPy code"):
+    with pytest.raises(TypeError, match=r"one gradient per step, got LBFGS.*; use the NumPy code"):
         small(optimizer=hm.LBFGS())
 
 
@@ -381,6 +381,28 @@ def test_options_switched_in_mid_training_count(make, options):
                 step(X, y)
                 other.step(theta, network.gradient)
         np.testing.assert_allclose(network.theta, theta, rtol=1e-13, err_msg=name)  # 6 steps, each of some 10 roundings
+
+
+@pytest.mark.parametrize("make", [hm.SGD, hm.Momentum1986, hm.Adagrad, hm.RMSprop, hm.Adam, hm.AdamW])
+def test_an_illegal_option_raises_as_in_the_numpy_code(make):
+    network, step, X, y = small(optimizer=make())
+    own, optimizer, theta = network.theta.copy(), make(), network.theta.copy()
+    options = [("lr", "a"), ("lr", None), ("lr", -1.0), ("lr", np.nan), ("weight_decay", "a"), ("betas", (1.0, 1.0))]
+    for name, value in options:
+        default = getattr(optimizer, name, None)
+        if default is not None:
+            setattr(optimizer, name, value)
+            setattr(step.optimizer, name, value)
+            with pytest.raises((TypeError, ValueError), match=f"^{name}") as expected:
+                optimizer.step(own, np.ones_like(own))
+            with pytest.raises(expected.type, match=f"^{re.escape(str(expected.value))}$"):
+                step(X, y)
+            setattr(step.optimizer, name, default)
+            setattr(optimizer, name, default)
+    assert step.optimizer.t == 0
+    np.testing.assert_array_equal(network.theta, theta)
+    step(X, y)
+    assert step.optimizer.t == 1
 
 
 def test_an_optimizer_cannot_be_put_into_a_step():

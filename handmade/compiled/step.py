@@ -169,8 +169,13 @@ class CompiledStep:
         one, two, three = self._state_of(self._optimizer)
         a, b, c = self._state
         known = one is a and two is b and three is c
-        numbers = rule.numbers(self._optimizer)
+        try:
+            numbers = rule.numbers(self._optimizer)
+        except (TypeError, ValueError, ArithmeticError):
+            self._optimizer.check_options()  # raises, and says which is wrong
+            raise
         if numbers != self._hyperparameters:
+            self._optimizer.check_options()
             self._hyperparameters = numbers
             self._numbers[: len(numbers)] = numbers
             known = known and not self._lacks_state()
