@@ -73,6 +73,7 @@ class Samples:
             yield batch, self.y.take(rows, 0), None if self.weight is None else self.weight.take(rows)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite is an error of the first step
 def check_data(network: Network, X: Any, y: npt.ArrayLike, loss: Loss) -> Samples:
     """Return X and y as samples; every row is checked by the network, and every target by the loss."""
     X, y = SparseRows.of(X) if hasattr(X, "tocsr") else as_array(X, "X"), as_array(y, "y")

@@ -225,8 +225,13 @@ class ParameterizedChain(Sequential):
         new = {name: _like(own[name], values, f"state_dict: {name}") for name, values in state.items()}
         for prefix, layer in self.leaves():
             layer.check_state({name: new[prefix + name] for name in layer.state if prefix + name in new}, prefix)
+        self._assign(new)
+
+    def _assign(self, state: Mapping[str, Array]) -> None:
+        """Copy arrays that `state_dict` of this network returned, or that are like those: without a check."""
+        own = dict(self._state())
         with self._weights.writing():
-            for name, array in new.items():
+            for name, array in state.items():
                 own[name][...] = array
 
 

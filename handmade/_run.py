@@ -205,10 +205,10 @@ class Run:
         place, losses = self.place, self.history.loss
         step = min(place.row // self.batch_size + 1, math.ceil(len(self.training) / self.batch_size))
         last = losses[-1] if math.isnan(place.last) and losses else place.last
+        known = "no loss before was finite" if math.isnan(last) else f"the last finite loss was {last:.4g}"
         return (
-            f"{what} step {step} of epoch {len(losses) + 1}; the last finite loss was {last:.4g}: training diverges; "
-            f"lower the learning rate, scale the inputs, or clip the gradient. Network and optimizer are as they were "
-            f"before this epoch"
+            f"{what} step {step} of epoch {len(losses) + 1}; {known}: training diverges; lower the learning rate, "
+            f"scale the inputs, or clip the gradient. Network and optimizer are as they were before this epoch"
         )
 
     def _evaluate(self, limit: int | None = None) -> dict[str, float]:
@@ -237,6 +237,7 @@ class Run:
                 else:
                     schedule.step()
 
+    @np.errstate(over="ignore", invalid="ignore")  # as in an epoch
     def check(self, epochs: int) -> None:
         """Raise where the last, perhaps smaller batch, a metric or a schedule does not fit; change nothing."""
         rows, size = self.training.rows, self.batch_size

@@ -29,7 +29,7 @@ class Snapshot:
 
     def restore(self, run: Run) -> None:
         for part, state in zip(self._parts(run), self.states, strict=True):
-            part.load_state_dict(state)
+            getattr(part, "_assign", part.load_state_dict)(state)  # a number that is not finite is no error here
         for leaf, state in zip(with_generators(run.network), self.generators, strict=True):
             leaf.rng.bit_generator.state = state
 

@@ -57,6 +57,12 @@ class Stateful:
         for part, candidate in candidates:
             part.__dict__ = candidate.__dict__
 
+    def _assign(self, state_dict: Mapping[str, Any]) -> None:
+        """Copy the values that `state_dict` of this object returned, which need not be legal: without a check."""
+        self.__dict__.update({name: copy.copy(state_dict[name]) for name in self._saved()})
+        for part, state in zip(self._members(), state_dict["members"], strict=True):
+            part._assign(state)
+
     def _candidates(self, state_dict: Mapping[str, Any]) -> list[tuple[Stateful, Stateful]]:
         """Return self and each member, beside a copy of it in the new state."""
         if not isinstance(state_dict, Mapping):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from trainings import assert_same_state, fit, follow, samples, targets, warned
 
-from handmade import MLP, SGD, ExponentialLR, History
+from handmade import MLP, SGD, Adam, ExponentialLR, History
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
@@ -151,9 +151,50 @@ def test_a_loss_that_overflows_by_itself_is_divergence_too():
     network = MLP([3, 3], rng=0)
     before = network.state_dict()
     Y = 1e200 * np.arange(1.0, 31.0).reshape(10, 3)
-    with np.errstate(over="ignore"), pytest.raises(FloatingPointError, match="the loss became inf"):
+    with pytest.raises(FloatingPointError, match="the loss became inf"):
         fit(network, samples()[0], Y, loss="mse_loss", optimizer=SGD(lr=1e-250), epochs=1)
     assert_same_state(network.state_dict(), before)
+
+
+def test_divergence_in_the_first_step_tells_of_no_loss_before():
+    Y = 1e200 * np.arange(1.0, 31.0).reshape(10, 3)
+    with pytest.raises(FloatingPointError, match="in step 1 of epoch 1; no loss before was finite: training diverges"):
+        fit(MLP([3, 3], rng=0), samples()[0], Y, loss="mse_loss", epochs=1)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_an_epoch_is_taken_back_to_weights_that_are_not_finite(compile):
+    """A callback makes a weight infinite. Below a tanh the loss stays finite, and the next epoch ends in an error."""
+    if compile:
+        pytest.importorskip("numba")
+    X, y = samples()
+    network, optimizer, states = MLP([3, 5, 3], "tanh", rng=0), SGD(lr=0.1, momentum=0.9), []
+
+    def spoil(network, history):
+        network.theta[0] = np.inf
+        states.append((network.state_dict(), optimizer.state_dict()))
+
+    with pytest.raises(FloatingPointError, match=r"0.weight is no longer finite after step 1 of epoch 2"):
+        fit(network, X, y, optimizer=optimizer, callbacks=spoil, epochs=3, compile=compile)
+    assert len(states) == 1
+    assert_same_state(network.state_dict(), states[0][0])
+    assert_same_state(optimizer.state_dict(), states[0][1])
+
+
+def test_an_epoch_is_taken_back_to_an_infinite_optimizer_state():
+    """Squares of large gradients overflow; steps divided by them are 0."""
+    network, optimizer, states = MLP([3, 3], rng=0), Adam(), []
+    Y = targets("mse_loss", 10)
+
+    def spoil(network, history):
+        optimizer.exp_avg_sq[0] = np.inf
+        states.append(optimizer.state_dict())
+        network.theta[1] = 1e200
+
+    with pytest.raises(FloatingPointError, match="the loss became inf"):
+        fit(network, samples()[0], Y, loss="mse_loss", optimizer=optimizer, callbacks=spoil, epochs=3)
+    assert_same_state(optimizer.state_dict(), states[0])
+    assert network.theta[1] == 1e200
 
 
 # ---- errors in mid-epoch take the epoch back -------------------------------------------------------------------------

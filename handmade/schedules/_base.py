@@ -148,6 +148,10 @@ class Schedule(Stateful):
         super().load_state_dict(state_dict)
         self._restore()
 
+    def _assign(self, state_dict: Mapping[str, Any]) -> None:
+        super()._assign(state_dict)
+        self._restore()
+
     def _restore(self) -> None:
         """Set the optimizer's learning rate and momentum to those of a state that was loaded."""
 
