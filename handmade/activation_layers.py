@@ -71,7 +71,7 @@ class PReLU(Layer):
 
     def __repr__(self) -> str:
         init = "" if self.init == 0.25 else f", init={self.init!r}"
-        return f"PReLU({self.num_parameters}{init})"
+        return f"{type(self).__name__}({self.num_parameters}{init})"
 
 
 class GLU(Layer):
@@ -125,7 +125,7 @@ class GLU(Layer):
         return in_features // 2
 
     def __repr__(self) -> str:
-        return "GLU()" if self.activation == "sigmoid" else f"GLU({self.activation!r})"
+        return f"{type(self).__name__}({'' if self.activation == 'sigmoid' else repr(self.activation)})"
 
 
 class SwiGLU(GLU):
@@ -141,4 +141,4 @@ class SwiGLU(GLU):
         super().__init__("silu")
 
     def __repr__(self) -> str:
-        return "SwiGLU()"
+        return f"{type(self).__name__}()"

@@ -278,7 +278,7 @@ class Parallel(Layer):
         return sum(group.weight_count for group in self.groups)
 
     def __repr__(self) -> str:
-        return f"Parallel({', '.join(str(list(group.layers)) for group in self.groups)})"
+        return f"{type(self).__name__}({', '.join(str(list(group.layers)) for group in self.groups)})"
 
 
 def _slices(widths: Iterable[int]) -> list[slice]:

@@ -284,7 +284,7 @@ class Dense(Layer):
 
     def __repr__(self) -> str:
         bias = "" if self.bias else ", bias=False"
-        return f"Dense({self.in_features}, {self.out_features}{bias})"
+        return f"{type(self).__name__}({self.in_features}, {self.out_features}{bias})"
 
 
 def _initial(
@@ -391,7 +391,7 @@ class Activation(Layer):
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         name = self.function if isinstance(self.function, str) else name_of(self.function[0])
-        return f"Activation({name!r}{options})"
+        return f"{type(self).__name__}({name!r}{options})"
 
 
 def name_of(function: Callable[..., Any]) -> str:

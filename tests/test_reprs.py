@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 
 import numpy as np
@@ -101,3 +102,12 @@ def test_schedules_can_be_pasted_back(schedule):
     assert type(again) is type(schedule)
     for name in inspect.signature(type(schedule)).parameters.keys() - {"optimizer", "last_epoch"}:  # which move on
         assert getattr(again, name) == getattr(schedule, name)
+
+
+def test_a_repr_has_the_name_of_the_class():
+    """An error that names a layer of one's own would otherwise blame the class that it derives from."""
+    for part in [*LAYERS, *NETWORKS, *OPTIMIZERS, hm.Chain(hm.SGD())]:
+        if not isinstance(part, hm.Network):
+            own = copy.copy(part)
+            own.__class__ = type("Own", (type(part),), {})
+            assert repr(own) == repr(part).replace(type(part).__name__, "Own", 1)

@@ -78,7 +78,7 @@ class Chain(Step):
         self.optimizer: Step = optimizers[0]
 
     def __repr__(self) -> str:
-        return f"Chain({', '.join(map(repr, self.steps))})"
+        return f"{type(self).__name__}({', '.join(map(repr, self.steps))})"
 
     def _saved(self) -> list[str]:
         return []
