@@ -27,6 +27,8 @@ def compiled_step(
     network: Network, loss: Loss, optimizer: Any, compile: bool | str | Callable[..., TrainingStep]
 ) -> TrainingStep | None:
     """Return what does the steps, or None for the NumPy code."""
+    if isinstance(getattr(compile, "network", None), Network):
+        raise TypeError(f"compile: expected a function that makes a step, got a step, {compile!r}; pass hm.compile")
     if callable(compile):
         return compile(network, loss, optimizer)
     if not (isinstance(compile, bool | np.bool_) or (isinstance(compile, str) and compile == "auto")):

@@ -156,7 +156,7 @@ def fingerprints(run: Run, seed: Any) -> dict[str, str]:
         "batch_size": run.batch_size, "shuffle": run.shuffle, "drop_last": run.drop_last, "schedule": run.schedules,
         "early_stopping": run.stopper.rule, "metrics": list(run.metrics.values()),
         "callbacks": [type(part).__name__ for part in stateful_callbacks(run)],
-        "compile": None if run.step is None else type(run.step),
+        "compile": False if run.step is None else type(run.step),
         "rng": type(run.rng.bit_generator).__name__ if isinstance(seed, np.random.Generator) else seed,
     }  # fmt: skip
     return {name: describe(value) for name, value in options.items()}

@@ -227,6 +227,15 @@ def test_a_compiled_run_and_a_memmap_go_on(compiled, tmp_path):
     assert run(c, tmp_path / "c", X=mapped, compile=compiled)[0] == expected
 
 
+def test_a_compiled_run_does_not_go_on_uncompiled(tmp_path):
+    pytest.importorskip("numba")
+    run(PLAIN, tmp_path / "c", Stop(6))
+    with pytest.raises(
+        ValueError, match=r"expected compile as in '.*', False, got handmade.compiled.step.CompiledStep; "
+    ):
+        run(PLAIN, tmp_path / "c", compile=True)
+
+
 def test_more_epochs_go_on_from_a_run_that_has_ended(tmp_path):
     path = tmp_path / "c"
     run(PLAIN, path, epochs=2)

@@ -136,3 +136,8 @@ def test_fit_falls_back_only_when_asked():
         hm.fit(network, X, np.ones((4, 1)), compile="auto", **options)
     with pytest.raises(ValueError, match="compile"):
         hm.fit(network, X, np.ones((4, 1)), compile="yes", **options)
+    step = hm.compile(hm.MLP([2, 1], rng=0), "mse_loss")
+    with pytest.raises(
+        TypeError, match=r"compile: expected a function that makes a step, got a step.*; pass hm.compile"
+    ):
+        hm.fit(step.network, X, np.ones((4, 1)), compile=step, **options)
