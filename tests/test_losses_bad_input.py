@@ -246,6 +246,10 @@ def test_two_kinds_of_weights_are_not_mixed():
     weighted = functools.partial(LOSSES["cross_entropy"].value, weight=np.ones(2))
     with pytest.raises(ValueError, match="expected a loss without weight"):
         loss_and_backward(weighted, np.ones((3, 2)), np.zeros(3, int), np.ones(3))
+    named = functools.partial(LOSSES["cross_entropy"].value, weight=None)  # which is the default
+    expected = loss_and_backward("cross_entropy", np.ones((3, 2)), [0, 1, 0], [1.0, 2.0, 3.0])
+    found = loss_and_backward(named, np.ones((3, 2)), [0, 1, 0], [1.0, 2.0, 3.0])
+    assert found[0] == expected[0] and found[1].tolist() == expected[1].tolist()
 
 
 @pytest.mark.parametrize(

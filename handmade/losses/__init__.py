@@ -396,7 +396,7 @@ def _weighted_by_sample(
     functions: LossFunctions, input: Array, target: npt.ArrayLike, sample_weight: npt.ArrayLike
 ) -> tuple[Any, Array]:
     """Return the loss with one weight per sample, and its gradient."""
-    if "weight" in functions.options:
+    if functions.options.get("weight") is not None:
         raise ValueError("sample_weight: expected a loss without weight; fold that in, or use the class_weight of fit")
     reduction = functions.options.get("reduction", "mean")
     check_reduction(reduction)
