@@ -433,8 +433,9 @@ def test_failed_fit_leaves_the_estimator_as_it_was():
     assert (model.predict_proba(X) == before).all()
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_divergence_is_an_error():
-    with pytest.raises(ValueError, match="training diverges"), np.errstate(all="ignore"):
+    with pytest.raises(ValueError, match="training diverges"):
         MLPRegressor([5], "identity", solver="sgd", learning_rate_init=1e6).fit(X, NUMBER)
 
 

@@ -135,9 +135,10 @@ class Trainer:
         starts = list(range(0, len(rows), batch_size))
         if self.needs_two and len(rows) - starts[-1] == 1 < len(starts):
             starts.pop()  # the last sample joins the batch before
-        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
-            batch = data.take(rows[start:stop])
-            total += self._step(batch) * len(batch)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is an error all the same
+            for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+                batch = data.take(rows[start:stop])
+                total += self._step(batch) * len(batch)
         self.seen += len(data)
         self.curve.append(total / len(data))
         return self.curve[-1]
