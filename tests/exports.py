@@ -113,7 +113,7 @@ int main(void) {
 def run_c(text: str, X: np.ndarray, folder) -> np.ndarray:
     (folder / "network.h").write_text(text)
     (folder / "main.c").write_text(MAIN % ("float" if X.dtype == np.float32 else "double"))
-    strict = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-O1"]
+    strict = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Wshadow", "-Werror", "-O1"]
     subprocess.run([CC, *strict, "main.c", "-o", "main", "-lm"], cwd=folder, check=True, capture_output=True, text=True)
     run = subprocess.run(["./main"], cwd=folder, input=X.tobytes(), capture_output=True, check=True)
     return np.frombuffer(run.stdout, X.dtype).reshape(len(X), -1)

@@ -221,9 +221,9 @@ _LAYER_NORM = Body(
     """
 real mean = 0.0, variance = 0.0;
 for (int i = 0; i < n; i++) mean += x[i];
-mean /= n;
+mean /= (real)n;
 for (int i = 0; i < n; i++) variance += (x[i] - mean) * (x[i] - mean);
-const real scale = 1.0 / sqrt(variance / n + eps);
+const real scale = 1.0 / sqrt(variance / (real)n + eps);
 for (int i = 0; i < n; i++) h[i] = gamma[i] * ((x[i] - mean) * scale) + beta[i];
 """,
     "void $function(const real *x, const real *gamma, const real *beta, real eps, real *h, int n)",
@@ -249,7 +249,7 @@ _RMS_NORM = Body(
     """
 real square = 0.0;
 for (int i = 0; i < n; i++) square += x[i] * x[i];
-const real scale = 1.0 / sqrt(square / n + eps);
+const real scale = 1.0 / sqrt(square / (real)n + eps);
 for (int i = 0; i < n; i++) h[i] = gamma[i] * (x[i] * scale);
 """,
     "void $function(const real *x, const real *gamma, real eps, real *h, int n)",
