@@ -24,7 +24,7 @@ from checked_gradients import (
     total,
 )
 
-from handmade import MLP, Activation, Dense, Dropout, Network, check_gradient, diagnose_gradient, fit, losses
+from handmade import MLP, Activation, Dense, Dropout, Layer, Network, check_gradient, diagnose_gradient, fit, losses
 
 LARGEST_STEP, SMALLEST_STEP = np.finfo(float).eps ** 0.2, np.finfo(float).eps ** 0.2 * 1e-4
 
@@ -528,3 +528,20 @@ def noisy():
 def test_bad_input_is_refused(arguments, options, error, match):
     with pytest.raises(error, match=match):
         check_gradient(*arguments, **options)
+
+
+class Noisy(Layer):
+    """A layer whose random numbers have no generator that a copy would take along."""
+
+    def forward(self, X, training=False):
+        noise = np.random.random(X.shape)  # noqa: NPY002
+        return X * noise, noise
+
+    def backward(self, dH, noise, need_dX=True):
+        return dH * noise if need_dX else None
+
+
+def test_a_layer_with_random_numbers_of_its_own_is_not_deterministic():
+    network = Network([Dense(3, 2, rng=0), Noisy()])
+    with pytest.raises(ValueError, match=r"^the function is not deterministic: two calls gave .* fixed seed"):
+        check_gradient(network, np.ones((4, 3)), [0, 1, 0, 1])

@@ -136,15 +136,22 @@ def own_gradient(
     network: Network, X: Array, y: Array, options: Mapping[str, Any], blocks: list[Block]
 ) -> tuple[Array, list[Cause]]:
     """Return a network's own gradient, and what its layers do with the gradient that an earlier pass has left."""
-    found = []
-    for earlier in (0.0, 1.0):
+
+    def after(earlier: float) -> tuple[float, Array]:
         clone = copy.deepcopy(network)
         clone.gradient[...] = earlier
-        found.append(clone.backpropagate(X, y, *options.values())[1].astype(np.float64))
-    first, second = found
+        value, gradient = clone.backpropagate(X, y, *options.values())
+        return value, gradient.astype(np.float64)
+
+    (value, first), (again, second) = after(0.0), after(1.0)
     changed = [b.name for b in blocks if not np.array_equal(first[b.slice], second[b.slice], equal_nan=True)]
     if not changed:
         return first, []
+    if value != again:  # the loss does not depend on a gradient
+        raise ValueError(
+            f"the function is not deterministic: two calls gave {value!r} and {again!r}; give its random numbers a "
+            "fixed seed"
+        )
     hint = "the backward pass of a layer adds to the gradient of an earlier pass, or leaves it as it was"
     text = "a gradient left by an earlier pass changes that of the next one"
     return first, [Cause("gradients accumulate", ", ".join(changed), hint, text, at=tuple(changed))]
