@@ -102,6 +102,9 @@ class Layer:
                 f"({', '.join(arguments)}); let forward(X, training) return (H, cache), and read the cache here"
             )
 
+    def __repr__(self) -> str:
+        return type(self).__name__
+
     def forward(self, X: Array, /, training: bool = False) -> tuple[Array, Any]:
         """Return the output, shape (N, O), and the cache for `backward`."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")

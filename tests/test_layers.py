@@ -459,6 +459,13 @@ def test_a_forward_without_a_cache_is_refused():
         Network([Dense(3, 2), Bare()]).predict(np.ones((2, 3)))
 
 
+def test_a_layer_of_its_own_is_shown_by_its_name():
+    class Own(Layer):
+        pass
+
+    assert repr(Network([Dense(3, 3), Own()])) == "Network([Dense(3, 3), Own])"
+
+
 def test_parameters_are_a_mapping_to_arrays():
     class Missing(Layer):
         parameters: ClassVar = {"weight": "w"}

@@ -342,6 +342,4 @@ class _Search:
 
 def layer_name(of: BackwardPass, prefix: str) -> str:
     """Return a layer's place and kind, such as ``layers[1], Activation('tanh')``."""
-    leaf = of.leaves[prefix]
-    is_named = type(leaf).__repr__ is not object.__repr__
-    return f"{of.place_of(prefix)}, {repr(leaf) if is_named else type(leaf).__name__}"
+    return f"{of.place_of(prefix)}, {of.leaves[prefix]!r}"
