@@ -541,7 +541,7 @@ class Noisy(Layer):
         return dH * noise if need_dX else None
 
 
-def test_a_layer_with_random_numbers_of_its_own_is_not_deterministic():
+def test_a_layer_that_draws_unseeded_numbers_is_named_so():
     network = Network([Dense(3, 2, rng=0), Noisy()])
     with pytest.raises(ValueError, match=r"^the function is not deterministic: two calls gave .* fixed seed"):
         check_gradient(network, np.ones((4, 3)), [0, 1, 0, 1])
