@@ -101,7 +101,7 @@ def scripted(rng, start, at_bounds):
     """Return a function that gives, at each call, a random loss and gradient: what a line search may meet, and more.
 
     The gradients are quarters, the losses nearly so. With ``at_bounds``, some stand at a bound of the first search: as
-    high as the start, as the Armijo condition allows, or as the call before; or as steep as the curvature condition
+    high as the start, or as the Armijo condition allows, or a little above; or as steep as the curvature condition
     allows.
     """
     slope, count = -float(start @ start), 200
@@ -110,14 +110,13 @@ def scripted(rng, start, at_bounds):
     if not at_bounds:
         kinds[:] = 9
     losses[kinds == 3] = 0.0
-    losses[4] = losses[3] if kinds[4] == 4 else losses[4]
     gradients[kinds == 2] = 0.9 * np.outer(rng.choice([-1, 1], count), start)[kinds == 2]
     calls = itertools.count()
 
     def answer(theta):
         k = next(calls)
         allowed = 1e-4 * (-theta[0] / start[0]) * slope
-        loss = {0: allowed, 1: allowed - 1}.get(kinds[k], losses[k])
+        loss = {0: allowed, 1: allowed - 1, 5: allowed / 2, 6: allowed / 4}.get(kinds[k], losses[k])
         return (float(loss), gradients[k]) if k else (0.0, start)
 
     return answer

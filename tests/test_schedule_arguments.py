@@ -284,3 +284,14 @@ def test_a_product_of_too_many_factors_is_refused(monkeypatch):
 def test_a_sequence_of_one_ends_with_its_only_member():
     optimizer = SGD(lr=0.1)
     assert SequentialLR(optimizer, [OneCycleLR(optimizer, 1.0, 20)], []).steps_left == 20
+
+
+def test_what_is_left_of_a_sequence_counts_down():
+    """The last member has 20 steps from count 4 on, however many it has taken by itself."""
+    optimizer = SGD(lr=0.1)
+    last = OneCycleLR(optimizer, 1.0, 20)
+    last.step()
+    sequence = SequentialLR(optimizer, [StepLR(optimizer, 3), last], [4])
+    for left in 24, 23, 22:
+        assert sequence.steps_left == left
+        sequence.step()
