@@ -20,7 +20,7 @@ from .callbacks import Stopper
 from .history import VALIDATION, History
 from .losses import Loss
 from .network import Network
-from .training_warnings import Watch, blame
+from .training_warnings import Watch, blame, not_finite
 
 if TYPE_CHECKING:
     from .checkpoints import Keeper
@@ -119,6 +119,8 @@ class Run:
         for callback in self.callbacks:
             if is_true(callback(self.network, self.history)):
                 stopped = stopped or "callback"
+            if name := not_finite(self.network):
+                raise FloatingPointError(f"{name}: expected finite numbers, got others from the callback {callback!r}")
         return stopped
 
     def _train_epoch(self) -> tuple[float, float]:
@@ -140,9 +142,8 @@ class Run:
                 place.seen += sum(sizes)
                 place.row += sum(sizes)
                 self.keeper.after_step(self)
-        for name, array in self.network.state_dict().items():
-            if not np.isfinite(array).all():
-                raise FloatingPointError(self._diverged(f"{name} is no longer finite after"))
+        if name := not_finite(self.network):
+            raise FloatingPointError(self._diverged(f"{name} is no longer finite after"))
         return place.total / place.seen, place.lr
 
     def draw_order(self) -> Array:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ._run import Run
     from .network import Network
 
-__all__ = ["TrainingWarning", "Watch", "blame"]
+__all__ = ["TrainingWarning", "Watch", "blame", "not_finite"]
 
 ROWS = 256  # that are looked at
 FEWEST = 10  # rows that say anything about labels, inputs or units
@@ -74,11 +74,15 @@ class Watch:
                 warnings.warn(f"{kind}: {message}", TrainingWarning, stacklevel=4)
 
 
+def not_finite(network: Network) -> str:
+    """Return the name of the first parameter or statistic that is not finite, or an empty string."""
+    return next((name for name, array in network.state_dict().items() if not np.isfinite(array).all()), "")
+
+
 def blame(network: Network, X: Array) -> str:
     """Return where numbers first cease to be finite in a forward pass."""
-    for name, array in network.state_dict().items():
-        if not np.isfinite(array).all():
-            return f"{name} is no longer finite"
+    if name := not_finite(network):
+        return f"{name} is no longer finite"
     with np.errstate(all="ignore"):
         _, cache = Sequential.forward(copy.deepcopy(network), X, training=True)
     for i, H in enumerate(cache.values[1:]):
