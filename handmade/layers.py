@@ -93,6 +93,8 @@ class Layer:
         for name in cls.parameters.values():
             for attribute in (name, "d" + name):
                 setattr(cls, attribute, _array_property(attribute))
+        if "forward" in vars(cls):
+            cls.forward = _checked_once(cls)  # type: ignore[method-assign]
         if "forward" in vars(cls) and "rows_are_independent" not in vars(cls):
             cls.rows_are_independent = Layer.rows_are_independent  # type: ignore[method-assign]  # another forward, another answer: unknown
         arguments = [name for name in inspect.signature(cls.backward).parameters if name != "self"]
@@ -115,10 +117,7 @@ class Layer:
 
     def predict(self, X: Array) -> Array:
         """Return the output in evaluation mode, shape (N, O)."""
-        result: Any = self.forward(X)
-        if not (isinstance(result, tuple) and len(result) == 2):
-            raise TypeError(f"{type(self).__name__}.forward: expected (H, cache), got {type(result).__name__} alone")
-        return result[0]
+        return _output_and_cache(self, self.forward(X))[0]
 
     def rows_are_independent(self, training: bool) -> bool:
         """Return whether each row of the output depends on the same row of the input alone; False if unknown."""
@@ -170,6 +169,28 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"owned": False}  # a copy belongs to no network
+
+
+def _output_and_cache(layer: Layer, result: Any) -> tuple[Array, Any]:
+    """Return the result of a forward pass; raise where it is no pair: two rows would pass for an output and a cache."""
+    if isinstance(result, tuple) and len(result) == 2:
+        return result
+    got = f"{len(result)} results" if isinstance(result, tuple) else f"{type(result).__name__} alone"
+    raise TypeError(f"{type(layer).__name__}.forward: expected (H, cache), got {got}; return what backward needs, too")
+
+
+def _checked_once(cls: type[Layer]) -> Callable[..., tuple[Array, Any]]:
+    """Return the forward of a class with its first result checked; later calls cost nothing more."""
+    forward = cls.forward
+
+    @functools.wraps(forward)
+    def first(layer: Layer, *arguments: Any, **options: Any) -> tuple[Array, Any]:
+        result = _output_and_cache(layer, forward(layer, *arguments, **options))
+        if vars(cls)["forward"] is first:
+            cls.forward = forward  # type: ignore[method-assign]
+        return result
+
+    return first
 
 
 def _array_property(name: str) -> property:

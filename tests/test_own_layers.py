@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 import numpy as np
@@ -93,3 +94,39 @@ def test_the_first_pass_returns_what_the_later_ones_do():
     second = network.backward(H, cache), network.gradient
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b, strict=True)
+
+
+@pytest.mark.parametrize("inside", [lambda layer: layer, lambda layer: hm.Residual([layer])], ids=["chain", "residual"])
+@pytest.mark.parametrize("result", [lambda X: 2 * X, lambda X: [X, X], lambda X: (X, X, X)], ids=["H", "list", "three"])
+def test_a_forward_without_a_cache_is_named(inside, result):
+    """Two rows would pass for an output and a cache."""
+
+    class Mine(hm.Layer):
+        def forward(self, X, training=False):
+            return result(X)
+
+        def backward(self, dH, cache, need_dX=True):
+            return 2 * dH
+
+    network = hm.Network([hm.Dense(3, 4, rng=0), inside(Mine()), hm.Dense(4, 2, rng=0)])
+    X, y = np.ones((2, 3)), np.array([0, 1])
+    for use in (
+        network.loss_and_gradient,
+        lambda X, y: network.predict(X),
+        functools.partial(hm.check_gradient, network),
+    ):
+        with pytest.raises(TypeError, match=r"^Mine.forward: expected \(H, cache\), got"):
+            use(X, y)
+
+
+def test_a_forward_is_checked_once():
+    class Mine(hm.Layer):
+        def forward(self, X, training=False):
+            return X, None
+
+        def backward(self, dH, cache, need_dX=True):
+            return dH
+
+    written = Mine.forward.__wrapped__
+    Mine().forward(np.ones((1, 2)))
+    assert Mine.forward is written
