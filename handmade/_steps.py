@@ -77,7 +77,7 @@ class Step(Stateful):
 
     changes_gradient = False
     needs_evaluate = False  # True where `step` takes a function that computes loss and gradient, too
-    _checked: Any = None  # the hyperparameters of the last check
+    _checked: Any = object()  # the hyperparameters of the last check; before it, what none equal
 
     def __post_init__(self) -> None:
         self._validate()

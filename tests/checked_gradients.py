@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 
 import numpy as np
 
 from handmade import MLP, Activation, Concatenate, Dense, LayerNorm, Network, Parallel, Residual
+from handmade.checking.entry_checker import EntryChecker
+from handmade.checking.neighbourhood import Measurement
 
 SMOOTH, KINKED = ("sigmoid", "tanh", "gelu", "silu", "softplus"), ("relu", "leaky_relu", "elu")
 
@@ -100,3 +103,33 @@ def network_with(spoil, dtype=np.float64):
 
 def total(theta):
     return float(theta.sum())
+
+
+# ---- parts of a check ------------------------------------------------------------------------------------------------
+
+MANY = np.random.default_rng(0).uniform(1, 2, 400)
+
+
+def cubes(theta):
+    return float((theta**3).sum()) / 3
+
+
+def squares_with_errors(at, error=0.1):
+    gradient = MANY**2
+    gradient[at] += error
+    return gradient
+
+
+class Checker(EntryChecker):
+    """One with thresholds in powers of two, so that what is equal to one of them can be written down."""
+
+    DOUBT, SMOOTH, PRECISE, DECISIVE = 8, 2**-10, 2**-20, 2**-3
+
+
+def measurement(value=1.0, truncation=0.0, rounding=0.0, doubt=0.0, roughness=0.0, sides=None, steady=(False, False)):
+    columns = (value, *(sides or (value, value)), truncation, rounding, doubt, roughness, *steady)
+    return Measurement(*(np.array([column]) for column in columns))
+
+
+def subject_of(claimed):
+    return SimpleNamespace(claimed=np.array(claimed), rounding=np.zeros(len(claimed)), names={})

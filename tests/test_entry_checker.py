@@ -6,14 +6,25 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from checked_gradients import LABELS, SMOOTH, TARGETS, THETA, X, assert_right, build, network_with, scale_all
+from checked_gradients import (
+    LABELS,
+    SMOOTH,
+    TARGETS,
+    THETA,
+    Checker,
+    X,
+    assert_right,
+    build,
+    measurement,
+    network_with,
+    scale_all,
+    subject_of,
+)
 
 import handmade as hm
 from handmade import MLP, Dense, Network, Sequential, check_gradient
-from handmade.checking.entry_checker import EntryChecker, _most_entries, _respect_kinks, examine
-from handmade.checking.neighbourhood import Measurement, Neighbourhood
+from handmade.checking.entry_checker import EntryChecker, _respect_kinks
 from handmade.checking.network_loss import NetworkLoss
-from handmade.checking.subjects import function_subject
 
 # ---- what differences cannot tell ------------------------------------------------------------------------------------
 
@@ -253,22 +264,6 @@ def test_what_was_wrong_is_listed_in_order_with_all_its_numbers():
 # ---- the checker -----------------------------------------------------------------------------------------------------
 
 
-class Checker(EntryChecker):
-    """One with thresholds in powers of two, so that what is equal to one of them can be written down."""
-
-    DOUBT, SMOOTH, PRECISE, DECISIVE = 8, 2**-10, 2**-20, 2**-3
-
-
-def measurement(value=1.0, truncation=0.0, rounding=0.0, doubt=0.0, roughness=0.0):
-    columns = (value, value, value, truncation, rounding, doubt, roughness)
-    never = np.zeros(1, bool)
-    return Measurement(*(np.array([column]) for column in columns), never, never)
-
-
-def subject_of(claimed):
-    return SimpleNamespace(claimed=np.array(claimed), rounding=np.zeros(len(claimed)), names={})
-
-
 def checker_of(claimed, *measured, largest=0.0):
     """Return a checker for which each step finds the next of these."""
     found = iter(measured)
@@ -337,7 +332,7 @@ def test_the_first_step_balances_noise_and_slope(method, order, claimed, theta, 
     usual = np.finfo(float).eps ** (1 / (order + 1))
     tens = [usual * 10.0**n for n in range(8) if usual * 10.0**n < 0.1]
     for noise in 0.0, 1e-30, *10.0 ** np.arange(-16, 4, 0.15), 1e9:
-        steps = EntryChecker(near, subject_of([claimed]), noise)._steps(method)
+        steps = EntryChecker(near, subject_of([claimed / 8, claimed]), noise)._steps(method)
         wanted = (noise / slope) ** (1 / (order + 1))
         assert steps[0] == pytest.approx(min(tens, key=lambda h: abs(np.log(max(wanted, usual) / h))), rel=1e-12)
         assert steps[:-1] / steps[1:] == pytest.approx(10, rel=1e-12)
@@ -349,50 +344,6 @@ def test_a_complex_slope_may_be_off_by_its_roundings():
     eps = np.finfo(float).eps
     worst = check_gradient(lambda t: t[0], [0.5], [1 - 32 * eps], method="complex").worst
     assert (worst.verdict, worst.measured, worst.allowed) == ("right", 1.0, 32 * eps)
-
-
-# ---- many entries at once --------------------------------------------------------------------------------------------
-
-MANY = np.random.default_rng(0).uniform(1, 2, 400)
-
-
-def cubes(theta):
-    return float((theta**3).sum()) / 3
-
-
-def squares_with_errors(at, error=0.1):
-    gradient = MANY**2
-    gradient[at] += error
-    return gradient
-
-
-@pytest.mark.parametrize("wrong", [[57], [3, 57, 191]])
-def test_wrong_entries_that_were_not_drawn_are_found(wrong):
-    result = check_gradient(cubes, MANY, squares_with_errors(wrong), entries=10, rng=0)
-    assert [entry.index for entry in result.wrong] == wrong
-    block = result.blocks[0]
-    assert (block.wrong, block.along, block.is_complete) == (len(wrong), 400 - block.checked, True)
-    assert block.checked <= 10 + EntryChecker.GROUP * len(wrong)
-
-
-def test_the_search_ends_after_a_few_wrong_entries():
-    result = check_gradient(cubes, MANY, squares_with_errors([1, 50, 100, 150, 200, 300]), entries=10, rng=0)
-    assert not result.blocks[0].is_complete and len(result.wrong) >= EntryChecker.FOUND
-    assert result.blocks[0].checked <= 10 + EntryChecker.GROUP * EntryChecker.FOUND
-
-
-def test_an_error_that_agreement_excludes_is_found():
-    right = check_gradient(cubes, MANY, MANY**2, entries=10, rng=0)
-    block = right.blocks[0]
-    assert right and (block.checked, block.along) == (10, 390) and block.excluded < 1e-6
-    assert check_gradient(cubes, MANY, squares_with_errors(57, 2 * block.excluded), entries=10, rng=0).wrong
-
-
-@pytest.mark.parametrize(("error", "checked"), [(0.1, 6), (0.0, 400)])
-def test_after_enough_wrong_entries_the_others_are_left_out(error, checked):
-    subject = function_subject(cubes, MANY, squares_with_errors(slice(None), error))
-    block = examine(subject, enough=6, rng=0).blocks[0]
-    assert (block.checked, block.along) == (checked, 0)
 
 
 def test_numbers_between_the_slopes_of_a_kink_are_not_accused():
@@ -426,115 +377,152 @@ def test_a_function_without_a_value_on_one_side_says_where():
         hm.check_gradient(lambda t: float(np.where(t > 1, np.nan, t).sum()), np.array([1.0]), np.array([1.0]))
 
 
-# ---- the search ------------------------------------------------------------------------------------------------------
+def test_a_function_that_ends_beyond_its_noise_says_where():
+    """A billionth below 1 its noise can be measured, but no step fits in."""
+
+    def ends(theta):
+        return float(np.where(theta > 1, np.nan, theta).sum())
+
+    with pytest.raises(ValueError, match=r"expected it to return a finite number, got nan, at theta\[1\] = 1\."):
+        check_gradient(ends, np.array([0.5, 1 - 1e-9]), np.ones(2))
 
 
-class Scripted(EntryChecker):
-    """A checker for which a group of entries has the verdict that this function gives."""
-
-    def __init__(self, size, verdict):
-        super().__init__(
-            Neighbourhood(cubes, np.ones(size)), function_subject(cubes, np.ones(size), np.ones(size)), 0.0
-        )
-        self.verdict, self.asked = verdict, []
-
-    def _along(self, indices, rng):
-        assert isinstance(rng, np.random.Generator)
-        self.asked.append(len(indices))
-        return self.verdict(indices.tolist()), 0.0
-
-
-@pytest.mark.parametrize("wrong", [0, 77, 255])
-def test_halving_ends_at_the_group_of_a_wrong_entry(wrong):
-    checker = Scripted(256, lambda group: "wrong" if wrong in group else "right")
-    group = checker._group_with_a_wrong_entry(np.arange(256), np.random.default_rng(0))
-    assert wrong in group and len(group) == checker.GROUP
-    assert checker.asked == [128, 64, 32, 16]
+@pytest.mark.parametrize(
+    ("numbers", "right"),
+    [
+        (dict(roughness=0.9e-3, value=1.0), True),  # a thousandth of the slope: smooth
+        (dict(roughness=1.1e-3, value=1.0), False),
+        (dict(truncation=0.9e-7), True),  # a ten-millionth of it: precise
+        (dict(truncation=1.1e-7), False),
+        (dict(rounding=0.09), True),  # a tenth of the largest entry: decisive
+        (dict(rounding=0.11), False),
+    ],
+)
+def test_a_measurement_is_as_good_as_it_has_to_be(numbers, right):
+    near = SimpleNamespace(measure=lambda *arguments: measurement(**dict(value=1 - 1e-8) | numbers))
+    found, _, _ = EntryChecker(near, subject_of([1.0]), 0.0)._measure(np.array([0]), "central", 1.0)
+    assert (found.verdict == "right").tolist() == [right]
 
 
-@pytest.mark.parametrize("wrong", [0, 255])
-def test_of_an_undecidable_half_the_other_one_tells(wrong):
-    """Where both are undecidable, the first is taken apart, down to eight groups; then the search gives up."""
-    rng = np.random.default_rng(0)
-    open_first = Scripted(256, lambda group: "undecidable" if 0 in group else "wrong" if wrong in group else "right")
-    group = open_first._group_with_a_wrong_entry(np.arange(256), rng)
-    assert group is None if wrong == 0 else (wrong in group and len(group) == open_first.GROUP)
-    assert open_first.asked == ([128, 128, 64, 64] if wrong == 0 else [128, 128, 64, 32, 16])
+@pytest.mark.parametrize(("error", "refuted"), [(0.95, False), (1.05, True)])
+def test_an_error_of_ten_times_the_doubt_refutes(error, refuted):
+    near = SimpleNamespace(measure=lambda *arguments: measurement(doubt=0.1))
+    _, refuting, _ = EntryChecker(near, subject_of([1 + error]), 0.0)._measure(np.array([0]), "central", 1.0)
+    assert refuting.tolist() == [refuted]
 
 
-@pytest.mark.parametrize(("size", "asked"), [(128, [64, 64]), (129, [65, 64, 33, 32]), (256, [128, 128, 64, 64])])
-def test_two_undecidable_halves_end_the_search_of_a_few(size, asked):
-    """8 groups of 16 are the few."""
-    checker = Scripted(size, lambda group: "undecidable")
-    assert checker._group_with_a_wrong_entry(np.arange(size), np.random.default_rng(0)) is None
-    assert checker.asked == asked
+def test_the_largest_entry_says_what_is_decisive():
+    """Noise of a sixteenth of it hides nothing that matters beside it."""
+    found = measurement(value=2**-10 + 2**-12, rounding=2**-4)
+    for largest, verdict in (1.0, "right"), (2**-3, "undecidable"):
+        now, _, _ = checker_of(2**-10, found, largest=largest)._measure(np.array([0]), "central", 1.0)
+        assert now.verdict.tolist() == [verdict]
 
 
-def test_a_search_that_measures_all_entries_is_complete():
-    """Eight entries are one group: nothing is left to agree."""
-    theta = np.linspace(1, 2, 12)
-    claimed = theta**2
-    claimed[7] += 0.1
-    result = check_gradient(cubes, theta, claimed, entries=4, rng=1)
-    assert [entry.index for entry in result.wrong] == [7]
-    block = result.blocks[0]
-    assert (block.checked, block.along, block.is_complete) == (12, 0, True)
+def test_each_parameter_rounds_by_its_own_largest_entry():
+    """A sum has some eps of its largest term; a parameter of another size is another sum, and may be empty."""
+    subject = subject_of([0.5, 0.0, -1e6, 3.0])
+    subject.names = {"small": np.array([[0, 1]]), "none": np.arange(0), "large": np.array([2, 3])}
+    allowed = EntryChecker(SimpleNamespace(), subject, 0.0).absolute
+    assert allowed.tolist() == [32 * np.finfo(float).eps * size for size in (0.5, 0.5, 1e6, 1e6)]
 
 
-def test_random_directions_keep_the_shape_of_theta():
-    theta = MANY.reshape(20, 20)
-
-    def cubes_of_rows(theta):
-        assert theta.shape == (20, 20)
-        return cubes(theta)
-
-    assert check_gradient(cubes_of_rows, theta, theta**2, entries=10, rng=0)
+# ---- kinks -----------------------------------------------------------------------------------------------------------
 
 
-def test_noise_of_other_entries_is_measured_along_scales():
-    theta, points = np.array([0.5, 1e6, -1e6, 0.0] * 10), []
-
-    def f(t):
-        points.append(t.copy())
-        return 0.0
-
-    checker = EntryChecker(Neighbourhood(f, theta), function_subject(f, theta, np.zeros(40)), 0.0)
-    points.clear()
-    checker.others(np.arange(10, 40), "richardson", 1, np.random.default_rng(0))
-    ways = (points[7] - theta) / (7e-12 * np.maximum(1, np.abs(theta)))
-    assert np.all(ways[:10] == 0)
-    assert ways.min() < -0.5 and ways.max() > 0.5 and np.abs(ways).max() < 1.0001  # theta + h is rounded
+def at_a_kink(claimed, sides=(-1.0, 1.0), steady=(True, True), rounding=2**-5):
+    """Return whether a claim is refuted at a kink, and whether it lies within it; both slopes have noise."""
+    subject = subject_of([claimed])
+    subject.rounding = np.array([2**-7])
+    near = SimpleNamespace(measure=lambda *arguments: measurement(0.0, 0.0, rounding, 1e9, 1e9, sides, steady))
+    checker = Checker(near, subject, 0.0)
+    checker.absolute = np.array([2**-6])
+    _, refuted, within = checker._measure(np.array([0]), "central", 1.0)
+    return bool(refuted[0]), bool(within[0])
 
 
-def test_the_steps_along_many_entries_shrink_with_their_norm():
-    """Six steps by tens; the first is the usual one by the root of the norm, where that is above 1."""
+MARGIN = 2**-5 + 2**-6 + 2**-7 + 1e-6 * 2  # noise, the sums' rounding, the claim's, and a millionth of the gap
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_claim_within_the_slopes_of_a_kink_is_right(side):
+    """As far beyond one of them as it may be off; farther away it is open, and far away it is refuted."""
+    edge, far = 1 + MARGIN, 3 + 8 * MARGIN
+    assert at_a_kink(side * edge) == (False, True)
+    assert at_a_kink(side * np.nextafter(edge, 2)) == (False, False)
+    assert at_a_kink(side * far) == (False, False)
+    assert at_a_kink(side * np.nextafter(far, 9)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "within"),
+    [
+        ({}, True),
+        ({"steady": (True, False)}, False),  # one side bends: that may be a curve
+        ({"steady": (False, True)}, False),
+        ({"rounding": 2 / 4.5}, True),  # the gap is 2
+        ({"rounding": 0.5}, False),  # as noise of four times its size may make it
+    ],
+)
+def test_a_kink_has_two_straight_sides_apart(options, within):
+    assert at_a_kink(0.5, **options) == (False, within)
+
+
+def test_what_is_right_at_a_kink_says_so():
+    worst = check_gradient(lambda t: float(np.maximum(t, 0).sum()), [0.0], [0.25]).worst
+    assert (worst.verdict, worst.claimed, worst.measured, worst.left, worst.right) == ("right", 0.25, 0.25, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "claimed", "allowed", "verdict"),
+    [
+        (0.0, 1.0, -1e-6, 0.0, "undecidable"),  # a millionth of the slopes beyond, at most
+        (0.0, 1.0, np.nextafter(-1e-6, -1), 0.0, "wrong"),
+        (0.0, 1.0, 1 + 1e-6, 0.0, "undecidable"),
+        (0.0, 1.0, np.nextafter(1 + 1e-6, 2), 0.0, "wrong"),
+        (0.0, 1.0, -0.125, 0.125, "undecidable"),  # and what the measurement may be off
+        (0.0, 1.0, -0.25, 0.125, "wrong"),
+        (-0.5, 0.5, 0.0, 0.0, "undecidable"),
+        (1.0, 1.0, 1.0, 0.0, "wrong"),  # no kink
+        (0.0, 0.0, 0.0, 0.0, "wrong"),
+    ],
+)
+def test_between_the_sides_of_a_kink_means_just_so(lower, upper, claimed, allowed, verdict):
+    entries = SimpleNamespace(
+        index=np.arange(1),
+        claimed=np.array([claimed]),
+        allowed=np.array([allowed]),
+        verdict=np.array(["wrong"], "<U11"),
+    )
+    _respect_kinks(SimpleNamespace(one_sided=(np.array([lower]), np.array([upper]))), {"theta": entries})
+    assert entries.verdict.tolist() == [verdict]
+
+
+# ---- how often it measures -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("theta", "found", "times"),
+    [
+        (1e-4, "undecidable", 12),  # six steps, and six parts of itself
+        (1e-3, "undecidable", 6),  # not next to nothing
+        (0.5, "undecidable", 6),
+        (0.0, "undecidable", 6),
+        (1.0, "undecidable", 6),
+        (7.0, "undecidable", 6),
+        (1e-4, "right", 1),
+        (7.0, "right", 1),
+    ],
+)
+def test_an_entry_is_measured_once_by_each_step(theta, found, times):
     steps = []
 
-    def along(directions, step, noise):
-        steps.append((step, np.linalg.norm(directions)))
-        return measurement(value=0.0, rounding=1e9, roughness=1e12)
+    def measure(indices, method, step, noise):
+        steps.append(step[0])
+        return measurement() if found == "right" else measurement(value=9.0, rounding=1e9)
 
-    subject = subject_of([1.0] * 400)
-    near = SimpleNamespace(scale=lambda i: np.full(400, 3.0)[i], along=along)
-    assert EntryChecker(near, subject, 0.0)._along(np.arange(400), np.random.default_rng(0))[0] == "undecidable"
-    usual = np.finfo(float).eps ** (1 / 5)
-    assert [step for step, _ in steps] == pytest.approx(
-        [usual / norm**0.5 * 10.0**-k for k, (_, norm) in enumerate(steps)]
-    )
-    assert len(steps) == 6 and steps[0][1] > 30
-
-
-@pytest.mark.parametrize(("off", "verdict"), [(0.25, "right"), (0.5, "undecidable")])
-def test_a_slope_along_entries_may_be_off_by_what_it_allows(off, verdict):
-    """By a quarter, of rounding alone; the claimed slope is 0 + 1 of the one entry that moves by 1/2 to 1."""
-    near = SimpleNamespace(
-        scale=lambda i: np.ones(1), along=lambda *a: measurement(value=off, rounding=0.25, doubt=1.0)
-    )
-    checker = EntryChecker(near, subject_of([0.0]), 0.0)
-    assert checker._along(np.arange(1), np.random.default_rng(0))[0] == verdict
-
-
-@pytest.mark.parametrize(("size", "most"), [(1, 2000), (20_000, 2000), (20_001, 1999), (754_717, 52), (10**9, 40)])
-def test_a_large_gradient_has_fewer_entries_measured_singly(size, most):
-    """As many as make 40 million numbers, but at least 40."""
-    assert _most_entries(size) == most
+    near = SimpleNamespace(measure=measure, scale=lambda i: np.ones(1), base=0.0, theta=np.array([theta]), outside=None)
+    entries = Checker(near, subject_of([1.0]), 0.0)._by_differences(np.array([0]), "central")
+    assert entries.verdict.tolist() == [found]
+    usual = np.finfo(float).eps ** (1 / 3) * 10.0 ** -np.arange(6)
+    assert steps == pytest.approx(np.concatenate((usual, theta * usual))[:times])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -128,6 +129,8 @@ def test_noise_is_measured_along_scaled_directions():
     near.f = noisy
     near.noise(np.arange(12))
     moved = np.array(points[1:8]) - theta
+    wide = np.array(points[25:32]) - theta  # after three directions at eight points each, the last of them again
+    assert np.abs(wide[-1, :12] / np.maximum(1, np.abs(theta[:12]))).max() == pytest.approx(7e-5, rel=0.3)
     assert np.all(moved[:, 12:] == 0)  # the entries that were not asked for
     ways = moved[-1, :12] / (7e-12 * np.maximum(1, np.abs(theta[:12])))
     assert ways.min() < -0.5 and ways.max() > 0.5 and np.abs(ways).max() < 1.0001  # theta + h is rounded, by eps theta
@@ -178,6 +181,7 @@ def test_a_measurement_by_three_steps_in_numbers(method, of, value, truncation, 
         m = near.measure(np.arange(5), method, H, noise)
         found = [column[i] for column in (m.value, m.truncation, m.doubt, m.roughness, m.left, m.right)]
         assert found == [value, truncation, change, roughness, *sides]
+        assert (m.steady_left[i], m.steady_right[i]) == 2 * (noise > 0 or of in ("kink", "bend"),)
         assert m.rounding[i] == pytest.approx(weights * error / (H / 4), rel=4 * EPS, abs=0)
 
 
@@ -228,14 +232,29 @@ def test_many_values_at_once_say_where_one_is_missing():
 
 def test_a_function_of_real_numbers_is_refused_in_its_own_words():
     near = Neighbourhood(lambda theta: math.fsum(theta.ravel()), PLACE)
-    with pytest.raises(TypeError, match="; it raised ComplexWarning: ") as raised:
-        near.complex_slopes(np.arange(6), 1e-20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as a program may have set
+        with pytest.raises(TypeError, match="; it raised ComplexWarning: ") as raised:
+            near.complex_slopes(np.arange(6), 1e-20)
     assert "at theta" not in str(raised.value)
 
 
-def test_slopes_that_do_not_change_are_steady():
-    zeros = np.zeros((3, 2))
-    assert _is_steady(np.full((3, 2), 2.0), zeros, zeros[0]).all()
+@pytest.mark.parametrize(
+    ("slopes", "gaps", "rounding", "steady"),
+    [
+        ([2, 2, 2], [0, 0, 0], 0, True),
+        ([2, 2, 2 + 2**-10], [5, 5, 1], 0, True),  # by less than a thousandth of the gap that is left
+        ([2, 2, 2 + 2**-9], [5, 5, 1], 0, False),
+        ([2 + 2**-9, 2, 2], [5, 5, 1], 0, False),
+        ([2, 3, 2], [0, 0, 0], 1, True),  # as noise may change them
+        ([2, 3, 5], [0, 0, 0], 1, False),
+        ([5, 3, 2], [0, 0, 0], 1, False),
+    ],
+)
+def test_slopes_that_hardly_change_are_steady(slopes, gaps, rounding, steady):
+    columns = (np.array(column, float)[:, np.newaxis] for column in (slopes, gaps, [rounding]))
+    *three, noise = columns
+    assert _is_steady(*three, noise[0]).tolist() == [steady]
 
 
 def test_a_slope_of_zero_has_no_sign():
@@ -268,3 +287,64 @@ def test_a_float32_part_beside_a_float64_part_shows_its_noise():
 @pytest.mark.parametrize("frequency", [1.0, 2e3, 2e4, 3e5])
 def test_a_wave_is_not_taken_for_noise_of_steps(frequency, spacing):
     assert noise_of_steps(lambda t: math.sin(frequency * t + 0.3), spacing) <= EPS
+
+
+@pytest.mark.parametrize(
+    ("heights", "expected"),
+    [
+        (SIGNS, math.sqrt(2)),  # the noise that these steps look like: each is more than half of it
+        (8.0 * SIGNS, 8 * math.sqrt(2)),
+        (10.0 ** np.arange(8), 0.0),  # steps that grow look like no noise
+        (np.zeros(8), 0.0),
+    ],
+)
+def test_noise_of_steps_comes_from_eight_heights(heights, expected):
+    """Beyond the last of them the function has no value."""
+
+    def steps(t):
+        if t > 7.5e-5:
+            raise ValueError("outside")
+        return float(heights[round(t / 1e-5)])
+
+    assert noise_of_steps(steps, 1e-5) == pytest.approx(expected, rel=8 * EPS)
+
+
+@pytest.mark.parametrize(("height", "is_noise"), [(0.5, False), (1.0, True)])
+def test_steps_of_less_than_half_the_noise_are_a_wave(height, is_noise):
+    """A triangle between -1 and 1, drawn in steps, looks like noise of sqrt(2)."""
+
+    def triangle(t):
+        x = t / 1e-5
+        return round((1 - 2 * abs((x + 1) % 2 - 1)) * -1 / height) * height
+
+    assert noise_of_steps(triangle, 1e-5) == (pytest.approx(math.sqrt(2)) if is_noise else 0)
+
+
+def test_slopes_along_a_direction_are_those_of_a_point_that_moves():
+    """By half of the way to 3 in one entry: max(2 t, 6 t), of which f sees the shape."""
+    seen = set()
+
+    def kink(theta):
+        seen.add(theta.shape)
+        t = 2 * (theta[1, 0] - 3)
+        return max(2 * t, 6 * t)
+
+    near, direction = Neighbourhood(kink, PLACE), np.array([0, 0, 0, 0.5, 0, 0])
+    m = near.along(direction, H, 0.0)
+    assert (m.left, m.right, m.value, m.roughness) == (2, 6, 4, 8)
+    assert m.steady_left and m.steady_right and seen == {PLACE.shape}
+    assert m.rounding == pytest.approx(1.5 * 2 * EPS * 6 * H / (H / 4), rel=4 * EPS)
+
+
+def test_a_direction_that_leaves_the_domain_says_so():
+    near = Neighbourhood(lambda theta: float(np.where(theta > 4, np.nan, theta).sum()), PLACE)
+    with pytest.raises(ValueError, match=r"got nan, at a point that differs from theta in 6 entries$"):
+        near.along(np.ones(6), H, 0.0)
+
+
+def test_why_a_step_has_no_value_is_kept():
+    near = Neighbourhood(lambda theta: float(np.where(theta > 4, np.nan, theta).sum()), PLACE)
+    assert near.outside is None
+    m = near.measure(np.arange(6), "central", 0.1, 0.0)
+    assert np.isnan(m.value).tolist() == [False] * 5 + [True]
+    assert str(near.outside).endswith(", at theta[1, 2] = 4.0999999999999996 for 4")

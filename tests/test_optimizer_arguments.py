@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from optimizers_of_tests import (
     start,
 )
 
+from handmade import MLP
+from handmade._steps import Elementwise, Step, check_optimizer
 from handmade.clipping import L1, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
 from handmade.optimizers import (
     ASGD,
@@ -240,3 +243,88 @@ def test_numbers_that_belong_together_are_counted_in_words():
         Adam(betas=(0.9,))
     with pytest.raises(TypeError, match=r"^ns_coefficients: expected three numbers, got \(1\.0, 2\.0\)$"):
         Muon(ns_coefficients=(1.0, 2.0))
+
+
+@pytest.mark.parametrize("value", [None, -1.0])
+def test_a_hyperparameter_set_before_the_first_step_is_checked(value):
+    clip, gradient = ClipGradValue(1.0), np.full(3, 5.0)
+    clip.clip_value = value
+    with pytest.raises((TypeError, ValueError), match=r"^clip_value: expected"):
+        clip.step(np.ones(3), gradient)
+    assert gradient.tolist() == [5.0] * 3
+
+
+def test_hyperparameters_are_checked_when_they_have_changed():
+    class Counted(SGD):
+        checks = 0
+
+        def _validate(self):
+            self.checks += 1
+            super()._validate()
+
+    optimizer, theta = Counted(lr=0.1), np.ones(3)
+    counts = [optimizer.checks]
+    for optimizer.lr in 0.1, 0.1, 0.2, 0.2, 0.1:
+        optimizer.step(theta, np.ones(3))
+        counts.append(optimizer.checks)
+    assert np.diff(counts).tolist() == [1, 0, 1, 0, 1]
+
+
+def test_a_step_without_hyperparameters_is_checked_once():
+    class Plain(Step):
+        checks = 0
+
+        def _validate(self):
+            self.checks += 1
+
+        def apply(self, theta, gradient):
+            theta -= gradient
+
+    step, theta = Plain(), np.ones(3)
+    for _ in range(2):
+        step.step(theta, np.ones(3))
+    assert (step.checks, theta.tolist()) == (1, [-1.0] * 3)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_vector_and_a_view_of_it_overlap(order):
+    owner = np.ones(3)
+    with pytest.raises(ValueError, match=r"^gradient: expected memory of its own"):
+        SGD(lr=0.1).step(*(owner, owner[:])[::order])
+
+
+@pytest.mark.parametrize(("dtype", "sizes"), [(np.float64, [16384, 16384, 7232]), (np.float32, [32768, 7232])])
+def test_a_block_of_each_array_has_at_most_128_kib(dtype, sizes):
+    seen = []
+
+    @dataclasses.dataclass(eq=False)
+    class Descent(Elementwise):
+        def _update(self, theta, gradient):
+            seen.append(theta.size)
+            theta -= gradient
+
+    theta = np.ones(40_000, dtype)
+    Descent().step(theta, np.ones(40_000, dtype))
+    assert seen == sizes and not theta.any()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "error", "words"),
+    [
+        (Adam, TypeError, r"^optimizer: expected an object with step"),  # a class
+        (object(), TypeError, r"^optimizer: expected an object with step"),
+        (SimpleNamespace(step=3), TypeError, r"^optimizer: expected an object with step"),
+        (ClipGradNorm(1.0), ValueError, "^optimizer: expected one that moves theta"),
+    ],
+)
+def test_what_does_not_move_theta_is_no_optimizer(optimizer, error, words):
+    with pytest.raises(error, match=words):
+        check_optimizer(optimizer, MLP([2, 1], rng=0))
+
+
+def test_an_optimizer_is_checked_on_the_vectors_of_the_network():
+    network, optimizer = MLP([2, 1], rng=0), SGD(lr=0.1)
+    assert check_optimizer(optimizer, network) is optimizer
+    network.theta.flags.writeable = False
+    with pytest.raises(ValueError, match=r"^theta: .* read-only"):
+        check_optimizer(optimizer, network)

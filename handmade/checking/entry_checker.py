@@ -90,7 +90,7 @@ def examine_beside(subject: Subject, truth: Array, proof: GradientCheck, enough:
         known = dataclasses.replace(known, claimed=subject.claimed[known.index], allowed=allowed)
         found, left = checker.until(other[np.argsort(-distance[other], kind="stable")], enough)
         unseen = len(at) - len(other) - len(known.index)
-        is_complete = not row.along or math.isfinite(row.excluded)
+        is_complete = not unseen or math.isfinite(row.excluded)
         seen = Along(unseen + len(left), row.excluded, False, is_complete and not len(left))
         if len(left) and not (found.verdict == "wrong").any():
             more, rest = checker.others(left, "richardson", 2, rng)
@@ -191,10 +191,11 @@ class EntryChecker:
         zeros = (np.zeros(len(indices)) for _ in range(5))
         found = Entries(indices, *zeros, np.full(len(indices), "undecidable"))  # type: ignore[call-arg]
         refuted, between = np.zeros((2, len(indices)), bool)
-        sizes = np.abs(self.near.theta.flat[indices]) / self.near.scale(indices)
-        for relative in np.ones(len(indices)), sizes:
+        sizes = np.abs(self.near.theta.flat[indices])
+        small = (sizes > 0) & (sizes < self.SMALL)
+        for relative, tried in ((np.ones(len(indices)), True), (sizes, small)):
             is_open = (found.verdict == "undecidable") & ~between & ~refuted
-            active = np.flatnonzero(is_open & ((relative == 1) | ((relative > 0) & (relative < self.SMALL))))
+            active = np.flatnonzero(is_open & tried)
             for step in self._steps(method):
                 if not active.size:
                     break
@@ -274,7 +275,7 @@ class EntryChecker:
         own = EPS * ROUNDINGS * terms + DEVIATIONS * rounded
         refuted = None
         for step in DIFFERENCES["richardson"].step / max(norm, 1.0) ** 0.5 * 10.0 ** -np.arange(6.0):
-            m = self.near.along(direction[np.newaxis], float(step), self.noise)
+            m = self.near.along(direction, float(step), self.noise)
             value, allowed = float(m.value[0]), float(m.truncation[0] + m.rounding[0]) + own
             error = abs(claimed - value)
             if refuted is not None and abs(value - refuted[0]) <= allowed + refuted[1]:

@@ -130,7 +130,7 @@ class Neighbourhood:
         return losses
 
     def _with(self, i: int, value: Any) -> Array:
-        moved = self.theta.astype(np.result_type(self.theta, value))
+        moved = self.theta.astype(value.dtype)
         moved.flat[i] = value
         return moved
 
@@ -174,26 +174,17 @@ class Neighbourhood:
         h = self.scale(indices) * step / np.array([[1], [2], [4]])
         return self._measurement(*self.both_sides(indices, h, inside=True), h, method, noise)
 
-    def along(self, directions: Array, step: float, noise: float) -> Measurement:
-        """Measure the slopes of f along directions, (D, P), as `measure` does along single entries.
+    def along(self, direction: Array, step: float, noise: float) -> Measurement:
+        """Measure the slope of f along a direction, (P,), as `measure` does along a single entry.
 
         The relative step is that of a single entry: along many entries at once f curves more, so the estimate is
         the central difference, and the three steps tell its truncation.
         """
-        h = np.full(len(directions), step) / np.array([[1], [2], [4]])
-        flat = self.theta.ravel()
-        shape = self.theta.shape
-        values = np.array(
-            [
-                [
-                    [self._checked(self._value((flat + side * t * v).reshape(shape), self.theta), self.theta)
-                     for v, t in zip(directions, row, strict=True)]
-                    for row in h
-                ]
-                for side in (-1.0, 1.0)
-            ]
-        )  # fmt: skip
-        below, above = (self.base - values[0]) / h, (values[1] - self.base) / h
+        h = step / np.array([[1], [2], [4]])
+        way = direction.reshape(self.theta.shape)
+        below, above = (
+            (np.array([[self._at_distance(way, t)] for t in steps[:, 0]]) - self.base) / steps for steps in (-h, h)
+        )
         return self._measurement(below, above, h, "richardson", noise)
 
     def _measurement(self, left: Array, right: Array, h: Array, method: str, noise: float) -> Measurement:
@@ -218,14 +209,14 @@ class Neighbourhood:
     def noise(self, indices: Array) -> float:
         """Return the standard deviation of the noise of f, measured along random directions of these entries."""
         rng = np.random.default_rng(0)
-        lines = []
+        found = []
         for _ in range(DIRECTIONS):
             direction = np.zeros_like(self.theta)
             direction.flat[indices] = rng.uniform(-1, 1, len(indices)) * self.scale(indices)
-            lines.append(partial(self._at_distance, direction))
-        found = [measured_noise(line) for line in lines]
+            line = partial(self._at_distance, direction)
+            found.append(measured_noise(line))
         if not hasattr(self.f, "moved"):  # which computes in float64 throughout
-            found += [noise_of_steps(lines[-1], wide) for wide in WIDE]
+            found += [noise_of_steps(line, wide) for wide in WIDE]
         return max(found)
 
     def _at_distance(self, direction: Array, t: float) -> float:
@@ -279,8 +270,7 @@ def measured_noise(f: Callable[[float], float]) -> float:
     """
     spacing, least = 1e-12, 0.0
     for _ in range(12):
-        values = [f(k * spacing) for k in range(8)]
-        tables = [np.diff(values, k) for k in range(1, 7)]
+        values, tables = _differences(f, spacing)
         if np.count_nonzero(tables[0] == 0) >= 4:
             if spacing > 1e-3:
                 return _last_bit(values[0]) / math.sqrt(12)
@@ -300,7 +290,7 @@ def noise_of_steps(f: Callable[[float], float], spacing: float) -> float:
     look like noise at a wide one. What tells them apart is a jump: halving an interval does not make it smaller.
     """
     try:
-        tables = [np.diff([f(k * spacing) for k in range(8)], k) for k in range(1, 7)]
+        _, tables = _differences(f, spacing)
         found = _agreed(tables, _levels(tables)) or 0.0
         low, high = 0.0, 7 * spacing
         below, above = f(low), f(high)
@@ -317,6 +307,12 @@ def noise_of_steps(f: Callable[[float], float], spacing: float) -> float:
 
 
 NARROW = 1e-13  # an interval in which a smooth function does not move visibly
+
+
+def _differences(f: Callable[[float], float], spacing: float) -> tuple[list[float], list[Array]]:
+    """Return f at eight points, and the table of its differences: a column for each order from 1 to 6."""
+    values = [f(k * spacing) for k in range(8)]
+    return values, [np.diff(values, k) for k in range(1, 7)]
 
 
 def _levels(tables: Sequence[Array]) -> list[float]:
