@@ -510,3 +510,23 @@ def test_what_lies_between_the_sides_of_kinks_is_open(check):
 
 def proven_total():
     return function_subject(total, ONES, ONES)
+
+
+def test_two_directions_from_the_seed_0_look_at_the_rest(few_singly):
+    """The same in every process: what they exclude is no matter of luck."""
+    calls = []
+
+    def counted(theta):
+        calls.append(1)
+        return cubes(theta)
+
+    subject = function_subject(counted, MANY, NEAR)
+    proven = examine(dataclasses.replace(subject, claimed=MANY**2), entries=10, rng=0)
+    calls.clear()
+    result, beside_it = examine_beside(subject, MANY**2, proven, 4), len(calls)
+    checker = EntryChecker(Neighbourhood(counted, MANY), subject, proven.noise)
+    calls.clear()
+    left = np.argsort(-np.abs(NEAR - MANY**2), kind="stable")[8:]
+    _, along = checker.others(left, "richardson", 2, np.random.default_rng(0))
+    assert result.blocks[0].excluded == along.excluded
+    assert beside_it == 2 + 8 * 6 + len(calls)  # at theta, and six for each entry

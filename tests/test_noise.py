@@ -348,3 +348,19 @@ def test_why_a_step_has_no_value_is_kept():
     m = near.measure(np.arange(6), "central", 0.1, 0.0)
     assert np.isnan(m.value).tolist() == [False] * 5 + [True]
     assert str(near.outside).endswith(", at theta[1, 2] = 4.0999999999999996 for 4")
+
+
+@pytest.mark.parametrize(("attributes", "farthest"), [({}, 7e-3), ({"moved": None}, 7e-12)])
+def test_a_function_of_many_values_has_no_steps_to_look_for(attributes, farthest):
+    """It computes in float64; another may have a part in float32, which moves at wide spacings alone."""
+    points, rng = [], np.random.default_rng(0)
+
+    def noisy(theta):
+        points.append(theta)
+        return rng.normal()
+
+    near = Neighbourhood(lambda theta: 0.0, THETA)
+    near.f = noisy
+    noisy.__dict__.update(attributes)
+    near.noise(np.arange(40))
+    assert 0.5 * farthest < np.abs(np.array(points) - THETA).max() <= farthest * (1 + 1e-3)

@@ -247,10 +247,10 @@ def test_numbers_that_belong_together_are_counted_in_words():
 
 @pytest.mark.parametrize("value", [None, -1.0])
 def test_a_hyperparameter_set_before_the_first_step_is_checked(value):
-    clip, gradient = ClipGradValue(1.0), np.full(3, 5.0)
-    clip.clip_value = value
-    with pytest.raises((TypeError, ValueError), match=r"^clip_value: expected"):
-        clip.step(np.ones(3), gradient)
+    step, gradient = L1(1.0), np.full(3, 5.0)
+    step.l1 = value
+    with pytest.raises((TypeError, ValueError), match=r"^l1: expected"):
+        step.step(np.ones(3), gradient)
     assert gradient.tolist() == [5.0] * 3
 
 
