@@ -208,12 +208,10 @@ class Neighbourhood:
 
     def noise(self, indices: Array) -> float:
         """Return the standard deviation of the noise of f, measured along random directions of these entries."""
-        rng = np.random.default_rng(0)
-        found = []
+        rng, direction, found = np.random.default_rng(0), np.zeros_like(self.theta), []
+        line = partial(self._at_distance, direction)
         for _ in range(DIRECTIONS):
-            direction = np.zeros_like(self.theta)
             direction.flat[indices] = rng.uniform(-1, 1, len(indices)) * self.scale(indices)
-            line = partial(self._at_distance, direction)
             found.append(measured_noise(line))
         if not hasattr(self.f, "moved"):  # which computes in float64 throughout
             found += [noise_of_steps(line, wide) for wide in WIDE]
