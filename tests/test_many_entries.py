@@ -243,7 +243,7 @@ def test_right_slopes_along_entries_are_smooth_and_precise(numbers, verdict):
     assert along_of([0.0, 0.0], *[found] * 6)[0] == verdict
 
 
-def test_a_coarse_claim_along_entries_does_not_blur_the_measurement():
+def test_a_coarse_claim_does_not_blur_the_measurement():
     """Precise is what is measured, whatever the claims were rounded by."""
 
     def found(slope, direction):

@@ -320,7 +320,7 @@ def test_steps_of_less_than_half_the_noise_are_a_wave(height, is_noise):
     assert noise_of_steps(triangle, 1e-5) == (pytest.approx(math.sqrt(2)) if is_noise else 0)
 
 
-def test_slopes_along_a_direction_are_those_of_a_point_that_moves():
+def test_slopes_along_a_direction_are_those_of_a_line():
     """By half of the way to 3 in one entry: max(2 t, 6 t), of which f sees the shape."""
     seen = set()
 
