@@ -93,7 +93,8 @@ class Layer:
         for name in cls.parameters.values():
             for attribute in (name, "d" + name):
                 setattr(cls, attribute, _array_property(attribute))
-        if "forward" in vars(cls):
+        owner = next(base for base in cls.__mro__ if "forward" in vars(base))
+        if owner is cls or not issubclass(owner, Layer):  # of a class beside Layer, too
             cls.forward = _checked_once(cls)  # type: ignore[method-assign]
         if "forward" in vars(cls) and "rows_are_independent" not in vars(cls):
             cls.rows_are_independent = Layer.rows_are_independent  # type: ignore[method-assign]  # another forward, another answer: unknown

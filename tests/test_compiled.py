@@ -527,11 +527,11 @@ def test_compile_refuses_what_is_no_optimizer(optimizer):
 def test_speed_page_tells_the_lines_of_the_engine():
     page = (Path(__file__).parents[1] / "docs/speed.md").read_text()
     rows = re.findall(r"^\| (.+) \| (\d+) \|", page, re.MULTILINE)
-    told = {tuple(names.replace("\\", "").split(", ")): int(lines) for names, lines in rows if ".py" in names}
+    stated = {tuple(names.replace("\\", "").split(", ")): int(lines) for names, lines in rows if ".py" in names}
     actual = {
         path.name: len(path.read_text().splitlines())
         for path in Path(hm.compile.__code__.co_filename).parent.glob("*.py")
     }
-    assert sorted(name for names in told for name in names) == sorted(actual)
-    for names, lines in told.items():
-        assert abs(sum(actual[name] for name in names) - lines) <= 15, names  # told in tens, and a few may come
+    assert sorted(name for names in stated for name in names) == sorted(actual)
+    for names, lines in stated.items():
+        assert abs(sum(actual[name] for name in names) - lines) <= 15, names  # rounded to tens, and a few may come

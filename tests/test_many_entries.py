@@ -1,4 +1,4 @@
-"""How check_gradient looks at more entries than it measures: along directions, by a search, beside a proof."""
+"""Checks of more entries than are measured: along directions, by a search, beside a proof."""
 
 from __future__ import annotations
 
@@ -328,7 +328,7 @@ def test_no_directions_is_a_number_of_them_and_less_is_not(capfd):
     assert (block.checked, block.along, block.is_complete) == (10, 0, False)
     with pytest.raises(ValueError, match=r"^directions: expected"):
         evaluations_of(MANY**2, directions=-1)
-    assert capfd.readouterr() == ("", "")  # nor does it report, unless it is told to
+    assert capfd.readouterr() == ("", "")  # nor does it report, unless asked
 
 
 @pytest.mark.parametrize(("error", "seen"), [(0.1, (6, 0)), (0.0, (12, 388))])
@@ -446,7 +446,7 @@ NEAR = MANY**2 * (1 + 8 * EPS)  # what no measurement can tell from the truth
 
 @pytest.mark.parametrize("excluded", [0.0, 1.0])
 def test_directions_look_at_the_rest_of_what_differs(few_singly, excluded):
-    """What they exclude is no smaller than what the proof excludes, of the entries that rest on it."""
+    """The error that they exclude is at least the one that the proof excludes, of the entries that rest on it."""
     result, _ = beside(cubes, MANY, MANY**2, NEAR, excluded=excluded)
     own = result.blocks[0].excluded
     assert result and seen_of(result) == (8, 392, True) and 0 < own < 1e-6

@@ -119,6 +119,19 @@ def test_a_forward_without_a_cache_is_named(inside, result):
             use(X, y)
 
 
+def test_a_forward_of_a_class_beside_layer_is_checked():
+    class Doubles:
+        def forward(self, X, training=False):
+            return 2 * X
+
+    class Mine(Doubles, hm.Layer):
+        def backward(self, dH, cache, need_dX=True):
+            return 2 * dH
+
+    with pytest.raises(TypeError, match=r"^Mine.forward: expected \(H, cache\), got"):
+        hm.Network([Mine(), hm.Dense(3, 2, rng=0)]).loss_and_gradient(np.ones((2, 3)), np.array([0, 1]))
+
+
 def test_a_forward_is_checked_once():
     class Mine(hm.Layer):
         def forward(self, X, training=False):
