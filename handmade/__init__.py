@@ -31,9 +31,11 @@ from typing import TYPE_CHECKING
 
 from . import activations, initializers, losses, optimizers
 from .activation_layers import GLU, PReLU, SwiGLU
+from .base_layer import Layer
 from .clipping import L1, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
 from .composites import Concatenate, Parallel, Residual, Sequential
-from .layers import Activation, AlphaDropout, Dense, Dropout, Layer
+from .dropout import AlphaDropout, Dropout
+from .layers import Activation, Dense
 from .mlp import MLP
 from .network import Network
 from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm

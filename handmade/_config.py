@@ -12,8 +12,10 @@ import numpy.typing as npt
 from ._validation import as_generator, check_dtype
 from .activation_layers import GLU, PReLU, SwiGLU
 from .activations import ACTIVATIONS
+from .base_layer import Layer
 from .composites import Concatenate, Parallel, Residual, Sequential
-from .layers import Activation, AlphaDropout, Dense, Dropout, Layer
+from .dropout import AlphaDropout, Dropout
+from .layers import Activation, Dense
 from .mlp import MLP
 from .network import Network, as_network
 from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ._types import Array
+from .base_layer import Layer
 from .composites import Sequential, SequentialCache
-from .layers import Layer
 
 __all__ = ["first_backward"]
 

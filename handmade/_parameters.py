@@ -14,8 +14,8 @@ from ._threads import OneWriter, Versioned
 from ._types import Array, DType
 from ._validation import as_array, check_dtype, check_finite
 from ._vectors import cut
+from .base_layer import Layer
 from .composites import Sequential
-from .layers import Layer
 
 __all__ = ["ParameterizedChain"]
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ._types import ActivationName, Array, DType
 from ._validation import check_count, check_dtype, finite
-from .layers import Activation, Layer
+from .base_layer import Layer
+from .layers import Activation
 
 __all__ = ["GLU", "PReLU", "SwiGLU"]
 

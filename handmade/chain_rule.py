@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from ._validation import as_array
 from .composites import SequentialCache
-from .layers import Activation, Dense, Dropout, name_of
+from .dropout import Dropout
+from .layers import Activation, Dense, name_of
 from .losses import Loss, find_loss, loss_of_batch
 from .network import Network, as_network, check_finite_targets
 

@@ -27,7 +27,7 @@ from ._npz import read_npz
 from ._run_state import Snapshot, is_stateful, load_state, state_of, stateful_callbacks
 from ._state import Stateful
 from ._validation import check_bool, check_count
-from .layers import Layer
+from .base_layer import Layer
 
 if TYPE_CHECKING:
     from ._run import Run

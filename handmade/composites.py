@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .layers import Layer
+from .base_layer import Layer
 
 __all__ = ["Concatenate", "Parallel", "Residual", "Sequential"]
 

@@ -13,9 +13,11 @@ from ._types import ActivationName
 from ._validation import check_bool
 from .activation_layers import GLU, PReLU
 from .activations import ACTIVATIONS
+from .base_layer import Layer
 from .composites import Sequential
+from .dropout import AlphaDropout, Dropout
 from .files import read_state_dict
-from .layers import Activation, AlphaDropout, Dense, Dropout, Layer
+from .layers import Activation, Dense
 from .network import Network
 from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 

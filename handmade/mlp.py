@@ -11,7 +11,9 @@ import numpy as np
 from . import protocols
 from ._types import DType, Initializer, NormalizationName
 from ._validation import as_generator, check_choice, check_count, up_to_one
-from .layers import Activation, Dense, Dropout, Layer
+from .base_layer import Layer
+from .dropout import Dropout
+from .layers import Activation, Dense
 from .network import Network
 from .normalization import BatchNorm, LayerNorm, RMSNorm
 

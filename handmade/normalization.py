@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ._types import DType
 from ._validation import check_bool, check_count, check_dtype, nonnegative, up_to_one
-from .layers import Layer
+from .base_layer import Layer
 
 __all__ = ["BatchNorm", "GroupNorm", "LayerNorm", "RMSNorm"]
 

@@ -45,8 +45,8 @@ from ._types import (
 )
 
 if TYPE_CHECKING:
+    from .base_layer import Layer
     from .history import History
-    from .layers import Layer
     from .network import Network
 
 __all__ = [

@@ -11,7 +11,8 @@ from oracles import assert_close
 from handmade.activation_layers import GLU
 from handmade.activations import sigmoid
 from handmade.composites import Concatenate, Parallel, Residual
-from handmade.layers import Activation, Dense, Dropout
+from handmade.dropout import Dropout
+from handmade.layers import Activation, Dense
 from handmade.network import Network, Sequential
 from handmade.normalization import BatchNorm, LayerNorm
 from reference.twin import twin

@@ -11,7 +11,8 @@ from layers_of_tests import assert_same, numbers
 from oracles import assert_close
 
 import handmade as hm
-from handmade.layers import Activation, AlphaDropout, Dense, Dropout
+from handmade.dropout import AlphaDropout, Dropout
+from handmade.layers import Activation, Dense
 from handmade.network import Network
 
 

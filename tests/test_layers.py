@@ -15,8 +15,10 @@ from oracles import assert_close, assert_pulls_back
 
 from handmade import activations
 from handmade.activation_layers import GLU, PReLU, SwiGLU
+from handmade.base_layer import Layer
 from handmade.composites import Concatenate, Parallel, Residual
-from handmade.layers import Activation, Dense, Dropout, Layer
+from handmade.dropout import Dropout
+from handmade.layers import Activation, Dense
 from handmade.network import Network, Sequential
 from handmade.normalization import BatchNorm, LayerNorm
 from reference.twin import twin

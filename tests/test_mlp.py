@@ -12,8 +12,8 @@ from networks_of_tests import N, assert_same, inputs
 
 from handmade.activation_layers import PReLU
 from handmade.checking.gradients import check_gradient
+from handmade.dropout import Dropout
 from handmade.initializers import constant
-from handmade.layers import Dropout
 from handmade.mlp import MLP
 
 

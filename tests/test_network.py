@@ -27,10 +27,12 @@ from networks_of_tests import (
 )
 from oracles import assert_close
 
+from handmade.base_layer import Layer
 from handmade.checking.gradients import check_gradient
 from handmade.composites import Concatenate, Residual
+from handmade.dropout import Dropout
 from handmade.initializers import constant
-from handmade.layers import Activation, Dense, Dropout, Layer
+from handmade.layers import Activation, Dense
 from handmade.mlp import MLP
 from handmade.network import Network, Sequential
 from reference.autograd import loss_and_gradient

@@ -22,7 +22,8 @@ from networks_of_tests import (
 from oracles import assert_close
 
 from handmade.composites import Concatenate, Residual
-from handmade.layers import Activation, Dense, Dropout
+from handmade.dropout import Dropout
+from handmade.layers import Activation, Dense
 from handmade.mlp import MLP
 from handmade.network import Network, check_finite_targets
 from handmade.normalization import BatchNorm, LayerNorm

@@ -26,7 +26,8 @@ from networks_of_tests import (
 from oracles import assert_close
 
 from handmade.composites import Concatenate, Parallel, Residual
-from handmade.layers import Activation, Dense, Dropout
+from handmade.dropout import Dropout
+from handmade.layers import Activation, Dense
 from handmade.losses import cross_entropy
 from handmade.mlp import MLP
 from handmade.network import Network, Sequential

@@ -12,7 +12,8 @@ from oracles import assert_close
 
 from handmade import export
 from handmade.checking.diagnosis import diagnose_gradient
-from handmade.layers import Activation, AlphaDropout, Dense
+from handmade.dropout import AlphaDropout
+from handmade.layers import Activation, Dense
 from handmade.mlp import MLP
 from handmade.network import Network
 from handmade.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm

@@ -132,14 +132,41 @@ def test_a_forward_of_a_class_beside_layer_is_checked():
         hm.Network([Mine(), hm.Dense(3, 2, rng=0)]).loss_and_gradient(np.ones((2, 3)), np.array([0, 1]))
 
 
-def test_a_forward_is_checked_once():
-    class Mine(hm.Layer):
-        def forward(self, X, training=False):
-            return X, None
+class Passes(hm.Layer):
+    """A layer that returns its input, and no cache in the mode ``bad``."""
 
-        def backward(self, dH, cache, need_dX=True):
-            return dH
+    def __init__(self, bad=None):
+        self.bad = bad
 
-    written = Mine.forward.__wrapped__
-    Mine().forward(np.ones((1, 2)))
+    def forward(self, X, training=False):
+        return X if training is self.bad else (X, None)
+
+    def backward(self, dH, cache, need_dX=True):
+        return dH
+
+
+@pytest.mark.parametrize("bad", [True, False])
+def test_a_forward_is_checked_in_each_mode(bad):
+    class Mine(Passes):
+        forward = Passes.forward.__wrapped__
+
+    network = hm.Network([Mine(bad), hm.Dense(3, 2, rng=0)])
+    X, y = np.ones((2, 3)), np.array([0, 1])
+    for _ in range(2):
+        network.loss_and_gradient(X, y, training=not bad)
+    for _ in range(2):
+        with pytest.raises(TypeError, match=r"^Mine.forward: expected \(H, cache\), got ndarray alone"):
+            network.loss_and_gradient(X, y, training=bad)
+
+
+def test_a_forward_costs_nothing_after_both_modes():
+    class Mine(Passes):
+        forward = Passes.forward.__wrapped__
+
+    written, X = Mine.forward.__wrapped__, np.ones((1, 2))
+    Mine().forward(X, training=True)
+    Mine().forward(X, True)
+    assert Mine.forward is not written
+    Mine().predict(X)
     assert Mine.forward is written
+    assert vars(hm.Dense)["forward"].__code__.co_name == "forward"  # the library's own cost nothing from the start

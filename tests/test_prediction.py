@@ -10,7 +10,8 @@ import pytest
 from networks_of_tests import I, O, assert_same, build, each_network, in_both_dtypes, inputs, labels, roundings
 from oracles import assert_close
 
-from handmade.layers import Activation, Dense, Dropout
+from handmade.dropout import Dropout
+from handmade.layers import Activation, Dense
 from handmade.mlp import MLP
 from handmade.network import Network
 from handmade.normalization import BatchNorm

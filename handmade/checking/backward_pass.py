@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..base_layer import Layer
 from ..composites import Concatenate, Parallel, Sequential
-from ..layers import Activation, Dense, Layer
+from ..layers import Activation, Dense
 from ..losses import Loss, loss_of_batch
 from ..network import Network
 from ..normalization import Normalization

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._validation import check_bool, finite
-from ..layers import Layer
+from ..base_layer import Layer
 from ..losses import Loss
 from ..network import Network
 from .catalogue_search import explain, mistakes_alone, mistakes_in_pairs, simplest

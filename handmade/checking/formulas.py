@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..activations import softmax
-from ..layers import Dense, Dropout
+from ..dropout import Dropout
+from ..layers import Dense
 from ..normalization import Normalization
 from .backward_pass import BackwardPass
 from .layer_terms import SIGNAL, signals_as_terms, terms_of_layer

@@ -13,7 +13,7 @@ from typing import Any
 import numpy.typing as npt
 
 from .._validation import check_bool, check_finite
-from ..layers import Layer
+from ..base_layer import Layer
 from ..losses import Loss
 from ..network import Network
 from .check_table import GradientCheck

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..layers import Layer
+from ..base_layer import Layer
 from .backward_pass import BackwardPass
 
 __all__ = ["measure_layers"]

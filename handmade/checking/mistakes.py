@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..activations import ACTIVATIONS, softmax
+from ..base_layer import Layer
 from ..composites import Residual, Sequential
-from ..layers import Activation, Dense, Dropout, Layer
+from ..dropout import Dropout
+from ..layers import Activation, Dense
 from ..normalization import Normalization
 from .backward_pass import BackwardPass, Step, is_elementwise, slope
 from .loss_mistakes import of_loss

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .._validation import as_floating
+from ..base_layer import Layer
 from ..composites import Sequential
-from ..layers import Activation, Dense, Layer
+from ..layers import Activation, Dense
 from ..losses import LOSSES, Loss, LossFunctions, loss_and_backward, loss_of_batch
 from ..network import Network, as_network, check_finite_targets
 

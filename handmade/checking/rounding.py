@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..base_layer import Layer
 from ..composites import Sequential, SequentialCache
-from ..layers import Activation, Dense, Layer
+from ..layers import Activation, Dense
 from ..network import Network
 from ..normalization import Standardization
 from .methods import EPS

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..layers import Dense, Dropout
+from ..dropout import Dropout
+from ..layers import Dense
 from ..normalization import BatchNorm
 from .backward_pass import BackwardPass
 from .catalogue_search import SHARE, affordable, explain

@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import activations, losses
+from ..base_layer import Layer
 from ..composites import Residual, Sequential
-from ..layers import Activation, Dense, Dropout, Layer
+from ..dropout import Dropout
+from ..layers import Activation, Dense
 from ..network import Network
 from ..normalization import BatchNorm, LayerNorm
 from . import operations

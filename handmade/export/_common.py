@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .._validation import check_bool, check_dtype
-from ..layers import Activation, Layer
+from ..base_layer import Layer
+from ..layers import Activation
 from ..network import Network, as_network
 from ..normalization import BatchNorm
 

@@ -15,8 +15,10 @@ import numpy.typing as npt
 from .._atomic import write_atomically
 from ..activation_layers import GLU, PReLU, SwiGLU
 from ..activations.rectifiers import SELU_ALPHA, SELU_SCALE
+from ..base_layer import Layer
 from ..composites import Concatenate, Parallel, Residual, Sequential
-from ..layers import Activation, AlphaDropout, Dense, Dropout, Layer
+from ..dropout import AlphaDropout, Dropout
+from ..layers import Activation, Dense
 from ..network import Network
 from ..normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from ._common import check_network, emitter_of, export_array, full_options, input_width, running_moments

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from .._validation import nonnegative
 from ..checking.claims import as_numbers
-from ..layers import Dropout
+from ..dropout import Dropout
 from ..losses import Loss
 from ..network import Network, as_network, check_finite_targets
 

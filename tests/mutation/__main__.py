@@ -28,8 +28,8 @@ from .campaign import HEAD, ROOT, SAMPLE, Equivalents, Module, Score, run_module
 
 # Mutated whole: what carries the mathematics.
 WHOLE = {
-    "activations", "losses", "_numerics", "layers", "normalization", "composites", "network", "_parameters",
-    "_first_backward", "optimizers", "_steps", "schedules", "chain_rule", "checking.differences",
+    "activations", "losses", "_numerics", "base_layer", "layers", "dropout", "normalization", "composites", "network",
+    "_parameters", "_first_backward", "optimizers", "_steps", "schedules", "chain_rule", "checking.differences",
     "checking.neighbourhood", "checking.entry_checker",
 }  # fmt: skip
 
@@ -50,10 +50,14 @@ TESTS = {
     "_numerics": ["numerics", "softmax", "activations", "losses", "cross_entropy", "exactness", "dense"],
     "activations": ["activations", "softmax", "numerics", "exactness"],
     "losses": ["losses", "losses_of_pairs", "losses_bad_input", "cross_entropy", "find_loss", "exactness"],
+    "base_layer": [
+        "own_layers",
+        *("layers", "dense", "composites", "network", "network_bad_input", "network_state", "files"),
+    ],
+    "dropout": ["dropout", "layers", "network", "network_state", "files"],
     "layers": [
         "layers",
         "dense",
-        "dropout",
         "own_activations",
         "composites",
         "network",

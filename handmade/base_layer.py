@@ -1,0 +1,210 @@
+"""4. The contract of a layer, the checks that a class keeps it, and what all layers have in common.
+
+Every layer, without exception:
+
+* ``H, cache = forward(X, training)`` computes the layer, and the values that ``backward`` will need.
+* ``dX = backward(dH, cache, need_dX)`` takes the gradient of the loss with respect to H, overwrites the gradients of
+  the layer's parameters (dW beside W), and returns the gradient with respect to X, which the layer below takes as its
+  dH: "already computed, re-use (propagate)!" (System 9). With ``need_dX=False`` nobody reads the result, and a layer
+  may return None: the lowest trainable layer has no layer to pass a gradient to.
+* ``predict(X)`` is ``forward(X)[0]``, in evaluation mode.
+
+Forward keeps nothing in a layer for backward, so any number of threads may run forward and predict in evaluation mode
+at once. In training, dropout draws random numbers and batch normalization updates its running averages. Arrays are
+(N, features), one row per sample; the network checks them once, layers do not. "System n" is a row of the table in
+docs/lecture.md, which names the slides.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._types import Array
+from ._validation import as_floating
+
+__all__ = ["Layer"]
+
+
+NOT_IN_CONFIG = ("weight_init", "bias_init", "rng", "dtype")  # arguments that are not part of an architecture
+
+
+class Layer:
+    """A layer. One of your own defines `forward` and `backward`, and names its parameters.
+
+    Attributes
+    ----------
+    parameters : mapping of str to str
+        The name in a state_dict (PyTorch's) -> the attribute that holds the array. The gradient of ``W`` is ``dW``.
+        The first assignment to ``W`` creates both; a later one copies its numbers into the same array.
+    state : tuple of str
+        Names of arrays that belong to a state_dict but are not learnt by gradient.
+    in_features : int or None
+        The width of the input; None where any will do.
+    neuron_count, weight_count : int
+        How many perceptrons the layer holds, and how many edges lead into them (System 4).
+
+    Raises
+    ------
+    TypeError
+        By the definition of a class whose ``backward`` takes no cache.
+
+    Examples
+    --------
+    A layer that scales each feature:
+
+    >>> class Scale(hm.Layer):
+    ...     parameters = {"weight": "w"}
+    ...
+    ...     def __init__(self, features):
+    ...         self.in_features = features
+    ...         self.w = np.ones(features)
+    ...
+    ...     def forward(self, X, training=False):
+    ...         return X * self.w, X
+    ...
+    ...     def backward(self, dH, X, need_dX=True):
+    ...         self.dw[...] = (dH * X).sum(axis=0)
+    ...         return dH * self.w if need_dX else None
+    >>> hm.Network([hm.Dense(2, 3), Scale(3)]).parameter_count
+    12
+    """
+
+    parameters: Mapping[str, str] = {}
+    state: tuple[str, ...] = ()
+    in_features: int | None = None
+    neuron_count: int = 0
+    weight_count: int = 0
+    owned = False  # True once a network holds the layer: its parameters then live in the network's theta
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not isinstance(cls.parameters, Mapping):
+            raise TypeError(f'{cls.__name__}: expected parameters such as {{"weight": "W"}}, got {cls.parameters!r}')
+        for name in cls.parameters.values():
+            for attribute in (name, "d" + name):
+                setattr(cls, attribute, _array_property(attribute))
+        owner = next(base for base in cls.__mro__ if "forward" in vars(base))
+        of_the_library = cls.__module__.startswith(f"{__package__}.")  # its tests hold it to the contract
+        if (owner is cls or not issubclass(owner, Layer)) and not of_the_library:  # of a class beside Layer, too
+            cls.forward = _checked_in_each_mode(cls)  # type: ignore[method-assign]
+        if "forward" in vars(cls) and "rows_are_independent" not in vars(cls):
+            cls.rows_are_independent = Layer.rows_are_independent  # type: ignore[method-assign]  # another forward, another answer: unknown
+        arguments = [name for name in inspect.signature(cls.backward).parameters if name != "self"]
+        if len(arguments) < 2 or arguments[1] == "need_dX":
+            raise TypeError(
+                f"{cls.__name__}.backward: expected backward(self, dH, cache, need_dX=True), got "
+                f"({', '.join(arguments)}); let forward(X, training) return (H, cache), and read the cache here"
+            )
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+    def forward(self, X: Array, /, training: bool = False) -> tuple[Array, Any]:
+        """Return the output, shape (N, O), and the cache for `backward`."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def backward(self, dH: Array, cache: Any, /, need_dX: bool = True) -> Array | Any:
+        """Write the gradients of the parameters; return dX, or None where it is not needed."""
+        raise NotImplementedError(f"{type(self).__name__} defines no backward")
+
+    def predict(self, X: Array) -> Array:
+        """Return the output in evaluation mode, shape (N, O)."""
+        return self.forward(X)[0]
+
+    def rows_are_independent(self, training: bool) -> bool:
+        """Return whether each row of the output depends on the same row of the input alone; False if unknown."""
+        return False
+
+    def width_after(self, in_features: int) -> int:
+        """Return the width of the output for an input of width ``in_features``.
+
+        Raises
+        ------
+        ValueError
+            If the layer takes another width.
+        """
+        if self.in_features not in (None, in_features):
+            raise ValueError(f"{self!r}: expected {self.in_features} inputs, got {in_features}")
+        return in_features
+
+    def leaves(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        """Yield the layers that hold no others, each with the prefix of its names in a state_dict."""
+        yield prefix, self
+
+    def check_state(self, state: Mapping[str, Array], prefix: str) -> None:
+        """Raise where arrays for `state`, from a state_dict, hold impossible values."""
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, for files: numbers, text, layers, and lists and dicts of them.
+
+        Each is the attribute of its name. Initial values, generators and the dtype are left out. A class with other
+        attributes, or that takes ``*arguments``, overrides this method and `from_config`.
+        """
+        names = [name for name in inspect.signature(type(self)).parameters if name not in NOT_IN_CONFIG]
+        missing = [name for name in names if not hasattr(self, name)]
+        if missing:
+            raise TypeError(
+                f"{type(self).__name__}: expected an attribute for each argument, got none for {missing[0]!r}; "
+                "set it in __init__, or define config() and from_config(config)"
+            )
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        """Return a layer with the arguments that `config` returned; a state_dict gives it its weights."""
+        return cls(**config)
+
+    def bind(self, name: str, value: Array, gradient: Array) -> None:
+        """Let the parameter ``name`` and its gradient live in these arrays: views into theta and gradient."""
+        self.__dict__["_" + name] = value
+        self.__dict__["_d" + name] = gradient
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"owned": False}  # a copy belongs to no network
+
+
+def _checked_in_each_mode(cls: type[Layer]) -> Callable[..., tuple[Array, Any]]:
+    """Return the forward of a class that checks its first results in training and in evaluation mode.
+
+    Without an output and a cache, the two rows of a batch would pass for them. Later calls cost nothing more.
+    """
+    forward = cls.forward
+    unchecked = {True, False}
+
+    @functools.wraps(forward)
+    def checked(layer: Layer, *arguments: Any, **options: Any) -> tuple[Array, Any]:
+        result: Any = forward(layer, *arguments, **options)
+        if not (isinstance(result, tuple) and len(result) == 2):
+            got = f"{len(result)} results" if isinstance(result, tuple) else f"{type(result).__name__} alone"
+            name = f"{type(layer).__name__}.forward"
+            raise TypeError(f"{name}: expected (H, cache), got {got}; return what backward needs, too")
+        unchecked.discard(any(argument is True for argument in (*arguments, *options.values())))
+        if not unchecked and vars(cls)["forward"] is checked:
+            cls.forward = forward  # type: ignore[method-assign]
+        return result
+
+    return checked
+
+
+def _array_property(name: str) -> property:
+    """Return a property that copies what is assigned into the array that is there, or creates the array."""
+    stored = "_" + name
+
+    def assign(layer: Layer, value: npt.ArrayLike) -> None:
+        value = as_floating(value, name)
+        if stored not in layer.__dict__:
+            value = np.array(value)
+            layer.bind(name, value, np.zeros_like(value))
+        elif value.shape != (expected := layer.__dict__[stored].shape):
+            raise ValueError(f"{name} of {layer!r}: expected shape {expected}, got {value.shape}")
+        else:
+            layer.__dict__[stored][...] = value
+
+    return property(operator.attrgetter(stored), assign)
