@@ -30,6 +30,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import activations, initializers, losses, optimizers
+from ._version import __version__ as __version__
 from .activation_layers import GLU, PReLU, SwiGLU
 from .base_layer import Layer
 from .clipping import L1, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
@@ -101,8 +102,6 @@ if TYPE_CHECKING:
     )
     from .training import fit
     from .training_warnings import TrainingWarning
-
-__version__ = "0.1.0"
 
 __all__ = [
     # the perceptron

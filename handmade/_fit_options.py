@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._run import TrainingStep
+from ._run_state import TrainingStep
 from ._steps import Step
 from ._types import MetricFunction
 from ._validation import check_choice

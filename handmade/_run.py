@@ -7,73 +7,34 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from ._minibatches import Samples
-from ._run_state import Snapshot
+from ._run_state import Place, RunState, Snapshot
 from ._sparse import SparseRows
-from ._types import Array, MetricFunction
+from ._types import Array
 from ._validation import is_true
-from .callbacks import Stopper
-from .history import VALIDATION, History
-from .losses import Loss
+from .checkpoints import Keeper
+from .history import VALIDATION
 from .network import Network
 from .training_warnings import Watch, blame, not_finite
 
-if TYPE_CHECKING:
-    from .checkpoints import Keeper
+__all__ = ["Run"]
 
-__all__ = ["Run", "TrainingStep"]
-
-TrainingStep: TypeAlias = Callable[..., float]  # (X, y, weight) -> loss; updates where the loss is finite
 # Of a compiled call, within which neither Ctrl-C nor a checkpoint falls: at most so many steps, and multiplications
 # (some 10 ms).
 AT_ONCE, MULTIPLICATIONS = 64, 2**28
 
 
 @dataclasses.dataclass
-class Place:
-    """The place that an epoch has come to: the row of its order, sums of its mean loss, and what drew the order."""
+class Run(RunState):
+    """A training run: its parts, its state, and the loop that changes it."""
 
-    row: int = 0
-    total: float = 0.0
-    seen: int = 0
-    last: float = math.nan
-    lr: float = math.nan
-    rng: Any = None
-    order: Array | None = None
-    started: float = 0.0
-
-    def elapsed(self) -> float:
-        """Return the seconds since the epoch began."""
-        return time.perf_counter() - self.started if self.row else 0.0
-
-
-@dataclasses.dataclass
-class Run:
-    """A training run: its parts, and its state between two epochs."""
-
-    network: Network
-    loss: Loss
-    optimizer: Any
-    training: Samples
-    held: Samples | None
-    batch_size: int
-    shuffle: bool
-    drop_last: bool
-    metrics: dict[str, MetricFunction]
-    schedules: list[tuple[Any, str]]
-    callbacks: list[Callable[..., Any]]
-    stopper: Stopper
-    rng: np.random.Generator
     keeper: Keeper
-    step: TrainingStep | None = None
 
     def __post_init__(self) -> None:
-        self.place: Place = Place()
-        self.history: History = History(metrics={name: [] for name in self.metrics})
+        super().__post_init__()
         self.watch: Watch = Watch()
         self.evaluates: bool = getattr(self.optimizer, "needs_evaluate", False)
 
@@ -145,11 +106,6 @@ class Run:
         if name := not_finite(self.network):
             raise FloatingPointError(self._diverged(f"{name} is no longer finite after"))
         return place.total / place.seen, place.lr
-
-    def draw_order(self) -> Array:
-        """Return the rows in the order of an epoch."""
-        rows = self.training.rows
-        return self.rng.permutation(rows) if self.shuffle else rows
 
     def _steps(self, order: Array) -> Iterator[tuple[list[float], list[int]]]:
         """Do the steps of an epoch from its place on; yield their losses and sizes, of one step or of several."""

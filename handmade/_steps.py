@@ -17,7 +17,7 @@ from ._validation import check_count, check_finite
 from ._vectors import cut
 
 if TYPE_CHECKING:
-    from .network import Network
+    from ._parameters import ParameterizedChain
 
 Array = npt.NDArray[Any]
 Shapes = Mapping[str, tuple[int, ...]]  # of the parameters in theta, by their names in a state_dict
@@ -82,7 +82,7 @@ class Step(Stateful):
     def __post_init__(self) -> None:
         self._validate()
 
-    def bind(self, network: Network) -> None:
+    def bind(self, network: ParameterizedChain) -> None:
         """Tell the step the names and shapes of a network's parameters, which groups and matrices need.
 
         `handmade.fit` and all that trains a network do this. A loop of your own does it once, before the first step.
@@ -147,13 +147,13 @@ class Step(Stateful):
         raise NotImplementedError(f"{type(self).__name__} defines no apply")
 
 
-def bind(optimizer: Any, network: Network) -> None:
+def bind(optimizer: Any, network: ParameterizedChain) -> None:
     """Bind an optimizer to a network; anything else with a ``step`` needs no binding."""
     if isinstance(optimizer, Step):
         optimizer.bind(network)
 
 
-def check_optimizer(optimizer: Any, network: Network) -> Any:
+def check_optimizer(optimizer: Any, network: ParameterizedChain) -> Any:
     """Return the optimizer; raise unless it has ``step(theta, gradient)`` and can be expected to move theta."""
     if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
         raise TypeError(f"optimizer: expected an object with step(theta, gradient), such as Adam(), got {optimizer!r}")

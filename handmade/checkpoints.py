@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +24,10 @@ import numpy.typing as npt
 from ._atomic import write_atomically
 from ._minibatches import BLOCK
 from ._npz import read_npz
-from ._run_state import Snapshot, is_stateful, load_state, state_of, stateful_callbacks
+from ._run_state import RunState, Snapshot, is_stateful, load_state, state_of, stateful_callbacks
 from ._state import Stateful
 from ._validation import check_bool, check_count
 from .base_layer import Layer
-
-if TYPE_CHECKING:
-    from ._run import Run
 
 __all__ = ["Keeper", "keeper"]
 
@@ -146,7 +143,7 @@ def _describe_array(array: Array) -> str:
     return f"{array.dtype.str} of shape {array.shape} with checksum {digest.hexdigest()[:32]}"
 
 
-def fingerprints(run: Run, seed: Any) -> dict[str, str]:
+def fingerprints(run: RunState, seed: Any) -> dict[str, str]:
     """Return what a run has to have in common with the one whose checkpoint it goes on from, by name."""
     own, held = run.training, run.held
     validation = None if held is None else [held.rows, *([] if held.X is own.X else [held.X, held.y])]
@@ -331,7 +328,7 @@ class Keeper:
         generator.bit_generator.state = self.start
         return generator
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: RunState) -> None:
         """Go on from the saved state, or refuse to and change nothing; then catch signals."""
         if self.path is None:
             return
@@ -353,7 +350,7 @@ class Keeper:
         if threading.current_thread() is threading.main_thread():
             self.catch_signals()
 
-    def fingerprints(self, run: Run) -> dict[str, str]:
+    def fingerprints(self, run: RunState) -> dict[str, str]:
         """Return what the run has to have in common with the one that it goes on from."""
         return fingerprints(run, self.seed)
 
@@ -367,13 +364,13 @@ class Keeper:
                     "pass the same to go on, or resume=False to begin anew"
                 )
 
-    def after_step(self, run: Run) -> None:
+    def after_step(self, run: RunState) -> None:
         """Write if the time is over or a signal has come; then let the signal do what it does."""
         if self.path is not None and (self.received or self._time_is_over()):
             self._write(run)
             self._pass_on_signal()
 
-    def after_epoch(self, run: Run, ended: bool) -> None:
+    def after_epoch(self, run: RunState, ended: bool) -> None:
         """Write if an epoch's checkpoint is due, the run ends or a signal has come."""
         if self.path is None:
             return
@@ -387,7 +384,7 @@ class Keeper:
             isinstance(self.every, datetime.timedelta) and time.monotonic() - self.written >= self.every.total_seconds()
         )
 
-    def _write(self, run: Run) -> None:
+    def _write(self, run: RunState) -> None:
         """Write the state; keep the last one where numbers have overflowed, which nothing can go on from."""
         arrays: list[Array] = []
         state = state_of(run)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ._version import __version__
+
 __all__ = ["show_config"]
 
 # OpenBLAS chooses its kernel by the model of the processor. For a model that it does not know it takes one without
@@ -55,8 +57,6 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """
     if not isinstance(mode, str) or mode not in ("stdout", "dicts"):
         raise ValueError(f"mode: expected 'stdout' or 'dicts', got {mode!r}")
-    from . import __version__
-
     build = np.show_config(mode="dicts")
     blas = build.get("Build Dependencies", {}).get("blas", {})
     name = blas.get("name") or "unknown"

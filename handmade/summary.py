@@ -5,16 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ._parameters import ParameterizedChain
 from ._steps import bind
 from ._types import Optimizer
 from ._validation import check_count
-
-if TYPE_CHECKING:
-    from .network import Network
 
 __all__ = ["LayerSummary", "Summary", "summarize"]
 
@@ -72,7 +70,9 @@ class Summary(str):
         return html_table(self._header, self._rows) + "".join(f"<div>{line}</div>" for line in self.totals)
 
 
-def summarize(network: Network, batch_size: int | None = None, optimizer: Optimizer | None = None) -> Summary:
+def summarize(
+    network: ParameterizedChain, batch_size: int | None = None, optimizer: Optimizer | None = None
+) -> Summary:
     """Return a table of the network's layers; `Network.summary` does the same.
 
     Parameters
@@ -106,9 +106,9 @@ def summarize(network: Network, batch_size: int | None = None, optimizer: Optimi
     multiply-adds of a batch of 32: 3.25 million forward, 6.55 million forward and backward
     memory: 398 KiB parameters, 398 KiB gradient, 795 KiB optimizer, 131 KiB activations; 1.68 MiB in all
     """
-    from .network import as_network
-
-    rows = list(_layer_rows(as_network(network)))
+    if not isinstance(network, ParameterizedChain):
+        raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
+    rows = list(_layer_rows(network))
     detailed = batch_size is not None or optimizer is not None
     counts = f"{network.neuron_count} neurons, {network.weight_count} weights, {network.parameter_count} parameters"
     totals = [f"{counts}, {network.dtype}"]
@@ -129,7 +129,7 @@ def summarize(network: Network, batch_size: int | None = None, optimizer: Optimi
     return _written(rows, totals, memory, multiply_adds, detailed)
 
 
-def _layer_rows(network: Network) -> Iterator[LayerSummary]:
+def _layer_rows(network: ParameterizedChain) -> Iterator[LayerSummary]:
     width = network.in_features
     for layer in network.layers:
         width = layer.width_after(width) if width else None
@@ -156,14 +156,14 @@ def _written(
     return summary
 
 
-def _multiply_adds(network: Network) -> dict[str, int]:
+def _multiply_adds(network: ParameterizedChain) -> dict[str, int]:
     """Return those of one sample: forward W x, and backward dA xT and WT dA, which the first layer does without."""
     forward = network.weight_count
     first = next((layer.weight_count for layer in network.layers if layer.weight_count), 0)
     return {"forward": forward, "forward and backward": 3 * forward - first}
 
 
-def _activation_bytes(network: Network, batch_size: int) -> int:
+def _activation_bytes(network: ParameterizedChain, batch_size: int) -> int:
     """Return the bytes of all that a forward pass in training keeps for the backward pass, the batch included.
 
     Two small batches are measured, of a copy; the bytes are linear in their size.
@@ -178,12 +178,12 @@ def _activation_bytes(network: Network, batch_size: int) -> int:
     return two + (batch_size - 2) * (three - two)
 
 
-def _cache_bytes(network: Network, X: Any) -> int:
+def _cache_bytes(network: ParameterizedChain, X: Any) -> int:
     H, cache = network.forward(X, training=True)
     return sum(array.nbytes for array in _buffers([H, cache]).values())
 
 
-def _optimizer_bytes(optimizer: Optimizer, network: Network) -> int:
+def _optimizer_bytes(optimizer: Optimizer, network: ParameterizedChain) -> int:
     """Return the bytes of the arrays that a copy of the optimizer holds after a step."""
     if not callable(getattr(optimizer, "step", None)):
         raise TypeError(f"optimizer: expected an object with step(theta, gradient), such as Adam(), got {optimizer!r}")

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from . import checkpoints
 from ._fit_options import compiled_step, find_callbacks, find_metrics, find_schedules
 from ._minibatches import check_data, split, weigh
-from ._run import Run, TrainingStep
+from ._run import Run
+from ._run_state import TrainingStep
 from ._sparse import SparseMatrix
 from ._steps import check_optimizer
 from ._validation import as_generator, check_bool, check_count
@@ -173,7 +174,7 @@ def fit(
         # 3. loop
         run = Run(
             network, loss, optimizer, training, held, batch_size, shuffle, drop_last, functions, schedules, callbacks,
-            stopper, rng, keeper, step,
+            stopper, rng, step, keeper,
         )  # fmt: skip
         run.check(epochs)
         keeper.begin(run)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ._run_state import RunState
 from ._types import Array
 from .composites import Sequential
 from .layers import Activation
+from .network import Network
 from .normalization import Normalization
-
-if TYPE_CHECKING:
-    from ._run import Run
-    from .network import Network
 
 __all__ = ["TrainingWarning", "Watch", "blame", "not_finite"]
 
@@ -57,7 +55,7 @@ class Watch:
         self.suspected: dict[str, str] = {}
         self.seen: set[str] = set()
 
-    def look(self, run: Run, ended: bool = False) -> None:
+    def look(self, run: RunState, ended: bool = False) -> None:
         """Warn, if it is time."""
         epochs, first, earlier = len(run.history), self.next == 0, self.suspected
         if epochs >= self.next or (ended and epochs != self.last):
@@ -94,7 +92,7 @@ def blame(network: Network, X: Array) -> str:
 # ---- data ----------------------------------------------------------------------------------------------------------
 
 
-def _of_data(run: Run) -> list[tuple[str, str]]:
+def _of_data(run: RunState) -> list[tuple[str, str]]:
     """Return what is wrong with inputs, labels and the last layer, as (kind, message)."""
     network, training = run.network, run.training
     functions, depth = network.head(run.loss)
@@ -137,7 +135,7 @@ def _gives_probabilities(layer: Any) -> bool:
 # ---- layers --------------------------------------------------------------------------------------------------------
 
 
-def _of_layers(run: Run, rows: Array) -> list[tuple[str, str]]:
+def _of_layers(run: RunState, rows: Array) -> list[tuple[str, str]]:
     """Return what is wrong with units and gradients, by one pass of a copy in training mode, as (kind, message)."""
     network = copy.deepcopy(run.network)
     X = np.asarray(run.training.X[rows], network.dtype)

@@ -17,10 +17,11 @@ import handmade as hm
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import alternation, jobs, memory, pages, peers, report, start, targets
 from benchmarks.speed.alternation import Process, alternate, time_calls
+from benchmarks.speed.bench import Bench
 from benchmarks.speed.cases import GRID, Case, curves
 from benchmarks.speed.jobs import JOBS, Epoch, GradientCheck, Perceptron
 from benchmarks.speed.peers import SIDES
-from benchmarks.speed.sides import CALLS, COMPILED, FLOOR, OURS, Bench, Disagreement, Unable, why_missing
+from benchmarks.speed.sides import CALLS, COMPILED, FLOOR, OURS, Disagreement, Unable, why_missing
 from handmade._steps import BLOCK
 
 MODULES = ["alternation", "calls", "cases", "jobs", "memory", "pages", "peers", "report", "sides", "start", "targets"]

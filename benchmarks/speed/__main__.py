@@ -18,12 +18,13 @@ from handmade.progress import progress_bar
 
 from . import memory, start
 from .alternation import Process, alternate
+from .bench import Bench
 from .cases import GRID, Case, curves
 from .jobs import JOBS, Epoch
 from .pages import write_pages
 from .peers import SIDES
 from .report import versions, write
-from .sides import COMPILED, OURS, Bench, Unable, why_missing
+from .sides import COMPILED, OURS, Unable, why_missing
 
 HERE = Path(__file__).parent
 BLOCK, ROUNDS = 0.2, 3  # seconds that a side has at a time, and how often

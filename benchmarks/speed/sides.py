@@ -1,20 +1,16 @@
-"""What all sides of a comparison have in common, and the process in which each of them works."""
+"""What all sides of a comparison have in common."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
-import warnings
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from .alternation import time_calls
-
-__all__ = ["CALLS", "COMPILED", "FLOOR", "OURS", "TORCH_FLOOR", "Bench", "Disagreement", "Side", "Unable",
-           "has_compiler", "why_missing"]  # fmt: skip
+__all__ = ["CALLS", "COMPILED", "FLOOR", "OURS", "TORCH_FLOOR", "Disagreement", "Side", "Unable", "has_compiler",
+           "why_missing"]  # fmt: skip
 
 COMPILED = "handmade, compiled"
 OURS, FLOOR, TORCH_FLOOR = "handmade", "matrix products alone", "matrix products by torch"
@@ -60,27 +56,3 @@ def why_missing(side: type[Side]) -> str | None:
 def has_compiler() -> bool:
     """Return whether there is the C++ compiler that torch.compile calls."""
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
-
-
-class Bench:
-    """A bench on which one side works on one piece after another, in its own process."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.side: Side | None = None
-        warnings.simplefilter("ignore")  # scikit-learn's, about an unfinished fit, come at each call
-
-    def prepare(self, work: Any) -> dict[str, np.ndarray]:
-        """Build the side, let it work once, and tell what came out."""
-        self.side = None  # the memory of the last piece is free before the next is built
-        alike = getattr(work, "without_dropout", work)
-        self.side = work.sides[self.name](alike)
-        results = self.side.results()
-        if alike is not work:
-            self.side = work.sides[self.name](work)
-            self.side.work()
-        return results
-
-    def time(self, block: float) -> float:
-        """Seconds per call."""
-        return time_calls(self.side.work, self.side.wait, block)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._atomic import write_atomically
+from .._version import __version__
 from ..activation_layers import GLU, PReLU, SwiGLU
 from ..activations.rectifiers import SELU_ALPHA, SELU_SCALE
 from ..base_layer import Layer
@@ -303,8 +304,6 @@ def to_onnx(
 def _model(graph: Graph, network: Network) -> onnx.ModelProto:
     """Return the model of a graph from X to H."""
     from onnx import helper
-
-    from .. import __version__
 
     kind = helper.np_dtype_to_tensor_dtype(graph.dtype)
     width = input_width(network)
