@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import pickle
-import re
 import warnings
 
 import numpy as np
 import pytest
+from estimators_of_tests import CLASSIFIED, COUNTS, LABELS, NUMBER, NUMBERS, RNG, THREE, TWO, X
 from scipy import sparse
 from sklearn import neural_network
 from sklearn.base import clone
@@ -24,18 +24,6 @@ import handmade as hm
 from handmade.estimators import MLPClassifier, MLPRegressor, PerceptronClassifier
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(120, 4))
-TWO = (X[:, 0] + X[:, 1] ** 2 > 0.5).astype(int)
-THREE = np.array(["low", "mid", "top"])[np.digitize(X[:, 0] + X[:, 1], [-0.6, 0.6])]
-LABELS = (X[:, :3] + 0.3 * X[:, 1:] > 0).astype(int)
-NUMBER = X[:, 0] * X[:, 1] + X[:, 2]
-NUMBERS = np.stack([NUMBER, X[:, 3] ** 2], axis=1)
-COUNTS = RNG.poisson(np.exp(X[:, 0]))
-
-CLASSIFIED = {"two": TWO, "three": THREE, "labels": LABELS}
-FITTED = {"number": NUMBER, "numbers": NUMBERS}
 
 
 # ---- the contract --------------------------------------------------------------------------------------------------
@@ -391,101 +379,6 @@ def test_fitted_network_is_saved(tmp_path):
     )
 
 
-# ---- bad calls -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"solver": "newton"}, "solver: expected 'adam'"),
-        ({"learning_rate": "fast"}, "learning_rate: expected one of constant"),
-        ({"solver": hm.LBFGS(), "batch_size": 9}, "batch_size, dropout: expected 'auto' and 0 with LBFGS"),
-        ({"monitor": "r2"}, "monitor: expected one of loss"),
-        ({"max_iter": 0}, "max_iter: expected an integer from 1"),
-        ({"alpha": -1}, "alpha: expected a number from 0"),
-        ({"batch_size": 0}, "batch_size: expected 'auto'"),
-        ({"hidden_layer_sizes": "poisson"}, "hidden_layer_sizes: expected an integer of at least 1, got 'poisson'"),
-        ({"hidden_layer_sizes": [5, 7.9]}, "hidden_layer_sizes: expected an integer of at least 1, got 7.9"),
-        ({"hidden_layer_sizes": [0]}, "hidden_layer_sizes: expected an integer of at least 1, got 0"),
-        ({"activation": "reelu"}, "activation: expected one of"),
-        ({"loss": "mse"}, "loss: expected one of"),
-        ({"solver": "lbfgs", "dropout": 0.5}, "with dropout"),
-        ({"early_stopping": True, "validation_fraction": 0.005}, "validation_fraction: expected at least 2"),
-    ],
-    ids=str,
-)
-def test_bad_parameters_are_named(options, match):
-    for estimator in (MLPClassifier(), MLPRegressor()):
-        with pytest.raises((ValueError, TypeError), match=re.escape(match)):
-            estimator.set_params(**options).fit(X, TWO)
-
-
-def test_failed_fit_leaves_the_estimator_as_it_was():
-    model = MLPClassifier([5], max_iter=5, random_state=0, warm_start=True).fit(X, THREE)
-    before = model.predict_proba(X)
-    for y in (np.where(THREE == "mid", "new", THREE), TWO, LABELS):
-        with pytest.raises(ValueError):
-            model.fit(X, y)
-    with pytest.raises(ValueError, match="classes: expected those of the first call"):
-        model.partial_fit(X, THREE, classes=["low", "mid"])
-    with pytest.raises(ValueError, match="labels among"):
-        model.partial_fit(X, np.where(THREE == "mid", "new", THREE))
-    assert (model.predict_proba(X) == before).all()
-
-
-@pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_divergence_is_an_error():
-    with pytest.raises(ValueError, match="training diverges"):
-        MLPRegressor([5], "identity", solver="sgd", learning_rate_init=1e6).fit(X, NUMBER)
-
-
-def test_one_class_and_negative_counts_are_refused():
-    for estimator in (MLPClassifier(), PerceptronClassifier()):
-        with pytest.raises(ValueError, match="at least 2 classes"):
-            estimator.fit(X, np.zeros(len(X)))
-    with pytest.raises(ValueError, match="Poisson"):
-        MLPRegressor(loss="poisson").fit(X, NUMBER)
-
-
-def test_text_is_refused_where_numbers_are_expected():
-    X, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
-    labels, pairs = np.array(["no", "yes"])[y], np.array(["no", "yes"])[np.stack([y, 1 - y], axis=1)]
-    for fit in MLPRegressor().fit, MLPRegressor().partial_fit:
-        for text in labels, labels.astype(object), labels.tolist(), pairs:
-            with pytest.raises(ValueError, match=r"y: expected numbers, got 'no'; for labels, use MLPClassifier"):
-                fit(X, text)
-    with pytest.raises(
-        ValueError, match=r"y: expected a vector of labels or an indicator matrix.*<U3 of shape \(20, 2\)"
-    ):
-        MLPClassifier().partial_fit(X, pairs, classes=["no", "yes"])
-    model = MLPClassifier([3]).partial_fit(X, np.stack([y, 1 - y], axis=1), classes=[0, 1])
-    with pytest.raises(ValueError, match=r"y: expected an indicator matrix of 0 and 1, got 'no'"):
-        model.partial_fit(X, pairs)
-    with pytest.raises(ValueError, match=r"y: expected an indicator matrix of 2 labels, got shape \(20,\)"):
-        model.partial_fit(X, labels)
-
-
-def test_other_hidden_layers_are_refused_in_going_on():
-    # scikit-learn keeps the old ones without a word.
-    X, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
-    model = MLPClassifier([4], max_iter=2, tol=np.inf, warm_start=True).fit(X, y)
-    model.set_params(hidden_layer_sizes=[5])
-    for call in model.fit, model.partial_fit:
-        with pytest.raises(ValueError, match=r"hidden_layer_sizes: expected \[4\].*got \[5\]; set warm_start=False"):
-            call(X, y)
-    assert model.set_params(warm_start=False).fit(X, y).coefs_[0].shape == (3, 5)
-
-
-def test_missing_scikit_learn_is_named(monkeypatch):
-    import sys
-
-    for name in [name for name in sys.modules if name.startswith("handmade.estimators")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ImportError, match=r"handmade\[estimators\]"):
-        import handmade.estimators  # noqa: F401
-
-
 # ---- the perceptron ------------------------------------------------------------------------------------------------
 
 
@@ -503,13 +396,6 @@ def test_perceptron_classifier_tells_three_classes_apart():
     y = np.array(["x", "y", "z"])[np.arange(90) % 3]
     model = PerceptronClassifier(random_state=0).fit(centers + RNG.normal(size=(90, 2)), y)
     assert model.score(centers, y) == 1 and model.decision_function(centers).shape == (90, 3)
-
-
-@pytest.mark.parametrize("class_weight", [{0: -1}, {0: 0, 1: 0}, {1: np.nan}])
-def test_impossible_class_weights_are_refused(class_weight):
-    model = MLPClassifier([3], max_iter=2, random_state=0, class_weight=class_weight)
-    with pytest.raises(ValueError, match="class_weight: expected finite numbers of at least 0, not all 0"):
-        model.fit(X, TWO)
 
 
 def test_numpys_true_of_a_callback_ends_training():
