@@ -53,9 +53,16 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
         with open(target, "wb") as device:
             write(device)
         return
-    folder, name = os.path.split(target)
+    folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{os.fspath(path)}: expected a folder that exists, got {folder!r}; create it first")
+    _replace(target, write, mode)
+    _sync_folder(folder)
+
+
+def _replace(target: str, write: Callable[[IO[bytes]], object], mode: int | None) -> None:
+    """Write the content to a hidden file beside the target, flush it, and let it take the target's place."""
+    folder, name = os.path.split(target)
     hidden = os.path.join(folder, f".{name[:200]}.{os.urandom(4).hex()}.tmp")
     stream, is_named = _open_beside(folder, hidden)
     try:
@@ -72,7 +79,6 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
         with suppress(FileNotFoundError):
             os.unlink(hidden)
         raise
-    _sync_folder(folder)
 
 
 def _open_beside(folder: str, hidden: str) -> tuple[IO[bytes], bool]:

@@ -68,7 +68,7 @@ class ParameterizedChain(Sequential):
 
     def _bind(self, dtype: npt.DTypeLike | None = None) -> None:
         """Move every parameter into theta, and leave the layers views into it."""
-        parameters, leaves = list(self._parameters()), [leaf for _, leaf in self.leaves()]
+        parameters = list(self._parameters())
         for _, layer, attribute in parameters:
             if not hasattr(layer, attribute):
                 raise TypeError(
@@ -85,14 +85,7 @@ class ParameterizedChain(Sequential):
         views = cut(self._theta, self._shapes()), cut(self._gradient, self._shapes())
         for (_, layer, attribute), value, gradient in zip(parameters, *views, strict=True):
             layer.bind(attribute, value, gradient)
-        for leaf in leaves:
-            leaf.owned = True
-            for name in leaf.state:
-                array = getattr(leaf, name)
-                setattr(leaf, name, array.astype(self.dtype if array.dtype.kind in "fc" else array.dtype))
-        # The arrays that a forward pass in training changes, and the layers that draw random numbers in it.
-        self._statistics = [getattr(leaf, name) for leaf in leaves for name in leaf.state]
-        self._drawing = with_generators(self)
+        self._own_leaves()
         self._is_checked = False  # the backward pass, see `first_backward`
         self._weights = Versioned(
             "theta: expected whole weights, got those of a process that was forked while another thread loaded some; "
@@ -102,6 +95,17 @@ class ParameterizedChain(Sequential):
             "gradient: expected one backward pass at a time, got a second one in another thread; give each thread a "
             "network of its own, copy.deepcopy(network)"
         )
+
+    def _own_leaves(self) -> None:
+        """Mark the layers as owned, convert their statistics, and list what a forward pass in training changes."""
+        self._statistics: list[Array] = []
+        for _, leaf in self.leaves():
+            leaf.owned = True
+            for name in leaf.state:
+                array = getattr(leaf, name)
+                setattr(leaf, name, array.astype(self.dtype if array.dtype.kind in "fc" else array.dtype))
+                self._statistics.append(getattr(leaf, name))
+        self._drawing = with_generators(self)
 
     def _shapes(self) -> list[tuple[int, ...]]:
         return [getattr(layer, attribute).shape for _, layer, attribute in self._parameters()]

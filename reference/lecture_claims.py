@@ -228,20 +228,13 @@ def one_line_of_code(rng: np.random.Generator) -> Claim:
     X = rng.integers(0, 2, (samples, inputs)).astype(float)
     teacher = np.array([1, -1, 1, -1, 1, -1]) * rng.uniform(1, 2, inputs)
 
-    def sign(w: Array, x: Array) -> float:
-        return 1.0 if w @ x >= 0 else -1.0  # as on the slide, the sign of zero is +1
-
     start, x, y = rng.normal(size=inputs), rng.normal(size=inputs), rng.normal()
     update = (y - start @ x) * x
     linear = hm.check_gradient(lambda w: losses.half_squared_error([[w @ x]], [[y]]), start, -update)
-    wrong = -sign(start, x)
-    flat = hm.check_gradient(lambda w: losses.half_squared_error([[sign(w, x)]], [[wrong]]), start, 0 * x)
-
-    w, mistakes, labels = np.zeros(inputs), 0, np.array([sign(teacher, x) for x in X])
-    for x_n, y_n in zip(X, labels, strict=True):
-        yhat = sign(w, x_n)
-        mistakes += int(yhat != y_n)
-        w = w + (y_n - yhat) * x_n
+    wrong = -_sign(start, x)
+    flat = hm.check_gradient(lambda w: losses.half_squared_error([[_sign(w, x)]], [[wrong]]), start, 0 * x)
+    labels = np.array([_sign(teacher, x) for x in X])
+    w, mistakes = _trained_by_the_line(X, labels)
     rosenblatt = hm.Perceptron(bias=False).fit(X, labels, max_epochs=1)
     assert rosenblatt.w is not None
     apart, length = float(np.abs(w - 2 * rosenblatt.w).max()), float(np.linalg.norm(rosenblatt.w))
@@ -258,6 +251,20 @@ def one_line_of_code(rng: np.random.Generator) -> Claim:
         | {"mistakes, Rosenblatt": rosenblatt.mistakes, "from twice Rosenblatt's": apart}
         | {"length": float(np.linalg.norm(w)), "length, Rosenblatt's": length},
     )
+
+
+def _sign(w: Array, x: Array) -> float:
+    return 1.0 if w @ x >= 0 else -1.0  # as on the slide, the sign of zero is +1
+
+
+def _trained_by_the_line(X: Array, labels: Array) -> tuple[Array, int]:
+    """Return the weights after the line has seen each sample once, and how many it got wrong."""
+    w, mistakes = np.zeros(X.shape[1]), 0
+    for x_n, y_n in zip(X, labels, strict=True):
+        yhat = _sign(w, x_n)
+        mistakes += int(yhat != y_n)
+        w = w + (y_n - yhat) * x_n
+    return w, mistakes
 
 
 # Some pairs of the others are one function, with the options' defaults: elu and celu, relu and threshold.

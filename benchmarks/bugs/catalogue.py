@@ -66,7 +66,7 @@ BACK = "dH = dA @ W"
 MEAN = "(P - Y) / len(y)"
 
 
-def _loss_bugs(bug: Callable) -> None:
+def _cross_entropy_bugs(bug: Callable) -> None:
     onehot, P = "Y = np.eye(A.shape[1])[y]", "P = softmax(A)\n"
     bug("sign of p - y", "(P - Y)", "(Y - P)", "sign")
     bug("p + y", "(P - Y)", "(P + Y)", "sum of p and y")
@@ -89,6 +89,9 @@ def _loss_bugs(bug: Callable) -> None:
         head="label_smoothing")  # fmt: skip
     bug("sample_weight ignored", "sample_weight[:, None] * (P - Y)", "(P - Y)", "sample_weight ignored",
         head="sample_weight")  # fmt: skip
+
+
+def _bugs_of_other_losses(bug: Callable) -> None:
     both = dict(head="half_of_sigmoid", activation="sigmoid", sizes=(3, 4, 2))
     bug("sigmoid's derivative missing at the output", "(P - y) * P * (1 - P)", "(P - y)",
         "activation derivative missing", **both)  # fmt: skip
@@ -330,6 +333,7 @@ def _rare_bugs(bug: Callable) -> None:
 
 
 BUGS = _collected(
-    _loss_bugs, _factor_bugs, _activation_bugs, _dense_bugs, _batch_bugs, _state_bugs, _penalty_bugs, _layer_bugs
-)
+    _cross_entropy_bugs, _bugs_of_other_losses, _factor_bugs, _activation_bugs, _dense_bugs, _batch_bugs, _state_bugs,
+    _penalty_bugs, _layer_bugs,
+)  # fmt: skip
 RARE = _collected(_rare_bugs)

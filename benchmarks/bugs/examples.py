@@ -162,12 +162,12 @@ def two_towers() -> Example:
         t: Blocks,
         temperature: float = tau,
         back: float = 1.0,
-        count: float = 7.0,
+        N: float = 7.0,
         project: float = 1.0,
         fixed: bool = False,
     ) -> Blocks:
         (U, V, u, v), S = towers(t), scores(t)
-        dS = (softmax(S) - np.eye(7) + back * (softmax(S.T).T - np.eye(7))) / 2 / count
+        dS = (softmax(S) - np.eye(7) + back * (softmax(S.T).T - np.eye(7))) / 2 / N
         dU, dV = dS @ V / temperature, dS.T @ U / temperature
         dA = (dU - project * U * (dU * U).sum(axis=1, keepdims=True)) / u
         dB = (dV - project * V * (dV * V).sum(axis=1, keepdims=True)) / v
@@ -179,7 +179,7 @@ def two_towers() -> Example:
             {"back": 0.0},
             r"texts_to_images (missing|not|left out)|without texts|^images_to_texts$",
         ),
-        "summed, not averaged": ({"count": 1.0}, r"times n|\b7\b"),
+        "summed, not averaged": ({"N": 1.0}, r"times n|\b7\b"),
         "normalization without its projection": ({"project": 0.0}, r"project|normali"),
         "second tower taken for constant": ({"fixed": True}, r"not computed|missing|zero|constant|b\b.*0"),
     }

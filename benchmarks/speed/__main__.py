@@ -36,29 +36,12 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_N
 def main(arguments: list[str] | None = None) -> int:
     """Measure and write; 0, or 1 if a peer computes something else, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / ".probe").touch()
-        (options.out / ".probe").unlink()
-    except OSError as error:
-        _parser().error(f"--out: expected a folder that can be written, got {str(options.out)!r}: {error.strerror}")
+    _make_folder(options.out)
     pieces = _work(options)
     if not pieces:
         expected = "expected a part of the title of a cell, such as 'predict: 3-4-2'"
         _parser().error(f"--match: {expected}, got {options.match!r}")
-    results: dict[str, Any] = {
-        "machine": {**show_config(mode="dicts"), **versions(), "kernel asked for": os.environ.get("OPENBLAS_CORETYPE")},
-        "quick": options.quick,
-        "missing": {name: why for name, side in SIDES.items() if (why := why_missing(side))},
-        "load": os.getloadavg()[0],
-        "environment": {name: os.environ[name] for name in THREADS if name in os.environ},
-        "interrupted": True,
-        "cells": {},
-        "memory": {},
-        "measured": [],
-        "skipped": [],
-        "minutes": 0.0,
-    }
+    results = _nothing_measured(options.quick)
     if options.resume:
         results |= _measured_before(options.out)
     for name, why in results["missing"].items():
@@ -76,6 +59,33 @@ def main(arguments: list[str] | None = None) -> int:
         if options.write and not results["interrupted"]:
             print(*write_pages(results, options.out), sep="\n")
     return status or int(any(cell["errors"] for cell in results["cells"].values()))
+
+
+def _make_folder(out: Path) -> None:
+    """Make the folder of the report, or end with an error where it cannot be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".probe").touch()
+        (out / ".probe").unlink()
+    except OSError as error:
+        _parser().error(f"--out: expected a folder that can be written, got {str(out)!r}: {error.strerror}")
+
+
+def _nothing_measured(quick: bool) -> dict[str, Any]:
+    """Return the results before anything is measured: the circumstances."""
+    return {
+        "machine": {**show_config(mode="dicts"), **versions(), "kernel asked for": os.environ.get("OPENBLAS_CORETYPE")},
+        "quick": quick,
+        "missing": {name: why for name, side in SIDES.items() if (why := why_missing(side))},
+        "load": os.getloadavg()[0],
+        "environment": {name: os.environ[name] for name in THREADS if name in os.environ},
+        "interrupted": True,
+        "cells": {},
+        "memory": {},
+        "measured": [],
+        "skipped": [],
+        "minutes": 0.0,
+    }
 
 
 def _parser() -> argparse.ArgumentParser:

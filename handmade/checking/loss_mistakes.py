@@ -161,20 +161,7 @@ def _of_targets(H: Array, y: Array, name: str) -> Gradients:
         "sign of the error": ("the gradient at the output has lost its size", np.sign(E)),
     }
     if name.startswith("binary_cross_entropy"):
-        one_costs = "one of the two outcomes costs nothing"
-        P = sigmoid(H) if name.endswith("logits") else H
-        with np.errstate(all="ignore"):
-            found |= {
-                "p - y": (WRONG_WAY, P - y),
-                "sigmoid applied twice": ("the last layer's output is squashed more than once", sigmoid(P) - y),
-                "by the probability, not the logit": (WRONG_WAY, (P - y) / (P * (1 - P))),
-                "p - y times p (1 - p)": ("one factor of the chain rule too many", (P - y) * P * (1 - P)),
-                "second term of the cross-entropy missing": (one_costs, -y / P),
-                "second term of the cross-entropy missing, by the logit": (one_costs, -y * (1 - P)),
-                "first term of the cross-entropy missing": (one_costs, (1 - y) / (1 - P)),
-                "first term of the cross-entropy missing, by the logit": (one_costs, (1 - y) * P),
-                "target not subtracted": ("the gradient at the output does not know the target", P),
-            }
+        found |= _of_binary_targets(sigmoid(H) if name.endswith("logits") else H, y)
     if name == "hinge_loss":
         found |= {
             "margin condition missing": ("examples that are right already still push", -y),
@@ -183,3 +170,20 @@ def _of_targets(H: Array, y: Array, name: str) -> Gradients:
             "margin condition reversed": ("the comparison of the loss is turned around", -y * (y * H >= 1)),
         }
     return found
+
+
+@np.errstate(all="ignore")
+def _of_binary_targets(P: Array, y: Array) -> Gradients:
+    """Return gradients of the binary cross-entropy of probabilities P."""
+    one_costs = "one of the two outcomes costs nothing"
+    return {
+        "p - y": (WRONG_WAY, P - y),
+        "sigmoid applied twice": ("the last layer's output is squashed more than once", sigmoid(P) - y),
+        "by the probability, not the logit": (WRONG_WAY, (P - y) / (P * (1 - P))),
+        "p - y times p (1 - p)": ("one factor of the chain rule too many", (P - y) * P * (1 - P)),
+        "second term of the cross-entropy missing": (one_costs, -y / P),
+        "second term of the cross-entropy missing, by the logit": (one_costs, -y * (1 - P)),
+        "first term of the cross-entropy missing": (one_costs, (1 - y) / (1 - P)),
+        "first term of the cross-entropy missing, by the logit": (one_costs, (1 - y) * P),
+        "target not subtracted": ("the gradient at the output does not know the target", P),
+    }

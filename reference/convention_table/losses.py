@@ -212,6 +212,10 @@ def _cross_entropy() -> Iterator[Convention]:
             (mean, lambda: _keras_loss("SparseCategoricalCrossentropy", LABELS, Z, from_logits=True)),
         ),
     )
+    yield from _label_smoothing()
+
+
+def _label_smoothing() -> Iterator[Convention]:
     smoothed = Formula("target (1 - s) t + s / K", -((0.9 * ONE_HOT + 0.1 / K) * LOG_P).sum(axis=1).mean())
     options: dict[str, Any] = dict(from_logits=True, label_smoothing=0.1)
     yield Convention(
