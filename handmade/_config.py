@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from ._types import Array
 from ._validation import as_generator, check_dtype
 from .activation_layers import GLU, PReLU, SwiGLU
 from .activations import ACTIVATIONS
@@ -22,7 +22,6 @@ from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 
 __all__ = ["build", "from_config", "register_activation", "register_layer", "to_config"]
 
-Array = npt.NDArray[Any]
 Config = dict[str, Any]
 L = TypeVar("L", bound=type[Layer])
 

@@ -16,11 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ._streams import DEFAULT_LIMIT, FilePath, is_stream, memory_limit, open_source, source_name
+from ._types import Array
 from ._validation import check_count, check_dtype, is_integer
 
 __all__ = ["load_csv"]
-
-Array = npt.NDArray[Any]
 
 LONGEST_LINE = 2**24  # characters
 CELLS_AT_ONCE = 2**17  # parsed in one call of NumPy

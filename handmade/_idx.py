@@ -10,11 +10,10 @@ import numpy.typing as npt
 
 from ._atomic import write_atomically
 from ._streams import FilePath, memory_limit, open_source, read_array
+from ._types import Array
 from ._validation import as_array
 
 __all__ = ["load_idx", "save_idx"]
-
-Array = npt.NDArray[Any]
 
 GZIP = b"\x1f\x8b"
 MOST_DIMENSIONS = 64  # of a NumPy array

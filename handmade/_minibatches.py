@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ._sparse import SparseRows
+from ._types import Array
 from ._validation import as_array, check_finite, is_beyond_float, shown
 from .losses import Loss, LossFunctions, speak_of_y
 from .network import Network, check_finite_targets
 
-Array = npt.NDArray[Any]
 BLOCK = 1024  # rows that are checked at a time
 
 

@@ -10,16 +10,15 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ._streams import PIECE, FilePath, Source, memory_limit, open_source, read_array
+from ._types import Array
 
 if TYPE_CHECKING:
     from zipfile import ZipFile
 
 __all__ = ["read_npz"]
 
-Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 LONGEST_HEADER = 2**16  # bytes; of an array of numbers it has about 100

@@ -12,12 +12,11 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from ._types import Array
+
 SINGLE = np.dtype(np.float32)
 MOST_ROWS = 2**12  # of a batch that needs no new array of row numbers or ones
 _ROWS = np.arange(MOST_ROWS)

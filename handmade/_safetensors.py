@@ -12,13 +12,11 @@ from collections.abc import Mapping
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ._streams import Source, memory_limit, read_array
+from ._types import Array
 
 __all__ = ["Entry", "Header", "read_header", "read_tensors", "write_safetensors"]
-
-Array = npt.NDArray[Any]
 
 HEADER_LIMIT = 2**22  # bytes: 4 MiB, about 40,000 tensors
 DTYPES = {

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
+
+from ._types import Array
 
 __all__ = ["SparseMatrix", "SparseRows"]
-
-Array = npt.NDArray[Any]
 
 
 class SparseMatrix(Protocol):

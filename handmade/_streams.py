@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from typing import IO, Any, NamedTuple, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 
+from ._types import Array
 from ._validation import check_count
 
 __all__ = ["FilePath", "Source", "memory_limit", "open_source", "read_array", "source_name"]
 
-Array = npt.NDArray[Any]
 FilePath = str | os.PathLike[str]
 
 DEFAULT_LIMIT = 2**30  # bytes: 1 GiB

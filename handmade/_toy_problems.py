@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._types import Array
 from ._validation import as_floating, as_generator, check_count, check_finite, nonnegative, number
 
 __all__ = ["blobs", "moons", "parity", "spirals", "symmetry", "xor"]
 
-Array = npt.NDArray[Any]
 Pair = tuple[Array, Array]
 Seed = Any  # what numpy.random.default_rng takes; naming its types here would load numpy.random at import
 

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from ._types import Array
+
 Name = TypeVar("Name", bound=str)
 
 

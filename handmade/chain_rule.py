@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from ._types import Array
 from ._validation import as_array
 from .composites import SequentialCache
 from .dropout import Dropout
@@ -22,8 +23,6 @@ from .network import Network, as_network, check_finite_targets
 __all__ = ["Factor", "Product", "Trace", "trace"]
 
 Pairs = list[tuple[Dense, Activation | None]]
-
-Array = np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)

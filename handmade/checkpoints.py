@@ -19,19 +19,18 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ._atomic import write_atomically
 from ._minibatches import BLOCK
 from ._npz import read_npz
 from ._run_state import RunState, Snapshot, is_stateful, load_state, state_of, stateful_callbacks
 from ._state import Stateful
+from ._types import Array
 from ._validation import check_bool, check_count
 from .base_layer import Layer
 
 __all__ = ["Keeper", "keeper"]
 
-Array = npt.NDArray[Any]
 FilePath = str | os.PathLike[str]
 Every = int | datetime.timedelta
 

@@ -10,13 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from ._types import Array
 from .base_layer import Layer
 
 __all__ = ["Concatenate", "Parallel", "Residual", "Sequential"]
-
-Array = npt.NDArray[Any]
 
 
 class SequentialCache(NamedTuple):

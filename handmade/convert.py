@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
-from ._types import ActivationName
+from ._types import ActivationName, Array
 from ._validation import check_bool
 from .activation_layers import GLU, PReLU
 from .activations import ACTIVATIONS
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["from_sklearn", "from_torch"]
 
-Array = npt.NDArray[Any]
 FilePath = str | os.PathLike[str]
 
 # ---- modules of PyTorch --------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from ._idx import load_idx, save_idx
 from ._npz import read_npz
 from ._streams import FilePath, source_name
 from ._toy_problems import blobs, moons, parity, spirals, symmetry, xor
+from ._types import Array
 from ._validation import (
     as_array,
     as_generator,
@@ -50,7 +51,6 @@ __all__ = [
     "blobs",
 ]
 
-Array = npt.NDArray[Any]
 Pair = tuple[Array, Array]
 Seed = Any  # what numpy.random.default_rng takes; naming its types here would load numpy.random at import
 

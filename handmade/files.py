@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ._atomic import write_atomically
 from ._config import build, from_config, register_activation, register_layer, to_config
 from ._npz import read_npz
 from ._safetensors import read_header, read_tensors, write_safetensors
 from ._streams import COMPRESSION, FilePath, open_source
+from ._types import Array
 from ._validation import check_finite
 from .network import Network
 
@@ -32,8 +32,6 @@ __all__ = [
     "save",
     "to_config",
 ]
-
-Array = npt.NDArray[Any]
 
 DOCUMENT = "handmade"  # the name of the JSON text in a file's metadata, or among the arrays of an archive
 ARCHIVE_LIMIT = 2**24  # bytes: 16 MiB, that a small archive may hold however far it is compressed

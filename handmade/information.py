@@ -6,17 +6,14 @@ Plain functions of probabilities, in nats (natural logarithm). The cross-entropy
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from ._types import Array
 from ._validation import as_floating, check_axis
 from .losses._terms import check_probabilities
 
 __all__ = ["information", "entropy", "kl_divergence"]
-
-Array = npt.NDArray[Any]
 
 
 def information(p: npt.ArrayLike) -> Array:

@@ -11,9 +11,8 @@ import math
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
-from ._types import Initializer, InitializerFunction, InitializerName
+from ._types import Array, Initializer, InitializerFunction, InitializerName
 from ._validation import as_generator, check_choice, check_count, finite, nonnegative
 
 __all__ = [
@@ -30,7 +29,6 @@ __all__ = [
     "zeros",
 ]
 
-Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 Seed = Any  # what numpy.random.default_rng takes
 

@@ -6,18 +6,14 @@ order, as the losses do.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from ._types import MetricFunction, MetricName
+from ._types import Array, MetricFunction, MetricName
 from ._validation import as_array, check_count, check_finite
 from .perceptron import is_positive
 
 __all__ = ["accuracy", "top_k_accuracy", "confusion_matrix", "r2_score"]
-
-Array = npt.NDArray[Any]
 
 MOST_CLASSES = 2**14  # of a confusion matrix, which then takes 2 GiB
 LARGEST_LABEL = 2**53  # up to here float64 holds every whole number

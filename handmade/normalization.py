@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._types import DType
+from ._types import Array, DType
 from ._validation import check_bool, check_count, check_dtype, nonnegative, up_to_one
 from .base_layer import Layer
 
 __all__ = ["BatchNorm", "GroupNorm", "LayerNorm", "RMSNorm"]
-
-Array = npt.NDArray[Any]
 
 
 class Standardization(Layer):

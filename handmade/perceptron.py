@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from ._types import Array
 from ._validation import as_array, check_bool, check_count, positive
 
 __all__ = ["Perceptron", "delta_rule", "is_positive"]
-
-Array = npt.NDArray[Any]
 
 SMALLEST_BLOCK = 32  # samples; a call of NumPy for fewer takes as long
 LARGEST_BLOCK = 2**17  # elements: 1 MiB of float64 stays in the processor's cache

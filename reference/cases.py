@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import mpmath
 import numpy as np
-import numpy.typing as npt
 from mpmath import mpf
 
+from handmade._types import Array
 from handmade.losses import LOSSES as FUNCTIONS
 from handmade.protocols import ActivationName, LossName
 
@@ -22,7 +22,6 @@ from . import exact_formulas as exact
 
 __all__ = ["ACTIVATIONS", "LOSSES", "OPTIMIZERS", "ActivationCase", "LossCase"]
 
-Array = npt.NDArray[Any]
 Exact = Callable[..., Any]  # of mpmath numbers
 Domain = Literal["numbers", "logits", "probabilities"]
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy.typing as npt
 
 import handmade as hm
+from handmade._types import Array
 
 __all__ = ["CompiledNetwork"]
-
-Array = npt.NDArray[Any]
 
 
 class CompiledNetwork(hm.Network):

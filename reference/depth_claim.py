@@ -10,16 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import handmade as hm
+from handmade._types import Array
 from handmade.progress import progress_bar
 
 from .claim import Claim
 
 __all__ = ["KINDS", "QUICK", "Effort", "depth", "train"]
-
-Array = npt.NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True)

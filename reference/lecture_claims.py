@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.table import Table
 
 import handmade as hm
 from handmade import losses
+from handmade._types import Array
 from handmade.activations import sigmoid, softmax
 from handmade.protocols import ActivationName
 
@@ -34,8 +34,6 @@ from .depth_claim import QUICK, depth, train
 from .twin import twin
 
 __all__ = ["CHECKS", "Claim", "print_claims", "check_all"]
-
-Array = npt.NDArray[Any]
 
 
 def _loss_of(network: hm.Network, X: Array, y: Array, loss: Callable[..., Any]) -> Callable[[Array], float]:

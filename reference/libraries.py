@@ -11,8 +11,9 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
+
+from handmade._types import Array
 
 __all__ = [
     "LinearStep",
@@ -26,8 +27,6 @@ __all__ = [
     "scikit_learn_step",
     "torch_path",
 ]
-
-Array = npt.NDArray[Any]
 
 MODULES = {"handmade": "handmade", "torch": "torch", "scikit-learn": "sklearn", "Keras": "keras"}
 

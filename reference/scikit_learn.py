@@ -27,12 +27,11 @@ import numpy as np
 import numpy.typing as npt
 
 import handmade as hm
+from handmade._types import Array
 from handmade.initializers import xavier_uniform
 from handmade.protocols import ActivationName, LossName
 
 __all__ = ["EpsilonHatAdam", "Objective", "Recipe", "VelocitySGD", "from_estimator"]
-
-Array = npt.NDArray[Any]
 
 ACTIVATIONS: dict[str, ActivationName] = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 START_GAINS = {"logistic": 1 / math.sqrt(3)}  # sqrt(2 / (I + O)) beside Glorot's sqrt(6 / (I + O))

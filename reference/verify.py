@@ -6,13 +6,12 @@ import copy
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 import handmade as hm
+from handmade._types import Array
 
 from .autograd import as_tensor, find_loss, loss_and_gradient
 from .compiled import CompiledNetwork
@@ -20,8 +19,6 @@ from .networks import Case
 from .twin import twin
 
 __all__ = ["Figure", "Row", "distance", "verify"]
-
-Array = npt.NDArray[Any]
 
 STEPS = 100
 ENTRIES = 40  # of theta, for differences

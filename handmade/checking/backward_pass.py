@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._types import Array
 from ..base_layer import Layer
 from ..composites import Concatenate, Parallel, Sequential
 from ..layers import Activation, Dense
@@ -22,7 +23,6 @@ from .methods import EPS
 
 __all__ = ["BackwardPass", "Step", "is_elementwise", "slope"]
 
-Array = npt.NDArray[Any]
 Step = Callable[["BackwardPass", int, Array], Array]
 
 

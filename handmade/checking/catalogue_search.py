@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-import numpy.typing as npt
-
+from .._types import Array
 from ..progress import progress_bar
 from .backward_pass import BackwardPass
 from .explanation import Explanation
@@ -17,7 +15,6 @@ from .transforms import Cause
 
 __all__ = ["affordable", "explain", "mistakes_alone", "mistakes_in_pairs", "simplest"]
 
-Array = npt.NDArray[Any]
 Found = Iterator[tuple[list[Cause], int, float]]  # the causes, the count of fitted numbers, the residual
 
 SHARE = 0.01  # an explanation must remove 99 % of the difference, or tiny differences would be explained by anything

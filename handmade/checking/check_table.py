@@ -8,13 +8,11 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from .subjects import Subject
 
 __all__ = ["BlockCheck", "EntryCheck", "GradientCheck"]
-
-Array = npt.NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True)

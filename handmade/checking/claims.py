@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from .._validation import as_array
 from .transforms import Block, Cause
-
-Array = npt.NDArray[Any]
 
 MAX_DEPTH = 20  # of nested lists: one that holds itself has no end
 NOT_RETURNED = "None: does the function return its gradient?"

@@ -19,19 +19,17 @@ best step balances it with the error of the formula (truncation). The complex st
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .._types import Array
 from .._validation import is_integer, positive, shown
 from .claims import as_numbers
 from .methods import COMPLEX_STEP, DIFFERENCES, EPS, Function, MethodName, check_method
 from .neighbourhood import COMPLEX_ROUNDINGS, Neighbourhood, evaluation_error
 
 __all__ = ["Accuracy", "StepSweep", "numerical_gradient", "step_sweep"]
-
-Array = npt.NDArray[Any]
 
 
 def numerical_gradient(

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from .._validation import as_generator, check_count
 from ..progress import progress_bar
 from .check_table import Along, Entries, GradientCheck, summary_of
@@ -19,8 +19,6 @@ from .rounding import ROUNDINGS
 from .subjects import Subject
 
 __all__ = ["EntryChecker", "examine", "examine_beside"]
-
-Array = npt.NDArray[Any]
 
 PART, FIRST = 500, 8  # entries that are measured together, and the first ones of those that differ from the truth
 MOST, LEAST, NUMBERS = 2000, 40, 4e7  # entries measured one by one: as many as NUMBERS allows, within these bounds

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..activations import softmax
 from ..dropout import Dropout
 from ..layers import Dense
@@ -30,8 +30,6 @@ from .predictions import other_prediction
 from .regression import MOST_TERMS, ODD, Formula, Term, fit, numbers_named, ways_to_write
 
 __all__ = ["VAGUE", "Case", "formula_of", "right_formula"]
-
-Array = npt.NDArray[Any]
 
 SHARE = 0.01  # of the difference is all that a formula may leave
 SIMPLE = 5.0  # cost of a formula, beyond which products of two arrays are tried, too

@@ -23,8 +23,6 @@ from .subjects import function_subject, network_subject
 
 __all__ = ["check_gradient"]
 
-Array = npt.NDArray[Any]
-
 
 def check_gradient(
     target: Network | Function,

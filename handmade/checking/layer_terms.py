@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..activations import ACTIVATIONS, sigmoid
 from ..layers import Activation, Dense
 from ..normalization import Normalization
@@ -18,7 +18,6 @@ from .regression import Term
 
 __all__ = ["after_activation", "before_activation", "signals_as_terms", "terms_of_layer"]
 
-Array = npt.NDArray[Any]
 SIGNAL = "(gradient of the output of"
 MOST_UNITS = 10  # of a layer, of which each may be left out
 MOST_UNUSUAL = 2.2  # cost of a product of a row and a matrix that is tried

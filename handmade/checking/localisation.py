@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..layers import Dense
 from .backward_pass import BackwardPass
 
 __all__ = ["Localisation", "WrongStep", "localise"]
-
-Array = npt.NDArray[Any]
 
 MOST_UNKNOWNS = 300  # entries of dA that the cut test solves for
 MOST_NUMBERS = 2_000_000  # of the system of equations of the cut test

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..activations import sigmoid, softmax
 from ..losses import LOSSES, find_loss, loss_and_backward
 from .backward_pass import BackwardPass, Step
 
-Array = npt.NDArray[Any]
 Gradients = dict[str, tuple[str, Array]]  # name -> (hint, gradient with respect to the network's output)
 WRONG_WAY = "the gradient is not the one by what comes out of the last layer"
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..activations import sigmoid, softmax
 from ..losses import loss_and_backward
 from .backward_pass import BackwardPass
 from .regression import Term
 
 __all__ = ["outputs_of_loss", "targets_of_loss", "terms_of_loss"]
-
-Array = npt.NDArray[Any]
 
 
 def terms_of_loss(of: BackwardPass, products: bool) -> Iterator[Term]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..base_layer import Layer
 from .backward_pass import BackwardPass
 
 __all__ = ["measure_layers"]
 
-Array = npt.NDArray[Any]
 Backward = Callable[[Array], Array]
 
 MOST_NUMBERS = 2_000_000  # of the Jacobian of a layer

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from .._validation import check_choice
 
 __all__ = ["DIFFERENCES", "METHODS", "Method"]
-
-Array = npt.NDArray[Any]
 
 Function = Callable[[Array], float]
 MethodName = Literal["forward", "central", "richardson", "complex"]

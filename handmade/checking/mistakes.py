@@ -13,8 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..activations import ACTIVATIONS, softmax
 from ..base_layer import Layer
 from ..composites import Residual, Sequential
@@ -25,8 +25,6 @@ from .backward_pass import BackwardPass, Step, is_elementwise, slope
 from .loss_mistakes import of_loss
 
 __all__ = ["FAMILIES", "Mistake", "mistakes"]
-
-Array = npt.NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True)

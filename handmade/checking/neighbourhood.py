@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._types import Array
 from .._validation import as_array, check_finite
 from .methods import DIFFERENCES, EPS, Function
 
 __all__ = ["Measurement", "Neighbourhood", "measured_noise"]
-
-Array = npt.NDArray[Any]
 
 COMPLEX_ROUNDINGS = 8  # error of the imaginary part in eps: the length of a chain of operations
 DEVIATIONS = 4  # standard deviations of the noise that an evaluation may be off

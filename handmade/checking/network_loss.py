@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._types import Array
 from .._validation import as_floating
 from ..base_layer import Layer
 from ..composites import Sequential
@@ -17,8 +18,6 @@ from ..losses import LOSSES, Loss, LossFunctions, loss_and_backward, loss_of_bat
 from ..network import Network, as_network, check_finite_targets
 
 __all__ = ["NetworkLoss"]
-
-Array = npt.NDArray[Any]
 
 
 class NetworkLoss:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..layers import Dense
 from ..normalization import Normalization
 from .backward_pass import BackwardPass
@@ -17,8 +16,6 @@ from .localisation import Localisation, WrongStep
 from .regression import Term
 
 __all__ = ["beside_parameter", "terms_of_parameter"]
-
-Array = npt.NDArray[Any]
 
 LARGE = 1_000_000  # multiplications in a product, from which on only the usual products are tried
 

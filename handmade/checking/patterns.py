@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
+
+from .._types import Array
 
 __all__ = ["OWN_FACTORS", "clipped", "is_half", "pattern_of"]
-
-Array = npt.NDArray[Any]
 
 SPARE = 3  # entries that have to agree about a factor
 OWN_FACTORS = "times a number of its own"

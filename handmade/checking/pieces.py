@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from .regression import ODD, Formula, Term, ways_to_write
 
 __all__ = ["two_pieces"]
-
-Array = npt.NDArray[Any]
 
 LEAST = 3  # entries of the smaller piece
 CHANCE = 1e-3  # that some quantity separates the pieces by accident

@@ -8,18 +8,16 @@ cut to integers, divided by a temperature, computed in float16.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from .backward_pass import BackwardPass
 from .loss_terms import outputs_of_loss, targets_of_loss
 from .patterns import OWN_FACTORS, clipped, is_half, pattern_of
 
 __all__ = ["other_prediction"]
 
-Array = npt.NDArray[Any]
 SAME = 1e-7  # relative difference of two arrays that count as equal
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..network import Network, check_finite_targets
 from .backward_pass import BackwardPass
 from .check_table import GradientCheck
@@ -28,8 +28,6 @@ from .subjects import Subject, one_sided_gradients, own_gradient, subject_of
 from .transforms import Block, Cause, GradientMatch, tolerance
 
 __all__ = ["Problem", "function_problem", "measure_steps", "network_problem"]
-
-Array = npt.NDArray[Any]
 
 PROOF = 60  # entries of the library's own backward pass that are measured before it is taken for the truth
 MOST_ENTRIES = 4  # wrong entries that are named one by one

@@ -10,14 +10,13 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+
+from .._types import Array
 
 __all__ = ["Formula", "Term", "fit", "numbers_named", "ways_to_write"]
-
-Array = npt.NDArray[Any]
 
 MOST_TERMS = 3
 MOST_CANDIDATES = 60  # of which subsets of three are tried

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import html
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from .check_table import GradientCheck
 from .explanation import Explanation
 from .places import Place
 from .transforms import tolerance
 
 __all__ = ["Diagnosis", "Rows"]
-
-Array = npt.NDArray[Any]
 
 FINER = 1e-10  # relative error that no parameter has whose gradient was computed in float32
 SHOWN = 6  # rows and columns of the arrays that are shown side by side

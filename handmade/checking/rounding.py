@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..base_layer import Layer
 from ..composites import Sequential, SequentialCache
 from ..layers import Activation, Dense
@@ -18,8 +18,6 @@ from .network_loss import NetworkLoss
 from .transforms import Block
 
 __all__ = ["network_rounding", "rounding_of"]
-
-Array = npt.NDArray[Any]
 
 SINGLE = float(np.finfo(np.float32).eps)
 ROUNDINGS = 32  # eps of the largest entry of a parameter that another may be off: sums over samples and paths

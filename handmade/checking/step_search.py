@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..dropout import Dropout
 from ..layers import Dense
 from ..normalization import BatchNorm
@@ -36,7 +35,6 @@ __all__ = [
     "step_text",
 ]
 
-Array = npt.NDArray[Any]
 MOST_ROWS = 6  # of a batch that a gradient function is called with to separate its steps
 BATCHES = 4  # of that size, the last of another
 MOST_GIVEN = 4  # layers of which a formula stands for the dA that the batch leaves open

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..layers import Activation
 from ..losses import Loss
 from ..network import Network
@@ -21,8 +21,6 @@ from .rounding import SINGLE, network_rounding, rounding_of
 from .transforms import Block, Cause
 
 __all__ = ["Subject", "function_subject", "network_subject"]
-
-Array = npt.NDArray[Any]
 
 # ---- the subjects ---------------------------------------------------------------------------------------------------
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from .claims import Parameters
 from .differences import numerical_gradient
 from .explanation import Explanation
@@ -17,8 +17,6 @@ from .transforms import GradientMatch
 
 if TYPE_CHECKING:
     from .subjects import Subject
-
-Array = npt.NDArray[Any]
 
 HINT = "a term of the function does not enter as it should"
 RELATIVE = 1e-6  # differences are good to this, relative to the largest entry

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from .._csv import number_in
+from .._types import Array
 
 __all__ = [
     "Categories",
@@ -32,7 +32,6 @@ __all__ = [
     "mean_and_deviation",
 ]
 
-Array = npt.NDArray[Any]
 Series: TypeAlias = Any  # of pandas, which has no types of its own
 DataFrame: TypeAlias = Any
 MANY = 50  # categories; text with more of them, and more than half as many as rows, is left out

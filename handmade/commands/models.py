@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..activations import softmax
 from ..files import load, read_metadata, save
 from ..metrics import confusion_matrix, r2_score
@@ -30,7 +30,6 @@ from .columns import (
 
 __all__ = ["Model", "Report", "guess_task", "train"]
 
-Array = npt.NDArray[Any]
 KEY = "table"  # in the metadata of a model file
 VERSION = 2  # of the metadata; in version 1, pandas guessed the types of each file
 FEW = 20  # different whole numbers that are still classes

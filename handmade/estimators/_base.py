@@ -17,6 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .._fit_options import compiled_step
+from .._types import Array
 from .._validation import (
     as_array,
     check_finite,
@@ -34,8 +35,6 @@ from ._trainer import Batches, Trainer, initialize
 from ._validate import as_random_state, check_samples
 
 __all__ = ["BaseMLP"]
-
-Array = npt.NDArray[Any]
 
 # scikit-learn's names -> this library's.
 ACTIVATIONS = {"logistic": "sigmoid"}

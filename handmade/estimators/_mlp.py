@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 
-from .._types import Optimizer
+from .._types import Array, Optimizer
 from .._validation import as_array
 from ._base import BaseMLP
 from ._sklearn import ClassifierMixin, RegressorMixin, Tags, available_if
@@ -21,7 +21,6 @@ from ._validate import check_classes, check_missing, check_numbers, check_sample
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
-Array = npt.NDArray[Any]
 Activation = str | tuple[Callable[..., Array], Callable[..., Array]]
 SolverName = Literal["adam", "sgd", "lbfgs"]
 

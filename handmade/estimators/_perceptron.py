@@ -7,19 +7,17 @@ import warnings
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from .._types import Array
 from .._validation import check_bool, check_count
 from ..perceptron import Perceptron, is_positive
 from ._sklearn import BaseEstimator, ClassifierMixin, Tags
 from ._validate import as_random_state, check_classes, check_samples
 
 __all__ = ["PerceptronClassifier"]
-
-Array = npt.NDArray[Any]
 
 
 class PerceptronClassifier(ClassifierMixin, BaseEstimator):

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
+from .._types import Array
 from .._validation import as_array
 from ..activations import logsigmoid, sigmoid, softmax
 from ..losses import binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_backward, loss_and_backward
 
 __all__ = ["Targets", "class_targets", "number_targets"]
-
-Array = npt.NDArray[Any]
 
 
 def log_loss(input: Array, target: Array, reduction: str = "mean") -> Any:

@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .._steps import bind
+from .._types import Array
 from ..layers import Dense
 from ..losses import loss_and_backward
 from ..network import Network
 
 __all__ = ["Batches", "Trainer", "initialize"]
 
-Array = npt.NDArray[Any]
 SMALLEST_LR = 1e-6  # below which learning_rate="adaptive" stops
 
 

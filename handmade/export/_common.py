@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from .._types import Array
 from .._validation import check_bool, check_dtype
 from ..base_layer import Layer
 from ..layers import Activation
@@ -17,7 +18,6 @@ from ..normalization import BatchNorm
 
 __all__ = ["check_network", "emitter_of", "export_array", "full_options", "input_width", "running_moments"]
 
-Array = npt.NDArray[Any]
 E = TypeVar("E")
 
 

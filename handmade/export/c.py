@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._atomic import write_atomically
+from .._types import Array
 from ..activation_layers import GLU, PReLU, SwiGLU
 from ..activations.rectifiers import SELU_ALPHA, SELU_SCALE
 from ..base_layer import Layer
@@ -24,8 +25,6 @@ from ..normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from ._common import check_network, emitter_of, export_array, full_options, input_width, running_moments
 
 __all__ = ["ACTIVATIONS", "LAYERS", "to_c"]
-
-Array = npt.NDArray[Any]
 
 
 # ---- activations ---------------------------------------------------------------------------------------------------

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ACTIVATIONS", "LAYERS", "OPSET", "to_onnx"]
 
-Array = npt.NDArray[Any]
-
 OPSET = 17  # the operators' version: read by ONNX Runtime 1.12 and newer
 IR_VERSION = 8
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..activations import sigmoid, softmax
 from ..checking.backward_pass import BackwardPass
 from ..checking.transforms import tolerance
@@ -19,8 +19,6 @@ from .layouts import Layout, Reading, flaw_of, is_numeric, kind_of, layouts, rea
 from .sandbox import Student, clean
 
 __all__ = ["Answer", "Call", "Truth", "find_call"]
-
-Array = npt.NDArray[Any]
 
 SEARCH = 0.3  # of the time that a submission has, to find out how it is called
 MOST_ATTEMPTS = 300

@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from .layouts import GRADIENT_PREFIX, NAME, Layout
 
 __all__ = ["Part", "Plan", "plans"]
 
-Array = npt.NDArray[Any]
 Ref = list[Any]
 Parameters = list[list[Any]] | None  # name, and whether it is needed
 

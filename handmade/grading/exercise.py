@@ -9,7 +9,6 @@ import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,6 @@ from ..losses import Loss
 from ..network import Network, as_network, check_finite_targets
 
 __all__ = ["FORBIDDEN", "Exercise", "Limits", "load_exercise"]
-
-Array = npt.NDArray[Any]
 
 FORBIDDEN = (  # they compute gradients
     "handmade", "torch", "functorch", "jax", "jaxlib", "flax", "haiku", "autograd", "tensorflow", "keras", "theano",

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..checking.backward_pass import BackwardPass
 from ..checking.diagnosis import diagnose_gradient
 from ..checking.localisation import WrongStep, localise
@@ -34,8 +34,6 @@ from .layouts import Reading, flaw_of, is_numeric
 from .sandbox import Ended, Student, clean
 
 __all__ = ["judge"]
-
-Array = npt.NDArray[Any]
 
 MOST_ROWS = 6  # of a batch on which every step is judged
 SUBSETS = 3  # of the rows: a mistake need not show in each

@@ -12,15 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import Array
 from ..checking.claims import read_gradient
 from ..checking.transforms import Block
 from .child.wire import Opaque
 
 __all__ = ["Layout", "Reading", "layouts", "read"]
-
-Array = npt.NDArray[Any]
 
 BIASES = {"vector": (-1,), "column": (-1, 1), "row": (1, -1)}
 GRADIENT_PREFIX = re.compile(r"^(d|grads?_?|gradients?_?|nabla_?|delta_?|g_)(?=\w)", re.IGNORECASE)

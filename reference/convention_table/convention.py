@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from handmade._types import Array
 
 from ..libraries import LinearStep, scikit_learn_step
-
-Array = npt.NDArray[Any]
 
 LIBRARIES = ("handmade", "torch", "scikit-learn", "Keras")
 
