@@ -14,9 +14,8 @@ import mpmath
 import numpy as np
 from mpmath import mpf
 
-from handmade._types import Array
 from handmade.losses import LOSSES as FUNCTIONS
-from handmade.protocols import ActivationName, LossName
+from handmade.protocols import ActivationName, Array, LossName
 
 from . import exact_formulas as exact
 

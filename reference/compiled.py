@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 import handmade as hm
-from handmade._types import Array
+from handmade.protocols import Array
 
 __all__ = ["CompiledNetwork"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 import handmade as hm
-from handmade._types import Array
 from handmade.progress import progress_bar
+from handmade.protocols import Array
 
 from .claim import Claim
 

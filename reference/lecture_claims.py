@@ -24,9 +24,8 @@ from rich.table import Table
 
 import handmade as hm
 from handmade import losses
-from handmade._types import Array
 from handmade.activations import sigmoid, softmax
-from handmade.protocols import ActivationName
+from handmade.protocols import ActivationName, Array
 
 from .autograd import loss_and_gradient
 from .claim import Claim

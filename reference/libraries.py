@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from handmade._types import Array
+from handmade.protocols import Array
 
 __all__ = [
     "LinearStep",

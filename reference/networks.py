@@ -11,9 +11,9 @@ import numpy as np
 
 import handmade as hm
 from handmade.losses import half_squared_error
-from handmade.protocols import LossName
+from handmade.protocols import Array, LossName
 
-from .cases import ACTIVATIONS, LOSSES, OPTIMIZERS, ActivationCase, Array, class_indices
+from .cases import ACTIVATIONS, LOSSES, OPTIMIZERS, ActivationCase, class_indices
 
 __all__ = ["Case", "all_cases"]
 

@@ -27,9 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 import handmade as hm
-from handmade._types import Array
 from handmade.initializers import xavier_uniform
-from handmade.protocols import ActivationName, LossName
+from handmade.protocols import ActivationName, Array, LossName
 
 __all__ = ["EpsilonHatAdam", "Objective", "Recipe", "VelocitySGD", "from_estimator"]
 

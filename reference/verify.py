@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import handmade as hm
-from handmade._types import Array
+from handmade.protocols import Array
 
 from .autograd import as_tensor, find_loss, loss_and_gradient
 from .compiled import CompiledNetwork

@@ -72,6 +72,14 @@ def test_wide_tables_are_shown_in_part():
     assert next(iter(table.columns[0].cells)) == r"\[red]0"
 
 
+def test_names_in_brackets_are_printed(tmp_path):
+    """Rich would take them for colours, and print nothing."""
+    data = csv(tmp_path, people().rename(columns={"spent": "spent[red]"}))
+    options = ["--target", "spent[red]", "-o", tmp_path / "m.npz", "--hidden", "4", "--epochs", "1", "--quiet"]
+    assert "regress 'spent[red]': 240 rows" in run("train", data, *options).stdout
+    assert "predicts 'spent[red]': a number" in run("show", tmp_path / "m.npz").stdout
+
+
 def test_unseen_categories_are_a_warning(folder, tmp_path):
     result = run("predict", folder / "c.safetensors", csv(tmp_path, people().assign(city="Bonn")))
     assert "'Bonn' is not among the categories" in result.stderr

@@ -7,7 +7,7 @@ its step can be replaced. There is no second loop over the layers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -118,14 +118,12 @@ class BackwardPass:
     def _measure_slopes(self) -> None:
         """Measure the slope of each elementwise activation; keep in ``mended`` those that its backward gets wrong."""
         for prefix, leaf in self.leaves.items():
-            if isinstance(leaf, Activation) and is_elementwise(leaf):
+            if is_elementwise(leaf):
                 measured = slope(leaf, self.inputs[prefix])
                 if not np.array_equal(measured, own_slope(leaf, self.inputs[prefix])):
                     self.mended[prefix] = measured
         self.slopes: dict[Any, Array] = {
-            i: slope(layer, self.values[i])
-            for i, layer in enumerate(self.layers)
-            if isinstance(layer, Activation) and is_elementwise(layer)
+            i: slope(layer, self.values[i]) for i, layer in enumerate(self.layers) if is_elementwise(layer)
         }
 
     def gradient(
@@ -278,7 +276,7 @@ def _wrap_layer(of: BackwardPass, i: int, layer: Layer) -> None:
     layer.backward = replaced_backward  # type: ignore[method-assign]
 
 
-def is_elementwise(layer: Layer) -> bool:
+def is_elementwise(layer: Layer) -> TypeGuard[Activation]:
     """Return whether the layer is an activation of each number by itself, as softmax is not."""
     return isinstance(layer, Activation) and layer.is_elementwise
 

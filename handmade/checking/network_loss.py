@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._parameters import with_generators
 from .._types import Array
 from .._validation import as_floating
 from ..base_layer import Layer
@@ -75,7 +76,7 @@ class NetworkLoss:
         self.sample_weight, self.training = sample_weight, training
         self.functions, _ = network.head(loss)
         self._networks = {np.dtype(np.float64): network.astype(np.float64)}
-        self._masks = [generator.bit_generator.state for generator in _generators(network)]
+        self._masks = [leaf.rng.bit_generator.state for leaf in with_generators(network)]
         H = self._output(network.theta)
         value, _ = loss_of_batch(self.functions, H, self.y, sample_weight)  # or the error that the loss raises
         # The divisor of a mean depends on targets and weights, not on the input.
@@ -139,8 +140,8 @@ class NetworkLoss:
             self._networks[dtype] = self._networks[np.dtype(np.float64)].astype(dtype)
         network = self._networks[dtype]
         network.theta[:] = theta
-        for generator, state in zip(_generators(network), self._masks, strict=True):
-            generator.bit_generator.state = state
+        for leaf, state in zip(with_generators(network), self._masks, strict=True):
+            leaf.rng.bit_generator.state = state
         return network
 
     def _output(self, theta: Array) -> Array:
@@ -186,12 +187,6 @@ class NetworkLoss:
         terms = partial(self.functions.value, reduction="none")(H.reshape(K * N, O), np.concatenate([self.y] * K))
         terms = terms.reshape(K, N, -1).sum(axis=2)
         return terms.sum(axis=1) if self.sample_weight is None else terms @ self.sample_weight
-
-
-def _generators(network: Network) -> list[np.random.Generator]:
-    """Return the generators of the layers that draw random numbers."""
-    found = (getattr(leaf, "rng", None) for _, leaf in network.leaves())
-    return [generator for generator in found if generator is not None]
 
 
 def _columns(layer: Dense, X: Array, attribute: str, place: tuple[Array, ...], values: Array) -> Array:

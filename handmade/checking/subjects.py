@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from .._types import Array
-from ..layers import Activation
 from ..losses import Loss
 from ..network import Network
 from .backward_pass import BackwardPass, is_elementwise
@@ -162,7 +161,7 @@ def one_sided_gradients(network: Network, f: NetworkLoss) -> tuple[Array, Array]
     of = BackwardPass(network, f.X, f.y, f.loss, f.sample_weight, f.training)
     sides: list[dict[str, Array]] = [{}, {}]
     for prefix, leaf in of.leaves.items():
-        if isinstance(leaf, Activation) and is_elementwise(leaf):
+        if is_elementwise(leaf):
             below, above = one_sided_slopes(leaf, of.inputs[prefix])
             if np.abs(above - below).max(initial=0.0) > 1e-3:
                 sides[0][prefix], sides[1][prefix] = below, above

@@ -60,8 +60,8 @@ def fail(text: object) -> NoReturn:
 
 
 def say(text: str) -> None:
-    """Print a line as it is: one line however narrow the terminal, without colours."""
-    out.print(text, highlight=False, soft_wrap=True)
+    """Print text as it is: its lines however narrow the terminal, its brackets too, without colours."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -268,7 +268,7 @@ def check(
     if as_json:
         show_json({"passed": bool(result), "checked": result.total.checked, "wrong": len(result.wrong)})
     else:
-        out.print(str(result), markup=False, highlight=False, soft_wrap=True)
+        say(str(result))
     raise typer.Exit(0 if result else 1)
 
 
@@ -387,13 +387,13 @@ def show(model: MODEL, as_json: JSON = False) -> None:
         names = [] if found is None else [label for column in found.columns for label in column.labels]
         show_json({"network": to_config(network), "parameters": network.parameter_count, "inputs": names, **table})
         return
-    out.print(network.summary(), markup=False, highlight=False, soft_wrap=True)
+    say(network.summary())
     if found is not None:
         out.print(column_table(found.columns, {}))
         labels = [label for column in found.columns for label in column.labels]
-        out.print(f"inputs in order: {', '.join(labels)}", markup=False, highlight=False, soft_wrap=True)
+        say(f"inputs in order: {', '.join(labels)}")
         what = "a number" if found.classes is None else ", ".join(found.classes)
-        out.print(f"predicts {found.target!r}: {what}", markup=False, highlight=False, soft_wrap=True)
+        say(f"predicts {found.target!r}: {what}")
         for name, score in found.scores.items():
             say(f"  {name}: {score:.4g}")
 

@@ -18,11 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .._fit_options import compiled_step
 from .._types import Array
-from .._validation import (
-    as_array,
-    check_finite,
-    is_true,
-)
+from .._validation import as_array, check_finite, is_true
 from ..layers import Dense
 from ..mlp import MLP
 from ..network import Network

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from handmade._types import Array
+from handmade.protocols import Array
 
 from ..libraries import LinearStep, scikit_learn_step
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 import handmade as hm
-from handmade.protocols import InitializerName
+from handmade.protocols import Array, InitializerName
 
 from ..libraries import keras, plain
-from .convention import Array, Convention, Formula, N, O, P, by_library
+from .convention import Convention, Formula, N, O, P, by_library
 
 
 def _normalizations() -> Iterator[Convention]:

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 
 import handmade as hm
 from handmade import losses
+from handmade.protocols import Array
 
 from ..libraries import LinearStep, keras, keras_step, scikit_learn_step
-from .convention import RNG, Array, Convention, E, Formula, K, N, O, P, Y, by_library, regressor
+from .convention import RNG, Convention, E, Formula, K, N, O, P, Y, by_library, regressor
 
 ONES = (RNG.random((N, O)) < 0.5).astype(float)  # targets of 0 and 1
 SIGNS = 2 * ONES - 1
