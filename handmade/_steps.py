@@ -61,6 +61,21 @@ def check_state_array(array: Array | None, name: str) -> None:
             raise ValueError(f"{name}: expected numbers of at least 0, got {array.min()}")
 
 
+def _are_plain(theta: Array, gradient: Array) -> bool:
+    """Return whether these are vectors as a network has them, in a quarter of the time that all checks take."""
+    return (
+        type(theta) is type(gradient) is np.ndarray
+        and theta.ndim == 1
+        and theta.shape == gradient.shape
+        and theta.dtype is gradient.dtype
+        and theta.dtype.char in "fd"
+        and theta.base is gradient.base is None  # each owns its memory
+        and theta is not gradient
+        and theta.flags.carray  # contiguous and writeable
+        and gradient.flags.carray
+    )
+
+
 @functools.cache
 def _options_of(step: type[Step]) -> Callable[[Step], Any]:
     """Return a function that reads all hyperparameters of such a step."""
@@ -129,6 +144,10 @@ class Step(Stateful):
     def check(self, theta: Array, gradient: Array) -> None:
         """Raise what `step` raises; change nothing."""
         self.check_options()
+        if not _are_plain(theta, gradient):
+            self._check_vectors(theta, gradient)
+
+    def _check_vectors(self, theta: Array, gradient: Array) -> None:
         check_array(theta, "theta", 1, writeable=True)
         check_array(gradient, "gradient", 1, writeable=self.changes_gradient)
         if theta.shape != gradient.shape or theta.dtype != gradient.dtype:
@@ -286,14 +305,15 @@ class Elementwise(Step):
         return state
 
     def apply(self, theta: Array, gradient: Array) -> None:
-        vectors: list[Any] = [theta, gradient, *self.allocate(theta)]
+        state = self.allocate(theta)
         self.t += 1
-        size = BLOCK // theta.itemsize
-        if theta.size <= size:
-            self._update(*vectors)
+        if theta.nbytes <= BLOCK:
+            self._update(theta, gradient, *state)
             return
+        size = BLOCK // theta.itemsize
         for start in range(0, theta.size, size):
-            self._update(*[vector if vector is None else vector[start : start + size] for vector in vectors])
+            block = slice(start, start + size)
+            self._update(theta[block], gradient[block], *[None if array is None else array[block] for array in state])
 
     def _saved(self) -> list[str]:
         return [*super()._saved(), "t", *self._initial_state()]
