@@ -13,6 +13,7 @@ import handmade as hm
 
 numba = pytest.importorskip("numba")
 blas, program = (importlib.import_module(f"handmade.compiled.{name}") for name in ("blas", "program"))
+updates = importlib.import_module("handmade.compiled.updates")
 
 WAYS = [blas.by_numba, *([blas.by_numpy] if blas.dot is blas.by_numpy else [])]
 
@@ -31,7 +32,7 @@ def test_a_product_takes_any_shape_and_transposed_views(way, dtype):
     for M, K, N in itertools.product([1, 2, 3, 17], repeat=3):
         A, B = rng.standard_normal((M, K)).astype(dtype), rng.standard_normal((K, N)).astype(dtype)
         C = np.full((4, M, N), np.nan, dtype)
-        products(blas.gemm(dtype), A, A.T.copy(), B, B.T.copy(), C)
+        products(blas.function("gemm", dtype), A, A.T.copy(), B, B.T.copy(), C)
         exact, bound = A.astype(float) @ B, np.abs(A).astype(float) @ np.abs(B)
         assert np.all(np.abs(C - exact) <= (K + 1) * eps * bound)
 
@@ -52,9 +53,37 @@ def test_products_train_as_the_numpy_code_does(way, rows, monkeypatch):
     assert np.abs(network.theta - other.theta).max() <= bound
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"maximize": True},
+        {"momentum": 0.9},
+        {"momentum": 0.9, "dampening": 0.5, "maximize": True},
+        {"momentum": 0.9, "nesterov": True},
+        {"momentum": 0.9, "nesterov": True, "maximize": True},
+    ],
+    ids=str,
+)
+def test_a_large_batch_is_updated_by_blas_as_by_numpy(options, dtype):
+    X, y = (array[:256] for array in hm.load_digits())
+    network, other = (hm.MLP([64, 200, 10], rng=0, dtype=dtype) for _ in range(2))
+    assert len(X) * network.parameter_count >= updates.SHARED
+    step, optimizer = hm.compile(network, optimizer=hm.SGD(lr=0.01, **options)), hm.SGD(lr=0.01, **options)
+    for _ in range(5):
+        step(X, y)
+        optimizer.step(other.theta, other.loss_and_gradient(X, y)[1])
+    # Five steps, each of sums over up to 256 terms.
+    bound = 5 * 256 * np.finfo(dtype).eps * np.abs(other.theta).max()
+    assert np.abs(network.theta - other.theta).max() <= bound
+    if options.get("momentum"):
+        assert np.abs(step.optimizer.momentum_buffer - optimizer.momentum_buffer).max() <= bound / optimizer.lr
+
+
 def test_an_unknown_blas_leaves_the_products_to_numba(monkeypatch):
-    monkeypatch.setattr(blas, "NAMES", ("no_such_{}gemm",))
-    assert blas.gemm.__wrapped__(np.float64) == 0
+    monkeypatch.setattr(blas, "NAMES", ("no_such_{}",))
+    assert blas.function.__wrapped__("gemm", np.float64) == 0
 
 
 def test_the_blas_is_found_in_numpys_wheels():
@@ -62,4 +91,4 @@ def test_the_blas_is_found_in_numpys_wheels():
         np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
     ):
         pytest.skip("NumPy has another BLAS, or hides it")
-    assert blas.gemm(np.float32) and blas.gemm(np.float64)
+    assert blas.function("gemm", np.float32) and blas.function("gemm", np.float64)

@@ -1,4 +1,4 @@
-"""Matrix products by NumPy's own BLAS, so that compiled and NumPy code share one set of threads.
+"""Matrix products and updates by NumPy's own BLAS, so that compiled and NumPy code share one set of threads.
 
 Numba's np.dot calls the BLAS of SciPy. That is a second library, whose waiting threads take the cores from the first
 one's: a product right after one of the other library takes up to three times as long.
@@ -16,26 +16,26 @@ import numpy.typing as npt
 
 from ._jit import PLAIN, call_c, compiled
 
-__all__ = ["dot", "gemm"]
+__all__ = ["add_scaled", "dot", "function", "scale"]
 
 Array = npt.NDArray[Any]
 
 # Of OpenBLAS in NumPy's wheels, of OpenBLAS elsewhere, of Apple's Accelerate; all count in 64 bits.
-NAMES = "scipy_cblas_{}gemm64_", "cblas_{}gemm64_", "cblas_{}gemm$NEWLAPACK$ILP64"
+NAMES = "scipy_cblas_{}64_", "cblas_{}64_", "cblas_{}$NEWLAPACK$ILP64"
 ROW_MAJOR, AS_IT_IS, TRANSPOSED = 101, 111, 112
 
 
 @functools.cache
-def gemm(dtype: npt.DTypeLike) -> int:
-    """Return the address of the function for products in NumPy's BLAS, or 0 where it is not found."""
-    letter = {"float32": "s", "float64": "d"}[np.dtype(dtype).name]
+def function(name: str, dtype: npt.DTypeLike) -> int:
+    """Return the address of a function in NumPy's BLAS, such as gemm, or 0 where it is not found."""
+    name = {"float32": "s", "float64": "d"}[np.dtype(dtype).name] + name
     try:
         library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
     except (ImportError, OSError):
         return 0
-    for name in NAMES:
-        if function := getattr(library, name.format(letter), None):
-            return ctypes.cast(function, ctypes.c_void_p).value or 0
+    for pattern in NAMES:
+        if found := getattr(library, pattern.format(name), None):
+            return ctypes.cast(found, ctypes.c_void_p).value or 0
     return 0
 
 
@@ -55,11 +55,23 @@ def by_numpy(gemm: int, A: Array, B: Array, C: Array) -> None:
 
 
 @compiled
+def scale(scal: int, factor: Any, x: Array) -> None:
+    """Multiply a vector by a factor; ``scal`` is the address of the function."""
+    call_c(scal, (x.size, x.dtype.type(factor), x.ctypes.data, np.int64(1)))
+
+
+@compiled
+def add_scaled(axpy: int, factor: Any, x: Array, y: Array) -> None:
+    """Add factor x to the vector y; ``axpy`` is the address of the function."""
+    call_c(axpy, (x.size, x.dtype.type(factor), x.ctypes.data, np.int64(1), y.ctypes.data, np.int64(1)))
+
+
+@compiled
 def by_numba(gemm: int, A: Array, B: Array, C: Array) -> None:
     """Set C = A B by SciPy's BLAS; in plain Python, by NumPy's."""
     np.dot(A, B, C)
 
 
-dot = by_numpy if gemm(np.float64) and not PLAIN else by_numba
+dot = by_numpy if function("gemm", np.float64) and not PLAIN else by_numba
 if dot is by_numba and importlib.util.find_spec("scipy") is None:
     raise ImportError("compile: expected SciPy, as NumPy's BLAS cannot be called, got none; install handmade[fast]")

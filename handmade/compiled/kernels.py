@@ -32,9 +32,11 @@ from .operations import (
     values,
 )  # fmt: skip
 
-# The first row: where the arrays are, and how many numbers they have; the least N; the row where backward ends.
+# The first row: where the arrays are, and how many numbers they have; BLAS's functions; the least N; the row where
+# backward ends.
 THETA, GRADIENT, PARAMETERS, NUMBERS, NUMBER_COUNT, WORK, MASKS = range(7)
-STATE1, STATE2, STATE3, GEMM, LEAST_ROWS, END = range(7, 13)
+STATE1, STATE2, STATE3, GEMM, AXPY, SCAL, LEAST_ROWS, END = range(7, 15)
+COLUMNS = 15
 
 
 @compiled

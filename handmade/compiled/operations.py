@@ -31,7 +31,7 @@ Array = npt.NDArray[Any]
 
 # Addresses of both passes; widths; columns of X, H and of what forward saves for backward; addresses of the parameters
 # and their gradients; where the options start in numbers; whether dX is needed.
-COLUMNS = FORWARD, BACKWARD, IN, OUT, X, H, SAVED, W, DW, B, DB, AT, NEED_DX = range(13)
+FORWARD, BACKWARD, IN, OUT, X, H, SAVED, W, DW, B, DB, AT, NEED_DX = range(13)
 NETWORK_INPUT = -1  # as column of X
 # The first numbers are the hyperparameters of the update, and the value of the loss. Those of a loss begin with whether
 # the mean is over samples, and over outputs; the label to ignore; the share of label smoothing; whether classes have

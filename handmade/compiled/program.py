@@ -20,8 +20,8 @@ from ..normalization import BatchNorm, LayerNorm
 from . import operations
 from ._jit import address
 from .blas import dot
-from .kernels import END, LEAST_ROWS
-from .operations import COLUMNS, NEED_DX, NETWORK_INPUT, OPTIONS, OWN
+from .kernels import COLUMNS, END, LEAST_ROWS
+from .operations import NEED_DX, NETWORK_INPUT, OPTIONS, OWN
 from .tables import ACTIVATIONS, TERMS, Function
 
 Array = npt.NDArray[Any]
@@ -82,7 +82,7 @@ class Translator:
 
     def __init__(self, network: Network, layers: Sequence[Layer], signature: Any, training: bool) -> None:
         self.signature, self.training, self.width = signature, training, network.in_features or 0
-        self.rows: list[list[int]] = [[0] * len(COLUMNS)]
+        self.rows: list[list[int]] = [[0] * COLUMNS]
         self.numbers: list[float] = [0.0] * OWN
         self.statistics: list[tuple[BatchNorm, int]] = []  # with the place of their moments in numbers
         self.masks: list[tuple[Dropout, int]] = []  # with their widths
@@ -116,7 +116,8 @@ class Translator:
         source, width, out = self.value if source is None else source, self.width, out or self.width
         back = self.address(backward, **names) if backward and self.training else 0
         places = [parameter.ctypes.data for parameter in parameters] + [0] * (4 - len(parameters))
-        self.rows.append([forward, back, width, out, source, self.value, saved, *places, len(self.numbers), 1])
+        row = [forward, back, width, out, source, self.value, saved, *places, len(self.numbers), 1]
+        self.rows.append(row + [0] * (COLUMNS - len(row)))
         self.numbers.extend(map(float, numbers))
         self.width = out
 

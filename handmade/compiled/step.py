@@ -33,7 +33,9 @@ def _connect(program: Array, numbers: Array, work: Array, network: Network) -> N
     m[kernels.THETA], m[kernels.GRADIENT] = network.theta.ctypes.data, network.gradient.ctypes.data
     m[kernels.PARAMETERS] = network.theta.size
     m[kernels.NUMBERS], m[kernels.NUMBER_COUNT] = numbers.ctypes.data, numbers.size
-    m[kernels.WORK], m[kernels.GEMM] = work.ctypes.data, blas.gemm(network.dtype)
+    m[kernels.WORK] = work.ctypes.data
+    for slot, name in (kernels.GEMM, "gemm"), (kernels.AXPY, "axpy"), (kernels.SCAL, "scal"):
+        m[slot] = blas.function(name, network.dtype)
 
 
 class CompiledStep:

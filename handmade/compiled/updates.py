@@ -7,9 +7,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import optimizers
-from ._jit import array_at, compiled
+from ._jit import PLAIN, array_at, compiled
 from ._numerics import Real
+from .blas import add_scaled, scale
+from .kernels import AXPY, SCAL
 from .operations import Array, Pass
+
+SHARED = 2**21  # multiplications in a product of all weights: from here on, BLAS's threads have shared those of a step
 
 
 class Rule(NamedTuple):
@@ -42,9 +46,23 @@ def hyperparameters(p: Pass) -> tuple[Real, ...]:
     )
 
 
+@compiled
+def by_blas(p: Pass, row: Array) -> bool:
+    """Return whether BLAS updates faster: each of its threads has a part of dW in the cache of its own core."""
+    return not PLAIN and row[AXPY] != 0 and row[SCAL] != 0 and len(p.X) * p.theta.size >= SHARED
+
+
 def sgd(p: Pass, row: Array) -> None:
     theta, gradient, velocity = p.theta, p.gradient, state(p, p.state1)
     lr, momentum, keep, decay, nesterov, sign, _, _ = hyperparameters(p)
+    if decay == 0 and by_blas(p, row):
+        if momentum != 0:
+            scale(row[SCAL], momentum, velocity)
+            add_scaled(row[AXPY], sign * keep, gradient, velocity)
+            add_scaled(row[AXPY], -lr * (momentum if nesterov else 1), velocity, theta)
+        if momentum == 0 or nesterov:
+            add_scaled(row[AXPY], -lr * sign, gradient, theta)
+        return
     if momentum == 0:
         for i in range(theta.size):
             theta[i] -= lr * (sign * gradient[i] + decay * theta[i])
