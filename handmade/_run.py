@@ -23,8 +23,8 @@ from .training_warnings import Watch, blame, not_finite
 __all__ = ["Run"]
 
 # Of a compiled call, within which neither Ctrl-C nor a checkpoint falls: at most so many steps, and multiplications
-# (some 10 ms).
-AT_ONCE, MULTIPLICATIONS = 64, 2**28
+# (some 40 ms).
+AT_ONCE, MULTIPLICATIONS = 64, 2**31
 
 
 @dataclasses.dataclass

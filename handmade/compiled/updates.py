@@ -49,13 +49,13 @@ def hyperparameters(p: Pass) -> tuple[Real, ...]:
 @compiled
 def by_blas(p: Pass, row: Array) -> bool:
     """Return whether BLAS updates faster: each of its threads has a part of dW in the cache of its own core."""
-    return not PLAIN and row[AXPY] != 0 and row[SCAL] != 0 and len(p.X) * p.theta.size >= SHARED
+    return len(p.X) * p.theta.size >= SHARED and row[AXPY] != 0 and row[SCAL] != 0 and not PLAIN
 
 
 def sgd(p: Pass, row: Array) -> None:
     theta, gradient, velocity = p.theta, p.gradient, state(p, p.state1)
     lr, momentum, keep, decay, nesterov, sign, _, _ = hyperparameters(p)
-    if decay == 0 and by_blas(p, row):
+    if by_blas(p, row) and decay == 0:
         if momentum != 0:
             scale(row[SCAL], momentum, velocity)
             add_scaled(row[AXPY], sign * keep, gradient, velocity)
