@@ -27,7 +27,7 @@ def step_memory(case: Case, steps: int = 20) -> dict[str, int]:
     dict of str to int
         ``kept``: by how much more is held after many steps than after the first. ``temporary``: how much more was held
         at one time within them. ``peak``: the most that network, optimizer and steps held together, the batch not
-        counted. ``bound``: parameters x (2 + optimizer state) plus twice the outputs of all layers.
+        counted. ``bound``: parameters x (2 + optimizer state) plus three times the outputs of all layers.
     """
     from .peers import Handmade
 
@@ -45,7 +45,7 @@ def step_memory(case: Case, steps: int = 20) -> dict[str, int]:
         tracemalloc.stop()
     size = np.dtype(case.dtype).itemsize
     outputs = case.batch * (2 * sum(case.sizes[1:-1]) + case.sizes[-1])
-    bound = size * (case.parameter_count * (2 + STATE[case.optimizer]) + 2 * outputs)
+    bound = size * (case.parameter_count * (2 + STATE[case.optimizer]) + 3 * outputs)
     batch = side.X.nbytes + side.y.nbytes
     return {"kept": last - first, "temporary": peak - first, "peak": peak - batch, "bound": bound}
 

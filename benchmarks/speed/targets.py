@@ -215,7 +215,7 @@ def _memory(memory: dict[str, Any]) -> list[Target]:
         relu = {title: step for title, step in steps.items() if not ("sigmoid" in title or "tanh" in title)}
         title, step = max(relu.items(), key=lambda item: item[1]["peak"] / item[1]["bound"])
         measured = f"at most {step['peak'] / step['bound']:.3f} of it ({title})"
-        targets.append(Target("peak at most parameters x (2 + state) plus twice the activations", measured,
+        targets.append(Target("peak at most parameters x (2 + state) plus three times the activations", measured,
                               step["peak"] <= step["bound"]))  # fmt: skip
     if {"handmade", "torch"} <= set(resident):
         share = resident["handmade"] / resident["torch"]
