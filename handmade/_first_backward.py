@@ -23,8 +23,8 @@ def first_backward(network: Sequential, gradient: Array, dH: Array, cache: Seque
     Raises
     ------
     TypeError, ValueError
-        If the backward of a layer returns no array of its input's shape, or leaves the gradient of a parameter
-        unwritten. Any other error of a layer gets a note that names the layer.
+        If the backward of a layer returns no array of its input's shape, or leaves the gradient of a parameter, or a
+        part of it, unwritten. Any other error of a layer gets a note that names the layer.
     """
     was_zero = not gradient.any()
     if was_zero:
@@ -62,11 +62,11 @@ def _backward_of(layer: Layer, i: int, dH: Array, cache: SequentialCache, need_d
 
 
 def _check_written(network: Sequential) -> None:
-    """Raise where a layer has left the gradient of a parameter as it was."""
+    """Raise where a layer has left the gradient of a parameter, or a part of it, as it was."""
     for prefix, layer in network.leaves():
         for attribute in layer.parameters.values():
             gradient: Array = getattr(layer, "d" + attribute)
-            if gradient.size and (gradient == np.finfo(gradient.dtype).tiny).all():
+            if (gradient == np.finfo(gradient.dtype).tiny).any():
                 raise ValueError(
                     f"{type(layer).__name__}.backward: expected it to overwrite d{attribute} of layer "
                     f"{prefix.rstrip('.')}, got the numbers from before; write self.d{attribute}[...] = ..., or zeros "

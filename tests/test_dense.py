@@ -78,14 +78,27 @@ def test_dense_refuses(arguments, options, error, words):
         Dense(*arguments, **options)
 
 
-@pytest.mark.parametrize(("own", "other"), [(np.float32, np.float64), (np.float64, np.float32)])
-def test_a_gradient_of_another_dtype_is_refused(own, other):
+@pytest.mark.parametrize(
+    ("own", "of_dH", "of_X"),
+    [
+        (np.float32, np.float64, np.float64),
+        (np.float32, np.float64, np.float32),
+        (np.float32, np.float32, np.float64),
+        (np.float64, np.float32, np.float32),
+    ],
+)
+def test_a_gradient_of_another_dtype_is_refused(own, of_dH, of_X):
     # A network converts its input; a layer used alone does not.
     layer = Dense(2, 1, dtype=own)
-    _, X = layer.forward(np.ones((3, 2), other))
-    with pytest.raises(TypeError, match=f"dH and X: expected {own.__name__}.*got {other.__name__}"):
-        layer.backward(np.ones((3, 1), other), X)
+    message = f"dH and X: expected {own.__name__}.*got {of_dH.__name__} and {of_X.__name__}"
+    with pytest.raises(TypeError, match=message):
+        layer.backward(np.ones((3, 1), of_dH), np.ones((3, 2), of_X))
     assert not layer.dW.any()
+
+
+def test_a_gradient_of_another_shape_is_not_called_one_of_another_dtype():
+    with pytest.raises(ValueError, match="not aligned"):
+        Dense(2, 1).backward(np.ones((3, 1)), np.ones((4, 2)))
 
 
 def test_the_bias_of_a_shorter_batch_counts_its_own_samples_only():

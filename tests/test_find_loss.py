@@ -231,7 +231,15 @@ def test_a_loss_of_ones_own_returns_one_number():
         loss_and_backward(terms, np.ones((2, 1)), np.zeros((2, 1)))
 
 
-def test_weights_need_losses_that_take_reduction():
-    pair = (lambda input, target: 1.0, lambda input, target: 0 * input)
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (lambda input, target: 1.0, lambda input, target: 0 * input),
+        (lambda input, target: 1.0, lambda input, target, reduction: 0 * input),
+        (lambda input, target, reduction: input, lambda input, target: 0 * input),
+    ],
+    ids=["neither", "backward", "value"],
+)
+def test_weights_need_losses_that_take_reduction(pair):
     with pytest.raises(TypeError, match="loss: expected both functions to take reduction='none'"):
         loss_and_backward(pair, np.ones((2, 1)), np.zeros((2, 1)), sample_weight=[1.0, 2.0])

@@ -10,7 +10,9 @@ import pytest
 from loss_cases import ALL, RNG, SETS
 
 from handmade import losses
+from handmade.layers import Dense
 from handmade.losses import LOSSES, _terms, cross_entropy, loss_and_backward
+from handmade.network import Network
 
 COLUMN, ROW = np.zeros((4, 1)), np.zeros(4)
 
@@ -101,14 +103,10 @@ BAD = [
         ValueError,
         "weight: expected one weight",
     ),
-    (
-        "cross_entropy",
-        SCORES,
-        SCORES,
-        {"ignore_index": 1},
-        ValueError,
-        "ignore_index: expected none with",
-    ),
+    *[
+        ("cross_entropy", SCORES, SCORES, {"ignore_index": i}, ValueError, "ignore_index: expected none with")
+        for i in (0, 1)
+    ],
     ("nll_loss", SCORES, np.ma.array([0, 1, 2]), {}, TypeError, "^target: expected an array without a mask"),
     ("nll_loss", SCORES, [0, 1, 2], {"ignore_index": 1.0}, TypeError, "ignore_index: expected an integer, got 1.0"),
     ("huber_loss", ROW, ROW, {"delta": 0}, ValueError, "delta: expected a finite number > 0, got 0"),
@@ -208,12 +206,26 @@ def test_the_zero_one_loss_has_no_gradient():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint64, np.int8, np.int64])
-@pytest.mark.parametrize("ignore_index", [-100, 1])
+@pytest.mark.parametrize("ignore_index", [-100, 1, np.int64(1)])
 def test_labels_may_be_integers_of_any_kind(dtype, ignore_index):
     Z, labels = RNG.normal(size=(4, 3)), np.array([0, 1, 2, 0])
     options = {"ignore_index": ignore_index}
     for f in LOSSES["cross_entropy"]:
         np.testing.assert_array_equal(f(Z, labels.astype(dtype), **options), f(Z, labels, **options))
+
+
+@pytest.mark.parametrize("kind", [str, bytes, object, "T"])
+def test_classes_with_names_are_pointed_to_their_encoder(kind):
+    with pytest.raises(TypeError, match="; number the classes with handmade.data.encode_labels$"):
+        LOSSES["cross_entropy"].value(SCORES, np.array(["a", "b", "c"]).astype(kind))
+
+
+@pytest.mark.parametrize("ignore_index", [None, -100, 4])
+@pytest.mark.parametrize("labels", [[0, 0, 0], [2, 0, 1], [3, 3, 1]])
+def test_labels_that_all_count_are_taken_as_they_are(labels, ignore_index):
+    labels = np.array(labels)
+    taken, kept = _terms.class_labels(labels, (3,), 4, ignore_index)
+    assert taken is labels and kept is None  # no copy, and no mask to multiply by
 
 
 def test_a_single_logit_for_two_classes_is_pointed_to_its_loss():
@@ -240,6 +252,33 @@ def test_sample_weights_are_finite_and_may_be_negative():
     assert value == (4 - 1) / 2 and dH.tolist() == [[2.0], [-1.0]]
     with pytest.raises(ValueError, match="sample_weight: expected finite"):
         loss_and_backward("mse_loss", input, target, [1.0, np.nan])
+
+
+@pytest.mark.parametrize("weight", [None, np.ones(3)])
+def test_the_wrong_argument_is_named_beside_weights_too(weight):
+    """An error of the loss itself is not taken for one of a loss without ``reduction``."""
+    with pytest.raises(TypeError, match="^input: expected an array of numbers, got dtype bool"):
+        loss_and_backward("mse_loss", SCORES > 0, SCORES, weight)
+    with pytest.raises(TypeError, match="^target: expected numbers, got dtype bool"):
+        loss_and_backward("mse_loss", SCORES, SCORES > 0, weight)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "message"),
+    [
+        (
+            "mse_loss",
+            np.zeros(12),
+            r"^y: expected the shape of the output \(3, 4\), got .*; reshape .* y.reshape\(3, 4\)$",
+        ),
+        ("binary_cross_entropy", SCORES, "^output: expected values from 0 to 1, got -7; logits belong to binary_"),
+        ("cross_entropy", [0, 4, 1], "^y: expected class indices from 0 to 3, got 4$"),
+    ],
+)
+def test_a_network_names_y_and_its_output(loss, y, message):
+    network = Network([Dense(2, 4, weight_init="zeros", bias_init=lambda shape, *_: np.full(shape, -7.0))])
+    with pytest.raises(ValueError, match=message):
+        network.loss_and_gradient(np.ones((3, 2)), y, loss)
 
 
 def test_two_kinds_of_weights_are_not_mixed():

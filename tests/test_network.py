@@ -138,6 +138,29 @@ def test_batch_gradient_is_the_mean_over_samples(name):
     assert_close(gradient, weight @ each / N, operations=roundings(network), scale=scale)
 
 
+@pytest.mark.parametrize("name", ["dropout", "layer"])
+def test_a_sample_of_weight_zero_is_as_good_as_absent(name):
+    """The mean still counts it: that of the 4 others is N / 4 times as large."""
+    network, X, y = build(name), inputs(), labels()
+    _, gradient = network.loss_and_gradient(X, y, sample_weight=1.0 * (np.arange(N) < 4), training=False)
+    gradient = gradient * N / 4
+    _, expected = network.loss_and_gradient(X[:4], y[:4], training=False)
+    assert_close(gradient, expected, operations=roundings(network), scale=max(1.0, np.abs(expected).max()))
+
+
+@in_both_modes
+def test_the_mode_reaches_a_layer_without_state(training):
+    class Loud(Layer):
+        def forward(self, X, training=False):
+            return X + 1.0 if training else X, training
+
+        def backward(self, dH, cache, need_dX=True):
+            return dH
+
+    loss, _ = Network([Loud()]).loss_and_gradient([[2.0]], [[0.0]], "mse_loss", training=training)
+    assert loss == (9.0 if training else 4.0)
+
+
 @each_network
 def test_backward_goes_down_to_the_input_where_that_is_asked_for(name):
     network = build(name)

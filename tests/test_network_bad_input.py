@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from oracles import assert_close
 from handmade.composites import Concatenate, Residual
 from handmade.dropout import Dropout
 from handmade.layers import Activation, Dense
+from handmade.losses import cross_entropy
 from handmade.mlp import MLP
 from handmade.network import Network, check_finite_targets
 from handmade.normalization import BatchNorm, LayerNorm
@@ -228,6 +230,7 @@ def test_generators_stay_as_they_were_where_the_target_is_wrong():
     assert network.loss_and_gradient(np.ones((4, 3)), [0, 1, 0, 1])[0] == expected
 
 
+SMOOTH = partial(cross_entropy, label_smoothing=0.1)
 MASKED = np.ma.array(np.ones((N, I)), mask=np.eye(N, I))
 
 
@@ -254,6 +257,11 @@ MASKED = np.ma.array(np.ones((N, I)), mask=np.eye(N, I))
         (lambda network: network.load_state_dict([1.0]), TypeError, "^state_dict: expected a mapping .* got list$"),
         (
             lambda network: Network([Dense(I, 1)]).loss_and_gradient(inputs(), [0] * N),
+            ValueError,
+            "^loss: expected at least 2 outputs for cross_entropy, got 1; ",
+        ),
+        (
+            lambda network: Network([Dense(I, 1)]).loss_and_gradient(inputs(), [0] * N, SMOOTH),
             ValueError,
             "^loss: expected at least 2 outputs for cross_entropy, got 1; ",
         ),

@@ -41,6 +41,11 @@ def returns(change):
     return lambda layer, dH, X: change(right_gradient(layer, dH, X))
 
 
+def writes_a_part(layer, dH, X):
+    layer.dw[1:] = (dH * X)[:, 1:].sum(axis=0)
+    return dH * layer.w
+
+
 @pytest.mark.parametrize(
     ("own_backward", "kind", "message"),
     [
@@ -49,6 +54,7 @@ def returns(change):
         (returns(lambda dX: dX[:, :1]), ValueError, r"Scale\.backward: .*\(20, 4\) .* layer 3, got \(20, 1\)"),
         (returns(lambda dX: dX.sum(axis=0)), ValueError, r"Scale\.backward: .*\(20, 4\).*got \(4,\); return dX"),
         (lambda layer, dH, X: dH * layer.w, ValueError, r"Scale\.backward: expected it to overwrite dw of layer 3"),
+        (writes_a_part, ValueError, r"Scale\.backward: expected it to overwrite dw of layer 3"),
     ],
 )  # fmt: skip
 def test_a_wrong_backward_is_refused_by_name(own_backward, kind, message):
@@ -57,6 +63,33 @@ def test_a_wrong_backward_is_refused_by_name(own_backward, kind, message):
     with pytest.raises(kind, match=message):
         network.loss_and_gradient(X, y)
     assert not network.gradient.any()
+
+
+@pytest.mark.parametrize("before", [0.0, [0.0, 1.0]], ids=["zero", "zero in part"])
+def test_a_refused_backward_leaves_the_gradient_as_it_was(before):
+    def refuse(dH, X, need_dX=True):
+        raise RuntimeError("no")
+
+    network = hm.Network([hm.Dense(3, 2, rng=0)])
+    network.gradient = expected = np.resize(before, network.gradient.size)
+    network.layers[-1].backward = refuse
+    with pytest.raises(RuntimeError, match="no"):
+        network.loss_and_gradient(X, y)
+    np.testing.assert_array_equal(network.gradient, expected)
+
+
+def test_no_pass_asks_the_lowest_layer_for_dX():
+    asked = []
+
+    class Recording(Scale):
+        def backward(self, dH, X, need_dX=True):
+            asked.append(need_dX)
+            return super().backward(dH, X)
+
+    network = hm.Network([Recording(3, right_gradient), Recording(3, right_gradient)])
+    for _ in range(2):
+        network.loss_and_gradient(X, X, "mse_loss")
+    assert asked == [True, False] * 2
 
 
 def test_a_wrong_backward_stops_fit_before_its_first_step():

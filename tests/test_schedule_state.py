@@ -65,6 +65,20 @@ def test_state_holds_the_learning_rate_that_another_schedule_set():
     assert other.lr == 0.05
 
 
+@pytest.mark.parametrize(("make", "options"), ALL)
+def test_a_state_taken_back_takes_the_learning_rate_back(make, options):
+    """As `fit` does where an epoch fails."""
+    optimizer = SGD(lr=0.1, momentum=0.9)
+    schedule = make(optimizer, **options)
+    for _ in range(3):
+        schedule.step()
+    state, of_optimizer = schedule.state_dict(), optimizer.state_dict()
+    for _ in range(4):
+        schedule.step()
+    schedule._assign(state)
+    assert (schedule.state_dict(), optimizer.state_dict()) == (state, of_optimizer)
+
+
 @pytest.mark.parametrize(("make", "options"), [*ALL, (ReduceLROnPlateau, {})])
 def test_state_survives_numpy_files(tmp_path, make, options):
     schedule, loaded = (make(SGD(lr=0.1, momentum=0.9), **options) for _ in range(2))

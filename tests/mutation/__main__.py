@@ -44,13 +44,17 @@ NETWORK = [
     "normalization",
     "files",
     "summary",
+    "own_layers",
 ]
 ENTRIES = ["entry_checker", "check_methods", "many_entries", "proven_gradients", "gradients", "gradients_at_kinks"]
 # The test files of a module, where they are not those of its own name or of its package's.
 TESTS = {
     "_numerics": ["numerics", "softmax", "activations", "losses", "cross_entropy", "exactness", "dense"],
     "activations": ["activations", "softmax", "numerics", "exactness"],
-    "losses": ["losses", "losses_of_pairs", "losses_bad_input", "cross_entropy", "find_loss", "exactness"],
+    "losses": [
+        *("losses", "losses_of_pairs", "losses_bad_input", "cross_entropy", "find_loss", "exactness"),
+        *("network", "network_bad_input"),
+    ],
     "base_layer": [
         "own_layers",
         *("layers", "dense", "composites", "network", "network_bad_input", "network_state", "files"),
@@ -60,6 +64,7 @@ TESTS = {
         "layers",
         "dense",
         "own_activations",
+        "own_layers",
         "composites",
         "network",
         "network_bad_input",
