@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+from torch.optim.lbfgs import _strong_wolfe
 
 import handmade as hm
+from handmade.optimizers.lbfgs import Point, StrongWolfe
 
 A = np.random.default_rng(3).normal(size=(6, 6))
 A = A @ A.T + np.eye(6)
@@ -346,3 +348,53 @@ def test_only_a_curvature_above_the_smallest_is_remembered(curvature, remembered
     optimizer.d, optimizer.prev_flat_grad, optimizer.t = np.ones(1), np.zeros(1), 1.0
     optimizer._direction(np.array([curvature]))
     assert len(optimizer.old_dirs) == len(optimizer.old_stps) == remembered
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_the_line_search_is_torchs_where_numbers_are_equal(seed):
+    """Losses and slopes of a few values each, so that many are equal to one another, and to a bound."""
+    rng = np.random.default_rng(seed)
+    losses, slopes = rng.integers(-2, 1, 26) / 4, rng.choice([-1.0, -1.0, -1.0, -0.9, 0.0, 0.5, 0.9], 26)
+    length = float(rng.choice([2.0, 0.5]))
+    tolerance = float(rng.choice([2.0**-6, length]))
+    ours, theirs = [], []
+
+    def evaluate(t):
+        ours.append(t)
+        return Point(t, float(losses[len(ours)]), np.array([slopes[len(ours)]]), float(slopes[len(ours)]))
+
+    def objective(x, t, d):
+        theirs.append(float(t))
+        return float(losses[len(theirs)]), torch.tensor([slopes[len(theirs)] / length], dtype=torch.float64)
+
+    one, gradient = torch.ones(1, dtype=torch.float64), torch.tensor([-1.0], dtype=torch.float64)
+    search = StrongWolfe(evaluate, Point(0.0, 0.0, np.array([-1.0]), -1.0), length, 24)
+    search.tolerance = tolerance
+    found = search(1.0)
+    loss, _, t, count = _strong_wolfe(
+        objective, 0.0, 1.0, one * length, 0.0, gradient / length, -1.0, tolerance_change=tolerance, max_ls=24
+    )
+    assert (found.loss, search.count) == (loss, count)
+    # A cubic's minimum has some ten roundings, and a bracket ten times its ends: 26 points after one another.
+    np.testing.assert_allclose([*ours, found.t], [*theirs, t], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("lr", "losses", "evaluations"),
+    [(1.0, [2.0, 1.0, 1.0], 3), (0.5, [2.0, 1.0], 2), (1.0, [2.0, 1.75, 1.75], 3)],
+    ids=["slope", "change of theta", "change of the loss"],
+)
+def test_a_step_at_its_tolerance_ends_where_torchs_does(lr, losses, evaluations):
+    """A slope of -1/4, a change of 1/4 and a loss less by 1/4 are exactly at the tolerance."""
+    options = dict(lr=lr, max_iter=3, max_eval=9, tolerance_change=0.25)
+    theta, gradient = np.zeros(1), np.full(1, 0.5)
+    script = iter(losses)
+    optimizer = hm.LBFGS(**options)
+    optimizer.step(theta, gradient, lambda: next(script))
+    parameter = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    parameter.grad = torch.full_like(parameter, 0.5)
+    their_script = iter(losses)
+    theirs = torch.optim.LBFGS([parameter], **options)
+    theirs.step(lambda: torch.tensor(next(their_script)))
+    assert optimizer.func_evals == theirs.state[parameter]["func_evals"] == evaluations
+    assert theta == parameter.detach().numpy()
