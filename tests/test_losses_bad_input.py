@@ -216,7 +216,7 @@ def test_labels_may_be_integers_of_any_kind(dtype, ignore_index):
 
 @pytest.mark.parametrize("kind", [str, bytes, object, "T"])
 def test_classes_with_names_are_pointed_to_their_encoder(kind):
-    with pytest.raises(TypeError, match="; number the classes with handmade.data.encode_labels$"):
+    with pytest.raises(TypeError, match=r"; number the classes with handmade\.data\.encode_labels$"):
         LOSSES["cross_entropy"].value(SCORES, np.array(["a", "b", "c"]).astype(kind))
 
 
@@ -257,9 +257,9 @@ def test_sample_weights_are_finite_and_may_be_negative():
 @pytest.mark.parametrize("weight", [None, np.ones(3)])
 def test_the_wrong_argument_is_named_beside_weights_too(weight):
     """An error of the loss itself is not taken for one of a loss without ``reduction``."""
-    with pytest.raises(TypeError, match="^input: expected an array of numbers, got dtype bool"):
+    with pytest.raises(TypeError, match=r"^input: expected an array of numbers, got dtype bool"):
         loss_and_backward("mse_loss", SCORES > 0, SCORES, weight)
-    with pytest.raises(TypeError, match="^target: expected numbers, got dtype bool"):
+    with pytest.raises(TypeError, match=r"^target: expected numbers, got dtype bool"):
         loss_and_backward("mse_loss", SCORES, SCORES > 0, weight)
 
 
