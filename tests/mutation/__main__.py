@@ -23,6 +23,7 @@ import tempfile
 from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported: the processes are busy enough
+os.environ["NUMBA_DISABLE_JIT"] = "1"  # compiled functions are Python then, and can be changed
 
 from .campaign import HEAD, ROOT, SAMPLE, Equivalents, Module, Score, run_module, score
 
@@ -89,20 +90,17 @@ TESTS = {
     "_threads": ["network_bad_input", "prediction"],
     "_vectors": ["network", "groups"],
     "training": [
-        "training",
-        "training_batches",
-        "training_validation",
-        "training_weights",
-        "fit_options",
-        "checkpoints",
+        *("training", "training_batches", "training_validation", "training_weights"),
+        *("fit_options", "checkpoints", "compiled_training"),
     ],
     "_run": [
         *("training", "training_batches", "training_validation", "training_weights"),
-        *("run", "callbacks", "fit_options", "checkpoints"),
+        *("run", "callbacks", "fit_options", "checkpoints", "training_warnings", "lbfgs", "compiled_training"),
     ],
     "_fit_options": ["fit_options", "training", "training_validation", "training_weights"],
-    "_run_state": ["run", "checkpoints"],
+    "_run_state": ["run", "checkpoints", "training"],
     "_minibatches": ["training", "training_batches", "training_validation", "training_weights", "fit_options"],
+    "compiled": ["compiled", "compiled_training", "compiled_products"],
     "callbacks": ["callbacks", "training", "checkpoints"],
     "history": ["training", "callbacks", "checkpoints"],
     "data": ["data", "readers", "csv", "idx", "npz"],
