@@ -127,7 +127,6 @@ def state_of(run: RunState) -> dict[str, Any]:
 def load_state(run: RunState, state: dict[str, Any]) -> None:
     """Set a run to the state that `state_of` returned."""
     run.network.load_state_dict(state["network"])
-    run.optimizer.load_state_dict(state["optimizer"])
     for (schedule, _), saved in zip(run.schedules, state["schedules"], strict=True):
         schedule.load_state_dict(saved)
     run.optimizer.load_state_dict(state["optimizer"])  # a schedule may have set the learning rate

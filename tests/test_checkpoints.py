@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import os
 import resource
@@ -10,13 +11,14 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 
 import numpy as np
 import pytest
 
 import handmade as hm
 from benchmarks.kills.trainings import kill_and_resume
-from handmade import checkpoints
+from handmade import _run, _run_state, checkpoints
 
 X = np.random.default_rng(0).normal(size=(37, 5))
 Y = np.random.default_rng(1).integers(0, 3, 37)
@@ -243,11 +245,12 @@ def test_more_epochs_go_on_from_a_run_that_has_ended(tmp_path):
 
 
 def test_time_between_checkpoints_writes_in_mid_epoch(tmp_path, monkeypatch):
-    rows = []
+    places = []
     original = checkpoints.write
-    monkeypatch.setattr(checkpoints, "write", lambda p, d: (rows.append(d["state"]["place"]["row"]), original(p, d)))
+    monkeypatch.setattr(checkpoints, "write", lambda p, d: (places.append(d["state"]["place"]), original(p, d)))
     run(PLAIN, tmp_path / "c", epochs=1, checkpoint_every=datetime.timedelta(0))
-    assert rows == [8, 16, 24, 0]
+    assert [place["row"] for place in places] == [8, 16, 24, 0]
+    assert [place["order"] for place in places] == [None] * 4  # as long as the data: it is drawn again
 
 
 def test_epochs_between_checkpoints_are_counted(tmp_path, monkeypatch):
@@ -255,6 +258,37 @@ def test_epochs_between_checkpoints_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "write", lambda p, d: epochs.append(len(d["state"]["history"]["loss"])))
     run(PLAIN, tmp_path / "c", epochs=5, checkpoint_every=2)
     assert epochs == [2, 4, 5]
+
+
+def test_a_run_that_a_callback_stops_writes_its_last_epoch(tmp_path, monkeypatch):
+    epochs = []
+    monkeypatch.setattr(checkpoints, "write", lambda p, d: epochs.append(len(d["state"]["history"]["loss"])))
+    run(PLAIN, tmp_path / "c", epochs=9, checkpoint_every=9, callbacks=lambda network, history: len(history) == 3)
+    assert epochs == [3]
+
+
+def test_the_seconds_before_an_interrupt_count(tmp_path, monkeypatch):
+    """Each look at the clock takes one second; between the two runs lie many, in which nothing was computed."""
+    for begin in 0.0, 1e6:
+        clock = itertools.count(begin)
+        for module in _run, _run_state:
+            monkeypatch.setattr(module, "time", types.SimpleNamespace(perf_counter=clock.__next__))
+        _, history = run(PLAIN, tmp_path / "c", Stop(3) if begin == 0 else None, epochs=1)
+    assert 1 < history.seconds[0] < 10
+
+
+def test_a_callback_whose_state_cannot_be_loaded_has_none(tmp_path):
+    class Telling:
+        def __call__(self, network, history):
+            return None
+
+        def state_dict(self):
+            return {"network": "too large to save"}
+
+    c = PLAIN | dict(average=None)
+    expected, _ = run(c)
+    run(c, tmp_path / "c", callbacks=[Telling(), Stop(7)])
+    assert run(c, tmp_path / "c", callbacks=[Telling()])[0] == expected
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from compiled_of_tests import OPTIMIZERS, Own, small
 from trainings import warned
 
 import handmade as hm
+from handmade import _run
 
 pytest.importorskip("numba")
 
@@ -56,6 +57,32 @@ def test_steps_at_once_have_the_bits_of_single_ones(optimizer, loss, dtype):
         runs.append((history.loss, history.lr, network.theta, *own.state_dict().values()))
     for one, other in zip(*runs, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("at_once", "multiplications", "steps"),
+    [(64, 2**28, [10]), (3, 2**28, [3, 3, 3, 1]), (64, 5 * 396, [2] * 5), (64, 1, [1] * 10)],
+)
+def test_a_compiled_call_does_no_more_steps_than_it_may(at_once, multiplications, steps, monkeypatch):
+    """A step of 4 samples takes 3 * 4 * 66 = 792 multiplications. The steps of a call change no bit."""
+    from handmade.compiled.step import CompiledStep
+
+    calls, original = [], CompiledStep.batches
+
+    def batches(self, X, y, weight, order, size):
+        calls.append(-(-len(order) // size))
+        return original(self, X, y, weight, order, size)
+
+    X, y = np.random.default_rng(0).normal(size=(38, 5)), np.arange(38) % 3
+    networks = [hm.MLP([5, 7, 3], rng=0) for _ in range(2)]
+    options = dict(epochs=1, batch_size=4, compile=True, rng=0, progress=False)
+    hm.fit(networks[0], X, y, **options, callbacks=[Silent()])
+    monkeypatch.setattr(_run, "AT_ONCE", at_once)
+    monkeypatch.setattr(_run, "MULTIPLICATIONS", multiplications)
+    monkeypatch.setattr(CompiledStep, "batches", batches)
+    hm.fit(networks[1], X, y, **options)
+    assert calls == steps
+    np.testing.assert_array_equal(networks[0].theta, networks[1].theta)
 
 
 def test_steps_at_once_end_before_a_loss_that_is_not_finite():

@@ -232,6 +232,35 @@ def test_any_error_takes_its_epoch_back_and_has_the_history(error):
     assert generators[0].random() == generators[1].random()
 
 
+class Foreign:
+    """An optimizer of another library: its state is its own array, as in torch, and not a copy."""
+
+    def __init__(self, fails_at=0):
+        self.left, self.velocity = fails_at, np.zeros(38)
+
+    def step(self, theta, gradient):
+        self.left -= 1
+        if self.left == 0:
+            raise RuntimeError("mine")
+        self.velocity += gradient
+        theta -= 0.1 * self.velocity
+
+    def state_dict(self):
+        return {"velocity": self.velocity}
+
+    def load_state_dict(self, state):
+        self.velocity[...] = state["velocity"]
+
+
+def test_an_error_takes_the_state_of_a_foreign_optimizer_back():
+    X, y = samples()
+    optimizers = Foreign(fails_at=8), Foreign()
+    with pytest.raises(RuntimeError, match="mine"):
+        fit(MLP([3, 5, 3], rng=0), X, y, optimizer=optimizers[0], epochs=3, batch_size=4, rng=1)
+    fit(MLP([3, 5, 3], rng=0), X, y, optimizer=optimizers[1], epochs=2, batch_size=4, rng=1)
+    np.testing.assert_array_equal(optimizers[0].velocity, optimizers[1].velocity)
+
+
 def test_divergence_is_told_without_warnings_before_it():
     X, y = samples(32)
     with pytest.raises(FloatingPointError, match="lower the learning rate"):

@@ -296,6 +296,7 @@ def test_a_loss_of_your_own_sees_the_dtype_of_the_network_alone():
 SAID = {
     "shuffle": ({"shuffle": 1}, TypeError, "^shuffle: expected True or False, got 1$"),
     "drop_last": ({"drop_last": 1}, TypeError, "^drop_last: expected True or False, got 1$"),
+    "stratify": ({"stratify": 1}, TypeError, "^stratify: expected True or False, got 1$"),
     "progress": ({"progress": 1}, TypeError, "^progress: expected True or False, got 1$"),
     "optimizer": ({"optimizer": object()}, TypeError, "^optimizer: expected an object with step"),
     "X of one dimension": (

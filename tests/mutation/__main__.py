@@ -91,7 +91,7 @@ TESTS = {
     "_vectors": ["network", "groups"],
     "training": [
         *("training", "training_batches", "training_validation", "training_weights"),
-        *("fit_options", "checkpoints", "compiled_training"),
+        *("fit_options", "callbacks", "checkpoints", "compiled_training"),
     ],
     "_run": [
         *("training", "training_batches", "training_validation", "training_weights"),
