@@ -9,7 +9,7 @@ import pytest
 
 from handmade import MLP, Activation, Concatenate, Dense, Network, Parallel, Residual
 from handmade.activations import ACTIVATIONS
-from handmade.checking.backward_pass import BackwardPass, is_elementwise, one_sided_slopes, slope
+from handmade.checking.backward_pass import BackwardPass, is_elementwise, one_sided_slopes, own_slope, slope
 
 RNG = np.random.default_rng(3)
 X, y = RNG.normal(size=(6, 4)), np.array([0, 2, 1, 1, 0, 2])
@@ -133,3 +133,81 @@ def test_the_network_is_left_as_it_was():
     network.gradient[:] = 7
     BackwardPass(network, X, y).gradient({0: lambda passes, i, dH: dH})
     assert (network.theta == theta).all() and (network.gradient == 7).all()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_place_of_a_leaf_is_python_that_finds_it(name):
+    passes = BackwardPass(NETWORKS[name], X, y)
+    for prefix, leaf in passes.leaves.items():
+        assert eval(f"network.{passes.place_of(prefix)}", {"network": passes.network}) is leaf
+    assert passes.is_chain == (name != "composites")
+
+
+def test_each_value_of_the_forward_pass_has_a_name():
+    passes = BackwardPass(NETWORKS["normalized"], X, y)
+    names = ["layers[0]", "layers[1]", "layers[2]", "layers[1] without gamma and beta"]
+    found = dict(passes.arrays_like(np.empty((6, 5))))
+    assert list(found) == [f"the output of {name}" for name in names]
+    for one, other in zip(found.values(), passes.values[1:4], strict=False):
+        assert one is other
+    centred = passes.values[1] - passes.values[1].mean(axis=1, keepdims=True)
+    of_one = centred / np.sqrt(passes.values[1].var(axis=1, keepdims=True) + passes.layers[1].eps)
+    assert np.allclose(found[f"the output of {names[3]}"], of_one, rtol=1e-12)
+    assert list(passes.arrays_like(X)) == [("X", passes.values[0])]
+    assert list(passes.arrays_like(np.empty((2, 2)))) == []
+    inside = dict(BackwardPass(NETWORKS["composites"], X, y).arrays_like(np.empty((6, 2))))
+    assert list(inside) == [
+        f"the output of layers[{place}"
+        for place in ("0].groups[1].layers[0]", "0].groups[1].layers[1]", "2].layers[0]")
+    ]
+
+
+@pytest.mark.parametrize("name", ["plain", "softmax inside", "normalized", "dropout, batch"])
+def test_a_gradient_is_passed_down_through_what_lies_between(name):
+    passes = BackwardPass(NETWORKS[name], X, y)
+    passes.gradient()
+    incoming, upstream = dict(passes.incoming), dict(passes.upstream)
+    prefixes = list(passes.leaves)
+    for i, prefix in enumerate(prefixes):
+        for k, above in enumerate([*prefixes, "loss"]):
+            if k > i:
+                np.testing.assert_array_equal(passes.passed_down(upstream[k], above, prefix), incoming[prefix])
+            if above != "loss":
+                assert passes.is_above(above, prefix) == (k > i)
+
+
+def test_a_pass_may_take_other_gradients_once():
+    passes = BackwardPass(NETWORKS["plain"], X, y)
+    right = passes.gradient()
+    assert (passes.rerun() == right).all()
+    assert (passes.rerun(2 * passes.loss_gradient) == 2 * right).all()
+    B = RNG.normal(size=(6, 5))
+    for blocks in (
+        passes.network.blocks(passes.rerun(incoming={"0.": B})),
+        passes.network.blocks(passes.rerun(outgoing={"1.": B})),
+    ):
+        np.testing.assert_allclose(blocks["0.weight"], B.T @ X, rtol=1e-13, atol=1e-15)  # sums over six samples
+        np.testing.assert_array_equal(blocks["2.weight"], passes.network.blocks(right)["2.weight"])
+    assert not passes.rerun(signals_only=True).any()
+    np.testing.assert_allclose(passes.incoming["0."], passes.upstream[1], rtol=0, atol=0)
+    assert (passes.gradient() == right).all()
+
+
+def test_a_measured_backward_takes_the_place_of_a_leafs_own():
+    passes = BackwardPass(NETWORKS["softmax inside"], X, y)
+    passes.measured["1."] = lambda dH: 3 * dH
+    passes.gradient()
+    np.testing.assert_array_equal(passes.upstream[1], 3 * passes.upstream[2])
+
+
+def test_the_own_slope_of_a_steep_activation_is_confirmed():
+    layer = Activation((lambda A: 1e6 * A**3, lambda dH, A: dH * 3e6 * A**2))
+    A = RNG.normal(size=(3, 4))
+    np.testing.assert_array_equal(slope(layer, A), 3e6 * A**2)
+
+
+def test_an_activation_may_overflow_where_its_slope_is_measured():
+    layer = Activation((np.exp, lambda dH, A: dH * np.exp(A)))
+    for slopes in one_sided_slopes(layer, np.array([[700.0, 800.0]])):
+        assert np.isfinite(slopes).tolist() == [[True, False]]
+    assert np.isinf(own_slope(layer, np.array([[800.0]]))).all()

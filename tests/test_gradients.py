@@ -386,3 +386,8 @@ def test_a_layer_that_draws_unseeded_numbers_is_named_so():
     network = Network([Dense(3, 2, rng=0), Noisy()])
     with pytest.raises(ValueError, match=r"^the function is not deterministic: two calls gave .* fixed seed"):
         check_gradient(network, np.ones((4, 3)), [0, 1, 0, 1])
+
+
+def test_the_progress_of_a_check_is_true_or_false():
+    with pytest.raises(TypeError, match=r"^progress: expected True or False, got 1$"):
+        check_gradient(MLP([3, 2], rng=0), np.ones((2, 3)), [0, 1], progress=1)

@@ -306,13 +306,10 @@ def one_sided_slopes(layer: Activation, A: Array) -> tuple[Array, Array]:
     Both are extrapolated to step 0 from three steps on one side, so that no difference reaches across a kink at A.
     """
     h = EPS**0.25 * np.maximum(1, np.abs(A))
-    with np.errstate(all="ignore"):
-        at, (f1, f2, f4) = (
-            layer.f(A, **layer.options),
-            ([layer.f(A + side * k * h, **layer.options) for side in (-1, 1)] for k in (1, 2, 4)),
-        )
     sides = []
-    for side, one, two, four in zip((-1, 1), f1, f2, f4, strict=True):
-        first, second, fourth = ((value - at) / (side * k * h) for value, k in ((one, 1), (two, 2), (four, 4)))
-        sides.append((8 * first - 6 * second + fourth) / 3)
+    with np.errstate(all="ignore"):  # f may overflow, or be defined on one side alone
+        at = layer.f(A, **layer.options)
+        for side in -1, 1:
+            one, two, four = ((layer.f(A + side * k * h, **layer.options) - at) / (side * k * h) for k in (1, 2, 4))
+            sides.append((8 * one - 6 * two + four) / 3)
     return sides[0], sides[1]

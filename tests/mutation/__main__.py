@@ -115,6 +115,7 @@ TESTS = {
     "compiled": ["compiled", "compiled_bad_input", "compiled_products", "compiled_training"],
     "estimators": ["estimators", "estimators_bad_input", "estimator_state"],
     "grading": ["grading", "grading_failures", "grading_plugin"],
+    "checking.backward_pass": ["backward_pass", "localisation", "mistakes", "diagnosis"],
     "checking.network_loss": ["network_loss", "differences"],
     "checking.diagnosis": ["diagnosis", "diagnosis_of_arrays", "diagnosis_report"],
     "plots": ["plots", "plots_of_descent", "plots_of_networks", "plots_of_training"],
