@@ -202,6 +202,31 @@ def test_weights_that_are_all_set_aside_are_refused():
 # ---- options that do not fit together --------------------------------------------------------------------------------
 
 
+HALVED = ExponentialLR(SGD(), 0.5)
+
+
+class Plain:
+    """A step of a user's own: what `fit` does without one."""
+
+    def __init__(self, network, loss="cross_entropy", optimizer=None):
+        self.network, self.loss, self.optimizer = network, loss, optimizer
+
+    def __call__(self, X, y, weight):
+        value, gradient = self.network.loss_and_gradient(X, y, self.loss, sample_weight=weight)
+        self.optimizer.step(self.network.theta, gradient)
+        return value
+
+
+def test_a_step_of_ones_own_trains_as_fit_does():
+    (X, _), Y, weight = samples(), targets("mse_loss"), np.linspace(0, 2, 10)
+    networks = [MLP([3, 4, 3], rng=0) for _ in range(2)]
+    for network, compile in zip(networks, (Plain, False), strict=True):
+        optimizer, options = Adam(lr=0.1), dict(epochs=2, batch_size=4, sample_weight=weight, rng=1)
+        fit(network, X, Y, loss="mse_loss", optimizer=optimizer, compile=compile, **options)
+        assert optimizer.t == 6
+    np.testing.assert_array_equal(networks[0].theta, networks[1].theta)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -210,6 +235,13 @@ def test_weights_that_are_all_set_aside_are_refused():
         ({"schedule": 3}, TypeError, "schedule: expected an object such as StepLR"),
         ({"schedule": ExponentialLR}, TypeError, "schedule: expected an object such as StepLR"),
         ({"schedule": ExponentialLR(SGD(), 0.5)}, ValueError, "schedule: expected one of the optimizer in use"),
+        ({"schedule": [HALVED]}, TypeError, "schedule: expected pairs such as .*, got ExponentialLR"),
+        ({"schedule": [(HALVED,)]}, TypeError, "schedule: expected pairs such as"),
+        ({"schedule": [[HALVED, "epoch"]]}, TypeError, "schedule: expected pairs such as"),
+        ({"schedule": [(HALVED, "day")]}, TypeError, "schedule: expected pairs such as .* got .*'day'"),
+        ({"compile": 1}, ValueError, "compile: expected True, False, 'auto' or a function, got 1"),
+        ({"compile": "AUTO"}, ValueError, "compile: expected True, False, 'auto' or a function, got 'AUTO'"),
+        ({"compile": Plain(MLP([3, 3]))}, TypeError, "compile: expected a function that makes a step, got a step"),
         ({"callbacks": "print"}, TypeError, "callbacks: expected functions"),
         ({"callbacks": [3]}, TypeError, "callbacks: expected functions of the network and the history, got 3"),
         ({"callbacks": hm.AveragedModel}, TypeError, "callbacks: expected functions .* got <class"),

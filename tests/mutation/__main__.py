@@ -97,7 +97,10 @@ TESTS = {
         *("training", "training_batches", "training_validation", "training_weights"),
         *("run", "callbacks", "fit_options", "checkpoints", "training_warnings", "lbfgs", "compiled_training"),
     ],
-    "_fit_options": ["fit_options", "training", "training_validation", "training_weights"],
+    "_fit_options": [
+        *("fit_options", "training", "training_validation", "training_weights"),
+        *("callbacks", "compiled_training"),
+    ],
     "_run_state": ["run", "checkpoints", "training"],
     "_minibatches": ["training", "training_batches", "training_validation", "training_weights", "fit_options"],
     "compiled": ["compiled", "compiled_training", "compiled_products"],
