@@ -96,7 +96,7 @@ def test_a_gradient_of_another_dtype_is_refused(own, of_dH, of_X):
     assert not layer.dW.any()
 
 
-def test_a_gradient_of_another_shape_is_not_called_one_of_another_dtype():
+def test_a_gradient_of_another_shape_is_no_matter_of_dtype():
     with pytest.raises(ValueError, match="not aligned"):
         Dense(2, 1).backward(np.ones((3, 1)), np.ones((4, 2)))
 

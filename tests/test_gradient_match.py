@@ -138,6 +138,12 @@ def test_how_a_wrong_parameter_compares_is_told_in_numbers():
     }
 
 
+def test_the_parameters_to_compare_may_be_chosen():
+    match = match_of(changed(W0=-3, b1=2))
+    assert list(match.ratios(TRUE)) == ["b1", "W0"]
+    assert match.ratios(TRUE, ["W0", "b2"]) == {"W0": "-3 times the true gradient", "b2": "1 times the true gradient"}
+
+
 def test_where_something_is_not_finite_that_is_all_that_is_told():
     claimed = changed(W0=np.inf, b0=3)
     claimed[0] = np.nan

@@ -208,6 +208,12 @@ def test_a_mistake_of_several_layers_is_also_made_in_all_of_them(name, count, li
     assert_made(network_of(), X, LABELS, "cross_entropy", name, where, *lines)
 
 
+def test_a_mistake_made_everywhere_is_at_each_of_its_layers():
+    listed = [m for m in mistakes(BackwardPass(network_of(), X, LABELS)) if m.name == "activation derivative missing"]
+    *single, everywhere = listed
+    assert everywhere.at == tuple(place for m in single for place in m.at) and len(everywhere.at) == 2
+
+
 def test_what_only_one_layer_has_is_not_listed_twice():
     listed = [m.name for m in mistakes(BackwardPass(network_of(), X, LABELS))]
     for name in "weights transposed in propagation", "first sample only":

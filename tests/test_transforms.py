@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from gradient_matches import (
@@ -92,6 +94,17 @@ def test_each_transform_of_the_whole_is_named(name):
     claimed = np.clip(claimed, -15, 15) if name == "clipped by value" else whole(claimed, claimed).astype(float)
     expected = Cause(name, "every parameter", hint, f"the true gradient {name} is the claimed one", 1)
     assert [expected] in parts(claimed, true=10 * TRUE)
+
+
+def test_the_parts_of_a_name_mean_what_they_say():
+    assert names(np.round(TRUE, 4)) == ["rounded to four decimals"]
+    assert names(10 * TRUE // 1, true=10 * TRUE) == []
+    assert names(np.trunc(10 * TRUE), true=10 * TRUE) == ["truncated to integers"]
+
+
+def test_hints_are_words_of_a_sentence():
+    for hint, _ in [*BLOCK_TRANSFORMS.values(), *GLOBAL_TRANSFORMS.values()]:
+        assert re.fullmatch("[a-z ]+", hint)
 
 
 # ---- penalties -----------------------------------------------------------------------------------------------------
