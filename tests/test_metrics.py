@@ -324,3 +324,13 @@ def test_confusion_matrix_takes_as_many_classes_as_it_says(monkeypatch):
     assert confusion_matrix([0], [0], 3).shape == (3, 3)
     with pytest.raises(ValueError, match="n_classes: expected at most 3 classes, got 4"):
         confusion_matrix([0], [0], 4)
+
+
+def test_r2_of_enormous_numbers_is_that_of_small_ones():
+    """A power of two changes no digit: neither the caller's nor the one by which the largest are divided."""
+    output, y = np.random.default_rng(0).normal(size=(2, 9))
+    assert r2_score(output * 2.0**1000, y * 2.0**1000) == r2_score(output, y)
+
+
+def test_a_metric_has_the_name_of_its_function():
+    assert all(name == metric.__name__ for name, metric in metrics.METRICS.items())
