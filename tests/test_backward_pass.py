@@ -34,7 +34,7 @@ NETWORKS = {
 def test_without_a_replaced_step_it_is_the_networks_own_gradient(name, options):
     network = copy.deepcopy(NETWORKS[name])
     passes, own = BackwardPass(network, X, y, **options), network.loss_and_gradient(X, y, **options)
-    assert passes.value == own[0]
+    assert passes.value == own[0] and passes.training == options.get("training", True)
     # dH f'(A) by way of f'(A) rounds once more in each of at most four layers, and the sums over six samples carry it.
     assert np.abs(passes.gradient() - own[1]).max() <= 4 * 6 * np.finfo(float).eps * np.abs(own[1]).max()
 
@@ -58,6 +58,7 @@ def test_upstream_holds_what_came_down_to_each_layer():
     assert (passes.upstream[3] == passes.loss_gradient).all()
     assert (passes.upstream[2] == passes.loss_gradient @ passes.layers[2].W).all()
     assert np.allclose(passes.upstream[1], passes.upstream[2] * passes.slopes[1], rtol=1e-14, atol=1e-17)
+    assert (passes.upstream[0] == passes.upstream[1] @ passes.layers[0].W).all()
 
 
 def test_the_step_of_the_loss_has_a_place_and_takes_the_output():
@@ -146,8 +147,9 @@ def test_the_place_of_a_leaf_is_python_that_finds_it(name):
 def test_each_value_of_the_forward_pass_has_a_name():
     passes = BackwardPass(NETWORKS["normalized"], X, y)
     names = ["layers[0]", "layers[1]", "layers[2]", "layers[1] without gamma and beta"]
-    found = dict(passes.arrays_like(np.empty((6, 5))))
-    assert list(found) == [f"the output of {name}" for name in names]
+    listed = list(passes.arrays_like(np.empty((6, 5))))
+    assert [name for name, _ in listed] == [f"the output of {name}" for name in names]  # each once
+    found = dict(listed)
     for one, other in zip(found.values(), passes.values[1:4], strict=False):
         assert one is other
     centred = passes.values[1] - passes.values[1].mean(axis=1, keepdims=True)
