@@ -8,6 +8,7 @@ from trainings import assert_same_state, fit, follow, samples, stateful
 
 import handmade as hm
 from handmade import MLP, SGD, Adam, EarlyStopping, ExponentialLR, History, losses
+from handmade.callbacks import Stopper
 
 # ---- early stopping --------------------------------------------------------------------------------------------------
 
@@ -117,6 +118,26 @@ def test_early_stopping_may_watch_the_training_loss_or_a_metric(monitor):
     assert len(history) == 3 and history.stopped == "early stopping"
     with pytest.raises(ValueError, match="early_stopping: expected monitor to be one of validation_loss, loss"):
         fit(MLP([3, 3], rng=0), *samples(), early_stopping=EarlyStopping(monitor="r2"), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "epochs"),
+    [
+        (EarlyStopping(2, monitor="loss"), [3.0, 2.0, 2.5, 2.25], 4),  # a loss is to fall
+        (EarlyStopping(2, monitor="right"), [0.5, 0.75, 0.625, 0.75], 4),  # any other number is to rise
+        (EarlyStopping(2, monitor="right", min_delta=0.25), [0.25, 0.4, 0.45], 3),
+        (EarlyStopping(2, monitor="right", min_delta=0.25), [0.25, 0.4, 0.6, 0.7, 0.8], 5),
+        (EarlyStopping(2, monitor="loss", mode="max"), [3.0, 2.0, 2.5], 3),
+        (EarlyStopping(2, monitor="right", mode="min"), [0.25, 0.4, 0.6], 3),
+    ],
+)
+def test_early_stopping_knows_which_way_is_better(rule, values, epochs):
+    stopper, history = Stopper(MLP([3, 3], rng=0), rule, False, {"right": None}), History(metrics={"right": []})
+    stops = []
+    for value in values:
+        history.add(value, {"right": value}, 0.1, 0.0)
+        stops.append(stopper.after(history))
+    assert stops == [False] * (epochs - 1) + [True]
 
 
 def test_a_stratified_fraction_holds_its_share_of_every_class():
