@@ -235,3 +235,50 @@ def test_an_average_of_two_networks_is_refused():
         fit(MLP([3, 4, 3], rng=0), *samples(), epochs=1, callbacks=average)
     assert (average.network.theta == before).all()
     assert average.n_averaged == 2
+
+
+def averaged():
+    """Return an average of two epochs."""
+    average = hm.AveragedModel()
+    fit(MLP([3, 3], rng=0), *samples(), epochs=2, callbacks=average, progress=False)
+    return average
+
+
+def test_an_average_goes_on_from_its_state():
+    average, other = averaged(), hm.AveragedModel()
+    other.load_state_dict(average.state_dict(), MLP([3, 3]))
+    np.testing.assert_array_equal(other.network.theta, average.network.theta)
+    assert (other.n_averaged, other.state_dict()["epoch"]) == (2, 2)
+    empty = hm.AveragedModel()
+    empty.load_state_dict(hm.AveragedModel().state_dict())
+    assert empty.network is None and empty.n_averaged == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda state: list(state), ValueError, r"^state_dict: expected a mapping with the entries \['n_averaged'"),
+        (lambda state: state | {"decay": 1}, ValueError, "^state_dict: expected a mapping with the entries"),
+        (lambda state: state | {"epoch": -1}, ValueError, "^state_dict: n_averaged, epoch: expected an integer of at"),
+        (lambda state: state | {"epoch": [[1], []]}, ValueError, "^state_dict: epoch: expected an array"),
+        (lambda state: state, ValueError, "^network: expected the network that is averaged, got None"),
+    ],
+)
+def test_an_average_refuses_another_state(change, error, words):
+    average = hm.AveragedModel()
+    with pytest.raises(error, match=words):
+        average.load_state_dict(change(averaged().state_dict()))
+    assert average.network is None and average.n_averaged == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: hm.AveragedModel(2), "^decay: expected"),
+        (lambda: hm.AveragedModel(start=0), "^start: expected an integer of at least 1, got 0"),
+        (lambda: Stopper(MLP([3, 3]), 0, True, {}), "^early_stopping: expected an integer of at least 1, got 0"),
+    ],
+)
+def test_an_option_of_a_callback_is_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
