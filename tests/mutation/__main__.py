@@ -103,7 +103,6 @@ TESTS = {
     ],
     "_run_state": ["run", "checkpoints", "training"],
     "_minibatches": ["training", "training_batches", "training_validation", "training_weights", "fit_options"],
-    "compiled": ["compiled", "compiled_training", "compiled_products"],
     "callbacks": ["callbacks", "training", "checkpoints"],
     "history": ["training", "callbacks", "checkpoints"],
     "data": ["data", "readers", "csv", "idx", "npz"],
