@@ -140,3 +140,23 @@ def test_one_enormous_logit_leaves_the_other_rows_their_digits():
     value, gradient = cross_entropy_value_and_backward(Z, labels, reduction="none")
     np.testing.assert_allclose(value, [alone[0], 0], rtol=4 * EPS, atol=0)
     np.testing.assert_allclose(gradient, [gradient_alone[0], [0, 0]], rtol=4 * EPS, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-300, 1e-42, 1e35, 1e39, 1e300])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_the_mean_does_not_depend_on_the_scale_of_weights(dtype, scale, label_smoothing):
+    """Weights beyond float32 are numbers, too: the mean divides by their sum."""
+    Z, y, weight = RNG.normal(size=(6, 3)).astype(dtype), np.array([0, 1, 2, 0, 1, 1]), np.array([1.0, 2.0, 0.25])
+    for f in (cross_entropy, cross_entropy_backward):
+        right = f(Z, y, weight=weight, label_smoothing=label_smoothing)
+        scaled = f(Z, y, weight=scale * weight, label_smoothing=label_smoothing)
+        assert scaled.dtype == dtype
+        bound = 16 * np.finfo(dtype).eps * np.abs(right).max()  # of sums of 3 terms, which may cancel
+        np.testing.assert_allclose(scaled, right, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("weight", [[1e308] * 3, [np.inf, 1, 1], [np.nan, 1, 1]])
+def test_weights_without_a_finite_sum_are_refused(weight):
+    with pytest.raises(ValueError, match=r"^weight: expected "), np.errstate(over="ignore"):
+        cross_entropy(np.zeros((6, 3)), np.arange(6) % 3, weight=weight)

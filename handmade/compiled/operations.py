@@ -439,6 +439,9 @@ def cross_entropy(p: Pass, row: Array) -> None:
         count = len(dZ)
     elif count == 0:  # of weights that are all 0
         count = 1.0
+    elif not np.isfinite(count):  # an error, which the NumPy code raises
+        p.numbers[LOSS] = np.nan
+        return
     for i in range(len(dZ)):
         factor = weight_of(p, i) / (count if given[MEAN] else 1.0)
         t, place = labels[i] if labels.size else 0, i % at_once

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from .. import _types
 from .._types import Array, LossName
-from .._validation import as_floating, check_choice, check_finite
+from .._validation import as_array, as_floating, check_choice, check_finite
 from ._terms import as_numbers, check_reduction
 from .likelihoods import (
     gaussian_nll_loss,
@@ -396,6 +396,7 @@ def _weighted_by_sample(
     functions: LossFunctions, input: Array, target: npt.ArrayLike, sample_weight: npt.ArrayLike
 ) -> tuple[Any, Array]:
     """Return the loss with one weight per sample, and its gradient."""
+    as_array(sample_weight, "sample_weight")  # raises for a masked one, whatever else is wrong
     if functions.options.get("weight") is not None:
         raise ValueError("sample_weight: expected a loss without weight; fold that in, or use the class_weight of fit")
     reduction = functions.options.get("reduction", "mean")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._types import Array
-from .._validation import as_array, as_floating, check_choice
+from .._validation import as_array, as_floating, check_choice, check_finite
 
 REDUCTIONS = ("none", "mean", "sum")
 
@@ -189,11 +189,12 @@ def class_probabilities(target: Array, Z: Array, shape: tuple[int, ...]) -> Arra
     return (np.moveaxis(T, 1, -1) if T.ndim > 2 else T).reshape(Z.shape)
 
 
-def class_weights(weight: npt.ArrayLike | None, Z: Array) -> Array | None:
-    """Return one weight per class, or None."""
+def class_weights(weight: npt.ArrayLike | None, Z: Array, double: bool = False) -> Array | None:
+    """Return one weight per class, in the dtype of the logits Z or in double precision; or None."""
     if weight is None:
         return None
-    weight = as_numbers(weight, "weight", np.real(Z))
+    weight = as_numbers(weight, "weight", np.empty(0) if double else np.real(Z))
     if weight.shape != Z.shape[1:]:
         raise ValueError(f"weight: expected one weight per class, shape {Z.shape[1:]}, got {weight.shape}")
+    check_finite(weight, "weight")
     return weight

@@ -258,7 +258,8 @@ def cross_entropy_value_and_backward(
     if type(smoothing) is not float or smoothing:
         smoothing = up_to_one(smoothing, "label_smoothing")
     Z, lead = class_rows(input)
-    class_weight, target = class_weights(weight, Z), as_array(target, "target")
+    class_weight = class_weights(weight, Z, double=True)  # as the sums
+    target = as_array(target, "target")
     if type(ignore_index) is not int and not is_integer(ignore_index):
         raise TypeError(f"ignore_index: expected an integer, got {ignore_index!r}")
     if target.ndim > len(lead):
@@ -273,6 +274,8 @@ def cross_entropy_value_and_backward(
         labels, kept = class_labels(target, lead, Z.shape[1], ignore_index)
         sample_weight = label_weights(labels, kept, class_weight)
         count = float(len(Z)) if sample_weight is None else float(sample_weight.sum()) or 1.0  # of nothing, it is 0
+        if not math.isfinite(count):
+            raise ValueError("weight: expected a finite sum over the samples, got inf; divide by the largest weight")
         scale = divisor(reduction, count)
         if smoothing:
             terms, dZ = _against_distribution(Z, _smoothed(labels, kept, class_weight, smoothing, Z.shape[1]), scale)
