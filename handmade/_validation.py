@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 import sys
@@ -319,6 +320,22 @@ def check_bool(value: Any, name: str) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name}: expected True or False, got {value!r}")
     return value
+
+
+def patched_method(thing: Any) -> str:
+    """Return the name of the first method that an instance has in the place of its class's, or an empty string."""
+    return next(
+        (name for name in getattr(thing, "__dict__", {}) if inspect.isroutine(getattr(type(thing), name, 0))), ""
+    )
+
+
+def check_methods(thing: Any, caller: str, error: type[Exception] = ValueError) -> None:
+    """Raise where a method is replaced on an instance, which code that knows the class alone would leave out."""
+    if name := patched_method(thing):
+        raise error(
+            f"{caller}: expected {type(thing).__name__} with the {name} of its class, got one of the instance's own; "
+            f"delete that, or use the NumPy code"
+        )
 
 
 def is_true(answer: Any) -> bool:

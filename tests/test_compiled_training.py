@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 from compiled_of_tests import OPTIMIZERS, Own, small
@@ -168,3 +170,69 @@ def test_fit_falls_back_only_when_asked():
         TypeError, match=r"compile: expected a function that makes a step, got a step.*; pass hm.compile"
     ):
         hm.fit(step.network, X, np.ones((4, 1)), compile=step, **options)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_an_infinite_weight_moves_as_in_the_numpy_code(make, dtype):
+    """Behind a tanh it may stand in a network whose loss is finite."""
+    thetas = []
+    for compiled in False, True:
+        optimizer = make()
+        network, step, X, y = small(optimizer=optimizer, dtype=dtype)
+        network.layers[0].W[0, 1], network.layers[0].b[2] = np.inf, -np.inf
+        with np.errstate(invalid="ignore"):  # weight decay may subtract infinity from itself
+            if compiled:
+                step(X, y)
+            else:
+                optimizer.step(network.theta, network.loss_and_gradient(X, y)[1])
+        thetas.append(network.theta)
+    # a step of sums of some 10 terms
+    np.testing.assert_allclose(*thetas, rtol=0, atol=100 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("thing", ["layer", "inner", "network"])
+@pytest.mark.parametrize("method", ["forward", "backward", "predict"])
+def test_a_method_of_an_instance_is_refused(thing, method):
+    network = hm.Network([hm.Dense(3, 4), hm.Residual([hm.Activation("tanh")]), hm.Dense(4, 2)])
+    owner = {"layer": network.layers[2], "inner": network.layers[1].layers[0], "network": network}[thing]
+    setattr(owner, method, getattr(owner, method))
+    with pytest.raises(TypeError, match=rf"^compile: expected {type(owner).__name__} with the {method} of its class"):
+        hm.compile(network)
+    for export in hm.export.to_onnx, hm.export.to_c:
+        with pytest.raises(ValueError, match=rf"expected {type(owner).__name__} with the {method} of its class"):
+            export(network)
+
+
+@pytest.mark.parametrize("method", ["step", "apply"])
+def test_an_optimizers_method_of_its_own_is_honoured(method):
+    optimizer = hm.Adam()
+    setattr(optimizer, method, lambda theta, gradient: None)
+    network, step, X, y = small(optimizer=optimizer)
+    before = network.theta.copy()
+    step(X, y)
+    assert (network.theta == before).all() and network.gradient.any()
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 7, 100, 5000])
+def test_the_rows_of_a_prediction_at_a_time_change_nothing(batch_size):
+    network, step, _, _ = small(normalization="batch")
+    X = np.random.default_rng(0).normal(size=(2500, 3))
+    # sums of 4 terms
+    np.testing.assert_allclose(step.predict(X, batch_size=batch_size), network.predict(X), rtol=1e-14, atol=1e-15)
+    with pytest.raises(ValueError, match=r"^batch_size: expected"):
+        step.predict(X, batch_size=0)
+
+
+@pytest.mark.parametrize("weight", [None, [1.0, 2.0]])
+def test_errors_of_weights_are_those_of_the_numpy_code(weight):
+    loss = "cross_entropy" if weight is None else functools.partial(hm.losses.cross_entropy, weight=weight)
+    network, step, X, y = small(loss)
+    masked = np.ma.masked_array(np.ones(5), mask=np.arange(5) < 2)
+    for call in (lambda: network.loss_and_gradient(X, y, loss, sample_weight=masked), lambda: step(X, y, masked)):
+        with pytest.raises(TypeError, match=r"^sample_weight: expected an array without a mask"):
+            call()
+    huge = functools.partial(hm.losses.cross_entropy, weight=[1e308, 1e308])
+    for f in (hm.compile(network, huge), functools.partial(network.loss_and_gradient, loss=huge)):
+        with pytest.raises(ValueError, match=r"^weight: expected a finite sum"), np.errstate(over="ignore"):
+            f(X, y)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import activations, losses
+from .._validation import check_methods
 from ..base_layer import Layer
 from ..composites import Residual, Sequential
 from ..dropout import Dropout
@@ -152,6 +153,7 @@ class Translator:
 
     def sequence(self, layers: Sequence[Layer]) -> None:
         for layer in layers:
+            check_methods(layer, "compile", Unsupported)
             if type(layer) not in TRANSLATIONS:
                 raise Unsupported(f"compile: expected layers with a compiled form, got {layer!r}; use the NumPy code")
             if not isinstance(layer, Activation):

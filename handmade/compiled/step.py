@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._steps import bind
-from .._validation import as_array
+from .._validation import as_array, check_count, check_methods, patched_method
 from ..losses import Loss
 from ..network import Network
 from . import blas, kernels, operations
@@ -52,6 +52,7 @@ class CompiledStep:
     def __init__(self, network: Network, loss: Loss, optimizer: Any) -> None:
         self.network, self._optimizer = network, optimizer
         self.loss: Loss = loss
+        check_methods(network, "compile", Unsupported)
         bind(optimizer, network)
         if getattr(optimizer, "needs_evaluate", False):
             raise Unsupported(
@@ -64,7 +65,7 @@ class CompiledStep:
         training = Translator(network, network.layers[:depth], signature, training=True)
         training.loss(functions, self._dtype)
         self._train = entry(kernels.train, self._signatures["train"])
-        self._rule = RULES.get(type(optimizer))
+        self._rule = None if patched_method(optimizer) else RULES.get(type(optimizer))
         self._nothing, self._theta = np.empty(0, self._dtype), network._theta
         self._no_labels, self._no_targets = np.empty(0, np.int64), np.empty((0, 0), self._dtype)
         self._of_classes = training.of_classes
@@ -305,21 +306,24 @@ class CompiledStep:
 
     # ---- a prediction ----------------------------------------------------------------------------------------------
 
-    def predict(self, X: npt.ArrayLike) -> Array:
+    def predict(self, X: npt.ArrayLike, *, batch_size: int | None = None) -> Array:
         """Return the output of the network in evaluation mode, as `Network.predict` does; any number of threads may."""
         network, version = self.network, self.network._weights.version
+        rows = ROWS if batch_size is None else min(ROWS, check_count(batch_size, "batch_size"))
         predictor = self._spare.pop() if self._spare else _Predictor(self)
         predictor.read_statistics()
         if not (type(X) is np.ndarray and X.dtype is self._dtype and X.ndim == 2):
             X = network.check_input(X)
         try:
-            H = predictor.run(X, predictor.program, ROWS)
+            H = predictor.run(X, predictor.program, rows)
         except TypeError:  # not the array that the kernel is compiled for
             X = np.require(network.check_input(X), None, LAYOUT)
-            H = predictor.run(X, predictor.program, ROWS)
+            H = predictor.run(X, predictor.program, rows)
         self._spare.append(predictor)
         if not H.size or version is None or network._weights.version != version:
-            return network.predict(X)  # raises and says why; or new weights have been loaded meanwhile
+            return network.predict(
+                X, batch_size=batch_size
+            )  # raises and says why; or new weights have been loaded meanwhile
         return H
 
 

@@ -52,6 +52,12 @@ def by_blas(p: Pass, row: Array) -> bool:
     return len(p.X) * p.theta.size >= SHARED and row[AXPY] != 0 and row[SCAL] != 0 and not PLAIN
 
 
+@compiled
+def decayed(g: Real, decay: Real, w: Real) -> Real:
+    """Add weight decay; without it an infinite weight stays what it is, where 0 times it would be NaN."""
+    return g + decay * w if decay != 0 else g
+
+
 def sgd(p: Pass, row: Array) -> None:
     theta, gradient, velocity = p.theta, p.gradient, state(p, p.state1)
     lr, momentum, keep, decay, nesterov, sign, _, _ = hyperparameters(p)
@@ -65,10 +71,10 @@ def sgd(p: Pass, row: Array) -> None:
         return
     if momentum == 0:
         for i in range(theta.size):
-            theta[i] -= lr * (sign * gradient[i] + decay * theta[i])
+            theta[i] -= lr * decayed(sign * gradient[i], decay, theta[i])
         return
     for i in range(theta.size):
-        g = sign * gradient[i] + decay * theta[i]
+        g = decayed(sign * gradient[i], decay, theta[i])
         velocity[i] = momentum * velocity[i] + keep * g
         theta[i] -= lr * (g + momentum * velocity[i] if nesterov else velocity[i])
 
@@ -98,7 +104,7 @@ def adagrad(p: Pass, row: Array) -> None:
     theta, s = p.theta, state(p, p.state1)
     lr, eps, decay, sign = hyperparameters(p)[:4]
     for i in range(theta.size):
-        g = sign * p.gradient[i] + decay * theta[i]
+        g = decayed(sign * p.gradient[i], decay, theta[i])
         s[i] += g * g
         theta[i] -= lr * (g / (math.sqrt(s[i]) + eps))
 
@@ -112,7 +118,7 @@ def rmsprop(p: Pass, row: Array) -> None:
     grad_avg, velocity = state(p, p.state2), state(p, p.state3)
     lr, alpha, rest, eps, decay, momentum, sign, centered = hyperparameters(p)
     for i in range(theta.size):
-        g = sign * p.gradient[i] + decay * theta[i]
+        g = decayed(sign * p.gradient[i], decay, theta[i])
         square_avg[i] = alpha * square_avg[i] + rest * (g * g)
         variance = square_avg[i]
         if centered:
@@ -134,7 +140,7 @@ def adam(p: Pass, row: Array) -> None:
     lr, beta1, rest1, beta2, eps, decay, shrink, amsgrad = hyperparameters(p)
     rest2 = theta.dtype.type(1 - p.numbers[3])
     for i in range(theta.size):
-        g = p.gradient[i] + decay * theta[i]
+        g = decayed(p.gradient[i], decay, theta[i])
         theta[i] *= shrink
         m[i] = beta1 * m[i] + rest1 * g
         v[i] = beta2 * v[i] + rest2 * (g * g)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._types import Array
-from .._validation import check_bool, check_dtype
+from .._validation import check_bool, check_dtype, check_methods
 from ..base_layer import Layer
 from ..layers import Activation
 from ..network import Network, as_network
@@ -24,6 +24,7 @@ E = TypeVar("E")
 def check_network(network: Network, softmax: bool, dtype: npt.DTypeLike) -> np.dtype[Any]:
     """Return the dtype to export; raise where the network cannot be exported, or softmax is not meant."""
     width = as_network(network).width_after(input_width(network))
+    check_methods(network, "network")
     last = getattr(network.layers[-1], "function", None)
     if check_bool(softmax, "softmax") and (width == 1 or last in ("softmax", "sigmoid")):
         ending = f"one that ends with {last}" if last in ("softmax", "sigmoid") else "one of a single output"
@@ -54,6 +55,7 @@ def export_array(values: Array, dtype: np.dtype[Any], name: str) -> Array:
 
 def emitter_of(key: Any, table: Mapping[Any, E], layer: Layer, target: str) -> E:
     """Return a table's entry for a layer; raise where there is none. Subclasses compute something else."""
+    check_methods(layer, target)
     if key not in table:
         known = ", ".join(getattr(name, "__name__", name) for name in table)
         raise ValueError(f"{target}: expected one of {known}; got {layer!r}")
