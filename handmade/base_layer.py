@@ -170,6 +170,26 @@ class Layer:
         return self.__dict__ | {"owned": False}  # a copy belongs to no network
 
 
+def _check_result(layer: Layer, X: Array, before: Array, result: Any) -> None:
+    """Raise unless a forward pass gave H, with a row for each of X, and a cache, and left X as it was before."""
+    name = f"{type(layer).__name__}.forward"
+    if not (isinstance(result, tuple) and len(result) == 2):
+        got = f"{len(result)} results" if isinstance(result, tuple) else f"{type(result).__name__} alone"
+        raise TypeError(f"{name}: expected (H, cache), got {got}; return what backward needs, too")
+    if not np.array_equal(X, before, equal_nan=True):
+        X[...] = before
+        raise ValueError(
+            f"{name}: expected it to leave its input as it was, got another; compute H in an array of its own"
+        )
+    if before.ndim == 2:
+        expected = len(X), layer.width_after(before.shape[1])
+        if np.shape(result[0]) != expected:
+            raise ValueError(
+                f"{name}: expected H of shape {expected}, as width_after says, got {np.shape(result[0])}; "
+                "let width_after return the width of H"
+            )
+
+
 def _checked_in_each_mode(cls: type[Layer]) -> Callable[..., tuple[Array, Any]]:
     """Return the forward of a class that checks its first results in training and in evaluation mode.
 
@@ -179,12 +199,10 @@ def _checked_in_each_mode(cls: type[Layer]) -> Callable[..., tuple[Array, Any]]:
     unchecked = {True, False}
 
     @functools.wraps(forward)
-    def checked(layer: Layer, *arguments: Any, **options: Any) -> tuple[Array, Any]:
-        result: Any = forward(layer, *arguments, **options)
-        if not (isinstance(result, tuple) and len(result) == 2):
-            got = f"{len(result)} results" if isinstance(result, tuple) else f"{type(result).__name__} alone"
-            name = f"{type(layer).__name__}.forward"
-            raise TypeError(f"{name}: expected (H, cache), got {got}; return what backward needs, too")
+    def checked(layer: Layer, X: Array, *arguments: Any, **options: Any) -> tuple[Array, Any]:
+        before = np.array(X)
+        result: Any = forward(layer, X, *arguments, **options)
+        _check_result(layer, X, before, result)
         unchecked.discard(any(argument is True for argument in (*arguments, *options.values())))
         if not unchecked and vars(cls)["forward"] is checked:
             cls.forward = forward  # type: ignore[method-assign]

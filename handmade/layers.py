@@ -205,7 +205,10 @@ class Activation(Layer):
         self.is_elementwise: bool = self._rows_are_independent and bool(same[0, 1:].all())
 
     def _call(self, name: str, function: Callable[..., Array], *arrays: Array) -> Array:
+        before = [array.copy() for array in arrays]
         result = function(*arrays, **self.options)
+        if any((array != kept).any() for array, kept in zip(arrays, before, strict=True)):
+            raise ValueError(f"activation: expected {name} to leave its arguments as they were; compute in a new array")
         if not isinstance(result, np.ndarray) or result.shape != arrays[0].shape:
             raise TypeError(f"activation: expected {name} to return an array of its input's shape, got {result!r}")
         return result

@@ -1,0 +1,61 @@
+"""The first forward pass of a layer or an activation of a user's own: the shape of H, and an input left as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import handmade as hm
+
+X, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+
+
+class Narrow(hm.Layer):
+    def __init__(self, spoil):
+        self.spoil = spoil
+
+    def forward(self, X, training=False):
+        return self.spoil(X), None
+
+    def backward(self, dH, cache, need_dX=True):
+        return dH
+
+
+def cut_in_place(X):
+    return np.maximum(X, 0, out=X)
+
+
+def scaled_in_place(X):
+    X *= 2
+    return X + 0
+
+
+@pytest.mark.parametrize("spoil", [lambda X: X[:, :-1], lambda X: X.sum(axis=0), lambda X: X[:-1], lambda X: X.ravel()])
+@pytest.mark.parametrize("training", [False, True])
+def test_an_output_of_another_shape_is_refused(spoil, training):
+    layer = type("Fresh", (Narrow,), {"forward": Narrow.forward})(spoil)
+    with pytest.raises(ValueError, match=r"Fresh\.forward: expected H of shape \(20, 3\), as width_after says"):
+        layer.forward(X, training)
+
+
+@pytest.mark.parametrize("spoil", [cut_in_place, scaled_in_place])
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_input_changed_in_place_is_refused_and_restored(spoil, place):
+    layer = type("Fresh", (Narrow,), {"forward": Narrow.forward})(spoil)
+    data, below = X.copy(), [hm.Dense(3, 3, rng=0)]
+    network = hm.Network([*below[:place], layer, hm.Dense(3, 2, rng=1)])
+    with pytest.raises(ValueError, match=r"Fresh\.forward: expected it to leave its input as it was"):
+        network.loss_and_gradient(data, y)
+    assert (data == X).all()
+
+
+@pytest.mark.parametrize(
+    ("f", "f_backward", "name"),
+    [
+        (lambda A: np.maximum(A, 1.5, out=A), lambda dH, A: dH * (A > 1.5), "f"),
+        (lambda A: A * 2, lambda dH, A: np.multiply(dH, 2, out=dH), "f_backward"),
+    ],
+)
+def test_an_activation_that_changes_its_argument_is_refused(f, f_backward, name):
+    with pytest.raises(ValueError, match=f"activation: expected {name} to leave its arguments as they were"):
+        hm.Activation((f, f_backward))
