@@ -81,7 +81,7 @@ class Run(RunState):
             if is_true(callback(self.network, self.history)):
                 stopped = stopped or "callback"
             if name := not_finite(self.network):
-                raise FloatingPointError(f"{name}: expected finite numbers, got others from the callback {callback!r}")
+                raise _spoiled(name, callback)
         return stopped
 
     def _train_epoch(self) -> tuple[float, float]:
@@ -94,9 +94,7 @@ class Run(RunState):
             for values, sizes in self._steps(place.order):
                 place.lr = float(getattr(self.optimizer, "lr", math.nan))
                 self._step_schedules("batch")
-                for callback in self.callbacks:
-                    if on_batch := getattr(callback, "on_batch", None):
-                        on_batch(self.network, values[-1])
+                self._call_on_batch(values[-1])
                 for value, size in zip(values, sizes, strict=True):
                     place.total += value * size
                 place.last = values[-1]
@@ -106,6 +104,15 @@ class Run(RunState):
         if name := not_finite(self.network):
             raise FloatingPointError(self._diverged(f"{name} is no longer finite after"))
         return place.total / place.seen, place.lr
+
+    def _call_on_batch(self, loss: float) -> None:
+        """Tell the callbacks of a step; raise where one of them makes a parameter infinite or NaN."""
+        for callback in self.callbacks:
+            if on_batch := getattr(callback, "on_batch", None):
+                was_finite = math.isfinite(self.network.theta.sum())  # a sum of finite numbers is, or overflows
+                on_batch(self.network, loss)
+                if was_finite and not math.isfinite(self.network.theta.sum()) and (name := not_finite(self.network)):
+                    raise _spoiled(name, callback)
 
     def _steps(self, order: Array) -> Iterator[tuple[list[float], list[int]]]:
         """Do the steps of an epoch from its place on; yield their losses and sizes, of one step or of several."""
@@ -223,6 +230,10 @@ def _predict(network: Network, X: Array | SparseRows, rows: Array, depth: int) -
     size = 1024 if network.rows_are_independent(training=False) else len(rows)
     blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
     return np.concatenate([network.predict_until(X[block], depth) for block in blocks])
+
+
+def _spoiled(name: str, callback: Any) -> FloatingPointError:
+    return FloatingPointError(f"{name}: expected finite numbers, got others from the callback {callback!r}")
 
 
 def _number(value: Any, name: str) -> float:

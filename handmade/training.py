@@ -132,8 +132,8 @@ def fit(
     Warns
     -----
     TrainingWarning
-        Of dead units, vanishing or exploding gradients, inputs that are not scaled, targets that are all the same, and
-        a softmax below a loss that computes it itself; each once.
+        Of dead units, vanishing or exploding gradients, inputs that are not scaled, targets that are all the same,
+        a softmax below a loss that computes it itself, and steps that leave all parameters as they were; each once.
 
     Raises
     ------

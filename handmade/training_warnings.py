@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+import zlib
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ class Watch:
         self.last: int = 0
         self.suspected: dict[str, str] = {}
         self.seen: set[str] = set()
+        self.start: int = 0
 
     def look(self, run: RunState, ended: bool = False) -> None:
         """Warn, if it is time."""
@@ -62,6 +64,13 @@ class Watch:
             self.suspected = dict(_of_data(run) if first else [])
             self.next, self.last = max(1, 2 * epochs), epochs
             rows = run.training.rows[:ROWS]
+            if first:
+                self.start = _digest(run)
+            elif _digest(run) == self.start and getattr(run.optimizer, "lr", None) != 0 and run.network.gradient.any():
+                self.suspected["unchanged parameters"] = (
+                    f"the steps of {type(run.optimizer).__name__} leave all parameters as they were, and the gradient "
+                    "is not 0; let step(theta, gradient) change theta in place, as theta -= ... and theta[...] = ... do"
+                )
             if len(rows) >= FEWEST:
                 self.suspected |= _of_layers(run, rows)
         elif not ended:
@@ -70,6 +79,10 @@ class Watch:
             if kind not in self.seen and (first or ended or kind in earlier):
                 self.seen.add(kind)
                 warnings.warn(f"{kind}: {message}", TrainingWarning, stacklevel=4)
+
+
+def _digest(run: RunState) -> int:
+    return zlib.crc32(run.network.theta.data)
 
 
 def not_finite(network: Network) -> str:

@@ -159,6 +159,7 @@ def test_the_dtype_of_the_network_is_that_of_training():
         ("batch", [1, 0.5, 0.25, 0.125, 0.0625, 0.03125], [0.25, 0.03125]),
     ],
 )
+@pytest.mark.filterwarnings("ignore:unchanged parameters")  # its optimizer only looks on
 def test_a_schedule_is_stepped_every_epoch_or_every_batch(every, steps, by_epoch):
     rates = []
 

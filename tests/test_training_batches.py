@@ -27,6 +27,7 @@ from handmade import L1, MLP, SGD, Adam, Chain, ClipGradNorm, Dense, MaxNorm, Ne
     ],
 )
 @pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.filterwarnings("ignore:unchanged parameters")  # its optimizer only looks on
 def test_epoch_takes_every_sample_once(batch_size, drop_last, sizes, shuffle):
     steps = rows_seen(10, batch_size=batch_size, drop_last=drop_last, shuffle=shuffle, epochs=2, rng=0)
     assert [len(rows) for rows in steps] == 2 * sizes
@@ -37,6 +38,7 @@ def test_epoch_takes_every_sample_once(batch_size, drop_last, sizes, shuffle):
             assert rows == list(range(sum(sizes)))
 
 
+@pytest.mark.filterwarnings("ignore:unchanged parameters")  # its optimizer only looks on
 def test_shuffling_gives_each_epoch_another_order():
     steps = rows_seen(20, batch_size=1, epochs=3, rng=0)
     orders = [flat(steps[start : start + 20]) for start in (0, 20, 40)]

@@ -15,12 +15,14 @@ from handmade.metrics import accuracy, r2_score
 
 
 @pytest.mark.parametrize(("N", "fraction", "held"), [(10, 0.25, 3), (10, 0.1, 1), (7, 0.5, 4), (2, 0.01, 1)])
+@pytest.mark.filterwarnings("ignore:unchanged parameters")  # its optimizer only looks on
 def test_a_fraction_is_set_aside_at_random(N, fraction, held):
     trained = [set(flat(rows_seen(N, validation=fraction, epochs=3, batch_size=1, rng=rng))) for rng in range(8)]
     assert {len(rows) for rows in trained} == {N - held}
     assert len({frozenset(rows) for rows in trained}) > 1
 
 
+@pytest.mark.filterwarnings("ignore:unchanged parameters")  # its optimizer only looks on
 def test_held_out_samples_are_never_trained_on():
     X, y = samples(40)
     options = {"validation": 0.25, "rng": 5, "batch_size": 8, "epochs": 3}

@@ -112,3 +112,16 @@ def test_divergence_says_layer_step_and_last_loss(compile):
     assert "the output of layer 2, Dense(16, 10), is no longer finite" in message
     assert re.search(r"in step 2 of epoch 1; the last finite loss was 0.\d+: training diverges", message)
     np.testing.assert_array_equal(network.theta, before)
+
+
+class Rebinds:
+    lr = 0.1
+
+    def step(self, theta, gradient):
+        theta = theta - self.lr * gradient
+
+
+def test_an_optimizer_that_changes_nothing_is_named():
+    with pytest.warns(hm.TrainingWarning, match="unchanged parameters: the steps of Rebinds leave all"):
+        train(hm.MLP([64, 8, 10], rng=0), optimizer=Rebinds())
+    train(hm.MLP([64, 8, 10], rng=0), optimizer=hm.SGD(lr=0.0))  # frozen on purpose
