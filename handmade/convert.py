@@ -11,7 +11,6 @@ import numpy as np
 from ._types import ActivationName, Array
 from ._validation import check_bool
 from .activation_layers import GLU, PReLU
-from .activations import ACTIVATIONS
 from .base_layer import Layer
 from .composites import Sequential
 from .dropout import AlphaDropout, Dropout
@@ -128,7 +127,7 @@ MODULES: dict[str, Callable[[Any], Layer]] = {
     "Dropout": lambda module: Dropout(module.p),
     "AlphaDropout": lambda module: AlphaDropout(module.p),
     "Flatten": _flatten,
-    **{name: _activation for name, (function, _) in ACTIVATION_MODULES.items() if function in ACTIVATIONS},
+    **dict.fromkeys(ACTIVATION_MODULES, _activation),
     "Softplus": _softplus,
     "PReLU": lambda module: PReLU(module.num_parameters),
     "GLU": _glu,
