@@ -79,16 +79,14 @@ def _parts(optimizer: Any) -> list[Any]:
 def find_metrics(metrics: Any) -> dict[str, MetricFunction]:
     """Return the functions by the names that their values get in the history."""
     found: dict[str, MetricFunction] = {}
-    metric: Any
-    if not (isinstance(metrics, str) or callable(metrics) or np.iterable(metrics)):
+    is_single = isinstance(metrics, str) or callable(metrics)
+    if not (is_single or np.iterable(metrics)):
         raise TypeError(f"metrics: expected names or functions, got {metrics!r}")
-    for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
-        if not callable(metric):
-            check_choice(metric, "metrics", METRICS)
-        name = _name_of(metric) if callable(metric) else metric
+    for metric in [metrics] if is_single else metrics:
+        function: Any = metric if callable(metric) else METRICS[check_choice(metric, "metrics", METRICS)]
+        name = _name_of(function)
         if name in found or name in COLUMNS:
             raise ValueError(f"metrics: expected names of their own in the history, got {name!r} twice; rename one")
-        function: Any = metric if callable(metric) else METRICS[metric]
         found[name] = function
     return found
 

@@ -139,7 +139,6 @@ class NAdam(Optimizer):
     mu_product : float
         mu_1 ... mu_t.
 
-
     Examples
     --------
     >>> theta, gradient = np.array([1.0, 2.0]), np.array([0.5, -4.0])
@@ -295,7 +294,6 @@ class Adamax(Optimizer):
     ----------
     exp_avg, exp_inf : ndarray, shape (P,), or None
         m and u.
-
 
     Examples
     --------
