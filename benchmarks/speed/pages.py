@@ -10,7 +10,8 @@ from typing import Any
 
 from .memory import ROOT
 from .report import Rows, headline, start_table
-from .targets import count_met, judge
+from .sides import CALLS, COMPILED, FLOOR
+from .targets import count_met, judge, share
 
 __all__ = ["RESULTS", "fill", "write_pages"]
 
@@ -56,9 +57,6 @@ def _targets(results: dict[str, Any]) -> str:
 
 def _calls(results: dict[str, Any]) -> str:
     """Return how near the NumPy code is to its calls, and the compiled code to the matrix products."""
-    from .sides import CALLS, COMPILED, FLOOR
-    from .targets import share
-
     rows = []
     for cell in results["cells"].values():
         if cell.get("kind") == "step" and cell.get("grid") and cell["optimizer"] == "SGD":

@@ -12,7 +12,7 @@ import numpy as np
 from .._types import Array
 from ..losses import Loss
 from ..network import Network
-from .backward_pass import BackwardPass, is_elementwise
+from .backward_pass import BackwardPass, is_elementwise, one_sided_slopes
 from .claims import Parameters, as_numbers, is_single, read_gradient
 from .methods import Function
 from .network_loss import NetworkLoss
@@ -156,8 +156,6 @@ def own_gradient(
 
 def one_sided_gradients(network: Network, f: NetworkLoss) -> tuple[Array, Array] | None:
     """Return the smallest and largest entries of the gradients for either side of all kinks; None without kinks."""
-    from .backward_pass import one_sided_slopes
-
     of = BackwardPass(network, f.X, f.y, f.loss, f.sample_weight, f.training)
     sides: list[dict[str, Array]] = [{}, {}]
     for prefix, leaf in of.leaves.items():

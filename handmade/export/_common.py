@@ -74,7 +74,7 @@ def running_moments(layer: BatchNorm) -> tuple[Array, Array]:
 def full_options(layer: Activation) -> dict[str, Any]:
     """Return the options of an activation, defaults included."""
     parameters = list(inspect.signature(layer.f).parameters.values())[1:]
-    options = {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "out"}
+    options = {p.name: p.default for p in parameters if p.default is not p.empty}
     options |= layer.options
     dim = options.pop("dim", -1)
     if dim not in (-1, 1):
