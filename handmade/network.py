@@ -16,13 +16,12 @@ import numpy.typing as npt
 from ._first_backward import first_backward
 from ._parameters import ParameterizedChain
 from ._sparse import SparseRows
-from ._types import Array
+from ._types import Array, Optimizer
 from ._validation import as_array, check_count, check_finite
 from .composites import Sequential, SequentialCache
 from .losses import Loss, LossFunctions, find_loss, loss_of_batch
 
 if TYPE_CHECKING:
-    from ._types import Optimizer
     from .summary import Summary
 
 __all__ = ["Network"]

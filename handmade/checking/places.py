@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from .explanation import Explanation
 from .localisation import WrongStep
-
-if TYPE_CHECKING:
-    from .problem import Problem
+from .problem import Problem
 
 __all__ = ["Place", "is_within", "place_of", "places_of"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +12,8 @@ from .claims import Parameters
 from .differences import numerical_gradient
 from .explanation import Explanation
 from .regression import Term, fit
+from .subjects import Subject
 from .transforms import GradientMatch
-
-if TYPE_CHECKING:
-    from .subjects import Subject
 
 HINT = "a term of the function does not enter as it should"
 RELATIVE = 1e-6  # differences are good to this, relative to the largest entry

@@ -6,13 +6,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._state import Stateful
+from .._types import HasLearningRate
 from .._validation import check_choice, check_count, finite, nonnegative, number
-
-if TYPE_CHECKING:  # at run time it would import numpy.random
-    from .._types import HasLearningRate
 
 above_zero_up_to_one = number("a number in (0, 1]", lambda x: 0 < x <= 1)
 count = partial(check_count, least=0)

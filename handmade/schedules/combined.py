@@ -5,12 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from .._types import HasLearningRate
 from ._base import LRScheduler, Schedule, check_milestones
-
-if TYPE_CHECKING:
-    from .._types import HasLearningRate
 
 
 def check_members(schedulers: Sequence[LRScheduler], optimizer: HasLearningRate | None) -> list[LRScheduler]:
