@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import tracemalloc
 import zipfile
 from types import MappingProxyType
@@ -329,16 +330,19 @@ HOSTILE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_file_is_refused_at_no_cost(tmp_path, case):
-    path = tmp_path / "hostile.safetensors"
-    path.write_bytes(HOSTILE[case])
+def assert_refused_at_no_cost(path, content):
+    path.write_bytes(content)
     tracemalloc.start()
-    with pytest.raises(ValueError, match=r"hostile\.safetensors"):
+    with pytest.raises(ValueError, match=re.escape(path.name)):
         hm.load(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 40 * 2**20  # SPARE_SIZES numbers with their gradient are 16 MiB
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_file_is_refused_at_no_cost(tmp_path, case):
+    assert_refused_at_no_cost(tmp_path / "hostile.safetensors", HOSTILE[case])
 
 
 def npz_bytes(compression=zipfile.ZIP_STORED, **arrays) -> bytes:
@@ -367,14 +371,7 @@ HOSTILE_NPZ = {
 
 @pytest.mark.parametrize("case", HOSTILE_NPZ)
 def test_hostile_archive_is_refused_at_no_cost(tmp_path, case):
-    path = tmp_path / "hostile.npz"
-    path.write_bytes(HOSTILE_NPZ[case])
-    tracemalloc.start()
-    with pytest.raises(ValueError, match=r"hostile\.npz"):
-        hm.load(path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 40 * 2**20
+    assert_refused_at_no_cost(tmp_path / "hostile.npz", HOSTILE_NPZ[case])
 
 
 def test_every_truncation_is_refused(tmp_path):
