@@ -11,33 +11,31 @@ from .._types import Array
 from .._validation import as_array
 from ..activations import logsigmoid, sigmoid, softmax
 from ..losses import binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_backward, loss_and_backward
+from ..losses._terms import reduce, reduce_backward
 
 __all__ = ["Targets", "class_targets", "number_targets"]
 
 
 def log_loss(input: Array, target: Array, reduction: str = "mean") -> Any:
     """Return the binary cross-entropy from logits, summed over the outputs of a sample."""
-    terms = binary_cross_entropy_with_logits(input, target, reduction="none").sum(axis=1)
-    return terms if reduction == "none" else terms.mean()
+    return reduce(binary_cross_entropy_with_logits(input, target, reduction="none").sum(axis=1), reduction)
 
 
 def log_loss_backward(input: Array, target: Array, reduction: str = "mean") -> Array:
     """Return sigmoid(input) - target, divided by the number of samples for the mean."""
     dH = binary_cross_entropy_with_logits_backward(input, target, reduction="none")
-    return dH if reduction == "none" else dH / len(input)
+    return reduce_backward(dH, reduction, len(input))
 
 
 def poisson(input: Array, target: Array, reduction: str = "mean") -> Any:
     """Return half of scikit-learn's Poisson deviance, of the logarithm of the prediction, summed over the outputs."""
     log_target = np.log(np.where(target > 0, target, 1))
-    terms = (target * (log_target - input) - target + np.exp(input)).sum(axis=1)
-    return terms if reduction == "none" else terms.mean()
+    return reduce((target * (log_target - input) - target + np.exp(input)).sum(axis=1), reduction)
 
 
 def poisson_backward(input: Array, target: Array, reduction: str = "mean") -> Array:
     """Return prediction - target, divided by the number of samples for the mean."""
-    dH = np.exp(input) - target
-    return dH if reduction == "none" else dH / len(input)
+    return reduce_backward(np.exp(input) - target, reduction, len(input))
 
 
 class Targets(Protocol):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._parameters import with_generators
 from .._steps import bind
 from .._types import Array
 from ..layers import Dense
@@ -30,11 +31,10 @@ def initialize(network: Network, activation: Any, random: np.random.RandomState)
         bound = math.sqrt(factor / (I + O))
         layer.W[...] = random.uniform(-bound, bound, (I, O)).T
         layer.b[...] = random.uniform(-bound, bound, O)
-    masks = [leaf for _, leaf in network.leaves() if hasattr(leaf, "rng")]
-    if masks:
+    if masks := with_generators(network):
         generator = np.random.default_rng(random.randint(2**31))
         for leaf in masks:
-            vars(leaf)["rng"] = generator
+            leaf.rng = generator
 
 
 @dataclass
