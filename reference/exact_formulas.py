@@ -298,11 +298,6 @@ def quantile_loss(x: Number, y: Number) -> Number:
     return abs(x - y) / 2
 
 
-def quantile_loss_slope(x: Number, y: Number) -> Number:
-    """Return half the sign of the error."""
-    return mpmath.sign(x - y) / 2
-
-
 def hinge_embedding_loss(x: Number, y: Number) -> Number:
     """Return x for y = 1, max(0, 1 - x) for y = -1."""
     return x if y > 0 else max(mpf(0), 1 - x)

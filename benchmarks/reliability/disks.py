@@ -58,10 +58,6 @@ def train(path: Path, epochs: int) -> hm.Network:
     return network
 
 
-def _noise(version: int) -> np.ndarray:
-    return np.random.default_rng(version).normal(size=(999, 9))
-
-
 # What is written: the first version of a file, and the second one.
 WRITERS: dict[str, Callable[[Path, int], object]] = {
     "run.ckpt": train,

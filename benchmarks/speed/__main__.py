@@ -26,7 +26,6 @@ from .peers import SIDES
 from .report import versions, write
 from .sides import COMPILED, OURS, Unable, why_missing
 
-HERE = Path(__file__).parent
 BLOCK, ROUNDS = 0.2, 3  # seconds that a side has at a time, and how often
 QUICK = 5  # cells, evenly out of the grid
 MINUTES = 15  # for the cells; memory and starts take three more

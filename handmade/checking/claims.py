@@ -7,7 +7,6 @@ that is a mistake (a bias gradient that was not summed, a None), the mistake is 
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -383,14 +382,3 @@ def both_layouts(blocks: Sequence[Block]) -> bool:
     """Return whether the shapes leave open if weights are (O, I) or (I, O): all of them square."""
     weights = [block for block in blocks if block.is_weight]
     return bool(weights) and all(len(set(block.shape)) == 1 for block in weights)
-
-
-def transposed(vector: Array, blocks: Sequence[Block]) -> Array:
-    """Return the vector with every square weight transposed."""
-    parts = (vector[block.slice].reshape(block.shape) for block in blocks)
-    return np.concatenate([(part.T if part.ndim == 2 else part).ravel() for part in parts])
-
-
-def flat(arrays: Sequence[Array]) -> Array:
-    """Return arrays as one vector."""
-    return np.concatenate([np.ravel(array) for array in itertools.chain(arrays)])

@@ -92,11 +92,8 @@ def _targets(y: Array, outputs: int, is_columns: bool) -> list[Array]:
         return [wide.T.copy(), labels, labels[np.newaxis]] if is_columns else [labels, wide, labels[:, np.newaxis]]
     if y.ndim == 1:
         return [y[np.newaxis].copy(), y.copy()] if is_columns else [y.copy(), y[:, np.newaxis].copy()]
-    return (
-        [y.T.copy() if is_columns else y.copy(), y.ravel().copy()]
-        if y.shape[1] == 1
-        else [y.T.copy() if is_columns else y.copy()]
-    )
+    wide = y.T.copy() if is_columns else y.copy()
+    return [wide, y.ravel().copy()] if y.shape[1] == 1 else [wide]
 
 
 def layouts(y: Array, of_object: Sequence[tuple[bool, str]] | None = None) -> Iterator[Layout]:

@@ -153,11 +153,9 @@ def _distributions(input: npt.ArrayLike, target: npt.ArrayLike, log_target: bool
 
 def _batch_mean(reduction: str, X: Array) -> tuple[str, float | None]:
     """Return the reduction, and what its mean divides by."""
-    return (
-        ("mean", float(len(np.atleast_1d(X))))
-        if isinstance(reduction, str) and reduction == "batchmean"
-        else (reduction, None)
-    )
+    if isinstance(reduction, str) and reduction == "batchmean":
+        return "mean", float(len(np.atleast_1d(X)))
+    return reduction, None
 
 
 def poisson_nll_loss(
