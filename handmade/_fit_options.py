@@ -79,10 +79,10 @@ def _parts(optimizer: Any) -> list[Any]:
 def find_metrics(metrics: Any) -> dict[str, MetricFunction]:
     """Return the functions by the names that their values get in the history."""
     found: dict[str, MetricFunction] = {}
-    is_single = isinstance(metrics, str) or callable(metrics)
-    if not (is_single or np.iterable(metrics)):
+    listed: Any = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
+    if not np.iterable(listed):
         raise TypeError(f"metrics: expected names or functions, got {metrics!r}")
-    for metric in [metrics] if is_single else metrics:
+    for metric in listed:
         function: Any = metric if callable(metric) else METRICS[check_choice(metric, "metrics", METRICS)]
         name = _name_of(function)
         if name in found or name in COLUMNS:
