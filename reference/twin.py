@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ class Gated(nn.Module):
         """Return the layer."""
         gate = layer_of(self.gate)
         assert isinstance(gate, hm.Activation) and isinstance(gate.function, str)
-        return hm.SwiGLU() if gate.function == "silu" else hm.GLU(gate.function)
+        return hm.SwiGLU() if gate.function == "silu" else hm.GLU(cast(Any, gate.function))  # a name
 
 
 class Concatenate(nn.Sequential):
