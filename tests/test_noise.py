@@ -125,7 +125,7 @@ def test_noise_is_measured_along_scaled_directions():
         points.append(t)
         return rng.normal()
 
-    near = Neighbourhood(lambda t: 0.0, theta)
+    near = Neighbourhood(lambda t: 1e4, theta)
     near.f = noisy
     near.noise(np.arange(12))
     moved = np.array(points[1:8]) - theta

@@ -10,10 +10,11 @@ from ..progress import progress_bar
 from .backward_pass import BackwardPass
 from .explanation import Explanation
 from .mistakes import Mistake
+from .other_networks import right_ones_elsewhere
 from .problem import Problem
 from .transforms import Cause
 
-__all__ = ["affordable", "explain", "mistakes_alone", "mistakes_in_pairs", "simplest"]
+__all__ = ["affordable", "explain", "mistakes_alone", "mistakes_in_pairs", "right_elsewhere", "simplest"]
 
 Found = Iterator[tuple[list[Cause], int, float]]  # the causes, the count of fitted numbers, the residual
 
@@ -49,6 +50,15 @@ def mistakes_alone(problem: Problem, known: Sequence[Mistake]) -> Found:
     yield from _matches(problem, problem.truth, [], 1)
     for mistake in known[: affordable(problem.backward_pass)]:
         yield from _matches(problem, *_made(problem, mistake), 0)
+
+
+def right_elsewhere(problem: Problem) -> Found:
+    """Yield each change of the network that makes the claim its right gradient."""
+    of, network = problem.backward_pass, problem.network
+    if of is None or network is None or problem.is_measured:
+        return
+    for gradient, causes in itertools.islice(right_ones_elsewhere(network, of), affordable(of)):
+        yield from _matches(problem, gradient, causes, 0)
 
 
 def mistakes_in_pairs(problem: Problem, known: Sequence[Mistake], progress: bool) -> Found:

@@ -23,13 +23,13 @@ from .._validation import check_bool, finite
 from ..base_layer import Layer
 from ..losses import Loss
 from ..network import Network
-from .catalogue_search import explain, mistakes_alone, mistakes_in_pairs, simplest
+from .catalogue_search import explain, mistakes_alone, mistakes_in_pairs, right_elsewhere, simplest
 from .claims import CHANGES, WRONG_AXIS
 from .explanation import Explanation
 from .formulas import Case
 from .localisation import WrongStep
 from .mistakes import mistakes
-from .places import is_within, place_of, places_of
+from .places import Place, is_within, place_of, places_of
 from .problem import Problem, function_problem, network_problem
 from .regression import Formula
 from .reports import Diagnosis, Rows
@@ -41,6 +41,7 @@ from .step_search import (
     locate,
     located_steps,
     step_text,
+    wrong_parts,
 )
 from .terms import terms_that_explain
 
@@ -186,6 +187,8 @@ def _explained(problem: Problem, wrong: list[str], progress: bool) -> Diagnosis:
         by_steps = [explain_steps(problem, *one) for one in located]
         if by_steps[0]:
             found = [e for listed in by_steps for e in listed]
+    if not found and (elsewhere := simplest(problem, right_elsewhere(problem))):
+        return _report(problem, "named", elsewhere, wrong)
     if not found:
         pairs = simplest(problem, mistakes_in_pairs(problem, known, progress))
         if steps and all(case.found.complete for case in cases) and all(step.unique for step in steps):
@@ -193,9 +196,10 @@ def _explained(problem: Problem, wrong: list[str], progress: bool) -> Diagnosis:
         found = pairs or explain_parameters(problem, wrong)
     if not found and problem.odd:
         found = [explain(problem.odd, problem.match.residual(problem.truth))]
-    verdict = "named" if found else "located" if is_located(problem, steps) else "unknown"
+    parts = [] if found else wrong_parts(problem, wrong)
+    verdict = "named" if found else "located" if parts or is_located(problem, steps) else "unknown"
     rivals = [step for _, rival, _ in others for step in rival]
-    return _report(problem, verdict, found, wrong, cases, steps, formulas, rivals)
+    return _report(problem, verdict, found, wrong, cases, steps, formulas, rivals, parts)
 
 
 def _is_vague(found: list[Explanation]) -> bool:
@@ -212,6 +216,7 @@ def _report(
     steps: Sequence[WrongStep] = (),
     formulas: Mapping[str, list[Formula]] | None = None,
     rivals: Sequence[WrongStep] = (),
+    parts: Sequence[str] = (),
 ) -> Diagnosis:
     match, check = problem.match, problem.check
     alternatives = [[step, *_rivals_of(step, steps, rivals)] for step in steps]
@@ -226,8 +231,9 @@ def _report(
         tolerance=match.relative,
         tried=match.compared,
         undecided=len(check.undecidable) if check is not None else int(np.sum(~match.decided)),
-        steps=[", or ".join(step_text(problem, one) for one in listed) for listed in alternatives],
-        places=places_of(problem, [place_of(*listed) for listed in alternatives], found, wrong),
+        steps=[*(", or ".join(step_text(problem, one) for one in listed) for listed in alternatives), *parts],
+        places=places_of(problem, [place_of(*listed) for listed in alternatives], found, wrong)
+        or [Place(parameters=(name,)) for name in wrong if parts],
         formula=str(best[0]) if best else None,
         rows=Rows(first.name, first.actual, first.right) if first is not None and first.unique else None,
         advice=_advice(problem, verdict, found, cases),
@@ -247,6 +253,8 @@ def _advice(problem: Problem, verdict: str, found: list[Explanation], cases: Seq
         return "right, if your weights are laid out as (I, O): they are square, so their shapes do not tell"
     open_cases = [case.found for case in cases if not case.found.complete]
     if verdict not in ("unknown", "located") or not open_cases:
+        return ""
+    if problem.on_rows is not None:  # of which fewer rows have been tried
         return ""
     rows = min(3, *(case.rows for case in open_cases))
     return (

@@ -14,7 +14,7 @@ from .._validation import as_generator, check_count
 from ..progress import progress_bar
 from .check_table import Along, Entries, GradientCheck, summary_of
 from .methods import COMPLEX_STEP, DIFFERENCES, EPS, MethodName
-from .neighbourhood import DEVIATIONS, Neighbourhood, measured_noise
+from .neighbourhood import DEVIATIONS, Neighbourhood
 from .rounding import ROUNDINGS
 from .subjects import Subject
 
@@ -243,10 +243,7 @@ class EntryChecker:
     def others(self, indices: Array, method: str, directions: int, rng: np.random.Generator) -> tuple[Entries, Along]:
         """Look at entries along random directions; if one disagrees, search for the wrong entries."""
         excluded = math.inf
-        everywhere = np.zeros(self.claimed.size)
-        everywhere[indices] = rng.uniform(-1, 1, len(indices)) * self.near.scale(indices)
-        shaped = everywhere.reshape(self.near.theta.shape)
-        moving = measured_noise(lambda t: self.near.at(self.near.theta + t * shaped))
+        moving = self.near.noise_along(np.zeros_like(self.near.theta), indices, rng)
         self.noise = max(self.noise, moving)  # more numbers that move round more
         for _ in range(directions):
             verdict, bound = self._along(indices, rng)
@@ -273,7 +270,10 @@ class EntryChecker:
         own = EPS * ROUNDINGS * terms + DEVIATIONS * rounded
         refuted = None
         for step in DIFFERENCES["richardson"].step / max(norm, 1.0) ** 0.5 * 10.0 ** -np.arange(6.0):
-            m = self.near.along(direction, float(step), self.noise)
+            try:
+                m = self.near.along(direction, float(step), self.noise)
+            except ValueError:  # outside of the domain of f
+                continue
             value, allowed = float(m.value[0]), float(m.truncation[0] + m.rounding[0]) + own
             error = abs(claimed - value)
             if refuted is not None and abs(value - refuted[0]) <= allowed + refuted[1]:

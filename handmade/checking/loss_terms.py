@@ -15,6 +15,8 @@ from .regression import Term
 
 __all__ = ["outputs_of_loss", "targets_of_loss", "terms_of_loss"]
 
+MOST_CLASSES = 10  # that may have a weight of their own
+
 
 def terms_of_loss(of: BackwardPass, products: bool) -> Iterator[Term]:
     """Yield what may stand for the gradient by the output; products of two factors in place of the usual candidates."""
@@ -38,6 +40,7 @@ def terms_of_loss(of: BackwardPass, products: bool) -> Iterator[Term]:
             yield from _of_output(name, V, Y, cost)
             yield from _of_error(name, V - Y, V, cost)
             yield from _of_bounds(of, name, V - Y, cost)
+    yield from _of_classes(of.loss_gradient, Y)
     yield from _of_targets(of.values[-1], Y)
     yield from _with_weights(of, Y)
 
@@ -89,6 +92,13 @@ def _of_batch(right: Array) -> Iterator[Term]:
         ("even samples", rows % 2 == 0), ("last two samples", rows >= N - 2),
     ):  # fmt: skip
         yield Term(f"the right one of the {name}", right * chosen, 1.4)
+
+
+def _of_classes(right: Array, Y: Array) -> Iterator[Term]:
+    """Yield the right gradient of the samples of one class: weights of classes are sums of these."""
+    if right.ndim == 2 and 1 < Y.shape[1] <= MOST_CLASSES and np.isin(Y, (0, 1)).all():
+        for k in range(Y.shape[1]):
+            yield Term(f"the right one of class {k}", right * Y[:, k : k + 1], 1.4)
 
 
 def _of_options(of: BackwardPass) -> Iterator[Term]:

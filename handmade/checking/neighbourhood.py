@@ -22,6 +22,7 @@ COMPLEX_ROUNDINGS = 8  # error of the imaginary part in eps: the length of a cha
 DEVIATIONS = 4  # standard deviations of the noise that an evaluation may be off
 WIDE = (1e-5, 1e-3)  # spacings at which a part of f that moves in steps, such as one in float32, shows its noise
 DIRECTIONS = 3  # directions along which the noise is measured
+MUCH = 1e-3  # noise, relative to the value of f, that may come from steps too large for the entries
 NOT_ANALYTIC = "the complex step needs a function analytic as written, which takes and returns complex numbers"
 
 
@@ -210,11 +211,26 @@ class Neighbourhood:
         rng, direction, found = np.random.default_rng(0), np.zeros_like(self.theta), []
         line = partial(self._at_distance, direction)
         for _ in range(DIRECTIONS):
-            direction.flat[indices] = rng.uniform(-1, 1, len(indices)) * self.scale(indices)
-            found.append(measured_noise(line))
+            found.append(self.noise_along(direction, indices, rng))
         if not hasattr(self.f, "moved"):  # which computes in float64 throughout
             found += [noise_of_steps(line, wide) for wide in WIDE]
         return max(found)
+
+    def noise_along(self, direction: Array, indices: Array, rng: np.random.Generator) -> float:
+        """Return the noise of f along a random direction of these entries, which is written into ``direction``."""
+        parts, found = rng.uniform(-1, 1, len(indices)), math.inf
+        direction.flat[indices] = parts * self.scale(indices)
+        line = partial(self._at_distance, direction)
+        try:
+            found = measured_noise(line)
+            if found <= MUCH * abs(self.base):
+                return found
+        except ValueError:  # outside of the domain of f
+            pass
+        # An entry of 1e-100 has moved far: let each move by parts of itself.
+        direction.flat[indices] = parts * np.abs(self.theta.flat[indices])
+        own = measured_noise(line)
+        return min(found, own) if own or found == math.inf else found
 
     def _at_distance(self, direction: Array, t: float) -> float:
         return self.at(self.theta + t * direction)
@@ -276,7 +292,7 @@ def measured_noise(f: Callable[[float], float]) -> float:
         levels = _levels(tables)
         if (found := _agreed(tables, levels)) is not None:
             return found
-        spacing, least = spacing / 10, math.sqrt(min(levels))
+        spacing, least = spacing / 10, min(levels)
     return least
 
 
@@ -313,9 +329,11 @@ def _differences(f: Callable[[float], float], spacing: float) -> tuple[list[floa
 
 
 def _levels(tables: Sequence[Array]) -> list[float]:
-    """Return the variance of the noise that each column of a table of differences tells."""
+    """Return the standard deviation of the noise that each column of a table of differences tells."""
+    sizes = [float(np.abs(table).max()) for table in tables]  # whose squares may overflow
     return [
-        float(math.factorial(k) ** 2 / math.factorial(2 * k) * np.mean(table**2)) for k, table in enumerate(tables, 1)
+        size * math.sqrt(math.factorial(k) ** 2 / math.factorial(2 * k) * float(np.mean((table / (size or 1)) ** 2)))
+        for k, (table, size) in enumerate(zip(tables, sizes, strict=True), 1)
     ]
 
 
@@ -323,8 +341,8 @@ def _agreed(tables: Sequence[Array], levels: Sequence[float]) -> float | None:
     """Return the standard deviation about which three columns agree, as they do of noise; None if none do."""
     for k in range(4):
         three = levels[k : k + 3]
-        if max(three) <= 4**2 * min(three) and tables[k].min() < 0 < tables[k].max():
-            return math.sqrt(levels[k])
+        if max(three) <= 4 * min(three) and tables[k].min() < 0 < tables[k].max():
+            return levels[k]
     return None
 
 

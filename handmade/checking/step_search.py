@@ -33,12 +33,15 @@ __all__ = [
     "locate",
     "located_steps",
     "step_text",
+    "wrong_parts",
 ]
 
 MOST_ROWS = 6  # of a batch that a gradient function is called with to separate its steps
 BATCHES = 4  # of that size, the last of another
 MOST_GIVEN = 4  # layers of which a formula stands for the dA that the batch leaves open
 MOST_WITHOUT = 3  # steps without a formula, after which no more is searched for
+MOST_LISTED = 6  # wrong rows, columns or entries that are named one by one
+MOST_OF = 0.5  # of a parameter: where more of it is wrong, its right entries tell nothing
 FEW = 20  # entries of a parameter for each one that is named alone
 
 
@@ -128,7 +131,8 @@ def _on_few_rows(problem: Problem, of: BackwardPass, blame_dA: bool, relative: f
     for count in dict.fromkeys((most, max(least, most // 2), least)):
         cases: list[Case] = []
         right: list[Case] = []
-        other = count - 1 if count > least else count + 1  # N in a formula shows in a batch of another size
+        # N in a formula shows in a batch of another size; not of one row, which is the first and the last.
+        other = count - 1 if count > max(least, 2) else count + 1
         sizes = [count] * (BATCHES - 1) + [other] * (other <= N)
         for size in sizes if count < N else [N, *sizes[BATCHES - 1 :]]:
             rows = np.sort(rng.choice(N, size, replace=False))
@@ -330,3 +334,37 @@ def explain_parameters(problem: Problem, wrong: Sequence[str]) -> list[Explanati
         hint = "the gradient of a parameter is computed from something else"
         causes.append(Cause(text, block.name, hint, text))
     return [explain([*problem.odd, *causes], 0.0)] if causes else []
+
+
+def wrong_parts(problem: Problem, wrong: Sequence[str]) -> list[str]:
+    """Return which parts of the parameters of a function are wrong, in words; none if no part is right."""
+    check = problem.check
+    if problem.backward_pass is not None or check is None:
+        return []
+    verdicts = np.full(problem.truth.size, "", object)
+    verdicts[check.entries.index] = check.entries.verdict
+    if not (verdicts == "right").any():
+        return []
+    blocks = (block for name in wrong for block in problem.match.blocks if block.name == name)
+    parts = [_part_of(block.name, verdicts[block.slice].reshape(block.shape)) for block in blocks]
+    return parts if len(parts) < len(problem.match.blocks) or parts != list(wrong) else []
+
+
+def _part_of(name: str, verdicts: Array) -> str:
+    """Return the rows, columns or entries of a parameter that are wrong, in words; its name, where that is most."""
+    is_wrong = verdicts == "wrong"
+    if not is_wrong.any() or not np.isin(verdicts, ("wrong", "right")).all() or is_wrong.mean() > MOST_OF:
+        return name
+    for axis, kind in ((1, "row"), (0, "column")) if is_wrong.ndim == 2 else ():
+        lines = np.flatnonzero(is_wrong.any(axis=axis))
+        if len(lines) <= MOST_OF * is_wrong.shape[1 - axis] and is_wrong.sum() > len(lines):
+            return f"{_listed(kind, lines.tolist())} of {name}"
+    entries = [", ".join(map(str, index)) for index in np.argwhere(is_wrong).tolist()]
+    if len(entries) <= MOST_LISTED:
+        return ", ".join(f"{name}[{entry}]" for entry in entries)
+    return f"{len(entries)} of {is_wrong.size} entries of {name}"
+
+
+def _listed(kind: str, numbers: Sequence[int]) -> str:
+    more = ", ..." if len(numbers) > MOST_LISTED else ""
+    return f"{kind}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:MOST_LISTED]))}{more}"
