@@ -117,6 +117,12 @@ def test_targets_beyond_float32_give_an_infinite_loss(loss, Y, expected):
         ([hm.Dense(3, 2), hm.Activation((np.tanh, lambda dH, A: dH))], "mse_loss", "activation"),
         ([hm.Dense(3, 2)], "hinge_loss", "hinge_loss"),
         ([hm.Dense(3, 2)], partial(losses.mse_loss, weight=np.ones((1, 2))), "weight"),
+        ([hm.Dense(3, 2)], (partial(losses.huber_loss, delta=2.0), losses.huber_loss_backward), "same options"),
+        (
+            [hm.Dense(3, 2)],
+            (partial(losses.huber_loss, delta=2.0), partial(losses.huber_loss_backward, delta=3.0)),
+            "same options",
+        ),
         ([hm.Dense(3, 2), hm.Activation("celu", alpha=-1.0)], "mse_loss", "alpha above 0"),
         ([hm.Dropout(0.5)], "mse_loss", "weights"),
         ([hm.Activation("tanh")], "mse_loss", "weights"),

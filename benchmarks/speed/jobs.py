@@ -13,7 +13,8 @@ from handmade._steps import BLOCK
 
 from .calls import Call, CallsAlone
 from .cases import Case
-from .peers import Floor, functional_gradient, jax_forward
+from .jax_functions import jax_forward
+from .peers import Floor, functional_gradient
 from .sides import CALLS, COMPILED, FLOOR, OURS, Disagreement, Side, Unable, has_compiler
 
 __all__ = ["JOBS", "Epoch", "GradientCheck", "Perceptron"]

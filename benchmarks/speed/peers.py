@@ -16,9 +16,10 @@ import handmade as hm
 
 from .calls import CallsAlone
 from .cases import Case
+from .jax_functions import jax_forward, jax_parameters, jax_state, jax_step
 from .sides import CALLS, COMPILED, FLOOR, OURS, TORCH_FLOOR, Side, Unable, has_compiler
 
-__all__ = ["SIDES", "Floor", "Handmade", "functional_gradient", "jax_forward"]
+__all__ = ["SIDES", "Floor", "Handmade", "functional_gradient"]
 
 Array = np.ndarray
 
@@ -207,11 +208,11 @@ class Jax(CaseSide):
         jax.config.update("jax_enable_x64", self.case.dtype == "float64")
         self.jax = jax
         self.arrays = jax.numpy.asarray(self.X), jax.numpy.asarray(self.y)
-        self.parameters = _jax_parameters(self.case, jax, network)
-        self.state = _jax_state(self.case, jax, self.parameters)
+        self.parameters = jax_parameters(self.case, jax, network)
+        self.state = jax_state(self.case, jax, self.parameters)
         forward = jax_forward(self.case.activation, jax)
         self.forward = jax.jit(partial(forward, self.parameters))  # to predict, the weights are constants
-        self.update = jax.jit(_jax_step(self.case, jax, forward), donate_argnums=(0, 1))
+        self.update = jax.jit(jax_step(self.case, jax, forward), donate_argnums=(0, 1))
 
     def step(self):
         self.parameters, self.state, self.loss = self.update(self.parameters, self.state, *self.arrays)
@@ -225,114 +226,6 @@ class Jax(CaseSide):
 
     def theta(self) -> Array:
         return np.concatenate([np.asarray(part).ravel() for W, *rest in self.parameters for part in (W.T, *rest)])
-
-
-def _jax_parameters(case: Case, jax, network: hm.Network) -> list[tuple]:
-    """Return (W, b) of each layer, W laid out (I, O); gamma and beta follow where batch normalization does."""
-    blocks, layers = iter(network.blocks(network.theta.copy()).values()), []
-    for layer in range(len(case.sizes) - 1):
-        hidden = layer < len(case.sizes) - 2
-        W, *others = (next(blocks) for _ in range(4 if hidden and case.normalization else 2))
-        layers.append(tuple(jax.numpy.array(array) for array in (W.T, *others)))
-    return layers
-
-
-def jax_forward(activation: str, jax):
-    """Return the network as a function of its weights, laid out (I, O), and biases."""
-    function = getattr(jax.nn, activation)
-
-    def forward(parameters, X):
-        *hidden, (W, b) = parameters
-        for V, c in hidden:
-            X = function(X @ V + c)
-        return X @ W + b
-
-    return forward
-
-
-def _jax_training(case: Case, jax):
-    """Return the forward pass in training, with dropout and batch normalization, and the new running averages."""
-    jnp, function = jax.numpy, getattr(jax.nn, case.activation)
-
-    def forward(parameters, X, key, averages):
-        moments = []
-        *hidden, (W, b) = parameters
-        for i, (V, c, *scale) in enumerate(hidden):
-            X = X @ V + c
-            if scale:
-                mean, variance = X.mean(axis=0), X.var(axis=0)
-                moments.append((mean, variance * (len(X) / (len(X) - 1))))
-                X = scale[0] * (X - mean) / jnp.sqrt(variance + 1e-5) + scale[1]
-            X = function(X)
-            if case.dropout:
-                kept = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - case.dropout, X.shape)
-                X = jnp.where(kept, X / (1 - case.dropout), 0)
-        averages = jax.tree_util.tree_map(lambda old, new: 0.9 * old + 0.1 * new, averages, moments)
-        return X @ W + b, averages
-
-    return forward
-
-
-def _jax_step(case: Case, jax, forward):
-    jnp = jax.numpy
-    if case.dropout or case.normalization:
-        return _jax_training_step(case, jax)
-
-    def cross_entropy(Z, y):
-        return -jnp.take_along_axis(jax.nn.log_softmax(Z), y[:, None], axis=1).mean()
-
-    def mse_loss(Z, y):
-        return ((Z - y) ** 2).mean()
-
-    objective = {"cross_entropy": cross_entropy, "mse_loss": mse_loss}[case.loss]
-    value_and_grad = jax.value_and_grad(lambda parameters, X, y: objective(forward(parameters, X), y))
-    tree = jax.tree_util.tree_map
-
-    def sgd(parameters, state, X, y):
-        loss, gradient = value_and_grad(parameters, X, y)
-        return tree(lambda p, g: p - case.lr * g, parameters, gradient), state, loss
-
-    def adam(parameters, state, X, y):
-        loss, gradient = value_and_grad(parameters, X, y)
-        t, m, v = state
-        t = t + 1
-        m = tree(lambda m, g: 0.9 * m + 0.1 * g, m, gradient)
-        v = tree(lambda v, g: 0.999 * v + 0.001 * g * g, v, gradient)
-        root, scale = jnp.sqrt(1 - 0.999**t), case.lr / (1 - 0.9**t)
-
-        def move(p, m, v):
-            return (p - scale * m / (jnp.sqrt(v) / root + 1e-8)).astype(p.dtype)
-
-        return tree(move, parameters, m, v), (t, m, v), loss
-
-    return {"SGD": sgd, "Adam": adam}[case.optimizer]
-
-
-def _jax_training_step(case: Case, jax):
-    """Return a step of SGD whose state is a random key and the running averages."""
-    forward = _jax_training(case, jax)
-
-    def loss(parameters, key, averages, X, y):
-        Z, averages = forward(parameters, X, key, averages)
-        return -jax.numpy.take_along_axis(jax.nn.log_softmax(Z), y[:, None], axis=1).mean(), averages
-
-    def step(parameters, state, X, y):
-        key, averages = state
-        (value, averages), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, key, averages, X, y)
-        parameters = jax.tree_util.tree_map(lambda p, g: p - case.lr * g, parameters, gradient)
-        return parameters, (jax.random.fold_in(key, 1), averages), value
-
-    return step
-
-
-def _jax_state(case: Case, jax, parameters):
-    if case.dropout or case.normalization:
-        hidden = parameters[:-1] if case.normalization else []
-        return jax.random.key(0, impl="rbg"), [(jax.numpy.zeros_like(b), jax.numpy.ones_like(b)) for _, b, *_ in hidden]
-    if case.optimizer == "SGD":
-        return ()
-    m, v = (jax.tree_util.tree_map(jax.numpy.zeros_like, parameters) for _ in range(2))
-    return jax.numpy.zeros((), case.dtype), m, v
 
 
 class ScikitLearn(CaseSide):

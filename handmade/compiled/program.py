@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +14,7 @@ from .._validation import check_methods
 from ..base_layer import Layer
 from ..composites import Residual, Sequential
 from ..dropout import Dropout
-from ..layers import Activation, Dense
+from ..layers import Activation, Dense, name_of
 from ..network import Network
 from ..normalization import BatchNorm, LayerNorm
 from . import operations
@@ -245,39 +244,37 @@ class Translator:
         """Add the row of the loss."""
         losses.check_one_number(functions)
         functions.check_outputs(self.width)
-        f: Any = functions.value
-        options: dict[str, Any] = {}
-        K = self.width
-        if isinstance(f, functools.partial):
-            f, options = f.func, dict(f.keywords)
-        backward: Any = functions.backward
-        backward = backward.func if isinstance(backward, functools.partial) else backward
-        check_pair(f, backward, losses.LOSSES.values(), "a loss", getattr(f, "__name__", f))
-        mean, self.of_classes = options.pop("reduction", "mean") == "mean", f is losses.cross_entropy
-        if f is losses.cross_entropy:
-            functions.value(np.zeros((1, K), dtype), np.zeros(1, int))  # raises where an option is wrong
-            weight, ignored = options.pop("weight", None), options.pop("ignore_index", -100)
-            smoothing = options.pop("label_smoothing", 0.0)
-            given = [
-                mean,
-                0,
-                ignored,
-                smoothing,
-                weight is not None,
-                -np.inf,
-                np.inf,
-                *(() if weight is None else weight),
-            ]
-            if options:
-                find([], f, options, "a loss", f.__name__)
-            self.row(self.address(operations.cross_entropy), numbers=given)
-            return
-        term = find(TERMS, f, options, "a loss", getattr(f, "__name__", f))
-        functions.value(np.zeros((1, K), dtype), np.zeros((1, K), dtype))
+        f, backward = (getattr(function, "func", function) for function in functions)  # of a partial
+        check_pair(f, backward, losses.LOSSES.values(), "a loss", name_of(f))
+        options, others = (getattr(function, "keywords", {}) for function in functions)
+        alike = options.keys() == others.keys() and all(np.array_equal(options[name], others[name]) for name in others)
+        if not alike or any(getattr(function, "args", ()) for function in functions):
+            raise Unsupported(
+                f"compile: expected a loss and a gradient with the same options by name, got {tuple(functions)}; use "
+                "the NumPy code"
+            )
+        self.of_classes = f is losses.cross_entropy
+        add = self.cross_entropy if self.of_classes else self.terms
+        add(functions, f, {**options}, dtype)
+
+    def cross_entropy(self, functions: losses.LossFunctions, f: Any, options: dict[str, Any], dtype: Any) -> None:
+        functions.value(np.zeros((1, self.width), dtype), np.zeros(1, int))  # raises where an option is wrong
+        mean, ignored = options.pop("reduction", "mean") == "mean", options.pop("ignore_index", -100)
+        smoothing, weight = options.pop("label_smoothing", 0.0), options.pop("weight", None)
+        if options:
+            find([], f, options, "a loss", name_of(f))
+        weights = () if weight is None else weight
+        given = [mean, 0, ignored, smoothing, weight is not None, -np.inf, np.inf, *weights]
+        self.row(self.address(operations.cross_entropy), numbers=given)
+
+    def terms(self, functions: losses.LossFunctions, f: Any, options: dict[str, Any], dtype: Any) -> None:
+        mean = options.pop("reduction", "mean") == "mean"
+        term = find(TERMS, f, options, "a loss", name_of(f))
+        functions.value(np.zeros((1, self.width), dtype), np.zeros((1, self.width), dtype))
         given = [mean, mean and term.over_outputs, np.nan, 0, 0, *term.targets]
         for name, value in term.options.items():
             value = options.get(name, value)
-            given.extend(np.broadcast_to(term.options[name] if value is None else value, (K,)))
+            given.extend(np.broadcast_to(term.options[name] if value is None else value, (self.width,)))
         names = dict(f=term.f, slope=term.slope, options=OPTIONS[len(term.options)])
         self.row(self.address(operations.terms, **names), numbers=given)
 
