@@ -26,7 +26,8 @@ def _like(own: Array, values: npt.ArrayLike, name: str) -> Array:
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
     if array.shape != own.shape:
-        raise ValueError(f"{name}: expected shape {own.shape}, got {array.shape}")
+        cure = f"; transpose it, as Keras has (in, out): {name}.T" if array.shape == own.shape[::-1] else ""
+        raise ValueError(f"{name}: expected shape {own.shape}, got {array.shape}{cure}")
     with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
         check_finite(converted := array.astype(own.dtype if own.dtype.kind == "f" else array.dtype), name)
     with np.errstate(invalid="ignore"):
