@@ -62,10 +62,15 @@ def test_steps_at_once_have_the_bits_of_single_ones(optimizer, loss, dtype):
 
 
 @pytest.mark.parametrize(
-    ("at_once", "multiplications", "steps"),
-    [(64, 2**28, [10]), (3, 2**28, [3, 3, 3, 1]), (64, 5 * 396, [2] * 5), (64, 1, [1] * 10)],
+    ("limits", "steps"),
+    [
+        ({}, [64, 1]),
+        ({"AT_ONCE": 25}, [25, 25, 15]),
+        ({"MULTIPLICATIONS": 25.5 * 792}, [25, 25, 15]),
+        ({"MULTIPLICATIONS": 1}, [1] * 65),
+    ],
 )
-def test_a_compiled_call_does_no_more_steps_than_it_may(at_once, multiplications, steps, monkeypatch):
+def test_a_compiled_call_does_no_more_steps_than_it_may(limits, steps, monkeypatch):
     """A step of 4 samples takes 3 * 4 * 66 = 792 multiplications. The steps of a call change no bit."""
     from handmade.compiled.step import CompiledStep
 
@@ -75,16 +80,34 @@ def test_a_compiled_call_does_no_more_steps_than_it_may(at_once, multiplications
         calls.append(-(-len(order) // size))
         return original(self, X, y, weight, order, size)
 
-    X, y = np.random.default_rng(0).normal(size=(38, 5)), np.arange(38) % 3
+    X, y = np.random.default_rng(0).normal(size=(258, 5)), np.arange(258) % 3
     networks = [hm.MLP([5, 7, 3], rng=0) for _ in range(2)]
     options = dict(epochs=1, batch_size=4, compile=True, rng=0, progress=False)
     hm.fit(networks[0], X, y, **options, callbacks=[Silent()])
-    monkeypatch.setattr(_run, "AT_ONCE", at_once)
-    monkeypatch.setattr(_run, "MULTIPLICATIONS", multiplications)
+    for name, limit in limits.items():
+        monkeypatch.setattr(_run, name, int(limit))
     monkeypatch.setattr(CompiledStep, "batches", batches)
     hm.fit(networks[1], X, y, **options)
     assert calls == steps
     np.testing.assert_array_equal(networks[0].theta, networks[1].theta)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_what_acts_between_batches_does_so_after_each(compile):
+    seen, X, y = [], np.random.default_rng(0).normal(size=(10, 5)), np.arange(10) % 3
+
+    class Recording(Silent):
+        def on_batch(self, network, value):
+            seen.append(value)
+
+    options = dict(epochs=2, batch_size=4, compile=compile, rng=0, progress=False)
+    history = hm.fit(hm.MLP([5, 3], rng=0), X, y, **options, callbacks=[Recording()])
+    losses = np.reshape(seen, (2, 3))
+    assert losses @ [0.4, 0.4, 0.2] == pytest.approx(history.loss)
+    optimizer = hm.SGD(lr=1.0)
+    schedule = hm.ExponentialLR(optimizer, 0.5)
+    options |= dict(optimizer=optimizer, schedule=schedule, schedule_every="batch")
+    assert hm.fit(hm.MLP([5, 3], rng=0), X, y, **options).lr == [2.0**-2, 2.0**-5]
 
 
 def test_steps_at_once_end_before_a_loss_that_is_not_finite():

@@ -16,6 +16,7 @@ import handmade as hm
 from handmade.optimizers.lbfgs import Point, StrongWolfe
 
 A = np.random.default_rng(3).normal(size=(6, 6))
+RNG = np.random.default_rng(4)
 A = A @ A.T + np.eye(6)
 
 
@@ -398,3 +399,15 @@ def test_a_step_at_its_tolerance_ends_where_torchs_does(lr, losses, evaluations)
     theirs.step(lambda: torch.tensor(next(their_script)))
     assert optimizer.func_evals == theirs.state[parameter]["func_evals"] == evaluations
     assert theta == parameter.detach().numpy()
+
+
+def test_weights_of_samples_count_in_a_full_batch():
+    X, Y, weight = RNG.normal(size=(6, 3)), RNG.normal(size=(6, 2)), np.array([1, 2, 0, 3, 1, 2])
+    networks = [hm.MLP([3, 2], rng=0) for _ in range(2)]
+    data = (X, Y, weight), (np.repeat(X, weight, axis=0), np.repeat(Y, weight, axis=0), None)
+    for network, (inputs, targets, weights) in zip(networks, data, strict=True):
+        optimizer = hm.LBFGS(line_search_fn="strong_wolfe", max_iter=3)
+        options = dict(optimizer=optimizer, batch_size=None, epochs=1, progress=False)
+        hm.fit(network, inputs, targets, loss="mse_loss", sample_weight=weights, **options)
+    # Some hundred sums of nine terms in another order.
+    np.testing.assert_allclose(networks[0].theta, networks[1].theta, rtol=1e-9, atol=1e-12)

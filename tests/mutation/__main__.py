@@ -95,7 +95,8 @@ TESTS = {
     ],
     "_run": [
         *("training", "training_batches", "training_validation", "training_weights"),
-        *("run", "callbacks", "fit_options", "checkpoints", "training_warnings", "lbfgs", "compiled_training"),
+        *("run", "callbacks", "fit_options", "checkpoints", "training_warnings", "lbfgs"),
+        *("compiled_training", "distributed"),
     ],
     "_fit_options": [
         *("fit_options", "training", "training_validation", "training_weights"),
