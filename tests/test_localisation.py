@@ -50,6 +50,42 @@ def test_many_wrong_steps_are_judged_one_by_one():
     assert steps_of(of, of.gradient(steps)) == ["dA[2]", "dA[0]"]
 
 
+def without_slopes(of):
+    """Return a gradient with the activations in place of their derivatives, and the gradients by the outputs."""
+    gradient = of.gradient({i: lambda of, i, dH: dH * of.values[i] for i in (1, 3)})
+    return gradient, {prefix: array.copy() for prefix, array in of.incoming.items()}
+
+
+def test_a_step_that_a_large_batch_hides_ends_the_search():
+    of = BackwardPass(NETWORK, *batch(400))
+    gradient, incoming = without_slopes(of)
+    found = localise(of, gradient, np.zeros(gradient.size), 1e-7)
+    assert ([step.name for step in found.steps], found.undecided, found.complete) == (["dA[2]"], "dA[2]", False)
+    (step,) = found.steps
+    assert not step.unique and step.actual is step.right  # nothing is known of the claimed one
+    assert found.rows == 4  # the width below the last layer: as many equations as unknowns
+    assert list(found.actual) == ["4."]
+    given = {prefix: incoming[prefix] for prefix in ("2.", "0.")}
+    found = localise(of, gradient, np.zeros(gradient.size), 1e-7, given)
+    assert [step.name for step in found.steps] == ["dA[2]", "dA[0]"]
+    assert (found.undecided, found.complete, found.ties) == ("", True, [])
+    for step in found.steps:
+        assert step.unique and step.actual is given[step.prefix]
+
+
+def test_a_bias_gradient_that_cancels_is_as_exact_as_its_terms():
+    """The gradients by the outputs sum to 0 over the samples: what is left is rounding of a tenth of their sizes."""
+    X, T = RNG.normal(size=(9, 5)), RNG.normal(size=(9, 3))
+    T -= T.mean(axis=0)
+    of = BackwardPass(NETWORK, X, T, (lambda H, T: (H * T).sum(), lambda H, T: T))
+    truth, terms = of.gradient(), np.abs(T).sum(axis=0).max()
+    for error, expected in (0.5, []), (2.0, ["db[4]"]):
+        claimed = truth.copy()
+        of.network.blocks(claimed)["4.bias"][0] += error * 1e-7 * 0.1 * terms
+        found = localise(of, claimed, np.zeros(claimed.size), 1e-7)
+        assert [step.name for step in found.steps] == expected
+
+
 def test_a_function_of_the_batch_is_called_with_few_rows():
     """64 rows hide dA; the function gives the gradient of as few as it takes."""
     sizes = []

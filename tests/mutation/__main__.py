@@ -118,6 +118,7 @@ TESTS = {
     "compiled": ["compiled", "compiled_bad_input", "compiled_products", "compiled_training"],
     "estimators": ["estimators", "estimators_bad_input", "estimator_state"],
     "grading": ["grading", "grading_failures", "grading_plugin"],
+    "checking.localisation": ["localisation", "diagnosis", "diagnosis_of_arrays", "mistakes"],
     "checking.backward_pass": ["backward_pass", "localisation", "mistakes", "diagnosis"],
     "checking.network_loss": ["network_loss", "differences"],
     "checking.diagnosis": ["diagnosis", "diagnosis_of_arrays", "diagnosis_report"],
