@@ -328,3 +328,19 @@ def test_an_optimizer_is_checked_on_the_vectors_of_the_network():
     network.theta.flags.writeable = False
     with pytest.raises(ValueError, match=r"^theta: .* read-only"):
         check_optimizer(optimizer, network)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: np.zeros(3, int),
+        lambda: np.zeros(3, np.float16),
+        lambda: np.zeros(3, complex),
+        lambda: np.ma.zeros(3),
+        lambda: [0.0] * 3,
+    ],
+    ids=["integers", "float16", "complex", "masked", "lists"],
+)
+def test_two_vectors_of_one_wrong_kind_are_refused(make):
+    with pytest.raises(TypeError, match="^theta: expected"):
+        SGD().step(make(), make())
