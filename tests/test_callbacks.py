@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from trainings import assert_same_state, fit, follow, samples, stateful
@@ -54,11 +56,22 @@ def test_the_best_epoch_is_restored_exactly():
         ({"patience": 2.5}, TypeError),
         ({"min_delta": -1.0}, ValueError),
         ({"min_delta": float("nan")}, ValueError),
+        ({"restore_best": 1}, TypeError),
+        ({"monitor": 3}, TypeError),
+        ({"mode": "least"}, ValueError),
+        ({"mode": 3}, ValueError),
     ],
 )
 def test_early_stopping_refuses(options, error):
-    with pytest.raises(error, match=next(iter(options))):
+    with pytest.raises(error, match=f"^{next(iter(options))}: expected"):
         EarlyStopping(**options)
+
+
+def test_early_stopping_is_a_constant_of_plain_numbers():
+    rule = EarlyStopping(min_delta=1)
+    assert (rule.patience, type(rule.min_delta)) == (10, float)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        rule.patience = 3
 
 
 # ---- callbacks -------------------------------------------------------------------------------------------------------
@@ -127,6 +140,7 @@ def test_early_stopping_may_watch_the_training_loss_or_a_metric(monitor):
         (EarlyStopping(2, monitor="right"), [0.5, 0.75, 0.625, 0.75], 4),  # any other number is to rise
         (EarlyStopping(2, monitor="right", min_delta=0.25), [0.25, 0.4, 0.45], 3),
         (EarlyStopping(2, monitor="right", min_delta=0.25), [0.25, 0.4, 0.6, 0.7, 0.8], 5),
+        (EarlyStopping(2, monitor="loss"), [np.inf, np.nan], 2),  # never better than nothing
         (EarlyStopping(2, monitor="loss", mode="max"), [3.0, 2.0, 2.5], 3),
         (EarlyStopping(2, monitor="right", mode="min"), [0.25, 0.4, 0.6], 3),
     ],
@@ -276,6 +290,7 @@ def test_an_average_refuses_another_state(change, error, words):
     [
         (lambda: hm.AveragedModel(2), "^decay: expected"),
         (lambda: hm.AveragedModel(start=0), "^start: expected an integer of at least 1, got 0"),
+        (lambda: Stopper(MLP([3, 3]), EarlyStopping(), False, {}), "^early_stopping: expected validation data"),
         (lambda: Stopper(MLP([3, 3]), 0, True, {}), "^early_stopping: expected an integer of at least 1, got 0"),
     ],
 )

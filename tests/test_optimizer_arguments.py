@@ -342,5 +342,5 @@ def test_an_optimizer_is_checked_on_the_vectors_of_the_network():
     ids=["integers", "float16", "complex", "masked", "lists"],
 )
 def test_two_vectors_of_one_wrong_kind_are_refused(make):
-    with pytest.raises(TypeError, match="^theta: expected"):
+    with pytest.raises(TypeError, match=r"^theta: expected"):
         SGD().step(make(), make())
