@@ -123,6 +123,7 @@ PARTIAL_NONE = functools.partial(losses.mse_loss, reduction="none")
         ("mse_loss", 1.0, ValueError, r"one weight per sample, shape \(6,\), got \(\)"),
         ("mse_loss", [1, 1, 1, 1, 1, np.nan], ValueError, r"sample_weight: .* finite numbers, got nan at index \(5,\)"),
         (WEIGHTED, np.ones(6), ValueError, "sample_weight: expected a loss without weight"),
+        (WEIGHTED, np.ma.ones(6), TypeError, "^sample_weight: expected an array without a mask"),
         ("mse_loss", np.ones(6, bool), TypeError, "sample_weight: expected numbers, got dtype bool"),
         ("mse_loss", ["1"] * 6, TypeError, "sample_weight: expected numbers, got dtype <U1"),
         (PARTIAL_NONE, None, ValueError, "expected one number to differentiate; reduction='none' gives many"),

@@ -153,6 +153,13 @@ BAD = [
             (SCORES > 0, [0, 1, 2], {}, TypeError, "input: expected an array of numbers, got dtype bool"),
             (SCORES, [0, 1, 2], {"weight": [1.0, 2.0]}, ValueError, r"one weight per class, shape \(4,\), got \(2,\)"),
             (SCORES, [0, 1, 2], {"weight": ["1"] * 4}, TypeError, "weight: expected numbers, got dtype <U1"),
+            (
+                SCORES,
+                [0, 1, 2],
+                {"weight": [1, np.inf, 1, 1.0]},
+                ValueError,
+                "^weight: expected finite numbers, got inf",
+            ),
         ]
     ],
     ("multi_margin_loss", np.zeros((2, 3, 4)), np.zeros((2, 4), int), {}, ValueError, r"\(2, 3, 4\)"),
