@@ -58,6 +58,7 @@ TESTS = {
     ],
     "base_layer": [
         "own_layers",
+        "forward_contract",
         *("layers", "dense", "composites", "network", "network_bad_input", "network_state", "files"),
     ],
     "dropout": ["dropout", "layers", "network", "network_state", "files"],
