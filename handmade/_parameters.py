@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ._threads import OneWriter, Versioned
 from ._types import Array, DType
 from ._validation import as_array, check_dtype, check_finite
-from ._vectors import cut
+from ._vectors import cut, empty
 from .base_layer import Layer
 from .composites import Sequential
 
@@ -81,8 +81,10 @@ class ParameterizedChain(Sequential):
         # Complex numbers are for the complex step of a gradient check, see `astype`.
         is_complex = isinstance(dtype, type | np.dtype) and dtype == np.complex128
         self.dtype = np.dtype(dtype) if is_complex else check_dtype(dtype)
-        self._theta = np.concatenate([value.reshape(-1) for value in values] or [[]]).astype(self.dtype)
-        self._gradient = np.zeros_like(self._theta)
+        size = sum(value.size for value in values)
+        self._theta, self._gradient = (empty(size, self.dtype, place) for place in range(2))
+        self._theta[:] = np.concatenate([value.reshape(-1) for value in values] or [[]])
+        self._gradient[:] = 0
         views = cut(self._theta, self._shapes()), cut(self._gradient, self._shapes())
         for (_, layer, attribute), value, gradient in zip(parameters, *views, strict=True):
             layer.bind(attribute, value, gradient)

@@ -180,7 +180,7 @@ def _activation_bytes(network: ParameterizedChain, batch_size: int) -> int:
 
 def _cache_bytes(network: ParameterizedChain, X: Any) -> int:
     H, cache = network.forward(X, training=True)
-    return sum(array.nbytes for array in _buffers([H, cache]).values())
+    return sum(_buffers([H, cache]).values())
 
 
 def _optimizer_bytes(optimizer: Optimizer, network: ParameterizedChain) -> int:
@@ -195,22 +195,26 @@ def _optimizer_bytes(optimizer: Optimizer, network: ParameterizedChain) -> int:
     optimizer = copy.deepcopy(optimizer)
     bind(optimizer, network)
     optimizer.step(network.theta.copy(), np.zeros_like(network.theta))
-    return sum(array.nbytes for array in _buffers(vars(optimizer)).values())
+    return sum(_buffers(vars(optimizer)).values())
 
 
-def _buffers(value: Any) -> dict[int, np.ndarray[Any, Any]]:
-    """Return the arrays in nested containers and objects, each memory once, whatever views there are of it."""
+def _buffers(value: Any) -> dict[int, int]:
+    """Return the bytes of the arrays in nested containers and objects, by their memory, whatever views there are of it.
+
+    A vector from `handmade._vectors.empty` has a few bytes more of memory, which count for nothing.
+    """
     if isinstance(value, np.ndarray):
-        while isinstance(value.base, np.ndarray):
-            value = value.base
-        return {id(value): value}
+        memory = value
+        while isinstance(memory.base, np.ndarray):
+            memory = memory.base
+        return {id(memory): memory.nbytes if memory.dtype == value.dtype else value.nbytes}
     if isinstance(value, dict):
         parts: Any = value.values()
     elif isinstance(value, list | tuple):
         parts = value
     else:
         parts = vars(value).values() if hasattr(value, "__dict__") and not callable(value) else ()
-    return {key: array for part in parts for key, array in _buffers(part).items()}
+    return {key: size for part in parts for key, size in _buffers(part).items()}
 
 
 def _count(number: int) -> str:

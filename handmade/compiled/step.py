@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from .._steps import bind
 from .._validation import as_array, check_count, check_methods, patched_method
+from .._vectors import empty
 from ..losses import Loss
 from ..network import Network
 from . import blas, kernels, operations
@@ -286,7 +287,7 @@ class CompiledStep:
         if self.network._theta is not self._theta:
             raise RuntimeError("theta: expected the vector that was there at compile, got another one; compile again")
         self._mask = np.empty(N * sum(width for _, width in self._dropouts), np.float32)
-        self._work = np.empty(N * self._columns, self._dtype)
+        self._work = empty(N * self._columns, self._dtype, 5)
         _connect(self._program, self._numbers, self._work, self.network)
         self._program[0, kernels.MASKS] = self._mask.ctypes.data
         self._capacity = N
@@ -335,7 +336,7 @@ class _Predictor:
         translator = Translator(network, network.layers, signatures["operation"], training=False)
         self.no_bias = translator.no_bias
         self.statistics, self.numbers = translator.statistics, np.array(translator.numbers)
-        self.program, self.work = np.array(translator.rows), np.empty(ROWS * translator.columns, step._dtype)
+        self.program, self.work = np.array(translator.rows), empty(ROWS * translator.columns, step._dtype, 5)
         _connect(self.program, self.numbers, self.work, network)
         self.run = entry(kernels.predict, signatures["predict"])
 
