@@ -148,7 +148,8 @@ class Network(ParameterizedChain):
         """
         _, cache = Sequential.forward(self, X, training)
         value, dH, cache = self.loss_of(cache, y, loss, sample_weight)
-        self._gradient_writer.run(self._backward, dH, cache, False)
+        backward = Sequential.backward if self._is_checked else Network._first_backward
+        self._gradient_writer.run(backward, self, dH, cache, False)
         return float(value), self.gradient
 
     def forward(self, X: npt.ArrayLike, training: bool = False) -> tuple[Array, SequentialCache]:
@@ -203,12 +204,11 @@ class Network(ParameterizedChain):
         if dH.shape != expected:
             raise ValueError(f"dH: expected the shape of the output {expected}, got {dH.shape}")
         check_finite(dH, "dH")
-        return self._gradient_writer.run(self._backward, dH, cache, need_dX)
+        backward = Sequential.backward if self._is_checked else Network._first_backward
+        return self._gradient_writer.run(backward, self, dH, cache, need_dX)
 
-    def _backward(self, dH: Array, cache: SequentialCache, need_dX: bool) -> Any:
-        if self._is_checked:
-            return Sequential.backward(self, dH, cache, need_dX)
-        dX = first_backward(self, self.gradient, dH, cache, need_dX)
+    def _first_backward(self, dH: Array, cache: SequentialCache, need_dX: bool) -> Array | None:
+        dX: Array | None = first_backward(self, self.gradient, dH, cache, need_dX)
         self._is_checked = True
         return dX
 
