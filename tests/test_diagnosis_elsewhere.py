@@ -61,6 +61,24 @@ def test_a_right_gradient_of_another_network_is_named(change, name, layer, as_ar
     assert found.explanations[0].at == (layer,) and not found.steps and "or a function" not in found.advice
 
 
+ELEMENTWISE = [name for name in hm.activations.ACTIVATIONS if hm.Activation(name).is_elementwise and name != "tanh"]
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_every_other_activation_of_the_library_is_named(name):
+    rng = np.random.default_rng(6)
+    X, y = 3 * rng.normal(size=(40, 3)), rng.integers(0, 3, 40)
+    network = hm.MLP([3, 5, 3], "tanh", rng=0)
+    network.theta *= 2  # beyond the bends of relu6 and the hard ones
+    parameters = list(network.blocks(network.theta).values())
+    claims = {other: of_other(network, with_activation(1, other))(parameters, X, y) for other in ELEMENTWISE}
+    alike = [other for other in ELEMENTWISE if all(map(np.array_equal, claims[other], claims[name]))]
+    assert len(alike) <= 2  # relu and threshold, elu and celu
+    found = hm.diagnose_gradient(network, X, y, claims[name])
+    assert found.verdict == "named"
+    assert [explanation.name for explanation in found.explanations] == [f"{alike[0]} in the forward pass, too"]
+
+
 @pytest.mark.parametrize("k", [0, 1, 2])
 @pytest.mark.parametrize("weight", [2.0, 0.5, 3.0])
 def test_a_weight_of_one_class_is_named(k, weight):

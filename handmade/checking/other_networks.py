@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from .._types import ActivationName
+from ..activations import ACTIVATIONS
 from ..layers import Activation, Dense
 from ..network import Network
 from .backward_pass import BackwardPass, is_elementwise
@@ -17,22 +17,13 @@ from .transforms import Cause
 
 __all__ = ["right_ones_elsewhere"]
 
-ACTIVATIONS: tuple[ActivationName, ...] = (
-    "identity",
-    "relu",
-    "leaky_relu",
-    "tanh",
-    "sigmoid",
-    "softplus",
-    "elu",
-    "gelu",
-    "silu",
-)
 EVIDENCE = "the right gradient of that network is the claimed one"
 
 
 def right_ones_elsewhere(network: Network, of: BackwardPass) -> Iterator[tuple[npt.NDArray[np.float64], list[Cause]]]:
     """Yield the right gradients, on the batch of a backward pass, of networks that differ in one thing; with its cause.
+
+    Of activations that are the same on the batch, as relu and relu6 below 6, the first in the library's table counts.
 
     Examples
     --------
@@ -47,6 +38,7 @@ def right_ones_elsewhere(network: Network, of: BackwardPass) -> Iterator[tuple[n
     ...
     bias left out of the forward pass in layers[2], Dense(3, 2)
     """
+    seen: set[tuple[str, bytes]] = set()
     for prefix, name, other in _others(network):
         at = prefix.rstrip(".")
         hint = "the gradient is right, but that of a network whose forward pass computes something else here"
@@ -54,7 +46,10 @@ def right_ones_elsewhere(network: Network, of: BackwardPass) -> Iterator[tuple[n
             elsewhere = BackwardPass(other, of.values[0], of.y, of.loss, of.sample_weight, of.training)
         except ValueError:  # outputs that the loss does not take, such as probabilities above 1
             continue
-        yield elsewhere.gradient(), [Cause(name, layer_name(of, prefix), hint, EVIDENCE, at=(at,))]
+        gradient = elsewhere.gradient()
+        if (key := (prefix, gradient.tobytes())) not in seen:
+            seen.add(key)
+            yield gradient, [Cause(name, layer_name(of, prefix), hint, EVIDENCE, at=(at,))]
 
 
 def _others(network: Network) -> Iterator[tuple[str, str, Network]]:
@@ -66,7 +61,8 @@ def _others(network: Network) -> Iterator[tuple[str, str, Network]]:
             yield prefix, "bias left out of the forward pass", other
         if isinstance(leaf, Activation) and is_elementwise(leaf):
             for name in ACTIVATIONS:
-                if name != leaf.function:
+                changed = Activation(name)
+                if name != leaf.function and is_elementwise(changed):
                     other = copy.deepcopy(network)
-                    vars(dict(other.leaves())[prefix]).update(vars(Activation(name)))
+                    vars(dict(other.leaves())[prefix]).update(vars(changed))
                     yield prefix, f"{name} in the forward pass, too", other
