@@ -107,12 +107,14 @@ class Run(RunState):
 
     def _call_on_batch(self, loss: float) -> None:
         """Tell the callbacks of a step; raise where one of them makes a parameter infinite or NaN."""
-        for callback in self.callbacks:
-            if on_batch := getattr(callback, "on_batch", None):
-                was_finite = math.isfinite(self.network.theta.sum())  # a sum of finite numbers is, or overflows
-                on_batch(self.network, loss)
-                if was_finite and not math.isfinite(self.network.theta.sum()) and (name := not_finite(self.network)):
-                    raise _spoiled(name, callback)
+        found = [(callback, getattr(callback, "on_batch", None)) for callback in self.callbacks]
+        calls = [(callback, on_batch) for callback, on_batch in found if on_batch]
+        is_finite = bool(calls) and math.isfinite(self.network.theta.sum())  # of finite numbers it is, or overflows
+        for callback, on_batch in calls:
+            on_batch(self.network, loss)
+            was_finite, is_finite = is_finite, math.isfinite(self.network.theta.sum())
+            if was_finite and not is_finite and (name := not_finite(self.network)):
+                raise _spoiled(name, callback)
 
     def _steps(self, order: Array) -> Iterator[tuple[list[float], list[int]]]:
         """Do the steps of an epoch from its place on; yield their losses and sizes, of one step or of several."""

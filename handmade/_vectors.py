@@ -20,7 +20,7 @@ def empty(size: int, dtype: npt.DTypeLike, place: int) -> Array:
 
     The system gives memory for long arrays from 16 bytes after the start of a page on. Then a vector register is read
     from two cache lines, and what is written to one array looks like what is read from the next, to a processor that
-    compares the addresses within a page: an update takes up to three times as long.
+    compares the addresses within a page. Both slow an update down.
 
     Parameters
     ----------
