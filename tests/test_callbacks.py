@@ -186,11 +186,14 @@ def test_a_history_is_a_table(tmp_path):
     table = history.to_dict()
     assert list(table) == ["epoch", "loss", "validation_loss", "accuracy", "lr", "seconds"] and table["epoch"] == [1, 2]
     history.to_csv(tmp_path / "history.csv")
+    assert (tmp_path / "history.csv").read_bytes().count(b"\r\n") == 3  # as RFC 4180 has it
     lines = (tmp_path / "history.csv").read_text().splitlines()
     assert lines[0] == ",".join(table) and len(lines) == 3 and float(lines[2].split(",")[1]) == history.loss[1]
 
 
 def test_the_best_epoch_is_the_lowest_that_is_a_number():
+    history = History(loss=[0.5], validation_loss=[0.25], stopped="all epochs")
+    assert repr(history) == str(history) == "1 epochs (all epochs): loss 0.5  validation 0.25; best epoch 1"
     assert History(loss=[1, 1, 1], validation_loss=[0.5, np.nan, 0.3]).best_epoch == 2
     assert History(loss=[1], validation_loss=[np.nan]).best_epoch is None
 

@@ -35,6 +35,7 @@ TABLE = [[0.1, 2.0, 1e-300], [-3.0, 4.5, 6.0]]
         ("\ufeff0.1,2,1e-300\n-3,4.5,6\n", {}),
         ("0.1;2;1e-300\n-3;4.5;6\n", {"delimiter": ";"}),
         ("0.1\t2\t1e-300\n-3\t4.5\t6\n", {"delimiter": "\t"}),
+        ("0.1X2X1e-300\n-3X4.5X6\n", {"delimiter": "X"}),
         ("a,b,c\n0.1,2,1e-300\n-3,4.5,6\n", {}),
         ("\n\na,b,c\n\n0.1,2,1e-300\n-3,4.5,6\n", {}),
         ("\ufeffa,b,c\n0.1,2,1e-300\n-3,4.5,6\n", {}),
@@ -72,6 +73,8 @@ def test_csv_parses_a_clean_table_many_lines_at_once(tmp_path, monkeypatch):
     path = written(tmp_path, f'a;b\n\n"0.1";2\n3;{np.finfo(np.float64).max}\n')
     X, _ = load_csv(path, None, delimiter=";", header=True)
     np.testing.assert_array_equal(X, [[0.1, 2.0], [3.0, np.finfo(np.float64).max]])
+    X, y = load_csv(written(tmp_path, "1,a\n2,b\n3,c\n"))
+    assert X.tolist() == [[1.0], [2.0], [3.0]] and y.tolist() == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +120,7 @@ def test_csv_reads_back_random_numbers_exactly(tmp_path):
         ("1,2\n3,0x10\n", {}, "line 2, column 2 of 2: .* got '0x10'"),
         ("1,2\n3,4 # five\n", {}, "line 2, column 2 of 2: .* got '4 # five'"),
         ("1,2\n3,setosa\n", {}, "got 'setosa'"),
+        ("1,2\n3,Xenia\n", {}, "got 'Xenia'$"),
         ("a,b\n1,2\n", {"header": False}, "line 1, column 1 of 2: .* got 'a'"),
         ("a,2\n3,4\n", {}, "line 1, column 1 of 2: .* got 'a'"),
         ("a;b\n1;2\n", {}, "line 2, column 1 of 1: .* got '1;2'; if cells are separated by ';', pass delimiter=';'$"),
@@ -141,6 +145,8 @@ def test_csv_reads_back_random_numbers_exactly(tmp_path):
         ("1,2\n".encode("utf-16-le"), {}, "line 1: expected text in utf-8, got NUL characters"),
         ("1,2\n".encode("utf-16"), {}, "expected text in utf-8, got the mark of UTF-16; pass encoding='utf-16'"),
         ("1,2\n".encode("utf-32"), {}, "expected text in utf-8, got the mark of UTF-32; pass encoding='utf-32'"),
+        ("\ufeff1,2\n".encode("utf-16-be"), {}, "got the mark of UTF-16; pass encoding='utf-16'"),
+        (gzip.compress(b"1,2\n", mtime=0), {"encoding": "utf-8-sig"}, "expected text in utf-8-sig, got gzip"),
         (gzip.compress(b"1,2\n", mtime=0), {}, "expected text in utf-8, got gzip; pass gzip.open"),
         (b"PK\x03\x04", {}, "expected text in utf-8, got a zip archive or a spreadsheet; save it as CSV"),
         ("1,a\n2,3\n", {}, "line 2: expected the name of a class, as in the first line, got '3'$"),
@@ -238,7 +244,7 @@ def test_csv_returns_names_of_classes(tmp_path, target, column):
 
 
 def test_csv_takes_a_target_alone(tmp_path):
-    for text, expected in ("1\n0\n", [1, 0]), ("a\nb\n", ["a", "b"]):
+    for text, expected in ("1\n0\n", [1, 0]), ("X\nXX\n", ["X", "XX"]):
         X, y = load_csv(written(tmp_path, text), header=False)
         assert X.shape == (2, 0) and y.tolist() == expected
 
@@ -254,6 +260,29 @@ def test_csv_blocks_join_without_a_seam(tmp_path, monkeypatch):
         load_csv(written(tmp_path, "a,b,c\n\n" + "\n".join(lines)))
     labels = "".join(f"{n},{'name' * n}\n" for n in range(1, 8))
     assert load_csv(written(tmp_path, labels))[1].tolist() == ["name" * n for n in range(1, 8)]
+
+
+def test_csv_limits_are_met_exactly(tmp_path, monkeypatch):
+    table = written(tmp_path, "1,2\n" * 10)  # 16 bytes a line
+    assert load_csv(table, max_bytes=160)[0].shape == (10, 1)
+    monkeypatch.setattr(_csv, "CELLS_AT_ONCE", 2)  # a line at a time
+    labels = written(tmp_path, "1,a\n2,abc\n")  # 2 numbers of 8 bytes, and 2 names of 3 characters of 4 bytes
+    assert load_csv(labels, max_bytes=40)[1].tolist() == ["a", "abc"]
+    with pytest.raises(ValueError, match="line 2: expected a table of at most 39 bytes, got more"):
+        load_csv(labels, max_bytes=39)
+
+
+def test_csv_lines_may_be_as_long_as_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(_csv, "LONGEST_LINE", 8)
+    assert load_csv(written(tmp_path, "1,2,345\n6,7,8\n"))[1].tolist() == [345, 8]
+    with pytest.raises(ValueError, match="line 2: expected fewer than 8 characters, got more"):
+        load_csv(written(tmp_path, "1,2,345\n1,2,3456\n"))
+
+
+def test_csv_cells_that_numpy_refuses_are_read_one_by_one():
+    """NumPy takes a carriage return in quotes for the end of a line."""
+    X, y = load_csv(io.StringIO('1,"\r2",a\n3,4,b\n5,6,c\n'))
+    assert X.tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]] and y.tolist() == ["a", "b", "c"]
 
 
 def test_csv_takes_text_streams():

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import handmade as hm
-from handmade import files
-from handmade._config import BUILT_IN
+from handmade import _config, files
+from handmade._config import BUILT_IN, build
 from handmade._safetensors import write_safetensors
 from handmade.activations import ACTIVATIONS
 from tests.networks import assert_same
@@ -137,8 +137,9 @@ def test_files_are_the_same_bytes_each_time(tmp_path):
 
 def test_metadata_come_back(tmp_path):
     for suffix in FORMATS:
-        hm.save(hm.MLP([2, 1]), tmp_path / f"m{suffix}", metadata={"classes": ["é", "b"]})
+        hm.save(hm.MLP([2, 1], rng=0), tmp_path / f"m{suffix}", metadata={"classes": ["é", "b"]})
         assert files.read_metadata(tmp_path / f"m{suffix}") == {"classes": ["é", "b"]}
+        assert_same(hm.MLP([2, 1], rng=0), hm.load(tmp_path / f"m{suffix}"))
         hm.save(hm.MLP([2, 1]), tmp_path / f"m{suffix}")
         assert files.read_metadata(tmp_path / f"m{suffix}") == {}
 
@@ -152,10 +153,54 @@ def test_streams_and_pipes_are_read(tmp_path):
 
 
 def test_masks_of_dropout_follow_the_seed(tmp_path):
-    hm.save(hm.Network([hm.Dropout(0.5), hm.Dense(50, 1)]), tmp_path / "n.npz")
-    one, same, other = (hm.load(tmp_path / "n.npz", rng=seed).layers[0] for seed in (0, 0, 1))
-    draws = [layer.rng.random(50) for layer in (one, same, other)]
-    assert (draws[0] == draws[1]).all() and (draws[0] != draws[2]).any()
+    network = hm.Network([hm.Dropout(0.5), hm.Dense(50, 1)])
+    hm.save(network, tmp_path / "n.npz")
+    config = hm.to_config(network)
+    for read in (lambda rng: hm.load(tmp_path / "n.npz", rng=rng), lambda rng: hm.from_config(config, rng=rng)):
+        draws = [read(seed).layers[0].rng.random(50) for seed in (0, 0, 1)]
+        assert (draws[0] == draws[1]).all() and (draws[0] != draws[2]).any()
+
+
+def test_files_of_today_are_those_of_tomorrow(tmp_path):
+    """The names in a file are its format: another one would leave all files that exist unread."""
+    hm.save(hm.Network([hm.Dense(2, 1)]), tmp_path / "n.npz")
+    with np.load(tmp_path / "n.npz") as archive:
+        assert set(archive) == {"handmade", "0.weight", "0.bias"}
+        layers = [{"class": "Dense", "in_features": 2, "out_features": 1, "bias": True}]
+        head = {"format": "handmade", "version": 1, "dtype": "float64", "class": "Network"}
+        assert json.loads(str(archive["handmade"])) == head | {"layers": layers}
+
+
+def test_layers_may_hold_more_numbers_than_the_file(tmp_path):
+    network = hm.Network([hm.LayerNorm(1000, elementwise_affine=False), hm.Dense(1000, 1)])
+    hm.save(network, tmp_path / "n.npz")
+    assert_same(network, hm.load(tmp_path / "n.npz"))
+
+
+def test_sizes_are_refused_from_one_number_beyond_the_limit():
+    config = hm.to_config(hm.Network([hm.Dense(2, 3)]))
+    assert build(config, 7, 0).theta.size == 9  # the network itself counts as one
+    for size, name in (6, "Network"), (5, "Dense"):
+        with pytest.raises(ValueError, match=f"config of {name}: expected as many weights as the file holds"):
+            build(config, size, 0)
+
+
+def test_packed_archives_may_hold_16_mib_or_16_times_their_size(tmp_path):
+    noise = np.random.default_rng(0).bytes(2**21)
+    for zeros, start, fits in [(2**23, b"", True), (20 * 2**20, b"", False), (20 * 2**20, noise, True)]:
+        array = np.frombuffer(start + bytes(zeros), np.float64)
+        np.savez_compressed(tmp_path / "a.npz", array=array)
+        with contextlib.nullcontext() if fits else pytest.raises(ValueError, match="max_bytes"):
+            assert files.read_state_dict(tmp_path / "a.npz")["array"].tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("read", [hm.load, files.read_metadata, files.read_state_dict])
+def test_every_reader_keeps_to_max_bytes(tmp_path, suffix, read):
+    hm.save(hm.MLP([20, 10]), tmp_path / f"n{suffix}")
+    read(tmp_path / f"n{suffix}", max_bytes=10_000)
+    with pytest.raises(ValueError, match="max_bytes"):
+        read(tmp_path / f"n{suffix}", max_bytes=1000)
 
 
 # ---- other libraries -----------------------------------------------------------------------------------------------
@@ -198,7 +243,10 @@ def test_failed_save_keeps_the_old_file(tmp_path):
     network = hm.MLP([2, 1])
     network.theta[0] = np.nan
     for call, error in [
-        (lambda: hm.save(network, path), "finite"),
+        (lambda: hm.save(network, path), "0.weight: expected finite numbers"),
+        (lambda: hm.save(hm.MLP([2, 1]), path, metadata={"a": np.nan}), "metadata: expected what JSON can hold"),
+        (lambda: hm.save(hm.MLP([2, 1]), path, metadata=[1]), r"metadata: expected a mapping, got \[1\]"),
+        (lambda: hm.save(hm.MLP([2, 1]), 3), "path: expected text or a path-like object, got 3"),
         (lambda: hm.save(hm.MLP([2, 1]), path, metadata={"a": object()}), "JSON"),
         (lambda: hm.save(hm.MLP([2, 1]), path, metadata={1: "a"}), "metadata: expected keys of text, got 1; use '1'"),
         (lambda: hm.save(hm.MLP([2, 1]), path, metadata={"a": [({None: 2},)]}), "expected keys of text, got None"),
@@ -232,6 +280,42 @@ def test_unregistered_layer_is_named(tmp_path):
     Own.__init__ = lambda self, size=3: None
     with pytest.raises(TypeError, match="got none for 'size'"):
         hm.save(hm.Network([Own(), hm.Dense(1, 1)]), tmp_path / "n.npz")
+
+
+PAIR = (hm.activations.silu, hm.activations.silu_backward)
+
+
+@pytest.mark.parametrize(
+    ("register", "error", "message"),
+    [
+        (lambda: hm.register_layer(int), TypeError, "^register_layer: expected a subclass of Layer, got <class 'int'>"),
+        (lambda: hm.register_layer(hm.Dense(1, 1)), TypeError, "^register_layer: .* got Dense"),
+        (lambda: hm.register_activation(3, PAIR), TypeError, "^register_activation: expected a name, got 3"),
+        (lambda: hm.register_activation("relu", PAIR), ValueError, "expected a new name, got 'relu'"),
+        (lambda: hm.register_activation("own", (print, 3)), TypeError, "function"),
+    ],
+)
+def test_what_cannot_be_registered_is_named(register, error, message):
+    with pytest.raises(error, match=message):
+        register()
+    assert "own" not in _config.REGISTERED_ACTIVATIONS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ([1], TypeError, r"^FeatureScale.config: expected a dict of the constructor's arguments, got \[1\]"),
+        ({"a": {"class": 1}}, TypeError, "^config: expected text as keys, other than class, registered"),
+        ({"a": {"registered": 1}}, TypeError, "^config: expected text as keys"),
+        ({"a": {1: 2}}, TypeError, "^config: expected text as keys"),
+        ({"a": [np.inf]}, ValueError, "^config: expected finite numbers, got inf"),
+        ({"a": (print, 3)}, TypeError, "^config: expected numbers, text, layers, .* got <built-in function print>"),
+    ],
+)
+def test_arguments_that_a_file_cannot_hold_are_named(monkeypatch, arguments, error, message):
+    monkeypatch.setattr(FeatureScale, "config", lambda self: arguments)
+    with pytest.raises(error, match=message):
+        hm.to_config(hm.Network([FeatureScale(2)]))
 
 
 # ---- hostile files -------------------------------------------------------------------------------------------------
@@ -328,6 +412,35 @@ HOSTILE = {
     "weights misshapen": safetensors_bytes(state={"0.weight": np.zeros((2, 1)), "0.bias": np.zeros(1)}),
     "weights infinite": safetensors_bytes(state={"0.weight": np.full((1, 2), np.inf), "0.bias": np.zeros(1)}),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 0}, "expected a version of at least 1, got 0"),
+        ({"version": "1"}, "expected a version of at least 1, got '1'"),
+        ({"layers": [{"class": "Gone"}]}, "expected a layer among Dense, Activation, .*, got 'Gone'"),
+        ({"layers": [{"class": []}]}, r"expected a layer among Dense, Activation, .*, got \[\]"),
+    ],
+)
+def test_configurations_say_what_they_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=f"^config: {message}"):
+        hm.from_config({**CONFIG, **changes})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (safetensors_bytes("3"), "expected an architecture, got int"),
+        (safetensors_bytes({**CONFIG, "metadata": [1]}), "expected metadata that map names to values, got list"),
+        (safetensors_bytes("{"), "expected an architecture in JSON"),
+    ],
+)
+def test_metadata_that_cannot_be_read_name_the_file(tmp_path, content, message):
+    path = tmp_path / "n.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: {message}"):
+        files.read_metadata(path)
 
 
 def assert_refused_at_no_cost(path, content):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 
 import numpy as np
 import pytest
@@ -246,6 +247,21 @@ def test_a_step_of_ones_own_trains_as_fit_does():
         ({"callbacks": [3]}, TypeError, "callbacks: expected functions of the network and the history, got 3"),
         ({"callbacks": hm.AveragedModel}, TypeError, "callbacks: expected functions .* got <class"),
         ({"callbacks": [hm.AveragedModel]}, TypeError, "callbacks: expected functions .* got <class"),
+        ({"callbacks": 3}, TypeError, "callbacks: expected functions of the network and the history, got 3$"),
+        ({"metrics": 3}, TypeError, "metrics: expected names or functions, got 3$"),
+        ({"X": [[1.0, 2.0, 3.0], [1.0]]}, ValueError, "^X: "),
+        ({"y": [[0], [1, 2]]}, ValueError, "^y: "),
+        ({"sample_weight": [[1], [1, 2]]}, ValueError, "^sample_weight: "),
+        ({"class_weight": [[1], [1, 2]]}, ValueError, "^class_weight: "),
+        (
+            {
+                "y": np.eye(3, dtype=int)[samples()[1]],
+                "loss": "binary_cross_entropy_with_logits",
+                "class_weight": [1, 1],
+            },
+            TypeError,
+            "^class_weight: expected targets that are class indices, got int64 of shape",
+        ),
         ({"callbacks": lambda: None}, TypeError, "callbacks: expected functions"),
         ({"callbacks": [lambda network: None]}, TypeError, "callbacks: expected functions"),
         ({"callbacks": EarlyStopping(3)}, TypeError, "callbacks: .*; pass it as early_stopping"),
@@ -360,9 +376,29 @@ def test_a_metric_without_a_name_has_one_for_every_process():
         def __call__(self, output, y):
             return 0.5
 
+    def share(factor, output, y, of):
+        return factor * of
+
     partials = [functools.partial(top_k_accuracy, k=k) for k in (1, 2)]
-    history = fit(MLP([3, 3], rng=0), *samples(), epochs=1, metrics=[*partials, "accuracy", Half()])
-    assert list(history.metrics) == ["top_k_accuracy(k=1)", "top_k_accuracy(k=2)", "accuracy", "Half"]
+    metrics = [*partials, "accuracy", Half(), functools.partial(share, 2.0, of=0.5)]
+    history = fit(MLP([3, 3], rng=0), *samples(), epochs=1, metrics=metrics)
+    names = ["top_k_accuracy(k=1)", "top_k_accuracy(k=2)", "accuracy", "Half", "share(2.0, of=0.5)"]
+    assert list(history.metrics) == names and history.metrics["share(2.0, of=0.5)"] == [1.0]
+
+
+def test_schedules_and_callbacks_may_be_any_that_can_be_called():
+    """A schedule may know its optimizer otherwise; Python knows no signature of some functions of C."""
+
+    class Halving:
+        def step(self):
+            optimizer.lr /= 2
+
+    optimizer = SGD(lr=0.5)
+    with pytest.raises(ValueError, match="signature"):
+        inspect.signature(max)
+    options = {"optimizer": optimizer, "schedule": Halving(), "callbacks": functools.partial(max, key=id)}
+    fit(MLP([3, 3], rng=0), *samples(), epochs=2, **options)
+    assert optimizer.lr == 0.125
 
 
 @pytest.mark.parametrize("name", ["epoch", "loss", "validation_loss", "lr", "seconds"])

@@ -1,0 +1,125 @@
+"""The values of a checkpoint: they come back with their types; options are told apart; what has no place is named."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+import handmade as hm
+from handmade import checkpoints
+from handmade.checkpoints import decode, describe, encode
+
+X = np.random.default_rng(0).normal(size=(12, 5))
+Y = np.arange(12) % 3
+
+
+def train(path, *, network=None, **options):
+    return hm.fit(network or hm.MLP([5, 3], rng=0), X, Y, checkpoint=path, progress=False, **options)
+
+
+@pytest.mark.parametrize(
+    "value", [np.float32(1.5), np.array(1.5), np.arange(3), np.str_("a"), (1, [2.5, None], {3: "a"})]
+)
+def test_values_come_back_with_their_types(value):
+    arrays = []
+    back = decode(encode(value, arrays), arrays)
+    assert type(back) is type(value) and repr(back) == repr(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "place"), [({"a": [1, {2: print}]}, r"state\['a'\]\[1\]\[2\]"), ((1, {1.5: 2}), r"state\[1\]")]
+)
+def test_values_that_no_file_can_hold_are_named(value, place):
+    with pytest.raises(TypeError, match=f"in {place}, got"):
+        encode(value, [])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([1, "a"], "[1, 'a']"),
+        ({"a": 1, 2: None}, "{a: 1, 2: None}"),
+        (
+            functools.partial(hm.losses.mse_loss, reduction="sum"),
+            "partial(handmade.losses.regression.mse_loss, [], {reduction: 'sum'})",
+        ),
+        (np.zeros((2, 1)), "<f8 of shape (2, 1) with checksum 374708fff7719dd5979ec875d56cd228"),
+        (hm.Chain(hm.L1(0.5), hm.SGD()), f"Chain({describe(hm.L1(0.5))}, {describe(hm.SGD())})"),
+        (hm.ExponentialLR(hm.SGD(), 0.5), "ExponentialLR(gamma=0.5, last_epoch=0)"),
+    ],
+)
+def test_options_are_described_as_in_all_files_that_exist(value, text):
+    """Another text for the same options would refuse to go on from a checkpoint."""
+    assert describe(value) == text
+
+
+@pytest.mark.parametrize(
+    ("path", "message"), [("", "got ''; pass a file name"), (".", "a folder or device; pass another")]
+)
+def test_a_path_that_is_no_file_is_refused(path, message):
+    with pytest.raises(ValueError, match=f"checkpoint: expected the path of a file, .*{message}"):
+        train(path)
+
+
+def test_another_kind_of_generator_is_refused(tmp_path):
+    train(tmp_path / "c", epochs=1, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"^rng: expected a generator of PCG64 as in .*, got one of MT19937"):
+        train(tmp_path / "c", epochs=2, rng=np.random.Generator(np.random.MT19937(0)))
+
+
+def test_a_state_that_no_file_can_hold_stops_before_a_step(tmp_path):
+    class Own:
+        def __call__(self, network, history):
+            return None
+
+        def state_dict(self):
+            return {"a": print}
+
+        def load_state_dict(self, state):
+            return None
+
+    network = hm.MLP([5, 3], rng=0)
+    before = network.theta.copy()
+    with pytest.raises(TypeError, match="checkpoint: expected numbers, text, arrays, lists and dicts in state"):
+        train(tmp_path / "c", network=network, epochs=1, callbacks=Own())
+    assert np.array_equal(network.theta, before)
+
+
+def test_an_optimizer_that_overflows_leaves_the_last_checkpoint(tmp_path):
+    optimizer, contents = hm.SGD(lr=1e-3, momentum=0.9), []
+
+    def spoil(network, history):
+        if len(history) == 2:
+            contents.append((tmp_path / "c").read_bytes())
+            optimizer.momentum_buffer[0] = np.inf
+
+    train(tmp_path / "c", epochs=2, optimizer=optimizer, callbacks=spoil)
+    assert contents == [(tmp_path / "c").read_bytes()]
+
+
+@pytest.mark.parametrize("schedule", [hm.ExponentialLR, hm.ReduceLROnPlateau])
+def test_a_run_goes_on_with_the_optimizer_that_it_has_changed(tmp_path, schedule):
+    networks = [hm.MLP([5, 3], rng=0) for _ in range(2)]
+    for network, lengths in zip(networks, [(4,), (2, 4)], strict=True):
+        optimizer = hm.SGD(lr=0.1)
+        options = {"gamma": 0.5} if schedule is hm.ExponentialLR else {"factor": 0.5, "patience": 0}
+        scheduled = schedule(optimizer, **options)
+        for epochs in lengths:
+            train(
+                tmp_path / str(len(lengths)),
+                network=network,
+                epochs=epochs,
+                optimizer=optimizer,
+                schedule=scheduled,
+                rng=0,
+            )
+    assert np.array_equal(networks[0].theta, networks[1].theta)
+
+
+def test_the_lock_of_a_run_is_a_plain_file_that_goes_away(tmp_path):
+    modes = []
+    with checkpoints.locked(tmp_path / "c"):
+        modes.append((tmp_path / "c.lock").stat().st_mode & 0o111)
+    assert modes == [0] and not (tmp_path / "c.lock").exists()
