@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import operator
+import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -61,22 +62,6 @@ def check_state_array(array: Array | None, name: str) -> None:
             raise ValueError(f"{name}: expected numbers of at least 0, got {array.min()}")
 
 
-def _are_plain(theta: Any, gradient: Any) -> bool:
-    """Return whether these are vectors as a network has them: a quick look, before those that say what is wrong."""
-    return (
-        type(theta) is type(gradient) is np.ndarray
-        and type(memory := theta.base) is type(other := gradient.base) is np.ndarray
-        and memory is not other
-        and memory.base is other.base is None  # each memory is its own, see `handmade._vectors.empty`
-        and theta.ndim == 1
-        and theta.shape == gradient.shape
-        and theta.dtype is gradient.dtype
-        and theta.dtype.char in "fd"
-        and theta.flags.carray  # contiguous and writeable
-        and gradient.flags.carray
-    )
-
-
 @functools.cache
 def _options_of(step: type[Step]) -> Callable[[Step], Any]:
     """Return a function that reads all hyperparameters of such a step."""
@@ -94,6 +79,7 @@ class Step(Stateful):
     changes_gradient = False
     needs_evaluate = False  # True where `step` takes a function that computes loss and gradient, too
     _checked: Any = object()  # the hyperparameters of the last check; before it, what none equal
+    _seen: tuple[weakref.ref[Array], weakref.ref[Array]] | None = None  # theta and gradient of the last check
 
     def __post_init__(self) -> None:
         self._validate()
@@ -140,13 +126,23 @@ class Step(Stateful):
             known = False
         if not known:
             self._validate()
+            self._take_options()
             self._checked = options(self)
+
+    def _take_options(self) -> None:
+        """Do what depends on the hyperparameters alone; called when they are new or have changed."""
 
     def check(self, theta: Array, gradient: Array) -> None:
         """Raise what `step` raises; change nothing."""
         self.check_options()
-        if not _are_plain(theta, gradient):
+        seen = self._seen
+        known = seen is not None and seen[0]() is theta and seen[1]() is gradient
+        if not (known and theta.flags.writeable and gradient.flags.writeable):
             self._check_vectors(theta, gradient)
+            self._seen = weakref.ref(theta), weakref.ref(gradient)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_seen": None}
 
     def _check_vectors(self, theta: Array, gradient: Array) -> None:
         check_array(theta, "theta", 1, writeable=True)
@@ -271,13 +267,16 @@ class Elementwise(Step):
         Number of steps done.
     """
 
+    _start: Mapping[str, float | None]
+    _is_first: bool  # whether this step is the first with a state array
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.t: int = 0
         self.__dict__.update(dict.fromkeys(self._initial_state()))
 
     def _initial_state(self) -> dict[str, float | None]:
-        """Return the name of each state array and its initial value; None where the options do not need it."""
+        """Return the name of each state array and its initial value; None where the hyperparameters do not need it."""
         return {}
 
     def _update(self, *vectors: Any, **options: Any) -> None:
@@ -286,7 +285,7 @@ class Elementwise(Step):
 
     def check(self, theta: Array, gradient: Array) -> None:
         super().check(theta, gradient)
-        for name in self._initial_state():
+        for name in self._start:
             array = getattr(self, name)
             if array is not None and (array.shape != theta.shape or array.dtype != theta.dtype):
                 raise ValueError(
@@ -294,19 +293,27 @@ class Elementwise(Step):
                     f"got {theta.shape} and {theta.dtype}; make a new optimizer for a new vector"
                 )
 
+    def _take_options(self) -> None:
+        self._start = self._initial_state()
+
     def allocate(self, theta: Array) -> list[Array | None]:
         """Return the state arrays; create those that the options need, and give loaded ones their place in memory."""
-        state = []
-        for place, (name, start) in enumerate(self._initial_state().items(), start=2):
+        state, self._is_first = [], False
+        for name, start in self._start.items():
             array = getattr(self, name)
-            is_loaded = array is not None and array.base is None  # or a copy: it owns its memory
-            if is_loaded or (array is None and start is not None):
-                values = array if is_loaded else start
-                array = empty(theta.size, theta.dtype, place)
-                array[:] = values
-                setattr(self, name, array)
+            if array is None and start is not None:
+                array, self._is_first = self._place(name, start, theta), True
+            elif array is not None and array.base is None:  # loaded or copied: it owns its memory
+                array = self._place(name, array, theta)
             state.append(array)
         return state
+
+    def _place(self, name: str, values: Any, theta: Array) -> Array:
+        """Return a new state array of these values, where updates are fast."""
+        array = empty(theta.size, theta.dtype, 2 + list(self._start).index(name))
+        array[:] = values
+        setattr(self, name, array)
+        return array
 
     def apply(self, theta: Array, gradient: Array) -> None:
         state = self.allocate(theta)

@@ -27,6 +27,7 @@ from ._terms import (
 )
 
 FLOOR = -100.0  # of a probability's logarithm, as in PyTorch
+DOUBLE, ZERO = np.dtype(np.float64), np.zeros(())  # NumPy would have to convert the type, and the number 0
 REACH = 340.0  # quotients from e^-680 to e^680, and sums of any number of them, have all digits of double precision
 
 
@@ -296,8 +297,8 @@ def _against_index(Z: Array, labels: Array, sample_weight: Array | None, divisor
     N = len(Z)
     place = labels * N + exact.row_numbers(N)
     E, own, beyond = _exponentials(Z.T, place)  # (K, N): a class to a row
-    flat = E.reshape(-1)
-    flat[place] = 0.0
+    flat = E.ravel()  # a view
+    flat[place] = ZERO
     rest = exact.column_sums(E)
     terms = np.log1p(rest / own)
     if beyond is not None:
@@ -323,9 +324,9 @@ def _exponentials(Z: Array, place: Array) -> tuple[Array, Array, Array | None]:
     a target's own exponential that is then too small to divide by is taken as e^-REACH, and has a rest.
     """
     if all_within(Z, REACH):
-        E = Z.astype(np.float64 if Z.dtype == exact.SINGLE else Z.dtype, order="C")
-        np.exp(E, out=E)
-        return E, E.reshape(-1)[place], None
+        E = Z.astype(DOUBLE if Z.dtype == exact.SINGLE else Z.dtype, "C")
+        np.exp(E, E)
+        return E, E.ravel()[place], None
     D, E = exact.exp_below_max(np.ascontiguousarray(Z), 0)
     return E, np.maximum(E.take(place), math.exp(-REACH)), np.minimum(D.take(place) + REACH, 0)
 

@@ -70,15 +70,11 @@ class SGD(Optimizer):
     def _initial_state(self) -> dict[str, float | None]:
         return {"momentum_buffer": 0.0 if self.momentum else None}
 
-    def allocate(self, theta: Array) -> list[Array | None]:
-        self._starts = self.momentum_buffer is None  # the first velocity is g, undampened
-        return super().allocate(theta)
-
     def _update(self, theta: Array, gradient: Array, velocity: Any) -> None:
         g = self._descent_gradient(theta, gradient)
         if self.momentum:
             velocity *= self.momentum
-            velocity += g if self._starts or not self.dampening else (1 - self.dampening) * g
+            velocity += g if self._is_first or not self.dampening else (1 - self.dampening) * g  # the first is g
             g = g + self.momentum * velocity if self.nesterov else velocity
         theta -= self.lr * g
 
