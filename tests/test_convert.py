@@ -194,6 +194,15 @@ def test_layers_in_gaps_keep_their_place():
     assert_equal_outputs(module, network)
 
 
+def test_weights_keep_their_dtype_and_the_gap_before_the_first():
+    for dtype in (np.float32, np.float64):
+        weights = {"1.weight": np.ones((2, 3), dtype), "1.bias": np.zeros(2, dtype)}
+        network = hm.from_torch(weights, activation="tanh")
+        assert network.dtype == dtype and [type(layer) for layer in network.layers] == [hm.Activation, hm.Dense]
+    mixed = {"0.weight": np.ones((2, 3), np.float32), "0.bias": np.zeros(2)}
+    assert hm.from_torch(mixed).dtype == np.float64
+
+
 def test_single_weights_are_a_prelu():
     layers = nn.Linear(3, 4), nn.PReLU(), nn.BatchNorm1d(4, affine=False), nn.Linear(4, 3), nn.PReLU(), nn.Linear(3, 2)
     module = trained(*layers)
@@ -213,11 +222,13 @@ def test_named_layers_are_taken_in_order():
 def test_bad_sources_are_refused(tmp_path, monkeypatch):
     whole, text = tmp_path / "whole.pt", tmp_path / "text.pt"
     torch.save(nn.Linear(2, 1), whole)
+    torch.save([1.5], tmp_path / "list.pt")
     text.write_text("no weights")
     weights = {"0.weight": np.ones((2, 2)), "2.weight": np.ones((1, 2))}
     for source, options, error, match in [
         (whole, {}, ValueError, "weights alone"),
         (text, {}, ValueError, "weights alone"),
+        (tmp_path / "list.pt", {}, ValueError, "list.pt: expected a state_dict, got list"),
         (tmp_path / "none.pt", {}, FileNotFoundError, "none"),
         (3, {}, TypeError, "state_dict or a path"),
         ({"model": weights, "epoch": 3}, {}, ValueError, "arrays.*'model'"),

@@ -199,5 +199,30 @@ def test_name_must_be_an_identifier(tmp_path):
     "network", [hm.MLP([3, 2], ["softmax"]), hm.MLP([3, 2], ["sigmoid"]), hm.MLP([3, 1])], ids=lambda n: repr(n)[:30]
 )
 def test_a_softmax_of_no_logits_is_refused(export, network):
-    with pytest.raises(ValueError, match="softmax: expected a network of logits of several classes"):
+    last = network.layers[-1]
+    ending = f"one that ends with {last.function}" if isinstance(last, hm.Activation) else "one of a single output"
+    with pytest.raises(ValueError, match=f"softmax: expected a network of logits of several classes, got {ending}; "):
         export(network, softmax=True)
+    with pytest.raises(TypeError, match=r"^softmax: expected True or False, got 1"):
+        export(network, softmax=1)
+
+
+@pytest.mark.parametrize("export", [hm.export.to_onnx, hm.export.to_c])
+def test_what_an_export_would_leave_out_is_refused(export):
+    network = hm.MLP([2, 3], rng=0)
+    network.forward = lambda X, training=False: (X, None)
+    with pytest.raises(ValueError, match=r"^network: expected MLP with the forward of its class"):
+        export(network)
+    network = hm.MLP([2, 3], rng=0)
+    network.layers[0].forward = lambda X, training=False: (X, None)
+    with pytest.raises(ValueError, match=f"^(network|{export.__name__}): expected .* with the .*forward of its class"):
+        export(network)
+    without_averages = hm.Network([hm.Dense(2, 3), hm.BatchNorm(3, track_running_stats=False)])
+    with pytest.raises(ValueError, match="expected running averages, got track_running_stats=False"):
+        export(without_averages)
+
+
+def test_c_is_written_to_a_file_as_returned(tmp_path):
+    network = hm.MLP([2, 3], rng=0)
+    hm.export.to_c(network, tmp_path / "n.c")
+    assert (tmp_path / "n.c").read_text() == hm.export.to_c(network)
