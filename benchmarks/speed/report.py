@@ -234,7 +234,7 @@ def _memory_sections(memory: dict[str, Any]) -> list[Section]:
         rows = [[title, f"{step['peak'] / 1e6:.2f} MB", f"{step['bound'] / 1e6:.2f} MB", f"{step['kept']} bytes",
                  f"{step['temporary'] / 1e3:.0f} kB"] for title, step in memory["steps"].items()]  # fmt: skip
         text = ("Traced by tracemalloc. The bound is parameters x (2 + optimizer state) plus three times the outputs "
-                "of all layers; an optimizer has 262 kB more of scratch in float32.")  # fmt: skip
+                "of all layers; an optimizer has 131 kB more of scratch in float32.")  # fmt: skip
         header = ("", "peak", "bound", "kept by 20 more steps", "at most at one time in them")
         sections.append(Section("Memory of a step", text, header, rows))
     if "curves" in memory:

@@ -10,7 +10,7 @@ import numpy as np
 from .._steps import Array, Elementwise
 from .._validation import below_one
 
-__all__ = ["Array", "Optimizer", "check_numbers", "move_average", "quietly"]
+__all__ = ["Array", "Optimizer", "check_numbers", "move_average", "move_average_of_squares", "quietly"]
 
 # With eps=0, squares that underflow make a step infinite, or NaN, as in torch; neither of them warns.
 quietly = np.errstate(divide="ignore", invalid="ignore")
@@ -21,6 +21,14 @@ def move_average(average: Array, x: Array, decay: float) -> None:
     """Set average to decay * average + (1 - decay) * x in place."""
     average *= decay
     average += (1 - decay) * x
+
+
+def move_average_of_squares(average: Array, x: Array, decay: float) -> None:
+    """Do `move_average` with x * x, in one intermediate array."""
+    square = x * x
+    square *= 1 - decay
+    average *= decay
+    average += square
 
 
 def check_numbers(values: Any, name: str, count: int, check: Callable[[Any, str], Any], expected: str = "") -> Any:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._validation import check_bool, nonnegative, up_to_one
-from ._common import Array, Optimizer, move_average, quietly
+from ._common import Array, Optimizer, move_average, move_average_of_squares, quietly
 
 __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
@@ -75,7 +75,7 @@ class Adam(Optimizer):
         g = self._descent_gradient(theta, gradient)
         beta1, beta2 = self.betas
         move_average(m, g, beta1)
-        move_average(v, g * g, beta2)
+        move_average_of_squares(v, g, beta2)
         if self.amsgrad:
             v = np.maximum(largest_v, v, out=largest_v)
         # As the paper's section 2 advises, the corrections go to the two scalars lr and eps, not to m and v.
@@ -183,7 +183,7 @@ class NAdam(Optimizer):
         g = self._descent_gradient(theta, gradient)
         beta1, beta2 = self.betas
         move_average(m, g, beta1)
-        move_average(v, g * g, beta2)
+        move_average_of_squares(v, g, beta2)
         mu, mu_next = self._mu(self.t), self._mu(self.t + 1)
         d = (1 - mu) / (1 - self.mu_product) * g + mu_next / (1 - self.mu_product * mu_next) * m
         theta -= self.lr * (d / (np.sqrt(v / (1 - beta2**self.t)) + self.eps))
@@ -260,7 +260,7 @@ class RAdam(Optimizer):
         g = self._descent_gradient(theta, gradient)
         beta1, beta2 = self.betas
         move_average(m, g, beta1)
-        move_average(v, g * g, beta2)
+        move_average_of_squares(v, g, beta2)
         lr, left = self.lr / (1 - beta1**self.t), beta2**self.t
         rho_inf = 2 / (1 - beta2) - 1
         rho = rho_inf - 2 * self.t * left / (1 - left)

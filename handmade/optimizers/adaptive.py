@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._validation import check_bool, nonnegative, up_to_one
-from ._common import Array, Optimizer, move_average, quietly
+from ._common import Array, Optimizer, move_average, move_average_of_squares, quietly
 
 __all__ = ["Adadelta", "Adagrad", "RMSprop"]
 
@@ -132,7 +132,7 @@ class RMSprop(Optimizer):
     @quietly
     def _update(self, theta: Array, gradient: Array, square_avg: Any, grad_avg: Any, velocity: Any) -> None:
         g = self._descent_gradient(theta, gradient)
-        move_average(square_avg, g * g, self.alpha)
+        move_average_of_squares(square_avg, g, self.alpha)
         variance = square_avg
         if self.centered:
             move_average(grad_avg, g, self.alpha)
@@ -196,7 +196,7 @@ class Adadelta(Optimizer):
     @quietly
     def _update(self, theta: Array, gradient: Array, square_avg: Any, acc_delta: Any) -> None:
         g = self._descent_gradient(theta, gradient)
-        move_average(square_avg, g * g, self.rho)
+        move_average_of_squares(square_avg, g, self.rho)
         delta = np.sqrt(acc_delta + self.eps) / np.sqrt(square_avg + self.eps) * g
-        move_average(acc_delta, delta * delta, self.rho)
+        move_average_of_squares(acc_delta, delta, self.rho)
         theta -= self.lr * delta

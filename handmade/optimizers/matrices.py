@@ -11,7 +11,7 @@ import numpy as np
 
 from .._steps import Array, Blockwise, Shapes
 from .._validation import check_bool, check_count, finite, nonnegative, positive
-from ._common import check_numbers, move_average
+from ._common import check_numbers, move_average, move_average_of_squares
 
 __all__ = ["Adafactor", "Muon"]
 
@@ -96,7 +96,7 @@ class Adafactor(Blockwise):
             move_average(col_var, (g * g).mean(axis=0, keepdims=True), beta)
             V = row_var * col_var / max(float(row_var.mean()), smallest)
         else:
-            move_average(variance, g * g, beta)
+            move_average_of_squares(variance, g, beta)
             V = variance
         u = g / np.sqrt(np.maximum(V, smallest * smallest))
         theta -= step / max(1.0, root_mean_square(u) / self.d) * u
