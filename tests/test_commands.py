@@ -58,7 +58,7 @@ def test_more_fields_than_names_are_refused(tmp_path, extra):
     lines = [f"{i},{i},{i}" + ",9" * (i in extra) for i in (1, 2, 3)]
     (tmp_path / "t.csv").write_text("\n".join(["a,b,c", *lines]))
     match = (
-        f"t.csv, line {extra[0] + 1}: expected at most 3 cells, a name for each .*, got 4 separated by ','; name every"
+        f"t.csv, line {extra[0] + 1}: expected 3 cells, one for each .*, got 4 separated by ','; name every"
     )
     with pytest.raises(ValueError, match=match):
         table(tmp_path, "t.csv")
@@ -225,8 +225,11 @@ def test_errors_name_the_line_of_the_file(tmp_path, text, line):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("a\n0,5\n", "line 2: expected at most 1 cell, .* got 2 separated by ','"),
-        ("a;b\n1;2\n\n1;2;3;4\n", "line 4: expected at most 2 cells, .* got 4 separated by ';'"),
+        ("a\n0,5\n", "line 2: expected 1 cell, .* got 2 separated by ','"),
+        ("a;b\n1;2\n\n1;2;3;4\n", "line 4: expected 2 cells, .* got 4 separated by ';'"),
+        ("a,b,c\n1,2,3\n1,2\n", "line 3: expected 3 cells, .* got 2 separated by ','; write missing cells as empty"),
+        ("a\tb\n1\n1\t2\n", r"line 2: expected 2 cells, .* got 1 separated by '\\t'"),
+        ('a|b|c\n1|"2|3"\n', "line 2: expected 3 cells, .* got 2"),
         ('a,b\n1,2\n1,"2\n3,4\n', "line 3: expected every quoted cell closed by a double quote"),
     ],
 )

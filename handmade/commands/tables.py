@@ -41,7 +41,7 @@ def read_table(path: Path) -> tuple[Any, str]:
     Raises
     ------
     ValueError
-        If the file is not UTF-8, has no rows, names two columns alike, or a row has more cells than there are names.
+        If the file is not UTF-8, has no rows, names two columns alike, or a row has more or fewer cells than there are names.
     """
     import pandas as pd
 
@@ -55,14 +55,16 @@ def read_table(path: Path) -> tuple[Any, str]:
         raise ValueError(f"{path}: expected different names of columns, got {twice[0]!r} twice")
     lines, rows = [], []
     for line, row in list(_rows(text, delimiter, path))[1:]:
-        if len(row) > len(names):
+        if len(row) != len(names):
             count = f"{len(names)} cell{'s' * (len(names) > 1)}"
+            cure = f"name every column, or quote cells that hold {delimiter!r}"
+            cure = cure if len(row) > len(names) else f"write missing cells as empty ones, between {delimiter!r}"
             raise ValueError(
-                f"{path}, line {line}: expected at most {count}, a name for each column in the first line, "
-                f"got {len(row)} separated by {delimiter!r}; name every column, or quote cells that hold {delimiter!r}"
+                f"{path}, line {line}: expected {count}, one for each column in the first line, "
+                f"got {len(row)} separated by {delimiter!r}; {cure}"
             )
         lines.append(line)
-        rows.append([None if cell in MISSING else cell for cell in row] + [None] * (len(names) - len(row)))
+        rows.append([None if cell in MISSING else cell for cell in row])
     if not rows:
         raise ValueError(f"{path}: expected at least one row below the names of the columns, got none")
     columns = [name or f"Unnamed: {i}" for i, name in enumerate(names)]  # as pandas calls them
