@@ -11,7 +11,7 @@ import numpy as np
 from ._types import Array
 from ._validation import as_generator, check_dtype
 from .activation_layers import GLU, PReLU, SwiGLU
-from .activations import ACTIVATIONS
+from .activations import ACTIVATIONS, REGISTERED
 from .base_layer import Layer
 from .composites import Concatenate, Parallel, Residual, Sequential
 from .dropout import AlphaDropout, Dropout
@@ -56,7 +56,6 @@ LAYERS: dict[str, type[Layer]] = {
     )
 }
 BUILT_IN = frozenset(LAYERS)
-REGISTERED_ACTIVATIONS: dict[str, Any] = {}
 
 
 def register_layer(kind: L) -> L:
@@ -107,7 +106,7 @@ def register_layer(kind: L) -> L:
 
 
 def register_activation(name: str, pair: tuple[Callable[..., Array], Callable[..., Array]]) -> None:
-    """Let files hold an activation of your own, a pair ``(f, f_backward)``, under a name.
+    """Give an activation of your own, a pair ``(f, f_backward)``, a name, for files and for ``activation=``.
 
     Raises
     ------
@@ -128,7 +127,7 @@ def register_activation(name: str, pair: tuple[Callable[..., Array], Callable[..
     if name in ACTIVATIONS:
         raise ValueError(f"register_activation: expected a new name, got {name!r}, an activation of handmade")
     Activation(pair)  # raises what is wrong with it
-    REGISTERED_ACTIVATIONS[name] = tuple(pair)
+    REGISTERED[name] = tuple(pair)
 
 
 # ---- configurations ------------------------------------------------------------------------------------------------
@@ -187,7 +186,7 @@ def _encode(value: Any) -> Any:
 
 def _name_of_pair(pair: tuple[Any, ...]) -> str:
     """Return the name under which a pair of functions is registered."""
-    for name, registered in REGISTERED_ACTIVATIONS.items():
+    for name, registered in REGISTERED.items():
         if registered == pair:
             return name
     raise ValueError(f"{pair[0]!r}: expected a registered pair; call hm.register_activation(name, pair) first")
@@ -273,12 +272,12 @@ class _Decoder:
 
     def pair(self, name: Any) -> Any:
         """Return a registered pair of functions."""
-        if not isinstance(name, str) or name not in REGISTERED_ACTIVATIONS:
+        if not isinstance(name, str) or name not in REGISTERED:
             raise ValueError(
                 f"config: expected a registered activation, got {name!r}; import the module that calls "
                 "hm.register_activation for it"
             )
-        return REGISTERED_ACTIVATIONS[name]
+        return REGISTERED[name]
 
     def layer(self, arguments: Config) -> Layer:
         """Return the layer of a class and its arguments."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Real
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from ._sparse import SparseRows
 from ._types import Array
 from ._validation import as_array, check_finite, is_beyond_float, shown
-from .losses import Loss, LossFunctions, speak_of_y
+from .losses import Loss, LossFunctions, find_loss, speak_of_y
 from .network import Network, check_finite_targets
 
 BLOCK = 1024  # rows that are checked at a time
@@ -110,6 +111,7 @@ def weigh(
     samples: Samples,
     sample_weight: npt.ArrayLike | None,
     class_weight: Mapping[int, float] | Sequence[float] | None,
+    loss: Loss,
 ) -> Samples:
     """Return the samples with one weight each, or as they are where all count the same."""
     if sample_weight is None and class_weight is None:
@@ -125,12 +127,21 @@ def weigh(
     if weight.min() < 0:
         raise ValueError(f"sample_weight: expected weights of at least 0, got {weight.min()}")
     if class_weight is not None:
-        weight = weight * _of_classes(y, class_weight)
+        weight = weight * _of_classes(y, class_weight, ignored_label(loss))
     return dataclasses.replace(samples, weight=weight)
 
 
-def _of_classes(y: Array, class_weight: Mapping[int, float] | Sequence[float]) -> Array:
-    """Return the weight of each sample's class."""
+def ignored_label(loss: Loss) -> int | None:
+    """Return the label that a loss ignores, None if there is no such label."""
+    try:
+        parameters = inspect.signature(find_loss(loss).value).parameters
+    except ValueError:  # a function without a signature, of another language
+        return None
+    return parameters["ignore_index"].default if "ignore_index" in parameters else None
+
+
+def _of_classes(y: Array, class_weight: Mapping[int, float] | Sequence[float], ignored: int | None) -> Array:
+    """Return the weight of each sample's class; 0 for the ignored label, as `torch.nn.functional.cross_entropy`."""
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise TypeError(f"class_weight: expected targets that are class indices, got {y.dtype} of shape {y.shape}")
     given: Any = class_weight
@@ -141,6 +152,8 @@ def _of_classes(y: Array, class_weight: Mapping[int, float] | Sequence[float]) -
     weights = dict(given if isinstance(given, Mapping) else enumerate(given))
     if not all(isinstance(w, Real) and not is_beyond_float(w) and 0 <= float(w) < math.inf for w in weights.values()):
         raise ValueError(f"class_weight: expected finite numbers of at least 0, got {class_weight!r}")
+    if ignored is not None:
+        weights[ignored] = 0.0
     classes, index = np.unique(y, return_inverse=True)
     missing = [c for c in classes.tolist() if c not in weights]
     if missing:

@@ -106,15 +106,15 @@ class Run(RunState):
         return place.total / place.seen, place.lr
 
     def _call_on_batch(self, loss: float) -> None:
-        """Tell the callbacks of a step; raise where one of them makes a parameter infinite or NaN."""
+        """Tell the callbacks of a step; raise where one of them makes a parameter or statistic infinite or NaN."""
         found = [(callback, getattr(callback, "on_batch", None)) for callback in self.callbacks]
         calls = [(callback, on_batch) for callback, on_batch in found if on_batch]
-        is_finite = bool(calls) and math.isfinite(self.network.theta.sum())  # of finite numbers it is, or overflows
+        is_finite = bool(calls) and _is_finite(self.network)
         for callback, on_batch in calls:
             on_batch(self.network, loss)
-            was_finite, is_finite = is_finite, math.isfinite(self.network.theta.sum())
-            if was_finite and not is_finite and (name := not_finite(self.network)):
-                raise _spoiled(name, callback)
+            was_finite, is_finite = is_finite, _is_finite(self.network)
+            if was_finite and not is_finite:
+                raise _spoiled(not_finite(self.network), callback)
 
     def _steps(self, order: Array) -> Iterator[tuple[list[float], list[int]]]:
         """Do the steps of an epoch from its place on; yield their losses and sizes, of one step or of several."""
@@ -232,6 +232,12 @@ def _predict(network: Network, X: Array | SparseRows, rows: Array, depth: int) -
     size = 1024 if network.rows_are_independent(training=False) else len(rows)
     blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
     return np.concatenate([network.predict_until(X[block], depth) for block in blocks])
+
+
+def _is_finite(network: Network) -> bool:
+    """Return whether all parameters and statistics are finite."""
+    arrays = (network.theta, *network._statistics)
+    return all(math.isfinite(array.sum()) or bool(np.isfinite(array).all()) for array in arrays)  # a sum may overflow
 
 
 def _spoiled(name: str, callback: Any) -> FloatingPointError:

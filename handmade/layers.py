@@ -17,7 +17,7 @@ import numpy as np
 from ._numerics import column_sums, matmul, matmul_into
 from ._types import ActivationName, ActivationPair, Array, DType, Initializer
 from ._validation import as_generator, check_bool, check_choice, check_count, check_dtype
-from .activations import ACTIVATIONS
+from .activations import ACTIVATIONS, REGISTERED
 from .base_layer import Layer
 from .dropout import AlphaDropout, Dropout
 from .initializers import find_initializer
@@ -172,11 +172,12 @@ class Activation(Layer):
     """
 
     def __init__(self, function: ActivationName | ActivationPair = "relu", **options: Any) -> None:
-        self.function = function
+        self.function = REGISTERED.get(function, function) if isinstance(function, str) else function
         # A file cannot hold NumPy's numbers of every kind, and they would change the dtype of H.
         self.options = {name: float(x) if isinstance(x, np.floating) else x for name, x in options.items()}
         if isinstance(function, str):
-            function = ACTIVATIONS[check_choice(function, "activation", ACTIVATIONS)]
+            choices: Mapping[str, ActivationPair] = {**REGISTERED, **ACTIVATIONS}
+            function = choices[check_choice(function, "activation", choices)]
         if not (isinstance(function, tuple) and len(function) == 2 and all(map(callable, function))):
             hint = "; give its backward with it" if callable(function) else ""
             raise TypeError(

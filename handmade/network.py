@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Network"]
 
+A_LAYER = "derive the class from hm.Layer, and build hm.Network([...]) with a layer of it"
+PASSES = {  # which a subclass cannot change
+    "forward": A_LAYER,
+    "backward": A_LAYER,
+    "loss_and_gradient": "define backpropagate, which both call",
+}
 BLOCK = 2**18  # numbers in the widest layer's output that a prediction computes at a time: they fit into the cache
 
 
@@ -77,6 +83,14 @@ class Network(ParameterizedChain):
     >>> network.predict(x)
     array([[-0.5]])
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        for name, cure in PASSES.items():
+            if getattr(cls, name) is not getattr(Network, name):
+                raise TypeError(
+                    f"{cls.__name__}.{name}: expected the one of Network, as training does not call another; {cure}"
+                )
+        super().__init_subclass__(**options)
 
     # ---- passes ----------------------------------------------------------------------------------------------------
 

@@ -104,7 +104,8 @@ def fit(
         How much each sample counts, relative to the others: the weights are divided by their mean over the samples
         to train on, and then used as in `handmade.losses.loss_and_backward`.
     class_weight : mapping or sequence, optional
-        How much each class counts: multiplies the weights of its samples. ``y`` must be class indices.
+        How much each class counts: multiplies the weights of its samples. ``y`` must be class indices;
+        labels that the loss ignores (``ignore_index``) need none.
     rng : optional
         Anything numpy.random.default_rng takes: the validation split, then the orders. Same seed, same bits.
     progress : bool
@@ -163,7 +164,7 @@ def fit(
     for name, value in flags.items():
         check_bool(value, name)
     step = compiled_step(network, loss, optimizer, compile)
-    samples = weigh(check_data(network, X, y, loss), sample_weight, class_weight)
+    samples = weigh(check_data(network, X, y, loss), sample_weight, class_weight, loss)
     functions, schedules = find_metrics(metrics), find_schedules(schedule, schedule_every, optimizer)
     callbacks = find_callbacks(callbacks)
     with checkpoints.keeper(checkpoint, checkpoint_every, resume) as keeper:

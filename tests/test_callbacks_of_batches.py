@@ -1,4 +1,4 @@
-"""Callbacks of batches that make a parameter infinite or NaN are named, and not blamed for divergence."""
+"""Callbacks of batches that make a parameter or statistic infinite or NaN are named, and not blamed for divergence."""
 
 from __future__ import annotations
 
@@ -36,6 +36,43 @@ def test_a_callback_of_batches_that_spoils_a_weight_is_named(compile, step, numb
     with pytest.raises(FloatingPointError, match=r"0\.weight: expected finite numbers, .* from the callback .*Spoils"):
         fit(network, X, y, batch_size=4, epochs=1, callbacks=Spoils(step, number), compile=compile)
     assert (network.theta == before).all()
+
+
+class Writes(Spoils):
+    """A callback that writes a number into an array of the network after so many steps."""
+
+    def __init__(self, step, number, array_of):
+        super().__init__(step, number)
+        self.array_of = array_of
+
+    def on_batch(self, network, loss):
+        self.left -= 1
+        if self.left == 0:
+            self.array_of(network)[-1:] = self.number
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["running_mean", "running_var"])
+@pytest.mark.parametrize("step", [1, 5])
+def test_a_callback_that_spoils_statistics_is_named(step, name, number):
+    X, y = samples(20)
+    network = MLP([X.shape[1], 3, 3], normalization="batch", rng=0)
+    callback = Writes(step, number, lambda network: getattr(network.layers[1], name))
+    with pytest.raises(FloatingPointError, match=rf"1\.{name}: expected finite numbers, .* from the callback .*Writes"):
+        fit(network, X, y, batch_size=4, epochs=1, callbacks=callback)
+    assert np.isfinite(getattr(network.layers[1], name)).all()
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_spoiled_weight_is_seen_where_the_sum_of_weights_overflows(number):
+    X, y = samples(20)
+    network = MLP([X.shape[1], 3, 3], rng=0, dtype="float32")
+    network.layers[2].b[:2] = np.finfo(np.float32).max  # one class is certain, and no product overflows
+    with np.errstate(over="ignore"):
+        assert np.isinf(network.theta.sum())
+    with pytest.raises(FloatingPointError, match=r"0\.weight: expected finite numbers, .* from the callback .*Writes"):
+        callback = Writes(2, number, lambda network: network.layers[0].W)
+        fit(network, X, y, batch_size=4, epochs=1, callbacks=callback)
 
 
 def test_a_callback_of_batches_is_not_blamed_for_divergence():

@@ -57,9 +57,7 @@ def test_decimals_may_come_late_and_files_be_compressed(tmp_path):
 def test_more_fields_than_names_are_refused(tmp_path, extra):
     lines = [f"{i},{i},{i}" + ",9" * (i in extra) for i in (1, 2, 3)]
     (tmp_path / "t.csv").write_text("\n".join(["a,b,c", *lines]))
-    match = (
-        f"t.csv, line {extra[0] + 1}: expected 3 cells, one for each .*, got 4 separated by ','; name every"
-    )
+    match = f"t.csv, line {extra[0] + 1}: expected 3 cells, one for each .*, got 4 separated by ','; name every"
     with pytest.raises(ValueError, match=match):
         table(tmp_path, "t.csv")
 

@@ -303,3 +303,29 @@ def test_tensors_are_taken_and_masked_arrays_refused():
     np.testing.assert_array_equal(network.predict(X), network.predict(np.ones((2, 3))))
     with pytest.raises(TypeError, match="X: expected an array without a mask"):
         network.predict(np.ma.masked_array(np.ones((2, 3)), mask=True))
+
+
+@pytest.mark.parametrize("base", [Network, MLP])
+@pytest.mark.parametrize("name", ["forward", "backward", "loss_and_gradient"])
+@pytest.mark.parametrize("mixed_in", [False, True])
+def test_a_pass_that_a_subclass_cannot_change_is_refused(base, name, mixed_in):
+    def own(self, dH, cache, need_dX=True):
+        return getattr(super(base, self), name)(dH, cache, need_dX)
+
+    bases, members = ((type("Mixin", (), {name: own}), base), {}) if mixed_in else ((base,), {name: own})
+    with pytest.raises(TypeError, match=f"^Own.{name}: expected the one of Network, .*; d"):
+        type("Own", bases, members)
+
+
+@pytest.mark.parametrize("base", [Network, MLP])
+def test_a_subclass_may_change_what_training_calls(base):
+    class Decayed(base):
+        def backpropagate(self, *arguments):
+            loss, gradient = super().backpropagate(*arguments)
+            gradient += self.theta
+            return loss, gradient
+
+    own, plain = (kind([Dense(2, 3)] if base is Network else [2, 3]) for kind in (Decayed, base))
+    plain.theta[:] = own.theta
+    X, y = np.ones((2, 2)), [0, 2]
+    assert (own.loss_and_gradient(X, y)[1] == plain.loss_and_gradient(X, y)[1] + plain.theta).all()

@@ -16,6 +16,38 @@ def double_root_times(dH, H):
     return np.multiply(dH, 2 * np.sqrt(H))
 
 
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setitem(activations.REGISTERED, "own_square", (square, double_times))
+    return "own_square"
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda name: Network([Dense(2, 3, rng=0), Activation(name), Dense(3, 2, rng=1)]),
+        lambda name: hm.MLP([2, 3, 2], activation=name, rng=0),
+        lambda name: hm.MLP([2, 3, 2], [name, None], rng=0),
+        lambda name: hm.MLP([2, 3, 3, 2], ["tanh", name], rng=0),
+    ],
+)
+def test_a_registered_name_stands_for_its_pair(registered, build, tmp_path):
+    named, paired = build(registered), build((square, double_times))
+    X = np.array([[1.0, -2.0], [0.5, 3.0]])
+    for network in (named, paired):
+        network.theta[:] = np.arange(network.parameter_count) / 10
+    (loss, gradient), expected = named.loss_and_gradient(X, [0, 1]), paired.loss_and_gradient(X, [0, 1])
+    assert loss == expected[0]
+    assert (gradient == expected[1]).all()
+    hm.save(named, tmp_path / "own.npz")
+    assert (hm.load(tmp_path / "own.npz").predict(X) == paired.predict(X)).all()
+
+
+def test_an_unknown_name_is_refused_beside_registered_ones(registered):
+    with pytest.raises(ValueError, match="did you mean 'own_square'"):
+        Activation("own_squar")
+
+
 @pytest.mark.parametrize("backward", [double_times, double_root_times])
 def test_user_backward_gets_the_array_it_names(backward):
     layer = Activation((square, backward))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from oracles import assert_close
 from trainings import fit, samples, targets, torch_twin
 
 from handmade import MLP, SGD
+from handmade.losses import cross_entropy
 
 WEIGHTED = [
     "cross_entropy",
@@ -48,6 +51,30 @@ def test_weights_are_taken_relative_to_their_mean(batch_size):
         by_hand.theta -= 0.1 * by_hand.loss_and_gradient(X[rows], y[rows], sample_weight=relative)[1]
     assert np.array_equal(network.theta, by_hand.theta)
     assert np.array_equal(network.theta, rescaled.theta)
+
+
+@pytest.mark.parametrize("class_weight", [[0.5, 2.0, 3.0], {0: 0.5, 1: 2.0, 2: 3.0}, {0: 1, 1: 0, 2: 4, -100: 9}])
+@pytest.mark.parametrize("ignored", [-100, -1, 7, 1])
+def test_ignored_labels_need_no_class_weight(ignored, class_weight):
+    X, y = samples(12)
+    y = np.where(y == ignored, 0, y)
+    y[::4] = ignored
+    kept = y != ignored
+    loss = partial(cross_entropy, ignore_index=ignored)
+    loss = "cross_entropy" if ignored == -100 else loss
+    one, other = (MLP([3, 5, 3], rng=1) for _ in range(2))
+    options = {"loss": loss, "class_weight": class_weight, "batch_size": None, "epochs": 5, "shuffle": False}
+    fit(one, X, y, optimizer=SGD(lr=0.1), **options)
+    fit(other, X[kept], y[kept], optimizer=SGD(lr=0.1), **options)
+    assert_close(one.theta, other.theta, operations=ROUNDINGS)
+
+
+def test_labels_that_a_loss_does_not_ignore_need_a_class_weight():
+    X, y = samples(12)
+    for loss, label in (("cross_entropy", 2), (partial(cross_entropy, ignore_index=7), 2), ("multi_margin_loss", 1)):
+        weights = {k: 1.0 for k in range(3) if k != label}
+        with pytest.raises(ValueError, match=rf"missing \[{label}\]"):
+            fit(MLP([3, 5, 3], rng=1), X, y, loss=loss, class_weight=weights)
 
 
 def test_a_weight_of_zero_drops_a_sample():

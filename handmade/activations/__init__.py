@@ -124,6 +124,7 @@ __all__ = [
     "tanhshrink_backward",
 ]
 
+REGISTERED: dict[str, ActivationPair] = {}  # of users, by `register_activation`
 ACTIVATIONS: dict[ActivationName, ActivationPair] = {
     "identity": (identity, identity_backward),
     "sigmoid": (sigmoid, sigmoid_backward),

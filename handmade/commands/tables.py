@@ -41,7 +41,8 @@ def read_table(path: Path) -> tuple[Any, str]:
     Raises
     ------
     ValueError
-        If the file is not UTF-8, has no rows, names two columns alike, or a row has more or fewer cells than there are names.
+        If the file is not UTF-8, has no rows, names two columns alike, or a row has more or fewer cells than there are
+        names.
     """
     import pandas as pd
 

@@ -20,7 +20,8 @@ from sklearn.base import clone
 
 import handmade as hm
 from handmade import estimators
-from handmade._config import LAYERS, REGISTERED_ACTIVATIONS
+from handmade._config import LAYERS
+from handmade.activations import REGISTERED
 from handmade.grading import Grade, Item, results
 
 from .arrays import ARRAYS, draw_junk, draw_numbers, dress
@@ -254,11 +255,11 @@ class Times(hm.Layer):
 
 def fuzz_registers(rng: np.random.Generator) -> None:
     """Register a layer or an activation: a saved network loads to the same predictions, or nothing is registered."""
-    layers, activations = dict(LAYERS), dict(REGISTERED_ACTIVATIONS)
+    layers, activations = dict(LAYERS), dict(REGISTERED)
     names = ["register_layer", "register_activation", "activation", "kind", "function", "name"]
 
     def now() -> Any:
-        return list(LAYERS), list(REGISTERED_ACTIVATIONS)
+        return list(LAYERS), list(REGISTERED)
 
     try:
         pair = (lambda A: 3 * A, lambda dH, H: 3 * dH)
@@ -281,8 +282,8 @@ def fuzz_registers(rng: np.random.Generator) -> None:
     finally:
         LAYERS.clear()
         LAYERS.update(layers)
-        REGISTERED_ACTIVATIONS.clear()
-        REGISTERED_ACTIVATIONS.update(activations)
+        REGISTERED.clear()
+        REGISTERED.update(activations)
 
 
 # ---- grades ------------------------------------------------------------------------------------------------------
