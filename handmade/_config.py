@@ -127,7 +127,7 @@ def register_activation(name: str, pair: tuple[Callable[..., Array], Callable[..
     if name in ACTIVATIONS:
         raise ValueError(f"register_activation: expected a new name, got {name!r}, an activation of handmade")
     Activation(pair)  # raises what is wrong with it
-    REGISTERED[name] = tuple(pair)
+    REGISTERED[name] = pair[0], pair[1]
 
 
 # ---- configurations ------------------------------------------------------------------------------------------------

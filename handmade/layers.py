@@ -172,12 +172,13 @@ class Activation(Layer):
     """
 
     def __init__(self, function: ActivationName | ActivationPair = "relu", **options: Any) -> None:
-        self.function = REGISTERED.get(function, function) if isinstance(function, str) else function
+        function = REGISTERED.get(function, function) if isinstance(function, str) else function
+        self.function = function
         # A file cannot hold NumPy's numbers of every kind, and they would change the dtype of H.
         self.options = {name: float(x) if isinstance(x, np.floating) else x for name, x in options.items()}
         if isinstance(function, str):
-            choices: Mapping[str, ActivationPair] = {**REGISTERED, **ACTIVATIONS}
-            function = choices[check_choice(function, "activation", choices)]
+            names: list[Any] = [*ACTIVATIONS, *REGISTERED]
+            function = ACTIVATIONS[check_choice(function, "activation", names)]
         if not (isinstance(function, tuple) and len(function) == 2 and all(map(callable, function))):
             hint = "; give its backward with it" if callable(function) else ""
             raise TypeError(

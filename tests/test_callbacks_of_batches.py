@@ -64,7 +64,7 @@ def test_a_callback_that_spoils_statistics_is_named(step, name, number):
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_a_spoiled_weight_is_seen_where_the_sum_of_weights_overflows(number):
+def test_a_spoiled_weight_is_seen_where_their_sum_overflows(number):
     X, y = samples(20)
     network = MLP([X.shape[1], 3, 3], rng=0, dtype="float32")
     network.layers[2].b[:2] = np.finfo(np.float32).max  # one class is certain, and no product overflows

@@ -41,6 +41,27 @@ def test_gradients_come_in_every_form(given):
     assert names(wrong) == ["sign"]
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda W, b: [array for pair in zip(W[::-1], b[::-1], strict=True) for array in pair],
+        lambda W, b: [array for pair in zip(b[::-1], W[::-1], strict=True) for array in pair],
+        lambda W, b: list(zip(W[::-1], b[::-1], strict=True)),
+        lambda W, b: (W[::-1], b[::-1]),
+        lambda W, b: [*b[::-1], *W[::-1]],
+        lambda W, b: [W.T for W in W[::-1]] + b[::-1],
+    ],
+)
+@pytest.mark.parametrize("sizes", [[2, 3, 1], [2, 5, 4, 3], [2, 4, 3, 5, 2]])
+def test_gradients_from_the_last_layer_to_the_first_are_read(sizes, given):
+    network = hm.MLP(sizes, "tanh", rng=0)
+    vector = np.arange(1.0, network.theta.size + 1)
+    parts = list(network.blocks(vector).values())
+    read, causes = read_gradient(given(parts[::2], parts[1::2]), blocks_of(network.blocks(network.theta)))
+    assert (read == vector).all()
+    assert causes == []
+
+
 SINGLE, DOUBLE = np.float32(0.1), 0.1
 
 

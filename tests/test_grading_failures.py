@@ -199,6 +199,23 @@ def test_a_file_says_itself_how_it_is_encoded(tmp_path):
     assert grade(file, NETWORK, X, Y, loss="mse_loss").passed
 
 
+@pytest.mark.parametrize("comment", ["", "# größe \u2019\n"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_a_file_in_a_wide_encoding_is_told_so(tmp_path, encoding, comment):
+    (tmp_path / "ada.py").write_bytes((comment + RIGHT).encode(encoding))
+    result = grade(tmp_path / "ada.py", NETWORK, X, Y)
+    assert result.verdict == "error"
+    has_mark = not encoding.endswith("e")
+    found = encoding[:6].upper() if has_mark or not comment else "NUL bytes"
+    assert result.hint == f"ada.py: SyntaxError: expected text in UTF-8, got {found}; save the file as text in UTF-8"
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04\x14\0", b"x = 1\n\0", b"\0"])
+def test_a_file_that_is_no_text_is_told_so(tmp_path, content):
+    (tmp_path / "ada.py").write_bytes(content)
+    assert "expected text in UTF-8, got NUL bytes" in grade(tmp_path / "ada.py", NETWORK, X, Y).hint
+
+
 def test_a_layer_far_up_has_its_whole_number():
     network = hm.MLP([1] * 7, activation="tanh", rng=0)
     result = grade(types.SimpleNamespace(), network, X[:, :1], X[:, :1], loss="mse_loss")

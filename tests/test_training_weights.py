@@ -69,7 +69,7 @@ def test_ignored_labels_need_no_class_weight(ignored, class_weight):
     assert_close(one.theta, other.theta, operations=ROUNDINGS)
 
 
-def test_labels_that_a_loss_does_not_ignore_need_a_class_weight():
+def test_labels_that_are_not_ignored_need_a_class_weight():
     X, y = samples(12)
     for loss, label in (("cross_entropy", 2), (partial(cross_entropy, ignore_index=7), 2), ("multi_margin_loss", 1)):
         weights = {k: 1.0 for k in range(3) if k != label}

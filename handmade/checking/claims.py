@@ -233,9 +233,11 @@ def _readings(value: Any, blocks: Sequence[Block]) -> Iterator[list[Any]]:
     biases = [i for i, block in enumerate(blocks) if not block.is_weight]
     if len(flat) == len(blocks):
         yield flat
-        for order in (weights + biases, biases + weights, *_pairs_turned(blocks)):
+        from_last = sorted(range(len(blocks)), key=lambda i: -blocks[i].layer)
+        of_kinds = [[i for i in from_last if blocks[i].is_weight is is_weight] for is_weight in (True, False)]
+        orders = [weights + biases, biases + weights, *_pairs_turned(blocks), list(range(len(blocks)))[::-1], from_last]
+        for order in (*orders, of_kinds[0] + of_kinds[1], of_kinds[1] + of_kinds[0]):
             yield [flat[order.index(i)] for i in range(len(blocks))]
-        yield [flat[len(flat) - 1 - i] for i in range(len(blocks))]
     elif len(flat) == len(weights) == len(biases):
         yield _split_bias(flat, [blocks[i] for i in weights], first=True)
         yield _split_bias(flat, [blocks[i] for i in weights], first=False)

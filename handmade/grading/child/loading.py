@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import codecs
 import json
 import linecache
 import os
@@ -21,6 +22,8 @@ def sources(path: str) -> list[tuple[str, str | bytes]]:
 
     Raises
     ------
+    SyntaxError
+        If a Python file holds NUL bytes, as text in UTF-16 does.
     ValueError
         If a notebook is no notebook.
     OSError
@@ -30,6 +33,8 @@ def sources(path: str) -> list[tuple[str, str | bytes]]:
         content = file.read()
     name = os.path.basename(path)
     if not path.lower().endswith(".ipynb"):
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+            raise SyntaxError(f"expected text in UTF-8, got {_kind(content)}; save the file as text in UTF-8")
         return [(name, content)]
     try:
         cells = json.loads(content)["cells"]
@@ -38,6 +43,20 @@ def sources(path: str) -> list[tuple[str, str | bytes]]:
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{name}: expected a notebook of version 4, got {type(error).__name__}: {error}") from None
     return [(f"{name}, cell {i}", text) for i, text in enumerate(map(_without_magics, texts), 1) if text.strip()]
+
+
+def _kind(content: bytes) -> str:
+    """Return what a file is that holds NUL bytes or begins with a byte-order mark, in words."""
+    for encoding in ("UTF-32", "UTF-16"):  # the mark of UTF-32 begins with that of UTF-16
+        for order in ("LE", "BE"):
+            has_mark = content.startswith(getattr(codecs, f"BOM_{encoding.replace('-', '')}_{order}"))
+            try:
+                text = content.decode(f"{encoding}-{order}")
+            except UnicodeDecodeError:
+                continue
+            if has_mark or (text.isascii() and "\0" not in text):
+                return encoding
+    return "NUL bytes"
 
 
 def _without_magics(text: str) -> str:
