@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Network"]
 
-A_LAYER = "derive the class from hm.Layer, and build hm.Network([...]) with a layer of it"
-PASSES = {  # which a subclass cannot change
+A_LAYER = "make it a hm.Layer, and build hm.Network([...]) with a layer of it"
+PASSES = {  # that training does not call
     "forward": A_LAYER,
     "backward": A_LAYER,
     "loss_and_gradient": "define backpropagate, which both call",
@@ -83,14 +83,6 @@ class Network(ParameterizedChain):
     >>> network.predict(x)
     array([[-0.5]])
     """
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        for name, cure in PASSES.items():
-            if getattr(cls, name) is not getattr(Network, name):
-                raise TypeError(
-                    f"{cls.__name__}.{name}: expected the one of Network, as training does not call another; {cure}"
-                )
-        super().__init_subclass__(**options)
 
     # ---- passes ----------------------------------------------------------------------------------------------------
 
@@ -400,3 +392,13 @@ def check_finite_targets(y: npt.ArrayLike, first_row: int = 0) -> Array:
     if y.dtype.kind == "f":
         check_finite(y, "y", first_row)
     return y
+
+
+def check_passes(network: Network, caller: str) -> None:
+    """Raise where a network has a pass of its own that training would leave out."""
+    for name, cure in PASSES.items():
+        if getattr(getattr(network, name), "__func__", None) is not getattr(Network, name):
+            raise TypeError(
+                f"{caller}: expected a network with the {name} of hm.Network, got a {type(network).__name__} with "
+                f"another, which training does not call; {cure}"
+            )

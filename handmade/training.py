@@ -24,7 +24,7 @@ from ._validation import as_generator, check_bool, check_count
 from .callbacks import EarlyStopping, Stopper
 from .history import History
 from .losses import Loss
-from .network import Network, as_network
+from .network import Network, as_network, check_passes
 from .optimizers import Adam
 from .progress import progress_bar
 from .protocols import Callback, Metric, MetricSchedule, Optimizer, Schedule
@@ -156,7 +156,7 @@ def fit(
     array([0, 1, 1, 0])
     """
     # 1. check
-    as_network(network)
+    check_passes(as_network(network), "fit")
     seed, rng = rng, as_generator(rng)
     optimizer = check_optimizer(Adam() if optimizer is None else optimizer, network)
     check_count(epochs, "epochs")

@@ -203,3 +203,20 @@ def test_a_single_output_is_refused_as_by_the_numpy_code(loss):
 def test_compile_refuses_what_is_no_optimizer(optimizer):
     with pytest.raises((TypeError, ValueError), match=r"^optimizer: expected"):
         hm.compile(hm.MLP([3, 2], rng=0), optimizer=optimizer)
+
+
+def test_a_network_with_a_backpropagation_of_its_own_is_refused():
+    class Decayed(hm.MLP):
+        def backpropagate(self, *arguments):
+            loss, gradient = super().backpropagate(*arguments)
+            gradient += self.theta
+            return loss, gradient
+
+    X, y = np.ones((4, 3)), [0, 1, 1, 0]
+    with pytest.raises(TypeError, match=r"^compile: expected the backpropagate of hm.Network, got that of Decayed"):
+        hm.fit(Decayed([3, 2]), X, y, compile=True, epochs=1, progress=False)
+    compiled, plain = Decayed([3, 2], rng=0), Decayed([3, 2], rng=0)
+    with pytest.warns(UserWarning, match="backpropagate"):
+        hm.fit(compiled, X, y, compile="auto", epochs=1, rng=0, progress=False)
+    hm.fit(plain, X, y, epochs=1, rng=0, progress=False)
+    assert (compiled.theta == plain.theta).all()

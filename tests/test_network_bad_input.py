@@ -22,6 +22,7 @@ from networks_of_tests import (
 )
 from oracles import assert_close
 
+import handmade as hm
 from handmade.composites import Concatenate, Residual
 from handmade.dropout import Dropout
 from handmade.layers import Activation, Dense
@@ -308,13 +309,23 @@ def test_tensors_are_taken_and_masked_arrays_refused():
 @pytest.mark.parametrize("base", [Network, MLP])
 @pytest.mark.parametrize("name", ["forward", "backward", "loss_and_gradient"])
 @pytest.mark.parametrize("mixed_in", [False, True])
-def test_a_pass_that_a_subclass_cannot_change_is_refused(base, name, mixed_in):
+def test_a_pass_that_training_does_not_call_is_refused(base, name, mixed_in):
     def own(self, dH, cache, need_dX=True):
         return getattr(super(base, self), name)(dH, cache, need_dX)
 
     bases, members = ((type("Mixin", (), {name: own}), base), {}) if mixed_in else ((base,), {name: own})
-    with pytest.raises(TypeError, match=f"^Own.{name}: expected the one of Network, .*; d"):
-        type("Own", bases, members)
+    network = type("Own", bases, members)([2, 3] if base is MLP else [Dense(2, 3)])
+    before = network.theta.copy()
+    with pytest.raises(TypeError, match=f"^fit: expected a network with the {name} of .*, got a Own .*; (make|define)"):
+        hm.fit(network, np.ones((4, 2)), [0, 1, 2, 0], epochs=1, progress=False)
+    assert (network.theta == before).all()
+
+
+def test_a_pass_replaced_on_an_instance_is_refused_in_training():
+    network = MLP([2, 3])
+    network.forward = lambda X, training=False: None
+    with pytest.raises(TypeError, match=r"^fit: expected a network with the forward of "):
+        hm.fit(network, np.ones((4, 2)), [0, 1, 2, 0], epochs=1, progress=False)
 
 
 @pytest.mark.parametrize("base", [Network, MLP])
@@ -325,7 +336,7 @@ def test_a_subclass_may_change_what_training_calls(base):
             gradient += self.theta
             return loss, gradient
 
-    own, plain = (kind([Dense(2, 3)] if base is Network else [2, 3]) for kind in (Decayed, base))
+    own, plain = (kind([2, 3] if base is MLP else [Dense(2, 3)]) for kind in (Decayed, base))
     plain.theta[:] = own.theta
     X, y = np.ones((2, 2)), [0, 2]
     assert (own.loss_and_gradient(X, y)[1] == plain.loss_and_gradient(X, y)[1] + plain.theta).all()

@@ -187,6 +187,17 @@ def test_variants_are_computed_in_parts_that_fit_a_block(block, size):
     assert [part.tolist() for part in parts] == [list(range(10))[k : k + size] for k in range(0, 10, size)]
 
 
+class Halved(Network):
+    def forward(self, X, training=False):
+        H, cache = super().forward(X, training)
+        return H / 2, cache
+
+
+def test_a_network_with_a_forward_of_its_own_is_not_short_cut():
+    network = Halved([Dense(4, 5, rng=0), Activation("tanh"), Dense(5, 3, rng=1)])
+    assert_moved_one_by_one(NetworkLoss(network, X, LABELS), network.theta)
+
+
 def test_a_moved_unit_is_computed_by_its_layers_forward(monkeypatch):
     network = build("tanh", np.float64)
     original = Dense.forward

@@ -111,11 +111,12 @@ class NetworkLoss:
         network = self._at(np.asarray(theta, np.result_type(theta, values)))
         theta, outputs = network.theta.copy(), network.forward(self.X.astype(network.dtype), self.training)[1].values
         losses = np.empty(len(indices), theta.dtype)
+        known = type(network).forward is Network.forward
         for name, block in network.blocks(np.arange(theta.size)).items():
             chosen = np.flatnonzero((indices >= block.flat[0]) & (indices <= block.flat[-1]))
             number, _, parameter = name.partition(".")
             layer, *above = network.layers[int(number) : network.head(self.loss)[1]] or (None,)
-            if type(layer) is Dense and all(upper.rows_are_independent(self.training) for upper in above):
+            if known and type(layer) is Dense and all(upper.rows_are_independent(self.training) for upper in above):
                 X, A = outputs[int(number) : int(number) + 2]
                 for part in self._split(chosen, network):
                     place = np.unravel_index(indices[part] - block.flat[0], block.shape)
@@ -146,8 +147,11 @@ class NetworkLoss:
     def _output(self, theta: Array) -> Array:
         network = self._at(theta)
         with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is refused by who asks for it
-            X = self.X.astype(network.dtype)  # X and theta are checked once, not at every call
-            H, cache = Sequential.forward(network, X, self.training)
+            X = self.X.astype(network.dtype)
+            if type(network).forward is Network.forward:  # X and theta are checked once, not at every call
+                H, cache = Sequential.forward(network, X, self.training)
+            else:
+                H, cache = network.forward(X, self.training)
         depth = network.head(self.loss)[1]
         return H if depth == len(network.layers) else cache.values[depth]
 
