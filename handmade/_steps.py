@@ -273,7 +273,8 @@ class Elementwise(Step):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.t: int = 0
-        self.__dict__.update(dict.fromkeys(self._initial_state()))
+        self._take_options()
+        self.__dict__.update(dict.fromkeys(self._start))
 
     def _initial_state(self) -> dict[str, float | None]:
         """Return the name of each state array and its initial value; None where the hyperparameters do not need it."""
@@ -331,6 +332,7 @@ class Elementwise(Step):
 
     def _validate_loaded(self) -> None:
         check_steps(self.t)
+        self._take_options()
         layouts = set()
         for name in self._initial_state():
             array = getattr(self, name)
