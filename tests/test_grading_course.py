@@ -142,7 +142,7 @@ CASES = {  # the text, the verdict, the points, a part of the hint
     "coroutine.py": (PLAIN + "async def loss_and_gradient(parameters, X, y): pass\n", "missing", 0, "got coroutine"),
     "writes.py": ("open('/tmp/never', 'w')\n" + PLAIN, "error", 0, "may not write"),
     "own.py": ("open('log.txt', 'w').write('x')\n" + PLAIN, "passed", 4, ""),
-    "nul.py": ("\x00", "error", 0, "null bytes"),
+    "nul.py": ("\x00", "error", 0, "NUL bytes"),
     "empty.py": ("", "missing", 0, "forward and backward missing"),
     "bad.ipynb": ("no JSON", "error", 0, "expected a notebook"),
     "colored.py": (in_backward("raise ValueError('\\x1b[31m' + 'x' * 10**6)"), "error", 1, "ValueError: xxx"),
