@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import handmade as hm
-from handmade import _config, files
+from handmade import files
 from handmade._config import BUILT_IN, build
 from handmade._safetensors import write_safetensors
-from handmade.activations import ACTIVATIONS
+from handmade.activations import ACTIVATIONS, REGISTERED
 from tests.networks import assert_same
 
 FORMATS = (".npz", ".safetensors")
@@ -298,7 +298,7 @@ PAIR = (hm.activations.silu, hm.activations.silu_backward)
 def test_what_cannot_be_registered_is_named(register, error, message):
     with pytest.raises(error, match=message):
         register()
-    assert "own" not in _config.REGISTERED_ACTIVATIONS
+    assert "own" not in REGISTERED
 
 
 @pytest.mark.parametrize(
