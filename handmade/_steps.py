@@ -69,6 +69,16 @@ def _options_of(step: type[Step]) -> Callable[[Step], Any]:
     return operator.attrgetter(*names) if names else lambda _: ()
 
 
+class _Seen:
+    """A weak memory of vectors that have passed a check: the next step need not look at them again."""
+
+    def __init__(self, theta: Array, gradient: Array) -> None:
+        self.theta, self.gradient = weakref.ref(theta), weakref.ref(gradient)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()  # a copy and a file hold None
+
+
 class Step(Stateful):
     """A change of theta or gradient at each training step; a new one is a dataclass deriving from this.
 
@@ -79,7 +89,7 @@ class Step(Stateful):
     changes_gradient = False
     needs_evaluate = False  # True where `step` takes a function that computes loss and gradient, too
     _checked: Any = object()  # the hyperparameters of the last check; before it, what none equal
-    _seen: tuple[weakref.ref[Array], weakref.ref[Array]] | None = None  # theta and gradient of the last check
+    _seen: _Seen | None = None  # theta and gradient of the last check
 
     def __post_init__(self) -> None:
         self._validate()
@@ -136,13 +146,11 @@ class Step(Stateful):
         """Raise what `step` raises; change nothing."""
         self.check_options()
         seen = self._seen
-        known = seen is not None and seen[0]() is theta and seen[1]() is gradient
-        if not (known and theta.flags.writeable and gradient.flags.writeable):
+        known = seen is not None and seen.theta() is theta and seen.gradient() is gradient
+        # What can be changed in place is looked at each time.
+        if not (known and theta.shape == gradient.shape and theta.flags.writeable and gradient.flags.writeable):
             self._check_vectors(theta, gradient)
-            self._seen = weakref.ref(theta), weakref.ref(gradient)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_seen": None}
+            self._seen = _Seen(theta, gradient)
 
     def _check_vectors(self, theta: Array, gradient: Array) -> None:
         check_array(theta, "theta", 1, writeable=True)

@@ -1,4 +1,4 @@
-"""The values of a checkpoint: they come back with their types; options are told apart; what has no place is named."""
+"""Checkpoints: values come back with their types, options have one description, what no file holds is refused."""
 
 from __future__ import annotations
 

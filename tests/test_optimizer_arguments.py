@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import math
+import pickle
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -87,6 +90,42 @@ def test_vectors_made_read_only_between_steps_are_noticed():
         with pytest.raises(ValueError, match=f"{name}: .*read-only"):
             optimizer.step(theta, gradient)
         assert_same_state(optimizer.state_dict(), before)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(momentum=0.9), Adam(), Chain(L1(0.1), SGD())], ids=repr)
+def test_a_gradient_reshaped_between_steps_is_noticed(optimizer):
+    theta, gradient = np.ones(SIZE), np.ones(SIZE)
+    optimizer.step(theta, gradient)
+    moved, before = theta.copy(), memory_of(optimizer)
+    gradient.resize((1, SIZE), refcheck=False)
+    with pytest.raises(ValueError, match=r"^gradient: expected 1 dimension"):
+        optimizer.step(theta, gradient)
+    np.testing.assert_array_equal(theta, moved)
+    assert_same_state(optimizer.state_dict(), before)
+
+
+class OwnState(SGD):
+    def __getstate__(self):
+        return dict(self.__dict__)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda step: pickle.loads(pickle.dumps(step))])
+def test_a_step_with_a_state_of_its_own_is_copied_after_a_step(copied):
+    optimizer, theta, gradient = OwnState(lr=0.1, momentum=0.9), np.ones(SIZE), np.ones(SIZE)
+    optimizer.step(theta, gradient)
+    clone, other = copied(optimizer), theta.copy()
+    clone.step(other, gradient)
+    optimizer.step(theta, gradient)
+    np.testing.assert_array_equal(theta, other)
+
+
+def test_an_optimizer_keeps_no_vector_alive():
+    optimizer, theta, gradient = Adam(), np.ones(SIZE), np.ones(SIZE)
+    optimizer.step(theta, gradient)
+    vectors = weakref.ref(theta), weakref.ref(gradient)
+    del theta, gradient
+    gc.collect()
+    assert [vector() for vector in vectors] == [None, None]
 
 
 @pytest.mark.parametrize(

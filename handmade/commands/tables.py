@@ -58,8 +58,9 @@ def read_table(path: Path) -> tuple[Any, str]:
     for line, row in list(_rows(text, delimiter, path))[1:]:
         if len(row) != len(names):
             count = f"{len(names)} cell{'s' * (len(names) > 1)}"
-            cure = f"name every column, or quote cells that hold {delimiter!r}"
-            cure = cure if len(row) > len(names) else f"write missing cells as empty ones, between {delimiter!r}"
+            cure = f"write missing cells as empty ones, between {delimiter!r}"
+            if len(row) > len(names):
+                cure = f"name every column, or quote cells that hold {delimiter!r}"
             raise ValueError(
                 f"{path}, line {line}: expected {count}, one for each column in the first line, "
                 f"got {len(row)} separated by {delimiter!r}; {cure}"

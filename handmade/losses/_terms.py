@@ -107,8 +107,10 @@ def reduce(terms: Array, reduction: str, count: float | None = None) -> Any:
 
 def divisor(reduction: str, count: float) -> float:
     """Return the divisor of the reduction: count for the mean, else 1."""
+    if isinstance(reduction, str) and reduction == "mean":
+        return count
     check_reduction(reduction)
-    return count if reduction == "mean" else 1
+    return 1
 
 
 def reduce_backward(derivatives: Array, reduction: str, count: float | None = None) -> Array:

@@ -285,7 +285,7 @@ def cross_entropy_value_and_backward(
     dZ = dZ.astype(Z.dtype, copy=False)
     if len(lead) != 1:
         terms, dZ = terms.reshape(lead), np.moveaxis(dZ.reshape(*lead, -1), -1, min(1, len(lead)))
-    return terms if reduction == "none" else np.add.reduce(terms, axis=None) / scale, dZ
+    return terms if reduction == "none" else np.add.reduce(terms, None) / scale, dZ
 
 
 def _against_index(Z: Array, labels: Array, sample_weight: Array | None, divisor: float) -> tuple[Array, Array]:
