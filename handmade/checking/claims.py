@@ -38,7 +38,7 @@ def as_numbers(value: Any, name: str) -> Array:
 def is_single(value: Any, vector: Array) -> bool:
     """Return whether numbers come from float32: by their dtype, or because each of them is one of float32's."""
     text = any(str(getattr(leaf, "dtype", "")).endswith("float32") for _, leaf in leaves(value, ""))
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore"):
         exact, fewer = (np.array_equal(vector, vector.astype(dtype)) for dtype in (np.float32, np.float16))
     return text or (exact and not fewer)  # 0.5 is a number of every type
 
@@ -74,7 +74,7 @@ def _is_sequence(value: Any, depth: int) -> bool:
 
 def _is_rectangle(value: Any) -> bool:
     """Return whether nested lists are one array, written as numbers."""
-    if any(hasattr(part, "dtype") or part is None for part in value):
+    if any(hasattr(part, "dtype") for part in value):
         return False
     try:
         return np.asarray(value).dtype.kind in "iuf"
@@ -239,8 +239,7 @@ def _readings(value: Any, blocks: Sequence[Block]) -> Iterator[list[Any]]:
         for order in (*orders, of_kinds[0] + of_kinds[1], of_kinds[1] + of_kinds[0]):
             yield [flat[order.index(i)] for i in range(len(blocks))]
     elif len(flat) == len(weights) == len(biases):
-        yield _split_bias(flat, [blocks[i] for i in weights], first=True)
-        yield _split_bias(flat, [blocks[i] for i in weights], first=False)
+        yield _split_bias(flat, [blocks[i] for i in weights])
     else:
         raise ValueError(f"gradient: expected {len(blocks)} arrays for {[b.name for b in blocks]}, got {len(flat)}")
 
@@ -251,17 +250,17 @@ def _pairs_turned(blocks: Sequence[Block]) -> Iterator[list[int]]:
         yield [i ^ 1 for i in range(len(blocks))]
 
 
-def _split_bias(matrices: Sequence[Any], weights: Sequence[Block], first: bool) -> list[Any]:
-    """Return weights and biases out of one matrix per layer, [b W] or [W b], or its transpose."""
+def _split_bias(matrices: Sequence[Any], weights: Sequence[Block]) -> list[Any]:
+    """Return weights and biases out of one matrix [b W] per layer, or its transpose."""
+    arrays = [as_numbers(matrix, f"gradient[{i}]") for i, matrix in enumerate(matrices)]
+    shapes = [(block.shape[0], block.shape[1] + 1) for block in weights]
+    if [array.shape for array in arrays] != shapes:  # all of them are turned, or none: square ones do not tell
+        arrays = [array.T for array in arrays]
     parts: list[Any] = []
-    for i, (matrix, block) in enumerate(zip(matrices, weights, strict=True)):
-        array = as_numbers(matrix, f"gradient[{i}]")
-        O, I = block.shape
-        if array.shape == (I + 1, O) and array.shape != (O, I + 1):
-            array = array.T
-        if array.shape != (O, I + 1):
-            raise ValueError(f"gradient: expected {len(weights) * 2} arrays, or [b W] of shape {(O, I + 1)}")
-        parts += [array[:, 1:], array[:, 0]] if first else [array[:, :-1], array[:, -1]]
+    for array, shape in zip(arrays, shapes, strict=True):
+        if array.shape != shape:
+            raise ValueError(f"gradient: expected {len(weights) * 2} arrays, or [b W] of shape {shape}")
+        parts += [array[:, 1:], array[:, 0]]
     return parts
 
 
@@ -273,7 +272,7 @@ def _by_name(value: Any, blocks: Sequence[Block]) -> list[Any] | None:
     names = [block.name for block in blocks]
     if set(found) == set(names):
         return [found[name] for name in names]
-    stripped = {re.sub(r"^(d|grad_?|nabla_?|delta_?)(?=\w)", "", str(key)): leaf for key, leaf in found.items()}
+    stripped = {re.sub(r"^(delta|grad|nabla|d)_?(?=\w)", "", str(key)): leaf for key, leaf in found.items()}
     if set(stripped) == set(names):
         return [stripped[name] for name in names]
     if len(found) != len(blocks):
@@ -284,7 +283,7 @@ def _by_name(value: Any, blocks: Sequence[Block]) -> list[Any] | None:
         kind = re.sub(r"[\d_.\[\]']", "", key).lower()
         if number is None or not kind:
             return None
-        ranked[kind[0] not in "b" and kind != "beta"].append((int(number.group()), leaf))
+        ranked[kind[0] != "b"].append((int(number.group()), leaf))
     parts: list[Any] = [None] * len(blocks)
     for is_weight, of_kind in ranked.items():
         places = [i for i, block in enumerate(blocks) if block.is_weight == is_weight]

@@ -143,7 +143,7 @@ TESTS = {
     "checking.explanation": ["diagnosis_report"],
     "checking.reports": ["diagnosis_report", "diagnosis_of_arrays"],
     "checking.step_search": ["diagnosis", "diagnosis_of_arrays", "diagnosis_elsewhere", "localisation"],
-    "checking.claims": ["diagnosis", "diagnosis_of_arrays", "diagnosis_elsewhere"],
+    "checking.claims": ["claims", "diagnosis", "diagnosis_of_arrays", "diagnosis_elsewhere"],
     "checking.formulas": ["formulas", "localisation"],
     "checking.layer_terms": ["localisation"],
     "checking.loss_terms": ["localisation"],
