@@ -17,7 +17,7 @@ testing = pytest.importorskip("typer.testing")
 
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 
-from handmade.commands import cli, columns, models  # noqa: E402
+from handmade.commands import cli, columns, models, tables  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +141,25 @@ def test_wrong_files_are_one_line(folder, tmp_path):
         (["export", folder / "c.safetensors", "--to", "java"], "--to: expected one of onnx, c, torch"),
     ]:
         assert match in run(*arguments, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("age,buys\n1,2\n".encode("utf-16"), "UTF-16"),
+        ("age,größe\n1,2\n".encode("utf-16"), "UTF-16"),
+        ("\ufeffage,buys\n1,2\n".encode("utf-16-be"), "UTF-16"),
+        ("age,buys\n1,2\n".encode("utf-16-le"), "UTF-16"),  # without the mark
+        ("age,buys\n1,2\n".encode("utf-32"), "UTF-32"),
+        ("age,buys\n1,2\n".encode("utf-32-be"), "UTF-32"),
+        ("age,größe\n1,2\n".encode("latin-1"), "byte 0xf6"),
+        (b"age,buys\n1,\0\n", "NUL bytes"),
+    ],
+)
+def test_tables_in_another_encoding_are_told_so(tmp_path, content, found):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"t\.csv: expected text in UTF-8, got {found}; save the file as text in UTF-8"):
+        tables.read_table(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(

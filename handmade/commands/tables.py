@@ -83,10 +83,15 @@ def _read_text(path: Path) -> str:
         with get_handle(path, "rb", compression="infer", is_text=False) as handles:
             content = handles.handle.read()
     try:
-        return content.decode("utf-8-sig")
+        text, found = content.decode("utf-8-sig"), ""
     except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise ValueError(f"{path}: expected text in UTF-8, got byte {byte:#x}; save the file as UTF-8") from error
+        text, found = "\0", f"byte {error.object[error.start]:#x}"
+    if "\0" in text:
+        from ..grading.child.loading import other_than_utf_8  # a wrong file alone needs it
+
+        found = other_than_utf_8(content) or found
+        raise ValueError(f"{path}: expected text in UTF-8, got {found}; save the file as text in UTF-8")
+    return text
 
 
 def _rows(text: str, delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -11,7 +11,7 @@ import re
 import sys
 import types
 
-__all__ = ["load", "sources", "unpacked_names"]
+__all__ = ["load", "other_than_utf_8", "sources", "unpacked_names"]
 
 SKIPPED = re.compile(r"%%(?!time|timeit|capture|prun)")  # a cell of another language
 MAGIC = re.compile(r"\s*([%!]|\?[\w.]+$|[\w.]+\?{1,2}$)")  # %matplotlib inline, !pip install, np.tanh?
@@ -33,8 +33,8 @@ def sources(path: str) -> list[tuple[str, str | bytes]]:
         content = file.read()
     name = os.path.basename(path)
     if not path.lower().endswith(".ipynb"):
-        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
-            raise SyntaxError(f"expected text in UTF-8, got {_kind(content)}; save the file as text in UTF-8")
+        if found := other_than_utf_8(content):
+            raise SyntaxError(f"expected text in UTF-8, got {found}; save the file as text in UTF-8")
         return [(name, content)]
     try:
         cells = json.loads(content)["cells"]
@@ -45,8 +45,10 @@ def sources(path: str) -> list[tuple[str, str | bytes]]:
     return [(f"{name}, cell {i}", text) for i, text in enumerate(map(_without_magics, texts), 1) if text.strip()]
 
 
-def _kind(content: bytes) -> str:
-    """Return what a file is that holds NUL bytes or begins with a byte-order mark, in words."""
+def other_than_utf_8(content: bytes) -> str:
+    """Return what a file is that holds NUL bytes or begins with the mark of UTF-16 or UTF-32; else an empty string."""
+    if not content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" not in content:
+        return ""
     for encoding in ("UTF-32", "UTF-16"):  # the mark of UTF-32 begins with that of UTF-16
         for order in ("LE", "BE"):
             has_mark = content.startswith(getattr(codecs, f"BOM_{encoding.replace('-', '')}_{order}"))
