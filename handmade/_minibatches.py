@@ -140,6 +140,14 @@ def ignored_label(loss: Loss) -> int | None:
     return parameters["ignore_index"].default if "ignore_index" in parameters else None
 
 
+def counted(y: Array, loss: Loss) -> Array:
+    """Return for each target whether the loss counts it: all but the ignored label."""
+    ignored = ignored_label(loss)
+    if ignored is None or y.ndim != 1 or y.dtype.kind not in "iu":
+        return np.ones(len(y), bool)
+    return np.asarray(y != ignored)
+
+
 def _of_classes(y: Array, class_weight: Mapping[int, float] | Sequence[float], ignored: int | None) -> Array:
     """Return the weight of each sample's class; 0 for the ignored label, as `torch.nn.functional.cross_entropy`."""
     if y.ndim != 1 or y.dtype.kind not in "iu":

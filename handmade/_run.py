@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ._minibatches import counted
 from ._run_state import Place, RunState, Snapshot
 from ._sparse import SparseRows
 from ._types import Array
@@ -177,10 +178,10 @@ class Run(RunState):
             f"scale the inputs, or clip the gradient. Network and optimizer are as they were before this epoch"
         )
 
-    def _evaluate(self, limit: int | None = None) -> dict[str, float]:
+    def _evaluate(self, rows: Array | None = None) -> dict[str, float]:
         """Return the validation loss, where there are validation data, and all metrics, by name."""
         samples = self.held or self.training
-        rows = samples.rows[:limit]
+        rows = samples.rows if rows is None else rows
         functions, depth = self.network.head(self.loss)
         if not self.metrics and self.held is None:
             return {}
@@ -190,10 +191,23 @@ class Run(RunState):
             scores[VALIDATION] = float(functions.value(H, y))
         for layer in self.network.layers[depth:]:
             H = layer.predict(H)
+        if not (count := counted(y, self.loss)).all():
+            H, y = H[count], y[count]
         H.flags.writeable = False
         for name, metric in self.metrics.items():
             scores[name] = _number(metric(H, y), name)
         return scores
+
+    def _first_rows(self) -> Array:
+        """Return the first two rows that are evaluated; for metrics, of those that the loss counts."""
+        samples = self.held or self.training
+        rows = samples.rows
+        if self.metrics:
+            rows = rows[counted(samples.y[rows], self.loss)]
+            if not len(rows):
+                where, names = "" if self.held is None else "validation: ", ", ".join(self.metrics)
+                raise ValueError(f"{where}y: expected labels for {names} that the loss does not ignore, got none")
+        return rows[:2]
 
     def _step_schedules(self, every: str) -> None:
         for schedule, when in self.schedules:
@@ -224,7 +238,7 @@ class Run(RunState):
         trial = copy.deepcopy(self.network)
         for X, y, weight in self.training.minibatches(last, len(last), self.network.dtype):
             trial.backpropagate(X, y, self.loss, weight)
-        self._evaluate(limit=2)
+        self._evaluate(self._first_rows())
 
 
 def _predict(network: Network, X: Array | SparseRows, rows: Array, depth: int) -> Array:

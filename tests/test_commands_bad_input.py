@@ -158,7 +158,9 @@ def test_wrong_files_are_one_line(folder, tmp_path):
 )
 def test_tables_in_another_encoding_are_told_so(tmp_path, content, found):
     (tmp_path / "t.csv").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"t\.csv: expected text in UTF-8, got {found}; save the file as text in UTF-8"):
+    with pytest.raises(
+        ValueError, match=rf"t\.csv: expected text in UTF-8, got {found}; save the file as text in UTF-8"
+    ):
         tables.read_table(tmp_path / "t.csv")
 
 
