@@ -290,6 +290,13 @@ def test_a_gradient_that_fits_in_no_layout_is_refused(given, message):
         read_gradient(given, BLOCKS)
 
 
+def test_lists_without_end_are_refused():
+    endless = [B]
+    endless.append(endless)
+    with pytest.raises(TypeError, match=r"^gradient\[1\]\[1\].*: expected arrays in at most"):
+        read_gradient(endless, BLOCKS)
+
+
 def test_a_bias_is_a_row_a_column_or_a_vector_of_its_size():
     blocks = blocks_of({"a": np.zeros(4)})
     for shape in (4,), (1, 4), (4, 1), (1, 1, 4):
@@ -311,23 +318,29 @@ def test_square_weights_leave_the_layout_open():
 PER_SAMPLE = np.arange(10.0).reshape(5, 2)
 
 
+NOT_SUMMED = "bias gradient not summed", "the gradient of the bias has one row for each sample"
+WRONG_AXIS = "bias gradient summed over the wrong axis", "the gradient of the bias has one number for each sample"
+ONE_NUMBER = "bias gradient summed over everything", "the gradient of the bias is the same for all units"
+
+
 @pytest.mark.parametrize(
-    ("bias", "samples", "name", "meant", "evidence"),
+    ("bias", "samples", "mistake", "meant", "evidence"),
     [
-        (PER_SAMPLE, 5, "bias gradient not summed", [20, 25], "shape (5, 2), not (2,), for b1"),
-        (PER_SAMPLE.T, 5, "bias gradient not summed", [20, 25], "shape (2, 5), not (2,), for b1"),
-        (np.ones(5), 5, "bias gradient summed over the wrong axis", [0, 0], "shape (5,), not (2,), for b1"),
-        (np.ones((5, 1)), 5, "bias gradient summed over the wrong axis", [0, 0], "shape (5, 1), not (2,), for b1"),
-        (np.ones((1, 5)), 5, "bias gradient summed over the wrong axis", [0, 0], "shape (1, 5), not (2,), for b1"),
-        (3.0, 5, "bias gradient summed over everything", [3, 3], "one number for b1"),
-        (np.array([[3.0]]), None, "bias gradient summed over everything", [3, 3], "one number for b1"),
-        (None, 5, "not returned", [0, 0], "None for b1"),
+        (PER_SAMPLE, 5, NOT_SUMMED, [20, 25], "shape (5, 2), not (2,), for b1"),
+        (PER_SAMPLE.T, 5, NOT_SUMMED, [20, 25], "shape (2, 5), not (2,), for b1"),
+        (np.ones(5), 5, WRONG_AXIS, [0, 0], "shape (5,), not (2,), for b1"),
+        (np.ones((5, 1)), 5, WRONG_AXIS, [0, 0], "shape (5, 1), not (2,), for b1"),
+        (np.ones((1, 5)), 5, WRONG_AXIS, [0, 0], "shape (1, 5), not (2,), for b1"),
+        (3.0, 5, ONE_NUMBER, [3, 3], "one number for b1"),
+        (np.array([[3.0]]), None, ONE_NUMBER, [3, 3], "one number for b1"),
+        (None, 5, ("not returned", "a gradient is missing"), [0, 0], "None for b1"),
     ],
 )
-def test_a_bias_gradient_of_a_wrong_shape_is_named(bias, samples, name, meant, evidence):
-    read, (cause,) = read_gradient([W, bias, V, C], BLOCKS, samples)
+def test_a_bias_gradient_of_a_wrong_shape_is_named(bias, samples, mistake, meant, evidence):
+    read, causes = read_gradient([W, bias, V, C], BLOCKS, samples)
     assert read.tolist() == [*range(6), *meant, *range(8, 17)]
-    assert (cause.name, cause.where, cause.evidence) == (name, "b1", evidence)
+    name, hint = mistake
+    assert causes == [Cause(name, "b1", hint, evidence)]
 
 
 @pytest.mark.parametrize("bias", [PER_SAMPLE, np.ones(5), np.ones((2, 2))])
@@ -352,9 +365,10 @@ def test_a_weight_of_a_wrong_shape_is_no_mistake_with_a_name():
 
 
 def test_of_no_gradient_every_entry_is_0():
-    read, (cause,) = read_gradient(None, BLOCKS)
-    assert (read.tolist(), cause.name, cause.where) == ([0] * 17, "not returned", "everything")
-    assert cause.evidence == "None: does the function return its gradient?"
+    read, causes = read_gradient(None, BLOCKS)
+    assert read.tolist() == [0] * 17
+    hint, evidence = "a function without return returns None", "None: does the function return its gradient?"
+    assert causes == [Cause("not returned", "everything", hint, evidence)]
 
 
 # ---- functions -------------------------------------------------------------------------------------------------------

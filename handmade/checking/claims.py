@@ -190,7 +190,7 @@ def read_gradient(value: Any, blocks: Sequence[Block], samples: int | None = Non
             return _fitted(reading, blocks, samples)
         except ValueError as error:
             problems.append(error)
-    raise problems[0] if problems else ValueError(_expected(blocks, value))
+    raise problems[0]
 
 
 def _is_loss_and_gradient(value: tuple[Any, Any], blocks: Sequence[Block]) -> bool:
@@ -199,15 +199,6 @@ def _is_loss_and_gradient(value: tuple[Any, Any], blocks: Sequence[Block]) -> bo
     if isinstance(loss, Mapping | list | tuple) or loss is None or np.ndim(getattr(loss, "detach", lambda: loss)()):
         return False
     return bool(_is_container(rest)) and not (len(blocks) == 2 and blocks[0].size == 1)
-
-
-def _expected(blocks: Sequence[Block], value: Any) -> str:
-    shapes = ", ".join(f"{block.name} {block.shape}" for block in blocks)
-    if isinstance(value, Mapping):
-        return f"gradient: expected the parameters {[block.name for block in blocks]}, got {list(value)}"
-    found = [np.shape(leaf) if leaf is not None else None for _, leaf in leaves(value, "gradient")]
-    size = sum(block.size for block in blocks)
-    return f"gradient: expected a vector of {size}, or arrays for {shapes}; got {len(found)} of shapes {found}"
 
 
 def _from_array(array: Array, blocks: Sequence[Block]) -> Array:
@@ -227,7 +218,8 @@ def _readings(value: Any, blocks: Sequence[Block]) -> Iterator[list[Any]]:
         yield named
         return
     if isinstance(value, Mapping):
-        raise ValueError(_expected(blocks, value))
+        names = [block.name for block in blocks]
+        raise ValueError(f"gradient: expected the parameters {names}, got {list(value)}")
     flat = [leaf for _, leaf in leaves(value, "gradient")]
     weights = [i for i, block in enumerate(blocks) if block.is_weight]
     biases = [i for i, block in enumerate(blocks) if not block.is_weight]
