@@ -83,22 +83,20 @@ def formula_of(
     step = pairs[0][1]
     places = step.path if step.kind == "dA" else (step.prefix,)
     best: list[Formula] = []
-    with np.errstate(all="ignore"):
-        for products in (False, True):
-            fitted = [
-                formula
-                for place in places
-                for formula in _fitted(pairs, place, facts, relative, min(most, 2) if products else most, products)
-            ]
-            confirmed = (_confirmed_by(others, formula, step, facts, relative, products) for formula in fitted)
-            found = [formula for formula in confirmed if formula is not None]
-            best = sorted([*best, *found], key=lambda formula: formula.cost)
-            if best and best[0].cost <= SIMPLE:
-                return best
+    for products in (False, True):
+        fitted = [
+            formula
+            for place in places
+            for formula in _fitted(pairs, place, facts, relative, min(most, 2) if products else most, products)
+        ]
+        confirmed = (_confirmed_by(others, formula, step, facts, relative, products) for formula in fitted)
+        found = [formula for formula in confirmed if formula is not None]
+        best = sorted([*best, *found], key=lambda formula: formula.cost)
+        if best and best[0].cost <= SIMPLE:
+            return best
     if best:
         return best
-    with np.errstate(all="ignore"):
-        seen = _seen(name, [pair for pair in pairs if pair[1].unique], places, facts, relative)
+    seen = _seen(name, [pair for pair in pairs if pair[1].unique], places, facts, relative)
     elsewhere = [_step_in(case, step) for case in others]
     is_right_elsewhere = any(s is not None and np.array_equal(s.actual, s.right) for s in elsewhere)
     return [f for f in seen if not (is_right_elsewhere and " row" in str(f))]  # the rows are not what decides
@@ -147,7 +145,8 @@ def _other_mask(pairs: Sequence[tuple[Case, WrongStep]], place: str, facts: Mapp
     if np.abs(actual - factor * dH * passed).max() > 1e-7 * np.abs(actual).max():
         return ""
     ways, _ = ways_to_write(factor, known_numbers(pairs[0][0].of, place, facts), 1e-7)
-    return f"{' or '.join(ways)} dH, with another mask than that of the forward pass"
+    sign = "-" if factor < 0 else ""
+    return f"{sign}{' or '.join(ways)} dH, with another mask than that of the forward pass"
 
 
 def right_formula(

@@ -102,7 +102,7 @@ def _lines(actual: Array, right: Array, size: float) -> str:
         factors = (actual * right).sum(axis=axis, keepdims=True) / (right * right).sum(axis=axis, keepdims=True)
         if np.abs(actual - factors * right).max() <= 1e-7 * size:
             if np.ptp(factors) <= 1e-7 * np.abs(factors).max():
-                return f"{factors.flat[0]:.6g} right"
+                return ""  # a formula, if other batches do not contradict it
             digits = 4 if np.abs(factors - 1).max() > 1e-3 else 8
             text = ", ".join(f"{factor:.{digits}g}" for factor in factors.ravel()[:6])
             return f"right, each {name} {OWN_FACTORS}: {text}{', ...' if factors.size > 6 else ''}"
