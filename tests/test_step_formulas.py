@@ -238,7 +238,7 @@ def test_in_a_batch_where_all_is_right_a_formula_gives_that(step, formula, rows)
         (times(2), "dA[0] = 2 dA @ W[2]", SENT),
     ],
 )
-def test_where_dA_is_not_known_the_gradients_of_its_layer_are_fitted(step, formula, meant):
+def test_where_dA_is_unknown_its_layers_gradients_are_fitted(step, formula, meant):
     found, of_right = formulas(1, step, sizes=(20,))
     assert (str(found[0]), of_right) == (formula, meant)
 
