@@ -162,6 +162,8 @@ def untested(x):
     return x + 1
 """
 
+OTHER = "class Other:\n    def method(self): return 1\ndef {name}(x): return x\n"
+
 TOY_TESTS = """
 import pytest
 from toy import toy
@@ -193,7 +195,8 @@ def toy(tmp_path_factory):
     for name in "toy", "tests":
         (tmp_path / name).mkdir()
     (tmp_path / "toy" / "__init__.py").touch()
-    (tmp_path / "toy" / "toy.py").write_text(TOY)
+    (tmp_path / "toy" / "toy.py").write_text(f"from .other import *\n{TOY}")
+    (tmp_path / "toy" / "other.py").write_text(OTHER.format(name="one"))
     (tmp_path / "tests" / "test_toy.py").write_text(TOY_TESTS)
     (tmp_path / "equivalent.toml").write_text(
         '[[equivalent]]\nwhy = "x is at least 0."\n'
@@ -228,6 +231,9 @@ def test_results_are_kept_until_the_code_changes(toy):
     lines = len(results.read_text().splitlines())
     campaign(*toy[0])
     assert len(results.read_text().splitlines()) == lines, "nothing is run again"
+    (module.parent / "other.py").write_text(OTHER.format(name="two"))
+    campaign(*toy[0])
+    assert len(results.read_text().splitlines()) == lines, "no test calls a function of the other file"
     module.write_text(module.read_text().replace("x + 1", "x + 3"))
     test.write_text(test.read_text() + "def test_more():\n    assert toy.untested(1) == 4\n")
     statuses, *_ = campaign(*toy[0])

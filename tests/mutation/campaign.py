@@ -19,8 +19,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .baseline import Baseline, kept_baselines, read_baseline
 from .mutants import Mutant, find_mutants
-from .servers import Collecting, Report, Target, import_modules, read_baseline, run_importing, run_pytest
+from .runs import Target, import_modules, run_pytest
+from .servers import Collecting, Report, run_importing
 
 ROOT = Path(__file__).parents[2]
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
@@ -76,7 +78,7 @@ def run_module(module: Module, work: Path, processes: int, root: Path = ROOT, sh
         The module.
     work : Path
         A directory for results. A mutant that was killed is not run again as long as its function stays as it is; one
-        that survived, as long as no file of the package or of these tests changes.
+        that survived, as long as these tests stay, and each file of the package of which they call a function.
     processes : int
         How many mutants at a time; 0 runs none.
     root : Path
@@ -91,17 +93,20 @@ def run_module(module: Module, work: Path, processes: int, root: Path = ROOT, sh
     """
     tree = ast.parse(module.path.read_text())
     mutants = sampled(find_mutants(tree, module.layout), module.sample)
-    results = Results(work / f"{module.name(root)}.jsonl", _fingerprint(module, root))
+    target = Target(module.path, tree, [str(test.relative_to(root)) for test in module.tests], root)
+    results = Results(work / f"{module.name(root)}.jsonl", _fingerprint(target, work))
     pending = [mutant for mutant in mutants if results.is_due(mutant)]
     if pending and processes:
-        target = Target(module.path, tree, [str(test.relative_to(root)) for test in module.tests], root)
-        _run(target, pending, results, work, processes, _progress(module.name(root), len(pending), show))
+        baseline = read_baseline(target, work)
+        results.world = _fingerprint(target, work)
+        _run(target, baseline, pending, results, processes, _progress(module.name(root), len(pending), show))
     return [(mutant, results.status(mutant) or "not run") for mutant in mutants]
 
 
-def _run(target: Target, pending: list[Mutant], results: Results, work: Path, processes: int, progress: Report) -> None:
+def _run(
+    target: Target, baseline: Baseline, pending: list[Mutant], results: Results, processes: int, progress: Report
+) -> None:
     """Let the collecting server run what is in functions, and the importing server the rest."""
-    baseline = read_baseline(target, work)
     import_modules(baseline.modules)  # in this process, which forks the servers of all modules
     gc.freeze()
     again = [mutant for mutant in pending if mutant.outermost is None]
@@ -216,12 +221,16 @@ class Results:
             print(json.dumps([mutant.name, mutant.content, status, self.world]), file=file)
 
 
-def _fingerprint(module: Module, root: Path) -> str:
-    """Return a digest of the package, the tests, and the way mutants are made."""
-    package = module.path.relative_to(root).parts[0]
+def _fingerprint(target: Target, work: Path) -> str:
+    """Return a digest of the module, its tests, what they call, and the way mutants are made; empty if not measured."""
+    kept = kept_baselines(target, work)
+    called = [baseline.files for baseline in kept.values() if baseline is not None]
+    if len(called) < len(kept):
+        return ""
     machinery = sorted(set(Path(__file__).parent.glob("*.py")) - {Path(__file__).with_name("__main__.py")})
-    files = [*sorted((root / package).rglob("*.py")), *module.tests, *machinery]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    files = [target.path, *(target.root / test for test in target.tests), *machinery]
+    text = b"".join(file.read_bytes() for file in files) + json.dumps(called).encode()
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 # ---- equivalent mutants ----------------------------------------------------------------------------------------------
