@@ -18,7 +18,7 @@ from ._types import Array
 from ._validation import is_true
 from .checkpoints import Keeper
 from .history import VALIDATION
-from .network import Network
+from .network import Network, has_own
 from .training_warnings import Watch, blame, not_finite
 
 __all__ = ["Run"]
@@ -191,6 +191,8 @@ class Run(RunState):
             scores[VALIDATION] = float(functions.value(H, y))
         for layer in self.network.layers[depth:]:
             H = layer.predict(H)
+        if self.metrics and has_own(self.network, "predict"):
+            H = np.array(self.network.predict(samples.X[rows]))
         if not (count := counted(y, self.loss)).all():
             H, y = H[count], y[count]
         H.flags.writeable = False

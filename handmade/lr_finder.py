@@ -14,7 +14,7 @@ from ._html import html_table
 from ._steps import bind
 from ._types import RNG, Array, Loss, Optimizer
 from ._validation import as_array, as_generator, check_count, positive
-from .network import Network, as_network
+from .network import Network, as_network, check_passes
 from .optimizers import Adam
 
 __all__ = ["LearningRateSearch", "find_lr"]
@@ -115,8 +115,9 @@ def find_lr(
     >>> 0.01 < search.suggestion < 1
     True
     """
+    check_passes(as_network(network), "find_lr")
     optimizer = copy.deepcopy(Adam() if optimizer is None else optimizer)
-    bind(optimizer, as_network(network))
+    bind(optimizer, network)
     if not hasattr(optimizer, "lr"):
         raise TypeError(f"optimizer: expected an object with an attribute lr, got {optimizer!r}")
     if getattr(optimizer, "needs_evaluate", False):

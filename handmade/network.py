@@ -7,7 +7,7 @@ The page of the lecture is `Sequential.forward` and `Sequential.backward` in `ha
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["Network"]
 
 A_LAYER = "make it a hm.Layer, and build hm.Network([...]) with a layer of it"
-PASSES = {  # that training does not call
+PASSES = {  # that a subclass may have, and a caller may leave out, with what to do then
     "forward": A_LAYER,
     "backward": A_LAYER,
     "loss_and_gradient": "define backpropagate, which both call",
+    "predict": A_LAYER,
 }
+TRAINED = ("forward", "backward", "loss_and_gradient")
 BLOCK = 2**18  # numbers in the widest layer's output that a prediction computes at a time: they fit into the cache
 
 
@@ -394,11 +396,16 @@ def check_finite_targets(y: npt.ArrayLike, first_row: int = 0) -> Array:
     return y
 
 
-def check_passes(network: Network, caller: str) -> None:
-    """Raise where a network has a pass of its own that training would leave out."""
-    for name, cure in PASSES.items():
-        if getattr(getattr(network, name), "__func__", None) is not getattr(Network, name):
+def has_own(network: Network, name: str) -> bool:
+    """Return whether a network has another method of this name than hm.Network, of its class's or of itself."""
+    return getattr(getattr(network, name), "__func__", None) is not getattr(Network, name)
+
+
+def check_passes(network: Network, caller: str, names: Sequence[str] = TRAINED) -> None:
+    """Raise where a network has a pass of its own that the caller would leave out."""
+    for name in names:
+        if has_own(network, name):
             raise TypeError(
                 f"{caller}: expected a network with the {name} of hm.Network, got a {type(network).__name__} with "
-                f"another, which training does not call; {cure}"
+                f"another, which {caller} does not call; {PASSES[name]}"
             )

@@ -94,8 +94,8 @@ def fit(
     early_stopping : int or EarlyStopping, optional
         Stop when the validation loss no longer falls; a number is the patience.
     metrics : str, callable, or sequence of them
-        Names of `handmade.metrics`, or functions ``(output, y) -> float``, of the rows whose label the loss does not
-        ignore (``ignore_index``).
+        Names of `handmade.metrics`, or functions ``(output, y) -> float`` of what ``network.predict`` returns, for
+        the rows whose label the loss does not ignore (``ignore_index``).
     schedule : schedule, or list of (schedule, {"epoch", "batch"}), optional
         Learning-rate schedules, each stepped after every epoch or batch. A ReduceLROnPlateau gets the validation loss,
         or the training loss where there is no validation.

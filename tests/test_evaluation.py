@@ -84,3 +84,59 @@ def test_metrics_need_a_row_that_the_loss_counts(metric, options, begin):
         fit(network, X, y, epochs=1, metrics=metric, **options)
     assert (network.theta == before).all()
     assert fit(network, X, y, epochs=1, **options).loss == [0.0]
+
+
+# ---- a prediction of the network's own
+
+
+class Labels(MLP):
+    """A network that predicts the class."""
+
+    def predict(self, X, *, batch_size=None):
+        return super().predict(X, batch_size=batch_size).argmax(axis=1)
+
+
+class Shifted(MLP):
+    """A network that predicts in the units of the targets."""
+
+    def predict(self, X, *, batch_size=None):
+        return 100 + 10 * super().predict(X, batch_size=batch_size)
+
+
+def to_list(X):
+    """Predict the same for all, as a list."""
+    return [[0.0, 1.0, 0.0]] * len(X)
+
+
+@pytest.mark.parametrize("validates", [False, True])
+def test_metrics_are_of_what_the_network_predicts(validates):
+    X, y = samples(40)
+    y[::3] = -100
+    count = y != -100
+    options = {"validation": (X, y)} if validates else {}
+    network, plain = Labels([3, 3], rng=0), MLP([3, 3], rng=0)
+    history = fit(network, X, y, epochs=2, metrics=["accuracy", dtype_of], rng=0, **options)
+    expected = fit(plain, X, y, epochs=2, metrics=["accuracy"], rng=0, **options)
+    assert history.metrics == {"accuracy": expected.metrics["accuracy"], "dtype_of": [8, 8]}
+    assert history.validation_loss == expected.validation_loss
+    assert history.metrics["accuracy"][-1] == metrics.accuracy(network.predict(X[count]), y[count])
+
+
+def dtype_of(output, y):
+    assert output.dtype == np.int64 and not output.flags.writeable
+    return output.dtype.itemsize
+
+
+def test_metrics_of_numbers_are_in_the_units_of_the_prediction():
+    X = samples(40)[0]
+    network = Shifted([3, 2], rng=0)
+    history = fit(network, X, X[:, :2], loss="mse_loss", epochs=1, metrics="r2_score")
+    assert history.metrics["r2_score"] == [metrics.r2_score(network.predict(X), X[:, :2])]
+    assert history.metrics["r2_score"][0] < -100
+
+
+def test_a_prediction_replaced_on_the_network_is_evaluated():
+    X, y = samples(40)
+    network = MLP([3, 3], rng=0)
+    network.predict = to_list
+    assert fit(network, X, y, epochs=1, metrics="accuracy").metrics["accuracy"] == [np.mean(y == 1)]

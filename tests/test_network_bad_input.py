@@ -328,6 +328,43 @@ def test_a_pass_replaced_on_an_instance_is_refused_in_training():
         hm.fit(network, np.ones((4, 2)), [0, 1, 2, 0], epochs=1, progress=False)
 
 
+BATCH = np.arange(8.0).reshape(4, 2), [0, 1, 2, 0]
+CALLERS = {  # each with the passes that it does not call
+    "fit": (lambda network: hm.fit(network, *BATCH, progress=False), ["forward", "backward", "loss_and_gradient"]),
+    "find_lr": (lambda network: hm.find_lr(network, *BATCH), ["forward", "backward", "loss_and_gradient"]),
+    "check_gradient": (lambda network: hm.check_gradient(network, *BATCH), ["backward", "loss_and_gradient"]),
+    "diagnose_gradient": (lambda network: hm.diagnose_gradient(network, *BATCH), ["backward", "loss_and_gradient"]),
+    "export": (lambda network: (hm.export.to_onnx(network, "a.onnx"), hm.export.to_c(network)), ["forward", "predict"]),
+}
+
+
+@pytest.mark.parametrize(("caller", "name"), [(caller, name) for caller in CALLERS for name in CALLERS[caller][1]])
+@pytest.mark.parametrize("on_instance", [False, True])
+def test_a_pass_that_a_caller_would_leave_out_is_refused(caller, name, on_instance):
+    def own(*arguments, **options):
+        raise AssertionError("called")
+
+    network = type("Own", (MLP,), {} if on_instance else {name: own})([2, 3])
+    if on_instance:
+        setattr(network, name, own)
+    words = rf"^{caller}: expected a network with the {name} of hm.Network, got a Own with another, which {caller} does"
+    if on_instance and caller == "export":  # as of layers
+        words = f"^network: expected Own with the {name} of its class, got one of the instance's own"
+    with pytest.raises((TypeError, ValueError), match=words):
+        CALLERS[caller][0](network)
+
+
+def test_a_claimed_gradient_needs_no_pass_of_the_network():
+    class Own(MLP):
+        def backward(self, dH, cache, need_dX=True):
+            raise AssertionError("called")
+
+    network, plain = Own([2, 3], rng=0), MLP([2, 3], rng=0)
+    gradient = plain.loss_and_gradient(*BATCH)[1]
+    assert hm.check_gradient(network, *BATCH, gradient)
+    assert hm.diagnose_gradient(network, *BATCH, 2 * gradient).verdict == "named"
+
+
 @pytest.mark.parametrize("base", [Network, MLP])
 def test_a_subclass_may_change_what_training_calls(base):
     class Decayed(base):

@@ -16,7 +16,7 @@ from ..base_layer import Layer
 from ..composites import Sequential
 from ..layers import Activation, Dense
 from ..losses import LOSSES, Loss, LossFunctions, loss_and_backward, loss_of_batch
-from ..network import Network, as_network, check_finite_targets
+from ..network import Network, as_network, check_finite_targets, has_own
 
 __all__ = ["NetworkLoss"]
 
@@ -111,7 +111,7 @@ class NetworkLoss:
         network = self._at(np.asarray(theta, np.result_type(theta, values)))
         theta, outputs = network.theta.copy(), network.forward(self.X.astype(network.dtype), self.training)[1].values
         losses = np.empty(len(indices), theta.dtype)
-        known = type(network).forward is Network.forward
+        known = not has_own(network, "forward")
         for name, block in network.blocks(np.arange(theta.size)).items():
             chosen = np.flatnonzero((indices >= block.flat[0]) & (indices <= block.flat[-1]))
             number, _, parameter = name.partition(".")
@@ -148,10 +148,10 @@ class NetworkLoss:
         network = self._at(theta)
         with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is refused by who asks for it
             X = self.X.astype(network.dtype)
-            if type(network).forward is Network.forward:  # X and theta are checked once, not at every call
-                H, cache = Sequential.forward(network, X, self.training)
-            else:
+            if has_own(network, "forward"):
                 H, cache = network.forward(X, self.training)
+            else:  # X and theta are checked once, not at every call
+                H, cache = Sequential.forward(network, X, self.training)
         depth = network.head(self.loss)[1]
         return H if depth == len(network.layers) else cache.values[depth]
 

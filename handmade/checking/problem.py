@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .._types import Array
-from ..network import Network, check_finite_targets
+from ..network import Network, check_finite_targets, check_passes
 from .backward_pass import BackwardPass
 from .check_table import GradientCheck
 from .claims import Parameters, both_layouts, call_repeatedly, is_single, read_gradient
@@ -135,6 +135,7 @@ def _network_claim(
         return read_gradient(value, blocks, len(X))
 
     if gradient is ...:
+        check_passes(network, "diagnose_gradient", ("backward", "loss_and_gradient"))
         own, causes = own_gradient(network, X, y, options, blocks)
         return own, causes, network.dtype == np.float32
     if not _is_function(gradient):

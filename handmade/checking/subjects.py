@@ -11,7 +11,7 @@ import numpy as np
 
 from .._types import Array
 from ..losses import Loss
-from ..network import Network
+from ..network import Network, check_passes
 from .backward_pass import BackwardPass, is_elementwise, one_sided_slopes
 from .claims import Parameters, as_numbers, is_single, read_gradient
 from .methods import Function
@@ -117,6 +117,7 @@ def network_subject(
     names = network.blocks(np.arange(network.theta.size))
     blocks = [Block(name, int(index.flat[0]), index.shape, i) for i, (name, index) in enumerate(names.items())]
     if gradient is None:
+        check_passes(network, "check_gradient", ("backward", "loss_and_gradient"))
         options = dict(loss=loss, sample_weight=sample_weight, training=training)
         claimed, odd = own_gradient(network, network.check_input(X), f.y, options, blocks)
         single = network.dtype == np.float32

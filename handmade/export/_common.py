@@ -13,7 +13,7 @@ from .._types import Array
 from .._validation import check_bool, check_dtype, check_methods
 from ..base_layer import Layer
 from ..layers import Activation
-from ..network import Network, as_network
+from ..network import Network, as_network, check_passes
 from ..normalization import BatchNorm
 
 __all__ = ["check_network", "emitter_of", "export_array", "full_options", "input_width", "running_moments"]
@@ -25,6 +25,7 @@ def check_network(network: Network, softmax: bool, dtype: npt.DTypeLike) -> np.d
     """Return the dtype to export; raise where the network cannot be exported, or softmax is not meant."""
     width = as_network(network).width_after(input_width(network))
     check_methods(network, "network")
+    check_passes(network, "export", ("forward", "predict"))
     last = getattr(network.layers[-1], "function", None)
     if check_bool(softmax, "softmax") and (width == 1 or last in ("softmax", "sigmoid")):
         ending = f"one that ends with {last}" if last in ("softmax", "sigmoid") else "one of a single output"
