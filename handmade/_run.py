@@ -19,7 +19,7 @@ from ._validation import is_true
 from .checkpoints import Keeper
 from .history import VALIDATION
 from .network import Network, has_own
-from .training_warnings import Watch, blame, not_finite
+from .training_warnings import Watch, blame, fault, not_finite
 
 __all__ = ["Run"]
 
@@ -38,6 +38,8 @@ class Run(RunState):
         super().__post_init__()
         self.watch: Watch = Watch()
         self.evaluates: bool = getattr(self.optimizer, "needs_evaluate", False)
+        found = [(callback, getattr(callback, "on_batch", None)) for callback in self.callbacks]
+        self.on_batch: list[tuple[Any, Callable[..., Any]]] = [(callback, call) for callback, call in found if call]
 
     def train(self, epochs: int, report: Callable[[int, str], None]) -> None:
         """Train for so many epochs, or until a rule, a callback or Ctrl-C says so."""
@@ -78,11 +80,9 @@ class Run(RunState):
         stopped = "early stopping" if self.stopper.after(self.history) else ""
         self._step_schedules("epoch")
         report()
-        for callback in self.callbacks:
-            if is_true(callback(self.network, self.history)):
+        for answer in self._answers([(callback, callback) for callback in self.callbacks], self.history):
+            if is_true(answer):
                 stopped = stopped or "callback"
-            if name := not_finite(self.network):
-                raise _spoiled(name, callback)
         return stopped
 
     def _train_epoch(self) -> tuple[float, float]:
@@ -95,7 +95,8 @@ class Run(RunState):
             for values, sizes in self._steps(place.order):
                 place.lr = float(getattr(self.optimizer, "lr", math.nan))
                 self._step_schedules("batch")
-                self._call_on_batch(values[-1])
+                for _ in self._answers(self.on_batch, values[-1]):
+                    pass
                 for value, size in zip(values, sizes, strict=True):
                     place.total += value * size
                 place.last = values[-1]
@@ -106,16 +107,14 @@ class Run(RunState):
             raise FloatingPointError(self._diverged(f"{name} is no longer finite after"))
         return place.total / place.seen, place.lr
 
-    def _call_on_batch(self, loss: float) -> None:
-        """Tell the callbacks of a step; raise where one of them makes a parameter or statistic infinite or NaN."""
-        found = [(callback, getattr(callback, "on_batch", None)) for callback in self.callbacks]
-        calls = [(callback, on_batch) for callback, on_batch in found if on_batch]
-        is_finite = bool(calls) and _is_finite(self.network)
-        for callback, on_batch in calls:
-            on_batch(self.network, loss)
-            was_finite, is_finite = is_finite, _is_finite(self.network)
-            if was_finite and not is_finite:
-                raise _spoiled(not_finite(self.network), callback)
+    def _answers(self, calls: list[tuple[Any, Callable[..., Any]]], news: Any) -> Iterator[Any]:
+        """Tell the callbacks of an epoch or a step; raise where one of them spoils a parameter or a statistic."""
+        found = fault(self.network) if calls else ""
+        for callback, call in calls:
+            yield call(self.network, news)
+            before, found = found, fault(self.network)
+            if found and not before:
+                raise FloatingPointError(f"{found} from the callback {callback!r}")
 
     def _steps(self, order: Array) -> Iterator[tuple[list[float], list[int]]]:
         """Do the steps of an epoch from its place on; yield their losses and sizes, of one step or of several."""
@@ -131,8 +130,7 @@ class Run(RunState):
 
     def _acts_between_batches(self) -> bool:
         """Return whether a schedule or a callback does something after each batch."""
-        is_called = any(getattr(callback, "on_batch", None) for callback in self.callbacks)
-        return is_called or any(every == "batch" for _, every in self.schedules)
+        return bool(self.on_batch) or any(every == "batch" for _, every in self.schedules)
 
     def _several_steps(self, order: Array) -> Iterator[tuple[list[float], list[int]]]:
         """Do several steps in each compiled call, until one needs a call of its own."""
@@ -248,16 +246,6 @@ def _predict(network: Network, X: Array | SparseRows, rows: Array, depth: int) -
     size = 1024 if network.rows_are_independent(training=False) else len(rows)
     blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
     return np.concatenate([network.predict_until(X[block], depth) for block in blocks])
-
-
-def _is_finite(network: Network) -> bool:
-    """Return whether all parameters and statistics are finite."""
-    arrays = (network.theta, *network._statistics)
-    return all(math.isfinite(array.sum()) or bool(np.isfinite(array).all()) for array in arrays)  # a sum may overflow
-
-
-def _spoiled(name: str, callback: Any) -> FloatingPointError:
-    return FloatingPointError(f"{name}: expected finite numbers, got others from the callback {callback!r}")
 
 
 def _number(value: Any, name: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 import zlib
 from typing import Any
@@ -16,7 +17,7 @@ from .layers import Activation
 from .network import Network
 from .normalization import Normalization
 
-__all__ = ["TrainingWarning", "Watch", "blame", "not_finite"]
+__all__ = ["TrainingWarning", "Watch", "blame", "fault", "not_finite"]
 
 ROWS = 256  # that are looked at
 FEWEST = 10  # rows that say anything about labels, inputs or units
@@ -88,6 +89,20 @@ def _digest(run: RunState) -> int:
 def not_finite(network: Network) -> str:
     """Return the name of the first parameter or statistic that is not finite, or an empty string."""
     return next((name for name, array in network.state_dict().items() if not np.isfinite(array).all()), "")
+
+
+def fault(network: Network) -> str:
+    """Return what is wrong with the first parameter or statistic, as "name: expected X, got Y", or an empty string."""
+    leaves = [(prefix, leaf, {name: getattr(leaf, name) for name in leaf.state}) for prefix, leaf in network.leaves()]
+    arrays = [network.theta, *(array for _, _, state in leaves for array in state.values())]
+    if not all(math.isfinite(array.sum()) or np.isfinite(array).all() for array in arrays):  # a sum may overflow
+        return f"{not_finite(network)}: expected finite numbers, got others"
+    try:
+        for prefix, leaf, state in leaves:
+            leaf.check_state(state, prefix)
+    except ValueError as error:
+        return str(error).removeprefix("state_dict: ")
+    return ""
 
 
 def blame(network: Network, X: Array) -> str:

@@ -63,6 +63,56 @@ def test_a_callback_that_spoils_statistics_is_named(step, name, number):
     assert np.isfinite(getattr(network.layers[1], name)).all()
 
 
+def negative_variance(network):
+    network.layers[1].running_var[1] = -0.5
+
+
+def new_variance(network):
+    network.layers[1].running_var = np.full(3, -0.5)
+
+
+def negative_count(network):
+    network.layers[1].num_batches_tracked[...] = -3
+
+
+def new_variance_of_nan(network):
+    network.layers[1].running_var = np.full(3, np.nan)
+
+
+WRITES = [
+    (negative_variance, "running_var: expected numbers of at least 0, got -0.5"),
+    (new_variance, "running_var: expected numbers of at least 0, got -0.5"),
+    (negative_count, "num_batches_tracked: expected numbers of at least 0, got -3"),
+    (new_variance_of_nan, "running_var: expected finite numbers, got others"),
+]
+
+
+@pytest.mark.parametrize(("write", "words"), WRITES)
+@pytest.mark.parametrize("when", ["batch", "epoch"])
+def test_a_callback_that_makes_a_statistic_impossible_is_named(when, write, words):
+    class Mine:
+        def __call__(self, network, history):
+            if when == "epoch":
+                write(network)
+
+        def on_batch(self, network, loss):
+            if when == "batch":
+                write(network)
+
+    X, y = samples(20)
+    callbacks = [lambda network, history: None, Mine(), Spoils(99, 0.0)]
+    with pytest.raises(FloatingPointError, match=f"^1.{words} from the callback .*Mine"):
+        fit(MLP([3, 3, 3], normalization="batch", rng=0), X, y, batch_size=4, epochs=1, callbacks=callbacks)
+
+
+def test_a_callback_is_not_blamed_for_what_was_wrong_before():
+    X, y = samples(20)
+    network = MLP([3, 3, 3], normalization="batch", rng=0)
+    network.layers[1].running_var[:] = -1e6
+    fit(network, X, y, batch_size=4, epochs=1, callbacks=Spoils(99, 0.0))
+    assert network.layers[1].running_var.max() < 0
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_a_spoiled_weight_is_seen_where_their_sum_overflows(number):
     X, y = samples(20)
