@@ -101,7 +101,7 @@ class Snapshot:
 
 def is_stateful(part: Any) -> bool:
     """Return whether a part has a state that can be saved and loaded."""
-    return hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
+    return all(callable(getattr(part, name, None)) for name in ("state_dict", "load_state_dict"))
 
 
 def stateful_callbacks(run: RunState) -> list[Any]:
