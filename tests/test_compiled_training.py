@@ -128,7 +128,7 @@ def test_ctrl_c_among_steps_leaves_theta_and_optimizer_alike(monkeypatch):
             compiled_entry(function, signature)(*arguments)
             raise KeyboardInterrupt  # as it falls when the kernel returns
 
-        return run
+        return run if function is hm.compiled.step.kernels.train_batches else compiled_entry(function, signature)
 
     compiled_entry = hm.compiled.step.entry
     (network, step, X, y), (other, single, _, _) = small(), small()
@@ -259,3 +259,76 @@ def test_errors_of_weights_are_those_of_the_numpy_code(weight):
     for f in (hm.compile(network, huge), functools.partial(network.loss_and_gradient, loss=huge)):
         with pytest.raises(ValueError, match=r"^weight: expected a finite sum"), np.errstate(over="ignore"):
             f(X, y)
+
+
+STATES = ("momentum_buffer", "velocity", "sum", "square_avg", "grad_avg", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+
+
+def halve(optimizer):
+    """Put other arrays in the place of an optimizer's state."""
+    for name in STATES:
+        if getattr(optimizer, name, None) is not None:
+            setattr(optimizer, name, getattr(optimizer, name) / 2)
+
+
+BETWEEN = {  # what may happen between two steps that would otherwise be the same
+    "nothing": lambda optimizer: None,
+    "other lr": lambda optimizer: setattr(optimizer, "lr", 0.05),
+    "lr again": lambda optimizer: setattr(optimizer, "lr", 0.1),
+    "decay": lambda optimizer: setattr(optimizer, "weight_decay" if hasattr(optimizer, "weight_decay") else "lr", 0.01),
+    "first step again": lambda optimizer: setattr(optimizer, "t", 0),
+    "loaded": lambda optimizer: optimizer.load_state_dict(optimizer.state_dict()),
+    "other arrays": halve,
+}
+BATCHES = {
+    "the same": lambda X, y: (X, y, None),
+    "fewer": lambda X, y: (X[:3], y[:3], None),
+    "more": lambda X, y: (np.tile(X, (3, 1)), np.tile(y, 3), None),
+    "weighted": lambda X, y: (X, y, np.arange(1.0, len(X) + 1)),
+    "of distributions": lambda X, y: (X, np.eye(3)[y] * 0.5 + 1 / 6, None),
+    "of another layout": lambda X, y: (np.asfortranarray(X), y, None),
+    "without a finite loss": lambda X, y: (X * 1e308 * 1e308, y, None),
+    "of no class": lambda X, y: (X, y + 3, None),
+}
+
+
+def numpy_step(network, optimizer, X, y, w):
+    value, gradient = network.loss_and_gradient(X, y, sample_weight=w)
+    optimizer.step(network.theta, gradient)
+    return value
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: hm.SGD(0.1),
+        lambda: hm.SGD(0.1, momentum=0.9, nesterov=True),
+        lambda: hm.Momentum1986(0.1),
+        lambda: hm.Adagrad(0.1, lr_decay=0.1),
+        lambda: hm.RMSprop(0.01, momentum=0.5),  # centered, a difference of nearly equal numbers multiplies roundings
+        lambda: hm.Adam(0.01),
+        lambda: hm.AdamW(0.01, amsgrad=True),
+    ],
+)
+def test_steps_in_any_sequence_are_those_of_numpy(make, seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(8, 6)), rng.integers(0, 3, 8)
+    network, other = hm.MLP([6, 5, 3], rng=1), hm.MLP([6, 5, 3], rng=1)
+    optimizer, of_numpy = make(), make()
+    step = hm.compile(network, optimizer=optimizer)
+    for between in rng.choice(list(BETWEEN), 60, p=[0.4] + [0.1] * 6):
+        batch = BATCHES[rng.choice(list(BATCHES), p=[0.65] + [0.05] * 7)](X, y)
+        BETWEEN[between](optimizer)
+        BETWEEN[between](of_numpy)
+        try:
+            expected = numpy_step(other, of_numpy, *batch)
+        except ValueError:
+            with pytest.raises(ValueError, match=r"expected"):
+                step(*batch)
+        else:
+            assert step(*batch) == pytest.approx(expected, rel=1e-9)
+        assert optimizer.t == of_numpy.t
+        # 60 steps of some 100 roundings each are 1e-12; the training may multiply a difference as it goes on.
+        np.testing.assert_allclose(network.theta, other.theta, rtol=1e-9, atol=1e-12)

@@ -51,10 +51,9 @@ SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in FILES))
 # By name and identity of the signature, of which there is one per dtype: its hash takes longer than a small step.
 # The functions keep their machine code alive.
 _compiled: dict[tuple[str, int], Any] = {}
-_addresses: dict[tuple[str, int], int] = {}
 
 
-def _copy(function: Callable[..., Any], name: str, names: dict[str, Any]) -> FunctionType:
+def copy_of(function: Callable[..., Any], name: str, names: dict[str, Any]) -> FunctionType:
     """Return the function under a name of its own for the cache, with other meanings of some of its global names."""
     copy = FunctionType(function.__code__, {**function.__globals__, **names}, name)
     copy.__qualname__ = f"{name}_{SOURCES.hexdigest()[:16]}"
@@ -81,25 +80,25 @@ def entry(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
         return _checked(function, signature)
     key = function.__name__, id(signature)
     if key not in _compiled:
-        copy = _copy(function, function.__name__, {})
+        copy = copy_of(function, function.__name__, {})
         _compiled[key] = _compile(copy, signature, nogil=True, error_model="numpy")
     compiled: Callable[..., Any] = _compiled[key]
     return compiled
 
 
-def address(function: Callable[..., Any], signature: Any, **names: Any) -> int:
-    """Return the address of an operation, compiled or loaded, in which some global names have these meanings."""
-    name = "_".join([function.__name__, *(other.__name__ for other in names.values())])
-    key = name, id(signature)
-    if key not in _addresses:
-        copy = _copy(function, name, names)
-        if PLAIN:
-            _plain[id(copy)], _addresses[key] = copy, id(copy)
-        else:
-            _compiled[key] = _compile(copy, signature, fastmath=SUMS, **OPTIONS)
-            (result,) = _compiled[key].overloads.values()
-            _addresses[key] = int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
-    return _addresses[key]
+def inlined(function: F) -> F:
+    """Return a function that becomes a part of the compiled ones that call it."""
+    return function if PLAIN else numba.njit(fastmath=SUMS, forceinline=True, **OPTIONS)(function)
+
+
+def location(function: Callable[..., Any], signature: Any) -> int:
+    """Return the address of a function for compiled ones, see `call`; it is compiled or loaded."""
+    if PLAIN:
+        _plain[id(function)] = function
+        return id(function)
+    _compiled[function.__qualname__, id(signature)] = whole = _compile(function, signature, fastmath=SUMS, **OPTIONS)
+    (result,) = whole.overloads.values()
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 
 
 def by_type(single: F, double: F) -> F:

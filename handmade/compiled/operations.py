@@ -1,4 +1,4 @@
-"""The operations of a program: each forward pass, and under it its backward pass; losses; updates.
+"""The operations of a program: each forward pass, and under it its backward pass; losses.
 
 All have the same two arguments. ``p`` holds the arrays of a pass, and ``row`` is a row of the program: the widths, and
 where the operation finds its arrays. `values` returns the array of N samples in a column of the work array. Forward
@@ -9,10 +9,9 @@ dX in the place of X, which no operation reads any more.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ._jit import array_at, compiled
 from ._numerics import Real
@@ -26,56 +25,13 @@ from .logits import (
     rows_at_once,
     shift_of,
 )
+from .passes import AT, DB, DW, GEMM, IN, MASKS, NEED_DX, OUT, SAVED, Array, B, H, Pass, W, X, matrix, values, vector
 
-Array = npt.NDArray[Any]
-
-# Addresses of both passes; widths; columns of X, H and of what forward saves for backward; addresses of the parameters
-# and their gradients; where the options start in numbers; whether dX is needed.
-FORWARD, BACKWARD, IN, OUT, X, H, SAVED, W, DW, B, DB, AT, NEED_DX = range(13)
-NETWORK_INPUT = -1  # as column of X
 # The first numbers are the hyperparameters of the update, and the value of the loss. Those of a loss begin with whether
 # the mean is over samples, and over outputs; the label to ignore; the share of label smoothing; whether classes have
 # weights; the least and the largest target.
 LOSS, OWN = 8, 9
 MEAN, OVER_OUTPUTS, IGNORED, SMOOTHING, WEIGHTED, LEAST, LARGEST, GIVEN = range(8)
-
-
-class Pass(NamedTuple):
-    """The arrays of a pass."""
-
-    X: Any  # (N, I)
-    labels: Any  # (N,) or empty
-    Y: Any  # (N, K) or empty
-    sample_weight: Any  # (N,) or empty
-    theta: Any
-    gradient: Any
-    numbers: Any  # hyperparameters, options, moments; in double precision
-    work: Any  # address of the work array: every value of a pass, in columns of N numbers
-    masks: Any  # random numbers for dropout: their address
-    gemm: Any  # address of BLAS's product
-    state1: Any  # addresses of the optimizer's arrays; 0 where it has none
-    state2: Any
-    state3: Any
-
-
-@compiled
-def values(p: Pass, column: int, width: int) -> Array:
-    """Return the array (N, width) in this column of the work array, or the input of the network."""
-    N = len(p.X)
-    start = np.int64(p.X.ctypes.data) if column == NETWORK_INPUT else p.work + column * N * p.X.itemsize
-    return array_at(start, (N, width), p.X.dtype)
-
-
-@compiled
-def vector(p: Pass, row: Array, name: int) -> Array:
-    """Return the bias of a layer, or its gradient."""
-    return array_at(row[name], (row[OUT],), p.X.dtype)
-
-
-@compiled
-def matrix(p: Pass, row: Array, name: int) -> Array:
-    """Return W, shape (O, I), or dW."""
-    return array_at(row[name], (row[OUT], row[IN]), p.X.dtype)
 
 
 @compiled
@@ -111,11 +67,11 @@ def product(p: Pass, row: Array) -> None:
     # OpenBLAS computes At = W Xt in float32 up to twice as fast as A = X Wt, where rows are few and long.
     if A.itemsize == 4 and N <= 128 and max(64, 2 * N) <= I and 2 * N <= O and N * O > 1200:
         At = array_at(p.work + row[SAVED] * N * A.itemsize, (O, N), A.dtype)
-        dot(p.gemm, W_, X_.T, At)
+        dot(p.first[GEMM], W_, X_.T, At)
         transpose(At, A)
         return
     if N * O * I > SMALL:
-        dot(p.gemm, X_, W_.T, A)
+        dot(p.first[GEMM], X_, W_.T, A)
         return
     for i in range(N):
         for o in range(O):
@@ -130,9 +86,9 @@ def product_backward(p: Pass, row: Array) -> None:
     N, O, I = len(p.X), row[OUT], row[IN]
     dA, X_, W_, dW = values(p, row[H], O), values(p, row[X], I), matrix(p, row, W), matrix(p, row, DW)
     if N * O * I > SMALL:
-        dot(p.gemm, dA.T, X_, dW)
+        dot(p.first[GEMM], dA.T, X_, dW)
         if row[NEED_DX]:
-            dot(p.gemm, dA, W_, X_)
+            dot(p.first[GEMM], dA, W_, X_)
         return
     for o in range(O):
         fill(dW[o])
@@ -267,7 +223,7 @@ def log_softmax_backward(p: Pass, row: Array) -> None:
 def dropout(p: Pass, row: Array) -> None:
     """Set H = X / (1 - p) where the random number is at least p, else 0; the same map takes dH to dX."""
     H_ = values(p, row[H], row[OUT])
-    random = array_at(p.masks + 4 * row[SAVED] * len(p.X), H_.shape, np.float32)
+    random = array_at(p.first[MASKS] + 4 * row[SAVED] * len(p.X), H_.shape, np.float32)
     least, kept_share = p.numbers[row[AT]], p.theta.dtype.type(p.numbers[row[AT] + 1])
     for i in range(H_.shape[0]):
         for j in range(H_.shape[1]):

@@ -1,4 +1,4 @@
-"""From a network to a program: see `handmade.compiled.kernels`."""
+"""From a network to a program: see `handmade.compiled.passes`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from ..layers import Activation, Dense, name_of
 from ..network import Network
 from ..normalization import BatchNorm, LayerNorm
 from . import operations
-from ._jit import address
 from .blas import dot
-from .kernels import COLUMNS, END, LEAST_ROWS
-from .operations import NEED_DX, NETWORK_INPUT, OPTIONS, OWN
+from .operations import OPTIONS, OWN
+from .passes import AT, COLUMNS, END, LEAST_ROWS, NEED_DX, NETWORK_INPUT, address
 from .tables import ACTIVATIONS, TERMS, Function
 
 Array = npt.NDArray[Any]
@@ -213,7 +212,7 @@ class Translator:
         self.statistics.append((layer, len(self.numbers) + 1))
         if self.training:
             self.row(self.address(operations.batch_moments), operations.nothing)
-            self.rows[-1][operations.AT] = len(self.numbers)
+            self.rows[-1][AT] = len(self.numbers)
         saved, parameters = self.saved(self.width), [layer.gamma, layer.dgamma, layer.beta, layer.dbeta]
         numbers = [layer.eps] + [0.0] * (3 * self.width)
         forward = self.address(operations.batch_norm)

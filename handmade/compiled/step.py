@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import math
 import operator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +18,9 @@ from .._validation import as_array, check_count, check_methods, patched_method
 from .._vectors import empty
 from ..losses import Loss
 from ..network import Network
-from . import blas, kernels, operations
-from ._jit import address, entry
+from . import blas, kernels, operations, passes
+from ._jit import entry
+from .passes import address
 from .program import Translator, Unsupported
 from .updates import RULES, Rule
 
@@ -31,11 +34,11 @@ LAYOUT: list[Literal["C", "A", "W"]] = ["C", "A", "W"]  # of the arrays that the
 def _connect(program: Array, numbers: Array, work: Array, network: Network) -> None:
     """Write the addresses of these arrays into the first row of a program."""
     m = program[0]
-    m[kernels.THETA], m[kernels.GRADIENT] = network.theta.ctypes.data, network.gradient.ctypes.data
-    m[kernels.PARAMETERS] = network.theta.size
-    m[kernels.NUMBERS], m[kernels.NUMBER_COUNT] = numbers.ctypes.data, numbers.size
-    m[kernels.WORK] = work.ctypes.data
-    for slot, name in (kernels.GEMM, "gemm"), (kernels.AXPY, "axpy"), (kernels.SCAL, "scal"):
+    m[passes.THETA], m[passes.GRADIENT] = network.theta.ctypes.data, network.gradient.ctypes.data
+    m[passes.PARAMETERS] = network.theta.size
+    m[passes.NUMBERS], m[passes.NUMBER_COUNT] = numbers.ctypes.data, numbers.size
+    m[passes.WORK] = work.ctypes.data
+    for slot, name in (passes.GEMM, "gemm"), (passes.AXPY, "axpy"), (passes.SCAL, "scal"):
         m[slot] = blas.function(name, network.dtype)
 
 
@@ -65,19 +68,22 @@ class CompiledStep:
         Translator(network, network.layers, signature, training=False)  # raises where there is no compiled form
         training = Translator(network, network.layers[:depth], signature, training=True)
         training.loss(functions, self._dtype)
-        self._train = entry(kernels.train, self._signatures["train"])
         self._rule = None if patched_method(optimizer) else RULES.get(type(optimizer))
         self._nothing, self._theta = np.empty(0, self._dtype), network._theta
-        self._no_labels, self._no_targets = np.empty(0, np.int64), np.empty((0, 0), self._dtype)
         self._of_classes = training.of_classes
+        self._train = self._kernel(kernels.train, self._of_classes)
         self._moments, self._dropouts, self._columns = training.statistics, training.masks, training.columns
         self._numbers, self._program = np.array(training.numbers), np.array(training.rows)
         self._no_update = address(operations.nothing, signature)
         if self._rule:
+            self._counts, self._numbers_of = self._rule.counts, self._rule.numbers
             self._update = address(self._rule.update, signature)
             self._state_of = operator.attrgetter(*(self._rule.state * 3)[:3])
+            options = [field.name for field in dataclasses.fields(optimizer)]
+            self._options_of = operator.attrgetter(*(self._rule.state * 3)[:3], *options)
         self._state: tuple[Array | None, ...] = (self._nothing,) * 3  # nobody else has this array
         self._hyperparameters: tuple[float, ...] = ()
+        self._last: tuple[Any, ...] | None = None  # arrays and options of the last step, to repeat it
         self._capacity, self._no_bias = -1, (training.no_bias, training.no_gradient)
         self._spare: list[_Predictor] = []
         self._writer = network._gradient_writer
@@ -110,7 +116,27 @@ class CompiledStep:
         RuntimeError
             If another thread is in a backward pass of this network.
         """
-        optimizer, rule = self._optimizer, self._rule
+        last = self._last
+        if last is not None and sample_weight is None:
+            optimizer = self._optimizer
+            now = self._options_of(optimizer)
+            same = now[0] is last[0] and now[1] is last[1] and now[2] is last[2] and self.network._theta is self._theta
+            try:
+                if same and now == last and len(X) <= self._capacity:  # type: ignore[arg-type]  # raises TypeError
+                    if self._counts:
+                        self._hyperparameters = numbers = self._numbers_of(optimizer)
+                        self._numbers[: len(numbers)] = numbers
+                    value: float = self._writer.run(self._train, X, y, self._program, self._update)
+                    if math.isfinite(value):
+                        optimizer.t += 1
+                        return value
+            except (TypeError, ValueError):
+                pass  # X or y is no array that the kernel is compiled for, or a hyperparameter is an array
+        return self._step(X, y, sample_weight)
+
+    def _step(self, X: Any, y: Any, sample_weight: Any) -> float:
+        """Do a step that needs more than the last one's kernel once more."""
+        optimizer, rule, self._last = self._optimizer, self._rule, None
         if rule is None:  # an optimizer of another kind does its own step
             value = self._run(X, y, sample_weight, self._no_update)
             if math.isfinite(value):
@@ -121,6 +147,7 @@ class CompiledStep:
         value = self._run(X, y, sample_weight, self._update)
         if math.isfinite(value):
             optimizer.t += 1
+            self._last = None if self._dropouts or self._moments else self._options_of(optimizer)
         return value
 
     def gradient(
@@ -198,7 +225,7 @@ class CompiledStep:
         state = [getattr(trial, name) for name in rule.state]
         for slot in range(3):
             array = state[slot] if slot < len(state) else None
-            self._program[0, kernels.STATE1 + slot] = 0 if array is None else array.ctypes.data
+            self._program[0, passes.STATE1 + slot] = 0 if array is None else array.ctypes.data
         value = self._run(X, y, sample_weight, self._update)
         self._state = (self._nothing,) * 3
         if math.isfinite(value):
@@ -208,13 +235,17 @@ class CompiledStep:
             self._state = self._state_of(self._optimizer)
         return value
 
+    def _kernel(self, kernel: Callable[..., Any], with_labels: bool) -> Callable[..., Any]:
+        return entry(kernel, self._signatures[f"{kernel.__name__} with {'labels' if with_labels else 'targets'}"])
+
     # ---- a training step -------------------------------------------------------------------------------------------
 
     def _run(self, X: Any, y: Any, sample_weight: Any, update: int) -> float:
         """Return the loss of a batch, after the passes and an update; raise where the batch is not sound."""
         if not (type(X) is np.ndarray and X.dtype is self._dtype and X.ndim == 2):
             X = self.network.check_input(X)
-        y = as_array(y, "y")
+        if type(y) is not np.ndarray:
+            y = as_array(y, "y")
         if sample_weight is not None:
             sample_weight = as_array(sample_weight, "sample_weight")
         return self._writer.run(self._pass, X, y, sample_weight, update)
@@ -228,13 +259,18 @@ class CompiledStep:
             if self._dropouts:
                 drawn = [layer.rng.bit_generator.state for layer, _ in self._dropouts]
                 self._draw_masks(N)
-            w = self._nothing if sample_weight is None else sample_weight
-            labels, Y = (y, self._no_targets) if self._of_classes else (self._no_labels, y)
+            weights = () if sample_weight is None else (sample_weight,)
+            kernel = kernels.train if sample_weight is None else kernels.train_weighted
             try:
-                value = self._train(X, labels, Y, w, self._program, update)
+                train = self._kernel(kernel, self._of_classes and y.ndim == 1)
+                value = train(X, y, *weights, self._program, update)
             except TypeError:  # not the arrays that the kernel is compiled for
                 X_ = np.require(self.network.check_input(X), None, LAYOUT)
-                value = self._train(X_, *self._converted(y, w), self._program, update)
+                y_, *weights_ = self._converted(y, *weights)
+                train = self._kernel(kernel, y_.ndim == 1)
+                value = train(X_, y_, *weights_, self._program, update)
+            if sample_weight is None:
+                self._train = train
             if not math.isfinite(value):  # the NumPy code says what is wrong, if anything but the loss is
                 trial = copy.deepcopy(self.network)
                 with np.errstate(all="ignore"):
@@ -250,7 +286,6 @@ class CompiledStep:
 
     def _several(self, rule: Rule, X: Array, y: Array, w: Array | None, size: int, order: Array) -> list[float]:
         """Run the kernel on one batch after another; return the losses that are finite."""
-        train = entry(kernels.train_batches, self._signatures["train_batches"])
         if self._capacity < size or self.network._theta is not self._theta:
             self._allocate(size)
         losses, trial = np.full(-(-len(order) // size), np.nan), copy.copy(self._optimizer)
@@ -258,29 +293,29 @@ class CompiledStep:
         for k in range(len(losses) if rule.counts else 1):
             numbers[k:] = rule.numbers(trial)
             trial.t += 1
-        self._hyperparameters = ()  # the program will have others
-        targets = self._converted(y.take(order, 0), self._nothing if w is None else w.take(order))
+        self._hyperparameters, self._last = (), None  # the program will have others
+        y, w = self._converted(y.take(order, 0), self._nothing if w is None else w.take(order))
+        train = self._kernel(kernels.train_batches, with_labels=y.ndim == 1)
         try:
-            train(X, *targets, self._program, self._update, order, size, numbers, losses)
+            train(X, y, w, self._program, self._update, order, size, numbers, losses)
         finally:  # also if Ctrl-C falls before the next line
             done = int(np.isfinite(losses).sum())
             self._optimizer.t += done
         return [*map(float, losses[:done])]
 
-    def _converted(self, y: Any, w: Any) -> tuple[Array, Array, Array]:
-        """Return the arrays with the dtypes and memory layouts that the kernel takes; NumPy's code judges the rest."""
-        y, w = np.asarray(y), np.asarray(w)
-        labels, Y = self._no_labels, self._no_targets
-        if self._of_classes and y.ndim == 1 and y.dtype.kind in "iu":
+    def _converted(self, y: Any, *weights: Any) -> list[Array]:
+        """Return the arrays with the dtypes and memory layouts that the kernels take; NumPy's code judges the rest."""
+        y, given = np.asarray(y), map(np.asarray, weights)
+        sound_weights = [w if w.ndim == 1 and w.dtype.kind in "iuf" else np.full(1, np.nan) for w in given]
+        if self._of_classes and not (y.ndim == 2 and y.dtype.kind == "f"):
             largest = np.iinfo(np.int64).max
-            labels = np.where(y > largest, -largest - 1, y).astype(np.int64)
-        elif y.ndim == 2 and y.dtype.kind in "f" if self._of_classes else y.ndim == 2 and y.dtype.kind in "iuf":
-            Y = y
-        else:
-            Y = np.full((1, 1), np.nan, self._dtype)
-        w = w if w.ndim == 1 and w.dtype.kind in "iuf" else np.full(1, np.nan, self._dtype)
+            sound = y.ndim == 1 and y.dtype.kind in "iu"
+            y = np.where(y > largest, -largest - 1, y).astype(np.int64) if sound else np.empty(0, np.int64)
+        elif not (y.ndim == 2 and y.dtype.kind in "iuf"):
+            y = np.full((1, 1), np.nan)
+        dtypes = [np.int64 if y.ndim == 1 else self._dtype, self._dtype]
         with np.errstate(over="ignore"):  # too large for float32: infinite, and not sound
-            return labels, np.require(Y, self._dtype, LAYOUT), np.require(w, self._dtype, LAYOUT)
+            return [np.require(array, dtype, LAYOUT) for array, dtype in zip([y, *sound_weights], dtypes, strict=False)]
 
     def _allocate(self, N: int) -> None:
         """Make the arrays that a pass over N samples works in; a smaller batch uses a part of them."""
@@ -289,7 +324,7 @@ class CompiledStep:
         self._mask = np.empty(N * sum(width for _, width in self._dropouts), np.float32)
         self._work = empty(N * self._columns, self._dtype, 5)
         _connect(self._program, self._numbers, self._work, self.network)
-        self._program[0, kernels.MASKS] = self._mask.ctypes.data
+        self._program[0, passes.MASKS] = self._mask.ctypes.data
         self._capacity = N
 
     def _draw_masks(self, N: int) -> None:

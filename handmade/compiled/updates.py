@@ -10,8 +10,7 @@ from .. import optimizers
 from ._jit import PLAIN, array_at, compiled
 from ._numerics import Real
 from .blas import add_scaled, scale
-from .kernels import AXPY, SCAL
-from .operations import Array, Pass
+from .passes import AXPY, SCAL, STATE1, STATE2, STATE3, Array, Pass
 
 SHARED = 2**21  # multiplications in a product of all weights: from here on, BLAS's threads have shared those of a step
 
@@ -26,9 +25,9 @@ class Rule(NamedTuple):
 
 
 @compiled
-def state(p: Pass, address: int) -> Array:
+def state(p: Pass, row: Array, name: int) -> Array:
     """Return an array of the optimizer's; an empty one where it has none."""
-    return array_at(address, (p.theta.size if address else 0,), p.theta.dtype)
+    return array_at(row[name], (p.theta.size if row[name] else 0,), p.theta.dtype)
 
 
 @compiled
@@ -59,7 +58,7 @@ def decayed(g: Real, decay: Real, w: Real) -> Real:
 
 
 def sgd(p: Pass, row: Array) -> None:
-    theta, gradient, velocity = p.theta, p.gradient, state(p, p.state1)
+    theta, gradient, velocity = p.theta, p.gradient, state(p, row, STATE1)
     lr, momentum, keep, decay, nesterov, sign, _, _ = hyperparameters(p)
     if by_blas(p, row) and decay == 0:
         if momentum != 0:
@@ -89,7 +88,7 @@ def _sign(o: Any) -> float:
 
 
 def momentum1986(p: Pass, row: Array) -> None:
-    theta, velocity = p.theta, state(p, p.state1)
+    theta, velocity = p.theta, state(p, row, STATE1)
     lr, momentum = hyperparameters(p)[:2]
     for i in range(theta.size):
         velocity[i] = momentum * velocity[i] - lr * p.gradient[i]
@@ -101,7 +100,7 @@ def _momentum1986(o: optimizers.Momentum1986) -> tuple[float, ...]:
 
 
 def adagrad(p: Pass, row: Array) -> None:
-    theta, s = p.theta, state(p, p.state1)
+    theta, s = p.theta, state(p, row, STATE1)
     lr, eps, decay, sign = hyperparameters(p)[:4]
     for i in range(theta.size):
         g = decayed(sign * p.gradient[i], decay, theta[i])
@@ -114,8 +113,8 @@ def _adagrad(o: optimizers.Adagrad) -> tuple[float, ...]:
 
 
 def rmsprop(p: Pass, row: Array) -> None:
-    theta, square_avg = p.theta, state(p, p.state1)
-    grad_avg, velocity = state(p, p.state2), state(p, p.state3)
+    theta, square_avg = p.theta, state(p, row, STATE1)
+    grad_avg, velocity = state(p, row, STATE2), state(p, row, STATE3)
     lr, alpha, rest, eps, decay, momentum, sign, centered = hyperparameters(p)
     for i in range(theta.size):
         g = decayed(sign * p.gradient[i], decay, theta[i])
@@ -136,7 +135,7 @@ def _rmsprop(o: optimizers.RMSprop) -> tuple[float, ...]:
 
 
 def adam(p: Pass, row: Array) -> None:
-    theta, m, v, largest_v = p.theta, state(p, p.state1), state(p, p.state2), state(p, p.state3)
+    theta, m, v, largest_v = p.theta, state(p, row, STATE1), state(p, row, STATE2), state(p, row, STATE3)
     lr, beta1, rest1, beta2, eps, decay, shrink, amsgrad = hyperparameters(p)
     rest2 = theta.dtype.type(1 - p.numbers[3])
     for i in range(theta.size):
