@@ -19,6 +19,7 @@ from .normalization import Normalization
 
 __all__ = ["TrainingWarning", "Watch", "blame", "fault", "not_finite"]
 
+STEPS = 256  # before the second look
 ROWS = 256  # that are looked at
 FEWEST = 10  # rows that say anything about labels, inputs or units
 LARGE, SMALL = 30.0, 1e-3  # of inputs: pixels from 0 to 255 are above the one; pixels from 0 to 16 are not
@@ -45,14 +46,15 @@ class TrainingWarning(UserWarning):
 
 
 class Watch:
-    """A look at a training before its first step, after epochs 1, 2, 4, 8, ..., and at the end: a step's time each.
+    """A look at a training before its first step, at the end, and in between after every doubling of the steps.
 
-    A fault after the first step is reported once the next look finds it too: a training that diverges ends with its
-    error.
+    A look takes as long as 25 quick steps, so that the first in between comes after `STEPS` of them, at the end of an
+    epoch. A fault after the first step is reported once the next look finds it too: a training that diverges ends with
+    its error.
     """
 
     def __init__(self) -> None:
-        self.next: int = 0
+        self.next: float = 0
         self.last: int = 0
         self.suspected: dict[str, str] = {}
         self.seen: set[str] = set()
@@ -61,9 +63,10 @@ class Watch:
     def look(self, run: RunState, ended: bool = False) -> None:
         """Warn, if it is time."""
         epochs, first, earlier = len(run.history), self.next == 0, self.suspected
-        if epochs >= self.next or (ended and epochs != self.last):
+        steps = epochs * len(run.training) / run.batch_size
+        if steps >= self.next or (ended and epochs != self.last):
             self.suspected = dict(_of_data(run) if first else [])
-            self.next, self.last = max(1, 2 * epochs), epochs
+            self.next, self.last = max(STEPS, 2 * steps), epochs
             rows = run.training.rows[:ROWS]
             if first:
                 self.start = _digest(run)
@@ -88,18 +91,17 @@ def _digest(run: RunState) -> int:
 
 def not_finite(network: Network) -> str:
     """Return the name of the first parameter or statistic that is not finite, or an empty string."""
-    return next((name for name, array in network.state_dict().items() if not np.isfinite(array).all()), "")
+    with np.errstate(all="ignore"):  # a sum is quick, but may overflow
+        return next((name for name, a in network._state() if not (math.isfinite(a.sum()) or np.isfinite(a).all())), "")
 
 
 def fault(network: Network) -> str:
     """Return what is wrong with the first parameter or statistic, as "name: expected X, got Y", or an empty string."""
-    leaves = [(prefix, leaf, {name: getattr(leaf, name) for name in leaf.state}) for prefix, leaf in network.leaves()]
-    arrays = [network.theta, *(array for _, _, state in leaves for array in state.values())]
-    if not all(math.isfinite(array.sum()) or np.isfinite(array).all() for array in arrays):  # a sum may overflow
-        return f"{not_finite(network)}: expected finite numbers, got others"
+    if name := not_finite(network):
+        return f"{name}: expected finite numbers, got others"
     try:
-        for prefix, leaf, state in leaves:
-            leaf.check_state(state, prefix)
+        for prefix, leaf in network.leaves():
+            leaf.check_state({name: getattr(leaf, name) for name in leaf.state}, prefix)
     except ValueError as error:
         return str(error).removeprefix("state_dict: ")
     return ""
