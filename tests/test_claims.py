@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 import handmade as hm
@@ -295,6 +296,53 @@ def test_lists_without_end_are_refused():
     endless.append(endless)
     with pytest.raises(TypeError, match=r"^gradient\[1\]\[1\].*: expected arrays in at most"):
         read_gradient(endless, BLOCKS)
+
+
+def objects(*parts):
+    """Return an object array of one dimension."""
+    array = np.empty(len(parts), object)
+    array[:] = parts
+    return array
+
+
+CURE = "; give one of numbers, or a list of arrays$"
+NO_GRADIENTS = [
+    (objects(W, B, V, C), rf"an array of shape \(4,\) and dtype object{CURE}"),
+    (objects("a", None), rf"an array of shape \(2,\) and dtype object{CURE}"),
+    (objects({}), rf"an array of shape \(1,\) and dtype object{CURE}"),
+    (np.zeros(17, complex), r"an array of shape \(17,\) and dtype complex128$"),
+    (np.zeros(17, bool), r"an array of shape \(17,\) and dtype bool$"),
+    (["a", "b"], "a sequence of 2$"),
+    ({1, 2}, "set$"),
+    ({"W1": W}.values(), "dict_values$"),
+    ((W for _ in range(4)), "generator$"),
+    (b"bytes", "bytes$"),
+]
+
+
+@pytest.mark.parametrize(("given", "found"), NO_GRADIENTS)
+def test_what_is_no_gradient_is_told_what_was_expected(given, found):
+    with pytest.raises(
+        TypeError, match=rf"^gradient: expected a vector of 17, or arrays for W1 \(2, 3\), .*; got {found}"
+    ):
+        read_gradient(given, BLOCKS)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [*NO_GRADIENTS, ({"W": W}, "a dict of 1"), ([W, B], "a sequence of 2"), ([[1.0], [2.0, 3.0]], "a seq")],
+)
+def test_what_is_no_gradient_of_an_array_is_told_its_shape(given, found):
+    with pytest.raises((TypeError, ValueError), match=rf"^gradient: expected the shape of theta \(17,\), got {found}"):
+        hm.check_gradient(lambda theta: float(theta.sum()), np.ones(17), given)
+
+
+@pytest.mark.parametrize("given", [np.ma.ones(17), scipy.sparse.eye_array(17)])
+def test_a_gradient_with_hidden_numbers_is_told_what_to_do(given):
+    with pytest.raises(TypeError, match=r"^gradient: expected an? .*array.*, got .*; (fill|convert) it"):
+        read_gradient(given, BLOCKS)
+    with pytest.raises(TypeError, match=r"^gradient: expected an? .*array.*, got .*; (fill|convert) it"):
+        hm.check_gradient(lambda theta: float(theta.sum()), np.ones(17), given)
 
 
 def test_a_bias_is_a_row_a_column_or_a_vector_of_its_size():

@@ -139,7 +139,7 @@ def test_of_a_single_block_too_the_gradient_may_be_a_vector(given):
         ([W, [True, False], V], TypeError, r"b: expected numbers, got \[True, False\]"),
         ({"W": 1j * W, "b": B, "V": V}, TypeError, r"W: expected numbers"),
         ([W, B, [[1], [2, 3]]], ValueError, r"gradient: expected 3 arrays for .*, got 4"),
-        ("dW", TypeError, "^gradient: expected an array, got str"),
+        ("dW", TypeError, "^gradient: expected a vector of 12, or arrays for .*; got str"),
     ],
 )
 def test_a_gradient_of_another_form_is_named(given, error, message):
@@ -415,7 +415,7 @@ NETWORK = CASES["relu"][0]
         ((NETWORK, X, LABELS, [np.ones((6, 4)), np.ones(6), np.ones((3, 5)), np.ones(3)]), ValueError,
          r"expected shape \(3, 6\) for 2.weight, got \(3, 5\)"),
         ((NETWORK, X, LABELS, {"W": 1.0}), ValueError, "expected the parameters"),
-        ((NETWORK, X, LABELS, "gradient"), TypeError, "^gradient: expected an array, got str"),
+        ((NETWORK, X, LABELS, "gradient"), TypeError, "^gradient: expected a vector of 51, .*; got str"),
         ((lambda t: t, np.ones(2), np.ones(2)), TypeError, "expected it to return one real number"),
         ((lambda t: float(t.__setitem__(0, 5.0) or 1), np.ones(2), np.ones(2)), ValueError, "changed its argument"),
     ],

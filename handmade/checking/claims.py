@@ -17,6 +17,7 @@ from .._types import Array
 from .._validation import as_array
 from .transforms import Block, Cause
 
+SHOWN = 60  # characters of a value that is quoted
 MAX_DEPTH = 20  # of nested lists: one that holds itself has no end
 NOT_RETURNED = "None: does the function return its gradient?"
 
@@ -32,7 +33,30 @@ def as_numbers(value: Any, name: str) -> Array:
         return array.astype(np.float64)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         text = repr(value)
-        raise TypeError(f"{name}: expected numbers, got {text[:200]}") from None
+        found = text if len(text) <= SHOWN and "\n" not in text else kind_of(array)
+        raise TypeError(f"{name}: expected numbers, got {found}") from None
+
+
+def as_gradient(value: Any, expected: str) -> Array:
+    """Return a gradient that is one array as numbers; raise with what was expected, and the mark after it."""
+    try:
+        return as_numbers(value, "gradient")
+    except (TypeError, ValueError) as error:
+        if hasattr(value, "filled") or hasattr(value, "toarray"):  # masked or sparse: the error says what to do
+            raise
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        holds_objects = isinstance(value, np.ndarray) and value.dtype.kind == "O"
+        cure = "; give one of numbers, or a list of arrays" * holds_objects
+        raise kind(f"gradient: expected {expected} got {kind_of(value)}{cure}") from error
+
+
+def kind_of(value: Any) -> str:
+    """Return what a value is, in words."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    if isinstance(value, list | tuple):
+        return f"a sequence of {len(value)}"
+    return f"a dict of {len(value)}" if isinstance(value, Mapping) else type(value).__name__
 
 
 def is_single(value: Any, vector: Array) -> bool:
@@ -183,7 +207,7 @@ def read_gradient(value: Any, blocks: Sequence[Block], samples: int | None = Non
     if isinstance(value, tuple) and len(value) == 2 and _is_loss_and_gradient(value, blocks):
         value = value[1]
     if not isinstance(value, Mapping) and not _is_sequence(value, 0):
-        return _from_array(as_numbers(value, "gradient"), blocks), []
+        return _from_array(value, blocks), []
     problems = []
     for reading in _readings(value, blocks):
         try:
@@ -201,14 +225,15 @@ def _is_loss_and_gradient(value: tuple[Any, Any], blocks: Sequence[Block]) -> bo
     return bool(_is_container(rest)) and not (len(blocks) == 2 and blocks[0].size == 1)
 
 
-def _from_array(array: Array, blocks: Sequence[Block]) -> Array:
-    size = sum(block.size for block in blocks)
+def _from_array(value: Any, blocks: Sequence[Block]) -> Array:
+    size, shapes = sum(block.size for block in blocks), ", ".join(f"{block.name} {block.shape}" for block in blocks)
+    expected = f"a vector of {size}, or arrays for {shapes};"
+    array = as_gradient(value, expected)
     if array.shape == (size,):
         return array
     if len(blocks) == 1:
         return _laid_out(array, blocks[0], array.shape != blocks[0].shape).ravel()
-    shapes = ", ".join(f"{block.name} {block.shape}" for block in blocks)
-    raise ValueError(f"gradient: expected a vector of {size}, or arrays for {shapes}; got shape {array.shape}")
+    raise ValueError(f"gradient: expected {expected} got shape {array.shape}")
 
 
 def _readings(value: Any, blocks: Sequence[Block]) -> Iterator[list[Any]]:

@@ -13,7 +13,7 @@ from .._types import Array
 from ..losses import Loss
 from ..network import Network, check_passes
 from .backward_pass import BackwardPass, is_elementwise, one_sided_slopes
-from .claims import Parameters, as_numbers, is_single, read_gradient
+from .claims import Parameters, as_gradient, is_single, read_gradient
 from .methods import Function
 from .network_loss import NetworkLoss
 from .rounding import SINGLE, network_rounding, rounding_of
@@ -60,9 +60,10 @@ def function_subject(f: Function, theta: Any, gradient: Any) -> Subject:
     if block.name != "theta":
         claimed = read_gradient(given, parameters.blocks)[0]
         return subject_of(f, parameters, parameters.vector, claimed, is_single(given, claimed))
-    claimed = as_numbers(given, "gradient")  # an array alone keeps its shape
+    expected = f"the shape of theta {block.shape},"
+    claimed = as_gradient(given, expected)  # an array alone keeps its shape
     if claimed.shape != block.shape:
-        raise ValueError(f"gradient: expected the shape of theta {block.shape}, got {claimed.shape}")
+        raise ValueError(f"gradient: expected {expected} got {claimed.shape}")
     return subject_of(f, parameters, parameters.vector.reshape(block.shape), claimed, is_single(given, claimed.ravel()))
 
 

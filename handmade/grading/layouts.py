@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .._types import Array
+from ..checking import claims
 from ..checking.claims import read_gradient
 from ..checking.transforms import Block
 from .child.wire import Opaque
@@ -283,15 +284,9 @@ def is_numeric(value: Any) -> bool:
 
 def kind_of(value: Any) -> str:
     """Return what a value is, in words."""
-    if isinstance(value, np.ndarray):
-        if not value.shape:
-            return "a number"
-        return f"an array of shape {value.shape} and dtype {value.dtype}"
-    if isinstance(value, Opaque):
-        return value.kind
-    if isinstance(value, list | tuple):
-        return f"a sequence of {len(value)}"
-    return f"a dict of {len(value)}" if isinstance(value, Mapping) else type(value).__name__
+    if isinstance(value, np.ndarray) and not value.shape:
+        return "a number"
+    return value.kind if isinstance(value, Opaque) else claims.kind_of(value)
 
 
 def flaw_of(value: Any, shape: tuple[int, ...]) -> str:
