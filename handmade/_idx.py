@@ -88,9 +88,10 @@ def _read(stream: IO[bytes], name: str, limit: int, size: int | None) -> Array:
     """Read the header, then what it declares, then make sure that nothing follows."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
+        cure = "; it is compressed twice, decompress it once" if magic.startswith(GZIP) else ""
         raise ValueError(
             f"{name}: expected an IDX file (two zero bytes, a type code, a number of dimensions), "
-            f"got the bytes '{magic.hex(' ')}'"
+            f"got the bytes '{magic.hex(' ')}'{cure}"
         )
     code, ndim = magic[2:]
     if code not in DTYPES:

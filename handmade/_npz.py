@@ -22,6 +22,7 @@ __all__ = ["read_npz"]
 Shape = tuple[int, ...]
 
 LONGEST_HEADER = 2**16  # bytes; of an array of numbers it has about 100
+NOT_READ = {b"|O'": "one of Python objects, which are never loaded,", b"'descr': [": "one of named fields"}
 HEADER = re.compile(
     rb"""\{\s*'descr':\s*'([<>|=][biufcSUmM][0-9]+(?:\[\w+\])?)',"""
     rb"""\s*'fortran_order':\s*(True|False),"""
@@ -170,7 +171,8 @@ def _read_header(stream: IO[bytes]) -> tuple[Shape, bool, np.dtype[Any]]:
     if len(header) < size:
         raise ValueError(f"{len(header)} bytes instead of {size}")
     if not (found := HEADER.fullmatch(header)):
-        raise ValueError(f"{header[:100]!r} instead of dtype, order and shape of an array of numbers or text")
+        kind = next((words for mark, words in NOT_READ.items() if mark in header), f"{header[:100]!r}")
+        raise ValueError(f"{kind} instead of dtype, order and shape of an array of numbers or text")
     descr, order, shape = (item.decode() for item in found.groups())
     sizes = tuple(int(size) for size in shape.split(",") if size.strip())
     return sizes, order == "True", np.dtype(descr)

@@ -114,3 +114,14 @@ def test_idx_memory_is_that_of_the_array(tmp_path):
 def test_idx_refuses_sizes_beyond_four_bytes(tmp_path):
     with pytest.raises(ValueError, match=r"array: expected sizes below 2\*\*32, got shape \(4294967296, 0\)"):
         save_idx(tmp_path / "file", np.empty((2**32, 0), np.uint8))
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_idx_that_is_compressed_twice_is_told_so(tmp_path, times):
+    save_idx(tmp_path / "a", np.arange(5, dtype=np.uint8))
+    content = (tmp_path / "a").read_bytes()
+    for _ in range(times):
+        content = gzip.compress(content, mtime=0)
+    (tmp_path / "a.gz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"expected an IDX file .* got the bytes '1f 8b .*'; it is compressed twice"):
+        load_idx(tmp_path / "a.gz")

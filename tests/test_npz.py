@@ -37,7 +37,7 @@ def test_npz_returns_what_was_saved(tmp_path):
         (archive_of(X=[1, 2], y=[1]), r"X of shape \(2,\) and y of shape \(1,\)"),
         (
             archive_of(X=np.array([{}, {}]), y=[1, 2]),
-            "array 'X': expected the header of an array, got .*O.* instead of dtype, order and shape",
+            "array 'X': expected the header of an array, got one of Python objects, which are never",
         ),
         (
             GOOD.replace(np.float64(2.0).tobytes(), np.float64(3.0).tobytes()),
@@ -87,3 +87,21 @@ def test_npz_refuses_to_save_what_it_would_not_load(tmp_path, X, y, error, messa
     with pytest.raises(error, match=message):
         save_npz(path, X, y)
     assert path.read_bytes() == b"before"
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (np.array([1, None], object), "one of Python objects, which are never loaded,"),
+        (np.array({"a": 1}, object), "one of Python objects, which are never loaded,"),
+        (np.array([[1.0], [2.0, 3.0]], object), "one of Python objects, which are never loaded,"),
+        (np.zeros(3, [("a", float), ("b", int)]), "one of named fields"),
+        (np.zeros(3, [("a", float), ("b", object)]), "one of Python objects, which are never loaded,"),
+    ],
+)
+@pytest.mark.parametrize("name", ["X", "y"])
+def test_npz_says_what_an_array_without_numbers_is(tmp_path, name, array, found):
+    np.savez(tmp_path / "a.npz", **{"X": np.zeros((2, 1)), "y": np.zeros(2), name: array})
+    words = f"a.npz, array '{name}': expected the header of an array, got {found} instead of dtype, order and shape"
+    with pytest.raises(ValueError, match=words):
+        load_npz(tmp_path / "a.npz")
