@@ -70,7 +70,7 @@ class Watch:
             rows = run.training.rows[:ROWS]
             if first:
                 self.start = _digest(run)
-            elif _digest(run) == self.start and getattr(run.optimizer, "lr", None) != 0 and run.network.gradient.any():
+            elif _digest(run) == self.start and getattr(run.optimizer, "lr", None) != 0 and not _has_converged(run):
                 self.suspected["unchanged parameters"] = (
                     f"the steps of {type(run.optimizer).__name__} leave all parameters as they were, and the gradient "
                     "is not 0; let step(theta, gradient) change theta in place, as theta -= ... and theta[...] = ... do"
@@ -83,6 +83,11 @@ class Watch:
             if kind not in self.seen and (first or ended or kind in earlier):
                 self.seen.add(kind)
                 warnings.warn(f"{kind}: {message}", TrainingWarning, stacklevel=4)
+
+
+def _has_converged(run: RunState) -> bool:
+    """Return whether the gradient is so small that the optimizer takes no step, as L-BFGS does; or 0."""
+    return bool(np.abs(run.network.gradient).max(initial=0.0) <= getattr(run.optimizer, "tolerance_grad", 0.0))
 
 
 def _digest(run: RunState) -> int:

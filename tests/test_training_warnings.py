@@ -125,3 +125,14 @@ def test_an_optimizer_that_changes_nothing_is_named():
     with pytest.warns(hm.TrainingWarning, match="unchanged parameters: the steps of Rebinds leave all"):
         train(hm.MLP([64, 8, 10], rng=0), optimizer=Rebinds())
     train(hm.MLP([64, 8, 10], rng=0), optimizer=hm.SGD(lr=0.0))  # frozen on purpose
+
+
+@pytest.mark.parametrize("line_search_fn", [None, "strong_wolfe"])
+def test_an_optimizer_that_has_converged_is_not_blamed(line_search_fn):
+    data = np.repeat(np.random.default_rng(0).normal(size=(6, 3)), 5, axis=0), np.tile([0, 1, 2], 10)
+    network = hm.MLP([3, 4, 3], activation="tanh", rng=0)
+    options = {"loss": "mse_loss", "batch_size": None, "epochs": 3}
+    target = network.predict(data[0])
+    network.theta += 1e-9
+    train(network, data[0], target, optimizer=hm.LBFGS(line_search_fn=line_search_fn), **options)
+    assert 0 < abs(network.gradient).max() < 1e-7
