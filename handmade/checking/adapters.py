@@ -73,6 +73,17 @@ def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
     return function(value)
 
 
+def _run_backward(value: Any) -> None:
+    """Run PyTorch's backward pass from what a function returned; from a constant there is none."""
+    if not (hasattr(value, "requires_grad") and value.numel() == 1):
+        found = f"a tensor of shape {tuple(value.shape)}" if hasattr(value, "requires_grad") else repr(value)
+        raise TypeError(
+            f"the function: expected it to return a tensor of one number, got {found}; take its mean or sum"
+        )
+    if value.requires_grad:
+        value.backward()
+
+
 def torch_module(module: Any, inputs: tuple[Any, ...], options: Mapping[str, Any]) -> Adapted:
     """Return a module's scalar output, or the ``loss=`` of its output, as a function of its parameters by name.
 
@@ -91,6 +102,8 @@ def torch_module(module: Any, inputs: tuple[Any, ...], options: Mapping[str, Any
 
     rest = dict(options)
     loss = rest.pop("loss", None)
+    if not (loss is None or callable(loss)):
+        raise TypeError(f"loss: expected a function of the module's output, got {loss!r}")
     state = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
     theta = {name: p.detach().cpu().double().numpy().copy() for name, p in module.named_parameters()}
     double = [x.double() if torch.is_tensor(x) and x.is_floating_point() else x for x in inputs]
@@ -110,7 +123,7 @@ def torch_module(module: Any, inputs: tuple[Any, ...], options: Mapping[str, Any
     def gradient(parameters: Mapping[str, Array]) -> dict[str, Array]:
         tensors = {name: torch.tensor(p, requires_grad=True) for name, p in parameters.items()}
         with torch.enable_grad():
-            value(tensors).backward()
+            _run_backward(value(tensors))
         return {n: np.zeros(p.shape) if p.grad is None else p.grad.numpy().copy() for n, p in tensors.items()}
 
     return Adapted(f, theta, gradient, rest)
@@ -136,7 +149,7 @@ def torch_function(f: Callable[[Any], Any], theta: Any, options: Mapping[str, An
     def gradient(arrays: Any) -> Any:
         tensors = _mapped(lambda a: torch.tensor(a, requires_grad=True), arrays)
         with torch.enable_grad():
-            f(tensors).backward()
+            _run_backward(f(tensors))
         return _mapped(lambda t: np.zeros(t.shape) if t.grad is None else t.grad.numpy().copy(), tensors)
 
     return Adapted(value, _mapped(lambda t: t.detach().cpu().double().numpy().copy(), theta), gradient, dict(options))

@@ -43,6 +43,7 @@ from .step_search import (
     step_text,
     wrong_parts,
 )
+from .subjects import check_no_options
 from .terms import terms_that_explain
 
 __all__ = ["diagnose_gradient"]
@@ -140,9 +141,12 @@ def diagnose_gradient(
             finite(value, name)
     known = {"N": batch_size, "learning rate": learning_rate, **(facts or {})}
     if isinstance(target, Network):
+        if terms is not None:
+            raise TypeError(f"terms: expected none with a network, whose layers and loss are known, got {list(terms)}")
         options = dict(loss=loss, sample_weight=sample_weight, training=training)
         problem = network_problem(target, *arguments, options=options, facts=known)
     else:
+        check_no_options(loss=loss, sample_weight=sample_weight, training=training)
         problem = function_problem(target, *arguments, facts=known, terms=terms or {}, progress=progress)
     with np.errstate(all="ignore"):  # infinite candidates never match
         return _diagnosis_of(problem, progress)

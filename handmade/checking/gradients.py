@@ -19,7 +19,7 @@ from ..network import Network
 from .check_table import GradientCheck
 from .entry_checker import examine
 from .methods import Function, MethodName, check_method
-from .subjects import function_subject, network_subject
+from .subjects import check_no_options, function_subject, network_subject
 
 __all__ = ["check_gradient"]
 
@@ -117,6 +117,7 @@ def check_gradient(
     if isinstance(target, Network):
         subject = network_subject(target, *arguments, loss=loss, sample_weight=sample_weight, training=training)
     else:
+        check_no_options(loss=loss, sample_weight=sample_weight, training=training)
         subject = function_subject(target, *arguments)
     check_finite(subject.claimed, "gradient")
     return examine(subject, method=method, entries=entries, directions=directions, rng=rng, progress=progress)

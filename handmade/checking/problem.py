@@ -24,7 +24,7 @@ from .measured_layers import measure_layers
 from .methods import EPS
 from .network_loss import NetworkLoss
 from .rounding import network_rounding
-from .subjects import Subject, one_sided_gradients, own_gradient, subject_of
+from .subjects import Subject, check_parameters, one_sided_gradients, own_gradient, subject_of
 from .transforms import Block, Cause, GradientMatch, tolerance
 
 __all__ = ["Problem", "function_problem", "measure_steps", "network_problem"]
@@ -105,6 +105,7 @@ def network_problem(
     network: Network, X: Any, y: Any, gradient: Any = ..., *, options: dict[str, Any], facts: dict[str, Any]
 ) -> Problem:
     """Return the problem of a network's gradient: somebody's, or the network's own where none is given."""
+    check_parameters(network)
     X, y = network.check_input(X), check_finite_targets(y)
     blocks = _network_blocks(network)
     claimed, odd, single = _network_claim(network, X, y, gradient, blocks, options)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._types import Array
+from .._validation import check_finite
 from ..losses import Loss
 from ..network import Network, check_passes
 from .backward_pass import BackwardPass, is_elementwise, one_sided_slopes
@@ -19,7 +20,9 @@ from .network_loss import NetworkLoss
 from .rounding import SINGLE, network_rounding, rounding_of
 from .transforms import Block, Cause
 
-__all__ = ["Subject", "function_subject", "network_subject"]
+__all__ = ["Subject", "check_no_options", "check_parameters", "function_subject", "network_subject"]
+
+OF_NETWORKS = {"loss": "cross_entropy", "sample_weight": None, "training": True}  # options, with their defaults
 
 # ---- the subjects ---------------------------------------------------------------------------------------------------
 
@@ -114,6 +117,7 @@ def network_subject(
     network: Network, X: Any, y: Any, gradient: Any = None, *, loss: Loss, sample_weight: Any, training: bool
 ) -> Subject:
     """Return the subject of a network's loss in float64, and the gradient that is claimed, or the network's own."""
+    check_parameters(network)
     f = NetworkLoss(network, X, y, loss, sample_weight, training)
     names = network.blocks(np.arange(network.theta.size))
     blocks = [Block(name, int(index.flat[0]), index.shape, i) for i, (name, index) in enumerate(names.items())]
@@ -129,6 +133,19 @@ def network_subject(
         single = is_single(gradient, claimed) or network.dtype == np.float32
     rounding = network_rounding(network, f, claimed, blocks, single)
     return Subject(f, network.theta.astype(np.float64), claimed, rounding, names, one_sided_gradients(network, f))
+
+
+def check_no_options(**options: Any) -> None:
+    """Raise where a function is given what only the loss of a network takes; it has its own inside."""
+    for name, value in options.items():
+        if not (value is OF_NETWORKS[name] or (isinstance(value, str) and value == OF_NETWORKS[name])):
+            raise TypeError(f"{name}: expected none with a function, which computes its own loss, got {value!r}")
+
+
+def check_parameters(network: Network) -> None:
+    """Raise where a parameter is not finite, and so no slope exists."""
+    for name, block in network.blocks(network.theta).items():
+        check_finite(block, name)
 
 
 def own_gradient(
