@@ -38,6 +38,7 @@ def compiled_step(
         step = compile(network, loss, optimizer)
         if not callable(step):
             raise TypeError(f"compile: expected a function that returns a step, step(X, y, weight), got {step!r}")
+        check_hooks(step, "compile", {"part": [("rows",)], "batches": [("X", "y", "weight", "order", "size")]})
         return step
     if not (isinstance(compile, bool | np.bool_) or (isinstance(compile, str) and compile == "auto")):
         raise ValueError(f"compile: expected True, False, 'auto' or a function, got {compile!r}")

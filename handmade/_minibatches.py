@@ -177,6 +177,9 @@ def split(
     Training weights are divided by their mean, which leaves the scale of the loss as it is.
     """
     held: Samples | None = None
+    if stratify and (validation is None or isinstance(validation, tuple | list)):
+        got = "none" if validation is None else "data"
+        raise ValueError(f"stratify: expected a fraction for validation, such as 0.1, got {got}; leave stratify=False")
     if isinstance(validation, tuple | list) and len(validation) == 2:
         X, y = validation
         try:

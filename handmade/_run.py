@@ -157,7 +157,12 @@ class Run(RunState):
             value, _ = self.network.backpropagate(X, y, self.loss, weight)
         else:
             value = self.step(X, y, weight)  # updates, where the value is finite
-        if not math.isfinite(value):
+        try:
+            is_finite = math.isfinite(value)
+        except TypeError:
+            who = "optimizer" if self.evaluates else "backpropagate" if self.step is None else "compile"
+            raise TypeError(f"{who}: expected the loss of each step as a number, got {value!r}") from None
+        if not is_finite:
             if not np.isfinite(X).all():
                 raise ValueError("X: expected finite numbers, got one that is not; X was changed during training")
             where = blame(self.network, X)

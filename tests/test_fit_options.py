@@ -426,3 +426,12 @@ def test_wrong_validation_data_are_called_validation(X, y, match):
 def test_text_labels_are_sent_to_the_encoder():
     with pytest.raises(TypeError, match=r"got dtype <U1 .* handmade.data.encode_labels"):
         fit(MLP([3, 3], rng=0), samples()[0], np.array(list("abcabcabca")))
+
+
+@pytest.mark.parametrize(("validation", "got"), [(None, "none"), (samples(4), "data"), (list(samples(4)), "data")])
+def test_a_stratified_split_needs_a_fraction(validation, got):
+    X, y = samples(12)
+    with pytest.raises(
+        ValueError, match=f"^stratify: expected a fraction for validation, such as 0.1, got {got}; leave"
+    ):
+        fit(MLP([3, 3], rng=0), X, y, validation=validation, stratify=True)

@@ -81,6 +81,32 @@ def test_a_compile_that_returns_no_step_is_refused(step):
     assert refused("^compile: expected a function that returns a step", compile=lambda *parts: step)
 
 
+@pytest.mark.parametrize("hook", ["part", "batches"])
+@pytest.mark.parametrize("value", [3, slice(2), lambda self: None])
+def test_a_hook_of_a_step_that_is_no_function_is_refused(hook, value):
+    words = rf"^compile: expected a method {hook}\((rows|X, y, weight, order, size)\), got"
+    assert refused(words, compile=lambda *parts: thing(**{hook: value}))
+
+
+@pytest.mark.parametrize("loss", [None, "0.5", [0.5], np.ones(2)])
+def test_a_step_that_returns_no_loss_is_named(loss):
+    assert refused(
+        "^compile: expected the loss of each step as a number, got", compile=lambda *parts: lambda X, y, w: loss
+    )
+    searching = thing(step=lambda self, theta, gradient, evaluate: loss, needs_evaluate=True, lr=0.1)
+    assert refused("^optimizer: expected the loss of each step as a number, got", optimizer=searching, batch_size=None)
+
+
+def test_a_backpropagate_that_returns_no_loss_is_named():
+    class Mine(MLP):
+        def backpropagate(self, *arguments):
+            return None, super().backpropagate(*arguments)[1]
+
+    X, y = samples(12)
+    with pytest.raises(TypeError, match=r"^backpropagate: expected the loss of each step as a number, got None"):
+        fit(Mine([3, 3], rng=0), X, y)
+
+
 def test_hooks_that_are_none_or_take_more_are_fine(tmp_path):
     X, y = samples(12)
     calls = []
