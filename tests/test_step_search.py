@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 
 import numpy as np
 import pytest
+from wrong_steps import NETWORK, X, Y, simple, wrong_step
 
 import handmade as hm
 from handmade.checking import step_search
 from handmade.checking.backward_pass import BackwardPass
-from handmade.checking.formulas import Case
-from handmade.checking.localisation import Localisation, WrongStep
+from handmade.checking.formulas import VAGUE, Case
+from handmade.checking.localisation import Localisation, localise
+from handmade.checking.mistakes import mistakes
 from handmade.checking.regression import Formula
-
-RNG = np.random.default_rng(3)
-NETWORK = hm.MLP([3, 4, 2], "tanh", rng=0)
-
-
-def simple(**values):
-    return types.SimpleNamespace(**values)
-
-
-def wrong_step(name="dA[0]", kind="dA", prefix="0.", path=("2.", "1."), **more):
-    return WrongStep(name, "dA[2]", prefix, kind, path, np.ones((2, 2)), np.zeros((2, 2)), **more)
-
+from handmade.checking.transforms import Cause
 
 # ---- the parts of a parameter ----------------------------------------------------------------------------------------
 
@@ -182,7 +172,7 @@ def test_steps_of_several_batches_are_those_of_the_first(monkeypatch):
     ],
 )
 def test_steps_locate_a_mistake_if_they_are_few_or_alike(kinds, is_located):
-    of = BackwardPass(hm.MLP([3, 4, 4, 2], "tanh", rng=0), RNG.normal(size=(4, 3)), np.array([0, 1, 1, 0]))
+    of = BackwardPass(hm.MLP([3, 4, 4, 2], "tanh", rng=0), X[:4], Y[:4])
     steps = [wrong_step(kind=kind) for kind in kinds]
     assert step_search.is_located(simple(backward_pass=of), steps) is is_located
     of_function = len(kinds) in (1, 2) or len(set(kinds)) == 1
@@ -204,7 +194,7 @@ def test_steps_locate_a_mistake_if_they_are_few_or_alike(kinds, is_located):
     ],
 )
 def test_wrong_steps_account_for_wrong_parameters(steps, wrong, accounts):
-    of = BackwardPass(NETWORK, RNG.normal(size=(4, 3)), np.array([0, 1, 1, 0]))
+    of = BackwardPass(NETWORK, X[:4], Y[:4])
     blocks = [simple(name=name, wrong=int(name in wrong)) for name in NETWORK.blocks(NETWORK.theta)]
     cases = [Case(of, Localisation(steps, {}, True, "", 1))]
     assert step_search._account_for_all(simple(check=simple(blocks=blocks)), cases) is accounts
@@ -255,7 +245,7 @@ def test_only_a_multiple_of_the_right_step_has_such_a_name():
 
 
 def test_a_step_is_written_with_its_layers():
-    of = BackwardPass(NETWORK, RNG.normal(size=(4, 3)), np.array([0, 1, 1, 0]))
+    of = BackwardPass(NETWORK, X[:4], Y[:4])
 
     def text(*step):
         return step_search.step_text(simple(backward_pass=of), wrong_step(*step))
@@ -273,7 +263,7 @@ def of_entries(blocks, wrong, **more):
     """Explain these wrong entries; a block is its name, its size, its count of wrong entries, and what is complete."""
     listed = [simple(name=n, size=s, wrong=w, is_complete=c) for n, s, w, c in blocks]
 
-    class Entry(types.SimpleNamespace):
+    class Entry(type(simple())):
         def __str__(self):
             return f"{self.name} is wrong"
 
@@ -303,3 +293,135 @@ def test_a_few_wrong_entries_are_an_explanation():
 def test_many_wrong_entries_are_no_explanation(blocks, count):
     assert of_entries(blocks, [f"W[{i}]" for i in range(count)]) == []
     assert step_search.explain_entries(simple(check=None)) == []
+
+
+# ---- formulas of steps -----------------------------------------------------------------------------------------------
+
+
+def with_formulas(monkeypatch, costs):
+    """Let the formulas of steps have these costs, by name; return the arguments with which they are searched for."""
+    asked = []
+
+    def formula_of(name, cases, facts, relative, others, most=3):
+        asked.append((name, relative, most))
+        cost = costs.get(name)
+        return [] if cost is None else [Formula(name, ("right",), (2.0,), (("2",),), 0.0, cost)]
+
+    monkeypatch.setattr(step_search, "formula_of", formula_of)
+    return asked
+
+
+SEVERAL = [wrong_step(f"d{letter}[0]") for letter in "abcdef"]
+
+
+def of_steps(steps, complete=True):
+    return [Case(simple(values=[np.zeros((4, 2))]), Localisation(list(steps), {}, complete, "", 1))]
+
+
+def test_the_cost_of_steps_is_that_of_their_formulas(monkeypatch):
+    with_formulas(monkeypatch, {"da[0]": 1.5, "db[0]": 2.0, "dc[0]": VAGUE, "dd[0]": None})
+    problem = simple(facts={}, match=simple(relative=1e-7))
+    assert step_search._cost(problem, of_steps(SEVERAL[:2])) == (0, 3.5)
+    assert step_search._cost(problem, of_steps(SEVERAL[:4])) == (2, 3.5)
+    assert step_search._cost(problem, of_steps(SEVERAL[:1]) * 2) == (0, 1.5)
+
+
+def test_formulas_are_searched_for_until_three_steps_have_none(monkeypatch):
+    asked = with_formulas(monkeypatch, {"db[0]": 1.0})
+    problem, cases = simple(facts={}, match=simple(relative=1e-7)), of_steps(SEVERAL)
+    found = step_search.formulas_of(problem, cases, SEVERAL, False)
+    assert [name for name, *_ in asked] == ["da[0]", "db[0]", "dc[0]", "dd[0]"]
+    assert {name: len(listed) for name, listed in found.items()} == {"da[0]": 0, "db[0]": 1, "dc[0]": 0, "dd[0]": 0}
+    assert {(relative, most) for _, relative, most in asked} == {(1e-6, 3)}
+    asked.clear()
+    assert list(step_search.formulas_of(problem, cases, SEVERAL, True)) == ["da[0]"]  # a mistake is known already
+    assert asked == [("da[0]", 1e-6, 2)]
+    assert step_search.formulas_of(problem, [], SEVERAL, False) == {}
+    assert step_search.formulas_of(problem, cases, [], False) == {}
+
+
+def explained(monkeypatch, listed, named=(), complete=True, right="", odd=(), steps=SEVERAL[:2]):
+    """Explain two steps by these formulas and mistakes, each given by the name of its step."""
+    monkeypatch.setattr(
+        step_search, "_catalogued", lambda problem, case, step: [m for m in named if m.step == step.name]
+    )
+    monkeypatch.setattr(step_search, "step_text", lambda problem, step: f"the step {step.name}")
+    monkeypatch.setattr(step_search, "right_formula", lambda *_: right)
+    problem = simple(facts={}, odd=list(odd), match=simple(facts={}))
+    return step_search.explain_steps(problem, of_steps(steps, complete), steps, listed)
+
+
+def test_every_step_is_explained_by_formula_or_mistake(monkeypatch):
+    double = [Formula("da[0]", ("right",), (2.0,), (("2",),), 0.0, 1.0)]
+    other = [Formula("db[0]", ("dH",), (1.0,), (("1",),), 0.0, 1.0)]
+    mistake = simple(step="db[0]", name="a mistake", where="somewhere", hint="do better", at=("1.",))
+    (found,) = explained(monkeypatch, {"da[0]": double, "db[0]": other}, right="right = dH f'(A)")
+    assert found.name == "factor 2 and db[0] = dH"
+    assert found.where == "the step da[0], and the step db[0]"
+    assert (
+        found.hint == "a constant factor is too much or missing; one step of the backward pass computes something else"
+    )
+    assert found.evidence == "da[0] = 2 right; db[0] = dH; right = dH f'(A)"
+    (found,) = explained(monkeypatch, {"da[0]": double, "db[0]": other}, [mistake])
+    assert (found.name, found.where) == ("factor 2 and a mistake", "the step da[0], and somewhere")
+    assert (found.evidence, found.residual) == ("da[0] = 2 right; db[0] = dH", 0.0)
+    (found,) = explained(monkeypatch, {"da[0]": double}, [mistake])
+    assert found.evidence == "da[0] = 2 right; a backward pass with this mistake gives db[0]"
+    assert found.hint == "a constant factor is too much or missing; do better"
+    (found,) = explained(monkeypatch, {"db[0]": other}, [mistake], steps=SEVERAL[1:2])
+    assert found.at == ("1.",)
+    odd = Cause("odd", "everywhere", "a hint", "evidence")
+    assert explained(monkeypatch, {"db[0]": other}, odd=[odd], steps=SEVERAL[1:2])[0].name == "odd and db[0] = dH"
+
+
+def test_a_step_without_an_explanation_leaves_all_without(monkeypatch):
+    double = [Formula("da[0]", ("right",), (2.0,), (("2",),), 0.0, 1.0)]
+    assert explained(monkeypatch, {"da[0]": double}) == []
+    assert explained(monkeypatch, {"da[0]": double, "db[0]": double}, complete=False) == []
+    assert explained(monkeypatch, {}, steps=[]) == []
+
+
+def test_the_norm_of_a_step_is_that_of_the_claim(monkeypatch):
+    odd = [Formula("da[0]", ("right",), (3.3,), (("3.3",),), 0.0, 1.0)]
+    step = dataclasses.replace(SEVERAL[0], actual=np.array([[0.6, 0.8]]))
+    assert explained(monkeypatch, {"da[0]": odd}, steps=[step])[0].name == "normalized, to 1"
+    step = dataclasses.replace(SEVERAL[0], actual=np.array([[0.6, 0.7]]))
+    assert explained(monkeypatch, {"da[0]": odd}, steps=[step])[0].name == "constant factor"
+
+
+def test_mistakes_of_the_catalogue_explain_a_step_by_itself():
+    """Also where another step is wrong in a way that no catalogue has."""
+    of = BackwardPass(NETWORK, X[:3], Y[:3])
+    (known,) = (m for m in mistakes(of) if m.name == "activation derivative missing" and len(m.steps) == 1)
+    noise = np.random.default_rng(0).normal(size=(3, 2))
+    for steps in known.steps, {**known.steps, 3: lambda of, i, A: noise}:
+        claimed = of.gradient(steps)
+        case = Case(of, localise(of, claimed, np.zeros(claimed.size), 1e-9))
+        problem = simple(match=simple(relative=1e-9))
+        for step in case.found.steps:
+            named = [mistake.name for mistake in step_search._catalogued(problem, case, step)]
+            assert ("activation derivative missing" in named) is (step.name == "dA[0]")
+
+
+@pytest.mark.parametrize("rows", [3, 8])
+def test_distance_of_a_pass_from_a_step_is_relative_to_its_largest_entry(rows):
+    """Eight rows leave dA open; then the gradients of its layer's parameters stand for it."""
+    of = BackwardPass(NETWORK, X[:rows], Y[:rows])
+    (missing,) = (m for m in mistakes(of) if m.name == "activation derivative missing" and len(m.steps) == 1)
+    claimed = of.gradient(missing.steps)
+    (step,) = localise(of, claimed, np.zeros(claimed.size), 1e-9).steps
+    assert step.unique is (rows == 3)
+    assert step_search._distance(of, of.gradient(missing.steps), step) < 1e-12
+    assert 0.01 < step_search._distance(of, of.gradient(), step) < 10
+    twice = of.gradient({1: lambda of, i, dH: 2 * dH})  # the claim, doubled
+    assert step_search._distance(of, twice, step) == pytest.approx(1, abs=1e-9)
+
+
+def test_distance_of_a_parameter_is_that_of_its_gradient():
+    of = BackwardPass(NETWORK, X[:3], Y[:3])
+    right = of.gradient()
+    weight = of.network.blocks(right)["2.weight"]
+    step = dataclasses.replace(wrong_step("dW[2]", "weight", "2."), actual=weight * 4)
+    assert step_search._distance(of, right, step) == pytest.approx(0.75)
+    step = dataclasses.replace(step, actual=0 * weight)
+    assert step_search._distance(of, right, step) == pytest.approx(np.abs(weight).max())
