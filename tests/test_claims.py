@@ -424,17 +424,18 @@ def test_of_no_gradient_every_entry_is_0():
 
 def test_a_function_keeps_the_mistakes_that_its_shapes_show():
     shown = Cause("not returned", "b", "a hint", "None for b")
-    rising = iter([np.ones(3), np.ones(3) * 2, np.ones(3) * 3])
-    found = call_repeatedly(lambda: next(rising), lambda given: (given.copy(), [shown]), tolerance)
-    assert (found[0].tolist(), [cause.name for cause in found[1]]) == (
-        [1, 1, 1],
-        ["not returned", "gradients accumulate"],
+    grows = Cause(
+        "gradients accumulate",
+        "every call",
+        "one call leaves numbers behind that the next one finds",
+        "each call adds the same to its result",
     )
-    odd = iter([np.ones(3), np.ones(3) * 2, np.ones(3) * 5])
-    found = call_repeatedly(lambda: next(odd), lambda given: (given.copy(), [shown]), tolerance)
-    assert (found[0].tolist(), [cause.name for cause in found[1]]) == (
-        [1, 1, 1], ["not returned", "changes from call to call"],
-    )  # fmt: skip
+    text = "two calls differ by 1.0e+00, where the largest entry is 2.0e+00"
+    changes = Cause("changes from call to call", "every call", "two calls use different numbers", text)
+    for third, cause in (3, grows), (5, changes):
+        given = iter([np.ones(3), np.ones(3) * 2, np.ones(3) * third])
+        read, causes, single = call_repeatedly(lambda: next(given), lambda value: (value.copy(), [shown]), tolerance)  # noqa: B023
+        assert (read.tolist(), causes, single) == ([1, 1, 1], [shown, cause], False)
 
 
 @pytest.mark.parametrize("call", [0, 1, 2])

@@ -327,7 +327,7 @@ def _fitted(parts: Sequence[Any], blocks: Sequence[Block], samples: int | None) 
         elif flaw := _flaw(array, block, samples):
             name, hint, text, array = flaw
             causes.setdefault((name, hint, text), []).append(block.name)
-        vectors.append(_laid_out(array, block, turned).ravel())
+        vectors.append(_laid_out(array, block, turned))
     return np.concatenate(vectors), [
         Cause(name, ", ".join(where), hint, f"{text} for {', '.join(where)}")
         for (name, hint, text), where in causes.items()
@@ -354,13 +354,12 @@ def _flaw(array: Array, block: Block, samples: int | None) -> tuple[str, str, st
 
 
 def _laid_out(array: Array, block: Block, turned: bool) -> Array:
-    """Return an array in the shape of its block: weights transposed, biases as rows or columns."""
+    """Return the entries of an array in the order of its block: weights transposed, biases as rows or columns."""
     if block.is_weight and array.ndim == 2 and turned and array.T.shape == block.shape:
-        return array.T
-    if array.shape == block.shape:
-        return array
-    if not block.is_weight and array.size == block.size and sum(n > 1 for n in array.shape) <= 1:
-        return array.reshape(block.shape)
+        return array.T.ravel()
+    is_bias = not block.is_weight and array.size == block.size and sum(n > 1 for n in array.shape) <= 1
+    if array.shape == block.shape or is_bias:
+        return array.ravel()
     raise ValueError(f"gradient: expected shape {block.shape} for {block.name}, got {array.shape}")
 
 
@@ -381,7 +380,7 @@ def call_repeatedly(
     first, causes = read(given)  # a copy: the next call may write into the same arrays
     single = is_single(given, first)
     (second, _), (third, _) = read(function()), read(function())
-    if np.array_equal(first, second, equal_nan=True) or not np.isfinite([first, second, third]).all():
+    if not np.isfinite([first, second, third]).all():
         return first, causes, single
     growth, size = second - first, np.abs(second).max()
     if np.abs(growth).max() <= relative(single) * size:  # sums in another order round in another way
