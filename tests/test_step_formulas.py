@@ -40,13 +40,13 @@ def case_of(network, steps, rows, first, loss="mse_loss"):
     return Case(of, localise(of, claimed, np.zeros(claimed.size), 1e-9))
 
 
-def formulas(place, step, layers="tanh", loss="mse_loss", sizes=(4, 4, 5), right=(), name="", facts=None):
+def formulas(place, step, layers="tanh", loss="mse_loss", sizes=(4, 4, 5), right=(), name="", facts=None, more=()):
     """Return the formulas of a wrong step, simplest first, and the formula of what it should compute.
 
     Batches as large as the first are fitted, the others and those in which all is right confirm.
     """
     network = network_of(layers)
-    cases = [case_of(network, {place: step}, rows, 5 * i, loss) for i, rows in enumerate(sizes)]
+    cases = [case_of(network, {place: step, **dict(more)}, rows, 5 * i, loss) for i, rows in enumerate(sizes)]
     fitted = [case for case, rows in zip(cases, sizes, strict=True) if rows == sizes[0]]
     others = cases[len(fitted) :] + [case_of(network, {}, rows, 20, loss) for rows in right]
     name = name or fitted[0].found.steps[0].name
@@ -128,6 +128,8 @@ OF_LAYERS = [
      "right = 1/(1-p) dH [kept]"),
     ("dropout", masked(-3.3), "-3.3 dH, with another mask than that of the forward pass", "right = 1/(1-p) dH [kept]"),
     ("batch norm", lambda of, i, dH: np.clip(right(of, i, dH), -0.02, 0.02), "right, clipped at 0.02", ""),
+    ("batch norm", lambda of, i, dH: right(of, i, dH) * (np.arange(len(dH)) == 0)[:, np.newaxis],
+     "right, but rows 1, 2, 3 are 0", ""),
     ("residual", times(2), "2 dH of the other paths + 2 dA @ W[1.0]", "right = dH of the other paths + dA @ W[1.0]"),
     ("residual", lambda of, i, dH: np.where(of.values[i] < 0, 0.1 * dH, right(of, i, dH)),
      "right where A > 0, else 0.1 dH of the other paths", None),
@@ -165,8 +167,9 @@ OF_LOSSES = [
 
 
 @pytest.mark.parametrize(("loss", "step", "formula", "meant"), OF_LOSSES)
-def test_formula_of_the_gradient_of_a_loss(loss, step, formula, meant):
-    found, of_right = formulas(OUTPUT, step, loss=loss)
+@pytest.mark.parametrize("layers", ["tanh", "residual"])
+def test_formula_of_the_gradient_of_a_loss(loss, step, formula, meant, layers):
+    found, of_right = formulas(OUTPUT, step, layers, loss)
     assert (str(found[0]), found[0].place) == (f"dA[2] = {formula}", "loss")
     assert of_right == meant
 
@@ -180,6 +183,7 @@ OF_PARAMETERS = [
     (0, of_bias(lambda dA: dA.mean(axis=0)), "db[0] = 1/N right", ""),
     (2, of_bias(lambda dA: 0 * dA[0]), "db[2] = 0", "right = sum(dA)"),
     (2, of_bias(lambda dA: dA[0]), "db[2] = first row of dA", "right = sum(dA)"),
+    (2, of_bias(lambda dA: 1e-16 * dA[0]), "db[2] = 0", "right = sum(dA)"),  # which is rounding
 ]
 
 
@@ -187,6 +191,83 @@ OF_PARAMETERS = [
 def test_formula_of_the_gradient_of_a_parameter(place, step, formula, meant):
     found, of_right = formulas(place, step)
     assert (str(found[0]), of_right) == (formula, meant)
+
+
+def above(quantity, bound, factor):
+    """Return a step that is multiplied by a number where a quantity is large."""
+
+    def step(of, i, dH):
+        array = of.loss_gradient if i == OUTPUT else right(of, i, dH)
+        return np.where(quantity(of, i, dH) > bound, factor * array, array)
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("place", "loss", "step", "formula"),
+    [
+        (OUTPUT, "mse_loss", above(lambda of, i, A: A, 0.3, 3), "right where A < about 0.3, else 1/K (A-Y)"),
+        (OUTPUT, "mse_loss", above(lambda of, i, A: A - of.y, 0.5, 3), "right where A-Y < 1/2, else 1/K (A-Y)"),
+        (OUTPUT, "mse_loss", above(lambda of, i, A: A * of.y, 0.5, 0), "right where Y A < 1/2, else 0"),
+        (OUTPUT, "cross_entropy", above(lambda of, i, A: softmax(A), 0.3, 3),
+         "1/N (P-Y) where P < about 0.3, else 1/2 (P-Y)"),
+        (1, "mse_loss", above(lambda of, i, dH: of.values[i], 1.2, 3), "right where A < about 1.2, else 3 right"),
+        (1, "mse_loss", above(lambda of, i, dH: dH, 0.05, 3), "right where dH < about 0.05, else 3 right"),
+    ],
+)  # fmt: skip
+def test_formula_of_two_pieces(place, loss, step, formula):
+    (found,), _ = formulas(place, step, loss=loss, sizes=(6, 6, 6))
+    assert str(found) == f"dA[{2 if place == OUTPUT else 0}] = {formula}"
+    assert found.place == ("loss" if place == OUTPUT else "1.")
+
+
+def test_the_right_formula_of_a_loss_of_ones_own_has_its_factor():
+    loss = (lambda A, y, reduction="mean": 0.37 / 2 * ((A - y) ** 2).sum() / len(A),
+            lambda A, y, reduction="mean": 0.37 * (A - y) / len(A))  # fmt: skip
+    found, meant = formulas(OUTPUT, lambda of, i, A: (A - of.y) ** 2, loss=loss)
+    assert (str(found[0]), meant) == ("dA[2] = (A-Y)^2", "right = 0.37/N (A-Y)")
+
+
+def test_a_product_of_terms_is_contradicted_too():
+    def step(of, i, dH):
+        return dH**2 * of.values[i] * (1 if len(dH) == 4 else 2)
+
+    assert str(formulas(1, step, sizes=(4, 4))[0][0]) == "dA[0] = dH^2 A"
+    assert formulas(1, step)[0] == []
+
+
+def test_two_batches_with_two_patterns_have_none():
+    def step(of, i, dH):
+        is_first = (of.values[0][0] == X[0]).all()
+        return np.clip(right(of, i, dH), -0.02, 0.02) if is_first else np.round(right(of, i, dH), 3)
+
+    assert formulas(1, step, sizes=(4, 4))[0] == []
+
+
+def test_of_many_numbers_a_part_is_fitted():
+    network = hm.MLP([70, 70, 4], "tanh", rng=0)
+    X, y = np.random.default_rng(0).normal(size=(64, 70)), LABELS[np.arange(64) % 40]
+    of = BackwardPass(network, X, y)
+    case = Case(
+        of, localise(of, of.gradient({1: lambda of, i, dH: dH - of.values[i + 1] ** 2}), 0 * network.theta, 1e-9)
+    )
+    with np.errstate(all="ignore"):
+        (found,) = formula_of("dA[0]", [case], {}, 1e-8)
+    assert (str(found), found.rows) == ("dA[0] = dH - H^2", 64)
+
+
+@pytest.mark.parametrize(("noise", "is_found"), [(2e-5, True), (2e-3, False)])
+def test_a_formula_leaves_a_hundredth_of_the_difference(noise, is_found):
+    """The step is off by 0.01 of its largest entry, which is far less than 1."""
+
+    def step(of, i, dH):
+        exact = right(of, i, dH)
+        return 1.01 * exact + noise * np.abs(exact).max() * np.random.default_rng(0).choice([-1, 1], exact.shape)
+
+    case = case_of(network_of(), {1: step}, 4, 0)
+    with np.errstate(all="ignore"):
+        found = formula_of("dA[0]", [case], {}, 1e-2)
+    assert any(one.terms == ("dA @ W[2]",) for one in found) is is_found
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------
@@ -210,7 +291,11 @@ def test_batches_of_other_sizes_tell_the_numbers_apart(factor, sizes, formula):
     assert str(found[0]) == f"dA[0] = {formula}"
 
 
-@pytest.mark.parametrize("factor", [np.sqrt, lambda N: 2 if N == 4 else 3], ids=["sqrt", "by size"])
+@pytest.mark.parametrize(
+    "factor",
+    [np.sqrt, lambda N: 2 if N == 4 else 3, lambda N: 2 if N == 4 else 2 + 1e-5],
+    ids=["sqrt", "by size", "a little"],
+)
 def test_a_formula_that_another_batch_contradicts_is_none(factor):
     assert formulas(1, times(factor))[0] == []
 
@@ -228,6 +313,29 @@ def test_a_formula_that_another_batch_contradicts_is_none(factor):
 def test_in_a_batch_where_all_is_right_a_formula_gives_that(step, formula, rows):
     found, _ = formulas(1, step, sizes=(4, 4), right=(rows,))
     assert [str(one) for one in found] == ([] if formula is None else [f"dA[0] = {formula}"])
+
+
+@pytest.mark.parametrize(
+    ("place", "step", "sizes"),
+    [
+        (1, times(2), (20,)),
+        (0, of_weight(lambda layer, X, dA: -dA.T @ X), (4, 4)),
+        (0, of_bias(lambda dA: 2 * dA[0]), (4,)),
+    ],
+)
+def test_so_it_does_for_parameters_and_where_dA_is_unknown(place, step, sizes):
+    assert formulas(place, step, sizes=sizes)[0] != []
+    assert formulas(place, step, sizes=sizes, right=sizes[:1])[0] == []
+
+
+@pytest.mark.parametrize("layers", ["tanh", "residual"])
+def test_a_step_is_explained_by_what_arrives_there(layers):
+    """The loss is wrong, too: a formula is made of the numbers that the claim has, not of the right ones."""
+    step = times(-3) if layers == "residual" else lambda of, i, dH: dH * of.values[i + 1]
+    alone = formulas(1, step, layers)
+    both = formulas(1, step, layers, name="dA[0]", more={OUTPUT: lambda of, i, A: (A - of.y) ** 2})
+    assert [str(one) for one in alone[0]] == [str(one) for one in both[0]] != []
+    assert alone[1] == both[1]
 
 
 @pytest.mark.parametrize(
@@ -259,6 +367,7 @@ def test_a_number_for_each_row_or_column_is_vague():
     [
         (1, lambda of, i, dH: dH - of.values[i + 1] ** 2),
         (1, times(2)),
+        (1, times(0)),
         (3, lambda of, i, A: (A - of.y) ** 2),
         (3, lambda of, i, A: A * of.y + 3 * (A - of.y)),
     ],
@@ -292,6 +401,11 @@ def test_the_numbers_of_a_layer_are_known(layers, place, more):
     assert known_numbers(of, place, {"eta": 0.01, "zero": 0.0, "outputs": 4}) == pytest.approx(
         {"N": 8, "K": 4, "(N-1)": 7, "eta": 0.01, **more}
     )
+
+
+def test_of_one_batch_too_another_mask_is_seen():
+    found, _ = formulas(1, masked(1 / 0.6), "dropout", sizes=(5,))
+    assert str(found[0]) == "dA[0] = 1/(1-p) dH, with another mask than that of the forward pass"
 
 
 def test_a_dropout_that_drops_nothing_has_no_numbers():

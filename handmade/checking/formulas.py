@@ -83,6 +83,7 @@ def formula_of(
     step = pairs[0][1]
     places = step.path if step.kind == "dA" else (step.prefix,)
     best: list[Formula] = []
+    is_contradicted = False
     for products in (False, True):
         fitted = [
             formula
@@ -94,7 +95,8 @@ def formula_of(
         best = sorted([*best, *found], key=lambda formula: formula.cost)
         if best and best[0].cost <= SIMPLE:
             return best
-    if best:
+        is_contradicted |= bool(fitted) and not best
+    if best or is_contradicted:  # by another batch, as any other way to write these numbers would be
         return best
     seen = _seen(name, [pair for pair in pairs if pair[1].unique], places, facts, relative)
     elsewhere = [_step_in(case, step) for case in others]
@@ -283,11 +285,11 @@ def _parameter_gradients(step: WrongStep, of: BackwardPass, dA: Array) -> Array:
 
 def dA_of(formula: Formula, case: Case, step: WrongStep) -> Array:
     """Return the dA that a formula gives."""
-    table: dict[str, Array] = {}
+    table = {"0": np.zeros(step.right.shape)}
     for products in (True, False):
         table |= {term.name: term.value for term in _through(step, case.of, case.found, formula.place, products)}
     parts = zip(formula.coefficients, formula.terms, strict=True)
-    return sum((c * table[name] for c, name in parts), np.zeros(step.right.shape))
+    return sum((c * table[name] for c, name in parts), table["0"])
 
 
 def _confirmed_by(others: Sequence[Case], formula: Formula, *arguments: Any) -> Formula | None:
