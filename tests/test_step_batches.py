@@ -20,6 +20,7 @@ def tried(monkeypatch, rows, widths, outputs, layers=(), training=True, complete
     sizes: list[int] = []
 
     def judged(problem, X, y, blame_dA, relative):
+        assert (problem, blame_dA, relative) == ("problem", "blame", 1e-7)
         assert (X[:, 0] == y).all() and (np.diff(y) > 0).all()  # the same rows of both, in their order
         sizes.append(len(X))
         is_complete = complete_at is not None and len(X) in complete_at
@@ -35,7 +36,7 @@ def tried(monkeypatch, rows, widths, outputs, layers=(), training=True, complete
         inputs={prefix: np.zeros((rows, layer.in_features)) for prefix, layer in dense.items()},
         training=training,
     )
-    found = step_search._on_few_rows(None, of, False, 1e-7)
+    found = step_search._on_few_rows("problem", of, "blame", 1e-7)
     return sizes, [case.of.rows for case in found]
 
 
@@ -110,6 +111,94 @@ def test_a_function_is_judged_on_other_rows(change, steps):
         assert len(found.of.values[0]) == 3
 
 
+def test_a_bias_gradient_that_is_not_summed_is_read_on_few_rows_too():
+    def claimed(parameters, X, y):
+        dW0, db0, *others = right_gradient(parameters, X, y)
+        return [dW0, np.broadcast_to(db0 / len(X), (len(X), len(db0))), *others]
+
+    assert step_search._case_of(problem_of(claimed), X[:3], Y[:3], False, 1e-7).found.steps == []
+
+
+@pytest.mark.parametrize(("blame_dA", "step"), [(False, "dW[0]"), (True, "dA[0]")])
+def test_of_a_tie_on_few_rows_the_one_to_blame_is_taken(blame_dA, step):
+    """Without a bias, a multiple of dW is made by the same multiple of dA."""
+    network = hm.MLP([3, 4, 2], "tanh", bias=False, rng=0)
+
+    def doubled(parameters, X, y):
+        first, last = network.blocks(network.loss_and_gradient(X, y)[1].copy()).values()
+        return [2 * first, last]
+
+    problem = problem_of(doubled, network=network)
+    problem.match.blocks = blocks_of(network.blocks(network.theta))
+    found = step_search._case_of(problem, X[:3], Y[:3], blame_dA, 1e-7).found
+    assert ([one.name for one in found.steps], found.ties) == ([step], ["0."])
+
+
+@pytest.mark.parametrize(
+    ("on_rows", "weight", "few", "calls", "cases"),
+    [
+        (None, None, ["few"], ["whole"], ["whole"]),
+        (max, None, ["few"], ["few rows"], ["few"]),
+        (max, None, [], ["few rows", "whole"], ["whole"]),
+        (max, np.ones(8), ["few"], ["whole"], ["whole"]),  # the weights are those of the whole batch
+    ],
+)
+def test_the_whole_batch_is_localised_where_few_rows_do_not_tell(monkeypatch, on_rows, weight, few, calls, cases):
+    made = []
+
+    def on_few_rows(problem, of, blame_dA, relative):
+        assert (problem, of, blame_dA, relative) == (whole, "passes", "blame", 1e-3)
+        made.append("few rows")
+        return few
+
+    def localised(of, claimed, allowed, relative, given, blame_dA):
+        assert (of, claimed, allowed, relative, given, blame_dA) == ("passes", "claim", 2.0, 1e-3, {}, "blame")
+        made.append("whole")
+        return Localisation([], {}, True, "", 1)
+
+    monkeypatch.setattr(step_search, "_on_few_rows", on_few_rows)
+    monkeypatch.setattr(step_search, "localise", localised)
+    whole = problem_of(on_rows, subject=simple(rounding=0.5))
+    whole.match.claimed, whole.options["sample_weight"] = "claim", weight
+    found = step_search._located(whole, "passes", "blame", 1e-3)
+    assert [one if isinstance(one, str) else "whole" for one in found] == cases
+    assert made == calls
+
+
+@pytest.mark.parametrize(
+    ("unknown", "formulas", "calls", "given"),
+    [
+        ([], 9, 1, []),
+        (["2."], 9, 2, ["2."]),
+        (["2.", "0."], 9, 3, ["2.", "0."]),
+        (["2.", "0."], 1, 2, ["2."]),  # of the second there is no formula
+        (["2.", "2."], 9, 2, ["2."]),
+        (list("abcdef"), 9, 5, list("abcd")),  # at most four
+    ],
+)
+def test_a_formula_stands_for_a_dA_that_a_batch_hides(monkeypatch, unknown, formulas, calls, given):
+    seen = []
+
+    def localised(of, claimed, allowed, relative, known, blame_dA):
+        seen.append(dict(known))
+        steps = [wrong_step(prefix=prefix, unique=False) for prefix in unknown[: len(seen)]]
+        return Localisation(steps, {}, len(seen) > len(unknown), "", 1)
+
+    def formula_of(name, cases, facts, relative):
+        assert (name, len(cases), facts, relative) == ("dA[0]", 1, {"tau": 2.0}, 1e-2)
+        return ["the best", "another"] if len(seen) <= formulas else []
+
+    monkeypatch.setattr(step_search, "localise", localised)
+    monkeypatch.setattr(step_search, "formula_of", formula_of)
+    monkeypatch.setattr(step_search, "dA_of", lambda formula, case, step: (formula, step.prefix))
+    problem = problem_of(None, subject=simple(rounding=0.5), facts={"tau": 2.0})
+    problem.match.claimed = None
+    (case,) = step_search._located(problem, "passes", False, 1e-3)
+    assert len(seen) == calls
+    assert seen[-1] == {prefix: ("the best", prefix) for prefix in given}
+    assert len(case.found.steps) == min(calls, len(unknown))
+
+
 @pytest.mark.parametrize(("relative", "is_right"), [(1e-7, False), (2e-5, True)])
 def test_of_float32_more_is_rounding(relative, is_right):
     """What rounding allows is that of float32 where the claim is."""
@@ -126,15 +215,22 @@ def test_of_float32_more_is_rounding(relative, is_right):
 def located(monkeypatch, accounts, ties=(), costs=()):
     """Return the calls of the localisation, as (blame_dA, relative), and which of them are returned."""
     calls, verdicts, of_costs = [], iter(accounts), iter(costs)
+    problem = simple(backward_pass="passes", match=simple(relative=1.0))
 
-    def located_at(problem, of, blame_dA, relative):
+    def located_at(of_problem, of, blame_dA, relative):
+        assert (of_problem, of) == (problem, "passes")
         calls.append((blame_dA, relative))
-        return [Case(calls[-1], Localisation([], {}, True, "", 1, list(ties)))]
+        found = (Localisation([], {}, True, "", 1, listed) for listed in ([], list(ties)))
+        return [Case(calls[-1], one) for one in found]
+
+    def cost(of_problem, cases):
+        assert of_problem is problem and cases[0].of in calls
+        return next(of_costs)
 
     monkeypatch.setattr(step_search, "_located", located_at)
     monkeypatch.setattr(step_search, "_account_for_all", lambda *_: next(verdicts))
-    monkeypatch.setattr(step_search, "_cost", lambda *_: next(of_costs))
-    found = step_search.locate(simple(backward_pass=object(), match=simple(relative=1.0)))
+    monkeypatch.setattr(step_search, "_cost", cost)
+    found = step_search.locate(problem)
     return calls, [cases[0].of for cases in found]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
+from diagnosed import THETA, f, f_gradient
 from wrong_steps import NETWORK, X, Y, simple, wrong_step
 
 import handmade as hm
@@ -126,11 +128,12 @@ def case(rows, wrong=True, complete=True):
 )
 def test_batches_of_one_size_are_fitted_and_others_confirm(batches, fitted, others):
     """The numbers are rows; r is a batch of four rows, s of three, in which every step is right."""
-    cases = {letter: int(letter.translate({114: "4", 115: "3"})) for letter in batches}
-    listed = [(letter, case(cases[letter], letter not in "rs")) for letter in batches]
-    found = step_search._fitted_and_others([one for _, one in listed])
-    letters = {id(one): letter for letter, one in listed}
-    assert ["".join(letters[id(one)] for one in part) for part in found] == [fitted, others]
+    cases = [case(3 if letter in "3s" else 4, letter not in "rs") for letter in batches]
+    found = step_search._fitted_and_others(cases)
+    places = [next(i for i, own in enumerate(cases) if own is one) for part in found for one in part]
+    assert "".join(batches[i] for i in places[: len(fitted)]) == fitted
+    assert "".join(batches[i] for i in places[len(fitted) :]) == others
+    assert sorted(places) == list(range(len(cases)))
 
 
 def test_an_undecided_step_without_a_formula_is_left_out(monkeypatch):
@@ -397,10 +400,23 @@ def test_mistakes_of_the_catalogue_explain_a_step_by_itself():
     for steps in known.steps, {**known.steps, 3: lambda of, i, A: noise}:
         claimed = of.gradient(steps)
         case = Case(of, localise(of, claimed, np.zeros(claimed.size), 1e-9))
-        problem = simple(match=simple(relative=1e-9))
-        for step in case.found.steps:
+        for step, relative in itertools.product(case.found.steps, (1e-9, 1.0)):  # a hundredth of the difference is less
+            problem = simple(match=simple(relative=relative))
             named = [mistake.name for mistake in step_search._catalogued(problem, case, step)]
             assert ("activation derivative missing" in named) is (step.name == "dA[0]")
+            assert len(named) <= 2
+
+
+def test_parameters_of_a_function_are_explained_one_by_one():
+    right = f_gradient(THETA)
+    claimed = [-right[0], right[3], right[2].T, right[3] / 16]
+    (found,) = hm.diagnose_gradient(f, THETA, claimed, batch_size=16).explanations
+    assert set(found.evidence.split("; ")) == {
+        "gradient of theta[0] = -right",
+        "gradient of theta[1] = gradient of theta[3]",
+        "gradient of theta[2] = right^T",
+        "gradient of theta[3] = 1/N right",
+    }
 
 
 @pytest.mark.parametrize("rows", [3, 8])

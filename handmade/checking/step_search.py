@@ -287,7 +287,7 @@ def _distance(of: BackwardPass, gradient: Array, step: WrongStep) -> float:
     if step.kind != "dA":
         pairs = [(made[f"{step.prefix}{step.kind}"], step.actual)]
     elif step.unique:
-        pairs = [(of.incoming.get(step.prefix, np.full(step.actual.shape, np.nan)), step.actual)]
+        pairs = [(of.incoming[step.prefix], step.actual)]
     else:
         pairs = [(made[name], claimed) for name, claimed in step.claimed.items()]
     return max(float(np.abs(a - b).max() / (np.abs(b).max() or 1.0)) for a, b in pairs)
