@@ -122,7 +122,7 @@ TESTS = {
     "_safetensors": ["files", "hostile_files"],
     "commands": ["commands", "subcommands", "commands_bad_input"],
     "compiled": ["compiled", "compiled_bad_input", "compiled_products", "compiled_training"],
-    "estimators": ["estimators", "estimators_bad_input", "estimator_state"],
+    "estimators": ["estimator_parts", "estimators", "estimators_bad_input", "estimator_state"],
     "grading": ["grading", "grading_failures", "grading_plugin", "grading_course"],
     "checking.localisation": ["localisation", "diagnosis", "diagnosis_of_arrays", "mistakes"],
     "checking.backward_pass": ["backward_pass", "localisation", "mistakes", "diagnosis"],
