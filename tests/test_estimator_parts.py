@@ -15,6 +15,7 @@ from handmade.activations import logsigmoid, sigmoid, softmax
 from handmade.estimators import MLPClassifier, MLPRegressor, PerceptronClassifier
 from handmade.estimators._targets import class_targets, number_targets
 from handmade.estimators._trainer import SMALLEST_LR, Batches, Trainer, initialize
+from handmade.estimators._validate import check_missing
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -64,6 +65,23 @@ def test_outputs_become_probabilities_and_labels():
     assert several.decode(OUTPUTS).tolist() == [["a", "b", "c"][i] for i in OUTPUTS.argmax(axis=1)]
     assert labels.decode(np.array([[0.5, 0.51, 0.2]])).tolist() == [[0, 1, 0]]
     assert [t.out_activation for t in (several, two, each, labels)] == ["softmax", "logistic", "logistic", "logistic"]
+
+
+@pytest.mark.parametrize(
+    ("y", "error"),
+    [
+        (np.array([[0, 1, 2], [1, 1, 0]]), "expected an indicator matrix of 0 and 1, got 2"),
+        (np.zeros((2, 2)), r"expected an indicator matrix of 3 labels, got shape \(2, 2\)"),
+        (np.zeros(3), r"expected an indicator matrix of 3 labels, got shape \(3,\)"),
+    ],
+)
+def test_labels_of_another_kind_are_refused(y, error):
+    with pytest.raises(ValueError, match=f"^y: {error}"):
+        class_targets(LABELS, None, None).encode(y)
+    with pytest.raises(ValueError, match=r"^y: expected labels among \['a', 'b', 'c'\], got 'd'"):
+        class_targets(Y3, None, None).encode(np.array(["a", "d", "b"]))
+    with pytest.raises(ValueError, match=r"^y: expected 1 columns, got shape \(4, 2\)"):
+        number_targets(NUMBER, None).encode(np.zeros((4, 2)))
 
 
 @pytest.mark.parametrize(("y", "vector"), [(NUMBER[:4], True), (NUMBER[:4, np.newaxis], False), (X[:4], False)])
@@ -252,7 +270,7 @@ def test_a_last_sample_joins_where_statistics_need_two(normalization, sizes):
 def test_validation_averages_losses_and_scores_all():
     trainer = trainer_of("half_squared_error")
     seen = []
-    for weight, expected in (None, np.ones(120)), (np.linspace(0, 2, 120),) * 2, (np.zeros(120), np.ones(120)):
+    for weight, expected in (None, np.ones(120)), (np.linspace(0, 3, 120),) * 2, (np.zeros(120), np.ones(120)):
         held_out = Batches(X, X[:, :2], weight, np.dtype(float))
         trainer.validate(held_out, lambda outputs, block: seen.append(len(outputs)) or 0.25)
         rows = 0.5 * ((trainer.network.predict(X) - X[:, :2]) ** 2).sum(axis=1)
@@ -272,6 +290,7 @@ def test_weights_are_drawn_as_in_scikit_learn(activation, factor):
         bound = np.sqrt(factor / (I + O))
         assert (random.uniform(-bound, bound, (I, O)).T == layer.W).all()
         assert (random.uniform(-bound, bound, O) == layer.b).all()
+        assert all(np.shares_memory(array, network.theta) for array in (layer.W, layer.b))
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
@@ -321,6 +340,7 @@ def test_missing_classes_are_named():
     pandas = pytest.importorskip("pandas")
     with pytest.raises(ValueError, match=r"^classes: expected no missing values"):
         MLPClassifier().partial_fit(X, TWO, classes=[0, pandas.NA])
+    check_missing([np.zeros((2, 2)), np.zeros((2, 3))], "X")  # which NumPy cannot read, nor say what is missing
     with pytest.raises(TypeError, match=r"^classes: expected an array without a mask"):
         MLPClassifier().partial_fit(X, TWO, classes=np.ma.array([0, 1], mask=[False, True]))
 
