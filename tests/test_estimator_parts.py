@@ -218,7 +218,7 @@ def test_epochs_without_improvement_are_counted(values, tol, unimproved, best):
     assert (trainer.unimproved, trainer.best) == (unimproved, best)
 
 
-def test_the_best_weights_come_back_and_training_goes_on_from_the_last():
+def test_the_best_weights_come_back_then_the_last_go_on():
     trainer = trainer_of()
     theta = trainer.network.theta
     for value, fill in (3.0, 1.0), (1.0, 2.0), (2.0, 3.0):

@@ -111,7 +111,7 @@ def test_a_function_is_judged_on_other_rows(change, steps):
         assert len(found.of.values[0]) == 3
 
 
-def test_a_bias_gradient_that_is_not_summed_is_read_on_few_rows_too():
+def test_an_unsummed_bias_gradient_is_read_on_few_rows_too():
     def claimed(parameters, X, y):
         dW0, db0, *others = right_gradient(parameters, X, y)
         return [dW0, np.broadcast_to(db0 / len(X), (len(X), len(db0))), *others]

@@ -420,7 +420,7 @@ def test_parameters_of_a_function_are_explained_one_by_one():
 
 
 @pytest.mark.parametrize("rows", [3, 8])
-def test_distance_of_a_pass_from_a_step_is_relative_to_its_largest_entry(rows):
+def test_distance_of_a_pass_from_a_step_is_relative(rows):
     """Eight rows leave dA open; then the gradients of its layer's parameters stand for it."""
     of = BackwardPass(NETWORK, X[:rows], Y[:rows])
     (missing,) = (m for m in mistakes(of) if m.name == "activation derivative missing" and len(m.steps) == 1)

@@ -22,7 +22,7 @@ from .child.wire import Opaque
 __all__ = ["Layout", "Reading", "layouts", "read"]
 
 BIASES = {"vector": (-1,), "column": (-1, 1), "row": (1, -1)}
-GRADIENT_PREFIX = re.compile(r"^(d|grads?_?|gradients?_?|nabla_?|delta_?|g_)(?=\w)", re.IGNORECASE)
+GRADIENT_PREFIX = re.compile(r"^(delta_?|gradients?_?|grads?_?|nabla_?|g_|d_?)(?=\w)", re.IGNORECASE)
 NAME = re.compile(r"^(?P<kind>w|weights?|kernel|theta|b|bias(es)?)_?(?P<number>\d*)$", re.IGNORECASE)
 
 

@@ -91,8 +91,9 @@ def _legal(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """Return text that no spreadsheet takes for a formula, nor its carriage returns for the end of a row."""
+    text = text.replace("\r", "\n")
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\n")) else text
 
 
 def to_junit(grades: Sequence[Grade]) -> str:

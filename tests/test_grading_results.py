@@ -1,0 +1,324 @@
+"""Grades written in every form: points, tables, results.json, CSV and XML; exercises, submissions and the journal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import handmade as hm
+from handmade.grading import Exercise, Grade, Item
+from handmade.grading.course import _Journal
+from handmade.grading.exercise import Limits, load_exercise
+from handmade.grading.results import gradescope, table, to_csv, to_json, to_junit
+from handmade.grading.submissions import Submission, find_submissions, not_graded
+
+NETWORK = hm.MLP([3, 4, 2], "tanh", rng=0)
+X, Y = np.random.default_rng(0).normal(size=(5, 3)), np.array([0, 1, 1, 0, 1])
+
+FULL = Grade("alice.py", Item("loss", 1, "", 2.0), [Item("layer 0", 1, "", 3.0)], "", "passed", seconds=1.25)
+MENDED = Grade(
+    "bob.py", Item("loss", 1, "", 2.0), [Item("layer 0", 1, "right, given", 3.0)], "bob.py: mend\nthis", "remarks"
+)
+HALF = Grade(
+    "=carol",
+    Item("loss", 0, "wrong", 2.0),
+    [Item("layer 0", 1, "", 3.0)],
+    "",
+    "mistakes",
+    ["a note"],
+    ["a suspicion"],
+    0.5,
+)
+
+
+# ---- points ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("grade", "points", "credit", "passed", "title"),
+    [
+        (FULL, 5, 1.0, True, "alice.py: 5 of 5 points"),
+        (MENDED, 5, 1.0, False, "bob.py: 5 of 5 points"),
+        (HALF, 3, 0.6, False, "=carol: 3 of 5 points"),
+        (Grade("d", Item("loss", 1, "", 1 / 3), [Item("l", 0, "", 1 / 3)] * 2, ""), 1 / 3, 1 / 3, False,
+         "d: 0.3333 of 1 points"),
+    ],
+)  # fmt: skip
+def test_points_are_credits_times_weights(grade, points, credit, passed, title):
+    assert (grade.points, grade.credit, grade.passed) == (pytest.approx(points), pytest.approx(credit), passed)
+    assert (grade.title, repr(grade)) == (title, f"<{title}>")
+    assert grade.items == [grade.forward, *grade.layers]
+    assert grade.most == pytest.approx(sum(item.points for item in grade.items))
+
+
+def test_a_grade_prints_its_items_and_hints():
+    assert str(HALF).splitlines() == ["=carol: 3 of 5 points", "  loss     0  wrong", "  layer 0  3"]
+    assert str(MENDED).splitlines()[-3:] == ["  layer 0  3  right, given", "  hint: bob.py: mend", "  hint: this"]
+
+
+@pytest.mark.parametrize("grade", [FULL, MENDED, HALF])
+def test_a_grade_is_read_back_from_json(grade):
+    assert Grade.from_dict(json.loads(json.dumps(grade.to_dict()))) == grade
+    assert Grade.from_dict(grade.to_dict()).seconds == grade.seconds
+
+
+# ---- forms -----------------------------------------------------------------------------------------------------------
+
+
+def test_gradescope_has_a_test_for_each_item():
+    shown = {"output_format": "text", "visibility": "visible"}
+    loss = {"name": "loss", "number": "1", "score": 0.0, "max_score": 2.0, "status": "failed", "output": "wrong"}
+    layer = {"name": "layer 0", "number": "2", "score": 3.0, "max_score": 3.0, "status": "passed", "output": ""}
+    notes = {"name": "notes for the teacher", "output": "a suspicion\na note", "status": "passed"}
+    assert gradescope(HALF) == {
+        "score": 3.0,
+        "execution_time": 0.5,
+        "output": "",
+        **shown,
+        "stdout_visibility": "hidden",
+        "extra_data": {"student": "=carol", "verdict": "mistakes"},
+        "tests": [loss | shown, layer | shown, notes | shown | {"visibility": "hidden"}],
+    }
+    assert len(gradescope(FULL)["tests"]) == 2  # without notes, no test of them
+    assert gradescope(MENDED)["output"] == "bob.py: mend\nthis"
+
+
+def test_json_of_one_is_its_results_and_of_several_by_student():
+    assert json.loads(to_json([HALF])) == gradescope(HALF)
+    assert json.loads(to_json([FULL, HALF])) == {"alice.py": gradescope(FULL), "=carol": gradescope(HALF)}
+    text = to_json([Grade("größe", Item("loss", 0, "\x00\ud800 \t\n"), [], "")])
+    assert "größe" in text and text.endswith("}\n") and text.count("\ufffd") == 1  # JSON writes \x00 in words
+    assert text.splitlines()[1].startswith("  ")
+
+
+def test_csv_has_a_column_for_each_item_and_no_formula():
+    rows = list(csv.reader(io.StringIO(to_csv([FULL, MENDED, HALF]))))
+    assert rows == [
+        ["student", "points", "of", "verdict", "forward", "layer 0", "hint", "notes"],
+        ["alice.py", "5", "5", "passed", "2", "3", "", ""],
+        ["bob.py", "5", "5", "remarks", "2", "3", "bob.py: mend\nthis", ""],
+        ["'=carol", "3", "5", "mistakes", "0", "3", "", "a suspicion; a note"],
+    ]
+    assert to_csv([]) == "student,points,of,verdict,forward,hint,notes\n"
+    for start in "=+-@\t\n\r":
+        text = to_csv([Grade(f"{start}1", Item("loss", 1), [], "one\rtwo")])
+        (row,) = list(csv.reader(io.StringIO(text, newline="")))[1:]
+        assert (row[0], row[-2]) == (f"'{start}1".replace("\r", "\n"), "one\ntwo")
+
+
+def test_xml_has_a_suite_for_each_submission():
+    text = to_junit([FULL, MENDED, HALF])
+    assert text.startswith(
+        '<?xml version="1.0" encoding="utf-8"?>\n<testsuites name="handmade.grading">\n  <testsuite '
+    )
+    suites = list(ElementTree.fromstring(text.encode()))
+    attributes = [dict(suite.attrib) for suite in suites]
+    assert attributes == [
+        {"name": "alice.py", "tests": "2", "errors": "0", "skipped": "0", "failures": "0", "time": "1.25"},
+        {"name": "bob.py", "tests": "3", "errors": "0", "skipped": "0", "failures": "1", "time": "0.00"},
+        {"name": "=carol", "tests": "2", "errors": "0", "skipped": "0", "failures": "1", "time": "0.50"},
+    ]
+    cases = [[(case.get("classname"), case.get("name"), len(case)) for case in suite] for suite in suites]
+    assert cases[0] == [("alice.py", "loss", 0), ("alice.py", "layer 0", 0)]
+    assert cases[1] == [("bob.py", "loss", 0), ("bob.py", "layer 0", 0), ("bob.py", "remarks", 1)]
+    assert cases[2] == [("=carol", "loss", 1), ("=carol", "layer 0", 0)]
+    remark, failure = suites[1][2][0], suites[2][0][0]
+    assert dict(remark.attrib) == {"message": "bob.py: mend\nthis", "type": "remarks"}
+    assert (dict(failure.attrib), failure.text) == ({"message": "wrong", "type": "mistakes"}, None)
+
+
+def test_a_table_has_a_row_for_each_submission():
+    long = Grade("dave", Item("loss", 0), [], "dave: " + "x" * 90, "mistakes")
+    edge = Grade("eve", Item("loss", 0), [], "y" * 80, "time")
+    assert table([FULL, MENDED, HALF, long, edge]).splitlines() == [
+        "student   points  of  verdict   hint",
+        "alice.py       5   5  passed",
+        "bob.py         5   5  remarks   mend",
+        "=carol         3   5  mistakes",
+        f"dave           0   1  mistakes  {'x' * 77}...",
+        f"eve            0   1  time      {'y' * 80}",
+        "",
+        "5 submissions: 2 mistakes, 1 passed, 1 remarks, 1 time",
+        "look at =carol: a suspicion",
+    ]
+    assert table([FULL]).splitlines()[-1] == "1 submission: 1 passed"
+
+
+# ---- exercises -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("points", "weights"),
+    [(None, [1, 1, 1]), (6, [2, 2, 2]), (1.5, [0.5] * 3), ([1, 0, 2], [1, 0, 2]), (np.ones(3), [1, 1, 1])],
+)
+def test_points_are_shared_by_loss_and_layers(points, weights):
+    assert Exercise(NETWORK, X, Y, points=points).weights == weights
+
+
+@pytest.mark.parametrize("points", [0, -1, [1, 2], [0, 0, 0], [1, -1, 1], [1, 1, np.inf], [1, 1, np.nan], np.inf])
+def test_points_that_nobody_can_earn_are_refused(points):
+    with pytest.raises(ValueError, match=r"^points: expected"):
+        Exercise(NETWORK, X, Y, points=points)
+    with pytest.raises(TypeError, match=r"^points: expected"):
+        Exercise(NETWORK, X, Y, points=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"file": 3}, TypeError), ({"adapter": 3}, TypeError), ({"adapter": "no such file"}, FileNotFoundError),
+     ({"limits": 3}, TypeError), ({"forbidden": "torch"}, TypeError), ({"forbidden": 3}, TypeError),
+     ({"forbidden": [3]}, TypeError)],
+)  # fmt: skip
+def test_options_of_an_exercise_are_checked(options, error):
+    with pytest.raises(error, match=f"^{next(iter(options))}: expected"):
+        Exercise(NETWORK, X, Y, **options)
+
+
+@pytest.mark.parametrize("name", ["seconds", "cpu_seconds", "memory", "output"])
+def test_limits_are_positive_numbers(name):
+    for value in 0, -1, "1", True, np.inf, np.nan, None:
+        with pytest.raises(ValueError, match=f"^{name}: expected a positive number, got "):
+            Limits(**{name: value})
+    assert getattr(Limits(**{name: 1}), name) == 1
+
+
+def test_an_exercise_keeps_copies_and_names_its_layers():
+    own, labels = X.copy(), Y.copy()
+    exercise = Exercise(NETWORK, own, labels)
+    own[:], labels[:] = 0, 0
+    assert np.array_equal(exercise.X, X) and np.array_equal(exercise.y, Y)
+    assert [names for _, names in exercise.layers] == [["0.weight", "0.bias"], ["2.weight", "2.bias"]]
+    moved = exercise.network.theta - NETWORK.theta
+    assert np.abs(moved).min() > 0 and np.abs(moved).max() <= 0.1
+
+
+def test_a_fingerprint_tells_exercises_apart():
+    given = dict(network=NETWORK, X=X, y=Y)
+    others = [
+        {"X": X + 1}, {"y": 1 - Y}, {"points": 5}, {"file": "a.py"}, {"network": hm.MLP([3, 4, 2], "tanh", rng=1)},
+        {"network": hm.MLP([3, 4, 2], "relu", rng=0)}, {"loss": "multi_margin_loss"},
+    ]  # fmt: skip
+    prints = [Exercise(**given | more).fingerprint for more in [{}, *others]]
+    assert len(set(prints)) == len(prints)
+    assert Exercise(**given).fingerprint == prints[0] and {len(one) for one in prints} == {16}
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("", "got none"), ("a, b = (Exercise(hm.MLP([1, 2], rng=0), [[1.0]], [0]) for _ in range(2))", "got 2")],
+)
+def test_a_file_defines_one_exercise(tmp_path, text, error):
+    head = "import handmade as hm\nfrom handmade.grading import Exercise\n"
+    path = tmp_path / "exercise.py"
+    path.write_text(head + text)
+    with pytest.raises(ValueError, match=f"expected one exercise, .*, {error}"):
+        load_exercise(path)
+    path.write_text(head + "task = other = Exercise(hm.MLP([1, 2], rng=0), [[1.0]], [0])")  # one, by two names
+    assert load_exercise(path).weights == [1, 1]
+    with pytest.raises(FileNotFoundError):
+        load_exercise(tmp_path / "none.py")
+
+
+def test_what_is_not_graded_has_no_point():
+    grade = not_graded("eve", Exercise(NETWORK, X, Y, points=[1, 2, 3]), "time", "too slow")
+    assert (grade.points, grade.most, grade.verdict, grade.hint) == (0, 6, "time", "too slow")
+    assert [(item.credit, item.remark, item.points) for item in grade.items] == [
+        (0, "not graded", w) for w in (1, 2, 3)
+    ]
+
+
+# ---- submissions -----------------------------------------------------------------------------------------------------
+
+CONTRACT = "def forward(p, X): ...\ndef backward(p, X, y): ...\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def fill(**files):
+        for name, text in files.items():
+            path = tmp_path / name.replace("__", "/").replace("_py", ".py").replace("_txt", ".txt")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return tmp_path
+
+    return fill
+
+
+@pytest.mark.parametrize(
+    ("files", "named", "found"),
+    [
+        ({"a_py": ""}, None, "a.py"),
+        ({"a_py": "x = 1", "b_py": "def forward(): ..."}, None, "b.py"),  # the one that defines functions
+        ({"a_py": "def forward(): ...", "b_py": CONTRACT}, None, "b.py"),  # the one with the whole contract
+        ({"a_py": "def loss_and_gradient(): ...", "b_py": "def forward(): ..."}, None, "a.py"),
+        ({"a_py": "x = 1", "sub__b_py": CONTRACT}, "a.py", "a.py"),
+        ({"a_py": "", "c_txt": ""}, None, "a.py"),
+        ({"a_py": "", ".hidden__b_py": ""}, None, "a.py"),
+        ({"a_py": "def broken(", "b_py": CONTRACT}, None, "b.py"),
+    ],
+)
+def test_of_a_folder_the_file_with_the_functions_is_taken(folder, files, named, found):
+    path = folder(**files)
+    assert Submission("s", path).file(Exercise(NETWORK, X, Y, file=named)) == path / found
+
+
+@pytest.mark.parametrize(
+    ("files", "named", "error"),
+    [
+        ({"c_txt": ""}, None, "expected one file of code in the folder, found none"),
+        ({"a_py": CONTRACT, "b_py": CONTRACT}, None, "found a.py, b.py"),
+        ({"a_py": "", "b_py": ""}, None, "found a.py, b.py"),
+        ({f"{letter}_py": "" for letter in "abcdefg"}, None, "found a.py, b.py, c.py, d.py, e.py$"),
+        ({"a_py": ""}, "b.py", "expected one file b.py in the folder, found 0"),
+        ({"b_py": "", "sub__b_py": ""}, "b.py", "found 2"),
+    ],
+)
+def test_a_folder_without_one_such_file_is_refused(folder, files, named, error):
+    with pytest.raises(ValueError, match=error):
+        Submission("s", folder(**files)).file(Exercise(NETWORK, X, Y, file=named))
+
+
+def test_submissions_are_files_and_folders(folder):
+    path = folder(a_py="", sub__b_py="", c_txt="", __pycache_____x_py="")
+    (path / ".hidden.py").touch()
+    found, ignored = find_submissions([path])
+    assert [(one.student, one.path.name) for one in found] == [("a.py", "a.py"), ("sub", "sub")]
+    assert [one.name for one in ignored] == ["c.txt"]
+    assert [one.path for one in find_submissions([path], file="a.py")[0]] == [path]
+    assert len(find_submissions([path / "a.py", path / "a.py"])[0]) == 1
+    for given, error in (path / "no.py", FileNotFoundError), (path / "c.txt", ValueError), (path / "none", ValueError):
+        (path / "none").mkdir(exist_ok=True)
+        with pytest.raises(error):
+            find_submissions([given])
+
+
+# ---- the journal -----------------------------------------------------------------------------------------------------
+
+
+def test_a_journal_keeps_grades_of_unchanged_submissions(folder, tmp_path):
+    path = folder(a_py="x = 1", sub__b_py="x = 1")
+    one, two = Submission("a.py", path / "a.py"), Submission("sub", path / "sub")
+    exercise, file = Exercise(NETWORK, X, Y), tmp_path / "journal"
+    journal = _Journal(file, exercise)
+    assert journal.find(one) is None
+    journal.add(one, FULL)
+    journal.add(two, HALF)
+    file.write_text(file.read_text() + '{"key": "cut sh')
+    kept = _Journal(file, exercise)
+    assert (kept.find(one), kept.find(two)) == (FULL, HALF)
+    assert file.read_text().endswith("\n")
+    assert _Journal(file, Exercise(NETWORK, X, 1 - Y)).find(one) is None
+    assert kept.find(Submission("another", one.path)) is None
+    (path / "a.py").write_text("x = 2")
+    (path / "sub" / "c.py").write_text("")
+    assert kept.find(one) is kept.find(two) is None
+    kept.add(one, not_graded("a.py", exercise, "not graded", "the grader failed"))
+    assert _Journal(file, exercise).find(one) is None  # to be tried again
+    nowhere = _Journal(None, exercise)
+    nowhere.add(one, FULL)
+    assert nowhere.find(one) is None
