@@ -261,10 +261,10 @@ def constructors(parameters: Parameters, widths: Sequence[int]) -> Iterator[tupl
             named[name] = hidden
         elif re.search(r"(sizes|layers|dims|widths|list|shape|architecture|topology|neurons|units)", low):
             named[name] = sizes
+        elif re.search(r"(^|_)(n_?)?(out|outputs?|classes)(_|$)|^n_y$|^d_out$|^(k|o|c)$", low):
+            named[name] = sizes[-1]  # before the inputs: out_features
         elif re.search(r"(^|_)(n_?)?(in|inputs?|features?)(_|$)|^n_x$|^d(_in)?$|^i$", low):
             named[name] = sizes[0]
-        elif re.search(r"(^|_)(n_?)?(out|outputs?|classes)(_|$)|^n_y$|^d_out$|^(k|o|c)$", low):
-            named[name] = sizes[-1]
         elif is_needed:
             named = {}
             break
