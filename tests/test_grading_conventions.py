@@ -310,7 +310,8 @@ def test_an_automatic_differentiation_is_suspected():
 @pytest.mark.parametrize(
     ("text", "longest", "cleaned"),
     [("a\tb\nc", 10, "a b c"), ("\x1b[31mred\x1b[0m", 10, "red"), ("x\x07y", 10, "xy"),
-     ("x" * 11, 10, "x" * 10 + "..."), ("x" * 10, 10, "x" * 10), ("\x1b]0;title\x07z", 20, "z"), (3, 10, "3"), ("\x1b" * 50 + "z", 10, "")],
+     ("x" * 11, 10, "x" * 10 + "..."), ("x" * 10, 10, "x" * 10),
+     ("\x1b]0;title\x07z", 20, "z"), (3, 10, "3"), ("\x1b" * 50 + "z", 10, "")],
 )  # fmt: skip
 def test_text_of_students_is_cleaned(text, longest, cleaned):
     assert clean(text, longest) == cleaned
