@@ -50,6 +50,61 @@ def test_many_wrong_steps_are_judged_one_by_one():
     assert steps_of(of, of.gradient(steps)) == ["dA[2]", "dA[0]"]
 
 
+def planted(of, seed):
+    """Return a pass with a wrong step in two of four dense layers, the names of the steps, and the wrong signals."""
+    rng = np.random.default_rng(seed)
+    steps, names = {}, []
+
+    def noise(array):
+        return array + rng.normal(size=array.shape) * np.abs(array).max()
+
+    def of_parameter(name):
+        def step(of, i, dH):
+            dX = of.layers[i].backward(dH, of.caches[i])
+            gradient = getattr(of.layers[i], name)
+            gradient[...] = noise(gradient)
+            return dX
+
+        return step
+
+    for dense in sorted(rng.choice(4, 2, replace=False), reverse=True):
+        kind = rng.choice(["dA", "dW", "db"])
+        place = 2 * dense + 1 if kind == "dA" else 2 * dense  # the activation above, or the loss; or the layer itself
+        if kind == "dA":
+            of_loss = place == len(of.layers)
+            right = (
+                (lambda of, i, H: of.loss_gradient)
+                if of_loss
+                else lambda of, i, dH: of.layers[i].backward(dH, of.caches[i])
+            )
+            steps[place] = lambda of, i, dH, right=right: noise(right(of, i, dH))
+        else:
+            steps[place] = of_parameter(kind)
+        names.append(f"{kind}[{2 * dense}]")
+    gradient = of.gradient(steps)
+    return gradient, names, {prefix: dA.copy() for prefix, dA in of.incoming.items()}
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_planted_steps_are_found_with_their_numbers(seed):
+    rng = np.random.default_rng(seed)
+    network = hm.MLP([6, 5, 7, 5, 4], "tanh", rng=seed)
+    of = BackwardPass(network, rng.normal(size=(4, 6)), rng.integers(0, 4, 4))
+    gradient, names, signals = planted(of, seed)
+    found = localise(of, gradient, np.zeros(gradient.size), 1e-7)
+    assert [step.name for step in found.steps] == names
+    assert (found.complete, found.undecided, found.rows) == (True, "", 5)
+    for prefix, dA in found.actual.items():
+        assert np.allclose(dA, signals[prefix], rtol=1e-7, atol=1e-7 * np.abs(signals[prefix]).max())
+    for step in found.steps:
+        kinds = {"A": "dA", "W": "weight", "b": "bias"}
+        assert (step.kind, step.unique, f"{step.prefix}") == (kinds[step.name[1]], True, step.name[3:-1] + ".")
+        above = f"dA[{int(step.prefix[:-1]) + 2}]" if step.prefix != "6." else "the loss"
+        assert step.source == (above if step.kind == "dA" else f"dA[{step.prefix[:-1]}]")
+        path = ("loss",) if step.prefix == "6." else (f"{int(step.prefix[:-1]) + 2}.", f"{int(step.prefix[:-1]) + 1}.")
+        assert step.path == (path if step.kind == "dA" else (step.prefix,))
+
+
 def without_slopes(of):
     """Return a gradient with the activations in place of their derivatives, and the gradients by the outputs."""
     gradient = of.gradient({i: lambda of, i, dH: dH * of.values[i] for i in (1, 3)})
