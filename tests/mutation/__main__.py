@@ -104,7 +104,9 @@ TESTS = {
         *("callbacks", "compiled_training"),
     ],
     "_run_state": ["run", "checkpoints", "training"],
+    "export._common": ["export_common", "export"],
     "_minibatches": [
+        "minibatches",
         *("training", "training_batches", "training_validation", "training_weights"),
         *("fit_options", "callbacks", "distributed"),
     ],
