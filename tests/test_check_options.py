@@ -48,6 +48,19 @@ def test_terms_are_refused_with_a_network(terms):
         hm.diagnose_gradient(network, X, Y, network.theta, terms=terms)
 
 
+@pytest.mark.parametrize("term", [3, "kl", np.ones(2), None])
+def test_a_term_that_is_no_function_is_refused(term):
+    with pytest.raises(TypeError, match=r"^terms: expected functions of theta, got \{'a': "):
+        hm.diagnose_gradient(square, np.ones(2), 3 * np.ones(2), terms={"a": square, "b": term})
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("training", ["yes", 1, None])
+def test_the_mode_is_true_or_false(check, training):
+    with pytest.raises(TypeError, match=r"^training: expected True or False, got"):
+        check(hm.MLP([3, 4, 3], rng=0), X, Y, training=training)
+
+
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("given", [(), (np.zeros(31),)])

@@ -132,9 +132,12 @@ def diagnose_gradient(
         given = ", ".join(type(argument).__name__ for argument in (target, *arguments))
         raise TypeError(f"diagnose_gradient: expected {expected}, got {given}")
     check_bool(progress, "progress")
+    check_bool(training, "training")
     for name, value in {"facts": facts, "terms": terms}.items():
         if not isinstance(value, Mapping | None):
             raise TypeError(f"{name}: expected a dict, got {value!r}")
+    if not all(map(callable, (terms or {}).values())):
+        raise TypeError(f"terms: expected functions of theta, got {terms!r}")
     numbers: dict[str, Any] = {"batch_size": batch_size, "learning_rate": learning_rate, **(facts or {})}
     for name, value in numbers.items():
         if value is not None:

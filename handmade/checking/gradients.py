@@ -114,6 +114,7 @@ def check_gradient(
         )
     check_method(method)
     check_bool(progress, "progress")
+    check_bool(training, "training")
     if isinstance(target, Network):
         subject = network_subject(target, *arguments, loss=loss, sample_weight=sample_weight, training=training)
     else:
