@@ -220,3 +220,37 @@ def test_a_network_with_a_backpropagation_of_its_own_is_refused():
         hm.fit(compiled, X, y, compile="auto", epochs=1, rng=0, progress=False)
     hm.fit(plain, X, y, epochs=1, rng=0, progress=False)
     assert (compiled.theta == plain.theta).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("sizes", [[3, 4, 2], [70, 5, 3], [300, 40, 3], [8, 8, 2]])
+def test_each_number_of_x_that_is_not_finite_is_found(sizes, value, dtype):
+    # The outputs of a first layer with fewer outputs than inputs tell it: in loops, and in BLAS with few rows or many.
+    network = hm.MLP(sizes, rng=0, dtype=dtype)
+    network.layers[0].W[:, ::3] = 0  # times infinity, which is NaN, in every output
+    step = hm.compile(network, optimizer=hm.SGD(0.1))
+    rng = np.random.default_rng(0)
+    before = network.theta.copy()
+    for N in 1, 2, 7, 130, 1100:
+        X, y = rng.normal(size=(N, sizes[0])).astype(dtype), rng.integers(0, sizes[-1], N)
+        for row, column in [(0, 0), (N - 1, sizes[0] - 1), *rng.integers(0, [N, sizes[0]], (4, 2))]:
+            kept, X[row, column] = X[row, column], value
+            with pytest.raises(ValueError, match=rf"X: .*\({row}, {column}\)"):
+                step(X, y)
+            with pytest.raises(ValueError, match=rf"X: .*\({row}, {column}\)"):
+                step.predict(X)
+            X[row, column] = kept
+    np.testing.assert_array_equal(network.theta, before)
+
+
+def test_products_that_overflow_say_nothing_of_x():
+    network = hm.MLP([4, 2, 2], activation="tanh", rng=0)
+    network.layers[0].W[:] = [[1e308, 1e308, 0, 0], [0, 0, 1, 1]]
+    X, y = np.array([[10.0, 10, 1, 1], [0, 0, 1, -1]]), np.array([0, 1])
+    step = hm.compile(copy.deepcopy(network), optimizer=hm.SGD(0.1))
+    with np.errstate(over="ignore"):  # tanh of infinity is 1
+        np.testing.assert_allclose(step.predict(X), network.predict(X), rtol=1e-14)
+        loss, gradient = network.loss_and_gradient(X, y)
+    assert step(X, y) == pytest.approx(loss, rel=1e-12)
+    np.testing.assert_allclose(step.network.gradient, gradient, rtol=1e-12)

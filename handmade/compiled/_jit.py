@@ -88,7 +88,7 @@ def entry(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
 
 def inlined(function: F) -> F:
     """Return a function that becomes a part of the compiled ones that call it."""
-    return function if PLAIN else numba.njit(fastmath=SUMS, forceinline=True, **OPTIONS)(function)
+    return function if PLAIN else numba.njit(inline="always")(function)
 
 
 def location(function: Callable[..., Any], signature: Any) -> int:

@@ -24,24 +24,44 @@ from .passes import (
     LEAST_ROWS,
     NUMBERS,
     OUT,
+    OUTPUTS_TELL,
     TARGET_COUNT,
     TARGETS,
     WEIGHT_COUNT,
     WEIGHTS,
     Array,
     H,
-    arrays,
+    pass_over,
     values,
 )  # fmt: skip
 
 
 @summed
-def excess(x: Array) -> Real:
-    """Return 0, or NaN where a number of x is not finite."""
-    total = x.dtype.type(0)
-    for j in range(x.size):  # an iteration over x itself would not run in vector registers
-        total += x[j] - x[j]
-    return total
+def is_finite(x: Array) -> bool:
+    """Return whether every number of an array is finite."""
+    flat, total = x.reshape(x.size), x.dtype.type(0)
+    for j in range(flat.size):  # an iteration over x itself would not run in vector registers
+        total += flat[j] - flat[j]
+    return total == 0
+
+
+@compiled
+def forward(X: Array, program: Array, rows: int) -> bool:
+    """Do the forward pass up to a row, and return whether every number of X is finite; where one is not, it ends.
+
+    A number that is not finite makes all the outputs of a product so, and these are fewer than those of a long X, which
+    is then read once only. An output that has overflowed says nothing of X.
+    """
+    outputs_tell = program[0, OUTPUTS_TELL] != 0
+    if not outputs_tell and not is_finite(X):
+        return False
+    for k in range(1, rows):
+        call(program[k, FORWARD], (X, program, k))
+        if k == 1 and outputs_tell:
+            A = values(pass_over(X, program), program[k, H], program[k, OUT])
+            if not is_finite(A) and not is_finite(X):
+                return False
+    return True
 
 
 @compiled
@@ -54,29 +74,26 @@ def connect(y: Array, w: Array, program: Array) -> None:
 
 
 @compiled
-def is_sound(X: Array, y: Array, w: Array, program: Array) -> bool:
-    """Return whether shapes fit, every number is finite and every label a class: NumPy's code says what is wrong."""
-    N, K, total = len(X), program[-1, OUT], 0.0
-    given = arrays(X, program).numbers[program[-1, AT] :]
+def fits(X: Array, y: Array, w: Array, program: Array) -> bool:
+    """Return whether shapes fit, targets are finite and labels are classes: NumPy's code says what is wrong."""
+    N, K = len(X), program[-1, OUT]
+    given = pass_over(X, program).numbers[program[-1, AT] :]
     if X.shape[1] != program[1, IN] or len(y) != N or program[0, LEAST_ROWS] > N:
         return False
-    if w.size and (w.size != N or given[WEIGHTED]):
+    if w.size and (w.size != N or given[WEIGHTED] or not is_finite(w)):
+        return False
+    if y.ndim == 1:
+        wrong = 0
+        for label in y:
+            wrong += not 0 <= label < K and label != given[IGNORED]
+        return wrong == 0
+    if y.shape[1] != K or given[IGNORED] >= 0 or not is_finite(y):
         return False
     for i in range(N):
-        total += excess(X[i])
-    if y.ndim == 1:
-        for label in y:
-            if not 0 <= label < K and label != given[IGNORED]:
+        for target in y[i]:
+            if not given[LEAST] <= target <= given[LARGEST]:
                 return False
-    else:
-        if y.shape[1] != K or given[IGNORED] >= 0:
-            return False
-        for i in range(N):
-            total += excess(y[i])
-            for target in y[i]:
-                if not given[LEAST] <= target <= given[LARGEST]:
-                    return False
-    return total + excess(w) == 0
+    return True
 
 
 @compiled
@@ -85,12 +102,12 @@ def step(X: Array, y: Array, w: Array, program: Array, update: int) -> Real:
 
     Without a finite loss there is no update.
     """
-    if not is_sound(X, y, w, program):
+    if not fits(X, y, w, program):
         return np.nan
     connect(y, w, program)
-    loss, numbers = len(program) - 1, arrays(X, program).numbers
-    for k in range(1, loss + 1):
-        call(program[k, FORWARD], (X, program, k))
+    loss, numbers = len(program) - 1, pass_over(X, program).numbers
+    if not forward(X, program, len(program)):
+        return np.nan
     for k in range(loss - 1, program[0, END] - 1, -1):
         call(program[k, BACKWARD], (X, program, k))
     if np.isfinite(numbers[LOSS]):
@@ -132,17 +149,15 @@ def train_batches(
 
 def predict(X: Array, program: Array, rows: int) -> Array:
     """Return the output of the network, ``rows`` samples at a time; an empty array where X is not sound."""
-    last, N, total = program[-1], len(X), 0.0
-    for i in range(N):
-        total += excess(X[i])
-    if X.shape[1] != program[1, IN] or N == 0 or total != 0:
+    last, N = program[-1], len(X)
+    if X.shape[1] != program[1, IN]:
         return np.empty((0, 0), X.dtype)
     output = np.empty((N, last[OUT]), X.dtype)
     for start in range(0, N, rows):
         block = X[start : start + rows]
-        for k in range(1, len(program)):
-            call(program[k, FORWARD], (block, program, k))
-        set_to(output[start : start + rows], values(arrays(block, program), last[H], last[OUT]))
+        if not forward(block, program, len(program)):
+            return np.empty((0, 0), X.dtype)
+        set_to(output[start : start + rows], values(pass_over(block, program), last[H], last[OUT]))
     return output
 
 

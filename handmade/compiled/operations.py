@@ -25,7 +25,30 @@ from .logits import (
     rows_at_once,
     shift_of,
 )
-from .passes import AT, DB, DW, GEMM, IN, MASKS, NEED_DX, OUT, SAVED, Array, B, H, Pass, W, X, matrix, values, vector
+from .passes import (
+    AT,
+    DB,
+    DW,
+    GEMM,
+    IN,
+    MASKS,
+    NEED_DX,
+    OUT,
+    SAVED,
+    WORK,
+    Array,
+    B,
+    H,
+    Pass,
+    W,
+    X,
+    labels_of,
+    matrix,
+    targets_of,
+    values,
+    vector,
+    weights_of,
+)  # fmt: skip
 
 # The first numbers are the hyperparameters of the update, and the value of the loss. Those of a loss begin with whether
 # the mean is over samples, and over outputs; the label to ignore; the share of label smoothing; whether classes have
@@ -66,7 +89,7 @@ def product(p: Pass, row: Array) -> None:
     X_, W_, A = values(p, row[X], I), matrix(p, row, W), values(p, row[H], O)
     # OpenBLAS computes At = W Xt in float32 up to twice as fast as A = X Wt, where rows are few and long.
     if A.itemsize == 4 and N <= 128 and max(64, 2 * N) <= I and 2 * N <= O and N * O > 1200:
-        At = array_at(p.work + row[SAVED] * N * A.itemsize, (O, N), A.dtype)
+        At = array_at(p.first[WORK] + row[SAVED] * N * A.itemsize, (O, N), A.dtype)
         dot(p.first[GEMM], W_, X_.T, At)
         transpose(At, A)
         return
@@ -143,7 +166,7 @@ OPTIONS = [compiled(read) for read in (no_options, one_option, two_options)]  # 
 def units(p: Pass, row: Array) -> None:
     """Set H = f(A + b), and save f'(A + b): both have the exponential in common."""
     H_, slopes, b = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), vector(p, row, B)
-    given = options(p.numbers, row[AT], 1, p.theta.dtype.type)
+    given = options(p.numbers, row[AT], 1, p.X.dtype.type)
     for i in range(H_.shape[0]):
         for j in range(H_.shape[1]):
             a = H_[i, j] + b[j]
@@ -163,7 +186,7 @@ def units_backward(p: Pass, row: Array) -> None:
 
 def units_predict(p: Pass, row: Array) -> None:
     H_, b = values(p, row[H], row[OUT]), vector(p, row, B)
-    given = options(p.numbers, row[AT], 1, p.theta.dtype.type)
+    given = options(p.numbers, row[AT], 1, p.X.dtype.type)
     for i in range(H_.shape[0]):
         for j in range(H_.shape[1]):
             H_[i, j] = f(H_[i, j] + b[j], *given)
@@ -224,7 +247,7 @@ def dropout(p: Pass, row: Array) -> None:
     """Set H = X / (1 - p) where the random number is at least p, else 0; the same map takes dH to dX."""
     H_ = values(p, row[H], row[OUT])
     random = array_at(p.first[MASKS] + 4 * row[SAVED] * len(p.X), H_.shape, np.float32)
-    least, kept_share = p.numbers[row[AT]], p.theta.dtype.type(p.numbers[row[AT] + 1])
+    least, kept_share = p.numbers[row[AT]], p.X.dtype.type(p.numbers[row[AT] + 1])
     for i in range(H_.shape[0]):
         for j in range(H_.shape[1]):
             kept = random[i, j] >= least
@@ -364,25 +387,27 @@ def nothing(p: Pass, row: Array) -> None:
 
 
 @compiled
-def weight_of(p: Pass, i: int) -> Real:
-    return np.float64(p.sample_weight[i]) if p.sample_weight.size else 1.0
+def weight_of(w: Array, i: int) -> Real:
+    return np.float64(w[i]) if w.size else 1.0
 
 
 def terms(p: Pass, row: Array) -> None:
     """Sum f(a, y) over all outputs, divided and weighted."""
     dH, given = values(p, row[H], row[OUT]), p.numbers[row[AT] :]
+    Y, w = targets_of(p, row[OUT]), weights_of(p)
     count, value = (len(dH) if given[MEAN] else 1.0) * (row[OUT] if given[OVER_OUTPUTS] else 1.0), 0.0
     for i in range(dH.shape[0]):
         for j in range(dH.shape[1]):
-            a, y, chosen = dH[i, j], p.Y[i, j], options(given, GIVEN + j, row[OUT], p.theta.dtype.type)
-            value += weight_of(p, i) * f(a, y, *chosen)
-            dH[i, j] = slope(a, y, *chosen) * weight_of(p, i) / count
+            a, y, chosen = dH[i, j], Y[i, j], options(given, GIVEN + j, row[OUT], p.X.dtype.type)
+            value += weight_of(w, i) * f(a, y, *chosen)
+            dH[i, j] = slope(a, y, *chosen) * weight_of(w, i) / count
     p.numbers[LOSS] = value / count
 
 
 def cross_entropy(p: Pass, row: Array) -> None:
     """See `handmade.losses.cross_entropy`; Y holds probabilities, unless it is empty."""
-    dZ, K, given, labels = values(p, row[H], row[OUT]), row[OUT], p.numbers[row[AT] :], p.labels
+    dZ, K, given, labels = values(p, row[H], row[OUT]), row[OUT], p.numbers[row[AT] :], labels_of(p)
+    Y, w = targets_of(p, K), weights_of(p)
     ignored, smoothing, weighted = given[IGNORED], given[SMOOTHING], given[WEIGHTED]
     class_weight, at_once = given[GIVEN:], min(len(dZ), rows_at_once(K))
     E, shifts = np.empty((at_once + 1, K)), np.empty(at_once)
@@ -391,7 +416,7 @@ def cross_entropy(p: Pass, row: Array) -> None:
     for t in labels:
         if t != ignored:
             count += class_weight[t] if weighted else 1.0
-    if len(p.Y) or p.sample_weight.size:
+    if len(Y) or w.size:
         count = len(dZ)
     elif count == 0:  # of weights that are all 0
         count = 1.0
@@ -399,7 +424,7 @@ def cross_entropy(p: Pass, row: Array) -> None:
         p.numbers[LOSS] = np.nan
         return
     for i in range(len(dZ)):
-        factor = weight_of(p, i) / (count if given[MEAN] else 1.0)
+        factor = weight_of(w, i) / (count if given[MEAN] else 1.0)
         t, place = labels[i] if labels.size else 0, i % at_once
         if place == 0 and labels.size and smoothing == 0:
             exponentials_of_rows(dZ[i : i + at_once], shifts, E)
@@ -410,7 +435,7 @@ def cross_entropy(p: Pass, row: Array) -> None:
             value += against_index(dZ[i], t, factor, shifts[place], E[place])
         else:
             for c in range(K):
-                share = np.float64(p.Y[i, c]) if len(p.Y) else 1.0 * (c == t)
+                share = np.float64(Y[i, c]) if len(Y) else 1.0 * (c == t)
                 T[c] = (share * (1 - smoothing) + smoothing / K) * (class_weight[c] if weighted else 1.0)
             value += against_distribution(dZ[i], T, factor, E[0])
     p.numbers[LOSS] = value

@@ -18,11 +18,11 @@ from ._jit import array_at, compiled, copy_of, inlined, location
 Array = npt.NDArray[Any]
 
 # The first row: where the arrays are, and how many numbers they have; random numbers for dropout; BLAS's functions; the
-# least N; the row where backward ends.
+# least N; the row where backward ends; whether the outputs of row 1 tell that X is finite.
 THETA, GRADIENT, PARAMETERS, NUMBERS, NUMBER_COUNT, WORK, MASKS = range(7)
 LABELS, LABEL_COUNT, TARGETS, TARGET_COUNT, WEIGHTS, WEIGHT_COUNT = range(7, 13)
-STATE1, STATE2, STATE3, GEMM, AXPY, SCAL, LEAST_ROWS, END = range(13, 21)
-COLUMNS = 21
+STATE1, STATE2, STATE3, GEMM, AXPY, SCAL, LEAST_ROWS, END, OUTPUTS_TELL = range(13, 22)
+COLUMNS = 22
 # The others: addresses of both passes; widths; columns of X, H and of what forward saves for backward; addresses of the
 # parameters and their gradients; where the options start in numbers; whether dX is needed.
 FORWARD, BACKWARD, IN, OUT, X, H, SAVED, W, DW, B, DB, AT, NEED_DX = range(13)
@@ -30,37 +30,49 @@ NETWORK_INPUT = -1  # as column of X
 
 
 class Pass(NamedTuple):
-    """The arrays of a pass."""
+    """What an operation is given: the arrays of a pass, or where they are."""
 
     X: Any  # (N, I)
-    labels: Any  # (N,) or empty
-    Y: Any  # (N, K) or empty
-    sample_weight: Any  # (N,) or empty
-    theta: Any
-    gradient: Any
     numbers: Any  # hyperparameters, options, moments; in double precision
-    work: Any  # address of the work array: every value of a pass, in columns of N numbers
     first: Any  # the first row of the program
 
 
 @compiled
-def arrays(X: Array, program: Array) -> Pass:
-    """Return the arrays of a pass over X."""
-    m, real = program[0], X.dtype
-    P = m[PARAMETERS]
-    theta, gradient = array_at(m[THETA], (P,), real), array_at(m[GRADIENT], (P,), real)
-    labels = array_at(m[LABELS], (m[LABEL_COUNT],), np.int64)
-    Y = array_at(m[TARGETS], (m[TARGET_COUNT], program[-1, OUT]), real)
-    w = array_at(m[WEIGHTS], (m[WEIGHT_COUNT],), real)
-    numbers = array_at(m[NUMBERS], (m[NUMBER_COUNT],), np.float64)
-    return Pass(X, labels, Y, w, theta, gradient, numbers, m[WORK], m)
+def pass_over(X: Array, program: Array) -> Pass:
+    m = program[0]
+    return Pass(X, array_at(m[NUMBERS], (m[NUMBER_COUNT],), np.float64), m)
+
+
+@compiled
+def labels_of(p: Pass) -> Array:
+    """Return the labels, shape (N,), or an empty array."""
+    return array_at(p.first[LABELS], (p.first[LABEL_COUNT],), np.int64)
+
+
+@compiled
+def targets_of(p: Pass, K: int) -> Array:
+    """Return the targets, shape (N, K), or an empty array."""
+    return array_at(p.first[TARGETS], (p.first[TARGET_COUNT], K), p.X.dtype)
+
+
+@compiled
+def weights_of(p: Pass) -> Array:
+    """Return the sample weights, shape (N,), or an empty array."""
+    return array_at(p.first[WEIGHTS], (p.first[WEIGHT_COUNT],), p.X.dtype)
+
+
+@compiled
+def long_vector(p: Pass, name: int) -> Array:
+    """Return theta, its gradient, or an array of the optimizer's; an empty one where it has none."""
+    place = p.first[name]
+    return array_at(place, (p.first[PARAMETERS] if place else 0,), p.X.dtype)
 
 
 @compiled
 def values(p: Pass, column: int, width: int) -> Array:
     """Return the array (N, width) in this column of the work array, or the input of the network."""
     N = len(p.X)
-    start = np.int64(p.X.ctypes.data) if column == NETWORK_INPUT else p.work + column * N * p.X.itemsize
+    start = np.int64(p.X.ctypes.data) if column == NETWORK_INPUT else p.first[WORK] + column * N * p.X.itemsize
     return array_at(start, (N, width), p.X.dtype)
 
 
@@ -81,7 +93,7 @@ body: Any = abs  # in its place: an operation
 
 def operation(X: Array, program: Array, k: int) -> None:
     """Do the operation of row k."""
-    body(arrays(X, program), program[k])
+    body(pass_over(X, program), program[k])
 
 
 # By name and identity of the signature, of which there is one per dtype: its hash takes longer than a small step.

@@ -20,7 +20,7 @@ from ..normalization import BatchNorm, LayerNorm
 from . import operations
 from .blas import dot
 from .operations import OPTIONS, OWN
-from .passes import AT, COLUMNS, END, LEAST_ROWS, NEED_DX, NETWORK_INPUT, address
+from .passes import AT, COLUMNS, END, LEAST_ROWS, NEED_DX, NETWORK_INPUT, OUTPUTS_TELL, address
 from .tables import ACTIVATIONS, TERMS, Function
 
 Array = npt.NDArray[Any]
@@ -179,6 +179,8 @@ class Translator:
                  parameters=[layer.W, layer.dW], names={"dot": dot})  # fmt: skip
         self.trainable.append(len(self.rows) - 1)
         self.dense_below = layer
+        if source == NETWORK_INPUT:
+            self.rows[0][OUTPUTS_TELL] = layer.out_features < layer.in_features
 
     def activation(self, layer: Activation) -> None:
         check_pair(layer.f, layer.f_backward, activations.ACTIVATIONS.values(), "an activation", layer)

@@ -82,7 +82,6 @@ class CompiledStep:
             options = [field.name for field in dataclasses.fields(optimizer)]
             self._options_of = operator.attrgetter(*(self._rule.state * 3)[:3], *options)
         self._state: tuple[Array | None, ...] = (self._nothing,) * 3  # nobody else has this array
-        self._hyperparameters: tuple[float, ...] = ()
         self._last: tuple[Any, ...] | None = None  # arrays and options of the last step, to repeat it
         self._capacity, self._no_bias = -1, (training.no_bias, training.no_gradient)
         self._spare: list[_Predictor] = []
@@ -124,7 +123,7 @@ class CompiledStep:
             try:
                 if same and now == last and len(X) <= self._capacity:  # type: ignore[arg-type]  # raises TypeError
                     if self._counts:
-                        self._hyperparameters = numbers = self._numbers_of(optimizer)
+                        numbers = self._numbers_of(optimizer)
                         self._numbers[: len(numbers)] = numbers
                     value: float = self._writer.run(self._train, X, y, self._program, self._update)
                     if math.isfinite(value):
@@ -197,25 +196,12 @@ class CompiledStep:
 
     def _is_ready(self, rule: Rule) -> bool:
         """Give the program the hyperparameters of this step; return whether it has the optimizer's arrays already."""
-        one, two, three = self._state_of(self._optimizer)
-        a, b, c = self._state
-        known = one is a and two is b and three is c
-        try:
-            numbers = rule.numbers(self._optimizer)
-        except (TypeError, ValueError, ArithmeticError):
-            self._optimizer.check_options()  # raises, and says which is wrong
-            raise
-        if numbers != self._hyperparameters:
-            self._optimizer.check_options()
-            self._hyperparameters = numbers
-            self._numbers[: len(numbers)] = numbers
-            known = known and not self._lacks_state()
-        return known
-
-    def _lacks_state(self) -> bool:
-        """Return whether the optimizer's options ask for an array that it does not have."""
-        initial = self._optimizer._initial_state()
-        return any(start is not None and getattr(self._optimizer, name) is None for name, start in initial.items())
+        optimizer = self._optimizer
+        optimizer.check_options()
+        numbers = rule.numbers(optimizer)
+        self._numbers[: len(numbers)] = numbers
+        lacks = any(start is not None and getattr(optimizer, name) is None for name, start in optimizer._start.items())
+        return not lacks and all(map(operator.is_, self._state_of(optimizer), self._state))
 
     def _first_step(self, X: Any, y: Any, sample_weight: Any, rule: Rule) -> float:
         """Do a step with arrays other than the last step's; the optimizer gets new ones after the step."""
@@ -293,7 +279,7 @@ class CompiledStep:
         for k in range(len(losses) if rule.counts else 1):
             numbers[k:] = rule.numbers(trial)
             trial.t += 1
-        self._hyperparameters, self._last = (), None  # the program will have others
+        self._last = None  # the program will have other hyperparameters
         y, w = self._converted(y.take(order, 0), self._nothing if w is None else w.take(order))
         train = self._kernel(kernels.train_batches, with_labels=y.ndim == 1)
         try:

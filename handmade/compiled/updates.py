@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import optimizers
-from ._jit import PLAIN, array_at, compiled
+from ._jit import PLAIN, compiled
 from ._numerics import Real
 from .blas import add_scaled, scale
-from .passes import AXPY, SCAL, STATE1, STATE2, STATE3, Array, Pass
+from .passes import AXPY, GRADIENT, PARAMETERS, SCAL, STATE1, STATE2, STATE3, THETA, Array, Pass, long_vector
 
 SHARED = 2**21  # multiplications in a product of all weights: from here on, BLAS's threads have shared those of a step
 
@@ -25,14 +25,8 @@ class Rule(NamedTuple):
 
 
 @compiled
-def state(p: Pass, row: Array, name: int) -> Array:
-    """Return an array of the optimizer's; an empty one where it has none."""
-    return array_at(row[name], (p.theta.size if row[name] else 0,), p.theta.dtype)
-
-
-@compiled
 def hyperparameters(p: Pass) -> tuple[Real, ...]:
-    number, h = p.theta.dtype.type, p.numbers
+    number, h = p.X.dtype.type, p.numbers
     return (
         number(h[0]),
         number(h[1]),
@@ -48,7 +42,7 @@ def hyperparameters(p: Pass) -> tuple[Real, ...]:
 @compiled
 def by_blas(p: Pass, row: Array) -> bool:
     """Return whether BLAS updates faster: each of its threads has a part of dW in the cache of its own core."""
-    return len(p.X) * p.theta.size >= SHARED and row[AXPY] != 0 and row[SCAL] != 0 and not PLAIN
+    return len(p.X) * row[PARAMETERS] >= SHARED and row[AXPY] != 0 and row[SCAL] != 0 and not PLAIN
 
 
 @compiled
@@ -58,7 +52,7 @@ def decayed(g: Real, decay: Real, w: Real) -> Real:
 
 
 def sgd(p: Pass, row: Array) -> None:
-    theta, gradient, velocity = p.theta, p.gradient, state(p, row, STATE1)
+    theta, gradient, velocity = long_vector(p, THETA), long_vector(p, GRADIENT), long_vector(p, STATE1)
     lr, momentum, keep, decay, nesterov, sign, _, _ = hyperparameters(p)
     if by_blas(p, row) and decay == 0:
         if momentum != 0:
@@ -88,10 +82,10 @@ def _sign(o: Any) -> float:
 
 
 def momentum1986(p: Pass, row: Array) -> None:
-    theta, velocity = p.theta, state(p, row, STATE1)
+    theta, gradient, velocity = long_vector(p, THETA), long_vector(p, GRADIENT), long_vector(p, STATE1)
     lr, momentum = hyperparameters(p)[:2]
     for i in range(theta.size):
-        velocity[i] = momentum * velocity[i] - lr * p.gradient[i]
+        velocity[i] = momentum * velocity[i] - lr * gradient[i]
         theta[i] += velocity[i]
 
 
@@ -100,10 +94,10 @@ def _momentum1986(o: optimizers.Momentum1986) -> tuple[float, ...]:
 
 
 def adagrad(p: Pass, row: Array) -> None:
-    theta, s = p.theta, state(p, row, STATE1)
+    theta, gradient, s = long_vector(p, THETA), long_vector(p, GRADIENT), long_vector(p, STATE1)
     lr, eps, decay, sign = hyperparameters(p)[:4]
     for i in range(theta.size):
-        g = decayed(sign * p.gradient[i], decay, theta[i])
+        g = decayed(sign * gradient[i], decay, theta[i])
         s[i] += g * g
         theta[i] -= lr * (g / (math.sqrt(s[i]) + eps))
 
@@ -113,11 +107,11 @@ def _adagrad(o: optimizers.Adagrad) -> tuple[float, ...]:
 
 
 def rmsprop(p: Pass, row: Array) -> None:
-    theta, square_avg = p.theta, state(p, row, STATE1)
-    grad_avg, velocity = state(p, row, STATE2), state(p, row, STATE3)
+    theta, gradient, square_avg = long_vector(p, THETA), long_vector(p, GRADIENT), long_vector(p, STATE1)
+    grad_avg, velocity = long_vector(p, STATE2), long_vector(p, STATE3)
     lr, alpha, rest, eps, decay, momentum, sign, centered = hyperparameters(p)
     for i in range(theta.size):
-        g = decayed(sign * p.gradient[i], decay, theta[i])
+        g = decayed(sign * gradient[i], decay, theta[i])
         square_avg[i] = alpha * square_avg[i] + rest * (g * g)
         variance = square_avg[i]
         if centered:
@@ -135,11 +129,12 @@ def _rmsprop(o: optimizers.RMSprop) -> tuple[float, ...]:
 
 
 def adam(p: Pass, row: Array) -> None:
-    theta, m, v, largest_v = p.theta, state(p, row, STATE1), state(p, row, STATE2), state(p, row, STATE3)
+    theta, gradient = long_vector(p, THETA), long_vector(p, GRADIENT)
+    m, v, largest_v = long_vector(p, STATE1), long_vector(p, STATE2), long_vector(p, STATE3)
     lr, beta1, rest1, beta2, eps, decay, shrink, amsgrad = hyperparameters(p)
     rest2 = theta.dtype.type(1 - p.numbers[3])
     for i in range(theta.size):
-        g = decayed(p.gradient[i], decay, theta[i])
+        g = decayed(gradient[i], decay, theta[i])
         theta[i] *= shrink
         m[i] = beta1 * m[i] + rest1 * g
         v[i] = beta2 * v[i] + rest2 * (g * g)
