@@ -106,7 +106,12 @@ def _compiled(kind: str, dtype: str) -> tuple[Any, Any, Any, Any]:
     """Return a compiled step, its optimizer, the twin that NumPy trains, and its optimizer."""
     networks = [hm.MLP([3, 4, 2], "tanh", dtype=dtype, rng=0) for _ in range(2)]
     optimizers = [hm.Adam(lr=0.1, eps=0.1) if kind == "Adam" else hm.SGD(lr=0.1) for _ in range(2)]
-    return hm.compile(networks[0], "cross_entropy", optimizers[0]), optimizers[0], networks[1], optimizers[1]
+    step, X = hm.compile(networks[0], "cross_entropy", optimizers[0]), np.ones((2, 3))
+    for y in np.zeros(2, int), np.ones((2, 2)) / 2:  # each kernel is compiled by its first call, which takes memory
+        for weight in None, np.ones(2):
+            step(X, y, weight)
+    step.predict(X)
+    return step, optimizers[0], networks[1], optimizers[1]
 
 
 def _reset(optimizer: Any) -> None:
