@@ -47,11 +47,6 @@ def compiled_step(
     try:
         from . import compiled  # needs numba
 
-        if type(network).backpropagate is not Network.backpropagate:
-            raise compiled.Unsupported(
-                f"compile: expected the backpropagate of hm.Network, got that of {type(network).__name__}; "
-                "use the NumPy code"
-            )
         return compiled.compile(network, loss, optimizer)
     except (ImportError, TypeError) as error:
         if compile != "auto":

@@ -176,6 +176,8 @@ def _check_result(layer: Layer, X: Array, before: Array, result: Any) -> None:
     if not (isinstance(result, tuple) and len(result) == 2):
         got = f"{len(result)} results" if isinstance(result, tuple) else f"{type(result).__name__} alone"
         raise TypeError(f"{name}: expected (H, cache), got {got}; return what backward needs, too")
+    if not isinstance(result[0], np.ndarray):
+        raise TypeError(f"{name}: expected H to be an array, got {type(result[0]).__name__}; use np.asarray")
     if not np.array_equal(X, before, equal_nan=True):
         X[...] = before
         raise ValueError(

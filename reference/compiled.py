@@ -50,4 +50,7 @@ class CompiledNetwork(hm.Network):
             from handmade.compiled import Unsupported
 
             raise Unsupported("compile: expected a training batch, got evaluation mode; use the NumPy code")
-        return hm.compile(self, loss).gradient(X, y, sample_weight)
+        twin = hm.Network(copy.deepcopy(self.layers), dtype=self.dtype.type)  # without a backpropagate of its own
+        value, self.gradient = hm.compile(twin, loss).gradient(X, y, sample_weight)
+        self.load_state_dict(twin.state_dict())  # statistics of the batch
+        return value, self.gradient

@@ -222,6 +222,30 @@ def test_a_network_with_a_backpropagation_of_its_own_is_refused():
     assert (compiled.theta == plain.theta).all()
 
 
+def with_own(name):
+    """Return a class of networks with another method of this name, which does the same."""
+    method = getattr(hm.Network, name)
+    return type("Own", (hm.MLP,), {name: lambda self, *given, **options: method(self, *given, **options)})
+
+
+@pytest.mark.parametrize("name", ["forward", "backward", "backpropagate", "loss_and_gradient", "loss_of", "head"])
+def test_a_network_with_a_pass_of_its_own_is_refused(name):
+    with pytest.raises(hm.compiled.Unsupported, match=f"^compile: expected the {name} of hm.Network, got that of Own"):
+        hm.compile(with_own(name)([3, 2]))
+
+
+def test_a_prediction_of_a_networks_own_is_kept():
+    class Sure(hm.MLP):
+        def predict(self, X, *, batch_size=None):
+            return 10 * super().predict(X, batch_size=batch_size)
+
+    X, network = np.eye(3), Sure([3, 2], rng=0)
+    step = hm.compile(network, optimizer=hm.SGD(0.1))
+    step(X, [0, 1, 1])
+    np.testing.assert_array_equal(step.predict(X), network.predict(X))
+    np.testing.assert_array_equal(step.predict(X, batch_size=2), network.predict(X, batch_size=2))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("sizes", [[3, 4, 2], [70, 5, 3], [300, 40, 3], [8, 8, 2]])

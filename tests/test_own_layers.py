@@ -208,3 +208,17 @@ def test_a_layer_of_the_library_costs_nothing_from_the_start():
     written = Passes.forward.__wrapped__
     assert type("Own", (Passes,), {"forward": written, "__module__": "handmade.own"}).forward is written
     assert type("Alien", (Passes,), {"forward": written, "__module__": "handmade_by_others"}).forward is not written
+
+
+@pytest.mark.parametrize("result", [lambda X: (2 * X).tolist(), lambda X: memoryview(X), lambda X: tuple(X)])
+def test_an_output_that_is_no_array_is_named(result):
+    class Mine(hm.Layer):
+        def forward(self, X, training=False):
+            return result(X), None
+
+        def backward(self, dH, cache, need_dX=True):
+            return 2 * dH
+
+    network = hm.Network([hm.Dense(2, 2), Mine(), hm.Dense(2, 2)])
+    with pytest.raises(TypeError, match=r"^Mine.forward: expected H to be an array, got (list|memoryview|tuple)"):
+        network.loss_and_gradient(np.ones((3, 2)), [0, 1, 0])

@@ -30,7 +30,7 @@ NETWORK_INPUT = -1  # as column of X
 
 
 class Pass(NamedTuple):
-    """What an operation is given: the arrays of a pass, or where they are."""
+    """The arrays of a pass that every operation may need, and where the others are."""
 
     X: Any  # (N, I)
     numbers: Any  # hyperparameters, options, moments; in double precision
@@ -39,6 +39,7 @@ class Pass(NamedTuple):
 
 @compiled
 def pass_over(X: Array, program: Array) -> Pass:
+    """Return the arrays of a pass over X."""
     m = program[0]
     return Pass(X, array_at(m[NUMBERS], (m[NUMBER_COUNT],), np.float64), m)
 

@@ -17,7 +17,7 @@ from .._steps import bind
 from .._validation import as_array, check_count, check_methods, patched_method
 from .._vectors import empty
 from ..losses import Loss
-from ..network import Network
+from ..network import Network, has_own
 from . import blas, kernels, operations, passes
 from ._jit import entry
 from .passes import address
@@ -27,6 +27,7 @@ from .updates import RULES, Rule
 Array = npt.NDArray[Any]
 
 
+REPLACED = "forward", "backward", "backpropagate", "loss_and_gradient", "loss_of", "head"  # by the kernels
 ROWS = 1024  # of a block of a prediction: fewer, and BLAS works on products that are too small for its threads
 LAYOUT: list[Literal["C", "A", "W"]] = ["C", "A", "W"]  # of the arrays that the kernels are compiled for
 
@@ -57,6 +58,10 @@ class CompiledStep:
         self.network, self._optimizer = network, optimizer
         self.loss: Loss = loss
         check_methods(network, "compile", Unsupported)
+        if own := next((name for name in REPLACED if has_own(network, name)), ""):
+            raise Unsupported(
+                f"compile: expected the {own} of hm.Network, got that of {type(network).__name__}; use the NumPy code"
+            )
         bind(optimizer, network)
         if getattr(optimizer, "needs_evaluate", False):
             raise Unsupported(
@@ -85,7 +90,7 @@ class CompiledStep:
         self._last: tuple[Any, ...] | None = None  # arrays and options of the last step, to repeat it
         self._capacity, self._no_bias = -1, (training.no_bias, training.no_gradient)
         self._spare: list[_Predictor] = []
-        self._writer = network._gradient_writer
+        self._writer, self._own_predict = network._gradient_writer, has_own(network, "predict")
 
     @property
     def optimizer(self) -> Any:
@@ -330,6 +335,8 @@ class CompiledStep:
 
     def predict(self, X: npt.ArrayLike, *, batch_size: int | None = None) -> Array:
         """Return the output of the network in evaluation mode, as `Network.predict` does; any number of threads may."""
+        if self._own_predict:
+            return self.network.predict(X, batch_size=batch_size)
         network, version = self.network, self.network._weights.version
         rows = ROWS if batch_size is None else min(ROWS, check_count(batch_size, "batch_size"))
         predictor = self._spare.pop() if self._spare else _Predictor(self)
