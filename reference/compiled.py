@@ -38,6 +38,10 @@ class CompiledNetwork(hm.Network):
     def __init__(self, network: hm.Network) -> None:
         super().__init__(copy.deepcopy(network.layers), dtype=network.dtype.type)
 
+    def plain(self) -> hm.Network:
+        """Return a copy without a backpropagate of its own, which can be compiled."""
+        return hm.Network(copy.deepcopy(self.layers), dtype=self.dtype.type)
+
     def backpropagate(
         self,
         X: Array,
@@ -50,7 +54,7 @@ class CompiledNetwork(hm.Network):
             from handmade.compiled import Unsupported
 
             raise Unsupported("compile: expected a training batch, got evaluation mode; use the NumPy code")
-        twin = hm.Network(copy.deepcopy(self.layers), dtype=self.dtype.type)  # without a backpropagate of its own
+        twin = self.plain()
         value, self.gradient = hm.compile(twin, loss).gradient(X, y, sample_weight)
         self.load_state_dict(twin.state_dict())  # statistics of the batch
         return value, self.gradient

@@ -216,10 +216,10 @@ def _train(network: hm.Network, case: Case, X: Array, y: Array) -> Array:
     optimizer = getattr(hm, name)(**options)
     optimizer.bind(network)
     if isinstance(network, CompiledNetwork):
-        step = hm.compile(network, case.objective, optimizer)
+        step = hm.compile(network.plain(), case.objective, optimizer)
         for _ in range(STEPS):
             step(X, y)
-        return network.theta
+        return step.network.theta
     for _ in range(STEPS):
         _, gradient = network.loss_and_gradient(X, y, case.objective, training=case.training)
         optimizer.step(network.theta, gradient)
