@@ -48,9 +48,9 @@ class TrainingWarning(UserWarning):
 class Watch:
     """A look at a training before its first step, at the end, and in between after every doubling of the steps.
 
-    A look takes as long as 25 quick steps, so that the first in between comes after `STEPS` of them, at the end of an
-    epoch. A fault after the first step is reported once the next look finds it too: a training that diverges ends with
-    its error.
+    A look takes as long as some 25 steps of a small compiled network, so that the first in between comes after `STEPS`
+    of them, at the end of an epoch. A fault after the first step is reported once the next look finds it too: a
+    training that diverges ends with its error.
     """
 
     def __init__(self) -> None:

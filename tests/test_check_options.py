@@ -1,4 +1,4 @@
-"""What a check or a diagnosis would leave out, or cannot judge, is refused: options, results and parameters."""
+"""Checks and diagnoses refuse options that they would ignore, and parameters or results that have no gradient."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 
 import numpy as np
@@ -332,3 +333,15 @@ def test_steps_in_any_sequence_are_those_of_numpy(make, seed):
         assert optimizer.t == of_numpy.t
         # 60 steps of some 100 roundings each are 1e-12; the training may multiply a difference as it goes on.
         np.testing.assert_allclose(network.theta, other.theta, rtol=1e-9, atol=1e-12)
+
+
+def test_an_equal_option_of_another_type_is_another_number():
+    """0.1 == np.float32(0.1), as NumPy compares them in float32."""
+    network, step, X, y = small(optimizer=hm.SGD(0.1))
+    other, optimizer = copy.deepcopy(network), hm.SGD(0.1)
+    for lr in 0.1, 0.1, np.float32(0.1):
+        step.optimizer.lr = optimizer.lr = lr
+        step(X, y)
+        _, gradient = other.loss_and_gradient(X, y)
+        optimizer.step(other.theta, gradient)
+    np.testing.assert_allclose(network.theta, other.theta, rtol=1e-13)

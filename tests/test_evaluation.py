@@ -1,4 +1,4 @@
-"""What `fit` evaluates after each epoch: metrics of the rows that the loss counts, by the network's own prediction."""
+"""The evaluation after each epoch: metrics count the rows that the loss counts, and use the network's own predict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How submissions are called: names of functions and arguments, classes and where they keep their arrays."""
+"""Conventions of submissions: the names of functions and arguments, and the attributes in which classes keep arrays."""
 
 from __future__ import annotations
 

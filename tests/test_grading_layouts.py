@@ -1,4 +1,4 @@
-"""Arrays in students' shapes: what is given comes back, in every layout; what is wrong with an array is told."""
+"""Gradients in the layouts of students: each is read as it was meant, and an array that does not fit is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `fit` could not call of callbacks, schedules, optimizers and metrics is refused before the first step."""
+"""Before its first step `fit` refuses callbacks, schedules, optimizers and metrics with methods it could not call."""
 
 from __future__ import annotations
 

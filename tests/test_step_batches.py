@@ -201,7 +201,7 @@ def test_a_formula_stands_for_a_dA_that_a_batch_hides(monkeypatch, unknown, form
 
 @pytest.mark.parametrize(("relative", "is_right"), [(1e-7, False), (2e-5, True)])
 def test_of_float32_more_is_rounding(relative, is_right):
-    """What rounding allows is that of float32 where the claim is."""
+    """The tolerance is that of float32 where the claim is of float32."""
     off = 1 + 2e-7
     problem = problem_of(lambda *batch: [g * off if g.ndim == 1 else g for g in right_gradient(*batch)])
     problem.match.relative = relative

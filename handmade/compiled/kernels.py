@@ -46,8 +46,8 @@ def is_finite(x: Array) -> bool:
 
 
 @compiled
-def forward(X: Array, program: Array, rows: int) -> bool:
-    """Do the forward pass up to a row, and return whether every number of X is finite; where one is not, it ends.
+def forward(X: Array, program: Array) -> bool:
+    """Do the forward pass and the loss, if there is one; end, and return False, where a number of X is not finite.
 
     A number that is not finite makes all the outputs of a product so, and these are fewer than those of a long X, which
     is then read once only. An output that has overflowed says nothing of X.
@@ -55,7 +55,7 @@ def forward(X: Array, program: Array, rows: int) -> bool:
     outputs_tell = program[0, OUTPUTS_TELL] != 0
     if not outputs_tell and not is_finite(X):
         return False
-    for k in range(1, rows):
+    for k in range(1, len(program)):
         call(program[k, FORWARD], (X, program, k))
         if k == 1 and outputs_tell:
             A = values(pass_over(X, program), program[k, H], program[k, OUT])
@@ -106,7 +106,7 @@ def step(X: Array, y: Array, w: Array, program: Array, update: int) -> Real:
         return np.nan
     connect(y, w, program)
     loss, numbers = len(program) - 1, pass_over(X, program).numbers
-    if not forward(X, program, len(program)):
+    if not forward(X, program):
         return np.nan
     for k in range(loss - 1, program[0, END] - 1, -1):
         call(program[k, BACKWARD], (X, program, k))
@@ -155,7 +155,7 @@ def predict(X: Array, program: Array, rows: int) -> Array:
     output = np.empty((N, last[OUT]), X.dtype)
     for start in range(0, N, rows):
         block = X[start : start + rows]
-        if not forward(block, program, len(program)):
+        if not forward(block, program):
             return np.empty((0, 0), X.dtype)
         set_to(output[start : start + rows], values(pass_over(block, program), last[H], last[OUT]))
     return output

@@ -43,6 +43,19 @@ def _connect(program: Array, numbers: Array, work: Array, network: Network) -> N
         m[slot] = blas.function(name, network.dtype)
 
 
+def _check_replaced(network: Network, optimizer: Any) -> None:
+    """Raise where the kernels would leave out a method of the network's own, or an optimizer evaluates the loss."""
+    check_methods(network, "compile", Unsupported)
+    if own := next((name for name in REPLACED if has_own(network, name)), ""):
+        raise Unsupported(
+            f"compile: expected the {own} of hm.Network, got that of {type(network).__name__}; use the NumPy code"
+        )
+    if getattr(optimizer, "needs_evaluate", False):
+        raise Unsupported(
+            f"compile: expected an optimizer of one gradient per step, got {optimizer!r}; use the NumPy code"
+        )
+
+
 class CompiledStep:
     """A compiled training step of one network with one loss and one optimizer, see `compile`.
 
@@ -57,16 +70,8 @@ class CompiledStep:
     def __init__(self, network: Network, loss: Loss, optimizer: Any) -> None:
         self.network, self._optimizer = network, optimizer
         self.loss: Loss = loss
-        check_methods(network, "compile", Unsupported)
-        if own := next((name for name in REPLACED if has_own(network, name)), ""):
-            raise Unsupported(
-                f"compile: expected the {own} of hm.Network, got that of {type(network).__name__}; use the NumPy code"
-            )
+        _check_replaced(network, optimizer)
         bind(optimizer, network)
-        if getattr(optimizer, "needs_evaluate", False):
-            raise Unsupported(
-                f"compile: expected an optimizer of one gradient per step, got {optimizer!r}; use the NumPy code"
-            )
         self._dtype, (functions, depth) = network.dtype, network.head(loss)
         self._signatures = kernels.signatures(self._dtype)
         signature = self._signatures["operation"]
@@ -85,7 +90,7 @@ class CompiledStep:
             self._update = address(self._rule.update, signature)
             self._state_of = operator.attrgetter(*(self._rule.state * 3)[:3])
             options = [field.name for field in dataclasses.fields(optimizer)]
-            self._options_of = operator.attrgetter(*(self._rule.state * 3)[:3], *options)
+            self._options_of = operator.attrgetter(*self._rule.state, *options)
         self._state: tuple[Array | None, ...] = (self._nothing,) * 3  # nobody else has this array
         self._last: tuple[Any, ...] | None = None  # arrays and options of the last step, to repeat it
         self._capacity, self._no_bias = -1, (training.no_bias, training.no_gradient)
@@ -123,10 +128,10 @@ class CompiledStep:
         last = self._last
         if last is not None and sample_weight is None:
             optimizer = self._optimizer
-            now = self._options_of(optimizer)
-            same = now[0] is last[0] and now[1] is last[1] and now[2] is last[2] and self.network._theta is self._theta
+            # By identity: 0.1 and np.float32(0.1), which is another number, are equal.
+            same = all(map(operator.is_, self._options_of(optimizer), last)) and self.network._theta is self._theta
             try:
-                if same and now == last and len(X) <= self._capacity:  # type: ignore[arg-type]  # raises TypeError
+                if same and len(X) <= self._capacity:  # type: ignore[arg-type]  # raises TypeError
                     if self._counts:
                         numbers = self._numbers_of(optimizer)
                         self._numbers[: len(numbers)] = numbers
@@ -134,12 +139,12 @@ class CompiledStep:
                     if math.isfinite(value):
                         optimizer.t += 1
                         return value
-            except (TypeError, ValueError):
-                pass  # X or y is no array that the kernel is compiled for, or a hyperparameter is an array
+            except TypeError:
+                pass  # X or y is no array that the kernel is compiled for
         return self._step(X, y, sample_weight)
 
     def _step(self, X: Any, y: Any, sample_weight: Any) -> float:
-        """Do a step that needs more than the last one's kernel once more."""
+        """Do a step of any kind: the first one, or one with other arrays, options or weights than the last."""
         optimizer, rule, self._last = self._optimizer, self._rule, None
         if rule is None:  # an optimizer of another kind does its own step
             value = self._run(X, y, sample_weight, self._no_update)
