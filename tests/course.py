@@ -322,7 +322,7 @@ SUBMISSIONS: dict[str, str] = {
     # hostile
     "weil.py": in_backward("import os; os._exit(0)"),
     "xenakis.py": in_backward("while True: pass"),
-    "yau.py": in_backward("kept = [np.ones(10**7) for _ in range(100)]"),
+    "yau.py": in_backward("kept = np.ones((10**5, 10**5))"),
     "zermelo.py": in_backward("print('\\x1b[2J\\x07' + 'x' * 1_000_000)"),
     "abel.py": in_backward("raise KeyboardInterrupt"),
     "bernoulli.py": in_backward("endless = []; endless.append(endless); return endless"),

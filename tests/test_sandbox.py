@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 
+from handmade.grading import sandbox
 from handmade.grading.exercise import Limits
 from handmade.grading.sandbox import Ended, StudentProcess, _copied, _left_out
 
@@ -92,3 +93,11 @@ def test_a_folder_is_copied_without_what_is_hidden_or_no_file(folder, tmp_path):
     alone = tmp_path / "alone"
     assert _copied(folder / "sub" / "other.py", None, alone) == alone / "other.py"
     assert os.listdir(alone) == ["other.py"]
+
+
+def test_a_slow_start_is_not_the_submissions(folder, monkeypatch):
+    slow = "import time\nwhile time.process_time() < 2.5: pass\n"
+    monkeypatch.setattr(sandbox, "START", slow + sandbox.START)
+    with StudentProcess(folder / "main.py", folder, Limits(cpu_seconds=1)) as process:
+        process.describe()
+        assert len(process.run(calling("facts"))["values"]) == 1

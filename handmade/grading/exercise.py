@@ -37,7 +37,7 @@ class Limits:
     seconds : float
         From the start to the last answer, beside the start of the interpreter.
     cpu_seconds : float
-        Of the processor. One more is granted for the start.
+        Of the processor, beside the start of the interpreter; rounded up to whole seconds.
     memory : int
         Bytes beyond those of NumPy. Where the system does not limit address space, there is no such limit.
     output : int

@@ -13,6 +13,7 @@ import linecache
 import os
 import re
 import sys
+import time
 import traceback
 import types
 import warnings
@@ -299,7 +300,8 @@ def main() -> None:
     sys.path[:] = [*([setup["folder"]] if setup["is_folder"] else []), *setup["sys_path"]]
     sys.argv[:] = [setup["file"]]
     blocker = Blocker(setup["forbidden"])
-    set_limits(setup["seconds"], setup["cpu_seconds"], _used_memory() + setup["memory"], setup["file_bytes"])
+    cpu_seconds = time.process_time() + setup["cpu_seconds"]  # the start is not the student's
+    set_limits(setup["seconds"], cpu_seconds, _used_memory() + setup["memory"], setup["file_bytes"])
     watch(blocker, setup["folder"], setup["hidden"])
     Session.main_file = os.path.basename(setup["file"])
     _serve(requests, answers, setup, blocker)
