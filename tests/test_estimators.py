@@ -223,6 +223,21 @@ def test_optimizer_given_is_not_touched():
     assert optimizer.t == 0
 
 
+def test_groups_of_parameters_train_at_rates_of_their_own():
+    def weights(groups):
+        solver = hm.ParameterGroups(groups)
+        model = MLPClassifier([5], activation="tanh", solver=solver, alpha=0, max_iter=3, random_state=0).fit(X, THREE)
+        assert not solver.names  # the model has bound a copy
+        return [*model.coefs_, *model.intercepts_]
+
+    begun = weights({"*": hm.SGD(lr=0.0)})
+    frozen = weights({"0.*": hm.SGD(lr=0.0), "*": hm.SGD(lr=0.1)})
+    whole, alone = weights({"*": hm.SGD(lr=0.1)}), weights({"*.bias": hm.SGD(lr=0.1), "*": hm.SGD(lr=0.1)})
+    assert [np.array_equal(*pair) for pair in zip(begun, frozen, strict=True)] == [True, False, True, False]
+    assert all(np.array_equal(*pair) for pair in zip(whole, alone, strict=True))
+    assert not any(np.array_equal(*pair) for pair in zip(begun, whole, strict=True))
+
+
 def test_lbfgs_as_an_optimizer_takes_all_samples():
     options = dict(solver=hm.LBFGS(line_search_fn="strong_wolfe"), activation="tanh", random_state=0)
     model = MLPRegressor([8], **options, max_iter=50).fit(X, NUMBER, np.linspace(0.5, 2, len(X)))

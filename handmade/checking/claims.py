@@ -232,7 +232,7 @@ def _from_array(value: Any, blocks: Sequence[Block]) -> Array:
     if array.shape == (size,):
         return array
     if len(blocks) == 1:
-        return _laid_out(array, blocks[0], array.shape != blocks[0].shape).ravel()
+        return _laid_out(array, blocks[0], array.shape != blocks[0].shape)
     raise ValueError(f"gradient: expected {expected} got shape {array.shape}")
 
 
