@@ -86,8 +86,9 @@ def test_nothing_that_is_given_shares_memory(target, layout):
 
 def test_layouts_are_tried_in_this_order():
     tried = [(layout.turned, layout.bias, layout.samples) for layout in layouts(TARGETS["matrix"])]
-    assert tried[:4] == [
+    assert tried[:5] == [
         (False, "vector", "rows"), (True, "vector", "rows"), (True, "row", "rows"), (False, "column", "columns"),
+        (False, "column", "single columns"),
     ]  # fmt: skip
     assert len(set(tried)) == len(tried) == 10
     of_object = [
@@ -140,6 +141,12 @@ def test_biases_come_back_in_any_shape(layout):
     given = layout.parameters(list(BLOCKS.values()))
     for shape in (-1,), (-1, 1), (1, -1):
         assert_read(read([given[0], B0.reshape(shape), given[2], B2.reshape(shape)], BLOCKS, layout, 5))
+
+
+def test_the_bias_of_one_unit_may_come_back_as_a_number():
+    one = {"0.weight": W0[:1], "0.bias": B0[:1]}
+    for layout in SHAPES:
+        assert_read(read([layout.parameter(W0[:1]), float(B0[0])], one, layout, 5), one)
 
 
 def test_gradients_that_are_all_turned_are_read():
