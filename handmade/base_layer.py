@@ -2,17 +2,17 @@
 
 Every layer, without exception:
 
-* ``H, cache = forward(X, training)`` computes the layer, and the values that ``backward`` will need.
-* ``dX = backward(dH, cache, need_dX)`` takes the gradient of the loss with respect to H, overwrites the gradients of
-  the layer's parameters (dW beside W), and returns the gradient with respect to X, which the layer below takes as its
-  dH: "already computed, re-use (propagate)!" (System 9). With ``need_dX=False`` nobody reads the result, and a layer
-  may return None: the lowest trainable layer has no layer to pass a gradient to.
-* ``predict(X)`` is ``forward(X)[0]``, in evaluation mode.
+* ``H, cache = forward(X, training)`` returns the output, and the values that ``backward`` will need.
+* ``dX = backward(dH, cache, need_dX)`` takes dH, the gradient of the loss with respect to H. It overwrites the
+  gradients of the layer's parameters (dW beside W), and returns dX, the gradient with respect to X. The layer below
+  takes dX as its dH: "already computed, re-use (propagate)!" (System 9). With ``need_dX=False`` a layer may return
+  None: below the lowest trainable layer no gradient is needed.
+* ``predict(X)`` is ``forward(X)[0]`` in evaluation mode.
 
-Forward keeps nothing in a layer for backward, so any number of threads may run forward and predict in evaluation mode
-at once. In training, dropout draws random numbers and batch normalization updates its running averages. Arrays are
-(N, features), one row per sample; the network checks them once, layers do not. "System n" is a row of the table in
-docs/lecture.md, which names the slides.
+Forward leaves the values for backward in the cache, never in the layer. So any number of threads may run forward and
+predict in evaluation mode at the same time. In training mode, dropout draws random numbers and batch normalization
+updates its running averages. Arrays have the shape (N, features), one row per sample. The network checks them once;
+layers do not. "System n" is a row of the table in docs/lecture.md, which names the slides.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ NOT_IN_CONFIG = ("weight_init", "bias_init", "rng", "dtype")  # arguments that a
 
 
 class Layer:
-    """A layer. One of your own defines `forward` and `backward`, and names its parameters.
+    """A layer, the base class of all: a subclass defines `forward` and `backward`, and names its parameters.
 
     Attributes
     ----------
     parameters : mapping of str to str
         The name in a state_dict (PyTorch's) -> the attribute that holds the array. The gradient of ``W`` is ``dW``.
-        The first assignment to ``W`` creates both; a later one copies its numbers into the same array.
+        The first assignment to ``W`` creates both arrays; later ones copy numbers into the array of ``W``.
     state : tuple of str
-        Names of arrays that belong to a state_dict but are not learnt by gradient.
+        Attributes with arrays that belong to a state_dict but are not learnt by gradient, such as running averages.
     in_features : int or None
-        The width of the input; None where any will do.
+        The width of the input; None if the layer takes any width.
     neuron_count, weight_count : int
-        How many perceptrons the layer holds, and how many edges lead into them (System 4).
+        The number of perceptrons in the layer, and of the edges that lead into them (System 4).
 
     Raises
     ------
     TypeError
-        By the definition of a class whose ``backward`` takes no cache.
+        When a subclass is defined whose ``backward`` takes no cache, or whose ``parameters`` are no mapping.
 
     Examples
     --------
@@ -85,17 +85,20 @@ class Layer:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        # 1. the arrays
         if not isinstance(cls.parameters, Mapping):
             raise TypeError(f'{cls.__name__}: expected parameters such as {{"weight": "W"}}, got {cls.parameters!r}')
         for name in cls.parameters.values():
             for attribute in (name, "d" + name):
                 setattr(cls, attribute, _array_property(attribute))
+        # 2. forward: of a user's class, the first results are checked; it may come from a class that is no Layer
         owner = next(base for base in cls.__mro__ if "forward" in vars(base))
-        of_the_library = cls.__module__.startswith(f"{__package__}.")  # its tests hold it to the contract
-        if (owner is cls or not issubclass(owner, Layer)) and not of_the_library:  # of a class beside Layer, too
+        of_the_library = cls.__module__.startswith(f"{__package__}.")  # tests check these classes
+        if (owner is cls or not issubclass(owner, Layer)) and not of_the_library:
             cls.forward = _checked_in_each_mode(cls)  # type: ignore[method-assign]
-        if "forward" in vars(cls) and "rows_are_independent" not in vars(cls):
-            cls.rows_are_independent = Layer.rows_are_independent  # type: ignore[method-assign]  # another forward, another answer: unknown
+        if "forward" in vars(cls) and "rows_are_independent" not in vars(cls):  # the base class's answer may be wrong
+            cls.rows_are_independent = Layer.rows_are_independent  # type: ignore[method-assign]
+        # 3. backward
         arguments = [name for name in inspect.signature(cls.backward).parameters if name != "self"]
         if len(arguments) < 2 or arguments[1] == "need_dX":
             raise TypeError(
@@ -111,7 +114,7 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def backward(self, dH: Array, cache: Any, /, need_dX: bool = True) -> Array | Any:
-        """Write the gradients of the parameters; return dX, or None where it is not needed."""
+        """Write the gradients of the parameters; return dX, shape (N, I), or None if ``need_dX`` is False."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
 
     def predict(self, X: Array) -> Array:
@@ -119,33 +122,34 @@ class Layer:
         return self.forward(X)[0]
 
     def rows_are_independent(self, training: bool) -> bool:
-        """Return whether each row of the output depends on the same row of the input alone; False if unknown."""
+        """Return whether each row of the output depends only on the same row of the input; False if unknown."""
         return False
 
     def width_after(self, in_features: int) -> int:
-        """Return the width of the output for an input of width ``in_features``.
+        """Return the width of the output for inputs of width ``in_features``.
 
         Raises
         ------
         ValueError
-            If the layer takes another width.
+            If the layer takes inputs of another width only.
         """
         if self.in_features not in (None, in_features):
             raise ValueError(f"{self!r}: expected {self.in_features} inputs, got {in_features}")
         return in_features
 
     def leaves(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-        """Yield the layers that hold no others, each with the prefix of its names in a state_dict."""
+        """Yield each layer that holds no other layers, after the prefix of its names in a state_dict."""
         yield prefix, self
 
     def check_state(self, state: Mapping[str, Array], prefix: str) -> None:
-        """Raise where arrays for `state`, from a state_dict, hold impossible values."""
+        """Raise if arrays of a state_dict hold values that `state` cannot have, such as a negative variance."""
 
     def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, for files: numbers, text, layers, and lists and dicts of them.
+        """Return the constructor's arguments for a file: numbers, text, layers, and lists and dicts of them.
 
-        Each is the attribute of its name. Initial values, generators and the dtype are left out. A class with other
-        attributes, or that takes ``*arguments``, overrides this method and `from_config`.
+        Each is read from the attribute of the same name. Initial values, generators and the dtype are left out. A class
+        whose attributes have other names, or whose constructor takes ``*arguments``, overrides this method and
+        `from_config`.
         """
         names = [name for name in inspect.signature(type(self)).parameters if name not in NOT_IN_CONFIG]
         missing = [name for name in names if not hasattr(self, name)]
@@ -158,11 +162,11 @@ class Layer:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Layer:
-        """Return a layer with the arguments that `config` returned; a state_dict gives it its weights."""
+        """Return a layer with the arguments that `config` returned. Its weights come from a state_dict later."""
         return cls(**config)
 
     def bind(self, name: str, value: Array, gradient: Array) -> None:
-        """Let the parameter ``name`` and its gradient live in these arrays: views into theta and gradient."""
+        """Store the parameter ``name`` and its gradient in these arrays, views into theta and gradient."""
         self.__dict__["_" + name] = value
         self.__dict__["_d" + name] = gradient
 
@@ -171,17 +175,19 @@ class Layer:
 
 
 def _check_result(layer: Layer, X: Array, before: Array, result: Any) -> None:
-    """Raise unless a forward pass gave H, with a row for each of X, and a cache, and left X as it was before."""
+    """Raise unless forward returned H and a cache, H has the right shape, and X is as it was before."""
     name = f"{type(layer).__name__}.forward"
     if not (isinstance(result, tuple) and len(result) == 2):
         got = f"{len(result)} results" if isinstance(result, tuple) else f"{type(result).__name__} alone"
-        raise TypeError(f"{name}: expected (H, cache), got {got}; return what backward needs, too")
+        raise TypeError(
+            f"{name}: expected (H, cache), got {got}; return H, and a cache with the values that backward needs"
+        )
     if not isinstance(result[0], np.ndarray):
         raise TypeError(f"{name}: expected H to be an array, got {type(result[0]).__name__}; use np.asarray")
     if not np.array_equal(X, before, equal_nan=True):
         X[...] = before
         raise ValueError(
-            f"{name}: expected it to leave its input as it was, got another; compute H in an array of its own"
+            f"{name}: expected it to leave its input unchanged, got an X with other numbers; compute H in a new array"
         )
     if before.ndim == 2:
         expected = len(X), layer.width_after(before.shape[1])
@@ -194,9 +200,10 @@ def _check_result(layer: Layer, X: Array, before: Array, result: Any) -> None:
 
 
 def _checked_in_each_mode(cls: type[Layer]) -> Callable[..., tuple[Array, Any]]:
-    """Return the forward of a class that checks its first results in training and in evaluation mode.
+    """Return the forward of a class, with a check of its first result in training and in evaluation mode.
 
-    Without an output and a cache, the two rows of a batch would pass for them. Later calls cost nothing more.
+    Without the check, a forward that returns H alone would go unnoticed for a batch of two rows, which unpacks into two
+    values. After one call in each mode the class gets its own forward back, so that later calls cost nothing.
     """
     forward = cls.forward
     unchecked = {True, False}
@@ -215,7 +222,7 @@ def _checked_in_each_mode(cls: type[Layer]) -> Callable[..., tuple[Array, Any]]:
 
 
 def _array_property(name: str) -> property:
-    """Return a property that copies what is assigned into the array that is there, or creates the array."""
+    """Return a property whose first assignment creates the array; later ones copy numbers into it."""
     stored = "_" + name
 
     def assign(layer: Layer, value: npt.ArrayLike) -> None:

@@ -26,16 +26,18 @@ __all__ = ["Activation", "AlphaDropout", "Dense", "Dropout", "Layer"]
 
 
 class Dense(Layer):
-    """A fully connected layer of O perceptrons: A = X Wt + b (System 3; equation 1 of 1986).
+    """A fully connected layer of O perceptrons: A = X Wt + b (System 3; equation 1 of Rumelhart et al. 1986).
+
+    Backward: dW = dAt X, db = the sum of dA over the samples, dX = dA W.
 
     Parameters
     ----------
     in_features, out_features : int
-        I and O.
+        The number of inputs, I, and of outputs, O.
     bias : bool
-        Whether each unit adds b.
+        Whether the layer adds b.
     weight_init, bias_init : str or callable
-        See `handmade.initializers`. The default is that of torch.nn.Linear.
+        See `handmade.initializers`. The defaults are those of torch.nn.Linear.
     rng : optional
         Anything numpy.random.default_rng takes.
     dtype : dtype
@@ -44,9 +46,9 @@ class Dense(Layer):
     Attributes
     ----------
     W, dW : ndarray, shape (O, I)
-        Weights, laid out as in torch.nn.Linear, and their gradient.
+        Weights, laid out as in torch.nn.Linear, and the gradient that `backward` writes.
     b, db : ndarray, shape (O,)
-        Bias and its gradient.
+        Bias, and the gradient that `backward` writes.
 
     Raises
     ------
@@ -129,7 +131,7 @@ class Dense(Layer):
 def _initial(
     name: str, shape: tuple[int, ...], initializer: Initializer, I: int, O: int, rng: np.random.Generator, dtype: Any
 ) -> Array:
-    """Return the first values of a parameter; raise where an initializer of the user's own has another shape."""
+    """Return the initial values of a parameter; raise if a user's initializer returns another shape."""
     value = np.asarray(find_initializer(initializer, name)(shape, I, O, rng), dtype)
     if value.shape != shape:
         raise ValueError(f"{name}: expected an array of shape {shape}, got {value.shape}")
@@ -142,22 +144,22 @@ class Activation(Layer):
     Parameters
     ----------
     function : str or (callable, callable)
-        A name of `handmade.activations`, or a pair ``f(A)``, ``f_backward(dH, A)`` of your own; a backward whose
-        second parameter is named ``H`` is given the activation instead of the pre-activation.
+        A name of `handmade.activations`, or a pair of your own, ``f(A)`` and ``f_backward(dH, A)``. If the second
+        parameter of ``f_backward`` is named ``H``, it gets the activation instead of the pre-activation.
     **options
-        Go to both functions, e.g. ``negative_slope=0.2``.
+        Keyword arguments of both functions, such as ``negative_slope=0.2``.
 
     Attributes
     ----------
     is_elementwise : bool
-        Whether each number of the output depends on the same number of the input alone, as it is not for softmax.
+        Whether each number of the output depends only on the same number of the input. For softmax it does not.
 
     Raises
     ------
     ValueError
-        If no activation has this name, or an option's value is refused.
+        If no activation has this name, or an option has an impossible value.
     TypeError
-        If the functions do not take the options, or give no array of their input's shape.
+        If the functions do not take the options, or do not return an array of their input's shape.
 
     Examples
     --------
@@ -174,43 +176,46 @@ class Activation(Layer):
     def __init__(self, function: ActivationName | ActivationPair = "relu", **options: Any) -> None:
         function = REGISTERED.get(function, function) if isinstance(function, str) else function
         self.function = function
-        # A file cannot hold NumPy's numbers of every kind, and they would change the dtype of H.
+        # Python's floats: a file cannot hold every number type of NumPy, and NumPy's would change the dtype of H.
         self.options = {name: float(x) if isinstance(x, np.floating) else x for name, x in options.items()}
         if isinstance(function, str):
             names: list[Any] = [*ACTIVATIONS, *REGISTERED]
             function = ACTIVATIONS[check_choice(function, "activation", names)]
         if not (isinstance(function, tuple) and len(function) == 2 and all(map(callable, function))):
-            hint = "; give its backward with it" if callable(function) else ""
+            hint = "; pass it with its derivative, (f, f_backward)" if callable(function) else ""
             raise TypeError(
                 f"activation: expected a name or a pair (f, f_backward) of functions, got {function!r}{hint}"
             )
         self.f: Callable[..., Array] = function[0]
         self.f_backward: Callable[..., Array] = function[1]
         self.keeps_H: bool = list(inspect.signature(self.f_backward).parameters)[1:2] == ["H"]
-        with np.errstate(over="ignore"):  # an option may be too large for the numbers of the dry run
+        with np.errstate(over="ignore"):  # with large options the dry run may overflow
             self._dry_run()
 
     def _dry_run(self) -> None:
-        """Raise where an option is unknown or a result has another shape; see which numbers depend on which."""
+        """Call both functions once: check their results, and find out which outputs depend on which inputs."""
         A = np.linspace(0.5, 1, 6).reshape(2, 3)
+        # 1. shapes and options
         H = self._call("f", self.f, A)
         self._call("f_backward", self.f_backward, A, H if self.keeps_H else A)
+        # 2. the outputs that change with one input
         moved = A.copy()
         moved[0, 0] += 0.25
         same = self.forward(moved)[0] == self.forward(A)[0]
+        self._rows_are_independent = bool(same[1].all())
+        self.is_elementwise: bool = self._rows_are_independent and bool(same[0, 1:].all())
+        # 3. float32 in, float32 out
         single, H = A.astype(np.float32), H.astype(np.float32)
         if self.f(single, **self.options).dtype != single.dtype:
             self.f = functools.partial(_in_dtype_of_first, self.f)
         if self.f_backward(single, H if self.keeps_H else single, **self.options).dtype != single.dtype:
             self.f_backward = functools.partial(_in_dtype_of_first, self.f_backward)
-        self._rows_are_independent = bool(same[1].all())
-        self.is_elementwise: bool = self._rows_are_independent and bool(same[0, 1:].all())
 
     def _call(self, name: str, function: Callable[..., Array], *arrays: Array) -> Array:
         before = [array.copy() for array in arrays]
         result = function(*arrays, **self.options)
         if any((array != kept).any() for array, kept in zip(arrays, before, strict=True)):
-            raise ValueError(f"activation: expected {name} to leave its arguments as they were; compute in a new array")
+            raise ValueError(f"activation: expected {name} to leave its arguments unchanged; compute in a new array")
         if not isinstance(result, np.ndarray) or result.shape != arrays[0].shape:
             raise TypeError(f"activation: expected {name} to return an array of its input's shape, got {result!r}")
         return result
@@ -239,7 +244,7 @@ class Activation(Layer):
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Return the name of a function, or of the class of an object that is called like one."""
+    """Return the name of a function, or the name of the class of another callable."""
     return getattr(function, "__name__", type(function).__name__)
 
 

@@ -1,7 +1,9 @@
 """5. The network: a chain of layers that owns its parameters, and backpropagation through it.
 
-The page of the lecture is `Sequential.forward` and `Sequential.backward` in `handmade.composites`, and
-`Network.backpropagate` here. The rest checks input. `handmade._parameters` keeps theta and its gradient.
+Read `Sequential.forward` and `Sequential.backward` in `handmade.composites` first, then `Network.backpropagate` here:
+forward, loss, backward. `handmade.fit` calls it for each minibatch. `Dense.backward` in `handmade.layers` writes dW.
+The rest of this file checks input, predicts, and finds the functions of a loss. `handmade._parameters` keeps theta and
+its gradient.
 """
 
 from __future__ import annotations
@@ -27,49 +29,50 @@ if TYPE_CHECKING:
 __all__ = ["Network"]
 
 A_LAYER = "make it a hm.Layer, and build hm.Network([...]) with a layer of it"
-PASSES = {  # that a subclass may have, and a caller may leave out, with what to do then
+PASSES = {  # methods that a subclass may override and a caller may not call -> how to mend that
     "forward": A_LAYER,
     "backward": A_LAYER,
     "loss_and_gradient": "define backpropagate, which both call",
     "predict": A_LAYER,
 }
 TRAINED = ("forward", "backward", "loss_and_gradient")
-BLOCK = 2**18  # numbers in the widest layer's output that a prediction computes at a time: they fit into the cache
+BLOCK = 2**18  # `predict` computes at most so many numbers of the widest layer at a time: they fit into the cache
 
 
 class Network(ParameterizedChain):
-    """A chain that owns its parameters: all of them in ``theta``, their gradient in ``gradient``.
+    """A chain of layers that owns their parameters: ``theta`` holds all of them, ``gradient`` their gradient.
 
     Both are one contiguous vector in the order of PyTorch's ``parameters()``: W0, b0, W1, b1, ... Each layer's W and
     b are views into theta, its dW and db views into gradient, so ``theta -= lr * gradient`` is the lecture's update
     (System 11) of the whole network.
 
-    Any number of threads may run `predict`, and `forward` in evaluation mode, at once, also while one loads a
-    state_dict: each prediction is of one set of weights. A backward pass writes the gradient, so a second one at the
-    same time is refused.
+    Any number of threads may run `predict`, and `forward` in evaluation mode, at the same time. Another thread may load
+    a state_dict meanwhile: each prediction uses either the old weights or the new ones. A backward pass writes the
+    gradient, so a second one at the same time raises RuntimeError.
 
     Parameters
     ----------
     layers : sequence of Layer
-        From the input to the output. The network adopts them: their values are kept, and move into theta.
+        From the input to the output. Their parameters keep their values, and are moved into theta.
     dtype : dtype, optional
-        float64 or float32; that of the first parameter unless given.
+        float64 or float32; by default that of the first parameter.
 
     Attributes
     ----------
     theta, gradient : ndarray, shape (P,)
-        Parameters, and the gradient by the last backward pass. Assigning to one copies numbers into it.
+        All parameters, and the gradient that the last backward pass wrote. An assignment copies numbers into the
+        vector.
     layers : tuple of Layer
-        The layers.
+        From the input to the output.
     dtype : dtype
-        That of all arrays.
+        The dtype of parameters, gradients and outputs.
 
     Raises
     ------
     TypeError
-        If something in ``layers`` is no layer, or the dtype is not a float.
+        If ``layers`` holds something other than layers, or the dtype is not float32 or float64.
     ValueError
-        If there are none, two neighbours do not fit, or a layer already belongs to a network.
+        If there are no layers, the widths of two neighbours differ, or a layer already belongs to a network.
 
     Examples
     --------
@@ -99,25 +102,28 @@ class Network(ParameterizedChain):
     ) -> tuple[float, Array]:
         """Return the loss of a batch and its gradient with respect to theta: forward, loss, backward (System 11).
 
+        After an error, running averages and random generators are as they were before the call.
+
         Parameters
         ----------
         X : array_like, shape (N, I)
             Inputs.
         y : array_like
-            Targets, as the loss takes them.
+            Targets, in the form that the loss takes: for "cross_entropy" class indices (N,) or probabilities (N, K).
         loss : str, callable, functools.partial or (callable, callable)
             See `handmade.losses.find_loss`.
         sample_weight : array_like, shape (N,), optional
             See `handmade.losses.loss_and_backward`.
         training : bool
-            Whether dropout drops and batch normalization uses (and updates) the statistics of the batch.
+            True: dropout drops values, and batch normalization uses the statistics of the batch and updates its running
+            averages. False: as in `predict`.
 
         Returns
         -------
         loss : float
-            The value.
+            The loss of the batch.
         gradient : ndarray, shape (P,)
-            ``network.gradient`` itself, overwritten by the next call.
+            ``network.gradient`` itself: the next call overwrites it.
 
         Raises
         ------
@@ -129,9 +135,9 @@ class Network(ParameterizedChain):
             If another thread is in a backward pass of this network.
         """
         X, y = self.check_input(X), check_finite_targets(y)
-        if not (self._statistics or self._drawing):
+        if not (self._statistics or self._drawing):  # no layer has running averages, or draws random numbers
             return self.backpropagate(X, y, loss, sample_weight, training)
-        statistics = [array.copy() for array in self._statistics]  # which the forward pass moves, as it does generators
+        statistics = [array.copy() for array in self._statistics]
         generators = [leaf.rng.bit_generator.state for leaf in self._drawing]
         try:
             return self.backpropagate(X, y, loss, sample_weight, training)
@@ -150,14 +156,14 @@ class Network(ParameterizedChain):
         sample_weight: npt.ArrayLike | None = None,
         training: bool = True,
     ) -> tuple[float, Array]:
-        """Do `loss_and_gradient` for arrays known to be sound: training checks its data once, not at every step.
+        """Return the loss of a batch and its gradient without checking X and y, which `fit` checks once for all steps.
 
-        Parameters and returns as there; X is in the network's dtype.
+        Parameters and results are those of `loss_and_gradient`; X has the network's dtype.
         """
         _, cache = Sequential.forward(self, X, training)
         value, dH, cache = self.loss_of(cache, y, loss, sample_weight)
-        backward = Sequential.backward if self._is_checked else Network._first_backward
-        self._gradient_writer.run(backward, self, dH, cache, False)
+        backward = Sequential.backward if self._is_checked else Network._first_backward  # which also checks each layer
+        self._gradient_writer.run(backward, self, dH, cache, False)  # calls backward, in one thread at a time
         return float(value), self.gradient
 
     def forward(self, X: npt.ArrayLike, training: bool = False) -> tuple[Array, SequentialCache]:
@@ -175,34 +181,34 @@ class Network(ParameterizedChain):
         H : ndarray, shape (N, O)
             Outputs: logits, where the network ends with a Dense layer.
         cache : SequentialCache
-            The input of each layer (``cache.values``), and each layer's own cache. Its arrays, which may be X and H
-            themselves, are not to be changed before `backward` has read them.
+            The input of each layer (``cache.values``), and the cache of each layer (``cache.layers``). Some of its
+            arrays are X and H themselves: change none before `backward` has read them.
         """
         return super().forward(self.check_input(X), training)
 
     def backward(self, dH: npt.ArrayLike, cache: SequentialCache, need_dX: bool = True) -> Array | None:
-        """Write into ``gradient`` the gradient for an upstream gradient dH and the cache of a forward pass.
+        """Backpropagate dH, an upstream gradient: write dW and db of all layers into ``gradient``.
 
         Parameters
         ----------
         dH : array_like, shape (N, O)
-            The gradient of a scalar with respect to the output.
+            The gradient of a scalar, such as the loss, with respect to the output.
         cache : SequentialCache
-            From `forward`.
+            The second result of `forward`.
         need_dX : bool
-            Whether to go on down to the input.
+            Whether to compute the gradient with respect to the input, too.
 
         Returns
         -------
         ndarray, shape (N, I), or None
-            dX, the gradient with respect to the input.
+            dX, the gradient with respect to the input; None if ``need_dX`` is False.
 
         Raises
         ------
         TypeError
-            If ``cache`` is not of a forward pass.
+            If ``cache`` does not come from `forward`.
         ValueError
-            If dH has not the shape of the output, or is not finite.
+            If dH does not have the shape of the output, or is not finite.
         RuntimeError
             If another thread is in a backward pass of this network.
         """
@@ -221,20 +227,20 @@ class Network(ParameterizedChain):
         return dX
 
     def predict(self, X: npt.ArrayLike, *, batch_size: int | None = None) -> Array:
-        """Return the output of the network in evaluation mode.
+        """Return the output of the network in evaluation mode: without dropout, with running averages.
 
         Parameters
         ----------
         X : array_like, shape (N, I)
-            Inputs; a numpy.memmap is read a block at a time.
+            Inputs. A numpy.memmap is read one block at a time.
         batch_size : int, optional
-            How many rows at a time, which bounds the memory in use; as many as fit into the processor's cache, unless
-            given.
+            Rows that are computed at a time, which limits the memory in use. By default, as many as fit into the
+            processor's cache.
 
         Returns
         -------
         ndarray, shape (N, O)
-            A new array. For classes: ``network.predict(X).argmax(axis=1)``.
+            The outputs, in a new array. ``network.predict(X).argmax(axis=1)`` gives class indices.
 
         Raises
         ------
@@ -254,10 +260,10 @@ class Network(ParameterizedChain):
         size = self._rows_at_a_time() if batch_size is None else check_count(batch_size, "batch_size")
         if X.ndim != 2 or len(X) <= size:
             return self._weights.read(self._predict_block, X, layers, 0)
-        self.check_shape(X)  # here, as an error of a block would name the shape of the block
+        self.check_shape(X)  # an error in a block would name the shape of the block
         return self._weights.read(self._predict_blocks, X, layers, size)
 
-    def rows_are_independent(self, training: bool) -> bool:  # by name: another forward would leave it unknown
+    def rows_are_independent(self, training: bool) -> bool:  # a class with a `forward` has to define it, see `Layer`
         return super().rows_are_independent(training)
 
     def _predict_blocks(self, X: Array, layers: int, size: int) -> Array:
@@ -268,11 +274,11 @@ class Network(ParameterizedChain):
         H = X = self.check_input(X, first_row)
         for layer in self.layers[:layers]:
             H = layer.predict(H)
-        return H.copy() if H is X else H  # dropout alone passes its input on
+        return H.copy() if H is X else H  # a network of dropout alone returns its input
 
     def _rows_at_a_time(self) -> int:
         if not self.rows_are_independent(training=False):
-            return sys.maxsize  # a row of a prediction may depend on all the others
+            return sys.maxsize  # all at once: a row of the output may depend on all rows of the input
         widest = max(self.in_features or 1, *(leaf.neuron_count for _, leaf in self.leaves()))
         return max(256, BLOCK // widest)
 
@@ -281,9 +287,9 @@ class Network(ParameterizedChain):
     def loss_of(
         self, cache: SequentialCache, y: npt.ArrayLike, loss: Loss, sample_weight: npt.ArrayLike | None = None
     ) -> tuple[Any, Array, SequentialCache]:
-        """Return the loss of a forward pass, its gradient, and the cache of the layers still below that gradient."""
+        """Return the loss, dH, with which the backward pass begins, and the cache of the layers below dH."""
         functions, depth = self.head(loss)
-        if depth < len(self.layers):
+        if depth < len(self.layers):  # the loss computes the last activation, too
             cache = SequentialCache(cache.values[: depth + 1], cache.layers[:depth])
         H = cache.values[-1]
         functions.check_outputs(H.shape[-1])
@@ -291,10 +297,10 @@ class Network(ParameterizedChain):
         return value, dH, cache
 
     def head(self, loss: Loss) -> tuple[LossFunctions, int]:
-        """Return the functions of a loss, and how many layers lie below it.
+        """Return the functions of a loss, and the number of layers below it.
 
-        All of them, unless the loss takes over the last activation, because computing both at once is more accurate: a
-        sigmoid under `binary_cross_entropy` is computed from the logit.
+        These are all layers, unless the loss also computes the last activation, as `binary_cross_entropy` does for a
+        sigmoid: the two together lose no digits.
         """
         functions, last = find_loss(loss), self.layers[-1]
         if functions.on_activation and getattr(last, "function", None) == functions.activation:
@@ -304,19 +310,19 @@ class Network(ParameterizedChain):
     # ---- checks of the input ---------------------------------------------------------------------------------------
 
     def check_input(self, X: npt.ArrayLike, first_row: int = 0) -> Array:
-        """Return X in the network's dtype, or raise, naming the row that is wrong.
+        """Return X in the network's dtype; raise unless it has the right shape and is finite.
 
         Parameters
         ----------
         X : array_like, shape (N, I)
             Inputs.
         first_row : int
-            Where X starts in the array that the caller knows.
+            The number of the first row of X in the array that the caller knows: errors name rows of that array.
 
         Raises
         ------
         ValueError
-            If the shape does not fit, or a number is not finite.
+            If the shape is not (N, I), or a number is not finite.
         TypeError
             If X does not hold numbers.
         """
@@ -326,17 +332,17 @@ class Network(ParameterizedChain):
         if X.dtype != self.dtype:
             if X.dtype.kind not in "fiub":
                 raise TypeError(f"X: expected numbers, got dtype {X.dtype}; convert it with X.astype(float)")
-            with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
+            with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and is refused below
                 X = X.astype(self.dtype)
         if self.dtype.kind == "f":
             check_finite(X, "X", first_row)
         return X
 
     def check_shape(self, X: Array | SparseRows) -> None:
-        """Raise, naming the shape of all of X, unless X is (N, I) with at least one row."""
+        """Raise unless X has the shape (N, I) and at least one row."""
         if X.ndim == 2 and len(X) > 0 and self.in_features in (None, X.shape[1]):
             if self.in_features is None:
-                self.width_after(X.shape[1])  # raises, where a layer further up takes another width
+                self.width_after(X.shape[1])  # raises if a layer further up takes another width
             return
         width = self.in_features or "features"
         hint = "; a single sample x is x[np.newaxis, :]" if X.shape == (self.in_features,) else ""
@@ -346,7 +352,7 @@ class Network(ParameterizedChain):
     # ---- for files -----------------------------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
-        return {"layers": self.layers}  # also of a subclass that is built from something else
+        return {"layers": self.layers}  # also for a subclass whose constructor takes something else, such as MLP
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Network:
@@ -357,12 +363,19 @@ class Network(ParameterizedChain):
     # ---- for people ------------------------------------------------------------------------------------------------
 
     def summary(self, batch_size: int | None = None, optimizer: Optimizer | None = None) -> Summary:
-        """Return a table of the layers: the width of each output, and how many parameters it has.
+        """Return a table with the output width and the number of parameters of each layer.
 
         Parameters
         ----------
-        batch_size, optimizer : optional
-            Adds multiply-adds and the memory of a training step; see `handmade.summary.summarize`.
+        batch_size : int, optional
+            Adds the multiply-adds and the memory of a training step with so many rows.
+        optimizer : optional
+            Adds the memory of its state; see `handmade.summary.summarize`.
+
+        Returns
+        -------
+        Summary
+            It prints as the table, also in a notebook.
 
         Examples
         --------
@@ -382,14 +395,14 @@ class Network(ParameterizedChain):
 
 
 def as_network(network: Any) -> Network:
-    """Return the network, or raise TypeError where it is none."""
+    """Return the network; raise TypeError if it is something else."""
     if not isinstance(network, Network):
         raise TypeError(f"network: expected a Network, got {type(network).__name__}; wrap layers in Network([...])")
     return network
 
 
 def check_finite_targets(y: npt.ArrayLike, first_row: int = 0) -> Array:
-    """Return y as an array; raise where it holds NaN or infinity. The loss checks the rest."""
+    """Return y as an array; raise if it holds NaN or infinity. The loss checks the rest."""
     y = as_array(y, "y")
     if y.dtype.kind == "f":
         check_finite(y, "y", first_row)
@@ -397,12 +410,12 @@ def check_finite_targets(y: npt.ArrayLike, first_row: int = 0) -> Array:
 
 
 def has_own(network: Network, name: str) -> bool:
-    """Return whether a network has another method of this name than hm.Network, of its class's or of itself."""
+    """Return whether the network's class, or the object itself, overrides a method of hm.Network."""
     return getattr(getattr(network, name), "__func__", None) is not getattr(Network, name)
 
 
 def check_passes(network: Network, caller: str, names: Sequence[str] = TRAINED) -> None:
-    """Raise where a network has a pass of its own that the caller would leave out."""
+    """Raise if a network overrides a pass that the caller does not call."""
     for name in names:
         if has_own(network, name):
             raise TypeError(

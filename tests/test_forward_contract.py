@@ -44,7 +44,7 @@ def test_an_input_changed_in_place_is_refused_and_restored(spoil, place):
     layer = type("Fresh", (Narrow,), {"forward": Narrow.forward})(spoil)
     data, below = X.copy(), [hm.Dense(3, 3, rng=0)]
     network = hm.Network([*below[:place], layer, hm.Dense(3, 2, rng=1)])
-    with pytest.raises(ValueError, match=r"Fresh\.forward: expected it to leave its input as it was"):
+    with pytest.raises(ValueError, match=r"Fresh\.forward: expected it to leave its input unchanged"):
         network.loss_and_gradient(data, y)
     assert (data == X).all()
 
@@ -57,5 +57,5 @@ def test_an_input_changed_in_place_is_refused_and_restored(spoil, place):
     ],
 )
 def test_an_activation_that_changes_its_argument_is_refused(f, f_backward, name):
-    with pytest.raises(ValueError, match=f"activation: expected {name} to leave its arguments as they were"):
+    with pytest.raises(ValueError, match=f"activation: expected {name} to leave its arguments unchanged"):
         hm.Activation((f, f_backward))

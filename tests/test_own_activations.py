@@ -62,7 +62,7 @@ def test_user_backward_gets_the_array_it_names(backward):
     [
         ("swish", {}, ValueError, "^activation: expected one of .*sigmoid, tanh, relu.*'swish'"),
         (None, {}, TypeError, "name or a pair.*None$"),
-        (np.tanh, {}, TypeError, "name or a pair.*'tanh'>; give its backward with it$"),
+        (np.tanh, {}, TypeError, r"name or a pair.*'tanh'>; pass it with its derivative, \(f, f_backward\)$"),
         ((np.tanh, 1), {}, TypeError, "name or a pair"),
         ((square, double_times, square), {}, TypeError, "name or a pair"),
         ("relu", {"negative_slope": 0.1}, TypeError, "negative_slope"),

@@ -3,14 +3,23 @@
 The contract of every pair, without exception:
 
 * ``H = f(A)`` maps pre-activations to activations of the same shape, in a new array.
-* ``dA = f_backward(dH, A)`` or ``dA = f_backward(dH, H)`` takes the upstream gradient first and asks by name for the
-  one array that it needs: the pre-activation ``A`` or the activation ``H``. Options follow, as keywords.
+* ``dA = f_backward(dH, A)`` or ``dA = f_backward(dH, H)`` takes the upstream gradient first: dA = dH f'(A), element by
+  element. It asks by name for the one array that it needs, the pre-activation ``A`` or the activation ``H``. Options
+  are keywords.
 
-Every formula keeps its digits for large |a| too. 1 - s(a), say, subtracts nearly equal numbers where a is large; at
--|a| it does not, so slopes are computed there. Where that takes more than a line, it stands in `handmade._numerics`.
+In the docstrings, a and h are one number of A and H, and s is the sigmoid. In the code:
 
-`piecewise`, `sigmoids`, `rectifiers` and `classes` hold the formulas. What changes the width, or learns, is a layer:
-`handmade.GLU`, `handmade.SwiGLU`, `handmade.PReLU`.
+* ``as_floating(A)`` converts A to an array of floats, or raises. ``finite(alpha, "alpha")``, ``positive(...)`` and the
+  like return an option, or raise.
+* ``exact.exp_minus_abs(A)`` is e^-|a|, which neither overflows nor loses digits. ``exact.minus_abs(A)`` is -|a| in a
+  form that also holds for the complex numbers of a complex step, see `handmade.check_gradient`.
+
+Every formula keeps its digits for large |a|, too. The textbook's s'(a) = s(a) (1 - s(a)) does not: for a large a, 1 -
+s(a) subtracts nearly equal numbers. At -|a| it does not, and s'(-a) = s'(a). So derivatives are computed at -|a|; those
+that take more than a line are in `handmade._numerics`.
+
+The formulas are in `piecewise`, `sigmoids`, `rectifiers` and `classes`. Functions that change the width or have
+parameters are layers: `handmade.GLU`, `handmade.SwiGLU`, `handmade.PReLU`.
 """
 
 from __future__ import annotations
@@ -124,7 +133,7 @@ __all__ = [
     "tanhshrink_backward",
 ]
 
-REGISTERED: dict[str, ActivationPair] = {}  # of users, by `register_activation`
+REGISTERED: dict[str, ActivationPair] = {}  # users' own, added by `register_activation`
 ACTIVATIONS: dict[ActivationName, ActivationPair] = {
     "identity": (identity, identity_backward),
     "sigmoid": (sigmoid, sigmoid_backward),

@@ -18,7 +18,9 @@ __all__ = [
 
 
 def softmax(A: npt.ArrayLike, dim: int = -1) -> Array:
-    """Return p_i = e^(a_i) / sum_j e^(a_j) along ``dim`` (System 12), shifted by the maximum: nothing overflows.
+    """Return p_i = e^(a_i) / sum_j e^(a_j) along ``dim`` (System 12).
+
+    The maximum is subtracted from all a first, so that nothing overflows; p stays the same.
 
     Parameters
     ----------
@@ -30,7 +32,7 @@ def softmax(A: npt.ArrayLike, dim: int = -1) -> Array:
     Returns
     -------
     ndarray
-        The shape of ``A``; sums to one along ``dim``.
+        Probabilities, in the shape of ``A``; they sum to one along ``dim``.
 
     Examples
     --------
@@ -46,8 +48,8 @@ def softmax(A: npt.ArrayLike, dim: int = -1) -> Array:
 def softmax_backward(dH: Array, H: Array, dim: int = -1) -> Array:
     """Return p (dH - sum_j dH_j p_j): the Jacobian is diag(p) - p p^T, not its diagonal alone.
 
-    A constant added to dH changes nothing, as the p sum to one. So its entry at the largest p is subtracted from dH:
-    that entry becomes 0, and the inexact 1 - p of this class is never computed.
+    A constant added to all dH changes nothing, because the p sum to one. So the dH of the largest p is subtracted from
+    all dH. Its own becomes 0, and 1 - p, which is inexact for this class, is never computed.
 
     Examples
     --------
@@ -60,7 +62,7 @@ def softmax_backward(dH: Array, H: Array, dim: int = -1) -> Array:
 
 
 def log_softmax(A: npt.ArrayLike, dim: int = -1) -> Array:
-    """Return log p_i = a_i - max - log(1 + the other terms), exact also where p_i is nearly one.
+    """Return log p_i = a_i - max - log(1 + the other terms), which is exact even if p_i is nearly one.
 
     Examples
     --------
@@ -75,7 +77,7 @@ def log_softmax(A: npt.ArrayLike, dim: int = -1) -> Array:
 def log_softmax_backward(dH: Array, A: npt.ArrayLike, dim: int = -1) -> Array:
     """Return dH - p sum_j dH_j, summed as dH (1 - p) - p sum_{j != i} dH_j with an exact 1 - p.
 
-    From ``H`` it would be p = e^h: an absolute rounding error of h becomes a relative error of p just as large.
+    It takes ``A``, not ``H``: in p = e^h, an absolute rounding error of h becomes an equally large relative error of p.
 
     Examples
     --------
@@ -89,6 +91,6 @@ def log_softmax_backward(dH: Array, A: npt.ArrayLike, dim: int = -1) -> Array:
 
 
 def _as_dtype(values: Array, A: Array) -> Array:
-    """Return values in the dtype of ``A``, infinite where they are too large for it."""
+    """Return values in the dtype of ``A``; those that are too large for it become infinite."""
     with np.errstate(over="ignore"):
         return values.astype(A.dtype, copy=False)

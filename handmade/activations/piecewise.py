@@ -1,4 +1,4 @@
-"""Piecewise functions: lines that meet in a kink, which belongs to one side, as in PyTorch."""
+"""Piecewise functions: lines that meet in kinks. The derivative at a kink is that of one side, as in PyTorch."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ __all__ = [
     "hardshrink_backward",
 ]
 
-# A bound beyond the dtype is infinite there, and compares as it should.
+# A bound too large for the dtype becomes infinite, and comparisons with it are still right.
 bounds_may_overflow = np.errstate(over="ignore")
 
 
 def identity(A: npt.ArrayLike) -> Array:
-    """Return A unchanged: the linear unit, f(a) = a.
+    """Return a copy of A: the linear unit, f(a) = a.
 
     Examples
     --------
@@ -64,9 +64,9 @@ def relu(A: npt.ArrayLike) -> Array:
 
 
 def relu_backward(dH: Array, H: Array) -> Array:
-    """Return dH where a > 0, else 0; at the kink a = 0 the derivative is taken as 0, as in PyTorch.
+    """Return dH where a > 0, else 0. At the kink, a = 0, the derivative is 0, as in PyTorch.
 
-    The derivative is the sign of H: 1 where h > 0, else 0.
+    The derivative is the sign of H: 1 where h > 0, and 0 where h = 0, because h is never negative.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def leaky_relu(A: npt.ArrayLike, negative_slope: float = 0.01) -> Array:
 
 
 def leaky_relu_backward(dH: Array, A: npt.ArrayLike, negative_slope: float = 0.01) -> Array:
-    """Return dH where a > 0, else negative_slope dH; also at the kink, as in PyTorch.
+    """Return dH where a > 0, else negative_slope dH; at the kink, too, as in PyTorch.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def threshold(A: npt.ArrayLike, threshold: float = 0.0, value: float = 0.0) -> A
 
 @bounds_may_overflow
 def threshold_backward(dH: Array, A: npt.ArrayLike, threshold: float = 0.0, value: float = 0.0) -> Array:
-    """Return dH where a > threshold, else 0; also at the kink, as in PyTorch.
+    """Return dH where a > threshold, else 0; at the kink, too, as in PyTorch.
 
     Examples
     --------
@@ -149,7 +149,7 @@ def threshold_backward(dH: Array, A: npt.ArrayLike, threshold: float = 0.0, valu
 
 @bounds_may_overflow
 def hardtanh(A: npt.ArrayLike, min_val: float = -1.0, max_val: float = 1.0) -> Array:
-    """Return a, kept between min_val and max_val (Collobert 2004).
+    """Return a, clipped to [min_val, max_val] (Collobert 2004).
 
     Raises
     ------
@@ -181,7 +181,7 @@ def hardtanh_backward(dH: Array, A: npt.ArrayLike, min_val: float = -1.0, max_va
 
 
 def _interval(min_val: float, max_val: float) -> tuple[float, float]:
-    """Return both bounds; raise where they are in the wrong order."""
+    """Return both bounds; raise if they are in the wrong order."""
     low, high = finite(min_val, "min_val"), finite(max_val, "max_val")
     if low > high:
         raise ValueError(f"min_val: expected at most max_val, {high}, got {low}")
@@ -200,7 +200,7 @@ def hardsigmoid(A: npt.ArrayLike) -> Array:
 
 
 def hardsigmoid_backward(dH: Array, A: npt.ArrayLike) -> Array:
-    """Return dH / 6 where -3 < a < 3, else 0. PyTorch's 1/6 has the digits of float32 in float64, too.
+    """Return dH / 6 where -3 < a < 3, else 0. PyTorch rounds the 1/6 to float32, in float64 too.
 
     Examples
     --------
@@ -223,7 +223,7 @@ def hardswish(A: npt.ArrayLike) -> Array:
 
 
 def hardswish_backward(dH: Array, A: npt.ArrayLike) -> Array:
-    """Return dH times 0 up to -3, 1 from 3 on, and a / 3 + 1 / 2 between, added before it is divided.
+    """Return dH times 0 for a <= -3, 1 for a >= 3, and (a + 1.5) / 3 between.
 
     Examples
     --------
@@ -236,7 +236,7 @@ def hardswish_backward(dH: Array, A: npt.ArrayLike) -> Array:
 
 @bounds_may_overflow
 def softshrink(A: npt.ArrayLike, lambd: float = 0.5) -> Array:
-    """Return a, moved towards 0 by lambd, or 0 where that would cross it (Donoho and Johnstone 1994).
+    """Return a - lambd where a > lambd, a + lambd where a < -lambd, else 0 (Donoho and Johnstone 1994).
 
     Raises
     ------
@@ -274,12 +274,12 @@ def hardshrink(A: npt.ArrayLike, lambd: float = 0.5) -> Array:
     array([-2.,  0.,  2.])
     """
     A = as_floating(A)
-    return np.where(exact.minus_abs(A) >= -finite(lambd, "lambd"), 0, A)
+    return np.where(exact.minus_abs(A) >= -finite(lambd, "lambd"), 0, A)  # 0 where |a| <= lambd
 
 
 @bounds_may_overflow
 def hardshrink_backward(dH: Array, A: npt.ArrayLike, lambd: float = 0.5) -> Array:
-    """Return dH where |a| > lambd, else 0; where the function jumps, 0, as in PyTorch.
+    """Return dH where |a| > lambd, else 0; 0 at both jumps, too, as in PyTorch.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Smooth rectifiers: nearly 0 or constant far below 0, nearly a far above."""
+"""Smooth rectifiers: nearly constant for a far below 0, and nearly a for a far above 0."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def elu(A: npt.ArrayLike, alpha: float = 1.0) -> Array:
 
 
 def elu_backward(dH: Array, A: npt.ArrayLike, alpha: float = 1.0) -> Array:
-    """Return dH where a > 0, else dH alpha e^a. (From ``H`` it would be h + alpha, which cancels far below 0.)
+    """Return dH where a > 0, else dH alpha e^a.
+
+    It takes ``A``, not ``H``: far below 0, h + alpha loses the digits of alpha e^a.
 
     Examples
     --------
@@ -54,11 +56,11 @@ def elu_backward(dH: Array, A: npt.ArrayLike, alpha: float = 1.0) -> Array:
     return dH * np.where(A > 0, 1, finite(alpha, "alpha") * exact.exp(np.minimum(A, 0)))
 
 
-# The fixed point of mean and variance (Klambauer et al. 2017), with which PyTorch computes.
+# Constants that keep mean 0 and variance 1 (Klambauer et al. 2017); PyTorch has the same.
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
-@np.errstate(over="ignore")  # the largest numbers times 1.05 are infinite
+@np.errstate(over="ignore")  # the largest numbers times 1.05 overflow, to infinity
 def selu(A: npt.ArrayLike) -> Array:
     """Return 1.0507 a where a > 0, else 1.7581 (e^a - 1) (Klambauer et al. 2017): `elu`, scaled.
 
@@ -83,7 +85,7 @@ def selu_backward(dH: Array, A: npt.ArrayLike) -> Array:
     return dH * np.where(A > 0, SELU_SCALE, SELU_SCALE * SELU_ALPHA * exact.exp(np.minimum(A, 0)))
 
 
-@np.errstate(over="ignore")  # a quotient that is too large is infinite, and its exponential 0
+@np.errstate(over="ignore")  # a / alpha may overflow to minus infinity, whose exponential is 0
 def celu(A: npt.ArrayLike, alpha: float = 1.0) -> Array:
     """Return a where a > 0, else alpha (e^(a / alpha) - 1) (Barron 2017): the slope at 0 is 1 for every alpha.
 
@@ -104,7 +106,7 @@ def celu(A: npt.ArrayLike, alpha: float = 1.0) -> Array:
 
 @np.errstate(over="ignore")
 def celu_backward(dH: Array, A: npt.ArrayLike, alpha: float = 1.0) -> Array:
-    """Return dH where a > 0, else dH e^(a / alpha): dH e^(min(a, 0) / alpha).
+    """Return dH where a > 0, else dH e^(a / alpha), in one formula: dH e^(min(a, 0) / alpha).
 
     Examples
     --------
@@ -117,7 +119,7 @@ def celu_backward(dH: Array, A: npt.ArrayLike, alpha: float = 1.0) -> Array:
 
 
 def _divisor(option: float, name: str, A: Array) -> float:
-    """Return an option; raise ValueError where it is 0 in the dtype of the numbers that it divides."""
+    """Return an option that A is divided by; raise ValueError if it is so small that it is 0 in A's dtype."""
     if A.dtype.type(option) == 0:
         raise ValueError(f"{name}: expected a number other than 0 in {A.dtype}, got {option}; use float64")
     return option
@@ -131,10 +133,10 @@ def softplus(A: npt.ArrayLike, beta: float = 1.0, threshold: float = np.inf) -> 
     A : array_like
         Pre-activations, any shape.
     beta : float
-        How sharp the bend is.
+        How sharp the bend is, above 0.
     threshold : float
-        The function is a where beta a is above it. PyTorch's default of 20 avoids an overflow. The second form cannot
-        overflow, and is exact without a threshold.
+        Where beta a is above the threshold, the function returns a. PyTorch has 20 as its default, to avoid an
+        overflow. The second form above cannot overflow, and is exact without a threshold.
 
     Returns
     -------
@@ -158,7 +160,7 @@ def softplus(A: npt.ArrayLike, beta: float = 1.0, threshold: float = np.inf) -> 
 
 
 def softplus_backward(dH: Array, A: npt.ArrayLike, beta: float = 1.0, threshold: float = np.inf) -> Array:
-    """Return dH s(beta a), and dH above the threshold.
+    """Return dH s(beta a), or dH where beta a is above the threshold.
 
     Examples
     --------
@@ -172,7 +174,7 @@ def softplus_backward(dH: Array, A: npt.ArrayLike, beta: float = 1.0, threshold:
 
 
 def _is_linear(A: Array, beta: float, threshold: float) -> Array:
-    """Return where beta a is above the threshold."""
+    """Return a mask: True where beta a is above the threshold."""
     with np.errstate(over="ignore"):
         return float(beta) * A > threshold
 
@@ -185,7 +187,7 @@ _GELU = {
 
 
 def _gelu_parts(approximate: str) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """Return |a| Phi(-|a|) and the slope at -|a| as functions of a."""
+    """Return two functions of a: |a| Phi(-|a|), and the slope of gelu at -|a|."""
     if not isinstance(approximate, str) or approximate not in _GELU:
         raise ValueError(f"approximate: expected 'none' or 'tanh', got {approximate!r}")
     return _GELU[approximate]
@@ -265,7 +267,9 @@ def silu_backward(dH: Array, A: npt.ArrayLike) -> Array:
 
 
 def mish(A: npt.ArrayLike) -> Array:
-    """Return a tanh(log(1 + e^a)) (Misra 2020), where tanh(log x) = (x^2 - 1) / (x^2 + 1) is taken in e = e^-|a|.
+    """Return a tanh(log(1 + e^a)) (Misra 2020).
+
+    tanh(log x) = (x^2 - 1) / (x^2 + 1), written with e^-|a| instead of e^a, which could overflow.
 
     Examples
     --------
@@ -273,13 +277,15 @@ def mish(A: npt.ArrayLike) -> Array:
     array([ 0.00000000e+00,  8.65098388e-01, -3.72007598e-42])
     """
     A = as_floating(A)
-    D, E, beyond = exact.split_exp(exact.minus_abs(A))
+    D, E, beyond = exact.split_exp(exact.minus_abs(A))  # -|a|, and e^-|a| in two factors
     below = D * (E * (2 + E) / (2 + E * (2 + E))) * beyond
     return np.where(A >= 0, A * ((1 + 2 * E) / (1 + 2 * E * (1 + E))), below)
 
 
 def mish_backward(dH: Array, A: npt.ArrayLike) -> Array:
-    """Return dH (t + a (1 - t^2) s(a)) with t = tanh(log(1 + e^a)); below 0 its terms cancel at a = -1.19.
+    """Return dH (t + a (1 - t^2) s(a)) with t = tanh(log(1 + e^a)).
+
+    The slope has a root at a = -1.19, where these terms cancel: below 0 it is computed in another form.
 
     Examples
     --------

@@ -40,7 +40,7 @@ def sigmoid(A: npt.ArrayLike) -> Array:
     Raises
     ------
     TypeError
-        If ``A`` does not hold numbers. So do all functions of this module.
+        If ``A`` does not hold numbers; all functions of this module raise it then.
 
     Examples
     --------
@@ -53,7 +53,9 @@ def sigmoid(A: npt.ArrayLike) -> Array:
 
 
 def sigmoid_backward(dH: Array, A: npt.ArrayLike) -> Array:
-    """Return dH s(a) (1 - s(a)) (System 10), computed at -|a|: s' is even, and there 1 - s loses no digit.
+    """Return dH s(a) (1 - s(a)) (System 10).
+
+    It is computed at -|a|, where 1 - s loses no digits: s'(-a) = s'(a).
 
     Examples
     --------
@@ -61,7 +63,7 @@ def sigmoid_backward(dH: Array, A: npt.ArrayLike) -> Array:
     array([2.50000000e-01, 1.92874985e-22])
     """
     E = exact.exp_minus_abs(as_floating(A))
-    S = E / (1 + E)
+    S = E / (1 + E)  # s(-|a|)
     return dH * (S * (1 - S))
 
 
@@ -77,14 +79,14 @@ def tanh(A: npt.ArrayLike) -> Array:
 
 
 def tanh_backward(dH: Array, A: npt.ArrayLike) -> Array:
-    """Return dH (1 - tanh(a)^2) = dH 4 s'(2a), which does not cancel where tanh is near 1.
+    """Return dH (1 - tanh(a)^2), computed as dH 4 s'(2a), which loses no digits where tanh(a) is nearly 1.
 
     Examples
     --------
     >>> hm.activations.tanh_backward(np.ones(2), np.array([0.0, 30.0]))
     array([1.00000000e+00, 3.50260431e-26])
     """
-    S = exact.exp_minus_abs(as_floating(A), 2)
+    S = exact.exp_minus_abs(as_floating(A), 2)  # e^-|2a|
     S /= 1 + S  # s(-|2a|)
     return dH * (4 * S * (1 - S))
 
@@ -114,7 +116,7 @@ def softsign(A: npt.ArrayLike) -> Array:
     array([-0.5 ,  0.  ,  0.75])
     """
     A = as_floating(A)
-    limit = min(1e30, float(np.finfo(A.dtype).max))  # from 1e17 on, it is 1
+    limit = min(1e30, float(np.finfo(A.dtype).max))  # the result is 1 from 1e17 on
     A = np.minimum(np.maximum(A, -limit), limit)
     return A / (1 - exact.minus_abs(A))
 
@@ -132,7 +134,7 @@ def softsign_backward(dH: Array, A: npt.ArrayLike) -> Array:
 
 
 def tanhshrink(A: npt.ArrayLike) -> Array:
-    """Return a - tanh(a), near 0 by a series: the difference has no digit of a^3 / 3.
+    """Return a - tanh(a). Near 0, where the two are nearly equal, it is the sum of a series.
 
     Examples
     --------
