@@ -1,0 +1,189 @@
+"""9. A stand-in for an array that records what is computed with it: each operation, its operands and its place."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._types import Array
+from .operations import Operation, Slot
+
+__all__ = ["Recorded", "apply"]
+
+OWN_FRAMES = ("numpy", "handmade.checking")  # modules that stand between an operation and the line that asks for it
+SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "matmul": "@"}
+LONGEST = 60  # of an expression
+
+
+class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
+    """A stand-in for an array that records what is computed with it.
+
+    Examples
+    --------
+    >>> from handmade.checking.operations import Operation
+    >>> from handmade.checking.recorded_arrays import Recorded
+    >>> x = Recorded(Operation(np.array([1.0, 2.0]), text="x"))
+    >>> y = np.tanh(x) * 3
+    >>> y.operation.name, y.operation.text, [one.name for one in y.operation.operands]
+    ('multiply', 'tanh(x) * 3', ['tanh'])
+    """
+
+    __array_priority__ = 1000
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        function = ufunc if method == "__call__" else getattr(ufunc, method)
+        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+        result = apply(function, inputs, options, name, method == "__call__" and ufunc.signature is None)
+        if out is None:
+            return result
+        if not isinstance(out[0], Recorded):
+            raise TypeError("an array that is not recorded cannot take a recorded result")
+        out[0].operation = result.operation
+        return out[0]
+
+    def __array_function__(self, function: Any, types: Any, inputs: Any, options: Any) -> Any:
+        return apply(function, inputs, options, function.__name__)
+
+    def __array__(self, *arguments: Any, **options: Any) -> Array:
+        raise TypeError("a recorded array cannot become a plain one")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name == "T":
+            return apply(np.transpose, (self,), {}, "transpose")
+        attribute = getattr(self.operation.value, name)
+        if not callable(attribute):
+            return attribute
+        method = getattr(np.ndarray, name)
+        return lambda *inputs, **options: apply(method, (self, *inputs), options, name)
+
+    def __getitem__(self, index: Any) -> Any:
+        return apply(operator.getitem, (self, index), {}, "getitem")
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.operation = apply(_with_item, (self, index, value), {}, "setitem").operation
+
+    def __len__(self) -> int:
+        return len(self.operation.value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.operation.value)
+
+    def __float__(self) -> float:
+        raise TypeError("a recorded array cannot become a number")
+
+
+def _with_item(array: Array, index: Any, value: Any) -> Array:
+    changed = array.copy() if array.dtype == np.result_type(array, value) else array.astype(np.result_type(value))
+    changed[index] = value
+    return changed
+
+
+def apply(function: Any, inputs: Any, options: Any, name: str, is_elementwise: bool = False) -> Any:
+    """Return the result of a function of recorded arrays, recorded if it is one of real numbers."""
+    operands: list[Operation] = []
+    filled = _slots(inputs, operands), _slots(options, operands)
+
+    def compute(values: Sequence[Array]) -> Any:
+        arguments, keywords = _fill(filled[0], values), _fill(filled[1], values)
+        return function(*arguments, **keywords)
+
+    result = compute([one.value for one in operands])
+    if isinstance(result, list | tuple):
+        parts = [(lambda values, i=i: compute(values)[i], part) for i, part in enumerate(result)]
+    else:
+        parts = [(compute, result)]
+    made = []
+    for one, part in parts:
+        operation = Operation(np.asarray(part), name, operands, one)
+        operation.is_elementwise, operation.inputs, operation.function = is_elementwise, filled[0], function
+        _write(operation, inputs, options)
+        made.append(Recorded(operation) if operation.value.dtype.kind == "f" else part)
+    return type(result)(made) if isinstance(result, list | tuple) else made[0]
+
+
+def _write(made: Operation, inputs: Any, options: Any) -> None:
+    """Note where the code has an operation, and how it is written there."""
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__", "").startswith(OWN_FRAMES):
+        assert frame.f_back is not None
+        frame = frame.f_back
+    code, seen = frame.f_code, frame.f_locals
+    made.place, made.line = (code, frame.f_lasti, made.name), frame.f_lineno
+    arrays = {n: v for n in code.co_names if isinstance(v := frame.f_globals.get(n), np.ndarray)} | seen
+    named = {_memory(v): n for n, v in arrays.items() if isinstance(v, np.ndarray)}
+    for name, value in arrays.items():
+        if isinstance(value, Recorded) and value.operation.label == value.operation.text:
+            value.operation.label = name
+    made.names = [one.label or "..." for one in made.operands]
+    made.text = made.label = _text(made.name, inputs, options, named)
+
+
+def _memory(array: Array) -> tuple[Any, ...]:
+    """Return where an array lies, and how: the same for a view of all of it."""
+    return array.__array_interface__["data"], array.shape, array.strides
+
+
+def _slots(value: Any, operands: list[Operation]) -> Any:
+    """Return arguments with the number of an operand in place of each recorded array."""
+    if isinstance(value, Recorded):
+        operands.append(value.operation)
+        return Slot(len(operands) - 1)
+    if isinstance(value, dict):
+        return {key: _slots(part, operands) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_slots(part, operands) for part in value)
+    return value
+
+
+def _fill(value: Any, values: Sequence[Array]) -> Any:
+    if isinstance(value, Slot):
+        return values[value]
+    if isinstance(value, dict):
+        return {key: _fill(part, values) for key, part in value.items()}
+    return type(value)(_fill(part, values) for part in value) if type(value) in (list, tuple) else value
+
+
+# ---- how an operation is written -----------------------------------------------------------------------------------
+
+
+def _text(name: str, inputs: Any, options: Any, named: Mapping[Any, str]) -> str:
+    """Return an operation as it would be written, with the names of variables."""
+    parts = [_word(one, named, name in (*SIGNS, "negative", "transpose", "getitem")) for one in inputs]
+    if name in SIGNS and len(parts) == 2:
+        text = f"{parts[0]} {SIGNS[name]} {parts[1]}"
+    elif name == "negative":
+        text = f"-{parts[0]}"
+    elif name == "transpose" and len(parts) == 1:
+        text = f"{parts[0]}.T"
+    elif name == "getitem":
+        text = f"{parts[0]}[{parts[1].strip('()')}]"
+    else:
+        text = f"{name}({', '.join([*parts, *(f'{key}={_word(value, named)}' for key, value in options.items())])})"
+    return text if len(text) <= LONGEST else f"{name}(...)"
+
+
+def _word(value: Any, named: Mapping[Any, str], is_part: bool = False) -> str:
+    """Return an argument as it would be written, in parentheses if it is a sum or product inside another."""
+    if isinstance(value, Recorded):
+        one = value.operation
+        is_sum = is_part and one.name in SIGNS and one.label == one.text
+        return f"({one.text})" if is_sum else one.label or "..."
+    if isinstance(value, np.ndarray) and value.ndim:
+        return named.get(_memory(value)) or (f"{name}.T" if (name := named.get(_memory(value.T))) else "...")
+    if type(value) in (list, tuple):
+        return f"({', '.join(_word(part, named) for part in value)})"
+    if isinstance(value, slice):
+        return ":".join("" if end is None else str(end) for end in (value.start, value.stop))
+    return f"{float(value):g}" if isinstance(value, float | np.floating) else str(value)

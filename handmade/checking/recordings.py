@@ -1,0 +1,237 @@
+"""9. A function or a layer, run once with recorded arrays.
+
+The function runs as a copy in which NumPy, ``math`` and this library are replaced by stand-ins, so that arrays which it
+creates are recorded, too, and a function of the library is one operation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._types import Array
+from ..activations import ACTIVATIONS
+from ..base_layer import Layer
+from ..layers import Activation
+from .operations import Change, Operation, backward, sorted_operations
+from .recorded_arrays import Recorded, apply
+
+__all__ = ["Recording", "record", "record_layer"]
+
+CREATING = ("zeros", "ones", "empty", "full", "zeros_like", "ones_like", "empty_like", "full_like", "eye")
+AS_ARRAY = ("asarray", "asanyarray", "ascontiguousarray", "atleast_1d", "float64")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """The operations that a function did on some arrays.
+
+    Attributes
+    ----------
+    inputs : list of Operation
+        The arrays, in order.
+    output : Operation
+        The result.
+    operations : list of Operation
+        All of which the result is made, each after its operands.
+    """
+
+    inputs: list[Operation]
+    output: Operation
+    operations: list[Operation]
+
+    def gradient(self, seed: Array, change: Change | None = None) -> list[Array]:
+        """Return the gradients by the inputs, with a change of single operations as in `backward`."""
+        with np.errstate(all="ignore"):
+            return backward(self.output, seed, self.inputs, self.operations, change)
+
+    def without(self, edges: Sequence[tuple[Operation, int]]) -> Recording:
+        """Return what the function would have done without some operations, each replaced by one of its operands."""
+        replaced = {id(one): k for one, k in edges}
+        now: dict[int, Operation] = {}
+        for one in self.operations:
+            operands = [now[id(operand)] for operand in one.operands]
+            if id(one) in replaced:
+                now[id(one)] = operands[replaced[id(one)]]
+            elif all(new is old for new, old in zip(operands, one.operands, strict=True)):
+                now[id(one)] = one
+            else:
+                now[id(one)] = one.on(operands)
+        output = now[id(self.output)]
+        return Recording(self.inputs, output, sorted_operations(output))
+
+
+def record(
+    function: Callable[..., Any],
+    arrays: Sequence[Array],
+    names: Sequence[str],
+    arguments: Callable[[list[Any]], tuple[Any, ...]],
+    options: Mapping[str, Any] | None = None,
+) -> Recording:
+    """Return the recording of ``function(*arguments(arrays), **options)``.
+
+    Raises
+    ------
+    Exception
+        Whatever the function raises if it needs plain arrays somewhere.
+
+    Examples
+    --------
+    >>> from handmade.checking.recordings import record
+    >>> recording = record(lambda t: float((t * np.tanh(t)).sum()), [np.array([1.0, 2.0])], ["t"], tuple)
+    >>> [operation.text for operation in recording.operations]
+    ['t', 'tanh(t)', 't * tanh(t)', 'sum(t * tanh(t))']
+    """
+    inputs = [Operation(np.asarray(array, float), text=name) for array, name in zip(arrays, names, strict=True)]
+    result = _Copies().of(function)(*arguments([Recorded(one) for one in inputs]), **(options or {}))
+    return _finished(inputs, result)
+
+
+def record_layer(layer: Layer, X: Array, training: bool) -> Recording:
+    """Return the recording of a layer's forward pass; its inputs are X and the layer's parameters."""
+    layer = copy.deepcopy(layer)
+    names = list(layer.parameters.values())
+    arrays = [X, *(getattr(layer, name) for name in names)]
+    inputs = [Operation(a.astype(float), text=n) for a, n in zip(arrays, ["X", *names], strict=True)]
+    recorded = [Recorded(one) for one in inputs]
+    forward: Any = type(layer).forward
+    forward = getattr(forward, "__wrapped__", forward)  # without the checks of its result
+    copies = _Copies()
+    stand_in = _LayerStandIn(layer, dict(zip(names, recorded[1:], strict=True)), copies)
+    return _finished(inputs, copies.of(forward)(stand_in, recorded[0], training)[0])
+
+
+def _finished(inputs: list[Operation], result: Any) -> Recording:
+    if not isinstance(result, Recorded):
+        raise TypeError("the result does not depend on a recorded array")
+    return Recording(inputs, result.operation, sorted_operations(result.operation))
+
+
+# ---- copies of functions -------------------------------------------------------------------------------------------
+
+
+class _LayerStandIn:
+    """A layer whose parameters are recorded arrays, and whose methods are copies."""
+
+    def __init__(self, layer: Layer, arrays: dict[str, Recorded], copies: _Copies) -> None:
+        self.__dict__.update(arrays)
+        self._layer, self._copies = layer, copies
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._layer, name)
+        function = getattr(value, "__func__", None)
+        if function is not None and getattr(value, "__self__", None) is self._layer:
+            return types.MethodType(self._copies.of(function), self)
+        return value
+
+
+class _Copies:
+    """A collection of copies of functions, each made once."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, Any] = {}
+        self._kept: list[Any] = []  # so that no id is used again
+
+    def of(self, function: Any) -> Any:
+        """Return a copy of a function in Python whose names mean the stand-ins."""
+        if isinstance(function, types.MethodType):
+            return types.MethodType(self.of(function.__func__), function.__self__)
+        if not isinstance(function, types.FunctionType):
+            return function
+        if id(function) not in self._made:
+            self._kept.append(function)
+            space = dict(function.__globals__)
+            cells = tuple(types.CellType() for _ in function.__closure__ or ())
+            made = types.FunctionType(function.__code__, space, function.__name__, function.__defaults__, cells)
+            made.__kwdefaults__ = function.__kwdefaults__
+            self._made[id(function)] = made
+            for name in _names_of(function.__code__):
+                if name in space:
+                    space[name] = self.stand_in(space[name])
+            space["float"] = _number
+            for cell, own in zip(cells, function.__closure__ or (), strict=True):
+                with contextlib.suppress(ValueError):  # an empty cell
+                    cell.cell_contents = self.stand_in(own.cell_contents)
+        return self._made[id(function)]
+
+    def stand_in(self, value: Any) -> Any:
+        """Return what a name means in a copy."""
+        if isinstance(value, types.ModuleType):
+            if value.__name__ in ("numpy", "math"):
+                return _NumPy()
+            return _Library(value) if value.__name__.split(".")[0] == "handmade" else value
+        module = getattr(value, "__module__", None) or ""
+        if isinstance(value, types.FunctionType) and module.startswith("handmade."):
+            return _as_one(value)
+        return self.of(value) if isinstance(value, types.FunctionType) else value
+
+
+def _names_of(code: types.CodeType) -> set[str]:
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _names_of(constant)
+    return names
+
+
+def _number(value: Any = 0.0) -> Any:
+    """Do what float() does, but leave a recorded array as it is."""
+    return value if isinstance(value, Recorded) else float(value)
+
+
+def _as_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that is recorded as one operation, if it is given a recorded array."""
+    name = function.__name__
+    is_activation = name in ACTIVATIONS and ACTIVATIONS[name][0] is function
+    is_elementwise = is_activation and Activation(name).is_elementwise  # type: ignore[arg-type]
+
+    def recorded(*inputs: Any, **options: Any) -> Any:
+        if any(isinstance(one, Recorded) for one in (*inputs, *options.values())):
+            return apply(function, inputs, options, name, is_elementwise and not options)
+        return function(*inputs, **options)
+
+    return recorded
+
+
+class _Library:
+    """A module of this library, each function of which is one operation."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return _Copies().stand_in(getattr(self._module, name))
+
+
+class _NumPy:
+    """A stand-in for NumPy whose new arrays are recorded, so that a loop may fill them."""
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(np, name)
+        if name in CREATING:
+            return lambda *inputs, **options: _created(function, inputs, options)
+        if name in AS_ARRAY:
+            return lambda value, *rest, **o: value if isinstance(value, Recorded) else function(value, *rest, **o)
+        if name == "array":
+            return lambda value, *rest, **options: _array(value, *rest, **options)
+        return function
+
+
+def _created(function: Callable[..., Any], inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+    plain = [one.operation.value if isinstance(one, Recorded) else one for one in inputs]
+    made = function(*plain, **options)
+    return Recorded(Operation(made, text="...")) if made.dtype.kind == "f" else made
+
+
+def _array(value: Any, *rest: Any, **options: Any) -> Any:
+    if isinstance(value, Recorded):
+        return value * 1.0
+    if isinstance(value, list | tuple) and any(isinstance(one, Recorded) for one in value):
+        return np.stack([one if isinstance(one, Recorded) else Recorded(Operation(np.asarray(one))) for one in value])
+    return np.array(value, *rest, **options)
