@@ -152,13 +152,17 @@ class Parameters:
 
     def shaped(self, vector: Array) -> Any:
         """Return a vector, as views, in the form of the parameters; the array alone, if the form is a list of one."""
-        parts = iter([vector[block.slice].reshape(block.shape) for block in self.blocks])
+        return self.rebuilt([vector[block.slice].reshape(block.shape) for block in self.blocks])
+
+    def rebuilt(self, arrays: Sequence[Any]) -> Any:
+        """Return arrays, or what stands for them, in the form of the parameters."""
+        parts = iter(arrays)
         if len(self.blocks) == 1 and not isinstance(self.value, Mapping):
             return next(parts)
         return _rebuilt(self.value, parts, 0)
 
 
-def _rebuilt(value: Any, parts: Iterator[Array], depth: int) -> Any:
+def _rebuilt(value: Any, parts: Iterator[Any], depth: int) -> Any:
     """Return a structure like the given one, its leaves replaced in order."""
     if isinstance(value, Mapping):
         return {key: _rebuilt(part, parts, depth + 1) for key, part in value.items()}

@@ -1,12 +1,14 @@
 """9. A wrong gradient explained: which step of the backward pass is wrong, and how.
 
-Whether a gradient is right is decided by `examine`, which `check_gradient` uses, too. If it is wrong, three searches
+Whether a gradient is right is decided by `examine`, which `check_gradient` uses, too. If it is wrong, four searches
 explain it, the simplest first:
 
 1. A catalogue of known mistakes. Each is made on purpose, and the gradient that it leads to compared with the claim.
-2. Localisation: the algebra of dense layers shows which steps are wrong, however many (`localisation`), and a
+2. Where the code that is to be differentiated is known (a function, or layers and losses of one's own), its operations
+   are recorded, and mistakes made in the backward pass through them (`operation_mistakes`).
+3. Localisation: the algebra of dense layers shows which steps are wrong, however many (`localisation`), and a
    regression gives the formula of each (`formulas`).
-3. Pairs of mistakes of the catalogue, where the algebra cannot separate the steps.
+4. Pairs of mistakes of the catalogue, where the algebra cannot separate the steps.
 
 If nothing explains the gradient, the diagnosis says so, and shows the rows of the wrong step beside the right ones.
 """
@@ -29,6 +31,7 @@ from .explanation import Explanation
 from .formulas import Case
 from .localisation import WrongStep
 from .mistakes import mistakes
+from .operations_explained import explain_operations
 from .places import Place, is_within, place_of, places_of
 from .problem import Problem, function_problem, network_problem
 from .regression import Formula
@@ -67,7 +70,8 @@ def diagnose_gradient(
     computes for the same network and batch; ``diagnose_gradient(network, X, y)`` the network's own, if it holds layers
     or losses of your own; ``diagnose_gradient(f, theta, gradient)`` any gradient of any function. With a network,
     every step of its backward pass can be checked. With a function alone, factors, signs, transposes, missing or
-    swapped parameters and penalties can be named, and the weights of the function's ``terms``.
+    swapped parameters and penalties can be named, the weights of the function's ``terms``, and, if it consists of
+    NumPy's operations, which of them is derived wrongly.
 
     Parameters
     ----------
@@ -188,6 +192,8 @@ def _explained(problem: Problem, wrong: list[str], progress: bool) -> Diagnosis:
         return _report(problem, "named", found, wrong)
     known = mistakes(problem.backward_pass) if problem.backward_pass else []
     found = simplest(problem, mistakes_alone(problem, known))
+    if not found or (problem.is_own and _is_vague(found)):
+        found = explain_operations(problem) or found
     located = [located_steps(problem, cases, bool(found)) for cases in locate(problem)]
     (cases, steps, formulas), *others = located
     if not found or _is_vague(found):

@@ -67,6 +67,10 @@ class Problem:
         The terms that a function is the sum of.
     parameters : Parameters, optional
         The form of theta.
+    function : callable, optional
+        A function of theta in that form, of which nothing else is known.
+    is_own : bool
+        Whether the claim is the network's own gradient.
     layouts : bool
         Whether the shapes leave open if weights are (O, I) or (I, O).
     """
@@ -84,6 +88,8 @@ class Problem:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     terms: dict[str, Callable[..., float]] = dataclasses.field(default_factory=dict)
     parameters: Parameters | None = None
+    function: Callable[..., float] | None = None
+    is_own: bool = False
     layouts: bool = False
 
     def examined(self, progress: bool) -> GradientCheck:
@@ -122,7 +128,7 @@ def network_problem(
     return Problem(
         GradientMatch(blocks, theta, claimed, allowed, facts, single), truth, odd, subject,
         backward_pass=None if proof is None else of, proof=proof, network=network, options=options,
-        on_rows=_on_rows(network, gradient, options), is_measured=is_measured,
+        on_rows=_on_rows(network, gradient, options), is_measured=is_measured, is_own=gradient is ...,
         layouts=both_layouts(blocks) and isinstance(gradient, list | tuple | Mapping),
     )  # fmt: skip
 
@@ -275,4 +281,4 @@ def function_problem(
         decided = np.isfinite(check.measured)
         truth[decided], allowed[decided] = check.measured[decided], check.allowed[decided]
     match = GradientMatch(blocks, vector, claimed, allowed, facts, single)
-    return Problem(match, truth, odd, subject, check=check, terms=dict(terms), parameters=parameters)
+    return Problem(match, truth, odd, subject, check=check, terms=dict(terms), parameters=parameters, function=f)

@@ -153,6 +153,10 @@ TESTS = {
     "checking.problem": ["diagnosis", "diagnosis_of_arrays", "diagnosis_report"],
     "checking.transforms": ["transforms", "factors", "gradient_match"],
     "checking.explanation": ["diagnosis_report"],
+    "checking.recordings": ["operations"],
+    "checking.recorded_arrays": ["operations"],
+    "checking.operation_mistakes": ["operations_explained"],
+    "checking.operation_rules": ["operations_explained"],
     "checking.reports": ["diagnosis_report", "diagnosis_of_arrays"],
     "checking.step_search": [
         "step_search",

@@ -1,0 +1,216 @@
+"""9. The mistakes in the backward pass through recorded operations that make a claimed gradient.
+
+This needs no catalogue: each mistake of `operation_rules` is made at every operation that a function consists of, in
+all turns of a loop alike, and its gradient is compared with the claim.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from .._types import Array
+from .operation_rules import (
+    Edge,
+    OperationMistake,
+    clipped_at,
+    kept_from,
+    left_as_it_is,
+    place_of,
+    scaled,
+    with_others,
+)
+from .operations import Operation
+from .recordings import Recording
+
+__all__ = ["Compared", "operations_that_explain"]
+
+AGREEMENT = 1e-6  # relative: up to which a recording has to have the measured gradient
+FAINT = 1e-9  # of the largest gradient: differences do not see less
+WORK = 200_000  # operations that a search goes backward through: it ends after a count, the same on every machine
+MOST_CAUSES = 3  # each for parameters of its own
+SPARE = 3  # entries that have to agree about a factor
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """The gradient by one input: claimed, and right; and whether it is wrong."""
+
+    name: str
+    claimed: Array
+    right: Array
+    is_wrong: bool
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class _Found:
+    """A mistake that makes some of the wrong gradients; the order is that of preference."""
+
+    cost: float
+    place: int  # counted from the result
+    text: str
+    makes: frozenset[int] = dataclasses.field(compare=False)
+
+
+def operations_that_explain(
+    recording: Recording, seed: Array, compared: Sequence[Compared], relative: float
+) -> list[tuple[str, list[str]]]:
+    """Return the mistakes that together make every wrong gradient, each with the inputs whose gradient it makes.
+
+    Parameters
+    ----------
+    recording : Recording
+        The function.
+    seed : ndarray
+        The gradient by its result.
+    compared : sequence of Compared
+        One for each of its inputs.
+    relative : float
+        The difference up to which two gradients count as equal, relative to the largest entry.
+
+    Returns
+    -------
+    list of (str, list of str)
+        Empty if nothing explains all of them, or the recording does not have the right gradient.
+    """
+    right = recording.gradient(seed)
+    slack = FAINT * max(np.abs(one.right).max(initial=0.0) for one in compared)
+    if not all(_agree(r, one.right, AGREEMENT, slack) for r, one in zip(right, compared, strict=True)):
+        return []
+    wrong = [i for i, one in enumerate(compared) if one.is_wrong]
+    search = _Search(recording, seed, compared, right, relative)
+    found: list[_Found] = []
+    for find in (search.simple, search.factors, search.left_out, search.clipped, search.other_arrays):
+        found += find()
+        if chosen := _cover(found, wrong):
+            return [(text, [compared[i].name for i in sorted(makes)]) for text, makes in chosen]
+    return []
+
+
+def _agree(a: Array, b: Array, relative: float, slack: float = 0.0) -> bool:
+    return bool(np.abs(a - b).max(initial=0.0) <= relative * np.abs(b).max(initial=0.0) + slack)
+
+
+def _cover(found: Sequence[_Found], wrong: Sequence[int]) -> list[tuple[str, frozenset[int]]]:
+    """Return the fewest and simplest mistakes that make every wrong gradient, the ones nearest to the result first."""
+    left, chosen = frozenset(wrong), []
+    for _ in range(MOST_CAUSES):
+        useful = [one for one in found if left & one.makes]
+        if useful:
+            best = min(useful, key=lambda one: (-len(left & one.makes), one))
+            chosen.append((best.text, left & best.makes))
+            left -= best.makes
+    return [] if left else chosen
+
+
+class _Search:
+    """The mistakes that are made on purpose in one recording."""
+
+    def __init__(
+        self, recording: Recording, seed: Array, compared: Sequence[Compared], right: list[Array], relative: float
+    ) -> None:
+        self.recording, self.seed, self.compared, self.right = recording, seed, compared, right
+        self.relative = relative
+        self.wrong = [i for i, one in enumerate(compared) if one.is_wrong]
+        self.left = WORK // len(recording.operations)
+        self.order = {id(one): i for i, one in enumerate(recording.operations)}
+        self.edges = list(_edges_by_place(recording))
+
+    def simple(self) -> Iterator[_Found]:
+        """Yield the mistakes without a number."""
+        return self._tried(mistake for edges in self.edges for mistake in left_as_it_is(edges))
+
+    def factors(self) -> Iterator[_Found]:
+        """Yield the operands whose part of the gradient has a factor, which is fitted first, and then tried."""
+        for edges in self.edges:
+            without = self._gradient(OperationMistake("", edges, kept_from, 0.0))
+            for chosen in {tuple(self.wrong), *((i,) for i in self.wrong)} if without else ():
+                part = np.concatenate([(self.right[i] - without[i]).ravel() for i in chosen])
+                change = np.concatenate([(self.compared[i].claimed - self.right[i]).ravel() for i in chosen])
+                if np.count_nonzero(part) > SPARE:
+                    yield from self._tried([scaled(edges, 1 + float(part @ change) / float(part @ part))])
+
+    def left_out(self) -> Iterator[_Found]:
+        """Yield the operations without which the claim would be right."""
+        for edges in self.edges:
+            one, k = edges[0]
+            if one.is_elementwise and one.operands[k].value.shape == one.value.shape and self._may_go_on():
+                other = self.recording.without(edges)
+                text = f"gradient of a function without {place_of(one)}, of which {one.names[k]} is left"
+                yield from self._compare(other.gradient(self.seed), text, one, 1.9)
+
+    def clipped(self) -> Iterator[_Found]:
+        """Yield the operands whose gradient is clipped at a usual bound."""
+        sizes: dict[tuple[int, int], tuple[float, float]] = {}
+
+        def note(one: Operation, k: int, G: Array) -> Array:
+            passed = one.backward_to(k)(G)
+            sizes[id(one), k] = float(np.abs(passed).max(initial=0.0)), float(np.linalg.norm(passed))
+            return passed
+
+        self.recording.gradient(self.seed, note)
+        for edges in self.edges:
+            reached = [sizes[id(one), k] for one, k in edges if (id(one), k) in sizes]
+            if reached and (edges[0][0].is_elementwise or edges[0][0].name == "matmul"):
+                yield from self._tried(clipped_at(edges, max(reached)))
+
+    def other_arrays(self) -> Iterator[_Found]:
+        """Yield the derivatives that are taken with another array."""
+        values: dict[object, list[Operation]] = {}
+        for one in self.recording.operations:
+            values.setdefault(one.place if one.name else id(one), []).append(one)
+        return self._tried(m for edges in self.edges for others in values.values() for m in with_others(edges, others))
+
+    def _may_go_on(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+    def _gradient(self, mistake: OperationMistake) -> list[Array]:
+        """Return the gradient that a mistake leads to; nothing where the search has cost enough."""
+        if not self._may_go_on():
+            return []
+        chosen = {(id(one), k) for one, k in mistake.edges}
+
+        def change(one: Operation, k: int, G: Array) -> Array | None:
+            return mistake.rule(one, k, G) if (id(one), k) in chosen else None
+
+        return self.recording.gradient(self.seed, change)
+
+    def _tried(self, mistakes: Iterable[OperationMistake]) -> Iterator[_Found]:
+        for mistake in mistakes:
+            try:
+                made = self._gradient(mistake)
+            except (ValueError, TypeError):  # arrays that do not fit
+                continue
+            if not made:
+                return
+            yield from self._compare(made, mistake.text, mistake.edges[-1][0], mistake.cost)
+
+    def _compare(self, made: list[Array], text: str, at: Operation, cost: float) -> Iterator[_Found]:
+        """Yield the mistake if it makes a wrong gradient; it costs more if it would make others wrong, too."""
+        makes = frozenset(i for i in self.wrong if self._is_claimed(made[i], i))
+        if makes:
+            others = [i for i in range(len(made)) if i not in self.wrong]
+            spoilt = sum(not _agree(made[i], self.right[i], 1e-9) for i in others)
+            yield _Found(cost + spoilt, -self.order[id(at)], text, makes)
+
+    def _is_claimed(self, made: Array, i: int) -> bool:
+        """Return whether a gradient is the claimed one, and closer to it than a hundredth of what is wrong."""
+        claimed, right = self.compared[i].claimed, self.right[i]
+        size, change = np.abs(claimed).max(initial=0.0), np.abs(claimed - right).max(initial=0.0)
+        limit = min(self.relative * max(size, np.abs(right).max(initial=0.0)), 0.01 * change)
+        return bool(np.abs(made - claimed).max(initial=0.0) <= limit)
+
+
+def _edges_by_place(recording: Recording) -> Iterator[list[Edge]]:
+    """Yield the operands that depend on the inputs, those of all turns of a loop together."""
+    depends = {id(one) for one in recording.inputs}
+    groups: dict[object, list[Edge]] = {}
+    for one in recording.operations:
+        for k, operand in enumerate(one.operands):
+            if id(operand) in depends:
+                depends.add(id(one))
+                groups.setdefault((*one.place, k), []).append((one, k))
+    yield from groups.values()

@@ -1,0 +1,225 @@
+"""9. What may go wrong in the backward pass at one operation, or at one line of a loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from .._types import Array
+from .operations import Operation, sources, summed_to
+
+__all__ = ["Edge", "OperationMistake", "clipped_at", "kept_from", "left_as_it_is", "scaled", "with_others"]
+
+LARGEST = ("max", "min", "amax", "amin", "maximum.reduce", "minimum.reduce")
+BOUNDS = (1.0, 5.0, 10.0, 0.1, 0.01, 0.5, 2.0, 0.05, 0.02, 0.2, 0.25, 100.0)  # at which people clip
+MOST_IN_WORDS = 64  # of which a factor may be the inverse or the root
+
+Edge = tuple[Operation, int]
+Rule = Callable[[Operation, int, Array], Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class OperationMistake:
+    """One change of the backward pass.
+
+    Attributes
+    ----------
+    text : str
+        The change in words.
+    edges : sequence of (Operation, int)
+        The operations at which it is made, each with the number of an operand: all turns of a loop.
+    rule : callable
+        ``rule(operation, k, G)`` returns what is passed on to operand k in place of the right gradient.
+    cost : float
+        How unusual it is.
+    """
+
+    text: str
+    edges: Sequence[Edge]
+    rule: Rule
+    cost: float
+
+
+def kept_from(one: Operation, k: int, G: Array) -> Array:
+    """Return zeros: no gradient for operand k."""
+    return np.zeros(one.operands[k].value.shape)
+
+
+def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
+    """Yield the mistakes in which the gradient is cut, passed on unchanged, turned round or sent elsewhere."""
+    one, k = written(edges)
+    operand, where = one.names[k], place_of(one)
+
+    def mistake(text: str, rule: Rule, cost: float = 1.2) -> OperationMistake:
+        return OperationMistake(text, edges, rule, cost)
+
+    yield mistake(f"{operand} taken for a constant in {where}", kept_from, 1.0)
+    yield mistake(f"sign of the gradient by {operand} of {where}", lambda o, k, G: -o.backward_to(k)(G), 1.1)
+    if one.is_elementwise and (len(one.operands) == 1 or one.name in ("multiply", "divide")):
+        yield mistake(f"derivative of {where} by {operand} missing", _unchanged)
+    if one.is_elementwise and len(one.operands) == 1:
+        text = f"derivative of {where} taken at its result, in place of {operand}"
+        yield mistake(text, lambda o, k, G: G * o.slope(k, {0: o.value}), 1.3)
+    if one.name == "where" and one.operands[k].value.shape == one.value.shape:
+        yield mistake(f"condition of {where} missing in the gradient by {operand}", _unchanged)
+    if one.name in LARGEST:
+        yield mistake(f"gradient of {where} sent to all entries", _to_all)
+    if one.name == "matmul":
+        yield mistake(f"factor transposed in the gradient by {operand} of {where}", _by_transposed)
+        yield mistake(f"incoming gradient transposed in the gradient by {operand} of {where}", _transposed, 1.3)
+    if one.name == "softmax":
+        yield mistake(f"diagonal alone of the Jacobian of {where}", _diagonal)
+        yield mistake(f"sum over the classes taken for a constant in {where}", lambda o, k, G: G * o.value)
+    if one.name in ("getitem", "take", "repeat"):
+        yield mistake(f"gradient by {operand} of {where} assigned, not added, where entries repeat", _assigned)
+    if len(edges) > 1:
+        yield from _in_one_turn(edges)
+
+
+def _in_one_turn(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
+    one, k = written(edges)
+    for name, kept in ("last", edges[-1:]), ("first", edges[:1]):
+        others = [edge for edge in edges if edge not in kept]
+        text = f"{name} of {len(edges)} times of {place_of(one)}"
+        yield OperationMistake(f"only the {text} counts for {one.names[k]}", others, kept_from, 1.6)
+        yield OperationMistake(f"the {text} left out for {one.names[k]}", kept, kept_from, 1.6)
+
+
+def written(edges: Sequence[Edge]) -> Edge:
+    """Return the turn of a loop that is written most briefly."""
+    return min(edges, key=lambda edge: ("..." in edge[0].text + edge[0].names[edge[1]], len(edge[0].text)))
+
+
+def place_of(one: Operation) -> str:
+    """Return an operation and its line, in words."""
+    return f"`{one.text}` (line {one.line} of {one.place[0].co_name})"
+
+
+def _unchanged(one: Operation, k: int, G: Array) -> Array:
+    return summed_to(G, one.operands[k].value.shape)
+
+
+def _by_transposed(one: Operation, k: int, G: Array) -> Array:
+    other = one.factor_beside(k)
+    return summed_to(G @ other if one.is_first(k) else other @ G, one.operands[k].value.shape)
+
+
+def _transposed(one: Operation, k: int, G: Array) -> Array:
+    return one.backward_to(k)(np.ascontiguousarray(np.swapaxes(G, -1, -2)))
+
+
+def _diagonal(one: Operation, k: int, G: Array) -> Array:
+    return G * one.value * (1 - one.value)
+
+
+def _to_all(one: Operation, k: int, G: Array) -> Array:
+    x = one.operands[k].value
+    return np.broadcast_to(G.reshape([n if m == n else 1 for n, m in _beside(x.shape, one.value.shape)]), x.shape)
+
+
+def _beside(shape: tuple[int, ...], result: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Yield the length of each axis, and what is left of it in a result with fewer axes."""
+    left = list(result)
+    for n in shape:
+        yield n, (left.pop(0) if left and left[0] in (n, 1) else 0)
+
+
+def _assigned(one: Operation, k: int, G: Array) -> Array:
+    made, source = np.zeros(one.operands[k].value.size), sources(one, k)
+    made[source[source >= 0]] = G.ravel()[source >= 0]
+    return made.reshape(one.operands[k].value.shape)
+
+
+# ---- mistakes with a number --------------------------------------------------------------------------------------
+
+
+def scaled(edges: Sequence[Edge], factor: float) -> OperationMistake:
+    """Return the mistake of a factor at an operand."""
+    one, k = written(edges)
+    text = f"gradient by {one.names[k]} of {place_of(one)} times {_in_words(factor)}"
+    return OperationMistake(text, edges, lambda o, k, G: factor * o.backward_to(k)(G), 1.5)
+
+
+def _in_words(factor: float) -> str:
+    for n in range(1, MOST_IN_WORDS):
+        for text, value in (f"{n}", n), (f"1/{n}", 1 / n), (f"sqrt({n})", math.sqrt(n)), (f"1/sqrt({n})", n**-0.5):
+            if abs(abs(factor) - value) <= 1e-7 * value:
+                return "-" * (factor < 0) + text
+    return f"{factor:.6g}"
+
+
+def clipped_at(edges: Sequence[Edge], sizes: tuple[float, float]) -> Iterator[OperationMistake]:
+    """Yield clipping of what is passed on to an operand, at the usual bounds; ``sizes`` are its maximum and norm."""
+    one, k = written(edges)
+    for bound in BOUNDS:
+        text = f"gradient by {one.names[k]} of {place_of(one)} clipped at {bound:g}"
+        if bound < sizes[0]:
+            yield OperationMistake(text, edges, _by_value(bound), 1.7)
+        if bound < sizes[1]:
+            yield OperationMistake(f"norm of the {text}", edges, _by_norm(bound), 1.8)
+
+
+def _by_value(bound: float) -> Rule:
+    return lambda one, k, G: np.clip(one.backward_to(k)(G), -bound, bound)
+
+
+def _by_norm(bound: float) -> Rule:
+    def rule(one: Operation, k: int, G: Array) -> Array:
+        passed = one.backward_to(k)(G)
+        return passed * min(1.0, bound / (float(np.linalg.norm(passed)) or 1.0))
+
+    return rule
+
+
+# ---- other arrays --------------------------------------------------------------------------------------------------
+
+
+def with_others(edges: Sequence[Edge], others: Sequence[Operation]) -> Iterator[OperationMistake]:
+    """Yield derivatives with another array of the same shape: of the same turn of a loop, or of another."""
+    one, k = edges[0]
+    if not (one.is_elementwise or one.name == "matmul") or len(others) not in (1, len(edges)):
+        return
+    for j in _entering(one, k):
+        own = one.argument(j)[0]
+        if own.shape == others[0].value.shape and (own.ndim or len(others) > 1):
+            for turn in TURNS if len(others) > 1 else [""]:
+                yield _with_another(edges, j, others, turn)
+
+
+TURNS = ["", " of the time before", " of the time after", " in reverse"]
+
+
+def _entering(one: Operation, k: int) -> list[int]:
+    """Return the arguments, by their place, on which the derivative by an operand depends."""
+    if one.name in ("add", "subtract", "negative"):
+        return []
+    if len(one.inputs) == 2 and (one.name in ("multiply", "matmul") or (one.name == "divide" and one.is_first(k))):
+        return [1 if one.is_first(k) else 0]
+    return list(range(len(one.inputs)))
+
+
+def _with_another(edges: Sequence[Edge], j: int, others: Sequence[Operation], turn: str) -> OperationMistake:
+    """Return the mistake that the derivative is taken with another array in place of an argument."""
+    one, k = written(edges)
+    number = {id(o): i for i, (o, _) in enumerate(edges)}
+    shift = {" of the time before": -1, " of the time after": 1}.get(turn, 0)
+
+    def rule(o: Operation, k: int, G: Array) -> Array:
+        at = len(others) - 1 - number[id(o)] if turn == TURNS[3] else number[id(o)] + shift
+        at = at if len(others) > 1 else 0
+        value = others[at].value if 0 <= at < len(others) else np.zeros(others[0].value.shape)
+        shape = o.operands[k].value.shape
+        if o.name == "matmul":
+            turned = np.swapaxes(value, -1, -2)
+            return summed_to(G @ turned if o.is_first(k) else turned @ G, shape)
+        return summed_to(G * o.slope(k, {j: value}), shape)
+
+    own = one.argument(j)[1]
+    other = min((o.label or "..." for o in others), key=len)
+    if other == own and not turn:  # a variable that is bound anew
+        other = min((o.text for o in others), key=len)
+    text = f"derivative of {place_of(one)} by {one.names[k]} with {other}{turn} in place of {own}"
+    return OperationMistake(text, edges, rule, 2.0 + bool(turn))
