@@ -17,8 +17,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
     The content goes to an unnamed or hidden file in the same folder, is flushed to the disk, and takes the place of
     the old file in one step. Whatever fails before that step (an exception in ``write``, a full disk, a limit on the
     size of files, a killed process) leaves the old file as it was. The new file keeps the permissions of the old one;
-    a symbolic link stays, and the file that it names is replaced. A path that is no regular file, as a FIFO or a
-    device, is written to directly.
+    a symbolic link stays, and the file that it names is replaced. A path that is not a regular file, such as a FIFO or
+    a device, is written to directly.
 
     Parameters
     ----------

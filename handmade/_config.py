@@ -59,7 +59,7 @@ BUILT_IN = frozenset(LAYERS)
 
 
 def register_layer(kind: L) -> L:
-    """Let files hold layers of a class of your own: a decorator.
+    """Register a layer class of your own, so that files can hold its layers; use it as a decorator.
 
     The arguments of its constructor are saved: numbers, text, layers, and lists and dicts of them, each from the
     attribute of its name; see `Layer.config`. A class is registered by its name, in the program that saves and in the
@@ -77,7 +77,7 @@ def register_layer(kind: L) -> L:
     Raises
     ------
     TypeError
-        If it is no such class.
+        If it is not a subclass of Layer.
     ValueError
         If its name is that of a layer of handmade.
 
@@ -106,14 +106,14 @@ def register_layer(kind: L) -> L:
 
 
 def register_activation(name: str, pair: tuple[Callable[..., Array], Callable[..., Array]]) -> None:
-    """Give an activation of your own, a pair ``(f, f_backward)``, a name, for files and for ``activation=``.
+    """Register an activation of your own under a name, for files and for ``activation=``.
 
     Raises
     ------
     ValueError
         If the name is that of an activation of `handmade.activations`.
     TypeError
-        If it is no text, or the pair is none of functions.
+        If the name is not a string, or the pair does not hold two functions.
 
     Examples
     --------
@@ -210,7 +210,7 @@ def from_config(config: Mapping[str, Any], *, rng: Any = None) -> Network:
     config : mapping
         The architecture.
     rng : optional
-        Anything numpy.random.default_rng takes: draws the masks of dropout.
+        A seed or a numpy.random.Generator; draws the masks of dropout.
 
     Returns
     -------

@@ -75,8 +75,8 @@ def load_csv(
     Raises
     ------
     ValueError
-        If the file has no data, a line has more or fewer cells than the first, a cell is empty, is no number or is not
-        finite in ``dtype``, a quote is missing, there is no such target column, or the table would take more than
+        If the file has no data, a line has more or fewer cells than the first, a cell is empty, is not a number or is
+        not finite in ``dtype``, a quote is missing, there is no such target column, or the table would take more than
         ``max_bytes``. The message names the file, the line, the column, and what stands there.
     TypeError
         If an argument is of another type.

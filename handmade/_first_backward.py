@@ -1,7 +1,7 @@
-"""5. The first backward pass of a network, checked: a layer of a user's own may break the contract of `Layer`.
+"""5. The first backward pass of a network, which checks that each layer keeps the contract of `Layer`.
 
-NumPy broadcasts many a wrong shape without an error, and a gradient that nobody writes is that of the pass before. The
-passes after the first one are not checked: `Sequential.backward` alone is faster.
+A user's layer may return a dX of another shape, which NumPy often broadcasts without an error, or not write dW, which
+then keeps the numbers of the pass before. Later passes run `Sequential.backward` without these checks: it is faster.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ __all__ = ["first_backward"]
 
 
 def first_backward(network: Sequential, gradient: Array, dH: Array, cache: SequentialCache, need_dX: bool) -> Any:
-    """Return what `Sequential.backward` does; raise where a layer breaks the contract.
+    """Do the backward pass as `Sequential.backward` does; raise if a layer breaks the contract.
 
     Raises
     ------
     TypeError, ValueError
-        If the backward of a layer returns no array of its input's shape, or leaves the gradient of a parameter, or a
-        part of it, unwritten. Any other error of a layer gets a note that names the layer.
+        If the backward of a layer does not return an array of its input's shape, or does not write the whole gradient
+        of a parameter. Any other error in a layer gets a note that names the layer.
     """
     was_zero = not gradient.any()
     if was_zero:
-        gradient.fill(np.finfo(gradient.dtype).tiny)  # to find what nobody overwrites
+        gradient.fill(np.finfo(gradient.dtype).tiny)  # a mark: what still holds it afterwards was not written
     first = 0 if need_dX else network.first_trainable
     try:
         for i in reversed(range(first, len(cache.layers))):
@@ -62,7 +62,7 @@ def _backward_of(layer: Layer, i: int, dH: Array, cache: SequentialCache, need_d
 
 
 def _check_written(network: Sequential) -> None:
-    """Raise where a layer has left the gradient of a parameter, or a part of it, as it was."""
+    """Raise if the mark is still in the gradient of a parameter."""
     for prefix, layer in network.leaves():
         for attribute in layer.parameters.values():
             gradient: Array = getattr(layer, "d" + attribute)

@@ -124,7 +124,7 @@ def find_callbacks(callbacks: Any) -> list[Callable[..., Any]]:
 
 
 def check_hooks(part: Any, name: str, hooks: Mapping[str, list[tuple[str, ...]]] = STATE) -> None:
-    """Raise where a part has a method that cannot be called with one of these lists of arguments."""
+    """Raise if a part has a method that cannot be called with one of these lists of arguments."""
     for hook, arguments in hooks.items():
         method = getattr(part, hook, None)
         if method is not None and not (callable(method) and any(_takes(method, len(one)) for one in arguments)):

@@ -55,7 +55,7 @@ def read_npz(
     Raises
     ------
     ValueError
-        If the file is no archive, is damaged, lacks a name, holds Python objects under one, or declares more than
+        If the file is not an archive, is damaged, lacks a name, holds Python objects under one, or declares more than
         ``max_bytes``.
 
     Examples

@@ -1,4 +1,4 @@
-"""5. Parameters of a network: theta and its gradient, one vector each; the layers' views into both; state_dict."""
+"""5. The parameters of a network: one vector theta, one gradient, the layers' views into both, and state_dict."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def _like(own: Array, values: npt.ArrayLike, name: str) -> Array:
 
 
 def _vector_property(name: str) -> Any:
-    """Return a property that copies the numbers assigned into the vector that is there."""
+    """Return a property whose assignment copies numbers into the existing vector."""
     stored = "_" + name
 
     def assign(network: ParameterizedChain, values: npt.ArrayLike) -> None:
         own = getattr(network, stored)
-        if values is not own:  # as it is after theta -= ...
+        if values is not own:  # theta -= ... assigns theta to itself
             own[...] = _like(own, values, name)
 
     return property(operator.attrgetter(stored), assign)
 
 
 class ParameterizedChain(Sequential):
-    """A chain that owns its parameters: all of them in ``theta``, their gradient in ``gradient``; see `Network`."""
+    """A chain of layers that owns their parameters, ``theta``, and their gradient, ``gradient``; see `Network`."""
 
     dtype: np.dtype[Any]
     theta: Array = _vector_property("theta")
@@ -62,13 +62,13 @@ class ParameterizedChain(Sequential):
         self._bind(dtype)
 
     def _parameters(self) -> Iterator[tuple[str, Layer, str]]:
-        """Yield the name in a state_dict, the layer, the attribute: in the order of theta."""
+        """Yield each parameter as (name in a state_dict, layer, attribute), in the order of theta."""
         for prefix, layer in self.leaves():
             for name, attribute in layer.parameters.items():
                 yield prefix + name, layer, attribute
 
     def _bind(self, dtype: npt.DTypeLike | None = None) -> None:
-        """Move every parameter into theta, and leave the layers views into it."""
+        """Move every parameter into theta, and make the layers' arrays views into it."""
         parameters = list(self._parameters())
         for _, layer, attribute in parameters:
             if not hasattr(layer, attribute):
@@ -89,7 +89,7 @@ class ParameterizedChain(Sequential):
         for (_, layer, attribute), value, gradient in zip(parameters, *views, strict=True):
             layer.bind(attribute, value, gradient)
         self._own_leaves()
-        self._is_checked = False  # the backward pass, see `first_backward`
+        self._is_checked = False  # whether a backward pass has been checked, see `first_backward`
         self._weights = Versioned(
             "theta: expected whole weights, got those of a process that was forked while another thread loaded some; "
             "load them again, network.load_state_dict(state)"
@@ -114,7 +114,7 @@ class ParameterizedChain(Sequential):
         return [getattr(layer, attribute).shape for _, layer, attribute in self._parameters()]
 
     def blocks(self, vector: npt.ArrayLike) -> dict[str, Array]:
-        """Return a vector as long as theta, cut into the network's parameters.
+        """Cut a vector as long as theta into blocks, one for each parameter.
 
         Parameters
         ----------
@@ -124,14 +124,14 @@ class ParameterizedChain(Sequential):
         Returns
         -------
         dict of str to ndarray
-            Views into it: the name in a state_dict -> the block, in the shape of the parameter.
+            The name in a state_dict -> the block, a view in the shape of the parameter.
 
         Raises
         ------
         ValueError
-            If its length is not P.
+            If the length of the vector is not P.
         TypeError
-            If it does not hold numbers.
+            If the vector does not hold numbers.
 
         Examples
         --------
@@ -148,7 +148,7 @@ class ParameterizedChain(Sequential):
 
     @property
     def parameter_count(self) -> int:
-        """All that is learnt, biases too: 26 for the lecture's 3-4-2 (System 4)."""
+        """The number of all parameters, P, biases included: 26 for the lecture's 3-4-2 (System 4)."""
         return self.theta.size
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
@@ -164,10 +164,10 @@ class ParameterizedChain(Sequential):
         return clone
 
     def __copy__(self) -> Self:
-        return copy.deepcopy(self)  # two networks cannot share their layers
+        return copy.deepcopy(self)  # two networks cannot share layers
 
     def __getstate__(self) -> dict[str, Any]:
-        # The layers carry the values; a copied view would be a view of nothing, and locks cannot be copied.
+        # The layers hold the values. Views into the old arrays must not be pickled, and locks cannot be.
         left_out = ("_theta", "_gradient", "_weights", "_gradient_writer", "_statistics", "_drawing")
         return {name: value for name, value in super().__getstate__().items() if name not in left_out}
 
@@ -205,14 +205,15 @@ class ParameterizedChain(Sequential):
         Parameters
         ----------
         state : mapping of str to array_like
-            As `state_dict` gives it; torch's works too.
+            As `state_dict` returns it. A state_dict of torch works, too.
 
         Raises
         ------
         ValueError
-            If an entry is missing, surplus, misshapen or not finite, or a statistic is impossible.
+            If an entry is missing, unknown, of another shape or not finite, or a statistic is impossible, such as a
+            negative variance.
         TypeError
-            If an entry holds something other than numbers.
+            If ``state`` is not a mapping, or an entry does not hold numbers.
 
         Examples
         --------
@@ -224,7 +225,7 @@ class ParameterizedChain(Sequential):
         own = dict(self._state())
         if not isinstance(state, Mapping):
             raise TypeError(f"state_dict: expected a mapping of names to arrays, got {type(state).__name__}")
-        # Files of PyTorch before 0.4.1 have no num_batches_tracked; torch takes them too.
+        # Files of PyTorch before 0.4.1 have no num_batches_tracked; torch loads them, too.
         missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
         surplus = [key for key in state if key not in own]
         if missing or surplus:
@@ -235,7 +236,7 @@ class ParameterizedChain(Sequential):
         self._assign(new)
 
     def _assign(self, state: Mapping[str, Array]) -> None:
-        """Copy arrays that `state_dict` of this network returned, or that are like those: without a check."""
+        """Copy arrays that `state_dict` of this network, or of a copy, returned; they are not checked."""
         own = dict(self._state())
         with self._weights.writing():
             for name, array in state.items():
@@ -243,7 +244,7 @@ class ParameterizedChain(Sequential):
 
 
 def _check_not_owned(network: ParameterizedChain) -> None:
-    """Raise where a layer stands in two places: each has to write its own gradient."""
+    """Raise if a layer appears twice, or belongs to another network: each layer writes one gradient."""
     leaves = [leaf for _, leaf in network.leaves()]
     if len({id(leaf) for leaf in leaves}) < len(leaves):
         raise ValueError(f"{type(network).__name__}: the same layer appears twice; build one for each place")

@@ -135,7 +135,7 @@ def _exactly(source: Source, count: int, what: str) -> bytes:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object as a dict; raise where a name appears twice."""
+    """Return a JSON object as a dict; raise if a name appears twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("the same name twice")
@@ -143,7 +143,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _entry(name: str, value: Any) -> Entry:
-    """Return what the header declares of one array; raise where that is impossible."""
+    """Return what the header declares of one array; raise if that is impossible."""
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{name}: expected dtype, shape and data_offsets, got {str(value)[:80]}")
     code, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]

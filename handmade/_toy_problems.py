@@ -13,7 +13,7 @@ from ._validation import as_floating, as_generator, check_count, check_finite, n
 __all__ = ["blobs", "moons", "parity", "spirals", "symmetry", "xor"]
 
 Pair = tuple[Array, Array]
-Seed = Any  # what numpy.random.default_rng takes; naming its types here would load numpy.random at import
+Seed = Any  # a seed or a numpy.random.Generator; naming that type would load numpy.random at import
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -22,7 +22,7 @@ Seed = Any  # what numpy.random.default_rng takes; naming its types here would l
 
 
 def xor() -> Pair:
-    """Return the four points of exclusive or: class 1 where the two inputs differ.
+    """Return the four points of exclusive or; the class is 1 if the two inputs differ.
 
     No single perceptron separates them (M. Minsky and S. Papert, Perceptrons, 1969).
 
@@ -46,7 +46,7 @@ def xor() -> Pair:
 
 
 def parity(bits: int) -> Pair:
-    """Return all binary vectors of some length: class 1 where the number of ones is odd.
+    """Return all binary vectors of a length; the class is 1 if the number of ones is odd.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def parity(bits: int) -> Pair:
     ValueError
         If ``bits`` is out of range.
     TypeError
-        If ``bits`` is no integer.
+        If ``bits`` is not an integer.
 
     Notes
     -----
@@ -82,7 +82,7 @@ def parity(bits: int) -> Pair:
 
 
 def symmetry(bits: int = 6) -> Pair:
-    """Return all binary vectors of some length: class 1 where the vector reads the same from both ends.
+    """Return all binary vectors of a length; the class is 1 if a vector reads the same from both ends.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def symmetry(bits: int = 6) -> Pair:
     ValueError
         If ``bits`` is out of range.
     TypeError
-        If ``bits`` is no integer.
+        If ``bits`` is not an integer.
 
     Notes
     -----
@@ -258,10 +258,10 @@ def blobs(n_samples: int, centers: int | npt.ArrayLike = 3, *, cluster_std: floa
     Raises
     ------
     ValueError
-        If a count is below 1, the centres are no matrix of finite numbers, or ``cluster_std`` is negative or not
+        If a count is below 1, the centres are not a matrix of finite numbers, or ``cluster_std`` is negative or not
         finite.
     TypeError
-        If a count is no integer, or the centres or ``cluster_std`` are no real numbers.
+        If a count is not an integer, or the centres or ``cluster_std`` are not real numbers.
 
     Examples
     --------

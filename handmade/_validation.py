@@ -25,8 +25,8 @@ def as_array(value: Any, name: str = "A") -> Array:
     Raises
     ------
     TypeError
-        If ``value`` is a masked array or a sparse matrix, whose hidden numbers NumPy would use or lose, or anything
-        else that NumPy cannot read.
+        If ``value`` is a masked array or a sparse matrix, from which NumPy would use hidden numbers or lose them, or
+        anything else that NumPy cannot read.
     ValueError
         If it holds rows of different lengths.
 
@@ -52,7 +52,7 @@ def as_array(value: Any, name: str = "A") -> Array:
     except Exception as error:  # of NumPy, or of the __array__ of any class
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(f"{name}: expected an array, got {type(value).__name__} that NumPy cannot read: {error}") from error
-    if A.ndim == 0 and A.dtype.kind in "OSUV":  # NumPy takes a dict, a generator or a text for one thing
+    if A.ndim == 0 and A.dtype.kind in "OSUV":  # NumPy makes a dict, a generator or a string one entry
         raise TypeError(f"{name}: expected an array, got {type(value).__name__}")
     return A if A.dtype.isnative else A.astype(A.dtype.newbyteorder("="))
 
@@ -93,14 +93,14 @@ def as_generator(rng: Any) -> np.random.Generator:
 
 
 def as_floating(A: npt.ArrayLike, name: str = "A") -> Array:
-    """Give ``A`` as a floating-point array, or say why that is impossible.
+    """Return ``A`` as a floating-point array, or raise.
 
     Integers become float64; float32, float64 and complex128 stay as they are.
 
     Raises
     ------
     TypeError
-        If ``A`` holds booleans, text or Python objects, or is what `as_array` refuses.
+        If ``A`` holds booleans, text or Python objects, or `as_array` raises.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def as_floating(A: npt.ArrayLike, name: str = "A") -> Array:
 def all_within(A: Array, limit: float) -> bool:
     """Return whether all entries are from -limit to limit; NaN is not. Of complex ones, the real parts count.
 
-    Where the sum of squares, one quick pass, does not tell, the largest and the smallest entry do.
+    The sum of squares takes one quick pass. Where it does not decide, the largest and the smallest entry do.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def all_within(A: Array, limit: float) -> bool:
 
 
 def check_finite(A: Array, name: str, first_row: int = 0) -> None:
-    """Refuse NaN and infinity, quoting the first; ``first_row`` is where A starts in what the user knows.
+    """Raise if A holds NaN or infinity, naming the first; the message counts rows from ``first_row``.
 
     Raises
     ------
@@ -183,19 +183,19 @@ def shown(value: Any) -> str:
 
 
 def is_integer(value: Any) -> bool:
-    """Return whether a value is an integer of Python or NumPy. To Python a bool is one too, to NumPy a timedelta64."""
+    """Return whether a value is an integer of Python or NumPy, and neither a bool nor a timedelta64."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
 
 
 def check_count(value: Any, name: str, least: int = 1) -> int:
-    """Give ``value`` as an int of at least ``least``.
+    """Return ``value`` as an int of at least ``least``.
 
     Raises
     ------
     TypeError
         If it is not an integer.
     ValueError
-        If it is smaller, or larger than any size that this machine knows.
+        If it is smaller, or larger than sys.maxsize.
 
     Examples
     --------
@@ -240,7 +240,7 @@ def check_axis(dim: Any, array: Array, name: str) -> int:
 
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:
-    """Give ``dtype`` as float64 or float32, the two that a network computes in.
+    """Return ``dtype`` as float64 or float32, the two dtypes of networks.
 
     Raises
     ------
@@ -264,10 +264,10 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def number(expected: str, accepts: Callable[[Any], bool]) -> Callable[[Any, str], float]:
-    """Make a check(value, name) that returns value as a float, or raises saying what was expected."""
+    """Return a function check(value, name), which returns value as a float or raises, naming what was expected."""
 
     def check(value: Any, name: str) -> float:
-        # To Python a bool is a number, and a timedelta64 too; here they are arguments in the wrong place.
+        # bool and timedelta64 are numbers, too; here, they are arguments in the wrong place.
         if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, numbers.Real):
             raise TypeError(f"{name}: expected {expected}, got {value!r} of type {type(value).__name__}")
         if is_beyond_float(value) or not accepts(float(value)):  # a float16 may be too small for the bounds
@@ -289,12 +289,12 @@ below_one = number("a number in [0, 1)", lambda x: 0 <= x < 1)
 
 
 def check_choice(value: Any, name: str, choices: Iterable[Name]) -> Name:
-    """Return ``value``, one of the choices; raise with the nearest of them where it is none.
+    """Return ``value`` if it is one of the choices; otherwise raise, naming the nearest choice.
 
     Raises
     ------
     ValueError
-        If it is none of them.
+        If it is not one of the choices.
 
     Examples
     --------
@@ -316,21 +316,21 @@ def check_choice(value: Any, name: str, choices: Iterable[Name]) -> Name:
 
 
 def check_bool(value: Any, name: str) -> bool:
-    """Return value, or raise where it is not a bool."""
+    """Return value, or raise if it is not a bool."""
     if not isinstance(value, bool):
         raise TypeError(f"{name}: expected True or False, got {value!r}")
     return value
 
 
 def patched_method(thing: Any) -> str:
-    """Return the name of the first method that an instance has in the place of its class's, or an empty string."""
+    """Return the name of the first method that an instance overrides in its own ``__dict__``, or an empty string."""
     return next(
         (name for name in getattr(thing, "__dict__", {}) if inspect.isroutine(getattr(type(thing), name, 0))), ""
     )
 
 
 def check_methods(thing: Any, caller: str, error: type[Exception] = ValueError) -> None:
-    """Raise where a method is replaced on an instance, which code that knows the class alone would leave out."""
+    """Raise if an instance has a method of its own, which code that knows only its class would not call."""
     if name := patched_method(thing):
         raise error(
             f"{caller}: expected {type(thing).__name__} with the {name} of its class, got one of the instance's own; "
@@ -339,5 +339,5 @@ def check_methods(thing: Any, caller: str, error: type[Exception] = ValueError) 
 
 
 def is_true(answer: Any) -> bool:
-    """Return whether a user's function has returned True, or NumPy's, which comparisons of its numbers give."""
+    """Return whether the result of a user's function is Python's or NumPy's True."""
     return isinstance(answer, bool | np.bool_) and bool(answer)

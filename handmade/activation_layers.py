@@ -1,4 +1,4 @@
-"""Activations that are layers of their own, because they learn or halve the width."""
+"""4. Activations that are layers, because they have parameters or halve the width."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class PReLU(Layer):
     Parameters
     ----------
     num_parameters : int
-        1, for one slope that all units share; or the width, for a slope of each unit.
+        1, for one slope that all units share; or the width of the input, for one slope per unit.
     init : float
-        The first value of the slopes.
+        The initial value of the slopes.
     dtype : dtype
         float64 or float32.
 
@@ -35,7 +35,7 @@ class PReLU(Layer):
     Raises
     ------
     ValueError, TypeError
-        If ``num_parameters`` is not an integer of at least 1, or ``init`` no finite number.
+        If ``num_parameters`` is not an integer of at least 1, or ``init`` is not a finite number.
 
     Examples
     --------
@@ -78,12 +78,12 @@ class PReLU(Layer):
 class GLU(Layer):
     """A gated linear unit: the first half of the inputs times an activation of the second (Dauphin et al. 2017).
 
-    With "sigmoid" it is torch.nn.GLU. The width is halved: a Dense layer below gives both halves.
+    With "sigmoid" it is torch.nn.GLU. It halves the width: a Dense layer below it computes both halves.
 
     Parameters
     ----------
     activation : str
-        Of the gate: a name of `handmade.activations`. Shazeer 2020 compares several, `SwiGLU` among them.
+        The activation of the gate: a name of `handmade.activations`. Shazeer 2020 compares several, such as `SwiGLU`.
 
     Raises
     ------
@@ -114,7 +114,7 @@ class GLU(Layer):
         A, G, gate_cache = cache
         if not need_dX:
             return None
-        dG: Any = self.gate.backward(dH * A, gate_cache)  # no None: it was asked for
+        dG: Any = self.gate.backward(dH * A, gate_cache)  # never None, because need_dX is True
         return np.concatenate((dH * G, dG), axis=1)
 
     def rows_are_independent(self, training: bool) -> bool:

@@ -1,8 +1,8 @@
 """Rules that watch a training run: early stopping, and averages of the weights.
 
-A callback is any function of the network and the history, which `handmade.fit` calls after each epoch; one that
-returns True ends training. A callback with a method ``on_batch(network, loss)`` is also called after each update, and
-one with ``state_dict`` and ``load_state_dict`` is saved in checkpoints.
+A callback is any function ``callback(network, history)``. `handmade.fit` calls it after each epoch, and stops if it
+returns True. If it has a method ``on_batch(network, loss)``, that is called after each update. If it has ``state_dict``
+and ``load_state_dict``, its state is saved in checkpoints.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class EarlyStopping:
     Attributes
     ----------
     patience : int
-        How many epochs without an improvement are allowed.
+        The number of epochs without an improvement after which training stops.
     min_delta : float
-        By how much the number has to improve on the last improvement to count as one. The epoch that is restored is
-        the last improvement, which for the validation loss and 0 is `History.best_epoch`.
+        The least change that counts as an improvement, compared with the last improvement. The epoch of the last
+        improvement is restored; with 0 and the validation loss this is `History.best_epoch`.
     restore_best : bool
         Whether the network goes back to its best epoch at the end.
     monitor : str
         ``"validation_loss"``, ``"loss"`` (of training), or the name of a metric.
     mode : {"min", "max"}, optional
-        Whether smaller or larger is better; smaller for losses and larger for metrics, unless given.
+        Whether smaller or larger is better. By default smaller for losses, and larger for metrics.
     """
 
     patience: int = 10
@@ -48,7 +48,7 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         check_count(self.patience, "patience")
-        object.__setattr__(self, "min_delta", nonnegative(self.min_delta, "min_delta"))  # a float, whatever came
+        object.__setattr__(self, "min_delta", nonnegative(self.min_delta, "min_delta"))  # as a float
         check_bool(self.restore_best, "restore_best")
         if not isinstance(self.monitor, str):
             raise TypeError(f"monitor: expected the name of a loss or metric, got {self.monitor!r}")
@@ -57,31 +57,31 @@ class EarlyStopping:
 
     @property
     def sign(self) -> int:
-        """1 where smaller is better, else -1."""
+        """1 if smaller is better, else -1."""
         mode = self.mode or ("min" if self.monitor in ("loss", VALIDATION) else "max")
         return 1 if mode == "min" else -1
 
 
 class AveragedModel:
-    """A callback that keeps an average of the weights: exponential, or of equal shares from some epoch on.
+    """A callback that keeps an average of the weights: an exponential moving average, or a plain mean over epochs.
 
-    Polyak and Juditsky 1992; stochastic weight averaging by Izmailov et al. 2018. As torch.optim.swa_utils has it,
+    Polyak and Juditsky 1992; stochastic weight averaging by Izmailov et al. 2018. As in torch.optim.swa_utils,
     statistics of batch normalization are copied, not averaged.
 
     Parameters
     ----------
     decay : float, optional
-        Of an exponential moving average, updated after each batch: average = decay average + (1 - decay) theta. Without
-        it, the average of equal shares after each epoch.
+        With it, the average is updated after each batch: average = decay average + (1 - decay) theta. Without it, the
+        average is the plain mean of the weights after each epoch.
     start : int
-        The first epoch, counted from 1, that takes part.
+        The first epoch, counted from 1, that is averaged.
 
     Attributes
     ----------
     network : Network or None
-        A copy with the averaged weights; None before the first update.
+        A copy of the network with the averaged weights; None before the first update.
     n_averaged : int
-        How many sets of weights are in it.
+        The number of sets of weights in the average.
 
     Examples
     --------
@@ -105,7 +105,7 @@ class AveragedModel:
             self._add(network, 1 - self.decay)
 
     def __call__(self, network: Network, history: History) -> None:
-        """Average after an epoch, if the shares are equal."""
+        """Average after an epoch, if the average is a plain mean."""
         self._epoch += 1
         if self.decay is None and self._epoch >= self.start:
             self._add(network, 1 / (self.n_averaged + 1))

@@ -1,8 +1,9 @@
-"""The chain rule of one sample, with numbers: every factor named and valued, and what is re-used (Systems 8 and 9).
+"""8. The chain rule of one sample, with the name and the number of every factor (Systems 8 and 9).
 
-For a chain of Dense layers and elementwise activations, numbered as on the slides: layer l computes
-``a_l = w_l f_(l-1) + b_l`` and ``f_l = activation(a_l)``, with f_0 = x. Capital W_l where a layer has more than one
-weight; the factors are then vectors and matrices, and the order of the product is that of the shapes.
+It is for a chain of Dense layers and elementwise activations, numbered as on the slides: layer l computes
+``a_l = w_l f_(l-1) + b_l`` and ``f_l = activation(a_l)``, with f_0 = x. The weight is called W_l if the layer has more
+than one. The factors are then vectors and matrices, in the order in which their shapes fit. Brackets hold the prefix
+that a layer above has computed already.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Pairs = list[tuple[Dense, Activation | None]]
 
 @dataclasses.dataclass(frozen=True)
 class Factor:
-    """One factor of a chain rule: its name, e.g. ``df2/da2``, and its value."""
+    """A factor of a chain rule: its name, such as ``df2/da2``, and its value."""
 
     name: str
     value: Array
@@ -40,13 +41,13 @@ class Product:
     Attributes
     ----------
     name : str
-        ``dL/dw2``, say.
+        The derivative, such as ``dL/dw2``.
     shared : tuple of Factor
-        The prefix that a layer above, or the weight beside this bias, has computed already.
+        The prefix that a layer above, or the weight of the same layer, has computed already.
     prefix : ndarray
-        Its value: one number per unit.
+        The value of the prefix: one number per unit.
     factors : tuple of Factor
-        The factors that multiply it here.
+        The factors that multiply the prefix.
     value : ndarray
         The product, in the shape of the parameter.
     """
@@ -58,7 +59,7 @@ class Product:
     value: Array
 
     def formula(self) -> str:
-        """Return the names, the re-used prefix in brackets.
+        """Return the names of the factors, with the re-used prefix in brackets.
 
         Examples
         --------
@@ -86,18 +87,18 @@ class Product:
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """A forward pass and the chain rule of one sample; printed, it can be followed with pen and paper.
+    """A forward pass and the chain rule of one sample; printed, it is a calculation that can be done on paper.
 
     Attributes
     ----------
     forward : list of (str, ndarray)
-        Every quantity of the forward pass: the formula that gives it, and its value.
+        Each quantity of the forward pass: its formula and its value.
     loss_formula : str
-        How the loss is computed.
+        The formula of the loss.
     loss : float
         The loss of the sample.
     products : list of Product
-        The derivative by every weight and bias, the last layer first.
+        The derivative with respect to each weight and bias, from the last layer to the first.
     """
 
     forward: list[tuple[str, Array]]
@@ -106,12 +107,12 @@ class Trace:
     products: list[Product]
 
     def __getitem__(self, name: str) -> Array:
-        """Return the derivative of this name, e.g. ``dL/dw2``.
+        """Return the derivative of this name, such as ``dL/dw2``.
 
         Raises
         ------
         KeyError
-            If there is none, naming those that there are.
+            If there is no such derivative; the message lists all names.
         """
         values = {product.name: product.value for product in self.products}
         if name not in values:
@@ -146,23 +147,23 @@ def trace(network: Network, x: npt.ArrayLike, y: npt.ArrayLike, loss: Loss = "ha
     Parameters
     ----------
     network : Network
-        Dense layers, each followed by at most one elementwise activation; dropout is left out, as in prediction.
+        Dense layers, each followed by at most one elementwise activation. Dropout is left out, as in a prediction.
     x : array_like, shape (I,)
-        The sample; a number where I is 1.
+        The sample; a number if I is 1.
     y : array_like
-        Its target, as the loss takes it for one sample.
+        The target of the sample, in the form that the loss takes.
     loss : str, callable, functools.partial or (callable, callable)
         See `handmade.losses.find_loss`.
 
     Returns
     -------
     Trace
-        Prints as text.
+        The derivatives with all their factors; printed, a calculation.
 
     Raises
     ------
     ValueError
-        If the network holds other layers, or x or y do not fit.
+        If the network holds other layers, or x or y does not fit.
 
     Examples
     --------
@@ -188,7 +189,7 @@ def trace(network: Network, x: npt.ArrayLike, y: npt.ArrayLike, loss: Loss = "ha
     x, y = np.atleast_1d(np.array(as_array(x, "x"))), check_finite_targets(y)
     f = network.check_input(x[np.newaxis] if x.ndim == 1 else x)
     if len(f) > 1:
-        raise ValueError(f"x: expected one sample, got {len(f)}")
+        raise ValueError(f"x: expected one sample, got {len(f)}; pass one row, x[0]")
     f, cache = network.forward(f)
     forward, inputs, slopes = _forward(network, pairs, cache)
     if y.size not in (1, f.size):
@@ -201,7 +202,7 @@ def trace(network: Network, x: npt.ArrayLike, y: npt.ArrayLike, loss: Loss = "ha
 
 
 def _pairs(network: Network) -> Pairs:
-    """Each Dense layer with the activation on top of it."""
+    """Return each Dense layer with the activation on top of it."""
     pairs: Pairs = []
     for layer in network.layers:
         if isinstance(layer, Dense):
@@ -216,7 +217,7 @@ def _pairs(network: Network) -> Pairs:
 def _forward(
     network: Network, pairs: Pairs, cache: SequentialCache
 ) -> tuple[list[tuple[str, Array]], list[Array], list[Array | None]]:
-    """Return the named values of a pass; and, for each pair, its input and the slope of its activation."""
+    """Return the named values of a forward pass, and the input and the activation's slope of each pair."""
     forward: list[tuple[str, Array]] = [("x", cache.values[0])]
     inputs: list[Array] = []
     slopes: list[Array | None] = []
@@ -236,7 +237,7 @@ def _forward(
 
 
 def _products(pairs: Pairs, inputs: list[Array], slopes: list[Array | None], dH: Array) -> list[Product]:
-    """From the loss down: multiply the prefix by one factor after another, and branch off to each parameter."""
+    """Return the derivatives, from the loss down: the prefix grows by one factor after another."""
     products: list[Product] = []
     new: tuple[Factor, ...] = (Factor(f"dL/d{_output(pairs, len(pairs))}", dH[0]),)
     shared: tuple[Factor, ...] = ()

@@ -1,7 +1,8 @@
-"""4. Composites: layers made of layers, one after another, or around a connection that skips or splits (System 13).
+"""4. Composites: layers made of layers, in a chain, around a connection that skips them, or side by side (System 13).
 
-"Connections can skip intermediate layers" (Rumelhart, Hinton and Williams 1986). A chain feeds each layer by the one
-before it; in the others the input also goes past the chain, added to its output or put beside it, or is split.
+"Connections can skip intermediate layers" (Rumelhart, Hinton and Williams 1986). In a `Sequential`, each layer feeds
+the next one. `Residual` adds the chain's input to its output, `Concatenate` puts the two side by side, and `Parallel`
+splits the input among several chains.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class SequentialCache(NamedTuple):
 
 
 class Sequential(Layer):
-    """A chain of layers, each fed by the one before: a layer itself, so chains may hold chains.
+    """A chain of layers: the output of each is the input of the next. It is itself a layer, so chains may hold chains.
 
     Parameters
     ----------
@@ -43,9 +44,9 @@ class Sequential(Layer):
     Raises
     ------
     TypeError
-        If one of them is no layer.
+        If ``layers`` holds something other than layers.
     ValueError
-        If there are none, or two neighbours do not fit.
+        If there are no layers, or the widths of two neighbours differ.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
@@ -91,19 +92,19 @@ class Sequential(Layer):
 
     @property
     def neuron_count(self) -> int:  # type: ignore[override]  # read-only here
-        """The perceptrons: 4 + 2 = 6 for the lecture's 3-4-2 (System 4)."""
+        """The number of perceptrons: 4 + 2 = 6 for the lecture's 3-4-2 (System 4)."""
         return sum(layer.neuron_count for layer in self.layers)
 
     @property
     def weight_count(self) -> int:  # type: ignore[override]  # read-only here
-        """The edges between neurons: 3 x 4 + 4 x 2 = 20 for the lecture's 3-4-2 (System 4)."""
+        """The number of edges between neurons: 3 x 4 + 4 x 2 = 20 for the lecture's 3-4-2 (System 4)."""
         return sum(layer.weight_count for layer in self.layers)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self.layers)!r})"
 
 
-SOME_WIDTH = 2**20  # that layers may halve
+SOME_WIDTH = 2**20  # a width to try; even, because a GLU halves it
 
 
 def _in_features(layers: Sequence[Layer]) -> int | None:
@@ -113,7 +114,7 @@ def _in_features(layers: Sequence[Layer]) -> int | None:
             return layer.in_features
         try:
             keeps_width = layer.width_after(SOME_WIDTH) == SOME_WIDTH
-        except ValueError:  # a chain in which a layer of some width follows one that halves
+        except ValueError:  # a chain, in which a layer with a fixed width follows one that halves the width
             return None
         if not keeps_width:
             return None
@@ -121,17 +122,17 @@ def _in_features(layers: Sequence[Layer]) -> int | None:
 
 
 class Residual(Sequential):
-    """A chain that is added to its input: H = X + chain(X) (He et al. 2016).
+    """A chain whose input is added to its output: H = X + chain(X) (He et al. 2016).
 
     Parameters
     ----------
     layers : sequence of Layer
-        The block; as wide at its end as at its start.
+        The chain; its outputs are as wide as its inputs.
 
     Raises
     ------
     ValueError
-        If the block changes the width.
+        If the chain changes the width.
 
     Examples
     --------
@@ -152,26 +153,26 @@ class Residual(Sequential):
         dX = super().backward(dH, cache, need_dX)
         return None if dX is None else dH + dX
 
-    def rows_are_independent(self, training: bool) -> bool:  # by name: another forward would leave it unknown
+    def rows_are_independent(self, training: bool) -> bool:  # a class with a `forward` has to define it, see `Layer`
         return super().rows_are_independent(training)
 
     def width_after(self, in_features: int) -> int:
         width = super().width_after(in_features)
         if width != in_features:
-            raise ValueError(f"Residual: expected a block that ends as wide as it starts, {in_features}, got {width}")
+            raise ValueError(f"Residual: expected layers that keep the width, {in_features}, got {width} outputs")
         return width
 
 
 class Concatenate(Sequential):
-    """A chain that stands beside its input: H = [X, chain(X)].
+    """A chain whose input is put beside its output: H = [X, chain(X)], column by column.
 
-    A Dense layer on top then has weights from the input and from the block: direct connections, as in the XOR network
-    with one hidden unit (Rumelhart, Hinton and Williams, PDP volume 1, chapter 8, 1986).
+    A Dense layer on top then has weights from the input as well as from the chain. These are the direct connections of
+    the XOR network with one hidden unit (Rumelhart, Hinton and Williams, PDP volume 1, chapter 8, 1986).
 
     Parameters
     ----------
     layers : sequence of Layer
-        The block.
+        The chain.
 
     Examples
     --------
@@ -188,7 +189,7 @@ class Concatenate(Sequential):
         dX = super().backward(dH[:, width:], cache, need_dX)
         return None if dX is None else dH[:, :width] + dX
 
-    def rows_are_independent(self, training: bool) -> bool:  # by name: another forward would leave it unknown
+    def rows_are_independent(self, training: bool) -> bool:  # a class with a `forward` has to define it, see `Layer`
         return super().rows_are_independent(training)
 
     def width_after(self, in_features: int) -> int:
@@ -196,21 +197,22 @@ class Concatenate(Sequential):
 
 
 class Parallel(Layer):
-    """A layer of groups side by side: the input is split among them, and their outputs are joined.
+    """A layer of chains side by side: the columns of the input are split among them, and their outputs are joined.
 
-    The 1986 family-tree network: 24 units for the person and 12 for the relation, each encoded by 6 of their own.
+    The family-tree network of 1986 begins so: 24 inputs for a person and 12 for a relation, each group encoded by 6
+    units of its own.
 
     Parameters
     ----------
     *groups : sequence of Layer
-        The layers of each group. Each must know its input width, i.e. hold a layer such as Dense.
+        The layers of each chain. Each chain must know its input width: it holds a layer such as Dense.
 
     Raises
     ------
     TypeError
-        If a group is a layer, not a list of layers.
+        If a group is a layer instead of a list of layers.
     ValueError
-        If there is no group, or one does not know its width.
+        If there is no group, or a group does not know its input width.
 
     Examples
     --------
@@ -229,7 +231,9 @@ class Parallel(Layer):
         widths = [group.in_features for group in self.groups]
         if None in widths:
             unknown = self.groups[widths.index(None)]
-            raise ValueError(f"Parallel: expected groups that know their input width, got {unknown!r}")
+            raise ValueError(
+                f"Parallel: expected groups that know their input width, got {unknown!r}; begin it with a Dense layer"
+            )
         self.in_features: int = sum(  # pyright: ignore[reportIncompatibleVariableOverride]  # never None
             width or 0 for width in widths
         )
@@ -267,12 +271,12 @@ class Parallel(Layer):
 
     @property
     def neuron_count(self) -> int:  # type: ignore[override]  # read-only here
-        """The perceptrons of all groups."""
+        """The number of perceptrons in all groups."""
         return sum(group.neuron_count for group in self.groups)
 
     @property
     def weight_count(self) -> int:  # type: ignore[override]  # read-only here
-        """The edges of all groups."""
+        """The number of edges in all groups."""
         return sum(group.weight_count for group in self.groups)
 
     def __repr__(self) -> str:
@@ -280,7 +284,7 @@ class Parallel(Layer):
 
 
 def _slices(widths: Iterable[int]) -> list[slice]:
-    """Return the slices of columns that lie side by side, with these widths."""
+    """Return one slice of columns for each width, side by side."""
     slices, start = [], 0
     for width in widths:
         slices.append(slice(start, start + width))

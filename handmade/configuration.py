@@ -1,4 +1,4 @@
-"""Show what the arithmetic runs on: NumPy, its BLAS with kernel and threads, and the processor."""
+"""Show what the library computes with: NumPy, the kernel and threads of its BLAS, and the processor."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ THREADS = {
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """Print the versions, the BLAS, its kernel and threads, and what would make them faster.
 
-    Kernel and threads are known if threadpoolctl is installed (``pip install handmade[threads]``); else the number of
-    threads is that of the environment, if it says one. `handmade` changes neither: BLAS reads its environment when
-    NumPy is imported, and a process belongs to whoever started it.
+    Kernel and threads are known if threadpoolctl is installed (``pip install handmade[threads]``). Without it, the
+    number of threads is read from the environment variable of the BLAS, if it is set. `handmade` changes neither: BLAS
+    reads the environment when NumPy is imported, and settings of a process are its user's choice.
 
     Parameters
     ----------
@@ -42,13 +42,13 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        The values by name; ``"kernel"`` and ``"threads"`` are None where they are unknown, ``"better kernel"`` is None
-        where there is none.
+        The values by name, for ``mode="dicts"``. ``"kernel"`` and ``"threads"`` are None if unknown, and
+        ``"better kernel"`` is None if there is none.
 
     Raises
     ------
     ValueError
-        If ``mode`` is something else.
+        If ``mode`` is neither of the two.
 
     Examples
     --------
@@ -114,7 +114,7 @@ def kernel_and_threads(variable: str) -> tuple[str | None, int | None]:
         value = os.environ.get(variable) or os.environ.get("OMP_NUM_THREADS") or ""
         return None, int(value) if value.isdecimal() else None
     pools = [pool for pool in threadpool_info() if pool.get("user_api") == "blas"]
-    # SciPy and PyTorch may have loaded a BLAS of their own.
+    # SciPy and PyTorch may have loaded another BLAS.
     pools.sort(key=lambda pool: "numpy" not in str(pool.get("filepath", "")))
     return (pools[0].get("architecture"), pools[0].get("num_threads")) if pools else (None, None)
 

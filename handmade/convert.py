@@ -1,4 +1,4 @@
-"""Networks of PyTorch and scikit-learn, as networks of this library."""
+"""Convert networks of PyTorch and scikit-learn to networks of this library."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ MODULES: dict[str, Callable[[Any], Layer]] = {
 
 
 def _layer_of(module: Any, place: str = "") -> Layer:
-    """Return the layer of a module; raise, naming its place, where there is none."""
+    """Return the layer that does what a module does; raise, naming its place, if there is none."""
     kind, where = type(module).__name__, f"module {place.removesuffix('.') or 'given'}"
     if hasattr(module, "to_handmade"):
         layer = module.to_handmade(lambda child: _layer_of(child, place))
@@ -165,33 +165,33 @@ def from_torch(
     Parameters
     ----------
     source : torch.nn.Module, mapping or path-like
-        A module: Linear, BatchNorm1d, LayerNorm, RMSNorm, GroupNorm, Dropout, AlphaDropout, Identity, Flatten,
-        activations, and Sequential of these, nested as you like. Or a state_dict; or a ``.pt`` file of one, which is
+        A module made of Linear, BatchNorm1d, LayerNorm, RMSNorm, GroupNorm, Dropout, AlphaDropout, Identity, Flatten,
+        activations, and Sequentials of these, nested to any depth. Or a state_dict; or a ``.pt`` file of one, which is
         read with ``weights_only=True``; or a ``.safetensors`` file of one, for which PyTorch need not be installed.
-        A module of your own takes part by a method ``to_handmade(layer_of)``, which returns its layer, such as
+        A module of your own needs a method ``to_handmade(layer_of)``, which returns its layer, such as
         ``hm.Residual([layer_of(child) for child in self])``, with the weights in the same order.
     network : Network, optional
-        For weights alone: the architecture, whose copy takes them.
+        For weights without a module: a network of their architecture. A copy of it gets the weights.
     activation : str, optional
-        For weights alone, without ``network``: the activation of the hidden layers, which weights do not say. Each
-        weight matrix becomes a Dense layer, a single weight a PReLU, and vectors of weights and biases a normalization.
-        Where layers have numbers, the activation stands at the first missing number after a Dense layer or PReLU, and
-        at the others the identity, as for dropout; where they have names, it stands before each Dense layer but the
-        first, unless a PReLU does.
+        For weights without a module and without ``network``: the activation of the hidden layers, which weights do not
+        tell. Each weight matrix becomes a Dense layer, a single weight a PReLU, and vectors of weights and biases a
+        normalization. If the layers are numbered, the activation takes the first missing number after a Dense layer or
+        PReLU, and identities take the others, as for dropout. If the layers are named, it comes before each Dense layer
+        but the first, unless there is a PReLU.
 
     Returns
     -------
     Network
-        A copy of the weights, in float64 if the module's are, else in float32; its state_dict has the module's names
-        where these are numbers.
+        A network with copies of the weights, in float64 if the module's are, else in float32. Its state_dict has the
+        module's names if these are numbers.
 
     Raises
     ------
     ValueError
-        If a module is of another class (its place is named), a module with weights stands in two places, the file is
-        no state_dict, or its weights do not fit.
+        If a module is of another class (the message says where it is), a module with weights appears twice, the file
+        does not hold a state_dict, or its weights do not fit.
     TypeError
-        If ``source`` is none of these.
+        If ``source`` is something else.
     ImportError
         If a ``.pt`` file is given and PyTorch is missing.
 
@@ -237,7 +237,7 @@ def _from_module(module: Any) -> Network:
 
 
 def _as_array(name: str, value: Any) -> Array:
-    """Return a tensor as an array; bfloat16, which NumPy lacks, as float32."""
+    """Return a tensor as an array; bfloat16, which NumPy does not have, becomes float32."""
     if getattr(value, "is_meta", False):
         raise ValueError(f"source: expected numbers, got {name!r} on the device meta, which has none")
     if hasattr(value, "detach"):
@@ -261,7 +261,7 @@ def _read_weights(path: FilePath) -> Mapping[str, Any]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # of pickle, zipfile or PyTorch, whose advice to trust the file is no cure
+    except Exception as error:  # of pickle, zipfile or PyTorch, whose advice, to trust the file, does not help
         raise ValueError(
             f"{os.fspath(path)}: expected weights alone, saved with torch.save(module.state_dict(), path), got a file "
             "of other objects, or one that is damaged"
@@ -299,7 +299,7 @@ def _from_weights(state: Mapping[str, Array], activation: ActivationName | None)
 
 
 def _gaps(prefixes: Sequence[str]) -> list[tuple[str, int | None]]:
-    """Return the prefixes in order, each with how many numbers are missing before it; None where it has no number."""
+    """Return the prefixes in order, each with the count of missing numbers before it; None if it has no number."""
     parts = [prefix.rpartition(".") for prefix in prefixes]
     if len({parent for parent, _, _ in parts}) > 1 or not all(number.isdigit() for _, _, number in parts):
         return [(prefix, None) for prefix in prefixes]
@@ -309,7 +309,7 @@ def _gaps(prefixes: Sequence[str]) -> list[tuple[str, int | None]]:
 
 
 def _given(activation: ActivationName | None) -> ActivationName:
-    """Return the activation, or raise where it is needed and not given."""
+    """Return the activation, or raise if it is needed and not given."""
     if activation is None:
         raise ValueError(
             "activation: expected the activation between the layers, which weights do not say; pass "
@@ -358,23 +358,23 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor, *, probabilities: bool = Fal
     Parameters
     ----------
     mlp : estimator
-        Fitted.
+        A fitted estimator.
     probabilities : bool
-        Whether to end with the estimator's last activation, softmax or sigmoid. Else the outputs are logits, from
-        which training goes on with `cross_entropy` or `binary_cross_entropy_with_logits`. A classifier of two classes
-        has one output.
+        Whether the network ends with the estimator's last activation, softmax or sigmoid. Otherwise its outputs are
+        logits, so that training can go on with `cross_entropy` or `binary_cross_entropy_with_logits`. A classifier of
+        two classes has one output.
 
     Returns
     -------
     Network
-        A copy of the weights, in their dtype.
+        A network with copies of the weights, in their dtype.
 
     Raises
     ------
     TypeError
-        If it is no such estimator, or is not fitted.
+        If it is not an MLPClassifier or MLPRegressor, or is not fitted.
     ValueError
-        If an activation is not known.
+        If the estimator's activation is unknown.
 
     Examples
     --------
@@ -400,7 +400,7 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor, *, probabilities: bool = Fal
 
 
 def _named(activation: str) -> ActivationName:
-    """Return the activation here of scikit-learn's name."""
+    """Return this library's name of an activation of scikit-learn."""
     known: dict[str, ActivationName] = {**SKLEARN_ACTIVATIONS, "softmax": "softmax"}
     if activation not in known:
         raise ValueError(f"mlp: expected an activation among {', '.join(known)}, got {activation!r}")

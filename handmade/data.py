@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 Pair = tuple[Array, Array]
-Seed = Any  # what numpy.random.default_rng takes; naming its types here would load numpy.random at import
+Seed = Any  # a seed or a numpy.random.Generator; naming that type would load numpy.random at import
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ def load_digits() -> Pair:
     X : ndarray of float64, shape (1797, 64)
         Pixels from 0 (paper) to 1 (ink).
     y : ndarray of int64, shape (1797,)
-        The digit, 0 to 9; 178, 182, 177, 183, 181, 182, 181, 179, 174 and 180 of each.
+        The digits, 0 to 9: there are 178, 182, 177, 183, 181, 182, 181, 179, 174 and 180 samples of them.
 
     Notes
     -----
@@ -129,12 +129,12 @@ def train_test_split(
     Returns
     -------
     X_train, X_test, y_train, y_test : ndarray
-        Copies, in random order; the order of scikit-learn's function of this name.
+        Copies, in random order; returned in the order of scikit-learn's function of this name.
 
     Raises
     ------
     ValueError
-        If X and y differ in length, a part would be empty, or ``stratify`` is asked for and y is not a vector.
+        If X and y differ in length, a part would be empty, or ``stratify`` is True and y is not a vector.
     TypeError
         If an argument is of another type, or X or y is masked or sparse.
 
@@ -155,7 +155,7 @@ def train_test_split(
     if check_bool(stratify, "stratify"):
         if y.ndim != 1:
             raise ValueError(f"y: expected class labels of shape (N,) for stratify=True, got shape {y.shape}")
-        # Evenly spaced picks from the samples sorted by class meet each class in proportion to its size.
+        # Evenly spaced places in the samples sorted by class hit each class in proportion to its size.
         try:
             by_class = order[np.argsort(y[order], kind="stable")]
         except TypeError as error:
@@ -195,14 +195,14 @@ def _paired(X: npt.ArrayLike, y: npt.ArrayLike) -> Pair:
 
 
 def encode_labels(labels: npt.ArrayLike, classes: npt.ArrayLike | None = None) -> Pair:
-    """Number the classes of labels: ``classes[y]`` gives the labels back.
+    """Convert labels to class indices y, so that ``classes[y]`` are the labels again.
 
     Parameters
     ----------
     labels : array_like, shape (N,)
         Text, numbers or booleans; also a column of pandas.
     classes : array_like, shape (K,), optional
-        The classes in the order of their numbers, as the training set's for the labels of a test set. By default the
+        The classes in the order of their indices; for a test set, pass those of the training set. By default the
         distinct labels in ascending order.
 
     Returns
@@ -267,8 +267,8 @@ def _as_labels(labels: npt.ArrayLike, name: str) -> Array:
 def load_npz(path: FilePath | IO[bytes], X: str = "X", y: str = "y", *, max_bytes: int | None = None) -> Pair:
     """Read samples and targets from an ``.npz`` archive.
 
-    Python objects are never loaded: a data file cannot run code. The headers are read first, and no more is read or
-    kept than they declare.
+    Python objects are never loaded, so a data file cannot run code. The headers are read first, and then no more than
+    they declare.
 
     Parameters
     ----------
@@ -277,17 +277,17 @@ def load_npz(path: FilePath | IO[bytes], X: str = "X", y: str = "y", *, max_byte
     X, y : str
         The names of the two arrays in it.
     max_bytes : int, optional
-        The most bytes that both arrays may take. By default 1 GiB, or 16 times the size of the file if that is more.
+        The limit of the arrays' size in bytes. By default 1 GiB, or 16 times the size of the file if that is more.
 
     Returns
     -------
     X, y : ndarray
-        As stored.
+        The arrays as they are stored.
 
     Raises
     ------
     ValueError
-        If the file is no archive or is damaged, lacks one of the names, holds Python objects under them, declares
+        If the file is not an archive or is damaged, lacks one of the names, holds Python objects under them, declares
         arrays larger than ``max_bytes``, or its arrays differ in length.
 
     Examples
@@ -313,12 +313,12 @@ def load_npz(path: FilePath | IO[bytes], X: str = "X", y: str = "y", *, max_byte
 def save_npz(path: FilePath, X: npt.ArrayLike, y: npt.ArrayLike) -> None:
     """Write samples and targets to a compressed ``.npz`` archive, under the names X and y.
 
-    A file that exists is replaced as a whole, once the new one is on the disk; where that fails, it stays as it was.
+    An existing file is replaced as a whole when the new one is on the disk. On an error it stays as it was.
 
     Parameters
     ----------
     path : path-like
-        The file, named exactly so.
+        The file; no ending is added to its name.
     X, y : array_like, shape (N, ...)
         Numbers or text.
 

@@ -1,4 +1,4 @@
-"""4. Dropout: layers that in training set random values to zero, against overfitting."""
+"""4. Dropout: layers that set random values to zero in training, to reduce overfitting."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["AlphaDropout", "Dropout"]
 
 
 class Dropout(Layer):
-    """A layer that in training sets each value to zero with probability p, and scales the others by 1 / (1 - p).
+    """A layer that, in training, sets each value to zero with probability p and multiplies the others by 1 / (1 - p).
 
-    Srivastava et al. 2014, scaled at training time as PyTorch does ("inverted"): in prediction the layer passes its
-    input on unchanged.
+    Srivastava et al. 2014. The factor is applied in training, as in PyTorch ("inverted" dropout), so that a prediction
+    leaves the input unchanged.
 
     Parameters
     ----------
     p : float
-        From 0 to 1.
+        The probability of a zero, from 0 to 1.
     rng : optional
-        Anything numpy.random.default_rng takes.
+        A seed or a numpy.random.Generator; draws the masks.
 
     Raises
     ------
@@ -52,7 +52,7 @@ class Dropout(Layer):
     def forward(self, X: Array, training: bool = False) -> tuple[Array, Array | None]:
         if not training:
             return X, None
-        # Drawn in float32 whatever the network computes in: one seed, one mask, in every dtype.
+        # Drawn in float32 for every dtype, so that one seed gives one mask.
         kept = np.empty_like(X, dtype=bool)
         np.greater_equal(self.rng.random(X.shape, dtype=np.float32), self.p, out=kept)
         return self._apply(X, kept), kept
@@ -61,7 +61,7 @@ class Dropout(Layer):
         return dH if kept is None else self._apply(dH, kept)
 
     def _apply(self, V: Array, kept: Array) -> Array:
-        """Return zero or 1 / (1 - p) times each value: the same linear map forward and backward."""
+        """Multiply each value by 0 or 1 / (1 - p): forward and backward are the same linear map."""
         return V * kept if self.p in (0, 1) else V * kept / (1 - self.p)
 
     def rows_are_independent(self, training: bool) -> bool:
@@ -72,18 +72,18 @@ class Dropout(Layer):
 
 
 class AlphaDropout(Dropout):
-    """A dropout that keeps mean 0 and variance 1, for networks of selu (Klambauer et al. 2017): torch.nn.AlphaDropout.
+    """A dropout that keeps mean 0 and variance 1, for selu (Klambauer et al. 2017): torch.nn.AlphaDropout.
 
-    In training each value becomes -alpha with probability p, the limit of selu for a -> -inf; then all are scaled and
-    shifted: H = a (X kept - alpha (1 - kept)) + a alpha p with a = ((1 - p) (1 + p alpha^2))^-1/2. In prediction the
-    layer passes its input on unchanged.
+    In training each value becomes -alpha, the limit of selu for a -> -inf, with probability p. Then all values are
+    scaled and shifted: H = a (X kept - alpha (1 - kept)) + a alpha p with a = ((1 - p) (1 + p alpha^2))^-1/2. A
+    prediction leaves the input unchanged.
 
     Parameters
     ----------
     p : float
-        From 0 to 1.
+        The probability of a zero, from 0 to 1.
     rng : optional
-        Anything numpy.random.default_rng takes.
+        A seed or a numpy.random.Generator; draws the masks.
 
     Raises
     ------
@@ -105,7 +105,7 @@ class AlphaDropout(Dropout):
 
     def forward(self, X: Array, training: bool = False) -> tuple[Array, Array | None]:
         H, kept = super().forward(X, training)
-        if kept is None or self.p in (0, 1):  # 1 leaves only zeros, as in torch
+        if kept is None or self.p in (0, 1):  # with p = 1 all values are 0, as in torch
             return H, kept
         shift = self.scale * self.alpha
         return H + np.where(kept, shift * self.p, shift * (self.p - 1)).astype(X.dtype), kept

@@ -1,7 +1,7 @@
 """Files: a network's architecture and weights in one ``.safetensors`` or ``.npz`` file, without pickle.
 
-The architecture is JSON, as `to_config` returns it. The arrays are those of `Network.state_dict`. Reading a file runs
-no code of it, and takes no more memory than its own bytes justify.
+The architecture is JSON, as `to_config` returns it. The arrays are those of `Network.state_dict`. Reading a file never
+runs code from it, and takes no more memory than the size of the file justifies.
 """
 
 from __future__ import annotations
@@ -33,25 +33,27 @@ __all__ = [
     "to_config",
 ]
 
-DOCUMENT = "handmade"  # the name of the JSON text in a file's metadata, or among the arrays of an archive
-ARCHIVE_LIMIT = 2**24  # bytes: 16 MiB, that a small archive may hold however far it is compressed
-SPARE_SIZES = 2**20  # numbers that layers may hold besides those in the file, e.g. a norm that learns nothing
+DOCUMENT = "handmade"  # the name of the JSON in a file's metadata, or among the arrays of an archive
+ARCHIVE_LIMIT = 2**24  # bytes: 16 MiB, which a small archive may hold, however well it is compressed
+SPARE_SIZES = 2**20  # numbers that layers may hold besides those in the file, such as an RMSNorm without gamma
 
 
 def save(network: Network, path: FilePath, *, metadata: Mapping[str, Any] | None = None) -> None:
     """Write a network to a file: its architecture and its weights, bit for bit.
 
-    The file is replaced as a whole or not at all.
+    An existing file is replaced as a whole, or, on an error, not at all.
 
     Parameters
     ----------
     network : Network
-        float32 or float64. Layers and activations of your own have to be registered, see `register_layer`.
+        The network, in float32 or float64. Layers and activations of your own have to be registered, see
+        `register_layer`.
     path : path-like
-        Ends with ``.safetensors``, which PyTorch reads as a state_dict with ``safetensors.torch.load_file``; or with
-        ``.npz``, which `numpy.load` reads.
+        The file. Its name ends with ``.safetensors``, which PyTorch reads as a state_dict with
+        ``safetensors.torch.load_file``, or with ``.npz``, which `numpy.load` reads.
     metadata : mapping, optional
-        Anything JSON can hold, for `read_metadata`. Keys are text; a tuple comes back as a list.
+        Your own notes, for `read_metadata`: anything that JSON can hold, with strings as keys. A tuple comes back as a
+        list.
 
     Raises
     ------
@@ -59,9 +61,9 @@ def save(network: Network, path: FilePath, *, metadata: Mapping[str, Any] | None
         If the path has another ending, a layer is not registered, a weight is not finite, or JSON cannot hold the
         metadata.
     TypeError
-        If it is no Network.
+        If ``network`` is not a Network, or a key of the metadata is not a string.
     OSError
-        If the file cannot be written; an old file is left as it was.
+        If the file cannot be written. An existing file stays as it was.
 
     Examples
     --------
@@ -96,7 +98,7 @@ def save(network: Network, path: FilePath, *, metadata: Mapping[str, Any] | None
 
 
 def _check_keys(metadata: Any) -> None:
-    """Raise unless all keys are text: JSON would turn numbers into text, without an error."""
+    """Raise unless all keys are strings: JSON would turn numbers into strings without an error."""
     for key, value in metadata.items() if isinstance(metadata, Mapping) else ():
         if not isinstance(key, str):
             raise ValueError(f"metadata: expected keys of text, got {key!r}; use {str(key)!r}")
@@ -122,27 +124,27 @@ WRITERS: dict[str, Callable[[IO[bytes], dict[str, Array], str], None]] = {
 def load(path: FilePath | IO[bytes], *, rng: Any = None, max_bytes: int | None = None) -> Network:
     """Read a network that `save` wrote.
 
-    No code in the file is run. All lengths, shapes and offsets are checked before memory is taken for them.
+    No code from the file is run. All lengths, shapes and offsets are checked before memory is allocated for them.
 
     Parameters
     ----------
     path : path-like or binary file object
-        The file; its content says which of the formats it has.
+        The file. Its format is recognised by its content.
     rng : optional
-        Anything numpy.random.default_rng takes: draws the masks of dropout.
+        A seed or a numpy.random.Generator; draws the masks of dropout.
     max_bytes : int, optional
-        The most bytes that the arrays may take. By default 16 times the size of the file, and at least 16 MiB.
+        The limit of the arrays' size in bytes. By default 16 times the size of the file, and at least 16 MiB.
 
     Returns
     -------
     Network
-        With the architecture, dtype and weights as saved.
+        A network with the saved architecture, dtype and weights.
 
     Raises
     ------
     ValueError
-        If the file is cut short, damaged or foreign, its version is newer, a layer's class is not registered, or the
-        arrays do not fit the architecture.
+        If the file is cut short, damaged or not written by `save`, its version is newer than the library's, a layer's
+        class is not registered, or the arrays do not fit the architecture.
     OSError
         If the file cannot be read.
     """
@@ -162,7 +164,7 @@ def load(path: FilePath | IO[bytes], *, rng: Any = None, max_bytes: int | None =
 
 
 def read_metadata(path: FilePath | IO[bytes], *, max_bytes: int | None = None) -> dict[str, Any]:
-    """Return the metadata that `save` was given; an empty dict if it was given none.
+    """Return the metadata that was passed to `save`; an empty dict if there was none.
 
     Raises
     ------
@@ -177,19 +179,19 @@ def read_metadata(path: FilePath | IO[bytes], *, max_bytes: int | None = None) -
 
 
 def read_state_dict(path: FilePath | IO[bytes], *, max_bytes: int | None = None) -> dict[str, Array]:
-    """Return the arrays of a ``.safetensors`` or ``.npz`` file by name, whoever wrote it.
+    """Return the arrays of a ``.safetensors`` or ``.npz`` file by name, whichever program wrote it.
 
     Parameters
     ----------
     path : path-like or binary file object
-        E.g. what ``safetensors.torch.save_file(module.state_dict(), path)`` wrote.
+        A file such as ``safetensors.torch.save_file(module.state_dict(), path)`` writes.
     max_bytes : int, optional
         As for `load`.
 
     Returns
     -------
     dict of str to ndarray
-        For `Network.load_state_dict`.
+        The arrays, for `Network.load_state_dict`.
 
     Raises
     ------
@@ -200,7 +202,7 @@ def read_state_dict(path: FilePath | IO[bytes], *, max_bytes: int | None = None)
 
 
 def _read(path: FilePath | IO[bytes], max_bytes: int | None) -> tuple[str | None, dict[str, Array], str]:
-    """Return the JSON text (None in files of others), the arrays, and the name of the file for messages."""
+    """Return the JSON text (None in files of other programs), the arrays, and the file's name for messages."""
     with open_source(path) as source:
         if source.head.startswith(b"PK"):
             limit = max(ARCHIVE_LIMIT, COMPRESSION * (source.size or 0)) if max_bytes is None else max_bytes

@@ -19,7 +19,7 @@ __all__ = ["History"]
 
 @dataclasses.dataclass
 class History:
-    """The numbers of each epoch that was finished.
+    """The record of a training: losses, metrics, learning rate and seconds of each finished epoch.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class History:
     lr : list of float
         The learning rate of the epoch's last step.
     seconds : list of float
-        How long the epoch took, validation included.
+        The duration of the epoch, with its validation.
     stopped : str
         ``"running"``, or why training ended: ``"all epochs"``, ``"early stopping"``, ``"callback"``,
         ``"interrupted"`` or ``"error"``.
@@ -69,7 +69,7 @@ class History:
         Parameters
         ----------
         loss, lr, seconds : float
-            Of the epoch.
+            The numbers of the epoch.
         scores : dict of str to float
             ``"validation_loss"``, where there is one, and all metrics, which have a list already.
         """
@@ -79,7 +79,7 @@ class History:
         deque(starmap(list.append, pairs), maxlen=0)  # one call of C, in which no Ctrl-C falls: all appends or none
 
     def to_dict(self) -> dict[str, list[float]]:
-        """Return one list per number, all of one length: pandas.DataFrame(history.to_dict()) is a table.
+        """Return a dict of lists of equal length, from which pandas.DataFrame(history.to_dict()) makes a table.
 
         Examples
         --------

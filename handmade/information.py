@@ -32,7 +32,7 @@ def information(p: npt.ArrayLike) -> Array:
     Raises
     ------
     ValueError
-        If a probability is outside [0, 1], or there is none.
+        If a probability is outside [0, 1], or there are no probabilities.
     TypeError
         If ``p`` does not hold real numbers.
 
@@ -65,7 +65,7 @@ def entropy(p: npt.ArrayLike, dim: int = -1) -> Array:
     ValueError
         If a probability is outside [0, 1], they do not sum to 1, or ``p`` has no such axis.
     TypeError
-        If ``p`` does not hold real numbers, or ``dim`` is no integer.
+        If ``p`` does not hold real numbers, or ``dim`` is not an integer.
 
     Examples
     --------

@@ -1,8 +1,9 @@
 """Initial weights: functions ``(shape, fan_in, fan_out, rng)`` that return an array of that shape.
 
-One signature serves weights and biases: ``fan_in`` and ``fan_out`` are those of the layer, I and O, both at least 1.
-``rng`` is anything that numpy.random.default_rng takes. All return float64; a layer converts it to its own dtype.
-Options are given with functools.partial: ``partial(uniform, low=-0.3, high=0.3)`` starts the experiments of 1986.
+Weights and biases have initializers of the same form. ``shape`` is that of the parameter, ``fan_in`` and ``fan_out``
+are I and O of the layer, at least 1, and ``rng`` is a seed or a numpy.random.Generator. All return float64; a layer
+converts it to its dtype. Give options with functools.partial: ``partial(uniform, low=-0.3, high=0.3)`` draws the
+initial weights of the experiments of 1986.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ __all__ = [
 ]
 
 Shape = tuple[int, ...]
-Seed = Any  # what numpy.random.default_rng takes
+Seed = Any  # a seed or a numpy.random.Generator
 
 
 def linear_default(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None) -> Array:
-    """Draw from U(-1/sqrt(I), 1/sqrt(I)): how torch.nn.Linear starts its weights and its bias.
+    """Draw from U(-1/sqrt(I), 1/sqrt(I)), as torch.nn.Linear does for its weights and its bias.
 
     Examples
     --------
@@ -161,7 +162,7 @@ def constant(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None, value: f
 
 
 def zeros(shape: Shape, fan_in: int, fan_out: int, rng: Seed = None) -> Array:
-    """Return an array of zeros: right for biases; with such weights, all units of a layer stay equal for ever.
+    """Return an array of zeros, for biases. If all weights are zero, the units of a layer stay equal in training.
 
     Examples
     --------
@@ -189,7 +190,7 @@ def _normal(shape: Shape, std: float, rng: Seed) -> Array:
 
 
 def _checked(shape: Shape) -> Shape:
-    """Return a shape as a tuple of sizes."""
+    """Return a shape as a tuple of ints; raise unless it is one."""
     if not isinstance(shape, (tuple, list)):
         raise TypeError(f"shape: expected a tuple of sizes, got {shape!r}")
     return tuple(check_count(size, "shape", least=0) for size in shape)
@@ -206,16 +207,16 @@ def find_initializer(initializer: Initializer, name: str = "initializer") -> Ini
     Parameters
     ----------
     initializer : str or callable
-        A name of `handmade.initializers`, or a function of the same arguments.
+        A name of `handmade.initializers`, or a function ``(shape, fan_in, fan_out, rng)``.
     name : str
-        What an error calls it.
+        The argument's name in error messages.
 
     Raises
     ------
     ValueError
         If no initializer has this name.
     TypeError
-        If it is neither a name nor a function.
+        If ``initializer`` is neither a name nor a function.
 
     Examples
     --------

@@ -39,7 +39,7 @@ class Dense(Layer):
     weight_init, bias_init : str or callable
         See `handmade.initializers`. The defaults are those of torch.nn.Linear.
     rng : optional
-        Anything numpy.random.default_rng takes.
+        A seed or a numpy.random.Generator; draws the initial values.
     dtype : dtype
         float64 or float32.
 

@@ -35,8 +35,8 @@ class LearningRateSearch:
     loss : ndarray, shape (steps,)
         The loss of each batch before its step.
     smoothed : ndarray, shape (steps,)
-        The losses, averaged over neighbouring steps by a Gaussian. A moving average of the past, as other finders
-        take, lags behind and suggests learning rates that are too large.
+        The losses, averaged over neighbouring steps with Gaussian weights. Other finders average over past steps only,
+        which lags behind and suggests learning rates that are too large.
     suggestion : float or None
         The learning rate at which the smoothed loss falls fastest; None if it never falls.
     """
@@ -73,9 +73,9 @@ def find_lr(
     batch_size: int = 32,
     rng: RNG = None,
 ) -> LearningRateSearch:
-    """Train a copy of the network while the learning rate grows exponentially, and return how the loss went.
+    """Train a copy of the network while the learning rate grows exponentially, and return the losses.
 
-    Smith 2017 (cyclical learning rates). A good learning rate is the suggestion or somewhat less.
+    Smith 2017 (cyclical learning rates). A good learning rate is the suggestion, or a little less.
     `handmade.plots.learning_rates` draws the result.
 
     Parameters
@@ -83,7 +83,7 @@ def find_lr(
     network : Network
         The network; it is not changed.
     X, y : array_like
-        The samples, as `fit` takes them.
+        The samples and targets, as for `fit`.
     loss : str, callable, functools.partial or (callable, callable)
         See `handmade.losses.find_loss`.
     optimizer : object with an lr, optional
@@ -95,7 +95,7 @@ def find_lr(
     batch_size : int
         Samples per batch.
     rng : optional
-        Anything numpy.random.default_rng takes; draws the batches.
+        A seed or a numpy.random.Generator; draws the batches.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def find_lr(
     if not hasattr(optimizer, "lr"):
         raise TypeError(f"optimizer: expected an object with an attribute lr, got {optimizer!r}")
     if getattr(optimizer, "needs_evaluate", False):
-        raise TypeError(f"optimizer: expected one of one gradient per step, got {optimizer!r}, which searches itself")
+        raise TypeError(f"optimizer: expected one gradient per step, got {optimizer!r}, which has a search of its own")
     start_lr, end_lr = positive(start_lr, "start_lr"), positive(end_lr, "end_lr")
     if not start_lr < end_lr:
         raise ValueError(f"end_lr: expected more than start_lr = {start_lr}, got {end_lr}")
@@ -163,7 +163,7 @@ def _losses(
             if not np.isfinite(network.theta).all():
                 break
     if len(losses) < 2:
-        raise ValueError(f"start_lr: expected one at which the loss stays finite, got {rates[0]:g}; take a smaller one")
+        raise ValueError(f"start_lr: expected a rate with a finite loss, got {rates[0]:g}; choose a smaller one")
     return losses
 
 

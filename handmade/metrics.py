@@ -33,7 +33,7 @@ def accuracy(output: npt.ArrayLike, y: npt.ArrayLike) -> float:
         - (N, K) with K >= 2: one score per class, logits or probabilities. The largest score predicts the class; of
           equal ones the first.
         - (N,) or (N, 1), floating: the logit of class 1. A logit of 0 or more predicts class 1, as the perceptron's
-          sign does; a negative one the other class. Probabilities are no logits: pass ``probability >= 0.5``.
+          sign does; a negative one the other class. Probabilities are not logits: pass ``probability >= 0.5``.
         - (N,) or (N, 1), integer or bool: the predicted labels themselves.
     y : array_like
         True labels, whole numbers of shape (N,) or (N, 1), or one-hot rows of shape (N, K). For scores 0 to K - 1; for
@@ -84,9 +84,9 @@ def top_k_accuracy(output: npt.ArrayLike, y: npt.ArrayLike, k: int = 5) -> float
     Raises
     ------
     ValueError
-        As for `accuracy`, or if ``output`` is no matrix of scores or ``k`` is out of range.
+        As for `accuracy`, or if ``output`` is not a matrix of scores or ``k`` is out of range.
     TypeError
-        As for `accuracy`, or if ``k`` is no integer.
+        As for `accuracy`, or if ``k`` is not an integer.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def confusion_matrix(output: npt.ArrayLike, y: npt.ArrayLike, n_classes: int | N
     ValueError
         As for `accuracy`, or if a label is not in 0 to K - 1.
     TypeError
-        As for `accuracy`, or if ``n_classes`` is no integer.
+        As for `accuracy`, or if ``n_classes`` is not an integer.
 
     Examples
     --------

@@ -26,10 +26,10 @@ class MLP(Network):
     Parameters
     ----------
     sizes : sequence of int
-        Inputs, units of each hidden layer, outputs: ``[3, 4, 2]`` is the lecture's network.
+        The number of inputs, of units in each hidden layer, and of outputs: ``[3, 4, 2]`` is the lecture's network.
     activation : str, (callable, callable), or a list of them
-        One for all hidden layers; or one per hidden layer; or one per layer, the last for the outputs. None leaves
-        a layer linear.
+        One activation for all hidden layers, or a list: one for each hidden layer, or one for each layer, the last for
+        the outputs. None leaves a layer linear.
     dropout : float
         The probability of `Dropout` after each hidden layer; 0 adds no such layer.
     normalization : {None, "batch", "layer", "rms"}
@@ -39,14 +39,15 @@ class MLP(Network):
     weight_init, bias_init : str or callable
         See `handmade.initializers`.
     rng : optional
-        Anything numpy.random.default_rng takes; draws the weights, then the dropout masks.
+        A seed or a numpy.random.Generator; draws the weights, then the dropout masks.
     dtype : dtype
         float64 or float32.
 
     Raises
     ------
     ValueError, TypeError
-        If a size is not an integer of at least 1, the number of activations does not fit, or a name is unknown.
+        If a size is not an integer of at least 1, the number of activations does not fit, or a name is unknown; the
+        message names the argument.
 
     Examples
     --------
@@ -94,7 +95,7 @@ class MLP(Network):
         super().__init__(layers, dtype=dtype)
 
     def __repr__(self) -> str:
-        """Return the call that builds a network of the same layers; sizes and options alone would not show them."""
+        """Return the call that builds a network of the same layers: sizes alone would not show changed layers."""
         return f"Network({list(self.layers)!r})"
 
 
@@ -102,7 +103,7 @@ NORMALIZATIONS: dict[str, Callable[..., Layer]] = {"batch": BatchNorm, "layer": 
 
 
 def _one_per_layer(activation: Any, depth: int) -> list[Any]:
-    """Return the activations of all layers; a single one is for the hidden layers."""
+    """Return one activation for each layer, None for a linear one; a single one is for all hidden layers."""
     if isinstance(activation, tuple) and not all(map(callable, activation)):
         raise TypeError(f"activation: expected a list of one per layer, or a pair of functions, got {activation!r}")
     if isinstance(activation, list):

@@ -1,6 +1,7 @@
-"""Layers that normalize: over the batch (one feature at a time), or over the features (one sample at a time).
+"""4. Layers that normalize: each feature over the batch, or each sample over its features.
 
-They subtract a mean, divide by a standard deviation, and scale and shift by what they learn; they differ in the axis.
+They subtract a mean, divide by a standard deviation, multiply by gamma and add beta, which are learnt. They differ in
+the axis.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ __all__ = ["BatchNorm", "GroupNorm", "LayerNorm", "RMSNorm"]
 class Standardization(Layer):
     """A layer H = gamma Xhat + beta, with Xhat = (X - mean) / sqrt(var + eps) and the moments along ``axis``.
 
-    What is not learnt is 1 or 0. With several groups, each group of neighbouring features is normalized as a sample of
-    its own.
+    Where gamma or beta is not learnt, it is 1 or 0. With several groups, each group of neighbouring features is
+    normalized like a sample of its own.
     """
 
     axis = 1
@@ -50,11 +51,11 @@ class Standardization(Layer):
         self.parameters = {name: array for name, array in type(self).parameters.items() if learnt[name]}
 
     def mean(self, V: Array) -> Array:
-        """Return the mean along the axis; where the batch is spread over processes, that over all of them."""
+        """Return the mean along the axis; if the batch is spread over processes, the mean over all of them."""
         return V.mean(axis=self.axis, keepdims=True)
 
     def moments(self, X: Array, training: bool) -> tuple[Array | float, Array]:
-        """Return the mean and the variance to normalize by, each with a shape that broadcasts over X."""
+        """Return the mean and the variance to normalize with, in shapes that broadcast over X."""
         mean = self.mean(X)
         D = X - mean
         return mean, self.mean(D * D)
@@ -64,7 +65,7 @@ class Standardization(Layer):
         return True
 
     def epsilon(self, dtype: npt.DTypeLike) -> float:
-        """Return what is added to the variance of numbers of a dtype."""
+        """Return the number that is added to a variance in this dtype."""
         return float(np.finfo(dtype).eps) if self.eps is None else self.eps
 
     def _in_groups(self, X: Array) -> Array:
@@ -93,7 +94,7 @@ class Standardization(Layer):
         if not need_dX:
             return None
         dXhat = self._in_groups(dH * self.gamma if self.learns_gamma else dH)
-        if moments_depend_on_X:  # a change along 1 or Xhat moves the moments, and so has no effect
+        if moments_depend_on_X:  # a change of X along 1 or Xhat also changes the moments, and leaves H as it is
             along = self.mean(dXhat * Xhat)
             if self.subtracts_mean:
                 dXhat = dXhat - self.mean(dXhat)
@@ -127,9 +128,9 @@ class LayerNorm(Normalization):
     Parameters
     ----------
     num_features : int, or tuple of one int
-        The width.
+        The width of the input, I.
     eps : float
-        Added to the variance.
+        Added to the variance, so that the divisor is never 0.
     elementwise_affine, bias : bool
         Whether to learn gamma and beta; whether to learn beta.
     dtype : dtype
@@ -168,9 +169,9 @@ class RMSNorm(Standardization):
     Parameters
     ----------
     num_features : int, or tuple of one int
-        The width.
+        The width of the input, I.
     eps : float, optional
-        Added to the mean; the eps of the dtype of X unless given.
+        Added to the mean; by default the machine epsilon of the dtype of X.
     elementwise_affine : bool
         Whether to learn gamma.
     dtype : dtype
@@ -210,9 +211,9 @@ class GroupNorm(Standardization):
     Parameters
     ----------
     num_groups, num_channels : int
-        How many groups of neighbouring features, and the width, a multiple of it.
+        The number of groups of neighbouring features, and the width, which is a multiple of it.
     eps : float
-        Added to the variance.
+        Added to the variance, so that the divisor is never 0.
     affine, bias : bool
         Whether to learn gamma and beta; whether to learn beta.
     dtype : dtype
@@ -221,7 +222,7 @@ class GroupNorm(Standardization):
     Raises
     ------
     ValueError, TypeError
-        If a size is not an integer of at least 1, the groups are not equal, or ``eps`` is negative.
+        If a size is not an integer of at least 1, the width is not a multiple of the groups, or ``eps`` is negative.
 
     Examples
     --------
@@ -252,21 +253,21 @@ class GroupNorm(Standardization):
 class BatchNorm(Normalization):
     """A layer that normalizes each feature over the batch (Ioffe and Szegedy 2015): torch.nn.BatchNorm1d.
 
-    In training the moments are those of the batch, and running averages of them are kept for prediction: the mean,
-    and the *unbiased* variance, as in PyTorch.
+    In training the layer uses mean and variance of the batch, and keeps running averages of both for prediction: of the
+    mean, and of the *unbiased* variance, as in PyTorch.
 
     Parameters
     ----------
     num_features : int
-        The width.
+        The width of the input, I.
     eps : float
-        Added to the variance.
+        Added to the variance, so that the divisor is never 0.
     momentum : float or None
-        The weight of the newest batch in the running averages; None makes them means of all batches.
+        The weight of the newest batch in the running averages. None makes them plain means over all batches.
     affine, bias : bool
         Whether to learn gamma and beta; whether to learn beta.
     track_running_stats : bool
-        Whether to keep the averages. Without them a prediction uses the moments of all its rows.
+        Whether to keep running averages. Without them a prediction uses mean and variance of all its rows.
     dtype : dtype
         float64 or float32.
 
@@ -274,7 +275,7 @@ class BatchNorm(Normalization):
     ------
     ValueError, TypeError
         If ``num_features`` is not an integer of at least 1, ``eps`` is negative, or ``momentum`` is not within
-        [0, 1]; in training, if the batch has a single sample, whose variance says nothing.
+        [0, 1]; in training, if the batch has a single sample, whose variance is always 0.
 
     Examples
     --------
@@ -327,11 +328,11 @@ class BatchNorm(Normalization):
         return mean, variance
 
     def count(self, X: Array) -> int:
-        """Return the number of samples in the batch of which X holds all, or one process's part."""
+        """Return the number of samples in the batch. X may hold the part of one process only."""
         return len(X)
 
     def _average(self, mean: Array, variance: Array) -> None:
-        """Take the moments of a batch into the running averages."""
+        """Update the running averages with the moments of a batch."""
         self.num_batches_tracked += 1
         share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean += share * (mean - self.running_mean)

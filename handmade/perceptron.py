@@ -25,9 +25,9 @@ LARGEST_VALUE = 1e100  # the product of two such values, summed over any data se
 
 
 def is_positive(score: Array) -> Array:
-    """Return whether a score stands for the positive class: 0 or more, as the sign of zero is +1 on the slide.
+    """Return whether a score means the positive class: it is 0 or more, because the sign of zero is +1 on the slide.
 
-    Whatever turns a score into one of two classes asks this function.
+    All functions that turn a score into one of two classes call this one.
 
     Examples
     --------
@@ -137,7 +137,7 @@ class Perceptron:
         y : array_like of shape (N,)
             Labels, +1 or -1.
         max_epochs : int, default 1000
-            Give up after this many epochs in this call. `converged` is then false.
+            Stop after this many epochs in this call. `converged` is then false, unless the last one had no mistake.
 
         Returns
         -------
@@ -197,7 +197,7 @@ class Perceptron:
         Raises
         ------
         ValueError
-            If X does not have one column per weight, or holds what `fit` would refuse.
+            If X does not have one column per weight, or holds numbers that `fit` would refuse.
         TypeError
             If X does not hold real numbers.
         RuntimeError
@@ -232,7 +232,7 @@ class Perceptron:
         Raises
         ------
         ValueError, TypeError, RuntimeError
-            As `decision_function` does.
+            As in `decision_function`.
 
         Examples
         --------
@@ -348,7 +348,7 @@ def delta_rule(
     if eta > LARGEST_VALUE:
         raise ValueError(f"eta: expected a number of at most {LARGEST_VALUE}, got {eta!r}")
     path = [weights] if check_bool(return_path, "return_path") else None
-    with np.errstate(over="ignore", invalid="ignore"):  # an overflow never heals, so it is found below
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow leaves inf or NaN, which is found below
         for epoch in range(1, epochs + 1):
             for x, target in zip(X, y, strict=True):
                 weights = weights + eta * (target - weights @ x) * x

@@ -42,7 +42,7 @@ def progress_bar(title: str, total: int, enabled: bool = True) -> Iterator[Calla
     ValueError
         If ``total`` is below 0.
     TypeError
-        If ``total`` is no integer, or ``enabled`` no bool.
+        If ``total`` is not an integer, or ``enabled`` is not a bool.
 
     Examples
     --------

@@ -62,91 +62,93 @@ def fit(
     checkpoint_every: int | datetime.timedelta = 1,
     resume: bool = True,
 ) -> History:
-    """Train a network by stochastic gradient descent on minibatches.
+    """Train a network by gradient descent on minibatches.
 
-    All data are checked before the first step. Ctrl-C ends training and returns the history so far.
+    All data and options are checked before the first step. Ctrl-C ends training and returns the history so far.
 
     Parameters
     ----------
     network : Network
-        Trained in place.
+        The network to train, in place.
     X : array_like or sparse matrix, shape (N, I)
-        Inputs. A numpy.memmap may be larger than memory: its rows are read batch by batch. Rows of a matrix of
-        scipy.sparse become dense batch by batch.
-    y : array_like
-        Targets, as the loss takes them; one per row of X.
+        Inputs. A numpy.memmap may be larger than memory: its rows are read batch by batch. The rows of a scipy.sparse
+        matrix become dense batch by batch.
+    y : array_like, shape (N,) or (N, ...)
+        Targets, one per row of X, in the form that the loss takes: class indices for "cross_entropy".
     loss : str, callable, functools.partial or (callable, callable)
         See `handmade.losses.find_loss`.
     optimizer : optional
-        Anything with ``step(theta, gradient)``; Adam() unless given. It keeps its state: a second call goes on.
+        Any object with ``step(theta, gradient)``; Adam() by default. It keeps its state, so that a second call goes on
+        from it.
     epochs : int
-        How often to go through the data.
+        The number of passes through the data.
     batch_size : int or None
-        Samples per step: 1 is the lecture's SGD, None takes all (full batch).
+        Samples per step. 1 is the lecture's SGD; None takes all samples (full batch).
     shuffle : bool
-        Whether each epoch takes the samples in a new order.
+        Whether each epoch takes the samples in a new random order.
     drop_last : bool
-        Whether to leave out the last batch of an epoch where it is smaller than the others.
+        Whether to leave out the last batch of an epoch if it is smaller than the others.
     validation : float or (X, y), optional
-        Data to validate on, or the fraction of X and y to set aside for it, drawn at random.
+        Validation data, or the fraction of X and y to set aside as such, drawn at random.
     stratify : bool
-        Whether that fraction holds the same share of every class.
+        Whether this fraction is taken of each class.
     early_stopping : int or EarlyStopping, optional
-        Stop when the validation loss no longer falls; a number is the patience.
+        Stop when the validation loss no longer falls. A number is the patience, in epochs.
     metrics : str, callable, or sequence of them
-        Names of `handmade.metrics`, or functions ``(output, y) -> float`` of what ``network.predict`` returns, for
-        the rows whose label the loss does not ignore (``ignore_index``).
+        Names of `handmade.metrics`, or functions ``(output, y) -> float`` of the outputs of ``network.predict``. Rows
+        whose label the loss ignores (``ignore_index``) are left out.
     schedule : schedule, or list of (schedule, {"epoch", "batch"}), optional
-        Learning-rate schedules, each stepped after every epoch or batch. A ReduceLROnPlateau gets the validation loss,
-        or the training loss where there is no validation.
+        Learning-rate schedules, each stepped after every epoch or every batch. A ReduceLROnPlateau gets the validation
+        loss, or the training loss if there are no validation data.
     schedule_every : {"epoch", "batch"}
-        When a single schedule is stepped.
+        When a schedule given alone is stepped.
     sample_weight : array_like, shape (N,), optional
-        How much each sample counts, relative to the others: the weights are divided by their mean over the samples
-        to train on, and then used as in `handmade.losses.loss_and_backward`.
+        How much each sample counts, relative to the others. The weights are divided by their mean over the training
+        samples, and then used as in `handmade.losses.loss_and_backward`.
     class_weight : mapping or sequence, optional
-        How much each class counts: multiplies the weights of its samples. ``y`` must be class indices;
-        labels that the loss ignores (``ignore_index``) need none.
+        How much each class counts: its number multiplies the weights of its samples. ``y`` must be class indices.
+        Labels that the loss ignores (``ignore_index``) need no number.
     rng : optional
-        Anything numpy.random.default_rng takes: the validation split, then the orders. Same seed, same bits.
+        A seed or a numpy.random.Generator. It draws the validation split, then the order of each epoch. The same seed
+        gives the same bits.
     progress : bool
-        A progress bar in a terminal (with rich), plain lines elsewhere; False is silent.
+        Whether to show progress: a bar in a terminal (with rich), plain lines elsewhere.
     callbacks : callable, or sequence of them
         Called as ``callback(network, history)`` after each epoch; see `handmade.callbacks`.
     compile : bool, "auto" or callable
-        Whether `handmade.compile` does the steps; "auto" warns and uses the NumPy code where it cannot. Or a function
-        (network, loss, optimizer) -> step, which does them: ``step(X, y, weight)`` updates theta, unless the loss is
-        not finite, and returns the loss.
+        True: steps are compiled by `handmade.compile`. "auto": the same, but if a part has no compiled form, warn and
+        use the NumPy code. A function (network, loss, optimizer) -> step: use its steps. ``step(X, y, weight)`` returns
+        the loss, and updates theta if the loss is finite.
     checkpoint : path-like, optional
-        A file that keeps the whole state of the run: written at the end, every so often before it, and when Ctrl-C or
-        SIGTERM ends the run. A file that is there already is where the run goes on, bit for bit, with ``epochs`` the
-        number of all epochs; it is refused where data, network or an option is another.
+        A file for the whole state of the run. It is written after every ``checkpoint_every``, at the end, and when
+        Ctrl-C or SIGTERM ends the run. If the file exists, the run goes on from it, bit for bit, until there are
+        ``epochs`` epochs in all. A file of other data, another network or other options raises ValueError.
     checkpoint_every : int or datetime.timedelta
         Epochs, or time, between two checkpoints.
     resume : bool
-        Whether to go on from the file; False begins anew and replaces it.
+        Whether to go on from an existing file. False starts from the beginning, and replaces the file.
 
     Returns
     -------
     History
-        The numbers of each epoch.
+        Losses, metrics, learning rate and seconds of each epoch.
 
     Warns
     -----
     TrainingWarning
-        Of dead units, vanishing or exploding gradients, inputs that are not scaled, targets that are all the same,
-        a softmax below a loss that computes it itself, and steps that leave all parameters as they were; each once.
+        About dead units, vanishing or exploding gradients, inputs that are not scaled, targets that are all equal, a
+        softmax below a loss that computes it itself, and steps that change no parameter; each at most once.
 
     Raises
     ------
     ValueError, TypeError
-        If data or options do not fit, or the checkpoint is of another run or damaged; nothing has changed then.
+        If data or options do not fit, or the checkpoint belongs to another run or is damaged. Nothing has changed then.
     OSError
-        If the checkpoint cannot be written, or another run writes to it; the last one is kept.
+        If the checkpoint cannot be written, or another run writes to it. The last one is kept.
     FloatingPointError
-        If the loss is no longer finite; the message has the layer, the step and the last finite loss. After this and
-        any other error in mid-epoch, network, optimizer and schedules are as they were before that epoch (the user's
-        own, if they have ``state_dict`` and ``load_state_dict``), and ``error.history`` is the history so far.
+        If the loss is no longer finite. The message has the layer, the step and the last finite loss. After this and
+        any other error during an epoch, network, optimizer and schedules are as they were before that epoch (your own
+        classes, too, if they have ``state_dict`` and ``load_state_dict``), and ``error.history`` is the history so far.
 
     Examples
     --------

@@ -69,7 +69,7 @@ def test_swiglu_is_glu_with_silu():
         (
             lambda: hm.Residual([hm.Dense(4, 4), hm.GLU()]),
             ValueError,
-            "a block that ends as wide as it starts, 4, got 2",
+            "layers that keep the width, 4, got 2 outputs",
         ),
     ],
 )

@@ -158,7 +158,7 @@ def test_a_block_that_takes_any_width_takes_any_width(layers):
 @pytest.mark.parametrize(
     ("build", "error", "words"),
     [
-        (lambda: Residual([Dense(2, 3)]), ValueError, "Residual.*ends as wide as it starts, 2, got 3"),
+        (lambda: Residual([Dense(2, 3)]), ValueError, "Residual.*keep the width, 2, got 3 outputs"),
         (
             lambda: Network([Dense(3, 2), Residual([Activation("tanh"), Dense(2, 3)])]),
             ValueError,

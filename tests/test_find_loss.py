@@ -126,12 +126,17 @@ PARTIAL_NONE = functools.partial(losses.mse_loss, reduction="none")
         (WEIGHTED, np.ma.ones(6), TypeError, "^sample_weight: expected an array without a mask"),
         ("mse_loss", np.ones(6, bool), TypeError, "sample_weight: expected numbers, got dtype bool"),
         ("mse_loss", ["1"] * 6, TypeError, "sample_weight: expected numbers, got dtype <U1"),
-        (PARTIAL_NONE, None, ValueError, "expected one number to differentiate; reduction='none' gives many"),
-        (PARTIAL_NONE, np.ones(6), ValueError, "expected one number to differentiate; reduction='none' gives many"),
+        (PARTIAL_NONE, None, ValueError, "expected one number to differentiate, got an array; use reduction='mean'"),
+        (
+            PARTIAL_NONE,
+            np.ones(6),
+            ValueError,
+            "expected one number to differentiate, got an array; use reduction='mean'",
+        ),
         (functools.partial(losses.mse_loss, reduction="avg"), None, ValueError, "reduction: .*sum; got 'avg'"),
         (functools.partial(losses.mse_loss, reduction="avg"), np.ones(6), ValueError, "reduction: .*sum; got 'avg'"),
         ("l3_loss", None, ValueError, f"loss: expected one of {', '.join(LOSSES)}; got 'l3_loss'"),
-        (functools.partial(losses.huber_loss, X), None, TypeError, "options of a partial by name"),
+        (functools.partial(losses.huber_loss, X), None, TypeError, "a partial with options by name"),
         (squares, None, TypeError, "loss: expected a name, a function of handmade.losses, .* or a pair"),
         (functools.partial(squares), None, TypeError, "loss: expected a name"),
         (
@@ -242,5 +247,5 @@ def test_a_loss_of_ones_own_returns_one_number():
     ids=["neither", "backward", "value"],
 )
 def test_weights_need_losses_that_take_reduction(pair):
-    with pytest.raises(TypeError, match="loss: expected both functions to take reduction='none'"):
+    with pytest.raises(TypeError, match="loss: expected two functions that take reduction='none'"):
         loss_and_backward(pair, np.ones((2, 1)), np.zeros((2, 1)), sample_weight=[1.0, 2.0])

@@ -249,7 +249,7 @@ def test_a_column_of_labels_is_told_how_to_become_a_row(target):
 @pytest.mark.parametrize("gradient", [np.ones((3, 1)), 1.0, np.ones(6)])
 def test_a_losses_own_backward_must_give_the_shape_of_the_input(gradient):
     pair = (lambda input, target: 0.0, lambda input, target: gradient)
-    with pytest.raises(ValueError, match=r"backward to give the shape of the input \(3, 2\), got"):
+    with pytest.raises(ValueError, match=r"backward to return the shape of the input \(3, 2\), got"):
         loss_and_backward(pair, np.ones((3, 2)), None)
 
 

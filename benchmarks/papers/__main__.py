@@ -96,7 +96,7 @@ def _at_least(least: int):
 
 
 def _check_folder(out: Path) -> None:
-    """Raise where results could not be written in the end."""
+    """Raise if results could not be written in the end."""
     if importlib.util.find_spec("matplotlib") is None:
         raise ImportError("the figures need matplotlib: pip install matplotlib")
     try:

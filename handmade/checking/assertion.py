@@ -1,4 +1,4 @@
-"""9. A gradient asserted in anybody's test."""
+"""9. `assert_gradient`: check a gradient in a test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["assert_gradient"]
 
 
 def assert_gradient(target: Network | Callable[..., Any] | Any, *arguments: Any, **options: Any) -> None:
-    """Raise AssertionError, with the table of the differences and the diagnosis, if a gradient is wrong.
+    """Raise AssertionError, with the table of `check_gradient` and the diagnosis, if a gradient is wrong.
 
     Parameters
     ----------

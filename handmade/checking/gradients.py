@@ -1,9 +1,9 @@
-"""9. Gradients checked: the slopes of a function measured by differences, beside the claimed gradient.
+"""9. Gradient checks: compare a claimed gradient with slopes that are measured by finite differences.
 
 "Small change in parameter dw1 -> output will change by df/dw1 dw1" (System 6): change one entry of theta by h and
-by -h, measure the change of the loss, divide by 2h. Differences know nothing of chain rules. Their accuracy is
-measured too, entry by entry: a claimed gradient may be off by that much, and no more. A random direction sees many
-entries at once; group testing finds the wrong one among them.
+by -h, measure the change of the loss, divide by 2h. Differences do not use the chain rule, so they do not share its
+mistakes. Their accuracy is measured, too, entry by entry: a claimed gradient may differ by that much, and no more. A
+random direction checks many entries at once; group testing finds the wrong one among them.
 """
 
 from __future__ import annotations
@@ -42,53 +42,52 @@ def check_gradient(
     ``check_gradient(network, X, y, gradient)`` a gradient that somebody's code computes for the network, and
     ``check_gradient(f, theta, gradient)`` any gradient of any function.
 
-    An entry may be off by what could be achieved: the noise of the function is measured, and so is, from three steps
-    each half of the one before, the error of the formula; a gradient in float32 may also be off by the rounding of
-    float32. An entry that disagrees is wrong only if the differences cannot be at fault, and smaller steps agree.
-    At a kink (of a ReLU, a hinge) both one-sided derivatives are right, and every number between them. Where no step
-    decides, the entry is undecidable.
+    The tolerance of an entry is the accuracy of its difference, which is measured: the noise of the function, and the
+    error of the formula, from three steps, each half as long as the one before. A float32 gradient may also differ by
+    the rounding of float32. An entry that disagrees is wrong only if the differences cannot be at fault and smaller
+    steps agree. At a kink (of a ReLU, a hinge) both one-sided derivatives are right, and so is every number between
+    them. An entry that no step decides is undecidable.
 
-    Entries that are not measured one by one are seen along random directions. If a direction disagrees, halving the
+    Entries that are not measured one by one are checked along random directions. If a direction disagrees, halving the
     set of entries finds the wrong one.
 
-    Nothing of the network changes: the check works on copies. Dropout masks are drawn once and kept. The loss of a
+    The check works on copies and changes nothing in the network. Dropout masks are drawn once and kept. The loss of a
     float32 network is measured in float64.
 
     Parameters
     ----------
     target : Network or callable
-        The network, or a function that takes theta in the form in which it is given and returns a number.
+        The network, or a function of theta that returns a number. It gets theta in the form in which you give it.
     *arguments
-        X and y, and perhaps a gradient, for a network; theta and the gradient for a function. Theta is an array, or a
-        list or dict of arrays. The gradient is in the form of theta, or in a layout of `diagnose_gradient`, or a
-        function of theta.
+        For a network, X and y, and optionally a gradient; for a function, theta and the gradient. Theta is an array, or
+        a list or dict of arrays. The gradient has the form of theta or one of the layouts of `diagnose_gradient`, or is
+        a function of theta.
     method : {"forward", "central", "richardson", "complex"}
-        See `handmade.checking.differences`. "complex" needs a function analytic as written and confirms a gradient to
-        the last digits; where it disagrees, or finds zero, "richardson" decides.
+        See `handmade.checking.differences`. "complex" needs a function that is analytic as written, and confirms a
+        gradient to the last digits. Where it disagrees, or finds zero, "richardson" decides.
     loss, sample_weight, training
-        As in `Network.loss_and_gradient`; for networks.
+        For networks: as in `Network.loss_and_gradient`.
     entries : int, optional
-        The number of entries to measure one by one, drawn at random from every parameter alike. Default: all, up to
-        2,000, and fewer where theta has more than 20,000.
+        The number of entries to measure one by one, drawn at random, equally many from each parameter. By default all,
+        up to 2,000, and fewer if theta has more than 20,000.
     directions : int
-        The number of random directions for the other entries of each parameter; 0 looks at no other entries.
+        The number of random directions for the other entries of each parameter. With 0 they are not checked.
     rng : optional
-        Anything numpy.random.default_rng takes; draws the entries and the directions.
+        A seed or a numpy.random.Generator; draws the entries and the directions.
     progress : bool
         Whether to show progress.
 
     Returns
     -------
     GradientCheck
-        True or false, and a table in print.
+        True in a condition if the gradient is right; printed, a table with one line per parameter.
 
     Raises
     ------
     ValueError
-        If the gradient does not fit theta, is not finite, or a second call of it gives another; or as
-        `numerical_gradient` raises.
+        If the gradient does not fit theta, is not finite, or changes from call to call; or as in `numerical_gradient`.
     TypeError
-        As `numerical_gradient` raises.
+        As in `numerical_gradient`.
 
     Examples
     --------
@@ -96,7 +95,7 @@ def check_gradient(
     >>> bool(hm.check_gradient(hm.MLP([2, 3, 2], activation="tanh", rng=0), X, y))
     True
 
-    A gradient that is wrong by a twentieth of one per cent, in one entry:
+    One entry of this gradient is wrong by 0.05 per cent:
 
     >>> f = lambda theta: float(theta @ theta)
     >>> print(hm.check_gradient(f, np.array([1.0, 2.0]), np.array([2.0, 4.002])))  # doctest: +ELLIPSIS

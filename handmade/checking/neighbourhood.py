@@ -253,7 +253,7 @@ class Neighbourhood:
         return np.imag(found) / step
 
     def check_indices(self, indices: npt.ArrayLike) -> Array:
-        """Return indices as integers; raise where one of them is none of theta."""
+        """Return indices as integers; raise if one of them is none of theta."""
         indices = as_array(indices, "indices")
         if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
             raise TypeError(f"indices: expected a list of integers, got {indices!r}")

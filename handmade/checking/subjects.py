@@ -136,14 +136,14 @@ def network_subject(
 
 
 def check_no_options(**options: Any) -> None:
-    """Raise where a function is given what only the loss of a network takes; it has its own inside."""
+    """Raise if a function is given what only the loss of a network takes; it has its own inside."""
     for name, value in options.items():
         if not (value is OF_NETWORKS[name] or (isinstance(value, str) and value == OF_NETWORKS[name])):
             raise TypeError(f"{name}: expected none with a function, which computes its own loss, got {value!r}")
 
 
 def check_parameters(network: Network) -> None:
-    """Raise where a parameter is not finite, and so no slope exists."""
+    """Raise if a parameter is not finite, and so no slope exists."""
     for name, block in network.blocks(network.theta).items():
         check_finite(block, name)
 

@@ -52,7 +52,7 @@ def terms_that_explain(
 
 
 def _right_coefficients(X: Array, truth: Array, decided: Array, size: float, names: list[str]) -> Array:
-    """Return the coefficients with which the terms' gradients sum to the true one; raise where none do."""
+    """Return the coefficients with which the terms' gradients sum to the true one; raise if none do."""
     right, *_ = np.linalg.lstsq(X[decided], truth[decided])
     if np.abs(X @ right - truth)[decided].max() > RELATIVE * size:
         raise ValueError(

@@ -56,14 +56,14 @@ class Number:
         return 1
 
     def inputs(self, values: Series, mark: str = ".") -> tuple[Array, list[str]]:
-        """Return the inputs, shape (N, 1), and warnings; raise where a value is not a number."""
+        """Return the inputs, shape (N, 1), and warnings; raise if a value is not a number."""
         x = self.checked(self.name, values, mark)
         x = np.where(np.isnan(x), self.fill, x)
         return ((x - self.mean) / self.scale)[:, np.newaxis], []
 
     @classmethod
     def checked(cls, name: str, values: Series, mark: str) -> Array:
-        """Return values as numbers, NaN where one is missing; raise where one is none, or infinite."""
+        """Return values as numbers, NaN where one is missing; raise if one is none, or infinite."""
         x = cls.numbers(values, mark)
         for is_wrong, word in ((np.isnan(x) & values.notna(), f"{cls.kind}s"), (np.isinf(x), f"finite {cls.kind}s")):
             if (wrong := values[is_wrong]).size:
@@ -88,7 +88,7 @@ class Number:
         return f"mean {self.mean:.4g}, deviation {self.scale:.4g}"
 
     def check(self) -> None:
-        """Raise where the values, from a file, are impossible."""
+        """Raise if the values, from a file, are impossible."""
         for value in (self.fill, self.mean, self.scale):
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"column {self.name!r}: expected finite numbers, got {value!r}")
@@ -148,7 +148,7 @@ class Categories:
         return f"{len(self.categories)} categories: {shown}"
 
     def check(self) -> None:
-        """Raise where the values, from a file, are impossible."""
+        """Raise if the values, from a file, are impossible."""
         names = [self.fill, *self.categories] if isinstance(self.categories, list) else [None]
         if not all(isinstance(name, str) for name in names):
             raise ValueError(f"column {self.name!r}: expected categories that are text, got {self.categories!r}")
@@ -290,7 +290,7 @@ def columns_to_json(columns: Sequence[Column]) -> list[dict[str, Any]]:
 
 
 def columns_from_json(values: Any) -> list[Column]:
-    """Return columns of a file; raise where they are impossible."""
+    """Return columns of a file; raise if they are impossible."""
     if not isinstance(values, list) or not values:
         raise ValueError("model: expected a list of columns; train it with handmade train")
     columns = []

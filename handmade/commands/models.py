@@ -129,7 +129,7 @@ class Model:
 
 
 def _check_version_1(columns: Sequence[Column], path: str) -> None:
-    """Raise where version 1 does not say how the cells of a column are written; else bring its text into today's form.
+    """Raise if version 1 does not say how the cells of a column are written; else bring its text into today's form.
 
     In a column of truth values, "True" stood for true and TRUE as well.
     """

@@ -27,32 +27,33 @@ __all__ = ["CompiledStep", "Unsupported", "compile"]
 def compile(network: Network, loss: Loss = "cross_entropy", optimizer: Any = None) -> CompiledStep:
     """Compile the training step and the prediction of a network.
 
-    The step works on the network's own theta and gradient and the optimizer's own state: both can be saved, checked,
-    or trained further by the NumPy code at any time, and a schedule may change the learning rate between steps. The
-    layers and their options, and the options of the loss, are those at the time of the call.
+    The step changes the network's own theta and gradient and the optimizer's own state. So both can be saved, checked,
+    or trained further by the NumPy code at any time, and a schedule may change the learning rate between steps. Changes
+    of layers, or of the options of layers and loss, after the call have no effect on the step.
 
     Parameters
     ----------
     network : Network
-        Of `Dense`, `Activation` (softmax, log_softmax and those in `handmade.compiled.tables`), `Dropout`, `BatchNorm`,
-        `LayerNorm`, `Residual` and `Sequential` layers.
+        A network of `Dense`, `Activation` (softmax, log_softmax and those in `handmade.compiled.tables`), `Dropout`,
+        `BatchNorm`, `LayerNorm`, `Residual` and `Sequential` layers.
     loss : str, callable or functools.partial
         Cross-entropy, binary cross-entropy with logits, mse, half squared error, l1 or huber.
     optimizer : optional
-        Anything with ``step(theta, gradient)``; Adam() unless given. SGD, Momentum1986, Adagrad, RMSprop, Adam and
-        AdamW are compiled; another one runs its own step after the compiled passes.
+        Any object with ``step(theta, gradient)``; Adam() by default. SGD, Momentum1986, Adagrad, RMSprop, Adam and
+        AdamW are compiled. Any other one runs its own step after the compiled passes.
 
     Returns
     -------
     CompiledStep
-        ``step(X, y, sample_weight=None)`` returns the loss; ``step.predict(X)``; ``step.gradient(X, y)``.
+        ``step(X, y, sample_weight=None)`` trains with one batch and returns its loss. ``step.predict(X)`` and
+        ``step.gradient(X, y)`` change no parameter.
 
     Raises
     ------
     Unsupported
         A TypeError that names the layer, loss or option without a compiled form.
     ImportError
-        If numba is missing; or SciPy, where products cannot be done by NumPy's own BLAS.
+        If numba is missing; or if SciPy is missing and NumPy's own BLAS cannot be called.
 
     Examples
     --------

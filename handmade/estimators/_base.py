@@ -113,7 +113,7 @@ class BaseMLP(Parameters):
         return self
 
     def _has_begun(self) -> bool:
-        """Return whether there is a network to go on with; raise where hidden_layer_sizes are no longer its own."""
+        """Return whether there is a network to go on with; raise if hidden_layer_sizes are no longer its own."""
         if not hasattr(self, "_trainer"):
             return False
         sizes = [layer.out_features for layer in self._dense[:-1]]
@@ -335,7 +335,7 @@ class BaseMLP(Parameters):
     # ---- partial_fit -----------------------------------------------------------------------------------------------
 
     def _takes_batches(self) -> bool:
-        """Return True; raise where the solver needs all samples at once."""
+        """Return True; raise if the solver needs all samples at once."""
         if isinstance(self.solver, str) and self.solver == "lbfgs":
             raise AttributeError("partial_fit: expected solver 'adam', 'sgd' or an optimizer, got 'lbfgs'")
         return True

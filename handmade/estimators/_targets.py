@@ -83,7 +83,7 @@ class Classes:
         self.n_outputs = len(classes)
 
     def encode(self, y: Array) -> Array:
-        """Return class indices; raise where a label is unknown."""
+        """Return class indices; raise if a label is unknown."""
         places = np.searchsorted(self.classes, y)
         places[places == len(self.classes)] = 0
         if not (known := self.classes[places] == y).all():
@@ -136,7 +136,7 @@ class Labels:
         self.n_outputs = n_labels
 
     def encode(self, y: Any) -> Array:
-        """Return y as floats; raise where its width is another, or it holds anything but 0 and 1."""
+        """Return y as floats; raise if its width is another, or it holds anything but 0 and 1."""
         Y: Array = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
         if Y.ndim != 2 or Y.shape[1] != self.n_outputs:
             raise ValueError(f"y: expected an indicator matrix of {self.n_outputs} labels, got shape {Y.shape}")
@@ -186,7 +186,7 @@ class Counts(Numbers):
     out_activation = "exp"
 
     def encode(self, y: Array) -> Array:
-        """Return y of shape (N, O); raise where it is negative."""
+        """Return y of shape (N, O); raise if it is negative."""
         if y.min() < 0:
             raise ValueError(f"y: expected numbers of at least 0 for the Poisson loss, got {y.min()}")
         return super().encode(y)
@@ -211,7 +211,7 @@ def class_targets(y: Any, classes: Any, loss: Any) -> Targets:
     labels = y if classes is None else as_array(classes, "classes")
     if labels.ndim != 1:
         raise ValueError(f"classes: expected a vector of labels, got {labels!r}")
-    unique_labels(labels)  # raises where their types are mixed
+    unique_labels(labels)  # raises if their types are mixed
     found = np.unique(labels)
     if len(found) < 2:
         raise ValueError(f"y: expected at least 2 classes, got 1 class, {found.tolist()[0]!r}")

@@ -49,7 +49,7 @@ def check_missing(value: Any, name: str) -> None:
 
 
 def check_samples(estimator: BaseEstimator, X: Any, y: Any = NO_TARGETS, *, reset: bool, **options: Any) -> Any:
-    """Return X, or X and y, as arrays; X may stay sparse. Raise where columns of a frame changed their order.
+    """Return X, or X and y, as arrays; X may stay sparse. Raise if columns of a frame changed their order.
 
     scikit-learn finds out that columns stand in another order; this function also says in which.
     """
@@ -79,7 +79,7 @@ def check_classes(y: Any) -> None:
 
 
 def check_numbers(y: Any) -> None:
-    """Raise where y holds text that is not a number; scikit-learn's error does not name y."""
+    """Raise if y holds text that is not a number; scikit-learn's error does not name y."""
     try:
         values = np.asarray(y)
     except (ValueError, TypeError, RuntimeError):  # of what NumPy cannot read, which scikit-learn refuses

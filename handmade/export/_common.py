@@ -22,7 +22,7 @@ E = TypeVar("E")
 
 
 def check_network(network: Network, softmax: bool, dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """Return the dtype to export; raise where the network cannot be exported, or softmax is not meant."""
+    """Return the dtype to export; raise if the network cannot be exported, or softmax is not meant."""
     width = as_network(network).width_after(input_width(network))
     check_methods(network, "network")
     check_passes(network, "export", ("forward", "predict"))
@@ -46,7 +46,7 @@ def input_width(network: Network) -> int:
 
 
 def export_array(values: Array, dtype: np.dtype[Any], name: str) -> Array:
-    """Return numbers in the dtype of the export; raise where one is too large for it or not finite."""
+    """Return numbers in the dtype of the export; raise if one is too large for it or not finite."""
     with np.errstate(over="ignore"):
         converted = np.asarray(values).astype(dtype)
     if not np.isfinite(converted).all():
@@ -55,7 +55,7 @@ def export_array(values: Array, dtype: np.dtype[Any], name: str) -> Array:
 
 
 def emitter_of(key: Any, table: Mapping[Any, E], layer: Layer, target: str) -> E:
-    """Return a table's entry for a layer; raise where there is none. Subclasses compute something else."""
+    """Return a table's entry for a layer; raise if there is none. Subclasses compute something else."""
     check_methods(layer, target)
     if key not in table:
         known = ", ".join(getattr(name, "__name__", name) for name in table)
@@ -64,7 +64,7 @@ def emitter_of(key: Any, table: Mapping[Any, E], layer: Layer, target: str) -> E
 
 
 def running_moments(layer: BatchNorm) -> tuple[Array, Array]:
-    """Return the running averages of batch normalization; raise where it keeps none."""
+    """Return the running averages of batch normalization; raise if it keeps none."""
     if not layer.track_running_stats:
         raise ValueError(
             f"{layer!r}: expected running averages, got track_running_stats=False: its outputs depend on the batch"

@@ -364,7 +364,8 @@ def to_c(
     Raises
     ------
     ValueError
-        If the name is no identifier, a layer or an activation is of your own, or a weight is too large for the dtype.
+        If the name is not an identifier in C, the network holds a layer or an activation of your own, or a weight is
+        too large for the dtype.
     TypeError
         If it is no Network, or the dtype is another.
 

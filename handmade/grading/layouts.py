@@ -194,7 +194,7 @@ def _blocks(blocks: Mapping[str, Array], layout: Layout) -> list[Block]:
 
 
 def _without_extras(value: Any, blocks: Mapping[str, Array]) -> Any:
-    """Return a dict without what is no parameter's gradient, in the order of the parameters if its names say that."""
+    """Return a dict with the parameters' gradients only, in the order of the parameters if the names tell it."""
     if not isinstance(value, Mapping):
         return value
     ranked = []

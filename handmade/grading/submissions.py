@@ -101,7 +101,7 @@ def find_submissions(paths: Iterable[str | Path], file: str | None = None) -> tu
     FileNotFoundError
         If a path does not exist.
     ValueError
-        If a file is no code, or a folder holds no submission.
+        If a file is not Python code or a notebook, or a folder holds no submission.
     """
     found: list[Path] = []
     ignored: list[Path] = []

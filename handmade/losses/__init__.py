@@ -1,15 +1,15 @@
 """3. Losses: ``loss(input, target)`` and, directly under it, ``loss_backward``, its gradient.
 
-The contract of every pair, without exception: both take the same arguments, ``input`` first (what the network gives:
-predictions, or logits where the name says so), then ``target``. ``loss_backward`` returns the gradient with respect
-to ``input``, in its shape.
+The contract of every pair, without exception: both take the same arguments, first ``input``, the output of the network
+(predictions, or logits if the name says so), then ``target``. ``loss_backward`` returns the gradient with respect to
+``input``, in the shape of ``input``: the first dH of the backward pass.
 
-Losses of several inputs take them all before ``target`` or instead of it, and their backward returns a gradient for
-each: `pairs`, and `gaussian_nll_loss`. A network's output alone is none of them, so that `handmade.fit` refuses these.
+Losses of several inputs, in `pairs`, and `gaussian_nll_loss` take the inputs before ``target`` or instead of it, and
+their backward returns a gradient for each input. `handmade.fit` refuses them, because a network has one output.
 
-``reduction`` says what becomes of the single terms: ``"mean"`` (the default, as in PyTorch), ``"sum"``, or
-``"none"``, where the loss is an array and the gradient holds the derivative of each term by its own input, which is
-also the gradient of the sum. Each docstring says which 1/N and which one-half it means.
+``reduction`` says how the terms, one per element or sample, become the loss: ``"mean"`` (the default, as in PyTorch),
+``"sum"``, or ``"none"``. With ``"none"`` the loss is the array of the terms, and the gradient that of their sum. Each
+docstring says which 1/N and which one-half it means.
 """
 
 from __future__ import annotations
@@ -146,21 +146,22 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class LossFunctions:
-    """A loss and its gradient, which it unpacks into, and functions that serve both at once.
+    """A loss and its gradient, into which it unpacks, with what a network needs to know of them.
 
     Attributes
     ----------
     value, backward : callable
-        Both take (input, target).
+        The loss and its gradient, functions of (input, target).
     value_and_backward : callable, optional
-        Returns both numbers, for a loss that computes them from one intermediate result.
-    activation, on_activation : callable, optional
-        Where ``activation`` is the layer below, this pair of the pre-activation is the same function without its
-        loss of digits: sigmoid under `binary_cross_entropy`.
+        A function that returns both, for a loss that computes them from one intermediate result.
+    activation : str, optional
+        An activation that the loss computes more exactly together with itself, such as "sigmoid".
+    on_activation : LossFunctions, optional
+        The loss of that activation, as a function of the pre-activation; it loses no digits.
     least_outputs : int
-        How many outputs a network needs for it: the softmax of a single one is always 1.
+        The least number of outputs of a network: the softmax of a single one is always 1.
     options : mapping
-        What `with_options` has given to each of the functions.
+        The options that `with_options` has given to each of the functions.
     takes_logits : bool
         Whether the loss computes probabilities from its input.
     """
@@ -178,7 +179,7 @@ class LossFunctions:
         return iter((self.value, self.backward))
 
     def check_outputs(self, count: int) -> None:
-        """Raise ValueError if a network of so many outputs has too few for the loss."""
+        """Raise ValueError if ``count`` outputs are too few for the loss."""
         if count < self.least_outputs:
             name = getattr(self.value, "func", self.value).__name__
             raise ValueError(
@@ -243,26 +244,27 @@ SEVERAL_INPUTS: dict[str, tuple[Callable[..., Any], Callable[..., tuple[Array, .
 
 
 def find_loss(loss: Loss) -> LossFunctions:
-    """Return the functions of a loss given by name, function, partial or pair.
+    """Return the two functions of a loss that is given by name, function, partial or pair.
 
     Parameters
     ----------
     loss : str, callable, functools.partial or (callable, callable)
-        ``"mse_loss"``; ``losses.mse_loss``; ``functools.partial(losses.huber_loss, delta=2.0)``, whose options then
-        hold for the gradient too; or a pair of functions of your own, ``f(input, target)`` and
-        ``f_backward(input, target)``. With sample weights they are called with ``reduction="none"``.
+        A name, ``"mse_loss"``; a function, ``losses.mse_loss``; a function with options, which then hold for the
+        gradient, too, ``functools.partial(losses.huber_loss, delta=2.0)``; or a pair of functions of your own,
+        ``f(input, target)`` and ``f_backward(input, target)``. With sample weights, the two functions of a pair are
+        called with ``reduction="none"``.
 
     Returns
     -------
     LossFunctions
-        Unpacks into the loss and its gradient.
+        It unpacks into the loss and its gradient.
 
     Raises
     ------
     ValueError
-        If no loss has this name, it has several inputs, as `triplet_margin_loss` has, or it has no such option.
+        If no loss has this name, the loss has several inputs, like `triplet_margin_loss`, or has no such option.
     TypeError
-        If it is none of the above.
+        If ``loss`` is something else.
 
     Examples
     --------
@@ -285,7 +287,9 @@ def find_loss(loss: Loss) -> LossFunctions:
         check_choice(loss, "loss", LOSSES)  # raises
     if isinstance(loss, functools.partial):
         if loss.args:
-            raise TypeError("loss: give the options of a partial by name, e.g. partial(huber_loss, delta=2.0)")
+            raise TypeError(
+                f"loss: expected a partial with options by name, got {loss.args}; e.g. partial(f, delta=2.0)"
+            )
         functions = find_loss(loss.func)
         for name in loss.keywords:
             if name not in _options_of(loss.func):
@@ -304,7 +308,7 @@ def find_loss(loss: Loss) -> LossFunctions:
 
 @functools.cache
 def _options_of(loss: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the options of a loss that a partial may give."""
+    """Return the names of a loss's options, which a partial may give."""
     return tuple(inspect.signature(loss).parameters)[2:]
 
 
@@ -315,25 +319,28 @@ def loss_and_backward(
 
     Parameters
     ----------
-    loss : see `find_loss`
-        Which loss.
-    input, target
-        As the loss takes them.
+    loss : str, callable, functools.partial or (callable, callable)
+        See `find_loss`.
+    input : array_like, shape (N, ...)
+        Outputs of a network.
+    target : array_like
+        Targets, in the form that the loss takes.
     sample_weight : array_like, shape (N,), optional
-        w_i for each sample: the loss becomes sum_i w_i l_i / N, where l_i is the sample's own loss (the mean over its
-        outputs; 0, but counted in N, where it is ignored). With ``reduction="sum"`` nothing is divided. Weights may be
-        negative, as the advantages of a policy gradient are.
+        A weight w_i for each sample. The loss becomes sum_i w_i l_i / N, where l_i is the loss of sample i (the mean
+        over its outputs). A sample with an ignored label has l_i = 0 but counts in N. With ``reduction="sum"`` nothing
+        is divided. Weights may be negative, such as the advantages of a policy gradient.
 
     Returns
     -------
     value : float
+        The loss.
     dH : ndarray
-        The shape of ``input``.
+        Its gradient, in the shape of ``input``.
 
     Raises
     ------
     ValueError
-        If the weights are not one finite number per sample, or ``reduction`` is "none"; or as the loss raises.
+        If the weights are not one finite number per sample, ``reduction`` is "none", or the loss raises it.
 
     Examples
     --------
@@ -351,8 +358,8 @@ def loss_and_backward(
     if sample_weight is not None:
         return _weighted_by_sample(functions, input, target, sample_weight)
     dH = np.asarray(functions.backward(input, target), input.dtype)
-    if dH.shape != input.shape:  # a user's own may have given anything
-        raise ValueError(f"loss: expected its backward to give the shape of the input {input.shape}, got {dH.shape}")
+    if dH.shape != input.shape:  # the loss may be a user's own
+        raise ValueError(f"loss: expected its backward to return the shape of the input {input.shape}, got {dH.shape}")
     value = functions.value(input, target)
     if np.ndim(value) != 0:
         raise TypeError(f"loss: expected one number, got an array of shape {np.shape(value)}; return its mean or sum")
@@ -362,7 +369,7 @@ def loss_and_backward(
 def loss_of_batch(
     loss: Loss, output: Array, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
 ) -> tuple[Any, Array]:
-    """Return what `loss_and_backward` does, for callers to whom ``input`` is the output and ``target`` is y."""
+    """Return the result of `loss_and_backward`, with error messages that speak of the output and of y."""
     try:
         return loss_and_backward(loss, output, y, sample_weight)
     except (TypeError, ValueError) as error:
@@ -371,7 +378,7 @@ def loss_of_batch(
 
 
 def speak_of_y(error: Exception) -> None:
-    """Let the error of a loss name y where it names ``target``, and the output where it names ``input``.
+    """Replace ``target`` by y and ``input`` by the output in the message of an error that a loss raised.
 
     Examples
     --------
@@ -387,18 +394,20 @@ def speak_of_y(error: Exception) -> None:
 
 
 def check_one_number(functions: LossFunctions) -> None:
-    """Raise ValueError if the loss is not one number, but one for each sample or output."""
+    """Raise ValueError if the loss is an array, because ``reduction`` is "none"."""
     if functions.options.get("reduction") == "none":
-        raise ValueError("loss: expected one number to differentiate; reduction='none' gives many")
+        raise ValueError("loss: expected one number to differentiate, got an array; use reduction='mean' or 'sum'")
 
 
 def _weighted_by_sample(
     functions: LossFunctions, input: Array, target: npt.ArrayLike, sample_weight: npt.ArrayLike
 ) -> tuple[Any, Array]:
     """Return the loss with one weight per sample, and its gradient."""
-    as_array(sample_weight, "sample_weight")  # raises for a masked one, whatever else is wrong
+    as_array(sample_weight, "sample_weight")  # raises first if it is masked
     if functions.options.get("weight") is not None:
-        raise ValueError("sample_weight: expected a loss without weight; fold that in, or use the class_weight of fit")
+        raise ValueError(
+            "sample_weight: expected a loss without weight, got both; multiply them, or use fit's class_weight"
+        )
     reduction = functions.options.get("reduction", "mean")
     check_reduction(reduction)
     weight = as_numbers(sample_weight, "sample_weight", np.real(input))
@@ -411,6 +420,6 @@ def _weighted_by_sample(
     except TypeError as error:
         if all("reduction" in inspect.signature(f).parameters for f in functions):
             raise
-        raise TypeError("loss: expected both functions to take reduction='none', for weights of samples") from error
+        raise TypeError("loss: expected two functions that take reduction='none', which sample weights need") from error
     scale = weight / terms.size if reduction == "mean" else weight
     return scale @ terms.sum(axis=1), (derivatives * scale[:, np.newaxis]).reshape(input.shape)

@@ -1,4 +1,4 @@
-"""The parts that all losses share: checked inputs, and the reduction of terms and derivatives."""
+"""Functions that all losses share: checks of inputs, and the reduction of terms and derivatives."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def as_numbers(value: npt.ArrayLike, name: str, like: Array) -> Array:
     value = as_array(value, name)
     if value.dtype.kind not in "iuf":
         raise TypeError(f"{name}: expected numbers, got dtype {value.dtype}; convert it with {name}.astype(float)")
-    with np.errstate(over="ignore"):  # a target of 1e60 is infinite in float32, and so is the loss
+    with np.errstate(over="ignore"):  # in float32, a target of 1e60 becomes infinite, and so does the loss
         return value.astype(like.dtype)
 
 
@@ -35,7 +35,7 @@ def pair(
 ) -> tuple[Array, Array]:
     """Return both as arrays of one dtype and one shape.
 
-    Nothing broadcasts: broadcasting would hide the mistake of (N,) against (N, 1).
+    Shapes have to be equal: broadcasting (N,) against (N, 1) would hide a mistake.
     """
     input = as_floating(input, names[0])
     target = as_numbers(target, names[1], input)
@@ -50,14 +50,14 @@ def pair(
 
 
 def signs(input: npt.ArrayLike, target: npt.ArrayLike) -> tuple[Array, Array]:
-    """Return the pair; raise where a target is neither -1 nor +1."""
+    """Return the pair; raise if a target is neither -1 nor +1."""
     input, target = pair(input, target)
     check_signs(target)
     return input, target
 
 
 def check_signs(target: Array) -> None:
-    """Raise where a target is neither -1 nor +1."""
+    """Raise if a target is neither -1 nor +1."""
     wrong = target[np.abs(target) != 1]
     if wrong.size:
         hint = "; labels in {0, 1} become -1 and +1 with 2 * target - 1" if 0 in wrong else ""
@@ -65,14 +65,14 @@ def check_signs(target: Array) -> None:
 
 
 def check_probabilities(values: Array, name: str, hint: str = "") -> None:
-    """Raise where a value is outside [0, 1], or NaN."""
+    """Raise if a value is outside [0, 1], or NaN."""
     if not (values.min() >= 0 and values.max() <= 1):
         wrong = values[~((values >= 0) & (values <= 1))]
         raise ValueError(f"{name}: expected values from 0 to 1, got {wrong[0]:g}{hint}")
 
 
 def bits(input: npt.ArrayLike, target: npt.ArrayLike) -> tuple[Array, Array]:
-    """Return the pair; raise where a target is outside [0, 1]."""
+    """Return the pair; raise if a target is outside [0, 1]."""
     input, target = pair(input, target)
     check_probabilities(target, "target", "; labels -1 and +1 become 0 and 1 with (target + 1) / 2")
     return input, target
@@ -100,7 +100,7 @@ def broadcast(weight: npt.ArrayLike | None, name: str, like: Array) -> Array | f
 
 
 def reduce(terms: Array, reduction: str, count: float | None = None) -> Any:
-    """Return the terms as they are, their sum, or their sum over ``count`` (their number unless given)."""
+    """Return the terms as they are, their sum, or their sum divided by ``count``, by default their number."""
     scale = divisor(reduction, terms.size if count is None else count)
     return terms if reduction == "none" else np.add.reduce(terms, axis=None) / scale
 
@@ -114,7 +114,7 @@ def divisor(reduction: str, count: float) -> float:
 
 
 def reduce_backward(derivatives: Array, reduction: str, count: float | None = None) -> Array:
-    """Return the derivatives of the reduced loss, by its divisor."""
+    """Return the derivatives divided as the loss is: by ``count`` for the mean, else by 1."""
     return derivatives / divisor(reduction, derivatives.size if count is None else count)
 
 
@@ -136,7 +136,7 @@ def class_rows(input: npt.ArrayLike) -> tuple[Array, tuple[int, ...]]:
 def class_labels(
     target: Array, lead: tuple[int, ...], K: int, ignore_index: int | None = None
 ) -> tuple[Array, Array | None]:
-    """Return the class indices, one per row; and which rows count, or None where all do."""
+    """Return the class indices, one per row, and a mask of the rows that count, or None if all count."""
     if target.dtype.kind not in "iu":
         cure = "convert labels with target.astype(int)"
         if target.dtype.kind in "OSUT":
@@ -149,7 +149,7 @@ def class_labels(
         hint = _column_hint(target, lead)
         raise ValueError(f"target: expected class indices of shape {lead}, got shape {target.shape}{hint}")
     labels = target if target.ndim == 1 and target.dtype == np.intp else target.astype(np.intp).reshape(-1)
-    # One pass for both ends of the range: as an unsigned number, a negative one is enormous.
+    # One comparison for both ends of the range: read as an unsigned number, a negative one is enormous.
     in_range = 0 <= labels[labels.view(np.uintp).argmax()] < K
     if in_range and (ignore_index is None or not 0 <= ignore_index < K):
         return labels, None
@@ -170,7 +170,7 @@ def _column_hint(target: Array, lead: tuple[int, ...]) -> str:
 
 
 def label_weights(labels: Array, kept: Array | None, class_weight: Array | None) -> Array | None:
-    """Return the weight of each row's class, 0 where it is ignored; None where all count alike."""
+    """Return the weight of each row's class, 0 for ignored labels; None if all weights are equal."""
     if class_weight is None:
         return kept
     return class_weight[labels] if kept is None else class_weight[labels] * kept
@@ -182,7 +182,7 @@ def class_probabilities(target: Array, Z: Array, shape: tuple[int, ...]) -> Arra
         lead = shape[:1] * (len(shape) > 1) + shape[2:]
         expected = f"class indices of shape {lead}, or probabilities of shape {shape}"
         raise ValueError(f"target: expected {expected}, got {target.shape}{_column_hint(target, lead)}")
-    if target.dtype.kind != "f":  # as PyTorch: a row of integers may be multi-hot, which is no distribution
+    if target.dtype.kind != "f":  # as PyTorch: a row of integers may be multi-hot, which is not a distribution
         raise TypeError(
             f"target: expected class indices, or probabilities in floating point, got dtype {target.dtype} of shape "
             f"{target.shape}; convert one-hot rows with target.astype(float)"

@@ -1,4 +1,4 @@
-"""Negative logarithms of likelihoods: of classes, counts and numbers, and the divergence of distributions."""
+"""Negative log-likelihoods of classes, counts and numbers, and the Kullback-Leibler divergence."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def nll_loss(
 ) -> Any:
     """Return -x_t of log-probabilities x: after `log_softmax`, the `cross_entropy` of its logits.
 
-    The mean divides by the sum of the weights of the samples' classes, by N without weights.
+    The mean divides by the sum of the weights of the samples' classes, or by N if there are no weights.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def nll_loss(
     weight : array_like, shape (K,), optional
         A weight for each class.
     ignore_index : int
-        Samples with this label contribute nothing. Where all are ignored the mean is 0 (PyTorch: nan).
+        Samples with this label do not count. If all are ignored, the mean is 0 (PyTorch: nan).
     reduction : {"mean", "sum", "none"}
         "none" gives one value per sample.
 
@@ -76,7 +76,7 @@ def nll_loss_backward(
     ignore_index: int = -100,
     reduction: Reduction = "mean",
 ) -> Array:
-    """Return -1 at each target, else 0."""
+    """Return -1 at each target and 0 elsewhere, weighted and divided as the loss is."""
     Z, lead, labels, W = _labelled(input, target, weight, ignore_index)
     D = np.zeros_like(Z)
     D[exact.row_numbers(len(Z)), labels] = -W
@@ -87,7 +87,7 @@ def nll_loss_backward(
 def _labelled(
     input: npt.ArrayLike, target: npt.ArrayLike, weight: npt.ArrayLike | None, ignore_index: int
 ) -> tuple[Array, tuple[int, ...], Array, Array]:
-    """Return rows of log-probabilities, their shape, a label for each, and its weight: 0 where it is ignored."""
+    """Return log-probabilities as rows, the shape of the rows, and each row's label and weight, 0 if ignored."""
     Z, lead = class_rows(input)
     if not is_integer(ignore_index):
         raise TypeError(f"ignore_index: expected an integer, got {ignore_index!r}")
@@ -97,7 +97,7 @@ def _labelled(
 
 
 def kl_div(input: npt.ArrayLike, target: npt.ArrayLike, reduction: str = "mean", log_target: bool = False) -> Any:
-    """Return t (log t - x), the terms of the divergence of the probabilities e^x from the probabilities t.
+    """Return t (log t - x), the terms of the Kullback-Leibler divergence of t from the probabilities e^x.
 
     Parameters
     ----------
@@ -106,8 +106,8 @@ def kl_div(input: npt.ArrayLike, target: npt.ArrayLike, reduction: str = "mean",
     target : array_like
         Probabilities t, or their logarithms; the shape of ``input``.
     reduction : {"mean", "batchmean", "sum", "none"}
-        "batchmean" divides the sum by the number of samples, which gives the divergence by its definition. "mean"
-        divides by the number of elements.
+        "batchmean" divides the sum by the number of samples, as in the definition of the divergence. "mean" divides by
+        the number of elements.
     log_target : bool
         Whether ``target`` holds logarithms.
 
@@ -136,7 +136,7 @@ def kl_div(input: npt.ArrayLike, target: npt.ArrayLike, reduction: str = "mean",
 def kl_div_backward(
     input: npt.ArrayLike, target: npt.ArrayLike, reduction: str = "mean", log_target: bool = False
 ) -> Array:
-    """Return -t."""
+    """Return -t, divided as the loss is."""
     X, T, _ = _distributions(input, target, log_target)
     return reduce_backward(-T, *_batch_mean(reduction, X))
 
@@ -166,7 +166,9 @@ def poisson_nll_loss(
     eps: float = 1e-8,
     reduction: Reduction = "mean",
 ) -> Any:
-    """Return e^x - y x, the surprise of counts y at the rate e^x, but for log y!. The mean is over all elements.
+    """Return e^x - y x, the negative log-likelihood of counts y at the rate e^x, without log y!.
+
+    The mean is over all elements.
 
     Parameters
     ----------
@@ -221,7 +223,7 @@ def poisson_nll_loss_backward(
     return reduce_backward(rate - Y if log_input else 1 - Y / (X + positive(eps, "eps")), reduction)
 
 
-@np.errstate(over="ignore")  # an enormous rate is infinite, and so is the loss
+@np.errstate(over="ignore")  # an enormous rate becomes infinite, and so does the loss
 def _rates(input: npt.ArrayLike, target: npt.ArrayLike, log_input: bool) -> tuple[Array, Array, Array]:
     """Return the input, the counts and the rates."""
     X, Y = pair(input, target)
@@ -242,7 +244,9 @@ def gaussian_nll_loss(
     eps: float = 1e-6,
     reduction: Reduction = "mean",
 ) -> Any:
-    """Return (log v + (yhat - y)^2 / v) / 2: two inputs, the mean and the variance v. The mean is over all elements.
+    """Return (log v + (yhat - y)^2 / v) / 2, for two inputs: the mean yhat and the variance v.
+
+    The mean is over all elements.
 
     Parameters
     ----------
@@ -251,11 +255,11 @@ def gaussian_nll_loss(
     target : array_like
         Targets, the shape of ``input``.
     var : array_like
-        Variances: the shape of ``input``, or with 1 for some axes, or without the last axis, or a number.
+        Variances: a number, or an array of the shape of ``input``, which may have 1 for some axes or lack the last one.
     full : bool
         Whether to add log(2 pi) / 2.
     eps : float
-        The least variance: smaller ones count as this one.
+        The smallest variance: smaller ones are replaced by it.
     reduction : {"mean", "sum", "none"}
         See `handmade.losses`.
 
@@ -291,7 +295,8 @@ def gaussian_nll_loss_backward(
 ) -> tuple[Array, Array]:
     """Return (yhat - y) / v by the mean, and (1 - (yhat - y)^2 / v) / (2 v) by the variance, 0 below ``eps``.
 
-    Each has the shape of its input. PyTorch's derivative below ``eps`` is that at ``eps``, of another function.
+    Each has the shape of its input. Below ``eps`` PyTorch returns the derivative at ``eps``, though the loss is
+    constant.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Losses of scores: whether the right answer leads, and by how much."""
+"""Losses of scores: they grow as the right answer's lead over the others shrinks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def hinge_loss(input: npt.ArrayLike, target: npt.ArrayLike, reduction: Reduction
 
 
 def hinge_loss_backward(input: npt.ArrayLike, target: npt.ArrayLike, reduction: Reduction = "mean") -> Array:
-    """Return -y where y yhat < 1, else 0; at the kink y yhat = 1 the flat side is taken."""
+    """Return -y where y yhat < 1, else 0; at the kink, y yhat = 1, it is 0, too."""
     input, target = signs(input, target)
     D = np.where(target * input < 1, -target, 0).astype(input.dtype)
     return reduce_backward(D, reduction)
@@ -77,9 +77,9 @@ def soft_margin_loss_backward(input: npt.ArrayLike, target: npt.ArrayLike, reduc
 def hinge_embedding_loss(
     input: npt.ArrayLike, target: npt.ArrayLike, margin: float = 1.0, reduction: Reduction = "mean"
 ) -> Any:
-    """Return x where y = 1, max(0, margin - x) where y = -1: for distances x. The mean is over all elements.
+    """Return x where y = 1 and max(0, margin - x) where y = -1, for distances x. The mean is over all elements.
 
-    Parameters, returns and errors as for `hinge_loss`; ``margin`` is how far apart those of -1 are to be.
+    Parameters, returns and errors as for `hinge_loss`; pairs with y = -1 cost nothing from the distance ``margin`` on.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def hinge_embedding_loss(
 def hinge_embedding_loss_backward(
     input: npt.ArrayLike, target: npt.ArrayLike, margin: float = 1.0, reduction: Reduction = "mean"
 ) -> Array:
-    """Return 1 where y = 1, -1 where y = -1 and x is up to the margin, at the kink too, as in PyTorch; else 0."""
+    """Return 1 where y = 1, -1 where y = -1 and x <= margin, as in PyTorch, else 0."""
     input, target = signs(input, target)
     D = np.where(target > 0, 1, np.where(input <= finite(margin, "margin"), -1, 0))
     return reduce_backward(D.astype(input.dtype), reduction)
@@ -118,7 +118,7 @@ def multi_margin_loss(
     p : {1, 2}
         The power of each violation.
     margin : float
-        By how much the right class is to lead.
+        The lead from which on another class costs nothing.
     weight : array_like, shape (K,), optional
         A weight for each class; a sample has the weight of its own class.
     reduction : {"mean", "sum", "none"}
@@ -180,9 +180,9 @@ def _violations(
 
 
 def zero_one_loss(input: npt.ArrayLike, target: npt.ArrayLike, reduction: Reduction = "mean") -> Any:
-    """Return 1 where the predicted label differs from the label, else 0 (System 5, whose slide prints the complement).
+    """Return 1 where the predicted label differs from the true one, else 0 (System 5; the slide has the complement).
 
-    The slide's 1[yhat = y] is the accuracy: a perfect predictor would score 1.
+    The slide's 1[yhat = y] is the accuracy: a perfect predictor would have the loss 1.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Losses of several labels per sample, each of which is there or not."""
+"""Losses for samples with several labels, each of which is present or not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._terms import bits, class_rows, class_weights, reduce, reduce_backward
 def multilabel_soft_margin_loss(
     input: npt.ArrayLike, target: npt.ArrayLike, weight: npt.ArrayLike | None = None, reduction: Reduction = "mean"
 ) -> Any:
-    """Return the mean over the classes of `binary_cross_entropy_with_logits`; the mean is over the samples.
+    """Return the mean of `binary_cross_entropy_with_logits` over the classes. The mean is over the samples.
 
     Parameters
     ----------
@@ -73,14 +73,14 @@ def _weighted_bits(
 
 
 def multilabel_margin_loss(input: npt.ArrayLike, target: npt.ArrayLike, reduction: Reduction = "mean") -> Any:
-    """Return the sum of max(0, 1 - x_t + x_j) over labels t and other classes j, over K; the mean is over N.
+    """Return the sum of max(0, 1 - x_t + x_j) / K over the labels t and the other classes j. The mean is over N.
 
     Parameters
     ----------
     input : array_like, shape (K,) or (N, K)
         Scores.
     target : array_like, shape (K,) or (N, K)
-        The labels of each sample; what follows a -1 does not count.
+        The labels of each sample. Entries from the first -1 on do not count.
     reduction : {"mean", "sum", "none"}
         "none" gives one value per sample.
 
@@ -148,9 +148,9 @@ def sigmoid_focal_loss(
     gamma: float = 2.0,
     reduction: Reduction = "mean",
 ) -> Any:
-    """Return alpha_t (1 - p_t)^gamma times the cross-entropy, which dwells on what is hard (Lin et al. 2017).
+    """Return alpha_t (1 - p_t)^gamma times the cross-entropy, which gives hard samples more weight (Lin et al. 2017).
 
-    p_t is the probability of what is there, s(a) for a target of 1. The mean is over all elements. torchvision has
+    p_t is the probability of the target, s(a) for a target of 1. The mean is over all elements. torchvision has
     the same function, whose default is ``reduction="none"``.
 
     Parameters
@@ -209,7 +209,7 @@ def sigmoid_focal_loss_backward(
 
 
 def _balance(Y: Array, alpha: float) -> Array | float:
-    """Return alpha_t; raise where alpha is above 1."""
+    """Return alpha_t; raise if alpha is above 1."""
     if finite(alpha, "alpha") > 1:
         raise ValueError(f"alpha: expected a number up to 1, or a negative one for no weights, got {alpha!r}")
     return 1.0 if alpha < 0 else float(alpha) * Y + (1 - float(alpha)) * (1 - Y)

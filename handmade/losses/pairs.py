@@ -77,7 +77,7 @@ def margin_ranking_loss_backward(
     margin: float = 0.0,
     reduction: Reduction = "mean",
 ) -> tuple[Array, Array]:
-    """Return -y by the first and y by the second, where the margin is violated or just met, as in PyTorch, else 0."""
+    """Return -y by x1 and y by x2 where the margin is violated or just met, as in PyTorch, else 0."""
     violations, Y = _ranks(input1, input2, target, margin)
     D = reduce_backward(np.where(violations >= 0, Y, 0), reduction)
     return -D, D
@@ -103,7 +103,7 @@ def cosine_embedding_loss(
     margin: float = 0.0,
     reduction: Reduction = "mean",
 ) -> Any:
-    """Return 1 - cos of the angle where y = 1, max(0, cos - margin) where y = -1.
+    """Return 1 - cos where y = 1 and max(0, cos - margin) where y = -1, for the cosine of the angle of two vectors.
 
     1 - cos is computed as half the squared distance of the unit vectors: a small angle keeps its digits.
 
@@ -146,7 +146,7 @@ def cosine_embedding_loss_backward(
     margin: float = 0.0,
     reduction: Reduction = "mean",
 ) -> tuple[Array, Array]:
-    """Return -y (v - cos u) / |x1| and -y (u - cos v) / |x2| for the unit vectors u, v; 0 where the margin is kept."""
+    """Return -y (v - cos u) / |x1| and -y (u - cos v) / |x2| for the unit vectors u, v; 0 where cos < margin."""
     U, V, lengths, distance, Y = _angles(input1, input2, target)
     D = np.where(Y > 0, -1, 1 - distance >= finite(margin, "margin")).astype(U.dtype)
     D, c = reduce_backward(D, reduction)[..., np.newaxis], distance[..., np.newaxis]
@@ -166,8 +166,8 @@ def _angles(
 
 
 def _unit(A: Array) -> tuple[Array, Array, Array]:
-    """Return a / |a|, |a|, and what the square of the first misses to 1, where |a|^2 is the square plus `EPSILON`."""
-    scale = np.maximum(np.abs(A).max(axis=-1, keepdims=True), EPSILON**0.5)  # so that no square overflows
+    """Return u = a / |a|, |a|, and 1 - |u|^2, where |a|^2 is the sum of squares plus `EPSILON`."""
+    scale = np.maximum(np.abs(A).max(axis=-1, keepdims=True), EPSILON**0.5)  # scaled, so that no square overflows
     rest = EPSILON / scale / scale
     squares = ((A / scale) ** 2).sum(axis=-1, keepdims=True) + rest
     root = np.sqrt(squares)
@@ -175,7 +175,7 @@ def _unit(A: Array) -> tuple[Array, Array, Array]:
 
 
 def _check_vectors(A: Array, name: str) -> None:
-    """Raise unless the array holds a vector, or a row of them."""
+    """Raise unless A is a vector, shape (D,), or one vector per row, shape (N, D)."""
     if A.ndim not in (1, 2):
         raise ValueError(f"{name}: expected vectors of shape (D,) or (N, D), got {A.shape}")
 
@@ -199,7 +199,7 @@ def triplet_margin_loss(
     swap: bool = False,
     reduction: Reduction = "mean",
 ) -> Any:
-    """Return max(0, d(a, p) - d(a, n) + margin) with the distance d of p-norm.
+    """Return max(0, d(a, p) - d(a, n) + margin), where d is the distance in the p-norm.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def _triplets(
 def _distance(D: Array, p: float) -> tuple[Array, Array]:
     """Return the p-norm along the last axis, and its derivative, which is taken as 0 at 0."""
     largest = np.abs(D).max(axis=-1, keepdims=True)
-    Q = np.abs(D) / np.where(largest == 0, 1, largest)  # so that no power overflows
+    Q = np.abs(D) / np.where(largest == 0, 1, largest)  # scaled, so that no power overflows
     norm = (Q**p).sum(axis=-1, keepdims=True) ** (1 / p)
     slope = np.sign(D) * (Q / np.where(norm == 0, 1, norm)) ** (p - 1)
     return (largest * norm)[..., 0], slope

@@ -26,15 +26,15 @@ from ._terms import (
     reduce_backward,
 )
 
-FLOOR = -100.0  # of a probability's logarithm, as in PyTorch
-DOUBLE, ZERO = np.dtype(np.float64), np.zeros(())  # NumPy would have to convert the type, and the number 0
+FLOOR = -100.0  # the least logarithm of a probability, as in PyTorch
+DOUBLE, ZERO = np.dtype(np.float64), np.zeros(())  # made once, not at each call
 REACH = 340.0  # quotients from e^-680 to e^680, and sums of any number of them, have all digits of double precision
 
 
 def binary_cross_entropy(
     input: npt.ArrayLike, target: npt.ArrayLike, weight: npt.ArrayLike | None = None, reduction: Reduction = "mean"
 ) -> Any:
-    """Return -(y log p + (1 - y) log(1 - p)) of probabilities. The mean is over all elements.
+    """Return -(y log p + (1 - y) log(1 - p)) for probabilities p. The mean is over all elements.
 
     As PyTorch defines it, each logarithm is at least -100, so that p = 0 or 1 against its target costs 100 and not
     infinity. A sigmoid reaches 1 exactly (in float32 from about a = 17 on): a network that ends with one is trained
@@ -69,7 +69,7 @@ def binary_cross_entropy(
     array([  0.69314718, 100.        ])
     """
     P, Y = _probabilities(input, target)
-    with np.errstate(divide="ignore"):  # log(0) = -inf: below the floor
+    with np.errstate(divide="ignore"):  # log(0) = -inf, which the floor replaces
         yes, no = np.maximum(np.log(P), FLOOR), np.maximum(np.log1p(-P), FLOOR)
     return reduce(broadcast(weight, "weight", Y) * -(Y * yes + (1 - Y) * no), reduction)
 
@@ -77,7 +77,7 @@ def binary_cross_entropy(
 def binary_cross_entropy_backward(
     input: npt.ArrayLike, target: npt.ArrayLike, weight: npt.ArrayLike | None = None, reduction: Reduction = "mean"
 ) -> Array:
-    """Return (p - y) / (p (1 - p)), the derivative of the loss; a logarithm at its floor has none.
+    """Return (p - y) / (p (1 - p)); the derivative of a logarithm that is at its floor of -100 is 0.
 
     The slide's p - y is the derivative by the logit, not by p. PyTorch holds p (1 - p) above 1e-12 instead: its
     gradient then belongs to another function than its loss.
@@ -95,7 +95,7 @@ def binary_cross_entropy_backward(
 
 
 def _probabilities(input: npt.ArrayLike, target: npt.ArrayLike) -> tuple[Array, Array]:
-    """Return the pair; raise where either is outside [0, 1]."""
+    """Return the pair; raise if either is outside [0, 1]."""
     P, Y = bits(input, target)
     check_probabilities(np.real(P), "input", "; logits belong to binary_cross_entropy_with_logits")
     return P, Y
@@ -166,7 +166,7 @@ def binary_cross_entropy_with_logits_backward(
     return reduce_backward(broadcast(weight, "weight", Y) * D, reduction)
 
 
-@np.errstate(over="ignore")  # an enormous loss in double precision is infinite in single
+@np.errstate(over="ignore")  # a loss too large for float32 becomes infinite
 def cross_entropy(
     input: npt.ArrayLike,
     target: npt.ArrayLike,
@@ -266,7 +266,7 @@ def cross_entropy_value_and_backward(
     if target.ndim > len(lead):
         if ignore_index >= 0:
             raise ValueError(
-                f"ignore_index: expected none with probabilities, got {ignore_index}; give rows of zeros, or indices"
+                f"ignore_index: expected none with probabilities, got {ignore_index}; use rows of zeros, or indices"
             )
         scale = divisor(reduction, float(len(Z)))
         T = (1 - smoothing) * class_probabilities(target, Z, np.shape(input)) + smoothing / Z.shape[1]

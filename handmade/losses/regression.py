@@ -54,7 +54,7 @@ def l1_loss(
 def l1_loss_backward(
     input: npt.ArrayLike, target: npt.ArrayLike, reduction: Reduction = "mean", weight: npt.ArrayLike | None = None
 ) -> Array:
-    """Return sign(yhat - y); 0 at the kink yhat = y, as in PyTorch."""
+    """Return sign(yhat - y), which is 0 at the kink, yhat = y, as in PyTorch."""
     input, target = pair(input, target)
     return _mean_of_weights_backward(np.sign(input - target), reduction, weight)
 
@@ -62,7 +62,7 @@ def l1_loss_backward(
 def mse_loss(
     input: npt.ArrayLike, target: npt.ArrayLike, reduction: Reduction = "mean", weight: npt.ArrayLike | None = None
 ) -> Any:
-    """Return (yhat - y)^2, the L2 loss of System 5: no one-half. The mean is over all elements, N times O.
+    """Return (yhat - y)^2, the L2 loss of System 5, without a one-half. The mean is over all N O elements.
 
     Parameters, returns and errors as for `l1_loss`.
 
@@ -144,7 +144,7 @@ def huber_loss(
     delta: float = 1.0,
     weight: npt.ArrayLike | None = None,
 ) -> Any:
-    """Return e^2 / 2 up to |e| = delta, from there on the tangent delta (|e| - delta / 2) (Huber 1964).
+    """Return e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2), with e = yhat - y (Huber 1964).
 
     With c = min(|e|, delta) both are c (|e| - c / 2). The mean is over all elements, also with weights: PyTorch
     divides the weighted `mse_loss` by the sum of the weights, but not the weighted huber_loss.
@@ -172,7 +172,7 @@ def huber_loss_backward(
     delta: float = 1.0,
     weight: npt.ArrayLike | None = None,
 ) -> Array:
-    """Return yhat - y, kept within [-delta, delta]."""
+    """Return yhat - y, clipped to [-delta, delta]."""
     delta = positive(delta, "delta")
     input, target = pair(input, target)
     D = np.clip(input - target, -delta, delta)
@@ -201,7 +201,7 @@ def smooth_l1_loss(
 def smooth_l1_loss_backward(
     input: npt.ArrayLike, target: npt.ArrayLike, reduction: Reduction = "mean", beta: float = 1.0
 ) -> Array:
-    """Return (yhat - y) / beta, kept within [-1, 1]."""
+    """Return (yhat - y) / beta, clipped to [-1, 1]."""
     if nonnegative(beta, "beta") == 0:
         return l1_loss_backward(input, target, reduction)
     beta = float(beta)
@@ -211,7 +211,7 @@ def smooth_l1_loss_backward(
 def quantile_loss(
     input: npt.ArrayLike, target: npt.ArrayLike, quantile: npt.ArrayLike = 0.5, reduction: Reduction = "mean"
 ) -> Any:
-    """Return q (y - yhat) where the target is above, else (1 - q) (yhat - y): the pinball loss, least at a quantile.
+    """Return q (y - yhat) where y > yhat, else (1 - q) (yhat - y): the pinball loss, smallest at the q-quantile.
 
     Koenker and Bassett 1978. The mean is over all elements.
 
@@ -248,7 +248,7 @@ def quantile_loss(
 def quantile_loss_backward(
     input: npt.ArrayLike, target: npt.ArrayLike, quantile: npt.ArrayLike = 0.5, reduction: Reduction = "mean"
 ) -> Array:
-    """Return -q where the target is above, 1 - q where it is below, and 0 at the kink, as `l1_loss` does."""
+    """Return -q where y > yhat, 1 - q where y < yhat, and 0 at the kink, as in `l1_loss`."""
     E, Q = _below(input, target, quantile)
     return reduce_backward(np.where(E > 0, -Q, np.where(E < 0, 1 - Q, E)), reduction)
 

@@ -195,7 +195,7 @@ def descent_2d(
         If the network has not two parameters, the loss does not depend on them, a descent overflows, or the data do
         not fit.
     TypeError
-        If ``optimizers`` is no mapping, or `network` is no Network.
+        If ``optimizers`` is not a mapping, or ``network`` is not a Network.
 
     Examples
     --------

@@ -247,4 +247,4 @@ class LRScheduler(Schedule):
         self._require(nonnegative, "base_lr")
         self._require(count, "last_epoch")
         self._require(finite, "last_lr")
-        self.lr_at(self.t)  # raises where t is past the end
+        self.lr_at(self.t)  # raises if t is past the end

@@ -101,7 +101,7 @@ class ReduceLROnPlateau(Schedule):
         self._require(count, "num_bad_epochs", "cooldown_counter")
 
     def step(self, metrics: float) -> None:
-        """Count the metric, and reduce the learning rate if that is due. A NaN is no improvement.
+        """Count the metric, and reduce the learning rate if that is due. NaN is not an improvement.
 
         Parameters
         ----------

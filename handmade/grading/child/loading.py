@@ -25,7 +25,7 @@ def sources(path: str) -> list[tuple[str, str | bytes]]:
     SyntaxError
         If a Python file holds NUL bytes, as text in UTF-16 does.
     ValueError
-        If a notebook is no notebook.
+        If a file that ends in .ipynb is not a notebook.
     OSError
         If the file cannot be read.
     """

@@ -93,7 +93,7 @@ def decode(header: bytes, buffer: bytes) -> Any:
     Raises
     ------
     ValueError
-        If the bytes are no message.
+        If the bytes are not a message.
     """
     try:
         value, end = _decoded(json.loads(header), memoryview(buffer), 0)
