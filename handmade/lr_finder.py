@@ -121,7 +121,7 @@ def find_lr(
     if not hasattr(optimizer, "lr"):
         raise TypeError(f"optimizer: expected an object with an attribute lr, got {optimizer!r}")
     if getattr(optimizer, "needs_evaluate", False):
-        raise TypeError(f"optimizer: expected one gradient per step, got {optimizer!r}, which has a search of its own")
+        raise TypeError(f"optimizer: expected an optimizer of one gradient per step, got {optimizer!r}")
     start_lr, end_lr = positive(start_lr, "start_lr"), positive(end_lr, "end_lr")
     if not start_lr < end_lr:
         raise ValueError(f"end_lr: expected more than start_lr = {start_lr}, got {end_lr}")

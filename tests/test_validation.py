@@ -299,7 +299,7 @@ def test_one_sample_cannot_be_split(rows):
 
 
 def test_find_lr_refuses_optimizers_that_search_themselves():
-    with pytest.raises(TypeError, match=r"^optimizer: expected one of one gradient per step, got LBFGS"):
+    with pytest.raises(TypeError, match=r"^optimizer: expected an optimizer of one gradient per step, got LBFGS"):
         hm.find_lr(hm.MLP([3, 2], rng=0), np.ones((4, 3)), [0, 1, 0, 1], optimizer=hm.LBFGS())
 
 
