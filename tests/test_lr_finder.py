@@ -101,7 +101,11 @@ def test_search_is_printed_and_shown():
         ({"rng": -1}, ValueError, "rng: "),
         ({"X": np.full_like(X, np.nan)}, ValueError, "X: expected finite"),
         ({"loss": "mse"}, ValueError, "mse"),
-        ({"optimizer": hm.SGD(), "start_lr": 1e300, "end_lr": 1e308}, ValueError, "start_lr: expected a rate with a finite loss"),
+        (
+            {"optimizer": hm.SGD(), "start_lr": 1e300, "end_lr": 1e308},
+            ValueError,
+            "start_lr: expected a rate with a finite loss",
+        ),
     ],
 )
 def test_bad_arguments_are_named(change, error, words):
