@@ -73,17 +73,17 @@ def hostile(count: int) -> tuple[int, int]:
 
 
 PROMISES = {
-    "kills": Promise("A training that is killed goes on from its checkpoint, to the same bits", 200, kills),
+    "kills": Promise("A training that is killed goes on from its checkpoint, with the same bits", 200, kills),
     "resumes": Promise("A training of any configuration, interrupted twice, has the same bits", 500, trials.resumes),
-    "disks": Promise("A disk that fills in mid-write leaves the last checkpoint", 100, trials.disks),
-    "full": Promise("A disk that is full or read-only leaves the file that was there", 300, real_disks),
-    "machines": Promise("1, 2 and 4 processes give the result of one, within rounding", 54, machines),
-    "workers": Promise("Those left after a killed worker go on, to the bits of that history", 10, workers),
+    "disks": Promise("A disk that becomes full during a write leaves the last checkpoint", 100, trials.disks),
+    "full": Promise("A disk that is full or read-only leaves the existing file", 300, real_disks),
+    "machines": Promise("1, 2 and 4 processes give the result of one, up to rounding", 54, machines),
+    "workers": Promise("After a worker is killed, the others go on, with the bits of that history", 10, workers),
     "predictions": Promise(
-        "A prediction while another thread loads has one set of weights", 100_000, trials.predictions
+        "A prediction while another thread loads weights uses one set of them", 100_000, trials.predictions
     ),
-    "fits": Promise("8 trainings in 8 threads have the bits of each alone", 20, trials.fits),
-    "steps": Promise("Memory and time of a step stay as they are, compiled or not", 1_000_000, trials.steps, True),
+    "fits": Promise("8 trainings in 8 threads have the same bits as one after the other", 20, trials.fits),
+    "steps": Promise("Memory and time of a step do not grow, compiled or not", 1_000_000, trials.steps, True),
     "hostile": Promise("A hostile input gives the right answer or an error that names it", 1_000_000, hostile, True),
 }
 
@@ -91,22 +91,23 @@ PROMISES = {
 SHORT = [name for name, promise in PROMISES.items() if not promise.is_long]
 PAGE_TEXT = """# Reliability
 
-Written by `python -m benchmarks.reliability`, which tries each promise and counts. The tests try each a few times.
+Written by `python -m benchmarks.reliability`, which tests each promise many times and counts the failures. The
+tests check each promise a few times.
 
 | promise | trials | failures | command | machine |
 |---|---|---|---|---|
 {rows}
 
-A hostile input is an argument, a file or a state dict that no honest caller would pass, or an array in any other dress
-that NumPy, PyTorch or pandas knows. It fails where it violates the rule: the right number (that of another parser, of
-the same call with plain float64 arrays, of ONNX Runtime or a C compiler), or a ValueError or TypeError that names the
-argument; and no other exception, crash, hang, unfounded warning, change of the caller's data, change of the library's
-state after an error, or memory beyond a small multiple of the input. `python -m tests.fuzz NAME --case N` repeats one
-of them. A run that is stopped goes on, unless the source has changed since: then it begins anew, so that all its cases
-are of one state.
+A hostile input is a damaged or impossible argument, file or state dict, or an array in an unusual form of NumPy,
+PyTorch or pandas. A call passes if it returns the right number (that of another parser, of the same call with plain
+float64 arrays, of ONNX Runtime or of compiled C), or raises a ValueError or TypeError that names the argument. It
+fails on any other exception, a crash, a hang, an unfounded warning, a change of the caller's data, a change of the
+library's state after an error, or more memory than a small multiple of the input. `python -m tests.fuzz NAME --case
+N` repeats a call. An interrupted run goes on, unless the source has changed: then it starts again, so that all its
+cases test the same source.
 
-`python -m benchmarks.determinism` shows what changes the bits of a training: the kernel
-and the threads of BLAS, and compilation.
+`python -m benchmarks.determinism` shows what changes the bits of a training: the kernel and the threads of BLAS, and
+compilation.
 """
 
 
