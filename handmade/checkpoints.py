@@ -51,9 +51,9 @@ def encode(value: Any, arrays: list[Array], name: str = "state") -> Any:
     value
         None, numbers, text, arrays, and lists, tuples and dicts of them.
     arrays : list of ndarray
-        Gets the arrays.
+        The list to which the arrays are appended.
     name : str
-        What error messages call the value.
+        The value's name in error messages.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def encode(value: Any, arrays: list[Array], name: str = "state") -> Any:
 
 
 def decode(value: Any, arrays: list[Array]) -> Any:
-    """Return the value that `encode` was given."""
+    """Return the value that was passed to `encode`."""
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
@@ -133,7 +133,7 @@ def describe(value: Any) -> str:
 
 def _describe_array(array: Array) -> str:
     """Return dtype, shape and a checksum; a memmap is read block by block."""
-    import hashlib  # here, as it would take a tenth of `import handmade`
+    import hashlib  # imported here, because it would take a tenth of `import handmade`
 
     digest = hashlib.sha256()
     array = np.asarray(array)
@@ -143,7 +143,7 @@ def _describe_array(array: Array) -> str:
 
 
 def fingerprints(run: RunState, seed: Any) -> dict[str, str]:
-    """Return what a run has to have in common with the one whose checkpoint it goes on from, by name."""
+    """Return a text for each option and array that has to be the same in a run that goes on from a checkpoint."""
     own, held = run.training, run.held
     validation = None if held is None else [held.rows, *([] if held.X is own.X else [held.X, held.y])]
     options: dict[str, Any] = {
@@ -162,7 +162,7 @@ def fingerprints(run: RunState, seed: Any) -> dict[str, str]:
 
 
 def write(path: FilePath, document: dict[str, Any]) -> None:
-    """Write a document to a file, as a whole or not at all."""
+    """Write a document to a file; on an error, leave the old file as it was."""
     import json
 
     arrays: list[Array] = []
@@ -172,7 +172,7 @@ def write(path: FilePath, document: dict[str, Any]) -> None:
 
 
 def read(path: FilePath) -> dict[str, Any]:
-    """Read a document that `write` has written; no code in the file is run, and no more memory taken than its size.
+    """Read a document that `write` wrote, without running code from it or taking more memory than its size.
 
     Raises
     ------
@@ -195,13 +195,13 @@ def read(path: FilePath) -> dict[str, Any]:
         raise ValueError(f"{path}: expected a checkpoint that hm.fit wrote, got a file without: {error}") from error
     raise ValueError(
         f"{path}: expected format {FORMAT!r} of version {VERSION}, got {kind!r} of version {version!r}; "
-        "install the version of handmade that wrote it, or pass resume=False to begin anew"
+        "install the version of handmade that wrote it, or pass resume=False to start again"
     )
 
 
 @contextmanager
 def locked(path: FilePath) -> Iterator[None]:
-    """Hold the lock of a path; the system releases it when the process ends in whatever way.
+    """Hold the lock of a path. The system releases it when the process ends, however that happens.
 
     Raises
     ------
@@ -234,7 +234,7 @@ def locked(path: FilePath) -> Iterator[None]:
 
 
 def _unlock(descriptor: int) -> None:
-    """Release the lock also where a process that was forked meanwhile has the file open."""
+    """Release the lock, even if a process that was forked meanwhile has the file open."""
     if os.name == "posix":
         import fcntl
 
@@ -258,9 +258,9 @@ def _lock(descriptor: int) -> None:
 
 @contextmanager
 def keeper(path: FilePath | Keeper | None, every: Every, resume: bool) -> Iterator[Keeper]:
-    """Yield what keeps the checkpoint of a run; the path is locked, and signals wait, until the run ends.
+    """Yield the keeper of a run's checkpoint; until the run ends, the path is locked, and signals wait.
 
-    A keeper instead of a path is yielded as it is.
+    If ``path`` is a keeper, it is yielded as it is.
     """
     if isinstance(path, Keeper):
         with closing(path):
@@ -279,7 +279,7 @@ def keeper(path: FilePath | Keeper | None, every: Every, resume: bool) -> Iterat
         raise TypeError(f"checkpoint: expected a path, got {path!r}")
     if not os.fspath(path):
         raise ValueError("checkpoint: expected the path of a file, got ''; pass a file name")
-    path = os.path.abspath(path)  # the same file, wherever a callback changes the folder to
+    path = os.path.abspath(path)  # so that it stays the same file if a callback changes the folder
     if os.path.exists(path) and not os.path.isfile(path):
         raise ValueError(f"checkpoint: expected the path of a file, got {path!r}, a folder or device; pass another")
     with locked(path), closing(Keeper(path, every)) as kept:
@@ -289,12 +289,12 @@ def keeper(path: FilePath | Keeper | None, every: Every, resume: bool) -> Iterat
 
 
 class Keeper:
-    """A run's checkpoint: goes on from it, and writes it when it is due or when a signal ends the process.
+    """A keeper of a run's checkpoint: it reads the file, and writes it when it is due or a signal ends the process.
 
     Parameters
     ----------
     path : path-like or None
-        None keeps nothing.
+        The file; None for no checkpoint.
     every : int or timedelta
         Epochs, or time, between two checkpoints.
     """
@@ -311,11 +311,11 @@ class Keeper:
         self.written: float = time.monotonic()
 
     def go_on_from(self, saved: dict[str, Any]) -> None:
-        """Let the run go on from what `read` has returned."""
+        """Set the run to go on from a document that `read` returned."""
         self.saved, self.start = saved, saved["start"]
 
     def generator(self, rng: np.random.Generator, seed: Any) -> np.random.Generator:
-        """Return the generator that draws the validation split: as at the start of the run that goes on."""
+        """Return the generator that draws the validation split, in the state that it had when the run began."""
         self.seed = seed
         if self.saved is None:
             self.start = rng.bit_generator.state
@@ -328,7 +328,7 @@ class Keeper:
         return generator
 
     def begin(self, run: RunState) -> None:
-        """Go on from the saved state, or refuse to and change nothing; then catch signals."""
+        """Go on from the saved state, or raise without changing anything; then catch signals."""
         if self.path is None:
             return
         for part in (run.optimizer, *(schedule for schedule, _ in run.schedules)):
@@ -350,21 +350,21 @@ class Keeper:
             self.catch_signals()
 
     def fingerprints(self, run: RunState) -> dict[str, str]:
-        """Return what the run has to have in common with the one that it goes on from."""
+        """Return the texts of the options and arrays of a run, see `fingerprints`."""
         return fingerprints(run, self.seed)
 
     def _compare(self, saved: dict[str, Any]) -> None:
-        """Raise unless every option is that of the saved run, as at its start or, after schedules, at its end."""
+        """Raise unless every option is that of the saved run, at its start or, after schedules, at its end."""
         for name, own in self.options.items():
             before = saved["options"].get(name)
             if own not in (before, saved["options now"].get(name)):
                 raise ValueError(
                     f"checkpoint: expected {name} as in {os.fspath(self.path)!r}, {before}, got {own}; "  # type: ignore[arg-type]
-                    "pass the same to go on, or resume=False to begin anew"
+                    "pass the same to go on, or resume=False to start again"
                 )
 
     def after_step(self, run: RunState) -> None:
-        """Write if the time is over or a signal has come; then let the signal do what it does."""
+        """Write if a checkpoint is due or a signal has come; then pass the signal on."""
         if self.path is not None and (self.received or self._time_is_over()):
             self._write(run)
             self._pass_on_signal()
@@ -384,7 +384,7 @@ class Keeper:
         )
 
     def _write(self, run: RunState) -> None:
-        """Write the state; keep the last one where numbers have overflowed, which nothing can go on from."""
+        """Write the state; if numbers have overflowed, keep the last checkpoint, from which a run can go on."""
         arrays: list[Array] = []
         state = state_of(run)
         encode([state["network"], state["optimizer"]], arrays)
@@ -395,18 +395,18 @@ class Keeper:
         self.written = time.monotonic()
 
     def catch_signals(self) -> None:
-        """Let SIGINT and SIGTERM wait for the end of a step, unless the process ignores them."""
+        """Make SIGINT and SIGTERM wait for the end of a step, unless the process ignores them."""
         for number in SIGNALS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 self.handlers[number] = signal.signal(number, self._receive)
 
     def restore_handlers(self) -> None:
-        """Give the signals back to those who had them before."""
+        """Restore the signal handlers that were there before."""
         while self.handlers:
             signal.signal(*self.handlers.popitem())
 
     def close(self) -> None:
-        """Give the signals back, and pass on a SIGTERM that came after the last step."""
+        """Restore the signal handlers, and pass on a SIGTERM that came after the last step."""
         self.restore_handlers()
         if self.received == signal.SIGTERM:
             signal.raise_signal(self.received)

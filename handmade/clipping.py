@@ -1,7 +1,7 @@
-"""Steps before and after an optimizer: penalties, clipping, bounded norms.
+"""6. Steps before and after an optimizer: penalties, clipping, bounded norms.
 
-`Chain(L1(1e-4), ClipGradNorm(1.0), SGD(lr=0.1))` has the `step(theta, gradient)` of an optimizer, and is one. `L1`,
-`ClipGradNorm` and `ClipGradValue` change gradient in place; `MaxNorm` changes theta after the optimizer has.
+`Chain(L1(1e-4), ClipGradNorm(1.0), SGD(lr=0.1))` is an optimizer, with `step(theta, gradient)`. `L1`, `ClipGradNorm`
+and `ClipGradValue` change gradient in place before the optimizer's step; `MaxNorm` changes theta after it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def clip_grad_norm_(
     Parameters
     ----------
     gradient : ndarray, shape (P,)
-        Changed in place.
+        The gradient, changed in place.
     max_norm : float
-        The norm that is allowed; infinity only measures.
+        The largest norm allowed. With infinity the norm is only measured.
     norm_type : float
         Order of the norm, greater than 0; infinity means the largest magnitude.
     error_if_nonfinite : bool
@@ -38,7 +38,7 @@ def clip_grad_norm_(
     Returns
     -------
     float
-        The norm before clipping. It is finite also where the squares of the elements overflow.
+        The norm before clipping. It is finite even if the squares of the elements overflow.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def clip_grad_norm_(
     if check_bool(error_if_nonfinite, "error_if_nonfinite") and not math.isfinite(norm):
         raise FloatingPointError(f"gradient: expected a finite norm of order {norm_type:g}, got {norm}")
     scale = max_norm / (norm + 1e-6)
-    if not scale >= 1:  # so that a NaN is passed on, as in torch
+    if not scale >= 1:  # also true for NaN, which is passed on, as in torch
         gradient *= scale
     return norm
 
@@ -70,9 +70,9 @@ def clip_grad_value_(gradient: Array, clip_value: float) -> None:
     Parameters
     ----------
     gradient : ndarray, shape (P,)
-        Changed in place.
+        The gradient, changed in place.
     clip_value : float
-        The magnitude that is allowed.
+        The largest magnitude allowed.
 
     Examples
     --------
@@ -90,7 +90,8 @@ def clip_grad_value_(gradient: Array, clip_value: float) -> None:
 class ClipGradNorm(Step):
     """A step that does `clip_grad_norm_`: it changes gradient in place and leaves theta as it is.
 
-    With ``error_if_nonfinite`` a gradient that is not finite is a FloatingPointError, before any step of a chain.
+    With ``error_if_nonfinite`` a gradient that is not finite raises FloatingPointError before any step of a chain is
+    done.
     """
 
     max_norm: float
@@ -150,14 +151,14 @@ class L1(Elementwise):
 
 @dataclass(eq=False)
 class MaxNorm(Step):
-    """A step that shortens each unit's incoming weights to max_norm where their 2-norm exceeds it.
+    """A step that scales a unit's incoming weights to the 2-norm max_norm if theirs is larger.
 
-    Srivastava et al. 2014. Changes theta and leaves gradient alone; belongs after the optimizer.
+    Srivastava et al. 2014. It changes theta, not gradient, and comes after the optimizer in a chain.
 
     Parameters
     ----------
     weights : list of ndarray, each of shape (O, I)
-        Views into theta, a row for each unit.
+        Weight matrices, views into theta, with one row per unit.
     max_norm : float
         The largest norm of a row.
 
@@ -186,7 +187,9 @@ class MaxNorm(Step):
         super().check(theta, gradient)
         for i, weight in enumerate(self.weights):
             if not np.may_share_memory(weight, theta):
-                raise ValueError(f"weights[{i}]: expected a view into theta, got an array of its own memory")
+                raise ValueError(
+                    f"weights[{i}]: expected a view into theta, got another array; pass layer.W"
+                )
 
     def apply(self, theta: Array, gradient: Array) -> None:
         for weight in self.weights:

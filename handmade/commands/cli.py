@@ -1,4 +1,4 @@
-"""The subcommands, by Typer; what they print goes to stdout, progress and errors to stderr."""
+"""The subcommands, written with Typer. Results are printed to stdout, progress and errors to stderr."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ DATA = Annotated[
 ]
 MODEL = Annotated[Path, typer.Argument(help="A file that handmade train wrote.")]
 SEED = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0, max=2**32 - 1)]
-SHOWN = 40  # columns in a table; what the others are is counted
+SHOWN = 40  # columns in a table; the others are counted
 
 
 def fail(text: object) -> NoReturn:
@@ -60,12 +60,12 @@ def fail(text: object) -> NoReturn:
 
 
 def say(text: str) -> None:
-    """Print text as it is: its lines however narrow the terminal, its brackets too, without colours."""
+    """Print text as it is: without colours, and with its own line breaks, however narrow the terminal is."""
     out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Print what is wrong with the input in one line, without a traceback."""
+    """Print errors of the input in one line, without a traceback."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> Any:
@@ -139,7 +139,7 @@ def train_command(
 
 
 def check_output(output: Path) -> None:
-    """Raise unless a model can be written there: an hour of training must not end with a wrong name."""
+    """Raise unless a model can be written there, so that an hour of training does not end with a wrong name."""
     if output.suffix.lower() not in (".safetensors", ".npz"):
         raise ValueError(f"--output: expected a name that ends with .safetensors or .npz, got {str(output)!r}")
     if not output.resolve().parent.is_dir():
@@ -147,7 +147,7 @@ def check_output(output: Path) -> None:
 
 
 def read_training_table(data: Path, target: str, task: str) -> tuple[Any, str, str]:
-    """Return the rows of a CSV file, its decimal mark, and the task, as the target looks where it is "auto"."""
+    """Return the rows of a CSV file, its decimal mark, and the task; "auto" infers it from the target."""
     frame, marks = read_table(data)
     if len(frame.columns) == 1:
         raise ValueError(
@@ -172,7 +172,7 @@ def training_as_json(model: Model, report: Report) -> dict[str, Any]:
 
 
 def column_table(columns: list[Column], left_out: dict[str, str]) -> Table:
-    """Return a table of the columns and what becomes of them."""
+    """Return a table of the columns and their types."""
     table = Table("column", "kind", "missing", "becomes", title="Columns")
     rows = [(column.name, column.kind, str(column.missing), column.describe()) for column in columns]
     rows += [(name, "left out", "", reason) for name, reason in left_out.items()]
@@ -196,7 +196,7 @@ def print_report(model: Model, report: Report) -> None:
 
 
 def show_json(value: Any) -> None:
-    """Print a JSON object; NaN, which JSON lacks, as null."""
+    """Print a JSON object. NaN, which JSON does not have, becomes null."""
     text = json.dumps(value)
     constants = {"NaN": None, "Infinity": None, "-Infinity": None}
     print(json.dumps(json.loads(text, parse_constant=constants.get), indent=2))
@@ -213,7 +213,7 @@ def predict(
 ) -> None:
     """Predict the target for each row of a CSV file.
 
-    Columns are found by name, in any order; surplus ones are ignored.
+    Columns are found by name, in any order. Others are ignored.
     """
     import pandas as pd
 
@@ -251,10 +251,10 @@ def check(
     seed: SEED = 0,
     as_json: JSON = False,
 ) -> None:
-    """Check a gradient by differences: exit with 0 where it is right, with 1 where it is wrong.
+    """Check a gradient by finite differences: the exit status is 0 if it is right, 1 if it is wrong.
 
-    A function of no arguments returns what handmade.check_gradient takes: (network, X, y), or (f, theta, gradient). A
-    function of theta returns (value, gradient); --size then says how long theta is.
+    A function without arguments returns the arguments of handmade.check_gradient: (network, X, y), or (f, theta,
+    gradient). A function of theta returns (value, gradient); --size is then the length of theta.
     """
     from ..checking.gradients import check_gradient
 
@@ -351,13 +351,13 @@ def export(
     model: MODEL,
     to: Annotated[str, typer.Option(help="onnx, c (a header file) or torch (a state_dict).")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The file; beside the model unless given.")
+        Path | None, typer.Option("-o", "--output", help="The file; by default beside the model.")
     ] = None,
     as_json: JSON = False,
 ) -> None:
     """Write the network for other programs.
 
-    They give it the inputs that `handmade show` lists, in that order, and get logits or standardized numbers.
+    Its inputs are those that `handmade show` lists, in that order; its outputs are logits or standardized numbers.
     """
     check_choice(to, "--to", FORMATS)
     suffix, write = FORMATS[to]
@@ -377,7 +377,7 @@ def grade(context: typer.Context) -> None:
 @app.command()
 @plain_errors
 def show(model: MODEL, as_json: JSON = False) -> None:
-    """Show the layers of a model, the columns that it reads, and how good it was."""
+    """Show the layers of a model, the columns that it reads, and its scores in the test."""
     from ..files import load, read_metadata, to_config
 
     network, has_table = load(model), "table" in read_metadata(model)
@@ -401,7 +401,7 @@ def show(model: MODEL, as_json: JSON = False) -> None:
 @app.command()
 @plain_errors
 def config(as_json: JSON = False) -> None:
-    """Show versions, BLAS and threads, and what would make them faster."""
+    """Show versions, BLAS and threads, and how to make them faster."""
     from ..configuration import show_config
 
     show_json(show_config("dicts")) if as_json else show_config()

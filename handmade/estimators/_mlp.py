@@ -33,48 +33,49 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     hidden_layer_sizes : sequence of int
         The width of each hidden layer.
     activation : str, pair of functions, or a list of them
-        A name of `handmade.activations`, or ``"logistic"``; one for all hidden layers, or one for each.
+        A name of `handmade.activations`, or ``"logistic"``: one for all hidden layers, or a list with one for each.
     solver : {"adam", "sgd", "lbfgs"} or optimizer
-        An optimizer, such as ``hm.RMSprop(lr=0.01)``, is copied. "lbfgs" is SciPy's; ``hm.LBFGS()``, a step of which
-        takes all samples, also knows early stopping and callbacks.
+        A name, or an optimizer such as ``hm.RMSprop(lr=0.01)``, which is copied. "lbfgs" is SciPy's. ``hm.LBFGS()``,
+        each step of which takes all samples, also allows early stopping and callbacks.
     alpha : float
         The weight of the squared norm of the weight matrices: alpha / 2 |W|^2, divided by the batch's sum of weights.
     batch_size : int or "auto"
         "auto" is 200, or all samples if these are fewer.
     learning_rate : {"constant", "invscaling", "adaptive"}
-        "invscaling" divides by ``(t + 1) ** power_t`` after t samples; "adaptive" by 5 where nothing improves.
+        The schedule for "sgd". "invscaling" divides by ``(t + 1) ** power_t`` after t samples, "adaptive" by 5 when
+        training no longer improves.
     learning_rate_init, power_t : float
-        The first learning rate; the exponent of "invscaling".
+        The initial learning rate, and the exponent of "invscaling".
     max_iter : int
-        Epochs; iterations of "lbfgs".
+        The largest number of epochs, or of iterations of "lbfgs".
     shuffle : bool
         Whether each epoch takes the samples in a new order.
     random_state : int, RandomState or None
-        Draws weights, split and orders, the same numbers as in scikit-learn.
+        Draws weights, split and orders: the same numbers as in scikit-learn.
     tol, n_iter_no_change : float
-        Stop after more than n_iter_no_change epochs that do not improve by tol.
+        Training stops after more than n_iter_no_change epochs that do not improve by tol.
     verbose : bool
-        Print the loss of each epoch.
+        Whether to print the loss of each epoch.
     warm_start : bool
-        Let `fit` go on where it ended: with the same optimizer, generator and order, so that two calls of 10 epochs
-        are one of 20. Other ``hidden_layer_sizes`` are refused. The other parameters that the network and the
-        optimizer are made from (``activation``, ``solver``, ``alpha``, ``loss``, ``dropout``, ...) stay those of the
-        first call.
+        Whether a second `fit` goes on where the first one ended, with the same optimizer, random generator and order,
+        so that two calls of 10 epochs are like one of 20. Other ``hidden_layer_sizes`` raise an error. The other
+        parameters of network and optimizer (``activation``, ``solver``, ``alpha``, ``loss``, ``dropout``, ...) stay
+        those of the first call.
     momentum, nesterovs_momentum : float, bool
-        Of "sgd".
+        The momentum of "sgd", and whether it is Nesterov's.
     early_stopping : bool
-        Hold out samples, in the proportions of the classes where these are large enough, stop on them (see
-        ``monitor``), and keep the best weights.
+        Whether to hold out samples, stop when these no longer improve (see ``monitor``), and keep the best weights. The
+        held-out samples have the proportions of the classes, if these are large enough.
     validation_fraction : float
-        How much to hold out.
+        The fraction of the samples to hold out.
     beta_1, beta_2, epsilon : float
-        Of "adam".
+        The parameters of "adam".
     max_fun : int
-        Calls of the loss by "lbfgs".
+        The largest number of calls of the loss by "lbfgs".
     loss : str, callable or pair, optional
-        The log loss unless given; else see `handmade.losses.find_loss`. A loss of your own takes logits of shape
-        (N, K) and class indices; or -1 and +1, or 0 and 1, for each class, where two classes share one output; or for
-        several labels an indicator matrix.
+        The log loss by default; for others see `handmade.losses.find_loss`. A loss of your own gets logits of shape
+        (N, K) and class indices; or targets of -1 and +1, or of 0 and 1, for each class, where two classes share one
+        output; or, for several labels per sample, an indicator matrix.
     dropout : float
         The probability of `Dropout` after each hidden layer.
     normalization : {None, "batch", "layer", "rms"}
@@ -82,29 +83,30 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     class_weight : dict, "balanced" or None
         How much each class counts.
     monitor : {"loss", "score"}
-        What early stopping watches on the samples held out; scikit-learn watches the score.
+        What early stopping monitors on the held-out samples. scikit-learn monitors the score.
     callbacks : sequence of callable
-        Each is called with the estimator after each epoch; one that returns True ends the training.
+        Functions of the estimator, called after each epoch. If one returns True, the training ends.
     progress : bool
-        Show a progress bar.
+        Whether to show a progress bar.
     compile : bool or "auto"
-        Whether `handmade.compile` does the passes; "auto" warns and uses the NumPy code where it cannot.
+        Whether to compile the training steps with `handmade.compile`. If a part has no compiled form, "auto" warns and
+        uses the NumPy code.
 
     Attributes
     ----------
     network_ : MLP
-        For `hm.save`, `hm.export` and all else that takes a network. Its outputs are logits.
+        The trained network, for `hm.save`, `hm.export` and other functions of networks. Its outputs are logits.
     classes_ : ndarray
         The labels.
     loss_curve_, validation_loss_curve_, validation_scores_ : list of float, or None
-        After each epoch.
+        Training loss, validation loss and validation score after each epoch; None if not computed.
     coefs_, intercepts_, n_iter_, n_layers_, n_outputs_, out_activation_, t_, loss_, best_loss_, best_validation_score_
         As in scikit-learn.
 
     Notes
     -----
-    ``partial_fit`` with ``early_stopping`` holds out a part of each call's samples, validates on all that it has held
-    out, and at the end goes back to the best weights; later calls then change nothing.
+    ``partial_fit`` with ``early_stopping`` holds out a part of each call's samples and validates on all held-out
+    samples so far. When training stops, the best weights are restored, and later calls change nothing.
 
     Examples
     --------
@@ -199,7 +201,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         X, y, sample_weight
             As for `fit`.
         classes : array_like, shape (K,), optional
-            All labels there will be; needed by the first call.
+            All labels that will occur; the first call needs them.
 
         Returns
         -------
@@ -222,7 +224,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._partial_fit(X, y, classes, sample_weight)
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class, shape (N, K); of each label for an indicator matrix.
+        """Return the probability of each class, shape (N, K), or of each label of an indicator matrix.
 
         Raises
         ------
@@ -252,14 +254,14 @@ shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, e
 beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, normalization, monitor, callbacks, progress, compile
         As for `MLPClassifier`.
     loss : str, callable or pair, optional
-        The squared error unless given; ``"poisson"`` for counts; else see `handmade.losses.find_loss`.
+        The squared error by default; ``"poisson"`` for counts; for others see `handmade.losses.find_loss`.
 
     Attributes
     ----------
     network_ : MLP
-        Its outputs are the predictions; with ``loss="poisson"`` their logarithms.
+        The trained network. Its outputs are the predictions, or with ``loss="poisson"`` their logarithms.
     loss_curve_, validation_loss_curve_, validation_scores_ : list of float, or None
-        After each epoch.
+        Training loss, validation loss and validation score after each epoch; None if not computed.
     coefs_, intercepts_, n_iter_, n_layers_, n_outputs_, out_activation_, t_, loss_, best_loss_, best_validation_score_
         As in scikit-learn.
 

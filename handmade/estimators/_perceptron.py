@@ -28,22 +28,22 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
     fit_intercept : bool
         Whether the units have a bias.
     max_iter : int
-        How often to go through the samples; fewer where an epoch has no mistake.
+        The largest number of epochs. Training stops earlier if an epoch has no mistake.
     shuffle : bool
-        Whether to take the samples in a random order, the same in all epochs; else in the given one.
+        Whether to take the samples in a random order, the same in all epochs, or in the given order.
     random_state : int, RandomState or None
         Draws the order.
 
     Attributes
     ----------
     units_ : list of Perceptron
-        The units, one per class; one alone for two classes.
+        The units, one per class; a single one for two classes.
     coef_, intercept_ : ndarray, shape (K, I) and (K,)
-        Their weights; K is 1 for two classes.
+        The weights and biases of the units; K is 1 for two classes.
     classes_ : ndarray
         The labels.
     n_iter_ : int
-        The most epochs of a unit.
+        The largest number of epochs of a unit.
 
     Examples
     --------
@@ -85,12 +85,12 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the data are wrong, or there is one class.
+            If the data are not valid, or there is only one class.
 
         Warns
         -----
         ConvergenceWarning
-            If the last epoch had mistakes: no line was found that separates the classes.
+            If the last epoch had mistakes: no hyperplane was found that separates the classes.
         """
         check_bool(self.shuffle, "shuffle")
         check_bool(self.fit_intercept, "fit_intercept")
@@ -126,7 +126,7 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         NotFittedError, ValueError
-            If `fit` was not called, or X has other columns.
+            If `fit` was not called, or X has other columns than in `fit`.
         """
         check_is_fitted(self)
         scores: Array = _dense(check_samples(self, X, reset=False)) @ self.coef_.T + self.intercept_
@@ -152,5 +152,5 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _dense(X: Any) -> Array:
-    """Return X as a dense array of doubles."""
+    """Return X as a dense float64 array."""
     return np.asarray(X.toarray() if hasattr(X, "toarray") else X, np.float64)
