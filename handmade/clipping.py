@@ -187,9 +187,7 @@ class MaxNorm(Step):
         super().check(theta, gradient)
         for i, weight in enumerate(self.weights):
             if not np.may_share_memory(weight, theta):
-                raise ValueError(
-                    f"weights[{i}]: expected a view into theta, got another array; pass layer.W"
-                )
+                raise ValueError(f"weights[{i}]: expected a view into theta, got another array; pass layer.W")
 
     def apply(self, theta: Array, gradient: Array) -> None:
         for weight in self.weights:

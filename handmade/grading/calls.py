@@ -227,9 +227,9 @@ def find_call(student: Student, described: Mapping[str, Any], truth: Truth, seco
 
 
 def _score(call: Call, truth: Truth) -> tuple[Call, float]:
-    """Return how much of a submission's numbers is right in a layout: 1 for the forward pass, 1/2 for the gradient.
+    """Return the call, and how much of its numbers is right in a layout: 1 for the forward pass, 1/2 for the gradient.
 
-    Where the forward pass is right, 1/2 more for a gradient that can be read: then the layout is known.
+    If the forward pass is right, a gradient that can be read scores 1/2 more: then the layout is known.
     """
     arrays, X, y = list(truth.blocks.values()), truth.X, truth.y
     right, reading = False, None
@@ -257,11 +257,14 @@ def _score(call: Call, truth: Truth) -> tuple[Call, float]:
                 other = call.with_attributes(name, arrays, X, y)
                 if other is not None:
                     return _score(other, truth)
-    if reading is None or reading.problem:
-        return call, 0.5 * right
+    return call, 0.5 * right if reading is None or reading.problem else _score_of(reading, right, truth)
+
+
+def _score_of(reading: Reading, right: bool, truth: Truth) -> float:
+    """Return the score of a gradient that has been read, in a layout in which the forward pass is right or wrong."""
     share = float(np.mean([truth.equals(reading.arrays.get(name), g) for name, g in truth.gradient.items()]))
     is_readable = right and not reading.flaws
-    return call, (1.5 + share / 2 if is_readable else 1.0 * right + share / 2)
+    return 1.5 + share / 2 if is_readable else 1.0 * right + share / 2
 
 
 def problem_of(answer: Answer, label: str) -> str:

@@ -286,15 +286,7 @@ def find_loss(loss: Loss) -> LossFunctions:
     if isinstance(loss, str):
         check_choice(loss, "loss", LOSSES)  # raises
     if isinstance(loss, functools.partial):
-        if loss.args:
-            raise TypeError(
-                f"loss: expected a partial with options by name, got {loss.args}; e.g. partial(f, delta=2.0)"
-            )
-        functions = find_loss(loss.func)
-        for name in loss.keywords:
-            if name not in _options_of(loss.func):
-                check_choice(name, f"option of {loss.func.__name__}", _options_of(loss.func))
-        return functions.with_options(loss.keywords)
+        return _find_partial(loss)
     if isinstance(loss, tuple) and len(loss) == 2 and all(map(callable, loss)):
         return LossFunctions(*loss)
     for functions in LOSSES.values():
@@ -304,6 +296,28 @@ def find_loss(loss: Loss) -> LossFunctions:
         f"loss: expected a name, a function of handmade.losses, a functools.partial of one, or a pair "
         f"(f, f_backward) of functions, got {loss!r}"
     )
+
+
+def _find_partial(loss: functools.partial[Any]) -> LossFunctions:
+    """Return the functions of a loss with the options of a partial; raise unless the loss has them."""
+    if loss.args:
+        raise TypeError(f"loss: expected a partial with options by name, got {loss.args}; e.g. partial(f, delta=2.0)")
+    functions = find_loss(loss.func)
+    for name in loss.keywords:
+        if name not in _options_of(loss.func):
+            check_choice(name, f"option of {loss.func.__name__}", _options_of(loss.func))
+    return functions.with_options(loss.keywords)
+
+
+def _find_partial(loss: functools.partial[Any]) -> LossFunctions:
+    """Return the functions of a loss with the options of a partial; raise unless the loss has them."""
+    if loss.args:
+        raise TypeError(f"loss: expected a partial with options by name, got {loss.args}; e.g. partial(f, delta=2.0)")
+    functions = find_loss(loss.func)
+    for name in loss.keywords:
+        if name not in _options_of(loss.func):
+            check_choice(name, f"option of {loss.func.__name__}", _options_of(loss.func))
+    return functions.with_options(loss.keywords)
 
 
 @functools.cache

@@ -18,6 +18,11 @@ __all__ = ["Blocker", "set_limits", "watch"]
 PROCESSES = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen")
 SIGNALS = ("os.kill", "os.killpg", "signal.pthread_kill")
 NETWORK = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto")
+REFUSALS = {  # an audit event -> what it would do
+    **dict.fromkeys(PROCESSES, "start another process"),
+    **dict.fromkeys(SIGNALS, "send signals"),
+    **dict.fromkeys(NETWORK, "use the network"),
+}
 PATHS = (
     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.truncate", "os.symlink", "os.link",
     "shutil.rmtree", "shutil.move",
@@ -156,11 +161,6 @@ def watch(blocker: Blocker, own_folder: str, hidden: Sequence[str]) -> None:
 def _hook(blocker: Blocker, own: str, hidden: Sequence[str]) -> Callable[[str, tuple[Any, ...]], None]:
     """Return the function that Python calls with each audit event."""
     real = os.path.realpath
-    refusals = {
-        **dict.fromkeys(PROCESSES, "start another process"),
-        **dict.fromkeys(SIGNALS, "send signals"),
-        **dict.fromkeys(NETWORK, "use the network"),
-    }
 
     def check_open(path: Any, flags: Any) -> None:
         if not isinstance(path, str | bytes):
@@ -178,8 +178,8 @@ def _hook(blocker: Blocker, own: str, hidden: Sequence[str]) -> Callable[[str, t
             blocker.check(str(arguments[0]))
         elif event == "open":
             check_open(arguments[0], arguments[2])
-        elif event in refusals:
-            blocker.refuse_action(refusals[event])
+        elif event in REFUSALS:
+            blocker.refuse_action(REFUSALS[event])
         elif event in PATHS:
             for path in arguments[:2]:
                 if isinstance(path, str | bytes) and not real(os.fsdecode(path)).startswith(own):
