@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import handmade as hm
-from handmade.grading import Exercise
+from handmade.grading import Exercise, plan
 from handmade.grading import conventions as known
 from handmade.grading.calls import Answer as Of
 from handmade.grading.calls import Call, Truth, problem_of
@@ -63,7 +63,7 @@ ARGUMENTS = {
 @pytest.mark.parametrize("role", ARGUMENTS)
 def test_arguments_are_known_by_their_names(role):
     for name in ARGUMENTS[role]:
-        assert known._role(name) == role, name
+        assert plan._role(name) == role, name
 
 
 GIVEN = known.INPUTS | {"output": ["step", 0], "cache": ["step", 0, 1]}
@@ -92,10 +92,10 @@ GIVEN = known.INPUTS | {"output": ["step", 0], "cache": ["step", 0, 1]}
 )
 def test_arguments_are_bound_by_their_names(parameters, of_forward, arguments):
     given = [[name.rstrip("="), not name.endswith("=")] for name in parameters.split()]
-    found = known._bound(given, GIVEN, of_forward)
+    found = plan.bound(given, GIVEN, of_forward)
     expected = arguments and [GIVEN.get(name, ["input", name]) for name in arguments]
     assert found == expected
-    assert known._bound(None, GIVEN) is None
+    assert plan.bound(None, GIVEN) is None
 
 
 @pytest.mark.parametrize(
