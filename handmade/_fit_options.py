@@ -56,7 +56,7 @@ def compiled_step(
 
 
 def find_schedules(schedule: Any, every: str, optimizer: Any) -> list[tuple[Any, str]]:
-    """Return all schedules, each with when it is stepped; raise unless they are the optimizer's."""
+    """Return all schedules as pairs (schedule, "epoch" or "batch"); raise unless they belong to the optimizer."""
     pairs = schedule if isinstance(schedule, list) else [] if schedule is None else [(schedule, every)]
     if not _is_time(every):
         raise ValueError(f"schedule_every: expected 'epoch' or 'batch', got {every!r}")
@@ -72,7 +72,10 @@ def find_schedules(schedule: Any, every: str, optimizer: Any) -> list[tuple[Any,
             raise ValueError("schedule_every: expected 'epoch' with a ReduceLROnPlateau, which waits for a loss")
         scheduled = getattr(one, "optimizer", optimizer)
         if scheduled not in _parts(optimizer):
-            raise ValueError(f"schedule: expected one of the optimizer in use, {optimizer!r}, got one of {scheduled!r}")
+            raise ValueError(
+                f"schedule: expected one of the optimizer in use, got one of another {type(scheduled).__name__}; make "
+                "it with the object that you pass as optimizer"
+            )
     return pairs
 
 

@@ -26,7 +26,7 @@ def _like(own: Array, values: npt.ArrayLike, name: str) -> Array:
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
     if array.shape != own.shape:
-        cure = f"; transpose it, as Keras has (in, out): {name}.T" if array.shape == own.shape[::-1] else ""
+        cure = "; pass its transpose: Keras has weights of shape (in, out)" if array.shape == own.shape[::-1] else ""
         raise ValueError(f"{name}: expected shape {own.shape}, got {array.shape}{cure}")
     with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
         check_finite(converted := array.astype(own.dtype if own.dtype.kind == "f" else array.dtype), name)
@@ -229,7 +229,9 @@ class ParameterizedChain(Sequential):
         missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
         surplus = [key for key in state if key not in own]
         if missing or surplus:
-            raise ValueError(f"state_dict: expected the entries {list(own)}; missing {missing}, surplus {surplus}")
+            raise ValueError(
+                f"state_dict: expected the entries {list(own)}, got {list(state)}; missing {missing}, unknown {surplus}"
+            )
         new = {name: _like(own[name], values, f"state_dict: {name}") for name, values in state.items()}
         for prefix, layer in self.leaves():
             layer.check_state({name: new[prefix + name] for name in layer.state if prefix + name in new}, prefix)
@@ -247,10 +249,13 @@ def _check_not_owned(network: ParameterizedChain) -> None:
     """Raise if a layer appears twice, or belongs to another network: each layer writes one gradient."""
     leaves = [leaf for _, leaf in network.leaves()]
     if len({id(leaf) for leaf in leaves}) < len(leaves):
-        raise ValueError(f"{type(network).__name__}: the same layer appears twice; build one for each place")
+        raise ValueError(f"{type(network).__name__}: expected each layer once, got one twice; build one for each place")
     for leaf in leaves:
         if leaf.owned:
-            raise ValueError(f"{leaf!r} already belongs to a network; build another, or pass copy.deepcopy(it)")
+            raise ValueError(
+                f"{type(network).__name__}: expected layers without a network, got {leaf!r}, which has one; build "
+                "another, or pass copy.deepcopy(it)"
+            )
 
 
 def with_generators(network: Sequential) -> list[Any]:

@@ -189,8 +189,18 @@ class Activation(Layer):
         self.f: Callable[..., Array] = function[0]
         self.f_backward: Callable[..., Array] = function[1]
         self.keeps_H: bool = list(inspect.signature(self.f_backward).parameters)[1:2] == ["H"]
+        if isinstance(self.function, str):
+            self._check_options()
         with np.errstate(over="ignore"):  # with large options the dry run may overflow
             self._dry_run()
+
+    def _check_options(self) -> None:
+        """Raise unless the function has an option of each name; a pair of a user's own raises by itself."""
+        known = list(inspect.signature(self.f).parameters)[1:]
+        for name in self.options:
+            if name not in known:
+                expected = f"options among {known}" if known else "no options"
+                raise TypeError(f"activation: expected {expected} for {self.function!r}, got {name}")
 
     def _dry_run(self) -> None:
         """Call both functions once: check their results, and find out which outputs depend on which inputs."""

@@ -73,7 +73,9 @@ class MLP(Network):
     ) -> None:
         sizes = [check_count(size, "sizes") for size in (sizes if np.iterable(sizes) else [sizes])]
         if len(sizes) < 2:
-            raise ValueError(f"sizes: expected the inputs, the outputs, and any hidden layers between, got {sizes!r}")
+            raise ValueError(
+                f"sizes: expected at least the numbers of inputs and outputs, such as [3, 4, 2], got {sizes!r}"
+            )
         depth = len(sizes) - 1
         activations = _one_per_layer(activation, depth)
         if normalization is not None:
@@ -110,7 +112,7 @@ def _one_per_layer(activation: Any, depth: int) -> list[Any]:
         if len(activation) not in (depth - 1, depth):
             raise ValueError(
                 f"activation: expected one, a list of {depth - 1} for the hidden layers, or a list of {depth} "
-                f"for all layers, got {len(activation)}"
+                f"for all layers, got a list of {len(activation)}"
             )
         return activation + [None] * (depth - len(activation))
     is_layer = isinstance(activation, Layer)  # which has one place: the others get copies
