@@ -309,17 +309,6 @@ def _find_partial(loss: functools.partial[Any]) -> LossFunctions:
     return functions.with_options(loss.keywords)
 
 
-def _find_partial(loss: functools.partial[Any]) -> LossFunctions:
-    """Return the functions of a loss with the options of a partial; raise unless the loss has them."""
-    if loss.args:
-        raise TypeError(f"loss: expected a partial with options by name, got {loss.args}; e.g. partial(f, delta=2.0)")
-    functions = find_loss(loss.func)
-    for name in loss.keywords:
-        if name not in _options_of(loss.func):
-            check_choice(name, f"option of {loss.func.__name__}", _options_of(loss.func))
-    return functions.with_options(loss.keywords)
-
-
 @functools.cache
 def _options_of(loss: Callable[..., Any]) -> tuple[str, ...]:
     """Return the names of a loss's options, which a partial may give."""
@@ -410,7 +399,7 @@ def speak_of_y(error: Exception) -> None:
 def check_one_number(functions: LossFunctions) -> None:
     """Raise ValueError if the loss is an array, because ``reduction`` is "none"."""
     if functions.options.get("reduction") == "none":
-        raise ValueError("loss: expected one number to differentiate, got an array; use reduction='mean' or 'sum'")
+        raise ValueError("loss: expected one number to differentiate, got an array by reduction='none'; use 'mean'")
 
 
 def _weighted_by_sample(
