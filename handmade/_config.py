@@ -61,13 +61,14 @@ BUILT_IN = frozenset(LAYERS)
 def register_layer(kind: L) -> L:
     """Register a layer class of your own, so that files can hold its layers; use it as a decorator.
 
-    The arguments of its constructor are saved: numbers, text, layers, and lists and dicts of them, each from the
-    attribute of its name; see `Layer.config`. A class is registered by its name, in the program that saves and in the
-    one that loads.
+    A file holds the arguments of its constructor: numbers, text, layers, and lists and dicts of them, each read from
+    the attribute of the same name; see `Layer.config`. Register the class both in the program that saves and in the
+    program that loads; its name identifies it.
 
     Parameters
     ----------
-    kind : subclass of Layer
+    kind : type
+        A subclass of Layer.
 
     Returns
     -------
@@ -123,7 +124,7 @@ def register_activation(name: str, pair: tuple[Callable[..., Array], Callable[..
     {'class': 'Activation', 'function': {'registered': 'my_tanh'}, 'options': {}}
     """
     if not isinstance(name, str):
-        raise TypeError(f"register_activation: expected a name, got {name!r}")
+        raise TypeError(f"register_activation: expected a name as text, got {name!r}")
     if name in ACTIVATIONS:
         raise ValueError(f"register_activation: expected a new name, got {name!r}, an activation of handmade")
     Activation(pair)  # raises what is wrong with it
@@ -149,7 +150,8 @@ def to_config(network: Network) -> Config:
     Raises
     ------
     TypeError
-        If it is no Network, or an argument of a layer is neither a number, text, a layer nor a collection of them.
+        If ``network`` is not a Network, or an argument of a layer is neither a number, text, a layer nor a collection
+        of them.
     ValueError
         If the class of a layer, or a pair of functions, is not registered.
 
@@ -219,7 +221,7 @@ def from_config(config: Mapping[str, Any], *, rng: Any = None) -> Network:
     Raises
     ------
     ValueError
-        If the format or its version is another, a class is unknown, or arguments do not fit.
+        If the format, its version or a class is unknown, or arguments do not fit.
 
     Examples
     --------

@@ -63,7 +63,7 @@ def load_csv(
     encoding : str, default "utf-8"
         The encoding of the text.
     max_bytes : int, optional
-        The most bytes that the table may take. By default 1 GiB, or 16 times the size of the file if that is more.
+        The limit of the table's size in bytes. By default 1 GiB, or 16 times the size of the file if that is more.
 
     Returns
     -------

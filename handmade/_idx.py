@@ -40,7 +40,7 @@ def load_idx(path: FilePath | IO[bytes], *, max_bytes: int | None = None) -> Arr
     path : path-like or binary file object
         The file; a FIFO or a pipe will do.
     max_bytes : int, optional
-        The most bytes that the array may take. By default 1 GiB, or 16 times the size of the file if that is more.
+        The limit of the array's size in bytes. By default 1 GiB, or 16 times the size of the file if that is more.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def load_idx(path: FilePath | IO[bytes], *, max_bytes: int | None = None) -> Arr
     array([[  0, 128],
            [255,   1]], dtype=uint8)
     """
-    import gzip  # here, as `import handmade` does without
+    import gzip  # imported here: `import handmade` does not need it
     import zlib
 
     with open_source(path) as source:

@@ -44,7 +44,7 @@ def read_npz(
     names : iterable of str, optional
         The arrays to read; all by default.
     max_bytes : int, optional
-        The most bytes that all arrays together may take. By default 1 GiB, or 16 times the size of the file if that
+        The limit of the size of all arrays in bytes. By default 1 GiB, or 16 times the size of the file if that
         is more.
 
     Returns
@@ -72,7 +72,7 @@ def read_npz(
     >>> read_npz(stream, ["b"])
     {'b': array([3.])}
     """
-    import zipfile  # here, as importing it takes longer than most of this library
+    import zipfile  # imported here, because it takes longer than most of this library
 
     with open_source(path) as source:
         limit = memory_limit(max_bytes, source)

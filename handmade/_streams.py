@@ -152,7 +152,7 @@ def read_array(
     shape, dtype
         As declared.
     limit : int, optional
-        The most bytes that the array may take.
+        The limit of the array's size in bytes.
     size : int or None
         The number of bytes that are known to be in the stream.
 

@@ -94,7 +94,7 @@ def load_digits() -> Pair:
      [ 0  2 14  5 10 12  0  0]
      [ 0  0  6 13 10  0  0  0]]
     """
-    from importlib.resources import as_file, files  # here, as importing it takes long
+    from importlib.resources import as_file, files  # imported here, because it takes long
 
     with as_file(files("handmade") / "digits.npz") as path:
         images, labels = load_npz(path)

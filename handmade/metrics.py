@@ -22,22 +22,24 @@ LARGEST_LABEL = 2**53  # up to here float64 holds every whole number
 def accuracy(output: npt.ArrayLike, y: npt.ArrayLike) -> float:
     """Return the fraction of samples whose predicted class is the true one.
 
-    Accuracy is one minus the mean zero-one loss. The lecture prints the zero-one loss as 1[yhat = y] (System 5): that
-    is the accuracy, since a perfect prediction would score 1; the loss is 1[yhat != y].
+    Accuracy is one minus the mean zero-one loss, 1[yhat != y]. The lecture's slide has 1[yhat = y] for that loss
+    (System 5), which is the accuracy: a perfect prediction scores 1.
 
     Parameters
     ----------
     output : array_like
-        Its shape and dtype tell what it means:
+        Predictions. Shape and dtype tell what they mean:
 
-        - (N, K) with K >= 2: one score per class, logits or probabilities. The largest score predicts the class; of
-          equal ones the first.
+        - (N, K) with K >= 2: one score per class, logits or probabilities. The class with the largest score is
+        predicted;
+          of equal scores, the first.
         - (N,) or (N, 1), floating: the logit of class 1. A logit of 0 or more predicts class 1, as the perceptron's
-          sign does; a negative one the other class. Probabilities are not logits: pass ``probability >= 0.5``.
+          sign does; a negative logit predicts the other class. Probabilities are not logits: pass ``probability >=
+          0.5``.
         - (N,) or (N, 1), integer or bool: the predicted labels themselves.
     y : array_like
-        True labels, whole numbers of shape (N,) or (N, 1), or one-hot rows of shape (N, K). For scores 0 to K - 1; for
-        a logit 0 and 1, or -1 and 1 as the hinge loss has them; for labels any.
+        True labels, whole numbers of shape (N,) or (N, 1), or one-hot rows of shape (N, K). They are 0 to K - 1 for
+        scores; 0 and 1, or -1 and 1 as in the hinge loss, for a logit; any whole numbers for predicted labels.
 
     Returns
     -------

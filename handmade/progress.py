@@ -13,7 +13,7 @@ from ._validation import check_bool, check_count
 
 __all__ = ["progress_bar"]
 
-PLAIN_LINES = 20  # printed in all, whatever the number of steps
+PLAIN_LINES = 20  # printed in all, for any number of steps
 SILENCE = 10.0  # seconds after which a report becomes a line in any case
 
 

@@ -1,8 +1,8 @@
 """Types of the arguments that functions of this package take: names as literals, objects as protocols.
 
-A checker of types compares a program with them, so that ``loss="cross_entrpy"`` or an optimizer without ``step`` is an
-error before the program runs. Nothing here does anything at run time: whatever has the methods of a protocol
-satisfies it, without inheriting from it.
+A type checker compares a program with them, so that ``loss="cross_entrpy"`` or an optimizer without ``step`` is an
+error before the program runs. They have no effect at run time. An object satisfies a protocol if it has the protocol's
+methods; it need not inherit from it.
 
 Examples
 --------

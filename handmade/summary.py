@@ -19,18 +19,18 @@ __all__ = ["LayerSummary", "Summary", "summarize"]
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """A line of a `Summary`.
+    """A row of a `Summary`.
 
     Attributes
     ----------
     layer : str
-        The layer as it is written.
+        The layer, as its repr.
     output : int or None
-        Width of its output; None if it takes any.
+        The width of its output; None if it takes inputs of any width.
     parameters : int
         Number of parameters.
     multiply_adds : int
-        Multiplications with an addition each that its matrix products take for one sample, forward.
+        Multiplications, each with an addition, in its matrix products, in a forward pass of one sample.
     """
 
     layer: str
@@ -40,18 +40,18 @@ class LayerSummary:
 
 
 class Summary(str):
-    """A table of the layers of a network: text that is printed, and that a notebook shows as a table.
+    """A table of the layers of a network: a str to print, which a notebook shows as a table.
 
     Attributes
     ----------
     layers : list of LayerSummary
-        One line per layer.
+        One row per layer.
     totals : list of str
         The lines below the table.
     memory : dict of str to int
-        Bytes of "parameters", "gradient" and, where they were asked for, "optimizer" and "activations".
+        Bytes of "parameters", "gradient" and, if asked for, "optimizer" and "activations".
     multiply_adds : dict of str to int
-        Of the matrix products: "forward" for one sample, and "forward and backward" for one sample.
+        Those of the matrix products for one sample: "forward", and "forward and backward".
     """
 
     layers: list[LayerSummary]
@@ -82,7 +82,8 @@ def summarize(
     batch_size : int, optional
         Samples in a batch. The table then shows multiply-adds and the memory of a training step.
     optimizer : optional
-        An optimizer whose state counts as memory: that of a copy after one step; of `LBFGS`, with a full history.
+        An optimizer. The memory of its state is counted: that of a copy after one step, or of `LBFGS` with a full
+        history.
 
     Returns
     -------
@@ -92,7 +93,7 @@ def summarize(
     Raises
     ------
     TypeError, ValueError
-        If batch_size is not an integer of at least 1, or no Dense layer says how wide the input is.
+        If ``batch_size`` is not an integer of at least 1, or no layer tells the width of the input.
 
     Examples
     --------

@@ -45,21 +45,22 @@ def numerical_gradient(
     Parameters
     ----------
     f : callable
-        Takes an array like theta and returns a number. If it has a method ``moved(theta, indices, values)``, as
-        `NetworkLoss` has, that method computes all values at once.
+        A function of an array like theta that returns a number. If it has a method ``moved(theta, indices, values)``,
+        as `NetworkLoss` has, that method computes all values at once.
     theta : array_like, any shape
         The point at which to differentiate.
     method : {"forward", "central", "richardson", "complex"}
-        See the module; "complex" needs a function that takes complex numbers and is analytic as written.
+        See `handmade.checking.differences`. "complex" needs a function that takes complex numbers and is analytic as
+        written.
     step : float, optional
         h, relative to max(1, \\|theta_i\\|). Default: the best step for a smooth function of size 1 in float64.
     indices : array_like of int, optional
-        Entries of theta, counted in its flat order. Default: all.
+        Entries of theta, by their index in its flat order. By default all.
 
     Returns
     -------
     ndarray
-        The shape of theta, or one number per index.
+        The gradient, in the shape of theta; or one number per index.
 
     Raises
     ------
@@ -178,7 +179,7 @@ def step_sweep(f: Function, theta: npt.ArrayLike, index: int = 0, *, steps: npt.
     Returns
     -------
     StepSweep
-        A table in print.
+        The estimates and accuracies of each method; printed, a table.
 
     Raises
     ------

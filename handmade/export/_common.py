@@ -32,7 +32,7 @@ def check_network(network: Network, softmax: bool, dtype: npt.DTypeLike) -> np.d
         raise ValueError(f"softmax: expected a network of logits of several classes, got {ending}; leave softmax=False")
     dtype = check_dtype(dtype)
     for name, values in network.state_dict().items():
-        export_array(values, dtype, name)  # here, as later ones go by the names of the export
+        export_array(values, dtype, name)  # checked here, because later errors have the names of the export
     return dtype
 
 

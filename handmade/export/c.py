@@ -340,21 +340,22 @@ def to_c(
     """Write a network as one self-contained header file in C99.
 
     The header holds the weights and a function ``name_predict(const float *x, float *y)`` for one sample. It
-    allocates no memory, needs nothing but ``math.h``, and may be called by any number of threads at once. Batch
-    normalization after a Dense layer is folded into the weights. A comment gives an input and its output to test with.
+    allocates no memory, needs only ``math.h``, and may be called by any number of threads at the same time. Batch
+    normalization after a Dense layer is folded into its weights. A comment has an input and its output, as a test.
 
     Parameters
     ----------
     network : Network
-        In evaluation mode: without dropout, with the running averages of batch normalization.
+        The network; it is exported in evaluation mode, without dropout and with the running averages of batch
+        normalization.
     path : path-like, optional
         The file to write; it is replaced as a whole or not at all.
     name : str
-        The beginning of all names in the header: a C identifier.
+        The prefix of all names in the header: a C identifier.
     softmax : bool
-        Whether to append a softmax, for probabilities in place of logits.
+        Whether to append a softmax, which converts logits to probabilities.
     dtype : dtype
-        Of the numbers in C: float32 (float), or float64 (double).
+        The dtype of the numbers in C: float32 (float) or float64 (double).
 
     Returns
     -------
@@ -367,11 +368,11 @@ def to_c(
         If the name is not an identifier in C, the network holds a layer or an activation of your own, or a weight is
         too large for the dtype.
     TypeError
-        If it is no Network, or the dtype is another.
+        If ``network`` is not a Network, or the dtype is neither float32 nor float64.
 
     Notes
     -----
-    The function keeps the outputs of all layers on the stack: the sum of their widths, 4 bytes each.
+    The function keeps the outputs of all layers on the stack: 4 bytes (float) times the sum of their widths.
 
     Examples
     --------

@@ -249,19 +249,21 @@ def to_onnx(
 ) -> onnx.ModelProto:
     """Write a network as an ONNX model, of operator set 17.
 
-    The input is ``X`` of shape (N, I), with any N, and the output ``H`` of shape (N, O). Weights have the names that
-    they have in a state_dict.
+    The input is ``X`` of shape (N, I), with any N, and the output is ``H`` of shape (N, O). Weights have the names of
+    the state_dict.
 
     Parameters
     ----------
     network : Network
-        In evaluation mode: without dropout, with the running averages of batch normalization.
+        The network; it is exported in evaluation mode, without dropout and with the running averages of batch
+        normalization.
     path : path-like, optional
         The file to write; it is replaced as a whole or not at all.
     softmax : bool
-        Whether to append a softmax, for probabilities in place of logits.
+        Whether to append a softmax, which converts logits to probabilities.
     dtype : dtype
-        Of the model: float32, or float64. ONNX Runtime has no operator Erf, which "gelu" needs, for float64.
+        The dtype of the model: float32 or float64. For float64, ONNX Runtime lacks the operator Erf, which "gelu"
+        needs.
 
     Returns
     -------
@@ -275,7 +277,7 @@ def to_onnx(
     ValueError
         If a layer or an activation is of your own, or a weight is too large for the dtype.
     TypeError
-        If it is no Network, or the dtype is another.
+        If ``network`` is not a Network, or the dtype is neither float32 nor float64.
 
     Examples
     --------

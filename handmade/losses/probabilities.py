@@ -177,8 +177,8 @@ def cross_entropy(
 ) -> Any:
     """Return -sum_c t_c log p_c with p = softmax(input) (System 12).
 
-    The mean over class indices divides by the sum of the weights of the samples' classes (by N without weights),
-    over probabilities by N: PyTorch's conventions.
+    With class indices, the mean divides by the sum of the weights of the samples' classes, or by N if there are no
+    weights. With probabilities it divides by N. These are PyTorch's conventions.
 
     Parameters
     ----------
@@ -189,8 +189,8 @@ def cross_entropy(
     weight : array_like, shape (K,), optional
         A weight for each class.
     ignore_index : int
-        Samples with this label contribute nothing. Where all are ignored the mean is 0 (PyTorch: nan). Probabilities
-        take none.
+        Samples with this label do not count. If all are ignored, the mean is 0 (PyTorch: nan). With probabilities, no
+        sample can be ignored.
     reduction : {"mean", "sum", "none"}
         "none" gives one value per sample.
     label_smoothing : float
@@ -210,14 +210,14 @@ def cross_entropy(
 
     Examples
     --------
-    Two equal logits cost log 2, whichever is meant:
+    With two equal logits, the loss is log 2 for each target:
 
     >>> round(float(hm.losses.cross_entropy([[3.0, 3.0]], [0])), 6)
     0.693147
     >>> round(float(hm.losses.cross_entropy([[3.0, 3.0]], [[0.5, 0.5]])), 6)
     0.693147
 
-    A confident answer keeps its digits:
+    The loss of a confident right answer keeps its digits:
 
     >>> float(hm.losses.cross_entropy([[50.0, 0.0]], [0]))
     1.928749847963918e-22

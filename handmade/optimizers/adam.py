@@ -17,7 +17,7 @@ __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
 @dataclass(eq=False)
 class Adam(Optimizer):
-    """An optimizer: momentum over RMSprop, both means corrected for their start at zero (Kingma and Ba 2015).
+    """An optimizer with running means of gradient and squared gradient, bias-corrected (Kingma and Ba 2015).
 
     m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; mhat = m / (1 - beta1^t);
     vhat = v / (1 - beta2^t); theta <- theta - lr mhat / (sqrt(vhat) + eps). With amsgrad (Reddi, Kale and
@@ -30,13 +30,13 @@ class Adam(Optimizer):
     betas : tuple of two floats
         Decay of m and of v.
     eps : float
-        The summand that keeps the division finite.
+        Added to the divisor, so that it is never 0.
     weight_decay : float
         Adds weight_decay * theta to the gradient; compare `AdamW`.
     amsgrad : bool
-        Never let the divisor fall.
+        Whether the divisor never decreases.
     maximize : bool
-        Climb instead of descend.
+        Whether to maximize the function instead of minimizing it.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Adam(Optimizer):
 
 @dataclass(eq=False)
 class AdamW(Adam):
-    """An optimizer: Adam with the weight decay outside the gradient.
+    """An optimizer like Adam, with the weight decay outside the gradient.
 
     Loshchilov and Hutter 2019, as in torch.optim.AdamW: theta <- (1 - lr weight_decay) theta, then the step
     of Adam. Parameters and attributes are those of `Adam`.
@@ -122,15 +122,15 @@ class NAdam(Optimizer):
     betas : tuple of two floats
         Decay of m and of v.
     eps : float
-        The summand that keeps the division finite.
+        Added to the divisor, so that it is never 0.
     weight_decay : float
         Adds weight_decay * theta to the gradient.
     momentum_decay : float
         How fast mu grows to beta1.
     decoupled_weight_decay : bool
-        Keep the weight decay out of the gradient, as `AdamW` does.
+        Whether to keep the weight decay out of the gradient, as `AdamW` does.
     maximize : bool
-        Climb instead of descend.
+        Whether to maximize the function instead of minimizing it.
 
     Attributes
     ----------
@@ -212,13 +212,13 @@ class RAdam(Optimizer):
     betas : tuple of two floats
         Decay of m and of v.
     eps : float
-        The summand that keeps the division finite.
+        Added to the divisor, so that it is never 0.
     weight_decay : float
         Adds weight_decay * theta to the gradient.
     decoupled_weight_decay : bool
-        Keep the weight decay out of the gradient, as `AdamW` does.
+        Whether to keep the weight decay out of the gradient, as `AdamW` does.
     maximize : bool
-        Climb instead of descend.
+        Whether to maximize the function instead of minimizing it.
 
     Attributes
     ----------
@@ -284,11 +284,11 @@ class Adamax(Optimizer):
     betas : tuple of two floats
         Decay of m and of u.
     eps : float
-        The summand that keeps the division finite.
+        Added to the divisor, so that it is never 0.
     weight_decay : float
         Adds weight_decay * theta to the gradient.
     maximize : bool
-        Climb instead of descend.
+        Whether to maximize the function instead of minimizing it.
 
     Attributes
     ----------

@@ -16,7 +16,7 @@ __all__ = ["Adadelta", "Adagrad", "RMSprop"]
 
 @dataclass(eq=False)
 class Adagrad(Optimizer):
-    """A learning rate for each element, falling with the sum of its squared gradients.
+    """An optimizer with a learning rate for each element, which falls with the sum of its squared gradients.
 
     Duchi, Hazan and Singer 2011: s <- s + g^2; theta <- theta - lr g / (sqrt(s) + eps). At step t the
     learning rate is lr / (1 + (t - 1) lr_decay).
@@ -28,9 +28,9 @@ class Adagrad(Optimizer):
     weight_decay : float
         Adds weight_decay * theta to the gradient.
     initial_accumulator_value, eps : float
-        The value s starts from; the summand that keeps the division finite.
+        The value s starts from; a number added to the divisor, so that it is never 0.
     maximize : bool
-        Climb instead of descend.
+        Whether to maximize the function instead of minimizing it.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Adagrad(Optimizer):
 
 @dataclass(eq=False)
 class RMSprop(Optimizer):
-    """The gradient divided by the running root mean square of its past, element by element.
+    """An optimizer that divides the gradient by its running root mean square, element by element.
 
     Tieleman and Hinton 2012 (Coursera, lecture 6e), as in torch.optim.RMSprop:
     s <- alpha s + (1 - alpha) g^2; theta <- theta - lr g / (sqrt(s) + eps). Centered (Graves 2013): s less
@@ -82,15 +82,15 @@ class RMSprop(Optimizer):
     lr : float
         Learning rate.
     alpha, eps : float
-        Decay of the running means; the summand that keeps the division finite.
+        Decay of the running means; a number added to the divisor, so that it is never 0.
     weight_decay : float
         Adds weight_decay * theta to the gradient.
     momentum : float
         Momentum factor of a velocity made of the divided gradients.
     centered : bool
-        Divide by the running standard deviation instead.
+        Whether to divide by the running standard deviation instead.
     maximize : bool
-        Climb instead of descend.
+        Whether to maximize the function instead of minimizing it.
 
     Attributes
     ----------
@@ -155,13 +155,13 @@ class Adadelta(Optimizer):
     Parameters
     ----------
     lr : float
-        Factor of the step; the paper has none, that is 1.
+        Factor of the step; the paper has none, which means 1.
     rho, eps : float
         Decay of the running means; the summand that lets the first step begin.
     weight_decay : float
         Adds weight_decay * theta to the gradient.
     maximize : bool
-        Climb instead of descend.
+        Whether to maximize the function instead of minimizing it.
 
     Attributes
     ----------

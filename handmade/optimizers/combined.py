@@ -30,20 +30,21 @@ def of_the_optimizer(name: str) -> property:
 
 
 class Chain(Step):
-    """A sequence of steps as one: on an error none of them has happened.
+    """A sequence of steps, done one after another: on an error, none of them has been done.
 
     Parameters
     ----------
     *steps : Step
-        One of them an optimizer, that is, with an `lr`. `L1`, `ClipGradNorm` and `ClipGradValue` go before it
-        and change gradient in place; `MaxNorm` goes after it.
+        Exactly one of them is an optimizer, which has an `lr`. `L1`, `ClipGradNorm` and `ClipGradValue` come before it
+        and change gradient in place; `MaxNorm` comes after it.
 
     Attributes
     ----------
     steps : tuple of Step
+        The steps.
     optimizer : Step
-        The one with an `lr`. Its lr, momentum and betas are the chain's, to read and to set, so that a
-        schedule takes a chain for an optimizer.
+        The step with an `lr`. Its lr, momentum and betas can be read and set on the chain, so that schedules take a
+        chain like an optimizer.
 
     Examples
     --------
@@ -114,8 +115,8 @@ class ParameterGroups(Step):
     Parameters
     ----------
     groups : dict
-        Which parameters -> their optimizer. A key is a pattern of names in a state_dict, such as ``"0.*"``,
-        ``"*.bias"`` or ``"*"``; or a function ``(name, shape) -> bool`` such as `is_vector`.
+        A key selects parameters; its value is their optimizer. A key is a pattern of names in a state_dict, such as
+        ``"0.*"``, ``"*.bias"`` or ``"*"``; or a function ``(name, shape) -> bool`` such as `is_vector`.
 
     Attributes
     ----------
@@ -124,12 +125,12 @@ class ParameterGroups(Step):
     optimizers : tuple of Step
         In the order of the groups.
     names : list of list of str
-        The parameters of each group; none before `bind`.
+        The parameters of each group; empty before `bind`.
 
     Raises
     ------
     TypeError, ValueError
-        If a key or an optimizer is of another kind, or one optimizer stands in two groups. By `bind`, if a parameter
+        If a key or an optimizer is of another kind, or two groups have the same optimizer. `bind` raises if a parameter
         is in no group, or a group selects nothing.
 
     Examples

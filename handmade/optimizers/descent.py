@@ -17,15 +17,15 @@ __all__ = ["ASGD", "SGD", "Lion", "Momentum1986", "Rprop"]
 
 @dataclass(eq=False)
 class SGD(Optimizer):
-    """An optimizer: gradient descent, with momentum and Nesterov's momentum as torch.optim.SGD has them.
+    """An optimizer by gradient descent, with momentum and Nesterov's momentum as in torch.optim.SGD.
 
-    Lecture, system 11: theta <- theta - lr dL/dtheta. With momentum: v <- momentum v + (1 - dampening) g, the
+    Lecture, System 11: theta <- theta - lr dL/dtheta. With momentum: v <- momentum v + (1 - dampening) g, the
     first v being g; theta <- theta - lr v, or with Nesterov theta <- theta - lr (g + momentum v).
 
     Parameters
     ----------
     lr : float
-        Learning rate: a plain attribute, to be set between steps at will.
+        Learning rate. It may be changed between steps.
     momentum, dampening : float
         Momentum factor; fraction of the gradient left out of the velocity.
     weight_decay : float
@@ -33,7 +33,7 @@ class SGD(Optimizer):
     nesterov : bool
         Needs momentum > 0 and dampening = 0 (Sutskever et al. 2013).
     maximize : bool
-        Climb instead of descend.
+        Whether to maximize the function instead of minimizing it.
 
     Attributes
     ----------
@@ -83,8 +83,8 @@ class SGD(Optimizer):
 class Momentum1986(Elementwise):
     """An optimizer with momentum as published: equation 9 of Rumelhart, Hinton and Williams (Nature 323:533-536, 1986).
 
-    dw(t) = -lr dE/dw(t) + momentum dw(t - 1). The learning rate is inside the velocity dw: a new lr bears on
-    the gradients to come. In `SGD` it is outside: a new lr also scales the velocity gathered so far. While lr
+    dw(t) = -lr dE/dw(t) + momentum dw(t - 1). The learning rate is inside the velocity dw: a new lr scales
+    later gradients only. In `SGD` it is outside: a new lr also scales the velocity of past gradients. While lr
     is constant the two agree. The defaults are those of the paper's mirror-symmetry experiment.
 
     Parameters
@@ -101,7 +101,7 @@ class Momentum1986(Elementwise):
 
     Examples
     --------
-    With lr = 0 after the first step SGD stops at once; the rule of 1986 rolls on.
+    With lr = 0 after the first step, SGD stops at once, and the rule of 1986 goes on:
 
     >>> for optimizer in hm.Momentum1986(lr=1.0, momentum=0.5), hm.SGD(lr=1.0, momentum=0.5):
     ...     theta, gradient = np.array([0.0]), np.array([1.0])
@@ -132,7 +132,7 @@ class Momentum1986(Elementwise):
 
 @dataclass(eq=False)
 class ASGD(Optimizer):
-    """An optimizer: gradient descent with a falling learning rate, and the mean of the parameters on its way.
+    """An optimizer by gradient descent with a falling learning rate, which also averages the parameters.
 
     Polyak and Juditsky 1992; the rates are those of Bottou's SGD: lr_t = lr / (1 + lambd lr (t - 1))^alpha;
     theta <- (1 - lambd lr_t) theta - lr_t g. ax is the mean of theta from step t0 + 2 on; before, it is theta.
@@ -148,16 +148,16 @@ class ASGD(Optimizer):
     weight_decay : float
         Adds weight_decay * theta to the gradient.
     maximize : bool
-        Climb instead of descend.
+        Whether to maximize the function instead of minimizing it.
 
     Attributes
     ----------
     ax : ndarray, shape (P,), or None
-        The mean. To use it: ``network.theta = optimizer.ax``.
+        The mean of theta. To use it, assign ``network.theta = optimizer.ax``.
 
     Notes
     -----
-    A new lr bears on the next step; in torch.optim.ASGD, on the one after.
+    A new lr takes effect at the next step; in torch.optim.ASGD, one step later.
 
     Examples
     --------
@@ -198,8 +198,8 @@ class ASGD(Optimizer):
 class Rprop(Optimizer):
     """An optimizer for full batches that looks at the signs of the gradient alone (Riedmiller and Braun 1993).
 
-    Each element has a step size of its own. It grows by the second of etas while the gradient keeps its sign, and
-    shrinks by the first when the sign changes; theta then stays. theta <- theta - step sign(g).
+    Each element has a step size of its own. It is multiplied by the second of etas while the gradient keeps its sign,
+    and by the first when the sign changes; theta then stays. theta <- theta - step sign(g).
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ class Rprop(Optimizer):
     step_sizes : tuple of two floats
         The smallest and the largest step.
     maximize : bool
-        Climb instead of descend.
+        Whether to maximize the function instead of minimizing it.
 
     Attributes
     ----------
@@ -273,7 +273,7 @@ class Lion(Optimizer):
     weight_decay : float
         Outside the gradient, as in `AdamW`.
     maximize : bool
-        Climb instead of descend.
+        Whether to maximize the function instead of minimizing it.
 
     Attributes
     ----------

@@ -42,7 +42,7 @@ class Adafactor(Blockwise):
     weight_decay : float
         Outside the gradient, as in `AdamW`.
     maximize : bool
-        Climb instead of descend.
+        Whether to maximize the function instead of minimizing it.
 
     Attributes
     ----------

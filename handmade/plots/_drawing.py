@@ -71,7 +71,7 @@ def figure_of(ax: Axes) -> Figure:
 
 
 def check_axes(ax: Any, projection: str = "rectilinear") -> Axes:
-    """Return ax, or raise if it is no Axes, or one of another projection."""
+    """Return ax, or raise if it is not Axes with this projection."""
     if not isinstance(ax, matplotlib("axes").Axes):
         raise TypeError(f"ax: expected matplotlib axes, got {type(ax).__name__}; give one of figure.subplots()")
     if ax.name != projection:

@@ -43,7 +43,7 @@ def chain_rule(trace: Trace, *, ax: Axes | None = None) -> Figure:
     ValueError
         If a layer has more than one unit or weight, or a number is not finite.
     TypeError
-        If it is no Trace.
+        If ``trace`` is not a Trace.
 
     Examples
     --------

@@ -108,7 +108,7 @@ def descent_1d(
     ValueError
         If the network has more parameters or none, the descent overflows, or the data do not fit.
     TypeError
-        If `network` is no Network, or lr or steps is not a number.
+        If ``network`` is not a Network, or lr or steps is not a number.
 
     Examples
     --------
@@ -192,8 +192,8 @@ def descent_2d(
     Raises
     ------
     ValueError
-        If the network has not two parameters, the loss does not depend on them, a descent overflows, or the data do
-        not fit.
+        If the network does not have two parameters, the loss does not depend on them, a descent overflows, or the data
+        do not fit.
     TypeError
         If ``optimizers`` is not a mapping, or ``network`` is not a Network.
 

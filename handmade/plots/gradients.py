@@ -42,7 +42,7 @@ def diagnosis(diagnosis: Diagnosis, *, axes: Sequence[Axes] | None = None) -> Fi
     ValueError
         If the diagnosis has found no step, or there are not two axes.
     TypeError
-        If it is no Diagnosis.
+        If ``diagnosis`` is not a Diagnosis.
 
     Examples
     --------

@@ -72,7 +72,7 @@ def network(
     ValueError
         If there is no Dense layer or a layer that skips or splits, or x or the vector does not fit.
     TypeError
-        If `network` is no Network.
+        If ``network`` is not a Network.
 
     Examples
     --------

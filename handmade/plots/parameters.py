@@ -64,7 +64,7 @@ def knobs(
     ValueError
         If the network has more than 40 parameters or none, or the data do not fit.
     TypeError
-        If `network` is no Network.
+        If ``network`` is not a Network.
 
     Examples
     --------

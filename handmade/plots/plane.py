@@ -23,10 +23,10 @@ MOST_POINTS = 4000  # per side: more than the pixels of a screen; the probabilit
 def decision_boundary(network: Network, X: Any, y: Any, *, resolution: int = 200, ax: Axes | None = None) -> Figure:
     """Draw the class that a network of two inputs predicts at each point of the plane, and the data.
 
-    The shade of a class grows with its probability: the softmax of the outputs, the sigmoid of a single one, or the
-    outputs themselves if the network ends in either. (After training for something else, the boundary between two or
-    more outputs is still where they are equal, and the shade shows which is larger.) On the boundary a class is as
-    probable as its strongest rival.
+    The more probable a class is, the darker is its shade. Probabilities are the softmax of the outputs, the sigmoid of
+    a single output, or the outputs themselves if the network ends with one of these. (For a network that was trained
+    with another loss, the boundary is still where two outputs are equal, and the shade shows which one is larger.) On a
+    boundary, a class is as probable as the most probable other class.
 
     Parameters
     ----------
@@ -49,9 +49,9 @@ def decision_boundary(network: Network, X: Any, y: Any, *, resolution: int = 200
     Raises
     ------
     ValueError
-        If the network has not two inputs, X and y do not fit it, or the resolution is out of range.
+        If the network does not have two inputs, X and y do not fit it, or the resolution is out of range.
     TypeError
-        If `network` is no Network.
+        If ``network`` is not a Network.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def decision_boundary(network: Network, X: Any, y: Any, *, resolution: int = 200
 
 
 def _check_samples(network: Network, X: Any) -> Array:
-    """Return X as an array of shape (N, 2), or raise if it or the network has not two inputs."""
+    """Return X as an array of shape (N, 2), or raise if it or the network does not have two inputs."""
     if network.in_features not in (None, 2):
         raise ValueError(f"network: expected 2 inputs, to draw as a plane, got {network.in_features}")
     samples: Array = network.check_input(X)
@@ -104,7 +104,7 @@ def _check_samples(network: Network, X: Any) -> Array:
 
 
 def _check_labels(y: Any, N: int, classes: int) -> Array:
-    """Return y as a vector of N class indices, or raise if it is none."""
+    """Return y as a vector of N class indices; raise if it is something else."""
     labels = check_numbers(y, "y").reshape(-1)
     if len(labels) != N:
         raise ValueError(f"y: expected one class index per row of X, which has {N}, got shape {np.shape(y)}")
@@ -115,7 +115,7 @@ def _check_labels(y: Any, N: int, classes: int) -> Array:
 
 
 def _class_probabilities(network: Network, X: Array) -> Array:
-    """Return one column per class, of a single output too."""
+    """Return one column of probabilities per class, for a single output, too."""
     H = network.predict(X).astype(np.float64)
     last = network.layers[-1]
     ended = last.f if isinstance(last, Activation) else None

@@ -52,7 +52,7 @@ def history(history: History, *, axes: Axes | Sequence[Axes] | None = None) -> F
     ValueError
         If no epoch was finished, a number is not finite, or there are more or fewer axes than panels.
     TypeError
-        If it is no History.
+        If ``history`` is not a History.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def learning_rates(search: LearningRateSearch, *, ax: Axes | None = None) -> Fig
     Raises
     ------
     TypeError
-        If it is no LearningRateSearch.
+        If ``search`` is not a LearningRateSearch.
 
     Examples
     --------

@@ -60,7 +60,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 class MomentumCycle(LRScheduler):
     """A schedule that sets the optimizer's momentum (of Adam's kind the first of betas), down while the rate goes up.
 
-    The learning rate is its own, whatever the optimizer's.
+    The learning rate does not depend on the optimizer's.
     """
 
     cycle_momentum: bool
