@@ -232,7 +232,7 @@ def from_config(config: Mapping[str, Any], *, rng: Any = None) -> Network:
 
 
 def build(config: Any, size: float, rng: Any) -> Network:
-    """Build the network of a configuration whose layers may declare so many numbers."""
+    """Build the network of a configuration whose layers may declare ``size`` numbers in all."""
     if not isinstance(config, Mapping) or config.get("format") != FORMAT:
         raise ValueError(f"config: expected the format {FORMAT!r}, got {str(config)[:80]}")
     version = config.get("version")

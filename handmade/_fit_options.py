@@ -91,7 +91,7 @@ def _parts(optimizer: Any) -> list[Any]:
 
 
 def find_metrics(metrics: Any) -> dict[str, MetricFunction]:
-    """Return the functions by the names that their values get in the history."""
+    """Return a dict of the functions, by their names in the history."""
     found: dict[str, MetricFunction] = {}
     listed: Any = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
     if not np.iterable(listed):
@@ -136,7 +136,7 @@ def check_hooks(part: Any, name: str, hooks: Mapping[str, list[tuple[str, ...]]]
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:
-    """Return whether a function can be called with so many arguments; True where Python does not know."""
+    """Return whether a function can be called with ``count`` arguments; True if Python cannot tell."""
     try:
         inspect.signature(function).bind(*range(count))
     except TypeError:

@@ -1,4 +1,4 @@
-"""The data of a training run: checked once, weighted, split, and dealt out in minibatches."""
+"""The data of a training run: checked once, weighted, split, and divided into minibatches."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ._validation import as_array, check_finite, is_beyond_float, shown
 from .losses import Loss, LossFunctions, find_loss, speak_of_y
 from .network import Network, check_finite_targets
 
-BLOCK = 1024  # rows that are checked at a time
+BLOCK = 1024  # rows to check at a time
 
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """A selection of the rows of X and y, and their weights.
+    """Some rows of X and y, with their weights.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Samples:
     y : ndarray
         Their targets.
     rows : ndarray of int
-        The rows that are meant.
+        The indices of the rows that belong to the samples.
     weight : ndarray, optional
         One weight per row of X.
     """
@@ -56,8 +56,8 @@ class Samples:
     ) -> Iterator[tuple[Array, Array, Array | None]]:
         """Yield minibatches (X, y, weight) in this order, from the one that begins at ``start``.
 
-        All X are views into one array: a batch is overwritten by the next one. ``part`` returns which rows of a batch
-        of so many X holds; y and weight always hold all.
+        All X are views into one array: each batch overwrites the one before. ``part(size)`` returns the rows of a batch
+        that X holds; y and weight always hold all rows.
         """
         X: Any = self.X if isinstance(self.X, SparseRows) else np.asarray(self.X)
         batch = np.empty((size, X.shape[1]), dtype)
@@ -68,13 +68,13 @@ class Samples:
             if len(own) != len(batch):
                 batch = buffer[: len(own)]
             if X.dtype == dtype and isinstance(X, np.ndarray):
-                X.take(own, 0, batch, "clip")  # all rows exist, and so NumPy needs no copy to fall back on
+                X.take(own, 0, batch, "clip")  # mode "clip", because all rows exist: the mode "raise" makes NumPy copy
             else:
                 batch[...] = X.take(own, 0)
             yield batch, self.y.take(rows, 0), None if self.weight is None else self.weight.take(rows)
 
 
-@np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite is an error of the first step
+@np.errstate(over="ignore", invalid="ignore")  # a loss that is not finite raises in the first step
 def check_data(network: Network, X: Any, y: npt.ArrayLike, loss: Loss) -> Samples:
     """Return X and y as samples; every row is checked by the network, and every target by the loss."""
     X, y = SparseRows.of(X) if hasattr(X, "tocsr") else as_array(X, "X"), as_array(y, "y")
@@ -99,7 +99,7 @@ def check_data(network: Network, X: Any, y: npt.ArrayLike, loss: Loss) -> Sample
 
 
 def _check_targets(functions: LossFunctions, output: Array, y: Array) -> None:
-    """Raise as the loss does, of y."""
+    """Raise an error of the loss, in which the target is called y."""
     try:
         functions.value(output, y)
     except (ValueError, TypeError) as error:
@@ -113,7 +113,7 @@ def weigh(
     class_weight: Mapping[int, float] | Sequence[float] | None,
     loss: Loss,
 ) -> Samples:
-    """Return the samples with one weight each, or as they are where all count the same."""
+    """Return the samples with one weight each, or unchanged if there are no weights."""
     if sample_weight is None and class_weight is None:
         return samples
     y = samples.y
@@ -135,13 +135,13 @@ def ignored_label(loss: Loss) -> int | None:
     """Return the label that a loss ignores, None if there is no such label."""
     try:
         parameters = inspect.signature(find_loss(loss).value).parameters
-    except ValueError:  # a function without a signature, of another language
+    except ValueError:  # a function without a signature, such as one written in C
         return None
     return parameters["ignore_index"].default if "ignore_index" in parameters else None
 
 
 def counted(y: Array, loss: Loss) -> Array:
-    """Return for each target whether the loss counts it: all but the ignored label."""
+    """Return a mask of the targets that the loss counts: all but the ignored label."""
     ignored = ignored_label(loss)
     if ignored is None or y.ndim != 1 or y.dtype.kind not in "iu":
         return np.ones(len(y), bool)
@@ -195,7 +195,9 @@ def split(
         weight = samples.weight[samples.rows]
         if weight.max() == 0:
             raise ValueError("sample_weight, class_weight: expected, among the samples to train on, one above 0")
-        mean = weight.max() * (weight / weight.max()).mean()  # a plain sum could overflow
+        mean = (
+            weight.max() * (weight / weight.max()).mean()
+        )  # divided by the largest, because a plain sum could overflow
         samples = dataclasses.replace(samples, weight=samples.weight / mean)
     return samples, held
 

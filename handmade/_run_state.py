@@ -100,7 +100,7 @@ class Snapshot:
 
 
 def is_stateful(part: Any) -> bool:
-    """Return whether a part has a state that can be saved and loaded."""
+    """Return whether an object has a state that can be saved and loaded."""
     return all(callable(getattr(part, name, None)) for name in ("state_dict", "load_state_dict"))
 
 

@@ -36,7 +36,7 @@ PASSES = {  # methods that a subclass may override and a caller may not call -> 
     "predict": A_LAYER,
 }
 TRAINED = ("forward", "backward", "loss_and_gradient")
-BLOCK = 2**18  # `predict` computes at most so many numbers of the widest layer at a time: they fit into the cache
+BLOCK = 2**18  # numbers of the widest layer that `predict` computes at a time: they fit into the cache
 
 
 class Network(ParameterizedChain):
@@ -368,7 +368,7 @@ class Network(ParameterizedChain):
         Parameters
         ----------
         batch_size : int, optional
-            Adds the multiply-adds and the memory of a training step with so many rows.
+            Adds the multiply-adds and the memory of a training step with this number of rows.
         optimizer : optional
             Adds the memory of its state; see `handmade.summary.summarize`.
 

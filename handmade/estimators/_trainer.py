@@ -59,7 +59,7 @@ class Batches:
         return np.asarray(X, self.dtype)
 
     def in_blocks(self, size: int) -> Iterator[Batches]:
-        """Yield the samples in order, so many at a time."""
+        """Yield the samples in order, ``size`` at a time."""
         for start in range(0, len(self), size):
             yield self.take(np.arange(start, min(start + size, len(self))))
 

@@ -1,4 +1,4 @@
-"""The base class of the optimizers that treat every element alike."""
+"""The base class of the optimizers that treat every element in the same way."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def move_average_of_squares(average: Array, x: Array, decay: float) -> None:
 
 
 def check_numbers(values: Any, name: str, count: int, check: Callable[[Any, str], Any], expected: str = "") -> Any:
-    """Return so many numbers as a tuple, each as the check returns it."""
+    """Return ``count`` numbers as a tuple, each as the check returns it."""
     values = values.tolist() if isinstance(values, np.ndarray) else values  # from a file
     if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != count:
         raise TypeError(f"{name}: expected {WORDS.get(count, count)} numbers{expected}, got {values!r}")
