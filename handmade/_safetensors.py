@@ -127,7 +127,7 @@ def read_header(source: Source) -> Header:
 
 
 def _exactly(source: Source, count: int, what: str) -> bytes:
-    """Read ``size`` bytes; raise if there are fewer."""
+    """Read ``count`` bytes; raise if there are fewer."""
     content = source.stream.read(count)
     if len(content) < count:
         raise ValueError(f"{source.name}: expected {count} bytes for {what}, got {len(content)}: the file is cut short")

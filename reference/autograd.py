@@ -29,7 +29,7 @@ def hinge_loss(input: torch.Tensor, target: torch.Tensor, reduction: str = "mean
 def kl_div(
     input: torch.Tensor, target: torch.Tensor, reduction: str = "mean", log_target: bool = False
 ) -> torch.Tensor:
-    """Return torch's function, whose own mean warns that it is none of the batch."""
+    """Return torch's function, without the warning that its "mean" is not that of the batch."""
     return _reduce(F.kl_div(input, target, reduction="none", log_target=log_target), reduction)
 
 

@@ -151,7 +151,7 @@ class DistributedStep:
                 )
 
     def part(self, size: int) -> slice:
-        """Return the rows of a batch that are this process's: no row is left out, and none is in two parts."""
+        """Return the rows of a batch that belong to this process. Each row belongs to exactly one process."""
         rank, processes = dist.get_rank(), dist.get_world_size()
         return slice(size * rank // processes, size * (rank + 1) // processes)
 
@@ -189,7 +189,7 @@ class DistributedStep:
         return float(value), cache.values[-1].shape[1:]
 
     def _divisor(self, shape: tuple[int, ...], y: Array, weight: Array | None) -> float:
-        """Return by what the mean over the whole batch is divided.
+        """Return the divisor of the mean over the whole batch.
 
         It may depend on the labels: cross-entropy divides by the weights of the classes. It is the quotient of sum and
         mean, for any output whose loss is not 0. Where none is, samples are ignored, or no score exceeds a margin.
@@ -206,7 +206,7 @@ class DistributedStep:
 
     @contextmanager
     def _whole_batch(self, size: int, rows: slice) -> Iterator[None]:
-        """Let BatchNorm compute the statistics of all rows, and dropout draw for all rows and take its own."""
+        """Make BatchNorm use the statistics of all rows, and dropout draw for all rows and use its own."""
         for leaf in self.leaves:
             if isinstance(leaf, hm.BatchNorm):
                 vars(leaf).update(mean=functools.partial(_mean, size), count=lambda X: size)
@@ -255,7 +255,7 @@ def _takes_reduction(functions: LossFunctions) -> bool:
 
 
 def _summed(functions: LossFunctions) -> LossFunctions:
-    """Return the loss with a sum for its mean; a user's own without ``reduction`` is taken for a mean over the rows."""
+    """Return the loss with a sum instead of its mean; without ``reduction`` it is assumed to be a mean over rows."""
     if _takes_reduction(functions):
         return functions.with_options({"reduction": "sum"})
     value, backward = functions
@@ -266,7 +266,7 @@ def _summed(functions: LossFunctions) -> LossFunctions:
 
 
 def _compare(own: dict[str, str], error: type[Exception]) -> None:
-    """Raise in all processes unless all have the same."""
+    """Raise in all processes unless all have the same text."""
     everyone: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, own)
     for name in own:
@@ -286,7 +286,7 @@ def _digest(*parts: Any) -> str:
 
 
 def _compare_after_epoch(network: hm.Network, history: hm.History) -> None:
-    """Raise if a process has come to other numbers; two kinds of processors may round a prediction differently."""
+    """Raise if a process has other numbers: two kinds of processors may round a prediction differently."""
     scores = [history.loss[-1:], history.validation_loss[-1:], *(values[-1] for values in history.metrics.values())]
     _compare({"weights": _digest(network.state_dict()), "history": repr(scores)}, RuntimeError)
 

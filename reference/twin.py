@@ -17,7 +17,7 @@ from .cases import ACTIVATIONS
 __all__ = ["twin"]
 
 
-LayerOf = Callable[[nn.Module], hm.Layer]  # what `handmade.from_torch` gives to a module's ``to_handmade``
+LayerOf = Callable[[nn.Module], hm.Layer]  # the argument of a module's ``to_handmade``, see `handmade.from_torch`
 
 
 class Hardsigmoid(nn.Hardsigmoid):
