@@ -109,6 +109,13 @@ def register_layer(kind: L) -> L:
 def register_activation(name: str, pair: tuple[Callable[..., Array], Callable[..., Array]]) -> None:
     """Register an activation of your own under a name, for files and for ``activation=``.
 
+    Parameters
+    ----------
+    name : str
+        The name, other than those of `handmade.activations`.
+    pair : (callable, callable)
+        ``f(A)`` and ``f_backward(dH, A)``, as for `Activation`.
+
     Raises
     ------
     ValueError

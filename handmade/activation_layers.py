@@ -132,6 +132,11 @@ class GLU(Layer):
 class SwiGLU(GLU):
     """A gated linear unit whose gate is `silu` (Shazeer 2020): the first half of the inputs times silu of the second.
 
+    Raises
+    ------
+    ValueError
+        If the number of inputs is odd; a network raises it when it is built.
+
     Examples
     --------
     >>> hm.SwiGLU().predict(np.array([[2.0, 1.0]])).round(4)

@@ -38,6 +38,20 @@ class EarlyStopping:
         ``"validation_loss"``, ``"loss"`` (of training), or the name of a metric.
     mode : {"min", "max"}, optional
         Whether smaller or larger is better. By default smaller for losses, and larger for metrics.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``patience`` is not an integer of at least 1, or another option has an impossible value.
+
+    Examples
+    --------
+    >>> X, y = hm.load_digits()
+    >>> rule = hm.EarlyStopping(patience=2, monitor="accuracy")
+    >>> options = dict(validation=0.2, metrics="accuracy", epochs=50, rng=0, progress=False)
+    >>> history = hm.fit(hm.MLP([64, 8, 10], rng=0), X, y, early_stopping=rule, **options)
+    >>> history.stopped, len(history) < 50
+    ('early stopping', True)
     """
 
     patience: int = 10

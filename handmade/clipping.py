@@ -92,6 +92,23 @@ class ClipGradNorm(Step):
 
     With ``error_if_nonfinite`` a gradient that is not finite raises FloatingPointError before any step of a chain is
     done.
+
+    Parameters
+    ----------
+    max_norm, norm_type, error_if_nonfinite
+        As in `clip_grad_norm_`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
+    Examples
+    --------
+    >>> theta, gradient = np.zeros(2), np.array([3.0, 4.0])
+    >>> hm.ClipGradNorm(1.0).step(theta, gradient)
+    >>> gradient.round(6)
+    array([0.6, 0.8])
     """
 
     max_norm: float
@@ -115,7 +132,25 @@ class ClipGradNorm(Step):
 
 @dataclass(eq=False)
 class ClipGradValue(Step):
-    """A step that does `clip_grad_value_`: it changes gradient in place and leaves theta as it is."""
+    """A step that does `clip_grad_value_`: it changes gradient in place and leaves theta as it is.
+
+    Parameters
+    ----------
+    clip_value : float
+        The largest magnitude allowed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
+    Examples
+    --------
+    >>> theta, gradient = np.zeros(2), np.array([0.5, -4.0])
+    >>> hm.ClipGradValue(1.0).step(theta, gradient)
+    >>> gradient
+    array([ 0.5, -1. ])
+    """
 
     clip_value: float
     changes_gradient = True
@@ -130,6 +165,16 @@ class ClipGradValue(Step):
 @dataclass(eq=False)
 class L1(Elementwise):
     """A step that adds l1 * sign(theta), the gradient of l1 |theta|_1, to gradient in place; theta stays as it is.
+
+    Parameters
+    ----------
+    l1 : float
+        The weight of the penalty, at least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
 
     Examples
     --------
@@ -161,6 +206,11 @@ class MaxNorm(Step):
         Weight matrices, views into theta, with one row per unit.
     max_norm : float
         The largest norm of a row.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
 
     Examples
     --------

@@ -47,6 +47,15 @@ class Sequential(Layer):
         If ``layers`` holds something other than layers.
     ValueError
         If there are no layers, or the widths of two neighbours differ.
+
+    Examples
+    --------
+    >>> chain = hm.Sequential([hm.Activation("relu"), hm.Activation("tanh")])
+    >>> H, cache = chain.forward(np.array([[-1.0, 0.5]]))
+    >>> H.round(4)
+    array([[0.    , 0.4621]])
+    >>> chain.backward(np.array([[1.0, 1.0]]), cache).round(4)
+    array([[0.    , 0.7864]])
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:

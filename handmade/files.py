@@ -166,10 +166,28 @@ def load(path: FilePath | IO[bytes], *, rng: Any = None, max_bytes: int | None =
 def read_metadata(path: FilePath | IO[bytes], *, max_bytes: int | None = None) -> dict[str, Any]:
     """Return the metadata that was passed to `save`; an empty dict if there was none.
 
+    Parameters
+    ----------
+    path, max_bytes
+        As for `load`.
+
+    Returns
+    -------
+    dict
+        The metadata.
+
     Raises
     ------
     ValueError, OSError
         As for `load`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     hm.save(hm.MLP([2, 1]), folder + "/xor.npz", metadata={"data": "xor"})
+    ...     hm.files.read_metadata(folder + "/xor.npz")
+    {'data': 'xor'}
     """
     document, _, name = _read(path, max_bytes)
     metadata = _parse(document, name).get("metadata", {})

@@ -43,6 +43,11 @@ class Adam(Optimizer):
     exp_avg, exp_avg_sq, max_exp_avg_sq : ndarray, shape (P,), or None
         m, v and, with amsgrad, the largest v.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> theta, gradient = np.array([1.0, 2.0]), np.array([0.5, -4.0])
@@ -94,6 +99,11 @@ class AdamW(Adam):
     Loshchilov and Hutter 2019, as in torch.optim.AdamW: theta <- (1 - lr weight_decay) theta, then the step
     of Adam. Parameters and attributes are those of `Adam`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> theta, gradient = np.array([1.0, 2.0]), np.array([0.5, -4.0])
@@ -138,6 +148,11 @@ class NAdam(Optimizer):
         m and v.
     mu_product : float
         mu_1 ... mu_t.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
 
     Examples
     --------
@@ -225,6 +240,11 @@ class RAdam(Optimizer):
     exp_avg, exp_avg_sq : ndarray, shape (P,), or None
         m and v.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Notes
     -----
     As in torch.optim.RAdam, eps is added to sqrt(v), and not to sqrt(vhat) as in `Adam`.
@@ -294,6 +314,11 @@ class Adamax(Optimizer):
     ----------
     exp_avg, exp_inf : ndarray, shape (P,), or None
         m and u.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
 
     Examples
     --------

@@ -37,6 +37,11 @@ class Adagrad(Optimizer):
     sum : ndarray, shape (P,), or None
         s, the sum of squared gradients.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> theta, gradient = np.array([1.0, 2.0]), np.array([0.5, -4.0])
@@ -96,6 +101,11 @@ class RMSprop(Optimizer):
     ----------
     square_avg, grad_avg, momentum_buffer : ndarray, shape (P,), or None
         The running means of g^2 and, where centered, of g; the velocity, where momentum > 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
 
     Examples
     --------
@@ -167,6 +177,11 @@ class Adadelta(Optimizer):
     ----------
     square_avg, acc_delta : ndarray, shape (P,), or None
         s and u, the running means of g^2 and of delta^2.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
 
     Examples
     --------

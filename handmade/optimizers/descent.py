@@ -40,6 +40,11 @@ class SGD(Optimizer):
     momentum_buffer : ndarray, shape (P,), or None
         The velocity v.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> theta, gradient = np.array([1.0, 2.0]), np.array([0.5, -1.0])
@@ -99,6 +104,11 @@ class Momentum1986(Elementwise):
     velocity : ndarray, shape (P,), or None
         dw, the last change of theta.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     With lr = 0 after the first step, SGD stops at once, and the rule of 1986 goes on:
@@ -154,6 +164,11 @@ class ASGD(Optimizer):
     ----------
     ax : ndarray, shape (P,), or None
         The mean of theta. To use it, assign ``network.theta = optimizer.ax``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
 
     Notes
     -----
@@ -217,6 +232,11 @@ class Rprop(Optimizer):
     prev, step_size : ndarray, shape (P,), or None
         The last gradient, 0 where its sign had changed; the step sizes.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> theta, optimizer = np.array([1.0, 1.0]), hm.Rprop(lr=0.25, etas=(0.5, 2.0))
@@ -279,6 +299,11 @@ class Lion(Optimizer):
     ----------
     exp_avg : ndarray, shape (P,), or None
         m.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
 
     Notes
     -----

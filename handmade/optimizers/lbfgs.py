@@ -150,6 +150,11 @@ class LBFGS(Step):
     n_iter, func_evals : int
         Iterations and evaluations so far.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Notes
     -----
     A loss that is not finite during a line search is a loss that is too large: the search goes back. torch's goes on.

@@ -49,6 +49,11 @@ class Adafactor(Blockwise):
     row_var, col_var, variance : ndarray, or None
         r and c of all matrices, and V of all vectors, one after another.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> network = hm.Network([hm.Dense(3, 2, rng=0)])
@@ -148,6 +153,11 @@ class Muon(Blockwise):
     ----------
     momentum_buffer : ndarray, shape (P,), or None
         m of all matrices, one after another.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
 
     Notes
     -----

@@ -30,6 +30,11 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     last_epoch : int
         See `LRScheduler`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> schedule = hm.CosineAnnealingWarmRestarts(hm.SGD(lr=1.0), T_0=1, T_mult=2)
@@ -120,6 +125,11 @@ class CyclicLR(MomentumCycle):
     last_epoch : int
         See `LRScheduler`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> schedule = hm.CyclicLR(hm.SGD(momentum=0.9), base_lr=0.25, max_lr=1.25, step_size_up=2)
@@ -205,6 +215,11 @@ class OneCycleLR(MomentumCycle):
         Go up, then as many steps down to the first learning rate, and only then to the end.
     last_epoch : int
         See `LRScheduler`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
 
     Examples
     --------

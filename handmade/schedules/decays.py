@@ -17,6 +17,21 @@ MOST_CALLS = 10_000_000  # of lr_lambda at once: some seconds, and the memory of
 class StepLR(LRScheduler):
     """A schedule that multiplies the learning rate by gamma every step_size steps.
 
+    Parameters
+    ----------
+    optimizer : object with an lr
+    step_size : int
+        The number of steps between two reductions.
+    gamma : float
+        The factor, at least 0.
+    last_epoch : int
+        See `LRScheduler`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> schedule = hm.StepLR(hm.SGD(lr=1.0), step_size=2, gamma=0.5)
@@ -49,6 +64,11 @@ class MultiStepLR(LRScheduler):
     last_epoch : int
         See `LRScheduler`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> schedule = hm.MultiStepLR(hm.SGD(lr=1.0), milestones=[2, 3], gamma=0.5)
@@ -71,6 +91,19 @@ class MultiStepLR(LRScheduler):
 @dataclass(eq=False)
 class ExponentialLR(LRScheduler):
     """A schedule that multiplies the learning rate by gamma at each step.
+
+    Parameters
+    ----------
+    optimizer : object with an lr
+    gamma : float
+        The factor, at least 0.
+    last_epoch : int
+        See `LRScheduler`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
 
     Examples
     --------
@@ -105,6 +138,11 @@ class ConstantLR(LRScheduler):
     last_epoch : int
         See `LRScheduler`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> schedule = hm.ConstantLR(hm.SGD(lr=1.0), factor=0.5, total_iters=2)
@@ -138,6 +176,11 @@ class LinearLR(LRScheduler):
     last_epoch : int
         See `LRScheduler`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> schedule = hm.LinearLR(hm.SGD(lr=1.0), start_factor=0.25, total_iters=3)
@@ -164,6 +207,21 @@ class LinearLR(LRScheduler):
 class PolynomialLR(LRScheduler):
     """A schedule that lowers the learning rate to 0 in total_iters steps, as base_lr * (1 - t / total_iters)**power.
 
+    Parameters
+    ----------
+    optimizer : object with an lr
+    total_iters : int
+        The number of steps until the learning rate is 0.
+    power : float
+        The power of the decay; 1 is a straight line.
+    last_epoch : int
+        See `LRScheduler`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> schedule = hm.PolynomialLR(hm.SGD(lr=1.0), total_iters=4, power=2.0)
@@ -189,6 +247,21 @@ class CosineAnnealingLR(LRScheduler):
 
     Loshchilov and Hutter 2017 (SGDR), without the restarts. Beyond T_max torch adds up rounding errors; here every
     learning rate is computed from t.
+
+    Parameters
+    ----------
+    optimizer : object with an lr
+    T_max : int
+        The number of steps down to eta_min: half a period.
+    eta_min : float
+        The lowest learning rate.
+    last_epoch : int
+        See `LRScheduler`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
 
     Examples
     --------
@@ -222,6 +295,11 @@ class LambdaLR(LRScheduler):
     last_epoch : int
         See `LRScheduler`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Examples
     --------
     >>> schedule = hm.LambdaLR(hm.SGD(lr=1.0), lambda t: 1 / (1 + t))
@@ -250,6 +328,11 @@ class MultiplicativeLR(LRScheduler):
         A function of the count t that returns a factor >= 0. A `state_dict` does not contain it.
     last_epoch : int
         See `LRScheduler`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
 
     Examples
     --------

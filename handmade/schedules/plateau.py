@@ -46,6 +46,11 @@ class ReduceLROnPlateau(Schedule):
     num_bad_epochs, cooldown_counter : int
         Steps without improvement so far; steps of the cooldown to come.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of range, or of another type.
+
     Notes
     -----
     `handmade.fit` passes the validation loss to `step`, and without validation data the training loss. That one
