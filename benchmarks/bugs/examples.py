@@ -1,4 +1,4 @@
-"""Four functions that are no networks of this package, each with five usual mistakes in its gradient.
+"""Four functions that are not networks of this package, each with five common mistakes in its gradient.
 
 A variational autoencoder, REINFORCE with entropy, InfoNCE with two towers and an unrolled recurrence. The diagnosis is
 given the terms of the function and the numbers that have a name in it. The patterns of a right explanation were written

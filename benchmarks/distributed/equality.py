@@ -134,7 +134,7 @@ class Mixer(hm.Layer):
 
 
 def refusals(folder: Path) -> dict[str, str]:
-    """Return the error of each thing that process 1 has otherwise, or that all ask for in vain."""
+    """Return the error for each argument that differs in process 1, or that no process can have."""
     other = dist.get_rank() == 1
     case, damaged = CASES["labels"], folder / "damaged"
     damaged.write_bytes(b"PK damaged")
@@ -206,7 +206,7 @@ def interrupted(folder: Path) -> bool:
 
 
 def twin_difference() -> float:
-    """Return how far the gradient is, relative to its size, from that of PyTorch's DistributedDataParallel."""
+    """Return the relative difference between the gradient and that of PyTorch's DistributedDataParallel."""
     size = ROWS - ROWS % dist.get_world_size()  # it weights the processes alike, which is right for parts of one size
     network = hm.MLP([5, 8, 3], rng=0)
     module = torch.nn.parallel.DistributedDataParallel(twin(network))

@@ -83,7 +83,7 @@ _announce = _Announcement()
 
 
 def kill_and_resume(kills: int, seed: int, folder: Path) -> Report:
-    """Kill so many processes at random moments, and return what was lost.
+    """Kill ``kills`` processes at random moments, and return what was lost.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def _command(path: Path | None) -> list[str]:
 
 
 def _kill(path: Path, delay: float) -> tuple[int, str]:
-    """Train, and kill the process so many seconds after its first step; return its status and last line."""
+    """Train, and kill the process ``delay`` seconds after its first step; return its status and last line."""
     with subprocess.Popen(_command(path), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()  # the first step, or the end where all epochs were done

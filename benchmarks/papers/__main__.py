@@ -29,7 +29,7 @@ CHOICE = 10**6  # the run whose seed the candidates share: beyond those of the r
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run published experiments anew and put our figures beside theirs.
+    """Run published experiments again, and compare our figures with theirs.
 
     Returns 0 if all was run, 130 if it was interrupted. Whatever is wrong with the arguments or the folder is said
     before any work starts, with the exit status 2.

@@ -31,7 +31,7 @@ SURE = 3  # standard errors: as the best of six other depths is taken, it would 
 
 
 def parameters(inputs: int, width: int, depth: int) -> int:
-    """Weights and biases of so many hidden layers, without those of a normalization.
+    """Return the number of weights and biases with ``depth`` hidden layers, without those of a normalization.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def grid(sweeps: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
 
 
 def networks(inputs: int, width: int, depths: tuple[int, ...]) -> Iterator[tuple[str, str, str, int, int]]:
-    """Activation, kind, what is equal, depth and width: of one layer, none is skipped."""
+    """Return activation, kind, what is equal, depth and width of each network; one layer is never skipped."""
     budget = parameters(inputs, width, BUDGET_DEPTH)
     for activation, kind, size, depth in product(ACTIVATIONS, KINDS, SIZES, depths):
         if depth > 1 or "residual" not in kind:
@@ -85,7 +85,7 @@ def networks(inputs: int, width: int, depths: tuple[int, ...]) -> Iterator[tuple
 
 
 def split(data: Images, rng: np.random.Generator) -> tuple[Images, np.ndarray, np.ndarray]:
-    """Images to train on, with those to choose by in the place of the test set; and the test set.
+    """Return the training images, with validation images instead of a test set; and the test set.
 
     All digits are dealt out anew, as they are few; of more images some are drawn from those not held out.
     """
@@ -131,7 +131,7 @@ def _report_part(report: Report, number: int, part: float, text: str) -> None:
 
 
 def one_run(rng: np.random.Generator, sweeps: int, report: Report, data: Images) -> Run:
-    """Every network of the grid, at the learning rate that is best on the images held out."""
+    """Train every network of the grid with the learning rate that is best on the held-out images."""
     part, X_test, y_test = split(data, rng)
     depths, rates = grid(sweeps)
     inputs, seed = part.X.shape[1], int(rng.integers(2**32))

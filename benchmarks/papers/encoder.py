@@ -33,7 +33,7 @@ def codes(theta: np.ndarray) -> np.ndarray:
 
 
 def values(found) -> np.ndarray:
-    """0, 1/2 or 1 for each activation: whichever is nearest."""
+    """Return the nearest of 0, 1/2 and 1 for each activation."""
     return np.round(np.array(found) * 2) / 2
 
 

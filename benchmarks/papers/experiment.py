@@ -157,7 +157,7 @@ def median(values) -> str:
 
 
 def five_numbers(values) -> str:
-    """Quartiles and extremes, as the tables print a spread.
+    """Return the extremes and quartiles as text, as the tables print them.
 
     Examples
     --------

@@ -33,7 +33,7 @@ BRANCH = np.tile([1, 1, -1, -1, 1, 1, 1, -1, -1, -1, 0, 0], 2)
 
 
 def _relatives() -> dict[tuple[int, str], set[int]]:
-    """(person, relation) -> the relatives, in one tree. Aunts, uncles, nephews and nieces by marriage count."""
+    """Return (person, relation) -> the relatives, in one tree; aunts, uncles, nephews and nieces by marriage count."""
     spouse = {a: b for couple in COUPLES for a, b in (couple, couple[::-1])}
     parents = {child: couple for couple, children in CHILDREN.items() for child in children}
     children = {parent: set(family) for couple, family in CHILDREN.items() for parent in couple}

@@ -52,7 +52,7 @@ READ = "works"  # whose person units are read
 
 
 def network(bound: float = 0.3, rng: np.random.Generator | None = None) -> hm.Network:
-    """24 and 12 inputs, six units for each group, 12 in the centre, 6 before the 24 outputs: five layers."""
+    """Return the network of five layers: 24 and 12 inputs, six units for each, 12, 6, and 24 outputs."""
     start = options(bound, rng)
     groups = hm.Parallel(sigmoid_layer(24, 6, **start), sigmoid_layer(12, 6, **start))
     return hm.Network(
@@ -77,7 +77,7 @@ def train(recipe: Recipe, networks: list[hm.Network], trained: np.ndarray, sweep
 
 
 def answers(H: np.ndarray) -> dict[str, np.ndarray]:
-    """Mark the right cases, (K, 104): all 24 outputs within 0.2 of their targets, or the right units the largest.
+    """Return masks of the right cases, (K, 104): all 24 outputs within 0.2 of their targets, or the right ones largest.
 
     The second knows how many relatives there are: of a case with two, the two largest outputs must be theirs.
     """
@@ -108,7 +108,7 @@ def run(generators: list[np.random.Generator], sweeps: int, report: Report) -> l
 
 
 def correlations(person) -> np.ndarray:
-    """|r| of each person unit's 24 weights with each feature, (..., 6, 3)."""
+    """Return |r| of each person unit's 24 weights with each feature, (..., 6, 3)."""
     W = np.asarray(person, float)
     W = W - W.mean(axis=-1, keepdims=True)
     F = np.stack([feature - feature.mean() for feature in FEATURES.values()])
@@ -180,7 +180,7 @@ def table(runs: list[dict]) -> list[Row]:
 
 
 def draw(runs: list[dict], figure) -> None:
-    """As Fig. 4: the weights from the 24 people to the six person units, the English above the Italians."""
+    """Draw Fig. 4: the weights from the 24 people to the six person units, the English above the Italians."""
     figure.set_size_inches(11, 7)
     best = max(runs, key=lambda run: (run[READ]["strict"]["held out"], run[READ]["strict"]["trained"]))
     W = np.array(best["person"])

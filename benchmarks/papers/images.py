@@ -116,7 +116,7 @@ def _load(path: Path, what: str) -> np.ndarray:
 
 
 def _check_pair(path: Path, X: np.ndarray, labels_path: Path, y: np.ndarray) -> None:
-    """Raise if images and labels are not of each other."""
+    """Raise if images and labels do not belong together."""
     if len(X) != len(y) or len(X) < CLASSES or X[0].size == 0:
         raise ValueError(f"{labels_path}: expected a label for each of the {len(X)} images of {path}, got {len(y)}")
     if y.max() >= CLASSES:

@@ -27,7 +27,7 @@ ETA, ALPHA, BOUND = 0.5, 0.9, 0.5
 
 
 def gradient(theta, Y: np.ndarray) -> tuple[float, np.ndarray]:
-    """E and its gradient by the hand-written backward pass."""
+    """Return E and its gradient, from the hand-written backward pass."""
     network = mlp(2, 2, 1)()
     network.theta[:] = theta
     return network.loss_and_gradient(X, Y, loss=SUMMED)
@@ -42,7 +42,7 @@ def hessian(theta, Y: np.ndarray) -> np.ndarray:
 
 @cache
 def descent(name: str) -> tuple[np.ndarray, list[float]]:
-    """Plain gradient descent from the published weights: where it comes to, and E on the way."""
+    """Do plain gradient descent from the published weights; return where it ends, and E on the way."""
     network, errors, optimizer = mlp(2, 2, 1)(), [], hm.SGD(lr=ETA)
     network.theta[:] = PUBLISHED
     for _ in range(DESCENT):
@@ -61,7 +61,7 @@ def run(generators: list[np.random.Generator], sweeps: int, report: Report) -> l
 
 
 def judge(name: str) -> dict:
-    """All that is asked of the published weights, for one pair of targets."""
+    """Return all results at the published weights, for one pair of targets."""
     wanted = TARGETS[name]
     start = gradient(PUBLISHED, wanted)
     theta, errors = descent(name)

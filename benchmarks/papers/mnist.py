@@ -183,7 +183,7 @@ def loss_of(recipe: Recipe):
 
 
 def error(network: hm.Network, X: np.ndarray, y: np.ndarray) -> float:
-    """Of how many in a hundred the largest output is not that of the class."""
+    """Return the test error in per cent: how often the largest output is not that of the class."""
     return 100 * float(np.mean(network.predict(X, batch_size=BLOCK).argmax(axis=1) != y))
 
 
@@ -236,7 +236,7 @@ def table(recipe: Recipe, runs: list[Run]) -> list[Row]:
 
 
 def draw(runs: list[Run], figure) -> None:
-    """Every row's runs, and the published error where there is one for these images."""
+    """Draw the runs of every row, and the published error if there is one for these images."""
     rows = [recipe for recipe in RECIPES if any(run["row"] == recipe.name for run in runs)]
     rows.sort(key=lambda recipe: -recipe.published)
     figure.set_size_inches(9, 1.6 + 0.4 * len(rows))

@@ -20,7 +20,7 @@ SAMPLES, INPUTS, MARGINS = 200, (2, 20), (0.01, 0.3)
 
 
 def separable(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Random points in the unit ball, the labels a random unit separator gives them, and the separator.
+    """Return random points in the unit ball, their labels by a random unit separator, and the separator.
 
     What lies nearer to the separator than a random margin is moved away from it, to the margin.
     """
@@ -37,7 +37,7 @@ def separable(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def novikoff(X: np.ndarray, y: np.ndarray, w: np.ndarray) -> float:
-    """(R / gamma)^2 for a separator w of unit norm, without a bias."""
+    """Return (R / gamma)^2 for a separator w of unit norm, without a bias."""
     return float((np.linalg.norm(X, axis=1).max() / (y * (X @ w)).min()) ** 2)
 
 
@@ -70,7 +70,7 @@ def run(generators: list[np.random.Generator], sweeps: int, report: Report) -> l
 
 
 def cycle(X: np.ndarray, y: np.ndarray, bias: bool, epochs: int = 1000) -> tuple[int, int] | None:
-    """Two epochs after which the weights are the same, the first such; None if there are none.
+    """Return the first two epochs after which the weights are the same; None if there are none.
 
     An epoch is a function of the weights alone, so from there on they go round for ever. The inputs are integers, hence
     the weights too, and equal means equal.
@@ -86,7 +86,7 @@ def cycle(X: np.ndarray, y: np.ndarray, bias: bool, epochs: int = 1000) -> tuple
 
 
 def certificate() -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """For each of the 28 pairs of symmetric vectors s, t two others u, v with u + v = s + t, none used twice.
+    """Return, for each of the 28 pairs of symmetric vectors s, t, two others u, v with u + v = s + t, none used twice.
 
     A perceptron's score f is affine, so f(u) + f(v) = f(s) + f(t): where it says yes to s and t it says yes to u or v,
     wrongly. With yes to m of the 8, at least m (m - 1) / 2 others are wrong, and 56 + m - m (m - 1) / 2 are right:

@@ -18,7 +18,7 @@ SUMMED = partial(hm.losses.half_squared_error, reduction="sum")  # equation 3, f
 
 
 def patterns(bits: int) -> np.ndarray:
-    """All vectors of so many bits, (2^bits, bits), counting up.
+    """Return all vectors of ``bits`` bits, (2^bits, bits), counting up.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def targets(Y: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def options(bound: float, rng: np.random.Generator | None) -> dict:
-    """Weights and biases uniform in [-bound, bound]."""
+    """Return the options of layers with weights and biases uniform in [-bound, bound]."""
     initial = partial(hm.initializers.uniform, low=-bound, high=bound)
     return dict(weight_init=initial, bias_init=initial, rng=rng)
 
@@ -47,7 +47,7 @@ def sigmoid_layer(inputs: int, outputs: int, **options) -> list[hm.Layer]:
 
 
 def mlp(*sizes: int) -> Callable[..., hm.Network]:
-    """``build(bound, rng)`` for a chain of fully connected layers of sigmoid units."""
+    """Return ``build(bound, rng)`` for a chain of fully connected layers of sigmoid units."""
     activation = ["sigmoid"] * (len(sizes) - 1)
     return lambda bound=0.3, rng=None: hm.MLP(sizes, activation=activation, **options(bound, rng))
 
@@ -70,6 +70,6 @@ def learn(
     goals: Mapping[str, Goal],
     report: Report,
 ) -> Outcome:
-    """`descend` from where the networks stand."""
+    """Call `descend` from the present parameters of the networks."""
     start = SideBySide(networks[0], np.stack([network.theta for network in networks]))
     return descend(start, X, Y, optimizer, sweeps, goals, report)

@@ -134,7 +134,7 @@ def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]
 
 
 def rows_as_text(rows: list[Row]) -> str:
-    """For a terminal: the columns aligned, what differs below them."""
+    """Return the rows as text for a terminal: aligned columns, with the differences below them."""
     lines = [list(TITLES[:-1]), *(_cells(row)[:-1] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -157,7 +157,7 @@ def _cost(record: Record) -> list[str]:
 
 
 def page(records: dict[str, Record], experiments: dict[str, Experiment]) -> str:
-    """RESULTS.md: an overview, then each experiment's table and figure."""
+    """Return RESULTS.md: an overview, then the table and figure of each experiment."""
     lines = [
         "# The founding papers, rerun",
         "",
@@ -215,7 +215,7 @@ def _judged(name: str, record: Record, choice: dict[str, Any]) -> list[str]:
 
 
 def write_page(out: Path, experiments: dict[str, Experiment]) -> Path:
-    """Make RESULTS.md anew from all records in the folder."""
+    """Write RESULTS.md from all records in the folder."""
     records = {name: record for name in experiments if (record := read(out, name)) and record.table}
     _replace(out / "RESULTS.md", page(records, experiments))
     return out / "RESULTS.md"

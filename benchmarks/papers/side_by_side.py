@@ -162,7 +162,7 @@ class SideBySide:
         return self.theta.reshape(self.count, -1)
 
     def subset(self, chosen: Array) -> SideBySide:
-        """Some of the networks, with their parameters."""
+        """Return some of the networks, with their parameters."""
         return SideBySide(self.network, self.parameters()[chosen])
 
 
@@ -176,7 +176,7 @@ def optimizer_of(chosen: Array, optimizer: hm.Momentum1986) -> hm.Momentum1986:
 
 
 def summed_error(Y: Array) -> Callable[[Array], tuple[Array, Array]]:
-    """Equation 3, E = 1/2 sum (y - d)^2 over cases and outputs, for each network; and equation 4, y - d."""
+    """Return equation 3, E = 1/2 sum (y - d)^2 over cases and outputs, for each network; and equation 4, y - d."""
 
     def error(H: Array) -> tuple[Array, Array]:
         D = H - Y
@@ -216,7 +216,7 @@ def descend(
     goals: Mapping[str, Goal],
     report: Report = lambda done, text: None,
 ) -> Outcome:
-    """Full-batch descent on the summed error; a network leaves when it has met all goals.
+    """Do full-batch descent on the summed error; a network leaves when it has met all goals.
 
     Parameters
     ----------

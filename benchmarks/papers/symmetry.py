@@ -91,7 +91,7 @@ def shape(theta) -> tuple[float, np.ndarray]:
 
 
 def near(ratios: np.ndarray, pattern: tuple[int, int, int]) -> np.ndarray:
-    """Of which networks both units have these magnitudes, but for 10 %; ratios is (K, 2, 3)."""
+    """Return a mask of the networks in which both units have these magnitudes, within 10 %; ratios is (K, 2, 3)."""
     return (np.abs(ratios / np.divide(pattern, pattern[0]) - 1) < 0.1).all(axis=(1, 2))
 
 
@@ -108,7 +108,7 @@ def as_replicated(sweeps: np.ndarray) -> bool:
 
 
 def ratio(above: float, below: float) -> tuple[float, float]:
-    """Of two weights printed to 0.1: their ratio, and by how much the printing may have changed it."""
+    """Return the ratio of two weights that are printed to 0.1, and by how much the rounding may have changed it."""
     return above / below, 0.05 / below * (1 + above / below)
 
 
@@ -219,7 +219,7 @@ def draw(runs: list[dict], figure) -> None:
 
 
 def _draw_network(axes, theta, title: str) -> None:
-    """As Fig. 1: units as circles, the weights beside their lines, the biases inside the units."""
+    """Draw Fig. 1: units as circles, the weights beside their lines, the biases inside the units."""
     W, b, v, c = np.reshape(theta[:12], (2, 6)), theta[12:14], theta[14:16], theta[16]
     inputs, hidden, top = [(i, 0.0) for i in range(6)], [(1.0, 2.0), (4.0, 2.0)], (2.5, 3.4)
     for (x, y), weights in zip(hidden, W, strict=True):

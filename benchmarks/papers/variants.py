@@ -51,7 +51,7 @@ class VariantsOf:
     texts: Mapping[str, str]
 
     def run(self, generators: list[np.random.Generator], sweeps: int, report: Report) -> list[dict]:
-        """For each goal the sweeps it took in each variant, in their order; -1 where it was not met."""
+        """Return, for each goal, the sweeps it took in each variant, in their order; -1 if it was not met."""
         runs: list[dict] = [{goal: [] for goal in self.texts} for _ in generators]
         for i, (bound, momentum, kind) in enumerate(VARIANTS.values()):
             start = [self.build(bound, rng) for rng in generators]
@@ -65,7 +65,7 @@ class VariantsOf:
         return runs
 
     def rows(self, runs: list[dict]) -> list[Row]:
-        """For every variant, the sweeps to each goal."""
+        """Return the rows of the table: for every variant, the sweeps to each goal."""
         rows = []
         for i, name in enumerate(VARIANTS):
             for goal, text in self.texts.items():
@@ -93,5 +93,5 @@ class VariantsOf:
 
 
 def sweeps_to(runs: list[dict], goal: str) -> list[np.ndarray]:
-    """For each variant, the sweeps of the runs that met a goal."""
+    """Return, for each variant, the sweeps of the runs that met a goal."""
     return [counts[counts >= 0] for counts in np.transpose([run[goal] for run in runs])]

@@ -1,4 +1,4 @@
-"""Mistakes in the gradient of a penalty on the weights, in a function that is no network of this package."""
+"""Mistakes in the gradient of a penalty on the weights, in a function that is not a network of this package."""
 
 from __future__ import annotations
 

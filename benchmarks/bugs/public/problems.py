@@ -1,4 +1,4 @@
-"""Networks to hand a wrong gradient in for, the list of bugs, and the right steps that a bug does not replace."""
+"""Networks for which wrong gradients are given, the list of bugs, and the right steps that a bug does not replace."""
 
 from __future__ import annotations
 
