@@ -23,7 +23,7 @@ BLOCK = 1024  # rows to check at a time
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Some rows of X and y, with their weights.
+    """A selection of the rows of X and y, with their weights.
 
     Attributes
     ----------
