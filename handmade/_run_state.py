@@ -86,11 +86,12 @@ class Snapshot:
 
     def __init__(self, run: RunState) -> None:
         self.generators: list[Any] = [leaf.rng.bit_generator.state for leaf in with_generators(run.network)]
-        self.states: list[Any] = [copy.deepcopy(part.state_dict()) for part in self._parts(run)]
+        _, *others = self._parts(run)
+        self.states: list[Any] = [run.network.state_dict(), *(copy.deepcopy(part.state_dict()) for part in others)]
 
     @staticmethod
     def _parts(run: RunState) -> list[Any]:
-        return [*filter(is_stateful, [run.network, run.optimizer, *(schedule for schedule, _ in run.schedules)])]
+        return [run.network, *filter(is_stateful, [run.optimizer, *(schedule for schedule, _ in run.schedules)])]
 
     def restore(self, run: RunState) -> None:
         for part, state in zip(self._parts(run), self.states, strict=True):

@@ -19,7 +19,7 @@ from .normalization import Normalization
 
 __all__ = ["TrainingWarning", "Watch", "blame", "fault", "not_finite"]
 
-STEPS = 256  # before the second look
+STEPS = 1024  # before the second look
 ROWS = 256  # that are looked at
 FEWEST = 10  # rows that say anything about labels, inputs or units
 LARGE, SMALL = 30.0, 1e-3  # of inputs: pixels from 0 to 255 are above the one; pixels from 0 to 16 are not
@@ -48,7 +48,7 @@ class TrainingWarning(UserWarning):
 class Watch:
     """A look at a training before its first step, at the end, and in between after every doubling of the steps.
 
-    A look takes as long as some 25 steps of a small compiled network, so that the first in between comes after `STEPS`
+    A look takes as long as some 30 steps of a small compiled network, so that the first in between comes after `STEPS`
     of them, at the end of an epoch. A fault after the first step is reported once the next look finds it too: a
     training that diverges ends with its error.
     """
@@ -97,6 +97,8 @@ def _digest(run: RunState) -> int:
 def not_finite(network: Network) -> str:
     """Return the name of the first parameter or statistic that is not finite, or an empty string."""
     with np.errstate(all="ignore"):  # a sum is quick, but may overflow
+        if math.isfinite(network.theta.sum()) and not network._statistics:
+            return ""
         return next((name for name, a in network._state() if not (math.isfinite(a.sum()) or np.isfinite(a).all())), "")
 
 

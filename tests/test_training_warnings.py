@@ -85,11 +85,11 @@ def test_a_look_changes_nothing_and_costs_little():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_run, "Watch", Counted)
-        train(quiet, epochs=20, batch_size=4)
-    assert sum(looks) == 5, "before the first epoch, after 4, 8 and 16, of 75 steps each, and at the end"
+        train(quiet, epochs=60, batch_size=4)
+    assert sum(looks) == 5, "before the first epoch, after 14, 28 and 56, of 75 steps each, and at the end"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Watch, "look", lambda self, run, ended=False: None)
-        train(other := hm.MLP([64, 16, 10], normalization="batch", dropout=0.3, rng=0), epochs=20, batch_size=4)
+        train(other := hm.MLP([64, 16, 10], normalization="batch", dropout=0.3, rng=0), epochs=60, batch_size=4)
     assert quiet.theta.tobytes() == other.theta.tobytes()
     assert quiet.gradient.tobytes() == other.gradient.tobytes()
 
