@@ -1,7 +1,8 @@
 """7. Training: the loop around forward, loss, backward, update (System 11).
 
-`fit` checks the data, splits it, and goes through it in minibatches: the network computes the gradient, the optimizer
-takes the step, and a `History` records the epoch. ``batch_size=1`` is the lecture's loop over single samples.
+`fit` checks the data, splits it, and goes through it in minibatches. `Run._update` in `handmade._run` does one step:
+`Network.backpropagate` computes the gradient, and ``optimizer.step`` changes theta. A `History` records each epoch.
+``batch_size=1`` is the lecture's loop over single samples.
 """
 
 from __future__ import annotations
