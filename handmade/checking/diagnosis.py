@@ -64,44 +64,46 @@ def diagnose_gradient(
     terms: Mapping[str, Callable[..., float]] | None = None,
     progress: bool = False,
 ) -> Diagnosis:
-    """Say whether a gradient is right, and if not, which step is wrong and how.
+    """Find out whether a gradient is right, and if not, which step of the backward pass is wrong and how.
 
-    Three ways to call it: ``diagnose_gradient(network, X, y, gradient)`` is for a gradient that somebody's code
-    computes for the same network and batch; ``diagnose_gradient(network, X, y)`` the network's own, if it holds layers
-    or losses of your own; ``diagnose_gradient(f, theta, gradient)`` any gradient of any function. With a network,
-    every step of its backward pass can be checked. With a function alone, factors, signs, transposes, missing or
-    swapped parameters and penalties can be named, the weights of the function's ``terms``, and, if it consists of
-    NumPy's operations, which of them is derived wrongly.
+    There are three ways to call it. ``diagnose_gradient(network, X, y, gradient)`` takes a gradient that your own code
+    computes for the same network and batch. ``diagnose_gradient(network, X, y)`` takes the network's own gradient, for
+    networks with layers or losses of your own. ``diagnose_gradient(f, theta, gradient)`` takes any gradient of any
+    function. With a network, every step of the backward pass can be checked. With a function alone, factors, signs,
+    transposes, missing or swapped parameters and penalties can be named, wrong weights of the function's ``terms``,
+    and, if it consists of NumPy's operations, the operation that is differentiated wrongly.
 
     Parameters
     ----------
     target : Network or callable
-        The network, or a function that takes theta in the form in which it is given and returns a number.
+        The network, or a function of theta that returns a number. It gets theta in the form in which you give it.
     *arguments
         X, y and the claimed gradient; or theta and the claimed gradient. Theta and gradients are flat vectors, lists
-        of arrays (W0, b0, W1, b1, ...), dicts of arrays by name, or nested lists of them; NumPy, torch, or lists of
-        numbers. Biases may be rows or columns, weights may be (I, O), if one of them is not square, and gradients may
-        come as (dW, db) pairs, weights before biases, or as one matrix [b W] per layer.
+        of arrays (W0, b0, W1, b1, ...), dicts of arrays by name, or nested lists of them; the arrays are NumPy arrays,
+        torch tensors, or lists of numbers. Biases may be rows or columns. Weights may be (I, O) if one of them is not
+        square. Gradients may also come as (dW, db) pairs, as weights before biases, or as one matrix [b W] per layer.
 
-        A gradient may also be a function: of theta, or, for a network, of ``(parameters, X, y)`` with the list
-        ``[W0, b0, W1, b1, ...]``, returning gradients or (loss, gradients). The latter is called with as few rows as
+        A gradient may also be a function of theta; or, for a network, a function of ``(parameters, X, y)`` that takes
+        the list ``[W0, b0, W1, b1, ...]`` and returns gradients or (loss, gradients). It is called with as few rows as
         are needed to check every step by itself.
     loss, sample_weight, training
-        As in `Network.loss_and_gradient`; for networks.
-    batch_size, learning_rate : optional
-        Facts about the code, which give a name to a factor; a network's batch is known.
+        For networks: as in `Network.loss_and_gradient`.
+    batch_size : int, optional
+        For functions: N, so that a factor N or 1/N can be named. A network's batch is known.
+    learning_rate : float, optional
+        The learning rate of your code, so that it can be named as a factor.
     facts : dict of str to float, optional
-        Further numbers that have a name in that code, such as ``{"tau": 0.6}``.
+        More numbers that have a name in your code, such as ``{"tau": 0.6}``.
     terms : dict of str to callable, optional
-        For functions: the terms that the function is a sum of, each a function of theta. The claim is compared with
-        the measured gradients of each.
+        For functions that are a sum of terms: each term, as a function of theta. The claim is compared with the
+        measured gradient of each term.
     progress : bool
         Whether to show progress.
 
     Returns
     -------
     Diagnosis
-        Its ``verdict``, ``step``, ``formula`` and ``explanations``; prints as a report.
+        With ``verdict``, ``step``, ``formula`` and ``explanations``; printed, a report.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def diagnose_gradient(
 
     Examples
     --------
-    A gradient in which the derivative of tanh was forgotten:
+    In this gradient, the derivative of tanh is missing:
 
     >>> network = hm.MLP([2, 3, 2], activation="tanh", rng=0)
     >>> X, y = hm.data.xor()
