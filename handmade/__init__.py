@@ -1,16 +1,17 @@
-"""A multi-layer perceptron by hand: NumPy, every backward pass a formula, no autodiff.
+"""A multi-layer perceptron by hand, in NumPy: every backward pass is a formula, without automatic differentiation.
 
-In the order of the lecture: the perceptron, activations, losses, layers, the network and backpropagation, optimizers,
-training, and the check of every gradient by differences.
+The modules are numbered in the order of the lecture: the perceptron, activations, losses, layers, the network with
+backpropagation, optimizers, training, the chain rule with numbers, and the check of every gradient by differences.
 
 Notation, here and everywhere
 -----------------------------
 N, I, O, K   samples in the batch, inputs, outputs, classes
 X, Y, y      inputs (N, I), dense targets (N, O), class indices (N,)
 W, b         weights (O, I) and bias (O,) of a Dense layer, laid out as in torch.nn.Linear
-A, H         pre-activation A = X Wt + b, activation H = f(A), both (N, O)
+A, H         pre-activation A = X Wt + b, where Wt is W transposed, and activation H = f(A), both (N, O)
 dX           the gradient of the loss with respect to X: the shape of X, always
 theta        all parameters, and ``gradient`` their gradient, as one vector (P,) each: W0, b0, W1, b1, ...
+System n     a row of the table in docs/lecture.md, which names the slides
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""8. Checkpoints: the whole state of a training run in one file, from which it goes on bit for bit.
+"""7. Checkpoints: the whole state of a training run in one file, from which it goes on bit for bit.
 
 `handmade.fit` writes them with ``checkpoint=path``. The file is an ``.npz`` archive without Python objects: a header in
 JSON, and the arrays. At any moment the path holds the last complete checkpoint.
