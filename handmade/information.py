@@ -1,4 +1,4 @@
-"""3b. Information, entropy and divergence: which give the cross-entropy loss its name (System 12).
+"""3b. Information, entropy and divergence, which give the cross-entropy loss its name (System 12).
 
 Plain functions of probabilities, in nats (natural logarithm). The cross-entropy of q against p is
 ``entropy(p) + kl_divergence(p, q)``; as a loss of logits it is `handmade.losses.cross_entropy`.

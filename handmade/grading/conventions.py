@@ -36,7 +36,7 @@ def _call(name: str, arguments: Sequence[Ref]) -> list[Any]:
 
 
 def _contract(functions: Mapping[str, Parameters], names: dict[str, str]) -> Plan:
-    """Return the form that an exercise states: parameters in a list."""
+    """Return the plan of the form that an exercise states: parameters in a list."""
     X, y, parameters = (INPUTS[role] for role in ("X", "y", "parameters"))
 
     def part(name: str, arguments: list[Ref]) -> Part:
@@ -91,7 +91,7 @@ def _function_part(
     available: Mapping[str, Ref],
     of_forward: bool = False,
 ) -> Part | None:
-    """Return the program that calls the first function whose parameters have names that say what they are."""
+    """Return the program that calls the first function whose parameters have names that tell what they are."""
     for name in names:
         arguments = bound(functions[name], available, of_forward)
         if arguments is None:

@@ -1,4 +1,4 @@
-"""All submissions of a course, graded in parallel; a run that was interrupted goes on where it stopped."""
+"""Grade all submissions of a course in parallel; an interrupted run goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def grade_course(
     submissions : sequence of Submission
         See `find_submissions`.
     jobs : int, optional
-        How many at the same time; as many as there are processors unless given.
+        How many submissions to grade at the same time; by default as many as there are processors.
     journal : path, optional
-        Each grade is added to this file as soon as it is known. Grades that stand there are taken over, if neither the
+        Each grade is added to this file as soon as it is known. Grades that are in it already are used, if neither the
         exercise nor the submission has changed.
     progress : bool
         Whether to show progress on stderr.
@@ -61,9 +61,9 @@ def grade_course(
     Raises
     ------
     Interrupted
-        By Ctrl-C. What is being graded then is graded again the next time.
+        After Ctrl-C. Submissions that are being graded then are graded again the next time.
     ValueError
-        If the exercise has other numbers each time it is run.
+        If the exercise has other numbers each time it is run, because something random lacks ``rng=``.
     """
     exercise = load_exercise(path)
     kept = _Journal(journal, exercise)

@@ -58,7 +58,7 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Exercise:
-    """An exercise: what students are to write, and how it is judged.
+    """An exercise: the network that students write by hand, and how their code is graded.
 
     Parameters
     ----------
@@ -127,12 +127,12 @@ class Exercise:
         for name, value in {"network": moved, "X": X, "y": y}.items():
             object.__setattr__(self, name, value)
         if self.adapter is not None and not Path(self.adapter).is_file():
-            raise FileNotFoundError(f"adapter: expected a Python file, got {self.adapter}, which does not exist")
+            raise FileNotFoundError(f"adapter: expected a Python file that exists, got {self.adapter}")
         _ = self.weights
 
     @property
     def layers(self) -> list[tuple[str, list[str]]]:
-        """Each layer with parameters, and the names of these."""
+        """Each layer with parameters, and the names of its parameters."""
         return [
             (f"layer {prefix[:-1]}, {layer!r}", [prefix + name for name in layer.parameters])
             for prefix, layer in self.network.leaves()
@@ -141,7 +141,7 @@ class Exercise:
 
     @property
     def weights(self) -> list[float]:
-        """The points of the loss and of each layer."""
+        """The points for the loss and for each layer."""
         count = 1 + len(self.layers)
         if self.points is None:
             return [1.0] * count
@@ -158,7 +158,7 @@ class Exercise:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the numbers of the exercise: grades of another exercise are not taken up again."""
+        """A digest of the numbers of the exercise. A journal is not continued with grades of another digest."""
         digest = hashlib.sha256(repr((self.layers, self.weights, self._value, self.file)).encode())
         for array in (self.network.theta, np.asarray(self.X), np.asarray(self.y)):
             digest.update(array.tobytes())
@@ -179,7 +179,7 @@ def load_exercise(path: str | Path) -> Exercise:
         If there is no such file, or it defines no exercise, or several.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: expected the file of an exercise, which does not exist")
+        raise FileNotFoundError(f"{path}: expected the file of an exercise, found none there")
     names = runpy.run_path(str(path), run_name="exercise")
     found = list({id(value): value for value in names.values() if isinstance(value, Exercise)}.values())
     if len(found) != 1:

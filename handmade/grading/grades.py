@@ -26,7 +26,7 @@ VERDICTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A thing that earns points.
+    """An item that earns points.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class Grade:
-    """The grade of a submission; prints as a table.
+    """The grade of a submission; printed, a table.
 
     Attributes
     ----------
@@ -81,17 +81,17 @@ class Grade:
 
     @property
     def items(self) -> list[Item]:
-        """All that earns points."""
+        """All items that earn points."""
         return [self.forward, *self.layers]
 
     @property
     def points(self) -> float:
-        """The points that were earned."""
+        """The number of points earned."""
         return sum(item.credit * item.points for item in self.items)
 
     @property
     def most(self) -> float:
-        """The points that can be earned."""
+        """The number of points that can be earned."""
         return sum(item.points for item in self.items)
 
     @property
@@ -101,7 +101,7 @@ class Grade:
 
     @property
     def passed(self) -> bool:
-        """True if every point was earned, and there is nothing to mend."""
+        """True if every point was earned, and there are no remarks."""
         return self.credit == 1 and not self.hint
 
     @property

@@ -119,7 +119,7 @@ def _role(name: str) -> str | None:
 
 
 def bound(parameters: Parameters, available: Mapping[str, Ref], of_forward: bool = False) -> list[Ref] | None:
-    """Return the arguments of a function by the names of its parameters; None where they do not say.
+    """Return the arguments of a function by the names of its parameters; None if the names do not tell.
 
     The one name that says nothing is X in a forward pass, and y in a backward pass that is given X.
     """
@@ -149,7 +149,7 @@ def bound(parameters: Parameters, available: Mapping[str, Ref], of_forward: bool
 
 
 def _completed(roles: list[str | None], available: Mapping[str, Ref], of_forward: bool) -> list[str | None]:
-    """Return the roles with one that is not known, or not available, guessed."""
+    """Return the roles; if a single one is unknown or not available, it is guessed."""
     guess = "X" if of_forward else "y"
     unknown = [i for i, role in enumerate(roles) if role != "array" and role not in available]
     if len(unknown) == 1 and guess not in roles and (of_forward or "X" in roles):

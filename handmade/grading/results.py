@@ -62,7 +62,7 @@ def gradescope(grade: Grade) -> dict[str, Any]:
 
 
 def to_json(grades: Sequence[Grade]) -> str:
-    """Return results.json: of one submission as Gradescope takes it, of several an object of those by student."""
+    """Return results.json: for one submission as for Gradescope; for several an object of those, by student."""
     found = {grade.student: gradescope(grade) for grade in grades}
     content = next(iter(found.values())) if len(grades) == 1 else found
     return _legal(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
@@ -119,7 +119,7 @@ def to_junit(grades: Sequence[Grade]) -> str:
 
 
 def table(grades: Sequence[Grade]) -> str:
-    """Return a table in plain text, and how often each verdict came up."""
+    """Return a table in plain text, and the number of submissions with each verdict."""
     rows = [COLUMNS[:4], *_rows(grades)]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = []
@@ -140,7 +140,7 @@ def _first_hint(grade: Grade) -> str:
 
 
 def summary(grades: Sequence[Grade]) -> str:
-    """Return how many submissions there are of each verdict."""
+    """Return the number of submissions with each verdict, as text."""
     counts = Counter(grade.verdict for grade in grades)
     found = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
     suspected = [f"look at {g.student}: {text}" for g in grades for text in g.suspicions]
