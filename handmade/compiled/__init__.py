@@ -1,13 +1,13 @@
-"""The same passes as loops, compiled by Numba: for speed, where the NumPy code is there to be read.
+"""Training steps and predictions as loops, compiled by Numba. The NumPy code is written to be read, this to be fast.
 
-`compile` translates a network into a program, a table with one row per operation, and two kernels run any such
-program: one does the forward pass, the loss, the backward pass and the update of a batch, the other a forward pass in
-evaluation mode. They work on the network's own theta and gradient and on the optimizer's own state. Each operation is
-compiled once per dtype, when a network first needs it, and kept in Numba's cache on disk.
+`compile` translates a network into a program, a table with one row per operation. Two kernels run any program: one does
+the forward pass, the loss, the backward pass and the update for a batch; the other does a forward pass in evaluation
+mode. Both work on the network's own theta and gradient, and on the optimizer's own state. Numba compiles each operation
+once per dtype, when a network first needs it, and caches it on disk.
 
-The files, from the inside out: `functions` of one number with their `tables`, matrix products by `blas`, `operations`
-on arrays and `updates`, `kernels`, `program` (from a network to a table) and `step` (checks, state, threads). With
-NUMBA_DISABLE_JIT=1 all is plain Python.
+The modules, from the innermost out: `functions` of one number and their `tables`, matrix products (`blas`),
+`operations` on arrays and `updates` of the parameters, `kernels`, `program` (translates a network into a table) and
+`step` (checks, state, threads). With NUMBA_DISABLE_JIT=1, everything runs as plain Python.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def compile(network: Network, loss: Loss = "cross_entropy", optimizer: Any = Non
     Raises
     ------
     Unsupported
-        A TypeError that names the layer, loss or option without a compiled form.
+        If a layer, a loss or an option has no compiled form; a TypeError that names it.
     ImportError
-        If numba is missing; or if SciPy is missing and NumPy's own BLAS cannot be called.
+        If Numba is missing, or if SciPy is missing and NumPy's own BLAS cannot be called.
 
     Examples
     --------

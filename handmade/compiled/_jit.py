@@ -1,8 +1,8 @@
 """Numba's decorators, and calls by address. With NUMBA_DISABLE_JIT=1 everything is plain Python.
 
 A kernel that contains all activations, losses and optimizers takes half a minute to compile. Numba has no table of
-functions that could be compiled one by one, so a kernel calls an operation by its address: each is compiled when a
-network first needs it, and kept in Numba's cache on disk.
+functions whose entries are compiled one by one. So a kernel calls an operation by its address, and each operation is
+compiled when a network first needs it, and cached on disk.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 try:
-    numba: Any = importlib.import_module("numba")  # as Any: it has types for few of its functions
+    numba: Any = importlib.import_module("numba")  # Any, because few of its functions are annotated
     cgutils: Any = importlib.import_module("numba.core.cgutils")
     ir: Any = importlib.import_module("llvmlite.ir")
 except ImportError as error:
@@ -32,39 +32,39 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Decorator(Protocol):
-    """A decorator whose functions are called as they are written: Numba has no types."""
+    """A decorator that returns the type of function that it was given; Numba's own are not annotated."""
 
     def __call__(self, function: F, /) -> F: ...
 
 
 PLAIN = bool(numba.config.DISABLE_JIT)
-# Functions that only compiled functions call need no wrapper for Python, which takes as long to compile as they do.
+# Only compiled functions call these: they need no wrapper for Python, which takes as long to compile as the function.
 OPTIONS: dict[str, Any] = dict(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 SUMS = {"contract", "reassoc"}  # a b + c may be rounded once, and sums may be taken in any order
 intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.extending.intrinsic
 compiled: Decorator = numba.njit(fastmath={"contract"}, forceinline=True, **OPTIONS)
 summed: Decorator = numba.njit(fastmath=SUMS, **OPTIONS)
-# Numba's cache looks for changes in the file of a function alone: the name of an entry stands for all files.
+# Numba's cache notices changes only in a function's own file. So each name in the cache contains a hash of all files.
 HOME = Path(__file__).parents[1]
 FILES = [*sorted(HOME.glob("compiled/*.py")), HOME / "_numerics.py", HOME / "activations/rectifiers.py"]  # constants
 SOURCES = hashlib.sha256(b"".join(path.read_bytes() for path in FILES))
-# By name and identity of the signature, of which there is one per dtype: its hash takes longer than a small step.
-# The functions keep their machine code alive.
+# Keys are the name and the id of the signature, one object per dtype: its hash takes longer than a small step.
+# The dictionary also keeps the functions alive, without which an address would be that of freed machine code.
 _compiled: dict[tuple[str, int], Any] = {}
 
 
 def copy_of(function: Callable[..., Any], name: str, names: dict[str, Any]) -> FunctionType:
-    """Return the function under a name of its own for the cache, with other meanings of some of its global names."""
+    """Return a copy of the function with another name, for the cache, and with ``names`` in place of some globals."""
     copy = FunctionType(function.__code__, {**function.__globals__, **names}, name)
     copy.__qualname__ = f"{name}_{SOURCES.hexdigest()[:16]}"
     return copy
 
 
 def _compile(function: Callable[..., Any], signature: Any, **options: Any) -> Any:
-    """Return the function compiled, or loaded from the cache on disk; without it where it is no help."""
+    """Return the function compiled, or loaded from the cache on disk; if the cache fails, compile without it."""
     try:
         return numba.njit(signature, cache=True, **options)(function)
-    except Exception as error:  # no folder can be written, a file is damaged, the disk is full
+    except Exception as error:  # no writable folder, a damaged file, a full disk
         if "cannot cache" not in str(error):
             warnings.warn(
                 f"compile: expected Numba's cache on disk to be readable, got {error!r}; delete its files "
@@ -75,7 +75,7 @@ def _compile(function: Callable[..., Any], signature: Any, **options: Any) -> An
 
 
 def entry(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
-    """Return a function for Python, compiled or loaded; it raises TypeError for other arrays than the signature's."""
+    """Return the function, compiled or loaded, for calls from Python; it raises TypeError for arrays of other types."""
     if PLAIN:
         return _checked(function, signature)
     key = function.__name__, id(signature)
@@ -87,12 +87,12 @@ def entry(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
 
 
 def inlined(function: F) -> F:
-    """Return a function that becomes a part of the compiled ones that call it."""
+    """Return the function such that Numba inlines it into compiled functions that call it."""
     return function if PLAIN else numba.njit(inline="always")(function)
 
 
 def location(function: Callable[..., Any], signature: Any) -> int:
-    """Return the address of a function for compiled ones, see `call`; it is compiled or loaded."""
+    """Return the address of the function, compiled or loaded, for `call`."""
     if PLAIN:
         _plain[id(function)] = function
         return id(function)
@@ -102,9 +102,9 @@ def location(function: Callable[..., Any], signature: Any) -> int:
 
 
 def by_type(single: F, double: F) -> F:
-    """Return the function of one number that is ``single`` for a float32 and ``double`` for any other."""
+    """Return a function of one number that calls ``single`` for a float32, and ``double`` for any other type."""
 
-    def choose(x):  # type: ignore[no-untyped-def]  # Numba compares the names and annotations of all three
+    def choose(x):  # type: ignore[no-untyped-def]  # Numba requires equal signatures of all three
         return single(x) if type(x) is np.float32 else double(x)
 
     def implementation(x):  # type: ignore[no-untyped-def]
@@ -117,7 +117,7 @@ def by_type(single: F, double: F) -> F:
 
 @intrinsic
 def call(typing: Any, address: Any, arguments: Any) -> Any:
-    """Call the operation at an address with a tuple of arguments."""
+    """Call the compiled operation at an address with a tuple of arguments."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kinds, convention = arguments.types, context.call_conv
@@ -157,7 +157,7 @@ def _pointer(typing: Any, address: Any) -> Any:
 
 @compiled
 def array_at(address: Any, shape: Any, dtype: Any) -> Any:
-    """Return the array of this shape that starts at an address."""
+    """Return the array of this shape and dtype that starts at an address; nothing is copied."""
     return numba.carray(_pointer(address), shape, dtype)
 
 
@@ -167,7 +167,7 @@ _plain: dict[int, Callable[..., Any]] = {}
 
 
 def _checked(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
-    """Return a function that takes arrays of the same types as the compiled one."""
+    """Return the function as it is, except that it raises TypeError for the same arrays as the compiled one."""
 
     def plain(*arguments: Any) -> Any:
         for argument, expected in zip(arguments, signature.args, strict=True):

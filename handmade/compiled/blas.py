@@ -1,7 +1,7 @@
 """Matrix products and updates by NumPy's own BLAS, so that compiled and NumPy code share one set of threads.
 
-Numba's np.dot calls the BLAS of SciPy. That is a second library, whose waiting threads take the cores from the first
-one's: a product right after one of the other library takes up to three times as long.
+Numba's np.dot calls the BLAS of SciPy, a second library with threads of its own. Threads that wait for work spin, and
+keep the cores busy: a product right after one by the other library takes up to three times as long.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["add_scaled", "dot", "function", "scale"]
 
 Array = npt.NDArray[Any]
 
-# Of OpenBLAS in NumPy's wheels, of OpenBLAS elsewhere, of Apple's Accelerate; all count in 64 bits.
+# OpenBLAS in NumPy's wheels, OpenBLAS elsewhere, Apple's Accelerate: the builds whose integers have 64 bits.
 NAMES = "scipy_cblas_{}64_", "cblas_{}64_", "cblas_{}$NEWLAPACK$ILP64"
 ROW_MAJOR, AS_IT_IS, TRANSPOSED = 101, 111, 112
 
 
 @functools.cache
 def function(name: str, dtype: npt.DTypeLike) -> int:
-    """Return the address of a function in NumPy's BLAS, such as gemm, or 0 where it is not found."""
+    """Return the address of a function in NumPy's BLAS, such as gemm, or 0 if it is not found."""
     name = {"float32": "s", "float64": "d"}[np.dtype(dtype).name] + name
     try:
         library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
@@ -41,7 +41,10 @@ def function(name: str, dtype: npt.DTypeLike) -> int:
 
 @compiled
 def by_numpy(gemm: int, A: Array, B: Array, C: Array) -> None:
-    """Set C = A B; A and B may be transposed views."""
+    """Set C, shape (M, N), to A B, shapes (M, K) and (K, N); A and B may be transposed views.
+
+    ``gemm`` is the address of the function.
+    """
     (M, K), N, size = A.shape, B.shape[1], C.itemsize
     a = A.strides[1] == size
     b = B.strides[1] == size
@@ -56,13 +59,13 @@ def by_numpy(gemm: int, A: Array, B: Array, C: Array) -> None:
 
 @compiled
 def scale(scal: int, factor: Any, x: Array) -> None:
-    """Multiply a vector by a factor; ``scal`` is the address of the function."""
+    """Multiply the vector x by a factor, in place; ``scal`` is the address of the function."""
     call_c(scal, (x.size, x.dtype.type(factor), x.ctypes.data, np.int64(1)))
 
 
 @compiled
 def add_scaled(axpy: int, factor: Any, x: Array, y: Array) -> None:
-    """Add factor x to the vector y; ``axpy`` is the address of the function."""
+    """Add factor x to the vector y, in place; ``axpy`` is the address of the function."""
     call_c(axpy, (x.size, x.dtype.type(factor), x.ctypes.data, np.int64(1), y.ctypes.data, np.int64(1)))
 
 
@@ -74,4 +77,4 @@ def by_numba(gemm: int, A: Array, B: Array, C: Array) -> None:
 
 dot = by_numpy if function("gemm", np.float64) and not PLAIN else by_numba
 if dot is by_numba and importlib.util.find_spec("scipy") is None:
-    raise ImportError("compile: expected SciPy, as NumPy's BLAS cannot be called, got none; install handmade[fast]")
+    raise ImportError("compile: expected SciPy because NumPy's BLAS is not callable, got none; install handmade[fast]")

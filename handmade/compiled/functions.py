@@ -1,7 +1,7 @@
-"""Functions of one number: each activation, each term of a loss, and under it its derivative.
+"""Functions of one number: activations and terms of losses, each followed by its derivative.
 
-They are the formulas of `handmade.activations` and `handmade.losses`, which give the reasons. An activation takes a, a
-term of a loss a and y; their options follow.
+The formulas are those of `handmade.activations` and `handmade.losses`, where they are explained. An activation takes a,
+the term of a loss takes a and y; options follow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from . import _numerics as exact
 from ._jit import compiled
 from ._numerics import Real, exp, expm1, log1p
 
-ZERO, ONE, TWO, FOUR = np.float32(0), np.float32(1), np.float32(2), np.float32(4)  # these promote no float32
+ZERO, ONE, TWO, FOUR = np.float32(0), np.float32(1), np.float32(2), np.float32(4)  # floats would promote float32
 
 
 # ---- activations -----------------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def logsigmoid_slope(a: Real) -> Real:
     return sigmoid(-a)
 
 
-# Piecewise: lines that meet in kinks
+# Piecewise functions
 
 
 @compiled
@@ -238,7 +238,7 @@ def mish_slope(a: Real) -> Real:
 
 @compiled
 def softsign(a: Real) -> Real:
-    x = exact.capped(abs(a), 1e30)  # from 1e17 on, it is 1
+    x = exact.capped(abs(a), 1e30)  # softsign rounds to 1 from 1e17 on; inf / inf would be NaN
     return -x / (1 + x) if a < 0 else x / (1 + x)
 
 
@@ -309,7 +309,7 @@ def huber_slope(a: Real, y: Real, delta: Real) -> Real:
 
 @compiled
 def logit(a: Real, y: Real, pos_weight: Real) -> Real:
-    """Return the cross-entropy of s(a); a weight of 0 gives 0, also where the other factor is infinite."""
+    """Return the binary cross-entropy of s(a). A term with weight 0 is 0, even if its other factor is infinite."""
     yes = 0.0 if y * pos_weight == 0 else y * pos_weight * softplus(-a, 1.0)
     return yes + (0.0 if y == 1 else (1 - y) * softplus(a, 1.0))
 

@@ -1,6 +1,6 @@
-"""The kernels: a training step, one step after another, and a prediction, of any network that is given as a program.
+"""Kernels that run programs: one training step, several training steps, and a prediction.
 
-See `handmade.compiled.passes` for what a program holds.
+`handmade.compiled.passes` describes a program.
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ from .passes import (
 def is_finite(x: Array) -> bool:
     """Return whether every number of an array is finite."""
     flat, total = x.reshape(x.size), x.dtype.type(0)
-    for j in range(flat.size):  # an iteration over x itself would not run in vector registers
+    for j in range(flat.size):  # a loop `for a in flat` would not run in vector registers
         total += flat[j] - flat[j]
     return total == 0
 
 
 @compiled
 def forward(X: Array, program: Array) -> bool:
-    """Do the forward pass and the loss, if there is one; end, and return False, where a number of X is not finite.
+    """Do the forward pass and the loss, if there is one; return False as soon as X is known not to be finite.
 
-    A number that is not finite makes all the outputs of a product so, and these are fewer than those of a long X, which
-    is then read once only. An output that has overflowed says nothing of X.
+    A number of X that is not finite makes all outputs of its row in the first product so. If that product has fewer
+    outputs than inputs, they are checked instead, and X is read only once. X itself is checked if an output is not
+    finite, because the output may have overflowed.
     """
     outputs_tell = program[0, OUTPUTS_TELL] != 0
     if not outputs_tell and not is_finite(X):
@@ -66,7 +67,7 @@ def forward(X: Array, program: Array) -> bool:
 
 @compiled
 def connect(y: Array, w: Array, program: Array) -> None:
-    """Write the addresses of targets and sample weights into a program."""
+    """Write the addresses and lengths of targets and sample weights into a program."""
     m = program[0]
     m[LABELS] = m[TARGETS] = y.ctypes.data
     m[LABEL_COUNT], m[TARGET_COUNT] = (len(y), 0) if y.ndim == 1 else (0, len(y))
@@ -75,7 +76,7 @@ def connect(y: Array, w: Array, program: Array) -> None:
 
 @compiled
 def fits(X: Array, y: Array, w: Array, program: Array) -> bool:
-    """Return whether shapes fit, targets are finite and labels are classes: NumPy's code says what is wrong."""
+    """Return whether shapes agree, targets and weights are valid, and labels are classes; the NumPy code raises."""
     N, K = len(X), program[-1, OUT]
     given = pass_over(X, program).numbers[program[-1, AT] :]
     if X.shape[1] != program[1, IN] or len(y) != N or program[0, LEAST_ROWS] > N:
@@ -98,9 +99,9 @@ def fits(X: Array, y: Array, w: Array, program: Array) -> bool:
 
 @compiled
 def step(X: Array, y: Array, w: Array, program: Array, update: int) -> Real:
-    """Do one training step, and return the loss; NaN, and nothing has been written, where the batch is not sound.
+    """Do one training step, and return the loss; for an invalid batch, return NaN and leave the network unchanged.
 
-    Without a finite loss there is no update.
+    There is no update unless the loss is finite.
     """
     if not fits(X, y, w, program):
         return np.nan
@@ -116,12 +117,12 @@ def step(X: Array, y: Array, w: Array, program: Array, update: int) -> Real:
 
 
 def train(X: Array, y: Array, program: Array, update: int) -> Real:
-    """Do one training step, see `step`; y holds labels or rows of targets."""
+    """Do one training step, see `step`; y holds labels, shape (N,), or targets, shape (N, K)."""
     return step(X, y, array_at(0, (0,), X.dtype), program, update)
 
 
 def train_weighted(X: Array, y: Array, w: Array, program: Array, update: int) -> Real:
-    """Do one training step with sample weights, of which there may be none."""
+    """Do one training step with sample weights w, shape (N,), or (0,) for none."""
     return step(X, y, w, program, update)
 
 
@@ -129,9 +130,10 @@ def train_batches(
     X: Array, y: Array, w: Array, program: Array, update: int, order: Array, size: int, hyperparameters: Array,
     losses: Array,
 ) -> None:  # fmt: skip
-    """Do one training step for every ``size`` rows of X in this order; end where a loss is not finite.
+    """Do one training step for every ``size`` rows of X, in the given order; stop after a loss that is not finite.
 
-    y and w are in that order already: they are converted on the way.
+    y and w are in this order already, because the caller copies them anyway, to convert them. ``hyperparameters`` has
+    one row per step. The losses are written to ``losses``, one per step.
     """
     batch = np.empty((size, X.shape[1]), X.dtype)
     numbers = array_at(program[0, NUMBERS], (hyperparameters.shape[1],), np.float64)
@@ -148,7 +150,7 @@ def train_batches(
 
 
 def predict(X: Array, program: Array, rows: int) -> Array:
-    """Return the output of the network, ``rows`` samples at a time; an empty array where X is not sound."""
+    """Return the output of the network, shape (N, K), ``rows`` samples at a time; an empty array if X is invalid."""
     last, N = program[-1], len(X)
     if X.shape[1] != program[1, IN]:
         return np.empty((0, 0), X.dtype)
@@ -163,7 +165,7 @@ def predict(X: Array, program: Array, rows: int) -> Array:
 
 @functools.cache
 def signatures(dtype: np.dtype[Any]) -> dict[str, Any]:
-    """Return the types of the kernels, by name, and of an ``operation`` for a dtype."""
+    """Return the Numba signatures, for a dtype, of the kernels and of an ``operation``, by name."""
     real = numba.from_dtype(dtype)
     vector, rows, integers, program = real[::1], real[:, ::1], types.int64[::1], types.int64[:, ::1]
     found = {

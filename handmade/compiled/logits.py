@@ -1,4 +1,4 @@
-"""Softmax and cross-entropy of one row of logits; `handmade.losses` and `handmade._numerics` give the reasons."""
+"""Softmax and cross-entropy of one row of logits; `handmade.losses` and `handmade._numerics` explain them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ._jit import compiled
 from ._numerics import Real
 
 Array = npt.NDArray[Any]
-REACH = 340.0  # as in `handmade.losses`: exponentials of such logits need no shift
+REACH = 340.0  # as in `handmade.losses`: up to this size, logits need no shift before exp
 
 
 @compiled
 def difference(a: Real, b: Real) -> Real:
-    return 0.0 if a == b else np.float64(a) - b  # inf - inf is no number, but equal is equal
+    return 0.0 if a == b else np.float64(a) - b  # inf - inf would be NaN
 
 
 @compiled
 def exponentials(z: Array, shift: Real, E: Array) -> Real:
-    """Set E to e^(z - shift), with the digits that z - shift loses given back; return their sum."""
+    """Set E to e^(z - shift), corrected for the rounding error of z - shift; return the sum of E."""
     total = 0.0
     for c in range(z.size):
         d = difference(z[c], shift)
@@ -36,7 +36,7 @@ def exponentials(z: Array, shift: Real, E: Array) -> Real:
 
 @compiled
 def shift_of(z: Array) -> Real:
-    """Return the shift that keeps exponentials finite: 0, which rounds nothing, or the largest logit out of REACH."""
+    """Return a shift that keeps e^(z - shift) finite: 0, which rounds nothing; beyond REACH, the largest logit."""
     reach, largest = 0.0, -np.inf
     for a in z:
         reach, largest = max(reach, abs(np.float64(a))), max(largest, np.float64(a))
@@ -45,17 +45,17 @@ def shift_of(z: Array) -> Real:
 
 @compiled
 def rows_at_once(K: int) -> int:
-    """Return how many rows of K logits `exponentials_of_rows` is best given: few would leave vector registers empty."""
+    """Return how many rows of K logits to pass to `exponentials_of_rows`, enough to fill vector registers."""
     return max(1, 512 // K)
 
 
 @compiled
 def exponentials_of_rows(Z: Array, shifts: Array, E: Array) -> None:
-    """Set the first rows of E to e^(z - shift), each with a shift of its own."""
+    """Set the first rows of E to e^(z - shift), and ``shifts`` to the shift of each row."""
     z, e, far = Z.reshape(Z.size), E.reshape(E.size), 0
     for j in range(z.size):
         far += abs(z[j]) > REACH
-    near = far == 0  # as nearly always
+    near = far == 0  # nearly always
     if near:
         for j in range(z.size):
             e[j] = exact.exp(np.float64(z[j]))
@@ -67,9 +67,10 @@ def exponentials_of_rows(Z: Array, shifts: Array, E: Array) -> None:
 
 @compiled
 def against_index(z: Array, t: int, factor: Real, shift: Real, E: Array) -> Real:
-    """Return -log p_t = log(1 + rest / own), and set z to p_c - 1[c = t]: p_t - 1 = -rest / total. Both times factor.
+    """Return the loss of the label t, -log p_t, and set z to its gradient, p_c - 1[c = t]; both times factor.
 
-    E holds the exponentials; rest is their sum without the target's: no digit is lost where p_t is nearly 1.
+    E holds the exponentials: own is the label's, rest the sum of the others. -log p_t = log(1 + rest / own) and
+    p_t - 1 = -rest / (own + rest) lose no digits even if p_t is nearly 1.
     """
     own, beyond, rest = E[t], 0.0, 0.0
     if shift != 0:  # e^(z - shift) of the target may be too small to divide by
@@ -85,7 +86,10 @@ def against_index(z: Array, t: int, factor: Real, shift: Real, E: Array) -> Real
 
 @compiled
 def against_distribution(z: Array, T: Array, factor: Real, E: Array) -> Real:
-    """Return -sum_c T_c log p_c, and set z to p_c sum(T) - T_c, see `handmade._numerics`. Both times factor."""
+    """Return the loss of probabilities T, -sum_c T_c log p_c, and set z to its gradient; both times factor.
+
+    The gradient is p_c sum(T) - T_c, see `handmade._numerics`. E is scratch.
+    """
     top = 0
     for c in range(z.size):
         top = c if z[c] > z[top] else top
@@ -106,7 +110,7 @@ def against_distribution(z: Array, T: Array, factor: Real, E: Array) -> Real:
 
 @compiled
 def others_of(E: Array) -> tuple[int, Real]:
-    """Return the place of the largest term, which is 1, and the sum of the others."""
+    """Return the index of the largest exponential, which is 1, and the sum of the others."""
     top, others = -1, 0.0
     for c in range(E.size):
         if top < 0 and E[c] == 1:

@@ -1,9 +1,9 @@
-"""The operations of a program: each forward pass, and under it its backward pass; losses.
+"""The operations of a program: forward passes, each followed by its backward pass, and losses.
 
-All have the same two arguments. ``p`` holds the arrays of a pass, and ``row`` is a row of the program: the widths, and
-where the operation finds its arrays. `values` returns the array of N samples in a column of the work array. Forward
-leaves H in the place of X, except for a product, which needs X later. Backward finds dH in the place of H, and leaves
-dX in the place of X, which no operation reads any more.
+All take the same two arguments. ``p`` holds the arrays of a pass. ``row`` is a row of the program, which says how wide
+the operation's arrays are and where they start; `values` returns one of them, shape (N, width). Forward overwrites X
+with H, except in a product, whose backward pass needs X. Backward reads dH where H was, and writes dX where X was: no
+operation needs X any more.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from .passes import (
     weights_of,
 )  # fmt: skip
 
-# The first numbers are the hyperparameters of the update, and the value of the loss. Those of a loss begin with whether
-# the mean is over samples, and over outputs; the label to ignore; the share of label smoothing; whether classes have
-# weights; the least and the largest target.
+# ``p.numbers`` begins with eight hyperparameters of the update and the value of the loss. From OWN on, it has the
+# options of the operations. Those of a loss are: whether it is a mean over samples, and over outputs; the label to
+# ignore; label smoothing; whether there are class weights; the smallest and the largest valid target; further options.
 LOSS, OWN = 8, 9
 MEAN, OVER_OUTPUTS, IGNORED, SMOOTHING, WEIGHTED, LEAST, LARGEST, GIVEN = range(8)
 
@@ -65,13 +65,13 @@ def fill(x: Array) -> None:
 
 # ---- Dense -----------------------------------------------------------------------------------------------------------
 
-dot: Any = abs  # in its place: `handmade.compiled.blas.dot`
+dot: Any = abs  # a placeholder: `address` puts `handmade.compiled.blas.dot` in its place
 SMALL = 200  # multiplications: up to here, calling BLAS takes longer than the loops
 
 
 @compiled
 def transpose(At: Array, A: Array) -> None:
-    """Set A to the transpose of At, 4 columns at a time: as many as the compiler turns into shuffles."""
+    """Set A, shape (N, O), to the transpose of At, 4 columns at a time, which the compiler turns into shuffles."""
     N, O = A.shape
     for start in range(0, O, 4):
         for i in range(N):
@@ -84,10 +84,10 @@ def transpose(At: Array, A: Array) -> None:
 
 
 def product(p: Pass, row: Array) -> None:
-    """Set A = X Wt; the bias is added with the activation."""
+    """Set A = X Wt; a later operation adds the bias, together with the activation."""
     N, O, I = len(p.X), row[OUT], row[IN]
     X_, W_, A = values(p, row[X], I), matrix(p, row, W), values(p, row[H], O)
-    # OpenBLAS computes At = W Xt in float32 up to twice as fast as A = X Wt, where rows are few and long.
+    # OpenBLAS computes At = W Xt in float32 up to twice as fast as A = X Wt if X has few, long rows.
     if A.itemsize == 4 and N <= 128 and max(64, 2 * N) <= I and 2 * N <= O and N * O > 1200:
         At = array_at(p.first[WORK] + row[SAVED] * N * A.itemsize, (O, N), A.dtype)
         dot(p.first[GEMM], W_, X_.T, At)
@@ -105,7 +105,7 @@ def product(p: Pass, row: Array) -> None:
 
 
 def product_backward(p: Pass, row: Array) -> None:
-    """Set dW = dAt X, and dX = dA W where it is needed."""
+    """Set dW = dAt X, and dX = dA W if it is needed."""
     N, O, I = len(p.X), row[OUT], row[IN]
     dA, X_, W_, dW = values(p, row[H], O), values(p, row[X], I), matrix(p, row, W), matrix(p, row, DW)
     if N * O * I > SMALL:
@@ -143,7 +143,7 @@ def add_bias_backward(p: Pass, row: Array) -> None:
 
 # ---- activations: `f`, `slope` and `options` are those of a row of `handmade.compiled.tables` ---------------------
 
-f: Any = abs  # in place of them
+f: Any = abs  # placeholders, as `dot`
 slope: Any = abs
 options: Any = abs
 
@@ -164,7 +164,7 @@ OPTIONS = [compiled(read) for read in (no_options, one_option, two_options)]  # 
 
 
 def units(p: Pass, row: Array) -> None:
-    """Set H = f(A + b), and save f'(A + b): both have the exponential in common."""
+    """Set H = f(A + b), and save f'(A + b) for backward, because both need the same exponential."""
     H_, slopes, b = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), vector(p, row, B)
     given = options(p.numbers, row[AT], 1, p.X.dtype.type)
     for i in range(H_.shape[0]):
@@ -175,7 +175,7 @@ def units(p: Pass, row: Array) -> None:
 
 
 def units_backward(p: Pass, row: Array) -> None:
-    """Set dA = dH f'(A), and db."""
+    """Set dA = dH f'(A + b), and db to its sum over the samples."""
     dH, slopes, db = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), vector(p, row, DB)
     fill(db)
     for i in range(dH.shape[0]):
@@ -204,7 +204,7 @@ def softmax(p: Pass, row: Array) -> None:
 
 
 def softmax_backward(p: Pass, row: Array) -> None:
-    """Set dA = p (dH - sum dH p), where dH counts from its value at the largest p, see `handmade.activations`."""
+    """Set dA = p (dH - sum dH p); the dH of the largest p is subtracted first, see `handmade.activations.classes`."""
     dH, H_ = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT])
     for i in range(H_.shape[0]):
         top, along = 0, 0.0
@@ -218,7 +218,7 @@ def softmax_backward(p: Pass, row: Array) -> None:
 
 
 def log_softmax(p: Pass, row: Array) -> None:
-    """Set log p = a - max - log(1 + others), and save e^(a - max): others is their sum without the largest, 1."""
+    """Set log p = a - max - log(1 + others), and save E = e^(a - max); others is the sum of E without its 1 at max."""
     H_, saved, E = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), np.empty(row[OUT])
     for i in range(len(H_)):
         shift = np.float64(H_[i].max())
@@ -244,7 +244,7 @@ def log_softmax_backward(p: Pass, row: Array) -> None:
 
 
 def dropout(p: Pass, row: Array) -> None:
-    """Set H = X / (1 - p) where the random number is at least p, else 0; the same map takes dH to dX."""
+    """Set H = X / (1 - p) where the random number is at least p, else 0; as backward, do the same with dH."""
     H_ = values(p, row[H], row[OUT])
     random = array_at(p.first[MASKS] + 4 * row[SAVED] * len(p.X), H_.shape, np.float32)
     least, kept_share = p.numbers[row[AT]], p.X.dtype.type(p.numbers[row[AT] + 1])
@@ -256,13 +256,14 @@ def dropout(p: Pass, row: Array) -> None:
 
 @compiled
 def moments(p: Pass, row: Array) -> tuple[Array, Array, Array, Real]:
-    """Return the mean, the variance and 1 / sqrt(variance + eps) of batch normalization: views of numbers, and eps."""
+    """Return mean, variance and 1 / sqrt(variance + eps) of each unit, views of numbers with shape (O,); and eps."""
     at, O = row[AT] + 1, row[OUT]
     numbers = p.numbers
     return numbers[at : at + O], numbers[at + O : at + 2 * O], numbers[at + 2 * O : at + 3 * O], numbers[at - 1]
 
 
 def batch_moments(p: Pass, row: Array) -> None:
+    """Set the mean and the biased variance of each unit over the batch."""
     X_, (mean, variance, _, _) = values(p, row[H], row[OUT]), moments(p, row)
     fill(mean)
     fill(variance)
@@ -295,7 +296,7 @@ def batch_norm(p: Pass, row: Array) -> None:
 
 
 def batch_norm_backward(p: Pass, row: Array) -> None:
-    """Set dX = gamma inverse (dH - mean(dH) - Xhat mean(dH Xhat)): a change along 1 or Xhat moves the moments alone."""
+    """Set dX = gamma inverse (dH - mean(dH) - Xhat mean(dH Xhat)): mean and variance depend on X, too."""
     dH, Xhat, (_, _, inverse, _) = values(p, row[H], row[OUT]), values(p, row[SAVED], row[OUT]), moments(p, row)
     N, gamma = len(dH), vector(p, row, W)
     dgamma, dbeta = vector(p, row, DW), vector(p, row, DB)
@@ -360,17 +361,17 @@ def add_to(Y: Array, X: Array) -> None:
 
 
 def copy(p: Pass, row: Array) -> None:
-    """Begin a block: H = X in columns of its own, as X is needed again where the block ends."""
+    """Copy X to other columns, where H may be overwritten: the end of a residual block needs X again."""
     set_to(values(p, row[H], row[OUT]), values(p, row[X], row[OUT]))
 
 
 def copy_backward(p: Pass, row: Array) -> None:
-    """Add dH to dX, which adds to what came past the block."""
+    """Add dH to dX, which already holds the gradient of the shortcut."""
     add_to(values(p, row[X], row[OUT]), values(p, row[H], row[OUT]))
 
 
 def join(p: Pass, row: Array) -> None:
-    """End a block: H += X, where X is its output and H its input."""
+    """End a residual block: H += X, where X is the block's output and H its input."""
     add_to(values(p, row[H], row[OUT]), values(p, row[X], row[OUT]))
 
 
@@ -383,7 +384,7 @@ def nothing(p: Pass, row: Array) -> None:
     return
 
 
-# ---- losses: each sets the value and dH, in the place of H -----------------------------------------------------------
+# ---- losses: each sets the value of the loss, and overwrites H with dH -----------------------------------------------
 
 
 @compiled
@@ -392,7 +393,7 @@ def weight_of(w: Array, i: int) -> Real:
 
 
 def terms(p: Pass, row: Array) -> None:
-    """Sum f(a, y) over all outputs, divided and weighted."""
+    """Set the loss to the weighted sum of f(a, y) over all outputs, divided by their count if it is a mean; set dH."""
     dH, given = values(p, row[H], row[OUT]), p.numbers[row[AT] :]
     Y, w = targets_of(p, row[OUT]), weights_of(p)
     count, value = (len(dH) if given[MEAN] else 1.0) * (row[OUT] if given[OVER_OUTPUTS] else 1.0), 0.0
@@ -405,7 +406,7 @@ def terms(p: Pass, row: Array) -> None:
 
 
 def cross_entropy(p: Pass, row: Array) -> None:
-    """See `handmade.losses.cross_entropy`; Y holds probabilities, unless it is empty."""
+    """Set the loss and dH, see `handmade.losses.cross_entropy`; Y holds probabilities, or is empty if y are labels."""
     dZ, K, given, labels = values(p, row[H], row[OUT]), row[OUT], p.numbers[row[AT] :], labels_of(p)
     Y, w = targets_of(p, K), weights_of(p)
     ignored, smoothing, weighted = given[IGNORED], given[SMOOTHING], given[WEIGHTED]
@@ -418,9 +419,9 @@ def cross_entropy(p: Pass, row: Array) -> None:
             count += class_weight[t] if weighted else 1.0
     if len(Y) or w.size:
         count = len(dZ)
-    elif count == 0:  # of weights that are all 0
+    elif count == 0:  # all are ignored, or have weight 0
         count = 1.0
-    elif not np.isfinite(count):  # an error, which the NumPy code raises
+    elif not np.isfinite(count):  # the NumPy code raises the error
         p.numbers[LOSS] = np.nan
         return
     for i in range(len(dZ)):

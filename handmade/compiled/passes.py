@@ -1,8 +1,9 @@
-"""The layout of a program, the arrays of a pass, and the address of an operation, compiled when it is first needed.
+"""The layout of a program, the arrays of a pass, and the addresses of operations, compiled when first needed.
 
-A program has one row of integers per operation: the widths, and where the operation finds its functions and arrays. So
-one kernel, compiled once, runs every network. The first row holds the addresses of the arrays that all share: a small
-step calls ten operations, and passing a dozen arrays to each took longer than what they compute.
+A program has one row of integers per operation: its widths, and the addresses of its functions and arrays. So one
+kernel, compiled once, runs every network. The first row holds the addresses of arrays that all operations share. They
+are not arguments, because a small step calls ten operations, and passing a dozen arrays to each would take longer than
+the arithmetic.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from ._jit import array_at, compiled, copy_of, inlined, location
 
 Array = npt.NDArray[Any]
 
-# The first row: where the arrays are, and how many numbers they have; random numbers for dropout; BLAS's functions; the
-# least N; the row where backward ends; whether the outputs of row 1 tell that X is finite.
+# Columns of the first row: addresses of arrays, some with a length (MASKS: random numbers for dropout); addresses of
+# BLAS functions; the smallest valid N; the row where backward ends; whether to check row 1's outputs instead of X.
 THETA, GRADIENT, PARAMETERS, NUMBERS, NUMBER_COUNT, WORK, MASKS = range(7)
 LABELS, LABEL_COUNT, TARGETS, TARGET_COUNT, WEIGHTS, WEIGHT_COUNT = range(7, 13)
 STATE1, STATE2, STATE3, GEMM, AXPY, SCAL, LEAST_ROWS, END, OUTPUTS_TELL = range(13, 22)
 COLUMNS = 22
-# The others: addresses of both passes; widths; columns of X, H and of what forward saves for backward; addresses of the
-# parameters and their gradients; where the options start in numbers; whether dX is needed.
+# Columns of the other rows: addresses of forward and backward; widths; where X, H and the values saved for backward
+# begin in the work array; addresses of parameters and gradients; where options begin in numbers; whether dX is needed.
 FORWARD, BACKWARD, IN, OUT, X, H, SAVED, W, DW, B, DB, AT, NEED_DX = range(13)
-NETWORK_INPUT = -1  # as column of X
+NETWORK_INPUT = -1  # in place of a column: the X of the pass
 
 
 class Pass(NamedTuple):
-    """The arrays of a pass that every operation may need, and where the others are."""
+    """The arrays of a pass that every operation may need, and the row with the addresses of the others."""
 
     X: Any  # (N, I)
     numbers: Any  # hyperparameters, options, moments; in double precision
@@ -64,14 +65,14 @@ def weights_of(p: Pass) -> Array:
 
 @compiled
 def long_vector(p: Pass, name: int) -> Array:
-    """Return theta, its gradient, or an array of the optimizer's; an empty one where it has none."""
+    """Return theta, its gradient or a state array of the optimizer, shape (P,); an empty array if there is none."""
     place = p.first[name]
     return array_at(place, (p.first[PARAMETERS] if place else 0,), p.X.dtype)
 
 
 @compiled
 def values(p: Pass, column: int, width: int) -> Array:
-    """Return the array (N, width) in this column of the work array, or the input of the network."""
+    """Return the array, shape (N, width), at this column of the work array, or the input of the network."""
     N = len(p.X)
     start = np.int64(p.X.ctypes.data) if column == NETWORK_INPUT else p.first[WORK] + column * N * p.X.itemsize
     return array_at(start, (N, width), p.X.dtype)
@@ -79,30 +80,30 @@ def values(p: Pass, column: int, width: int) -> Array:
 
 @compiled
 def vector(p: Pass, row: Array, name: int) -> Array:
-    """Return the bias of a layer, or its gradient."""
+    """Return b or db, shape (O,)."""
     return array_at(row[name], (row[OUT],), p.X.dtype)
 
 
 @compiled
 def matrix(p: Pass, row: Array, name: int) -> Array:
-    """Return W, shape (O, I), or dW."""
+    """Return W or dW, shape (O, I)."""
     return array_at(row[name], (row[OUT], row[IN]), p.X.dtype)
 
 
-body: Any = abs  # in its place: an operation
+body: Any = abs  # a placeholder: `address` puts an operation in its place
 
 
 def operation(X: Array, program: Array, k: int) -> None:
-    """Do the operation of row k."""
+    """Run the operation of row k."""
     body(pass_over(X, program), program[k])
 
 
-# By name and identity of the signature, of which there is one per dtype: its hash takes longer than a small step.
+# Keys are the name and the id of the signature, one object per dtype: its hash takes longer than a small step.
 _addresses: dict[tuple[str, int], int] = {}
 
 
 def address(function: Callable[..., Any], signature: Any, **names: Any) -> int:
-    """Return the address of an operation, compiled or loaded, in which some global names have these meanings."""
+    """Return the address of an operation, compiled or loaded, with ``names`` in place of some of its globals."""
     name = "_".join([function.__name__, *(other.__name__ for other in names.values())])
     key = name, id(signature)
     if key not in _addresses:

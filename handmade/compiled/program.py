@@ -1,4 +1,4 @@
-"""From a network to a program: see `handmade.compiled.passes`."""
+"""The translation of a network into a program, see `handmade.compiled.passes`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Unsupported(TypeError):
 
 
 def find(table: Sequence[Function], function: Any, options: Mapping[str, Any], what: str, owner: Any) -> Function:
-    """Return the row of a function with these options; raise Unsupported where there is none."""
+    """Return the row of a function with these options; raise Unsupported if the table has none."""
     rows = [row for row in table if row.function is function]
     if not rows:
         raise Unsupported(f"compile: expected {what} with a compiled form, got {owner!r}; use the NumPy code")
@@ -53,13 +53,13 @@ def find(table: Sequence[Function], function: Any, options: Mapping[str, Any], w
 
 
 def check_pair(f: Any, f_backward: Any, pairs: Iterable[Iterable[Any]], what: str, owner: Any) -> None:
-    """Raise where a function of the library has a backward of the user's own."""
+    """Raise Unsupported unless a function and its backward are one of the library's pairs."""
     if not any(tuple(pair) == (f, f_backward) for pair in pairs):
         raise Unsupported(f"compile: expected {what} with a compiled form, got {owner!r}; use the NumPy code")
 
 
 def check_options(layer: BatchNorm | LayerNorm, tracks: bool) -> None:
-    """Raise unless a normalization has a weight and a bias, and the running averages that BatchNorm has by default."""
+    """Raise Unsupported if a normalization lacks the weight and bias, or the running averages, of the defaults."""
     if len(layer.parameters) < 2 or not tracks:
         raise Unsupported(
             f"compile: expected a normalization with weight, bias, running averages and a momentum, got {layer!r}; "
@@ -68,7 +68,11 @@ def check_options(layer: BatchNorm | LayerNorm, tracks: bool) -> None:
 
 
 class Translator:
-    """A builder of programs: it places every value of a pass in the work array, in columns of one number per sample."""
+    """A translator of a network into a program.
+
+    It places every array of a pass in the work array, which it divides into columns of one number per sample. The
+    "value" is the output of the last row so far.
+    """
 
     signature: Any
     training: bool
@@ -83,13 +87,13 @@ class Translator:
         self.signature, self.training, self.width = signature, training, network.in_features or 0
         self.rows: list[list[int]] = [[0] * COLUMNS]
         self.numbers: list[float] = [0.0] * OWN
-        self.statistics: list[tuple[BatchNorm, int]] = []  # with the place of their moments in numbers
-        self.masks: list[tuple[Dropout, int]] = []  # with their widths
+        self.statistics: list[tuple[BatchNorm, int]] = []  # each with the index of its moments in numbers
+        self.masks: list[tuple[Dropout, int]] = []  # each with its width
         self.trainable: list[int] = []
         self.columns, self.value = 0, NETWORK_INPUT
-        self.dense_below: Dense | None = None  # whose bias is still to be added
-        self.kept: list[int] = [NETWORK_INPUT]
-        self.free: list[tuple[int, int]] = []
+        self.dense_below: Dense | None = None  # the layer whose bias no row adds so far
+        self.kept: list[int] = [NETWORK_INPUT]  # columns that a later row needs
+        self.free: list[tuple[int, int]] = []  # columns that no later row needs, with their widths
         self.leaves = [leaf for _, leaf in network.leaves()]
         self.scratch: int | None = None  # columns for a transposed product
         widest = max([leaf.neuron_count for leaf in self.leaves] + [self.width])
@@ -99,7 +103,7 @@ class Translator:
             raise Unsupported(f"compile: expected a layer with weights, got {network!r}")
         self.rows[0][LEAST_ROWS] = 2 if training and self.statistics else 1
         self.rows[0][END] = self.trainable[0] if self.trainable else len(self.rows)
-        if self.trainable:  # nothing below it needs a gradient
+        if self.trainable:  # no layer below has parameters
             self.rows[self.trainable[0]][NEED_DX] = 0
 
     def address(self, operation: Callable[..., Any], **names: Any) -> int:
@@ -108,9 +112,9 @@ class Translator:
     def row(self, forward: int, backward: Callable[..., Any] | None = None, *, out: int = 0, source: int | None = None,
             saved: int = 0, parameters: Sequence[Array] = (), numbers: Sequence[float] = (),
             names: Mapping[str, Any] = MappingProxyType({})) -> None:  # fmt: skip
-        """Add a row whose output is the value at hand, in the columns that it then has.
+        """Add a row that writes its output to the current columns of the value.
 
-        The parameters are W and dW, b and db; the names are those of backward.
+        ``parameters`` are W, dW, b and db; ``names`` replace globals of backward, see `handmade.compiled.passes`.
         """
         source, width, out = self.value if source is None else source, self.width, out or self.width
         back = self.address(backward, **names) if backward and self.training else 0
@@ -121,23 +125,23 @@ class Translator:
         self.width = out
 
     def take(self, width: int) -> int:
-        """Return free columns of the work array."""
+        """Return the first of ``width`` free columns of the work array."""
         for place in self.free:
             if place[1] >= width:
                 self.free.remove(place)
                 return place[0]
-        self.columns += -(-width // 16) * 16  # so that arrays begin at the start of a cache line
+        self.columns += -(-width // 16) * 16  # arrays begin at the start of a cache line
         return self.columns - -(-width // 16) * 16
 
     def saved(self, width: int) -> int:
-        """Return columns for what forward saves for backward; in a prediction nobody reads them later."""
+        """Return columns for the values that forward saves for backward; in a prediction, they are free at once."""
         column = self.take(width)
         if not self.training:
             self.free.append((column, width))
         return column
 
     def move(self, width: int) -> int:
-        """Give the value new columns, and return the old ones: free, in a prediction, unless a block begins there."""
+        """Give the value new columns, and return the old ones; in a prediction, free them, unless they are kept."""
         old = self.value
         self.value = self.take(width)
         if not self.training and old not in self.kept:
@@ -145,7 +149,7 @@ class Translator:
         return old
 
     def copy(self) -> None:
-        """Copy the value, where it has to stay."""
+        """Copy the value to new columns, because a later row needs the old ones unchanged."""
         source = self.move(self.width)
         self.row(self.address(operations.copy), operations.copy_backward, source=source)
 
@@ -157,12 +161,12 @@ class Translator:
             if not isinstance(layer, Activation):
                 self.add_bias()
             if self.value == NETWORK_INPUT and not isinstance(layer, Dense | Dropout | Sequential):
-                self.copy()  # the others work in place
+                self.copy()  # these layers overwrite their input
             TRANSLATIONS[type(layer)](self, layer)
         self.add_bias()
 
     def bias(self) -> tuple[Array, Array]:
-        """Return the bias that is still to be added, and its gradient."""
+        """Return the bias that no row adds so far, and its gradient; zeros if there is none."""
         layer, self.dense_below = self.dense_below, None
         return (layer.b, layer.db) if layer and layer.bias else (self.no_bias, self.no_gradient)
 
@@ -172,7 +176,7 @@ class Translator:
             self.row(self.address(operations.add_bias), operations.add_bias_backward, parameters=[*b, *b])
 
     def dense(self, layer: Dense) -> None:
-        if self.scratch is None:  # before the columns of X become free
+        if self.scratch is None:  # before the columns of X, which the product reads, are free
             self.scratch = self.take(max(leaf.out_features for leaf in self.leaves if isinstance(leaf, Dense)))
         source, forward = self.move(layer.out_features), self.address(operations.product, dot=dot)
         self.row(forward, operations.product_backward, out=layer.out_features, source=source, saved=self.scratch,
@@ -242,10 +246,10 @@ class Translator:
         self.row(self.address(operations.join), operations.join_backward, source=end)
 
     def loss(self, functions: losses.LossFunctions, dtype: np.dtype[Any]) -> None:
-        """Add the row of the loss."""
+        """Add the row of the loss; raise if the network's outputs or the options do not suit it."""
         losses.check_one_number(functions)
         functions.check_outputs(self.width)
-        f, backward = (getattr(function, "func", function) for function in functions)  # of a partial
+        f, backward = (getattr(function, "func", function) for function in functions)  # of a functools.partial
         check_pair(f, backward, losses.LOSSES.values(), "a loss", name_of(f))
         options, others = (getattr(function, "keywords", {}) for function in functions)
         alike = options.keys() == others.keys() and all(np.array_equal(options[name], others[name]) for name in others)
@@ -259,7 +263,7 @@ class Translator:
         add(functions, f, {**options}, dtype)
 
     def cross_entropy(self, functions: losses.LossFunctions, f: Any, options: dict[str, Any], dtype: Any) -> None:
-        functions.value(np.zeros((1, self.width), dtype), np.zeros(1, int))  # raises where an option is wrong
+        functions.value(np.zeros((1, self.width), dtype), np.zeros(1, int))  # raises if an option is invalid
         mean, ignored = options.pop("reduction", "mean") == "mean", options.pop("ignore_index", -100)
         smoothing, weight = options.pop("label_smoothing", 0.0), options.pop("weight", None)
         if options:

@@ -1,4 +1,4 @@
-"""The compiled step: checks, state and threads around the kernels."""
+"""The compiled step: it checks arguments, keeps the optimizer's state and calls the kernels, from several threads."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from .updates import RULES, Rule
 Array = npt.NDArray[Any]
 
 
-REPLACED = "forward", "backward", "backpropagate", "loss_and_gradient", "loss_of", "head"  # by the kernels
-ROWS = 1024  # of a block of a prediction: fewer, and BLAS works on products that are too small for its threads
+REPLACED = "forward", "backward", "backpropagate", "loss_and_gradient", "loss_of", "head"  # what the kernels replace
+ROWS = 1024  # samples per block of a prediction; smaller products would not keep the threads of BLAS busy
 LAYOUT: list[Literal["C", "A", "W"]] = ["C", "A", "W"]  # of the arrays that the kernels are compiled for
 
 
@@ -44,7 +44,7 @@ def _connect(program: Array, numbers: Array, work: Array, network: Network) -> N
 
 
 def _check_replaced(network: Network, optimizer: Any) -> None:
-    """Raise where the kernels would leave out a method of the network's own, or an optimizer evaluates the loss."""
+    """Raise Unsupported if the network overrides a method that the kernels replace, or the optimizer needs more."""
     check_methods(network, "compile", Unsupported)
     if own := next((name for name in REPLACED if has_own(network, name)), ""):
         raise Unsupported(
@@ -64,7 +64,7 @@ class CompiledStep:
     network : Network
     loss : see `handmade.losses.find_loss`
     optimizer : optimizer or None
-        As given to `compile`: for another one, compile again.
+        The one given to `compile`. It cannot be exchanged: for another optimizer, compile again.
     """
 
     def __init__(self, network: Network, loss: Loss, optimizer: Any) -> None:
@@ -75,7 +75,7 @@ class CompiledStep:
         self._dtype, (functions, depth) = network.dtype, network.head(loss)
         self._signatures = kernels.signatures(self._dtype)
         signature = self._signatures["operation"]
-        Translator(network, network.layers, signature, training=False)  # raises where there is no compiled form
+        Translator(network, network.layers, signature, training=False)  # raises if a layer has no compiled form
         training = Translator(network, network.layers[:depth], signature, training=True)
         training.loss(functions, self._dtype)
         self._rule = None if patched_method(optimizer) else RULES.get(type(optimizer))
@@ -91,8 +91,8 @@ class CompiledStep:
             self._state_of = operator.attrgetter(*(self._rule.state * 3)[:3])
             options = [field.name for field in dataclasses.fields(optimizer)]
             self._options_of = operator.attrgetter(*self._rule.state, *options)
-        self._state: tuple[Array | None, ...] = (self._nothing,) * 3  # nobody else has this array
-        self._last: tuple[Any, ...] | None = None  # arrays and options of the last step, to repeat it
+        self._state: tuple[Array | None, ...] = (self._nothing,) * 3  # an array that no optimizer has
+        self._last: tuple[Any, ...] | None = None  # the optimizer's arrays and options in the last step
         self._capacity, self._no_bias = -1, (training.no_bias, training.no_gradient)
         self._spare: list[_Predictor] = []
         self._writer, self._own_predict = network._gradient_writer, has_own(network, "predict")
@@ -116,19 +116,19 @@ class CompiledStep:
         Returns
         -------
         float
-            The loss before the update. Where it is not finite there is no update.
+            The loss before the update. If it is not finite, there is no update.
 
         Raises
         ------
         ValueError, TypeError
-            As `Network.loss_and_gradient` and the optimizer's ``step`` do; nothing has changed then.
+            In the same cases as `Network.loss_and_gradient` and the optimizer's ``step``; nothing has changed then.
         RuntimeError
             If another thread is in a backward pass of this network.
         """
         last = self._last
         if last is not None and sample_weight is None:
             optimizer = self._optimizer
-            # By identity: 0.1 and np.float32(0.1), which is another number, are equal.
+            # By identity, because 0.1 == np.float32(0.1) is True, although the numbers differ.
             same = all(map(operator.is_, self._options_of(optimizer), last)) and self.network._theta is self._theta
             try:
                 if same and len(X) <= self._capacity:  # type: ignore[arg-type]  # raises TypeError
@@ -140,13 +140,13 @@ class CompiledStep:
                         optimizer.t += 1
                         return value
             except TypeError:
-                pass  # X or y is no array that the kernel is compiled for
+                pass  # the kernel is not compiled for such an X or y
         return self._step(X, y, sample_weight)
 
     def _step(self, X: Any, y: Any, sample_weight: Any) -> float:
-        """Do a step of any kind: the first one, or one with other arrays, options or weights than the last."""
+        """Do a step that cannot repeat the last one: the first, or one with other arrays, options or sample weights."""
         optimizer, rule, self._last = self._optimizer, self._rule, None
-        if rule is None:  # an optimizer of another kind does its own step
+        if rule is None:  # not compiled: the optimizer does its own step
             value = self._run(X, y, sample_weight, self._no_update)
             if math.isfinite(value):
                 optimizer.step(self.network.theta, self.network.gradient)
@@ -168,19 +168,19 @@ class CompiledStep:
     def batches(
         self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None, order: Array, size: int
     ) -> list[float]:
-        """Do one training step for every ``size`` rows in this order, as calls would, but without Python in between.
+        """Do one training step for every ``size`` rows, in the given order, without a return to Python in between.
 
         Returns
         -------
         list of float
-            The losses. The list ends early, or is empty, where the next step needs a call: before a loss that is not
-            finite, with dropout or batch normalization, with an optimizer or an array X (of another dtype or layout, or
-            read-only) that nothing is compiled for.
+            The losses. The list ends before a loss that is not finite. It is empty if every step must be a call: with
+            dropout or batch normalization, with an optimizer that is not compiled, or with an X of another
+            dtype or layout, or read-only.
 
         Raises
         ------
         IndexError, ValueError, TypeError, RuntimeError
-            If a row does not exist; or as a call does.
+            If a row of ``order`` does not exist; otherwise in the same cases as a call.
         """
         y, w = as_array(y, "y"), None if sample_weight is None else as_array(sample_weight, "sample_weight")
         if not (type(X) is np.ndarray and X.dtype is self._dtype and X.ndim == 2 and X.flags.carray):
@@ -192,7 +192,7 @@ class CompiledStep:
             raise IndexError(f"order: expected rows from 0 to {count - 1}, got {order.min()} to {order.max()}")
         several = functools.partial(self._writer.run, self._several, self._rule, X, y, w, size)
         losses: list[float] = several(order) if self._is_ready(self._rule) else []
-        if not losses:  # a call gives the optimizer its arrays, or says what is wrong
+        if not losses:  # a call allocates the optimizer's arrays, or raises
             first, order = order[:size], order[size:]
             loss = self(X.take(first, 0), y.take(first, 0), None if w is None else w.take(first))
             if math.isfinite(loss):
@@ -200,12 +200,12 @@ class CompiledStep:
         return losses
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.network, self.loss, self._optimizer)  # addresses are of one process
+        return type(self), (self.network, self.loss, self._optimizer)  # addresses hold in one process only
 
     # ---- the optimizer's state -------------------------------------------------------------------------------------
 
     def _is_ready(self, rule: Rule) -> bool:
-        """Give the program the hyperparameters of this step; return whether it has the optimizer's arrays already."""
+        """Write this step's hyperparameters into the program; return whether it has the optimizer's arrays already."""
         optimizer = self._optimizer
         optimizer.check_options()
         numbers = rule.numbers(optimizer)
@@ -214,7 +214,7 @@ class CompiledStep:
         return not lacks and all(map(operator.is_, self._state_of(optimizer), self._state))
 
     def _first_step(self, X: Any, y: Any, sample_weight: Any, rule: Rule) -> float:
-        """Do a step with arrays other than the last step's; the optimizer gets new ones after the step."""
+        """Do a step with new state arrays, which the optimizer gets only after a step with a finite loss."""
         self._optimizer.check(self.network.theta, self.network.gradient)
         trial = copy.copy(self._optimizer)
         trial.allocate(self.network.theta)
@@ -237,7 +237,7 @@ class CompiledStep:
     # ---- a training step -------------------------------------------------------------------------------------------
 
     def _run(self, X: Any, y: Any, sample_weight: Any, update: int) -> float:
-        """Return the loss of a batch, after the passes and an update; raise where the batch is not sound."""
+        """Do the passes and an update for a batch, and return its loss; raise if the batch is invalid."""
         if not (type(X) is np.ndarray and X.dtype is self._dtype and X.ndim == 2):
             X = self.network.check_input(X)
         if type(y) is not np.ndarray:
@@ -247,7 +247,7 @@ class CompiledStep:
         return self._writer.run(self._pass, X, y, sample_weight, update)
 
     def _pass(self, X: Array, y: Array, sample_weight: Array | None, update: int) -> float:
-        """Run the kernel on a batch; after an error, dropout's generators are as before."""
+        """Run the kernel on a batch, and return the loss; after an error, restore dropout's random generators."""
         drawn, N = (), len(X)
         try:
             if self._capacity < N or self.network._theta is not self._theta:
@@ -260,18 +260,18 @@ class CompiledStep:
             try:
                 train = self._kernel(kernel, self._of_classes and y.ndim == 1)
                 value = train(X, y, *weights, self._program, update)
-            except TypeError:  # not the arrays that the kernel is compiled for
+            except TypeError:  # the kernel is not compiled for such arrays
                 X_ = np.require(self.network.check_input(X), None, LAYOUT)
                 y_, *weights_ = self._converted(y, *weights)
                 train = self._kernel(kernel, y_.ndim == 1)
                 value = train(X_, y_, *weights_, self._program, update)
             if sample_weight is None:
                 self._train = train
-            if not math.isfinite(value):  # the NumPy code says what is wrong, if anything but the loss is
+            if not math.isfinite(value):  # the NumPy code raises if the batch is invalid
                 trial = copy.deepcopy(self.network)
                 with np.errstate(all="ignore"):
                     known, _ = trial.loss_and_gradient(X, y, self.loss, sample_weight=sample_weight)
-                value = value if math.isfinite(known) else known  # infinite, where a target is in float32
+                value = value if math.isfinite(known) else known  # infinite if a target overflows in float32
             elif self._moments:
                 self._move_statistics(N)
         except Exception:
@@ -281,7 +281,7 @@ class CompiledStep:
         return float(value)
 
     def _several(self, rule: Rule, X: Array, y: Array, w: Array | None, size: int, order: Array) -> list[float]:
-        """Run the kernel on one batch after another; return the losses that are finite."""
+        """Run the kernel on one batch after another; return the losses before the first that is not finite."""
         if self._capacity < size or self.network._theta is not self._theta:
             self._allocate(size)
         losses, trial = np.full(-(-len(order) // size), np.nan), copy.copy(self._optimizer)
@@ -289,18 +289,18 @@ class CompiledStep:
         for k in range(len(losses) if rule.counts else 1):
             numbers[k:] = rule.numbers(trial)
             trial.t += 1
-        self._last = None  # the program will have other hyperparameters
+        self._last = None  # the kernel overwrites the hyperparameters
         y, w = self._converted(y.take(order, 0), self._nothing if w is None else w.take(order))
         train = self._kernel(kernels.train_batches, with_labels=y.ndim == 1)
         try:
             train(X, y, w, self._program, self._update, order, size, numbers, losses)
-        finally:  # also if Ctrl-C falls before the next line
+        finally:  # even on Ctrl-C, count the steps done
             done = int(np.isfinite(losses).sum())
             self._optimizer.t += done
         return [*map(float, losses[:done])]
 
     def _converted(self, y: Any, *weights: Any) -> list[Array]:
-        """Return the arrays with the dtypes and memory layouts that the kernels take; NumPy's code judges the rest."""
+        """Return the arrays in the dtypes and layouts that the kernels take; an invalid one as one that they refuse."""
         y, given = np.asarray(y), map(np.asarray, weights)
         sound_weights = [w if w.ndim == 1 and w.dtype.kind in "iuf" else np.full(1, np.nan) for w in given]
         if self._of_classes and not (y.ndim == 2 and y.dtype.kind == "f"):
@@ -310,13 +310,13 @@ class CompiledStep:
         elif not (y.ndim == 2 and y.dtype.kind in "iuf"):
             y = np.full((1, 1), np.nan)
         dtypes = [np.int64 if y.ndim == 1 else self._dtype, self._dtype]
-        with np.errstate(over="ignore"):  # too large for float32: infinite, and not sound
+        with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
             return [np.require(array, dtype, LAYOUT) for array, dtype in zip([y, *sound_weights], dtypes, strict=False)]
 
     def _allocate(self, N: int) -> None:
-        """Make the arrays that a pass over N samples works in; a smaller batch uses a part of them."""
+        """Allocate the arrays of a pass over N samples; smaller batches use a part of them."""
         if self.network._theta is not self._theta:
-            raise RuntimeError("theta: expected the vector that was there at compile, got another one; compile again")
+            raise RuntimeError("theta: expected the network's vector at compile, got another one; compile again")
         self._mask = np.empty(N * sum(width for _, width in self._dropouts), np.float32)
         self._work = empty(N * self._columns, self._dtype, 5)
         _connect(self._program, self._numbers, self._work, self.network)
@@ -324,13 +324,14 @@ class CompiledStep:
         self._capacity = N
 
     def _draw_masks(self, N: int) -> None:
-        """Draw the random numbers of dropout as the layers do in the NumPy code: the same seed, the same masks."""
+        """Draw dropout's random numbers as the NumPy code does, so that the same seed gives the same masks."""
         start = 0
         for layer, width in self._dropouts:
             layer.rng.random(dtype=np.float32, out=self._mask[start : start + width * N])
             start += width * N
 
     def _move_statistics(self, N: int) -> None:
+        """Update the running averages of batch normalization with the mean and the unbiased variance of N samples."""
         for layer, at in self._moments:
             O = len(layer.running_mean)
             mean, variance = self._numbers[at : at + O], self._numbers[at + O : at + 2 * O]
@@ -339,7 +340,7 @@ class CompiledStep:
     # ---- a prediction ----------------------------------------------------------------------------------------------
 
     def predict(self, X: npt.ArrayLike, *, batch_size: int | None = None) -> Array:
-        """Return the output of the network in evaluation mode, as `Network.predict` does; any number of threads may."""
+        """Return the output of the network in evaluation mode, as `Network.predict` does; it is thread-safe."""
         if self._own_predict:
             return self.network.predict(X, batch_size=batch_size)
         network, version = self.network, self.network._weights.version
@@ -350,19 +351,19 @@ class CompiledStep:
             X = network.check_input(X)
         try:
             H = predictor.run(X, predictor.program, rows)
-        except TypeError:  # not the array that the kernel is compiled for
+        except TypeError:  # the kernel is not compiled for such an array
             X = np.require(network.check_input(X), None, LAYOUT)
             H = predictor.run(X, predictor.program, rows)
         self._spare.append(predictor)
         if not H.size or version is None or network._weights.version != version:
             return network.predict(
                 X, batch_size=batch_size
-            )  # raises and says why; or new weights have been loaded meanwhile
+            )  # raises if X is invalid; otherwise weights were loaded meanwhile
         return H
 
 
 class _Predictor:
-    """The program and the arrays of a prediction, of which every thread needs its own."""
+    """The program and the arrays of a prediction; every thread needs its own."""
 
     def __init__(self, step: CompiledStep) -> None:
         network, signatures = step.network, step._signatures

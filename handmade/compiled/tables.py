@@ -1,4 +1,4 @@
-"""The tables of functions of one number: which stands for which NumPy function, and with which options."""
+"""The tables that give each NumPy function its compiled form, a function of one number, with its options."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Function(NamedTuple):
     function, f, slope : callable
         The NumPy function; f and f' of one number.
     options : mapping of str to float
-        The names of the options, in the order in which f takes them, and the values they have unless given.
+        The names of the options, in the order in which f takes them, and their defaults.
     only : mapping of str to object
-        Options by which the NumPy function is another function: the row is for these values.
+        Options that select a formula of the NumPy function: the row is for these values only.
     positive : tuple of str
-        Options that have to be above 0.
+        Options that must be above 0.
     over_outputs : bool
-        Of a loss: whether its mean is over samples and outputs, or over samples alone.
+        For a loss: whether its mean is over samples and outputs, or over samples alone.
     targets : tuple of two floats
-        Of a loss: the least and the largest target.
+        For a loss: the smallest and the largest valid target.
     """
 
     function: Callable[..., Any]

@@ -1,4 +1,4 @@
-"""The updates of `handmade.optimizers`, in one pass over theta; under each, the hyperparameters that it reads."""
+"""The updates of `handmade.optimizers` in one pass over theta, each followed by the hyperparameters that it reads."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ._numerics import Real
 from .blas import add_scaled, scale
 from .passes import AXPY, GRADIENT, PARAMETERS, SCAL, STATE1, STATE2, STATE3, THETA, Array, Pass, long_vector
 
-SHARED = 2**21  # multiplications in a product of all weights: from here on, BLAS's threads have shared those of a step
+SHARED = 2**21  # N x parameters from which BLAS divides the products of a step among its threads
 
 
 class Rule(NamedTuple):
-    """A compiled update: its operation, the names of the state arrays, and the hyperparameters of a step."""
+    """A compiled update: its operation, the names of the state arrays, and the hyperparameters of the next step."""
 
     update: Callable[..., None]
     state: tuple[str, ...]
@@ -26,6 +26,7 @@ class Rule(NamedTuple):
 
 @compiled
 def hyperparameters(p: Pass) -> tuple[Real, ...]:
+    """Return the eight hyperparameters in the dtype of theta."""
     number, h = p.X.dtype.type, p.numbers
     return (
         number(h[0]),
@@ -41,13 +42,13 @@ def hyperparameters(p: Pass) -> tuple[Real, ...]:
 
 @compiled
 def by_blas(p: Pass, row: Array) -> bool:
-    """Return whether BLAS updates faster: each of its threads has a part of dW in the cache of its own core."""
+    """Return whether BLAS updates faster: after large products, each of its threads has a part of dW in its cache."""
     return len(p.X) * row[PARAMETERS] >= SHARED and row[AXPY] != 0 and row[SCAL] != 0 and not PLAIN
 
 
 @compiled
 def decayed(g: Real, decay: Real, w: Real) -> Real:
-    """Add weight decay; without it an infinite weight stays what it is, where 0 times it would be NaN."""
+    """Return g + decay w; without decay return g, because 0 times an infinite weight would be NaN."""
     return g + decay * w if decay != 0 else g
 
 
@@ -132,7 +133,7 @@ def adam(p: Pass, row: Array) -> None:
     theta, gradient = long_vector(p, THETA), long_vector(p, GRADIENT)
     m, v, largest_v = long_vector(p, STATE1), long_vector(p, STATE2), long_vector(p, STATE3)
     lr, beta1, rest1, beta2, eps, decay, shrink, amsgrad = hyperparameters(p)
-    rest2 = theta.dtype.type(1 - p.numbers[3])
+    rest2 = theta.dtype.type(1 - p.numbers[3])  # subtracted in double precision, which loses no digits
     for i in range(theta.size):
         g = decayed(gradient[i], decay, theta[i])
         theta[i] *= shrink
