@@ -103,7 +103,7 @@ def test_a_doubtful_run_says_why(changes, doubt):
     sure = results([cell("a", {OURS: [1.0, 1.1, 1.2]})])
     assert report._doubts(sure) == []
     (section,) = report._doubts(sure | changes)
-    assert section.title == "Doubts" and doubt in section.text
+    assert section.title == "Caveats" and doubt in section.text
 
 
 def test_cells_behind_come_first_with_the_worst_on_top(tmp_path):

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.speed``: handmade beside its peers, in turn, and a report of how it went."""
+"""``python -m benchmarks.speed``: time handmade and other libraries in turn, and write a report."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from .peers import SIDES
 from .report import versions, write
 from .sides import COMPILED, OURS, Unable, why_missing
 
-BLOCK, ROUNDS = 0.2, 3  # seconds that a side has at a time, and how often
-QUICK = 5  # cells, evenly out of the grid
-MINUTES = 15  # for the cells; memory and starts take three more
+BLOCK, ROUNDS = 0.2, 3  # seconds that a side is timed at a time; how many times
+QUICK = 5  # cells, evenly spaced in the grid
+MINUTES = 15  # for the cells; memory and start-up take three more
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and write; 0, or 1 if a peer computes something else, 130 after Ctrl-C."""
+    """Time libraries and write a report; return 0, 1 if results of a library are wrong, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     _make_folder(options.out)
     pieces = _work(options)
@@ -44,14 +44,14 @@ def main(arguments: list[str] | None = None) -> int:
     if options.resume:
         results |= _measured_before(options.out)
     for name, why in results["missing"].items():
-        print(f"{name} takes no part: {why}", file=sys.stderr)
+        print(f"{name} is left out: {why}", file=sys.stderr)
     started, status = time.perf_counter(), 0
     try:
         _run(pieces, options, results)
         results["interrupted"] = False
     except KeyboardInterrupt:
         status = 130
-        print("interrupted: the report has what was measured", file=sys.stderr)
+        print("interrupted: the report has only what was measured before", file=sys.stderr)
     finally:
         results["minutes"] += (time.perf_counter() - started) / 60
         print(*write(results, options.out), sep="\n")
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _make_folder(out: Path) -> None:
-    """Make the folder of the report, or end with an error where it cannot be written."""
+    """Make the folder of the report; exit with an error message if it is not writable."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / ".probe").touch()
@@ -71,7 +71,7 @@ def _make_folder(out: Path) -> None:
 
 
 def _nothing_measured(quick: bool) -> dict[str, Any]:
-    """Return the results before anything is measured: the circumstances."""
+    """Return the results before anything is measured: the machine, the libraries and the settings."""
     return {
         "machine": {**show_config(mode="dicts"), **versions(), "kernel asked for": os.environ.get("OPENBLAS_CORETYPE")},
         "quick": quick,
@@ -89,31 +89,31 @@ def _nothing_measured(quick: bool) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=main.__doc__.partition(";")[0])
-    parser.add_argument("--quick", action="store_true", help="some of the cells, in a minute")
-    parser.add_argument("--match", default="", metavar="TEXT", help="only cells whose title contains this, no memory")
+    parser.add_argument("--quick", action="store_true", help="time a few cells, in one minute")
+    parser.add_argument("--match", default="", metavar="TEXT", help="only cells with TEXT in their title; no memory")
     parser.add_argument("--out", type=Path, default=Path("speed-report"), metavar="DIR",
-                        help="where report.md, report.html and results.json go (default speed-report)")  # fmt: skip
-    parser.add_argument("--resume", action="store_true", help="go on with the results that are in DIR")
+                        help="write report.md, report.html and results.json to DIR (default speed-report)")  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="measure only what the results in DIR lack")
     parser.add_argument(
         "--minutes",
         type=float,
         default=MINUTES,
         metavar="M",
-        help=f"begin no further cell after so many (default {MINUTES})",
+        help=f"begin no cell after M minutes (default {MINUTES})",
     )
-    parser.add_argument("--write", action="store_true", help="write the tables into docs/speed.md and README.md, too")
+    parser.add_argument("--write", action="store_true", help="also write the tables into docs/speed.md and README.md")
     return parser
 
 
 def _measured_before(out: Path) -> dict[str, Any]:
-    """Return the cells and the memory in an earlier run's results; nothing where there is none."""
+    """Return the cells and the memory from the results of an earlier run; an empty dict if there was none."""
     path = out / "results.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     return {name: found[name] for name in ("cells", "memory", "measured", "minutes") if name in found}
 
 
 def _work(options: argparse.Namespace) -> list[Any]:
-    """Return what is to be timed, each piece once."""
+    """Return the cells and jobs to time, each once."""
     along = [case for cases in curves().values() for case in cases]
     pieces = list(dict.fromkeys([*JOBS, *GRID, *along]))
     if options.quick:
@@ -124,7 +124,7 @@ def _work(options: argparse.Namespace) -> list[Any]:
 
 
 def _run(pieces: list[Any], options: argparse.Namespace, results: dict[str, Any]) -> None:
-    """Measure memory, then time every piece; what is there is in the results at any time, and on disk after each."""
+    """Measure memory, then time every piece; update the results after each, in memory and on disk."""
     measures = [] if options.match else _memory(options.quick)
     measures = [(name, measure) for name, measure in measures if name not in results["measured"]]
     pieces = [piece for piece in pieces if piece.title not in results["cells"]]
@@ -165,17 +165,17 @@ def _cell(piece: Any, benches: dict[str, Process], quick: bool) -> dict[str, Any
         cell["errors"][name] = str(error)
         print(f"not timed: {name}, {piece.title}: {error}", file=sys.stderr)
 
-    # All at once, as most of the time goes into compiling; nothing is timed before the last is ready.
+    # All sides prepare at once, because compilers take most of the time; timing begins when the last one is ready.
     prepared = {name: process.begin("prepare", piece) for name, process in benches.items()}
     sides, ours = {}, prepared[OURS]()
     for name, process in benches.items():
         try:
             theirs = ours if name == OURS else prepared[name]()
-            if theirs:  # the floor computes nothing that could be compared
+            if theirs:  # the matrix products alone have no results to compare
                 piece.check(name, theirs, ours)
         except Unable:
             continue
-        except Exception as error:  # a Disagreement, or whatever a peer breaks with
+        except Exception as error:  # a Disagreement, or an error of the library
             lose(name, error)
             continue
         sides[name] = partial(process.call, "time")
@@ -185,7 +185,7 @@ def _cell(piece: Any, benches: dict[str, Process], quick: bool) -> dict[str, Any
 
 
 def _memory(quick: bool) -> list[tuple[str, Any]]:
-    """Return what is measured besides time: names, and functions that add their findings to a dictionary."""
+    """Return the other measurements by name: functions that add their results to a dictionary."""
     usual = [Case((784, 128, 10), 64), Case((784, 1024, 1024, 1024, 10), 256)]
     steps = [case for one in usual for case in (one, Case(one.sizes, one.batch, optimizer="Adam"))]
     steps += [Case((784, 300, 100, 10), 128, activation=name) for name in ("sigmoid", "tanh")]

@@ -1,9 +1,9 @@
-"""Fair timing: every side in a process of its own, which take turns for several rounds.
+"""Fair timing: every side has its own process, and the processes take turns for several rounds.
 
-In one process the sides would disturb each other: thread pools that wait for work by spinning take the cores from
-whoever comes next, and allocators and OpenMP libraries get mixed. Before a block is a pause, in which the threads of
-the side before go to sleep, and it begins with calls that are not counted, so that its own are awake. OpenBLAS's would
-spin for 2^28 cycles, a tenth of a second, and slow down whoever comes next ten times and more; here it is 2^24.
+In one process the sides would disturb each other: threads that wait for work spin, and keep the cores from the next
+side; allocators and OpenMP libraries get mixed. Before each block of calls is a pause, in which the threads of the last
+side go to sleep. The block begins with calls that are not counted, which wake the side's own threads. By default,
+OpenBLAS's threads spin for 2^28 cycles, a tenth of a second, which can slow down the next side tenfold; here, for 2^24.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 __all__ = ["Process", "Timing", "alternate", "time_calls"]
 
-WARM_UP = 0.2  # of a block
+WARM_UP = 0.2  # as a fraction of a block
 PAUSE = 0.02  # seconds
 
 
@@ -43,7 +43,7 @@ class Timing:
         return float(np.median(self.rounds))
 
     def ratio(self, other: Timing) -> float:
-        """Return how many times as long the other takes.
+        """Return the other's median divided by this one's.
 
         Examples
         --------
@@ -53,7 +53,7 @@ class Timing:
         return other.median / self.median
 
     def spread(self, other: Timing) -> tuple[float, float]:
-        """Return the smallest and the largest ratio of one round.
+        """Return the smallest and the largest ratio of the rounds, other to this.
 
         Examples
         --------
@@ -70,7 +70,7 @@ class Process:
     Parameters
     ----------
     make : callable
-        Called in the process, without arguments, once; must be picklable.
+        Called once in the process, without arguments, to make the object; must be picklable.
 
     Examples
     --------
@@ -85,7 +85,7 @@ class Process:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, make), daemon=True)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is for the one who asks
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C interrupts this process alone
         try:
             self._process.start()
         finally:
@@ -97,12 +97,12 @@ class Process:
         return self._process.is_alive()
 
     def call(self, method: str, *arguments):
-        """Call a method there; what it returns, or raises, comes back."""
+        """Call a method of the object; return its result, or raise its exception."""
         return self.begin(method, *arguments)()
 
     def begin(self, method: str, *arguments) -> Callable[[], Any]:
-        """Begin to call a method there; what is returned waits for it and gives what `call` gives."""
-        with suppress(OSError):  # it has ended, as the answer will say
+        """Begin to call a method of the object; return a function that waits for it, and then acts as `call`."""
+        with suppress(OSError):  # the process has ended: `_answer` raises
             self._pipe.send((method, arguments))
         return self._answer
 
@@ -142,15 +142,15 @@ def _serve(pipe, make) -> None:
             answer = False, error
         try:
             pipe.send(answer)
-        except OSError:  # nobody listens any more
+        except OSError:  # the other end has closed
             return
-        except Exception as error:  # not everything can be pickled
+        except Exception as error:  # the answer cannot be pickled
             what = answer[1] if isinstance(answer[1], Exception) else error
             pipe.send((False, RuntimeError(f"{type(what).__name__}: {what}")))
 
 
 def time_calls(work: Callable[[], object], wait: Callable[[], object], block: float) -> float:
-    """Return the seconds per call, over a block of so many seconds, after a shorter one that is not counted."""
+    """Return the seconds per call, over a block of ``block`` seconds, after a shorter one that is not counted."""
     count, taken = 0, 0.0
     started = time.perf_counter()
     while taken < block * WARM_UP:
@@ -184,13 +184,13 @@ def alternate(
     Parameters
     ----------
     sides : mapping of str to callable
-        Each gives the seconds per call, measured over as many seconds as it is told.
+        Each takes the seconds of a block, and returns the seconds per call in it.
     block : float
-        Seconds that a side has at a time, at least one call.
+        Seconds that a side is timed at a time; at least one call.
     rounds : int
-        How many blocks each has. Every other round goes backwards, so that nobody always follows the same side.
+        The number of blocks of each side. Every other round goes backwards, so that no side always follows the same.
     failed : callable, optional
-        Is told of a side that raises, and by what; it has no further turn, and no timing. Unless given, it is raised.
+        Called with the name of a side that raises, and the exception; the side is then left out. By default, raise.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The process in which one side works."""
+"""The object that each side's process holds, which prepares and times one piece of work after another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import jobs, peers  # noqa: F401  # they give each piece of work its sides
+from . import jobs, peers  # noqa: F401  # they register the sides of each piece of work
 from .alternation import time_calls
 from .sides import Side
 
@@ -15,16 +15,22 @@ __all__ = ["Bench"]
 
 
 class Bench:
-    """A bench on which one side works on one piece after another, in its own process."""
+    """A bench for one side, which prepares and times one piece of work after another.
+
+    Parameters
+    ----------
+    name : str
+        The name of the side, see `benchmarks.speed.sides`.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.side: Side | None = None
-        warnings.simplefilter("ignore")  # scikit-learn's, about an unfinished fit, come at each call
+        warnings.simplefilter("ignore")  # scikit-learn warns of an unfinished fit at each call
 
     def prepare(self, work: Any) -> dict[str, np.ndarray]:
-        """Build the side, let it work once, and tell what came out."""
-        self.side = None  # the memory of the last piece is free before the next is built
+        """Build the side for a piece of work, let it work once, and return its results."""
+        self.side = None  # frees the memory of the last piece
         alike = getattr(work, "without_dropout", work)
         self.side = work.sides[self.name](alike)
         results = self.side.results()

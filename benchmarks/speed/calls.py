@@ -1,9 +1,9 @@
-"""The least that a step or a prediction is made of where NumPy is all there is: its calls, and nothing between them.
+"""A lower bound for a step or a prediction by NumPy: its calls alone, without Python code between them.
 
-Every array, view and number is made before; what is timed is one list of calls. There is no layer, no check, no
-memory of what came before, and each formula is the cheapest that the comparison of results lets pass: the textbook's
-sigmoid and softmax in the network's own dtype, without a shift, moments of Adam without the factors 1 - beta. A
-library that makes these calls takes at least as long. Where a peer needs less, it cannot be ahead of it.
+Every array, view and number is made in advance; one list of calls is timed. There are no layers, checks or caches. Each
+formula is the cheapest whose results still agree: the textbook's sigmoid and softmax in the network's dtype, without a
+shift; moments of Adam without the factors 1 - beta. A library that makes these calls takes at least as long. So no
+NumPy code can be faster than a library that needs less time than the calls.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ Call = tuple[Callable, tuple]
 
 
 class CallsAlone:
-    """The calls of a case, feature by feature as handmade has them: ``forward``, and ``step``, which starts with it.
+    """The calls of a case: those of ``forward``, and those of ``step``, which begin with the same.
+
+    Arrays are laid out feature by feature, as in handmade: outputs have shape (K, N).
 
     Parameters
     ----------
     case : Case
         One cell.
     network : Network
-        Whose parameters are changed.
+        The network of the case; a step changes its parameters.
 
     Examples
     --------
@@ -54,7 +56,7 @@ class CallsAlone:
         self.step = [*self.forward, *getattr(self, "_" + case.loss)(), *self._backward(), *self._update()]
 
     def number(self, value: float) -> Array:
-        """Return a number in the form that NumPy takes without a conversion."""
+        """Return a number as an array without dimensions, which NumPy need not convert."""
         return np.array(value, self.case.dtype)
 
     # ---- forward and backward ----------------------------------------------------------------------------------------
@@ -157,7 +159,7 @@ class CallsAlone:
         yield np.subtract, (theta, b, theta)
 
     def _count(self) -> None:
-        """Set the two numbers of Adam that change: m and v are smaller than the sums here by 1 - beta."""
+        """Set Adam's two numbers that change with t; m and v here are the moments divided by 1 - beta."""
         self.t += 1
         root = math.sqrt((1 - BETA2**self.t) / (1 - BETA2))
         self.eps[...] = EPS * root

@@ -1,4 +1,4 @@
-"""What is timed: one kind of work of one network on one batch, and the grid of them."""
+"""The cases that are timed, each one kind of work of one network on one batch, and the grid of all cases."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Case:
     sizes : tuple of int
         Inputs, hidden units, outputs.
     batch : int
-        Samples at once.
+        The number of samples.
     work : {"step", "predict"}
-        A training step (forward, loss, backward, update), or the outputs alone.
+        A training step (forward, loss, backward, update), or a prediction.
     activation, loss, dtype, optimizer : str
-        By handmade's names; the optimizer is "SGD" or "Adam".
+        Names of handmade; the optimizer is "SGD" or "Adam".
     normalization : {None, "batch"}
         The normalization before each hidden activation.
     dropout : float
@@ -51,7 +51,7 @@ class Case:
 
     @property
     def shape(self) -> str:
-        """Return the widths and the batch; runs of equal widths are counted.
+        """Return the widths and the batch as text; equal widths in a row are counted.
 
         Examples
         --------
@@ -69,7 +69,7 @@ class Case:
 
     @property
     def options(self) -> str:
-        """Return the options that are not the usual ones: "" for float32, ReLU and cross-entropy."""
+        """Return the options other than float32, ReLU and cross-entropy, as text."""
         usual = Case(self.sizes, self.batch)
         names = ("activation", "loss", "dtype")
         found = [getattr(self, name) for name in names if getattr(self, name) != getattr(usual, name)]
@@ -78,7 +78,7 @@ class Case:
 
     @property
     def without_dropout(self) -> Case:
-        """Return the case whose results can be compared: every library draws other random numbers."""
+        """Return the case without dropout, to compare results: every library draws other random numbers."""
         return replace(self, dropout=0.0) if self.dropout else self
 
     @property
@@ -100,11 +100,11 @@ class Case:
 
     @property
     def tolerance(self) -> float:
-        """Return how far two right implementations may be apart, relatively: each sum rounds once per term."""
+        """Return the largest relative difference of two right implementations: each sum rounds once per term."""
         return (sum(self.sizes) + self.batch) * float(np.finfo(self.dtype).eps)
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
-        """Normally distributed inputs, and class indices or normally distributed targets."""
+        """Return X, shape (N, I), normally distributed, and y: class indices, or targets, normally distributed."""
         rng = np.random.default_rng(0)
         X = rng.standard_normal((self.batch, self.sizes[0])).astype(self.dtype)
         if self.loss == "cross_entropy":
@@ -112,20 +112,27 @@ class Case:
         return X, rng.standard_normal((self.batch, self.sizes[-1])).astype(self.dtype)
 
     def network(self) -> hm.MLP:
-        # He's weights, as with smaller ones the gradient of a deep network vanishes, and a step could not be compared.
+        # He's weights: with smaller ones, the gradients of a deep network vanish, and steps could not be compared.
         options = dict(activation=self.activation, weight_init="kaiming_uniform", rng=0, dtype=self.dtype)
         return hm.MLP(self.sizes, normalization=self.normalization, dropout=self.dropout, **options)
 
     def check(self, name: str, theirs: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray]) -> None:
-        """Raise unless a side has computed what handmade computes: the loss, every parameter after a step, the outputs.
+        """Raise unless a side's results are handmade's: the loss and the parameters after a step, or the outputs.
 
-        Parameters after a step are compared block by block and entry by entry, each difference weighted by its
-        gradient: where a gradient is nothing but rounding, Adam makes a whole step of it, in a direction of its own.
+        Parameters after a step are compared block by block. Each difference is weighted by the entry's gradient,
+        because Adam takes a full step in a random direction where a gradient is only rounding error.
+
+        Parameters
+        ----------
+        name : str
+            The name of the side.
+        theirs, ours : mapping of str to ndarray
+            The results of the side and of handmade, see `benchmarks.speed.sides.Side.results`.
 
         Raises
         ------
         Disagreement
-            If it computes something else.
+            If the results differ by more than rounding.
         """
         if self.work == "predict":
             theirs, ours = (side["outputs"] - side["outputs"].mean(axis=1, keepdims=True) for side in (theirs, ours))
@@ -144,9 +151,9 @@ class Case:
                 float(np.sum(weight * np.abs(array)))
                 for array in (after[block] - theta[block], theta[block] - before[block], before[block])
             )
-            if not apart <= self.tolerance * moved + eps * stored:  # both have rounded the parameters that they store
+            if not apart <= self.tolerance * moved + eps * stored:  # both round the parameters that they store
                 raise Disagreement(
-                    f"{name}, {self.title}: the step of {block} differs by {apart / moved:.1g} of itself"
+                    f"{name}, {self.title}: the step of {block} has a relative error of {apart / moved:.1g}"
                 )
 
 
@@ -166,7 +173,7 @@ SHAPES = (
 
 
 def grid() -> list[Case]:
-    """Return the cells: all shapes with both optimizers and prediction, some with other options, growing batches."""
+    """Return all cells: each shape with both optimizers and as a prediction; some with options or other batches."""
     usual = [Case(*shape) for shape in SHAPES]
     cases = [change(case) for change in (_step, _adam, _predict) for case in usual]
     for case in (usual[2], usual[4], usual[5]):
@@ -183,7 +190,7 @@ def grid() -> list[Case]:
 
 
 def curves() -> dict[str, list[Case]]:
-    """Training steps along which one number grows: the width, the depth, the batch.
+    """Return training steps by what grows along them: the width, the depth, or the batch.
 
     Examples
     --------

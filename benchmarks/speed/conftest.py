@@ -1,4 +1,4 @@
-"""The better BLAS kernel, if there is one, and what the numbers are measured on."""
+"""Hooks of pytest: they restart it with the better BLAS kernel, if there is one, and print the configuration."""
 
 from benchmarks.kernel import restart_with_better_kernel
 from handmade.configuration import show_config
@@ -6,7 +6,7 @@ from handmade.configuration import show_config
 
 def pytest_configure(config) -> None:
     if capture := config.pluginmanager.getplugin("capturemanager"):
-        capture.suspend_global_capture()  # or a new process would write to where nobody reads
+        capture.suspend_global_capture()  # otherwise the output of the new process would be lost
         restart_with_better_kernel()
         capture.resume_global_capture()
 

@@ -1,4 +1,4 @@
-"""A network, its losses and its training steps in JAX, each as a function of everything that it changes."""
+"""Networks, losses and training steps in JAX, as pure functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["jax_forward", "jax_parameters", "jax_state", "jax_step"]
 
 
 def jax_parameters(case: Case, jax, network: hm.Network) -> list[tuple]:
-    """Return (W, b) of each layer, W laid out (I, O); gamma and beta follow where batch normalization does."""
+    """Return (W, b) of each layer, W of shape (I, O); with gamma and beta if batch normalization follows."""
     blocks, layers = iter(network.blocks(network.theta.copy()).values()), []
     for layer in range(len(case.sizes) - 1):
         hidden = layer < len(case.sizes) - 2
@@ -20,7 +20,7 @@ def jax_parameters(case: Case, jax, network: hm.Network) -> list[tuple]:
 
 
 def jax_forward(activation: str, jax):
-    """Return the network as a function of its weights, laid out (I, O), and biases."""
+    """Return the network as a function of (parameters, X), see `jax_parameters`."""
     function = getattr(jax.nn, activation)
 
     def forward(parameters, X):
@@ -33,7 +33,7 @@ def jax_forward(activation: str, jax):
 
 
 def _training(case: Case, jax):
-    """Return the forward pass in training, with dropout and batch normalization, and the new running averages."""
+    """Return the forward pass in training mode, a function that returns outputs and new running averages."""
     jnp, function = jax.numpy, getattr(jax.nn, case.activation)
 
     def forward(parameters, X, key, averages):
@@ -56,7 +56,7 @@ def _training(case: Case, jax):
 
 
 def jax_step(case: Case, jax, forward):
-    """Return a step, to be compiled as a whole: new parameters, the optimizer's new state, and the loss."""
+    """Return a training step to compile as a whole: it returns new parameters, a new state and the loss."""
     if case.dropout or case.normalization:
         return _training_step(case, jax)
     objective, update = _objective(case, jax), {"SGD": _sgd, "Adam": _adam}[case.optimizer](case, jax)
@@ -105,7 +105,7 @@ def _adam(case: Case, jax):
 
 
 def _training_step(case: Case, jax):
-    """Return a step of SGD whose state is a random key and the running averages."""
+    """Return a step of SGD whose state consists of a random key and the running averages."""
     forward = _training(case, jax)
 
     def loss(parameters, key, averages, X, y):
@@ -122,7 +122,7 @@ def _training_step(case: Case, jax):
 
 
 def jax_state(case: Case, jax, parameters):
-    """Return the state that goes from step to step: of the optimizer, of random numbers, of running averages."""
+    """Return the initial state of a step: of the optimizer, or the random key and the running averages."""
     if case.dropout or case.normalization:
         hidden = parameters[:-1] if case.normalization else []
         return jax.random.key(0, impl="rbg"), [(jax.numpy.zeros_like(b), jax.numpy.ones_like(b)) for _, b, *_ in hidden]

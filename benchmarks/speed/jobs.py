@@ -1,4 +1,4 @@
-"""Whole jobs: an epoch of training, the check of a gradient, the perceptron; each with its sides."""
+"""Whole jobs: epochs of training, a gradient check, and the perceptron, each with its sides."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ Array = np.ndarray
 class Epoch:
     """A training of some epochs, each in a new order: SGD with momentum on minibatches, float32, ReLU, cross-entropy.
 
-    Before the first, handmade and scikit-learn check all data, and handmade also the network and the loss.
+    Before the first epoch, handmade and scikit-learn check all data; handmade also checks the network and the loss.
 
     Parameters
     ----------
     text : str
-        What the data are like.
+        A description of the data, for the title.
     samples : int
-        How many.
+        The number of samples.
     sizes, batch
-        Of the network and of its batches.
+        Inputs, hidden units and outputs; samples in a minibatch.
     epochs : int
-        How many one call of `handmade.fit` does; an epoch is then a part of its time.
+        The number of epochs in one call of ``work``, which includes the checks.
     """
 
     text: str
@@ -71,19 +71,19 @@ class Epoch:
         return {**ours, **loops, "scikit-learn": FitOfSklearn}
 
     def check(self, name: str, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> None:
-        """Compare the parameters after an epoch in one order: every step may round as much as a single one."""
-        if not theirs:  # the products alone
+        """Compare the parameters after an epoch without shuffling; each step may round as much as a single one."""
+        if not theirs:  # the matrix products alone have no results
             return
         steps = -(-self.samples // self.batch)
         allowed = steps * (sum(self.sizes) + self.batch) * float(np.finfo(np.float32).eps)
         moved = np.linalg.norm(ours["theta"] - self.network().theta)
         apart = np.linalg.norm(theirs["theta"] - ours["theta"]) / moved
         if not apart <= allowed:
-            raise Disagreement(f"{name}, {self.title}: differs by {apart:.1g} of its way, allowed are {allowed:.1g}")
+            raise Disagreement(f"{name}, {self.title}: relative error {apart:.1g}, allowed are {allowed:.1g}")
 
 
 class Fit(Side):
-    """A call of `handmade.fit`, its checks of all data included."""
+    """A call of `handmade.fit`, including its checks of all data."""
 
     compile = False
 
@@ -104,14 +104,14 @@ class Fit(Side):
 
 
 class FitCompiled(Fit):
-    """A call of `handmade.fit` with ``compile=True``, which translates the network anew."""
+    """A call of `handmade.fit` with ``compile=True``; each call translates the network again."""
 
     packages = ("numba",)
     compile = True
 
 
 class StepWithMomentum(CallsAlone):
-    """The calls of a step whose velocity is also that of other batch sizes."""
+    """The calls of a step of SGD with momentum. The steps of all batch sizes share one velocity."""
 
     def __init__(self, job: Epoch, batch: int, network: hm.Network, velocity: Array) -> None:
         self.job, self.velocity = job, velocity
@@ -131,7 +131,7 @@ class StepWithMomentum(CallsAlone):
 
 
 class CallsOfAnEpoch(Side):
-    """A list of NumPy's calls alone, as of a step, and two more that fetch the rows of a batch."""
+    """A list of NumPy's calls alone: those of each step, and two that gather the rows of its batch."""
 
     def __init__(self, job: Epoch) -> None:
         self.job, self.network, (self.X, self.y) = job, job.network(), job.data()
@@ -158,7 +158,7 @@ class CallsOfAnEpoch(Side):
 
 
 class ProductsOfAnEpoch(Side):
-    """The matrix products of all steps, and nothing else."""
+    """The matrix products of all steps, without any other work."""
 
     def __init__(self, job: Epoch) -> None:
         full, rest = divmod(job.samples, job.batch)
@@ -175,7 +175,7 @@ class ProductsOfAnEpoch(Side):
 
 
 class TorchLoop(Side):
-    """The fastest loop over tensors: no DataLoader, rows gathered by index, the optimizer fused."""
+    """The fastest loop in PyTorch's eager mode: rows gathered by index, without a DataLoader; a fused optimizer."""
 
     packages = ("torch",)
 
@@ -206,7 +206,7 @@ class TorchLoop(Side):
 
 
 class CompiledLoop(TorchLoop):
-    """The same loop, each step compiled into one graph."""
+    """The loop of `TorchLoop` with each step compiled into one graph."""
 
     def __init__(self, job: Epoch) -> None:
         if not has_compiler():
@@ -223,7 +223,7 @@ class CompiledLoop(TorchLoop):
                 v.copy_(job.momentum * v + g)
                 p.copy_(p - job.lr * v)
 
-        # Once, and once more for the last, short batch.
+        # Compiled twice, because the last batch is shorter.
         self.step = self.torch.compile(step, dynamic=False, fullgraph=True)
 
     def epoch(self, order) -> None:
@@ -233,7 +233,7 @@ class CompiledLoop(TorchLoop):
 
 
 class JaxScan(Side):
-    """The whole epoch as one jitted scan over the batches, parameters and velocity donated."""
+    """An epoch as one jitted scan over the batches, to which parameters and velocity are donated."""
 
     packages = ("jax",)
 
@@ -282,7 +282,7 @@ class JaxScan(Side):
 
 
 class FitOfSklearn(Side):
-    """A call of MLPClassifier.fit; warm_start keeps the weights."""
+    """A call of MLPClassifier.fit; warm_start keeps the weights from call to call."""
 
     packages = ("sklearn",)
 
@@ -312,12 +312,12 @@ class FitOfSklearn(Side):
         return {"theta": np.concatenate([part.ravel() for W, b in pairs for part in (W.T, b)])}
 
 
-# ---- the check of a gradient -----------------------------------------------------------------------------------------
+# ---- a gradient check ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """A check of every entry of a network's gradient against differences, in float64."""
+    """A check of every entry of a network's gradient against finite differences, in float64."""
 
     sizes: tuple[int, ...]
     batch: int
@@ -337,13 +337,13 @@ class GradientCheck:
     sides: ClassVar[dict[str, type[Side]]]
 
     def check(self, name: str, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> None:
-        """Both must find the gradient right."""
+        """Raise Disagreement unless both find the gradient right."""
         if not (theirs["passed"] and ours["passed"]):
             raise Disagreement(f"{name}, {self.title}: passed {theirs['passed']}, handmade's {ours['passed']}")
 
 
 class Checking(Side):
-    """A base of the three checks."""
+    """A base class of the three checks."""
 
     def __init__(self, job: GradientCheck) -> None:
         self.job, self.network, (self.X, self.y) = job, job.network(), job.data()
@@ -353,7 +353,7 @@ class Checking(Side):
 
 
 class CheckGradient(Checking):
-    """A call of `handmade.check_gradient`: three steps for each entry, and their verdict."""
+    """A call of `handmade.check_gradient`, which tries three step sizes for each entry."""
 
     def work(self) -> bool:
         check = hm.check_gradient(self.network, self.X, self.y, entries=self.network.parameter_count)
@@ -382,7 +382,7 @@ class GradCheck(Checking):
 
 
 class TwoPasses(Checking):
-    """The loop of every course: one entry up, one forward pass, down, another, and a fixed tolerance."""
+    """The loop taught in courses: a central difference of two forward passes per entry, and a fixed tolerance."""
 
     def work(self) -> bool:
         network, h = self.network, 1e-5
@@ -405,7 +405,7 @@ GradientCheck.sides = {OURS: CheckGradient, "torch": GradCheck, "loop": TwoPasse
 
 @dataclass(frozen=True)
 class Perceptron:
-    """The mistake-driven rule without a bias on separable samples, until an epoch has no mistake."""
+    """A perceptron without a bias, trained on separable samples until an epoch has no mistake."""
 
     samples: int
     inputs: int
@@ -415,7 +415,7 @@ class Perceptron:
         return f"perceptron: {self.samples:,} separable samples of {self.inputs} inputs, until none is wrong"
 
     def data(self) -> tuple[Array, Array]:
-        """Normally distributed samples, but for the fifth that is nearest to the plane between the classes."""
+        """Return X, normally distributed without the fifth nearest to the plane between the classes, and y."""
         rng = np.random.default_rng(0)
         X, w = rng.standard_normal((self.samples * 5 // 4, self.inputs)), rng.standard_normal(self.inputs)
         score = X @ w
@@ -425,14 +425,14 @@ class Perceptron:
     sides: ClassVar[dict[str, type[Side]]]
 
     def check(self, name: str, theirs: Mapping[str, Array], ours: Mapping[str, Array]) -> None:
-        """Compare bits with the loop's; scikit-learn's rule, for which a score of 0 is wrong, has to leave no error."""
+        """Raise unless the loop has the same bits, and scikit-learn, which counts a score of 0 as wrong, no error."""
         same = np.array_equal(theirs["w"], ours["w"]) if name == "loop" else theirs["errors"] == 0
         if not same:
             raise Disagreement(f"{name}, {self.title}: {theirs['errors']} errors, or other weights")
 
 
 class Separating(Side):
-    """A base of the perceptrons: each goes as often through the samples as handmade has to."""
+    """A base class of the perceptrons; each makes as many epochs as handmade needs."""
 
     def __init__(self, job: Perceptron) -> None:
         self.X, self.y = job.data()
@@ -453,7 +453,7 @@ class OurPerceptron(Separating):
 
 
 class SequentialLoop(Separating):
-    """One sample at a time, as the slide has it."""
+    """A loop over the samples, one at a time, as on the slide."""
 
     def work(self) -> None:
         w = np.zeros(self.X.shape[1])
@@ -465,7 +465,7 @@ class SequentialLoop(Separating):
 
 
 class ScoresAlone(Separating):
-    """A lower bound for NumPy: the score of every sample once in each epoch."""
+    """A lower bound for NumPy: the scores of all samples, once per epoch."""
 
     def work(self) -> None:
         for _ in range(self.epochs):
@@ -476,7 +476,7 @@ class ScoresAlone(Separating):
 
 
 class SklearnPerceptron(Separating):
-    """A Perceptron of scikit-learn, compiled, in the order of the samples."""
+    """A Perceptron of scikit-learn, compiled, without shuffling."""
 
     packages = ("sklearn",)
 

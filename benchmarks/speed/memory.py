@@ -1,4 +1,4 @@
-"""Memory and start-up: what a step allocates, what a process holds, and how long an import takes."""
+"""Memory of a training step and of a process, and the time of an import."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from .cases import Case
 __all__ = ["import_ratio", "memmap_growth", "resident", "step_memory"]
 
 ROOT = Path(__file__).parents[2]
-STATE = {"SGD": 0, "Adam": 2}  # vectors as long as theta that the optimizer keeps
+STATE = {"SGD": 0, "Adam": 2}  # state vectors of the optimizer, each as long as theta
 
 
 def step_memory(case: Case, steps: int = 20) -> dict[str, int]:
-    """Bytes of a training step by handmade.
+    """Return the bytes that a training step of handmade allocates, traced by tracemalloc.
 
     Returns
     -------
     dict of str to int
-        ``kept``: by how much more is held after many steps than after the first. ``temporary``: how much more was held
-        at one time within them. ``peak``: the most that network, optimizer and steps held together, the batch not
-        counted. ``bound``: parameters x (2 + optimizer state) plus three times the outputs of all layers.
+        ``kept``: growth from the end of the first step to that of the last. ``temporary``: the largest growth at any
+        time between. ``peak``: the most that network, optimizer and steps held together, without the batch.
+        ``bound``: parameters x (2 + optimizer state) plus three times the outputs of all layers.
     """
     from .peers import Handmade
 
-    Handmade(Case((3, 4, 2), 1, optimizer=case.optimizer)).step()  # what is imported then is not the step's
+    Handmade(Case((3, 4, 2), 1, optimizer=case.optimizer)).step()  # imports are not counted
     tracemalloc.start()
     try:
         side = Handmade(case)
@@ -50,7 +50,7 @@ def step_memory(case: Case, steps: int = 20) -> dict[str, int]:
     return {"kept": last - first, "temporary": peak - first, "peak": peak - batch, "bound": bound}
 
 
-# Each imports nothing but what a user of that side would.
+# Programs that make five training steps. Each imports only what a user of that library would.
 TRAIN = {
     "handmade": """
 import numpy as np, handmade as hm
@@ -102,12 +102,12 @@ jax.block_until_ready(parameters)
 
 
 def resident(side: str, sizes: tuple[int, ...], batch: int) -> int:
-    """Return the largest resident size in bytes of a process that makes five training steps with a side."""
+    """Return the peak resident size, in bytes, of a process that makes five training steps with a side."""
     return 1024 * int(run_python(f"sizes, N = {list(sizes)}, {batch}\n{TRAIN[side]}\n{status('VmHWM')}\nprint(status)"))
 
 
 def status(name: str) -> str:
-    """Return the line that reads a number of kilobytes from what Linux says of a process."""
+    """Return the line of Python that reads a field in kilobytes, such as VmHWM, from Linux's /proc/self/status."""
     return f"import re; status = int(re.search(r'{name}:\\s+(\\d+)', open('/proc/self/status').read())[1])"
 
 
@@ -133,7 +133,10 @@ print(max([*samples, anonymous()]))
 
 
 def memmap_growth(size: int) -> int:
-    """Return the most bytes of its own, file pages aside, of a process that fits an epoch on a sparse file."""
+    """Return the peak anonymous memory, in bytes, of a process that fits an epoch on a memmap of ``size`` bytes.
+
+    The file is sparse. Its pages are not counted.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "X"
         with open(path, "wb") as stream:
@@ -142,14 +145,14 @@ def memmap_growth(size: int) -> int:
 
 
 def import_ratio(rounds: int = 7) -> list[float]:
-    """Return how many times as long ``import handmade`` takes as ``import numpy``, once for each round."""
+    """Return the time of ``import handmade`` divided by that of ``import numpy``, for each round."""
     code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
-    run_python("import handmade")  # compile it once, as an installation does
+    run_python("import handmade")  # writes the bytecode, as an installation does
     return [float(run_python(code.format("handmade"))) / float(run_python(code.format("numpy"))) for _ in range(rounds)]
 
 
 def run_python(code: str, *arguments: str) -> str:
-    """Return what a fresh Python prints for a program."""
+    """Run a program in a new Python, and return what it prints; raise RuntimeError if it fails."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", code, *arguments]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)

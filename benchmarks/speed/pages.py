@@ -1,4 +1,4 @@
-"""The tables of a run in docs/speed.md and README.md, between comments that name them."""
+"""The tables in docs/speed.md and README.md, which a run writes between comments that name them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _targets(results: dict[str, Any]) -> str:
 
 
 def _calls(results: dict[str, Any]) -> str:
-    """Return how near the NumPy code is to its calls, and the compiled code to the matrix products."""
+    """Return the speed of the NumPy code relative to its calls, and of the compiled code to the matrix products."""
     rows = []
     for cell in results["cells"].values():
         if cell.get("kind") == "step" and cell.get("grid") and cell["optimizer"] == "SGD":
@@ -78,7 +78,7 @@ BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def fill(text: str, results: dict[str, Any]) -> str:
-    """Return a page with the tables of a run in place of those that it has.
+    """Return the text of a page with its tables replaced by those of a run.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""The sides of a training step and of a prediction: handmade, and each peer as good as its users can make it.
+"""The sides of a training step and of a prediction: handmade, and each library as fast as its users can make it.
 
-A side is built from a case, and starts from the parameters of the case's network. ``step()`` and ``predict()`` do the
-work; ``wait()`` returns when it is done (JAX computes while Python goes on); ``theta()`` gives the parameters in the
-order of handmade, and ``loss`` is that of the last step.
+A side is built from a case, with the parameters of the case's network. ``step()`` and ``predict()`` do the work, and
+``wait()`` returns when it is done, because JAX computes asynchronously. ``theta()`` returns the parameters in
+handmade's order, and ``loss`` is the loss of the last step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Array = np.ndarray
 
 
 class CaseSide(Side):
-    """A side of a case, see the module."""
+    """A base class of the sides of a case, see the module."""
 
     def __init__(self, case: Case) -> None:
         self.case, self.loss = case, np.nan
@@ -47,7 +47,7 @@ class CaseSide(Side):
 
     @staticmethod
     def logits(outputs: Array) -> Array:
-        """Of what the side calls its prediction."""
+        """Return the logits, up to a constant in each row, for the outputs that the side predicts."""
         return outputs
 
     def results(self) -> dict[str, Array]:
@@ -59,6 +59,8 @@ class CaseSide(Side):
 
 
 class Handmade(CaseSide):
+    """A step and a prediction by handmade's NumPy code."""
+
     def build(self, network: hm.Network) -> None:
         self.network = network
         self.optimizer = getattr(hm, self.case.optimizer)(lr=self.case.lr)
@@ -95,7 +97,7 @@ class HandmadeCompiled(Handmade):
 
 
 class Torch(CaseSide):
-    """A step in eager mode: gradients set to None, the optimizer fused, no conversion inside the step."""
+    """A step in eager mode, with gradients set to None and a fused optimizer; nothing is converted in a step."""
 
     packages = ("torch",)
 
@@ -130,7 +132,7 @@ class Torch(CaseSide):
 
 
 class TorchCompiled(Torch):
-    """A whole step as one graph of torch.compile, for exactly these shapes; to predict, the weights are frozen."""
+    """A whole step as one graph of torch.compile, for fixed shapes; a prediction has frozen weights."""
 
     def build(self, network: hm.Network) -> None:
         import torch
@@ -138,10 +140,10 @@ class TorchCompiled(Torch):
         if not has_compiler():
             raise Unable("torch.compile needs a C++ compiler")
         self.is_plain = not (self.case.dropout or self.case.normalization)
-        torch._dynamo.reset()  # or it would remember the shapes of other cases, and compile for any shape
+        torch._dynamo.reset()  # otherwise it would compile for any shape, after other cases
         torch._inductor.config.freezing = self.case.work == "predict"
         super().build(network)
-        self.inference = torch.no_grad  # with inference_mode nothing is frozen
+        self.inference = torch.no_grad  # weights are not frozen under inference_mode
         self.forward = torch.compile(self.module, dynamic=False)
         self.parameters = [parameter.detach() for parameter in self.module.parameters()]
         self.state = _torch_state(self.case, torch, self.parameters)
@@ -149,7 +151,7 @@ class TorchCompiled(Torch):
         self.update = torch.compile(step, dynamic=False, fullgraph=True)
 
     def step(self):
-        if not self.is_plain:  # what changes buffers cannot be differentiated as a function: only the passes compile
+        if not self.is_plain:  # functional gradients allow no changes of buffers: only the passes compile
             return super().step()
         with self.inference():
             self.loss = self.update(self.parameters, self.state, *self.tensors)
@@ -168,7 +170,7 @@ def functional_gradient(module, objective):
 
 
 def _torch_step(case: Case, gradient):
-    """Forward, backward and update: what is compiled into one graph. It returns the loss."""
+    """Return a step (forward, backward, update) to compile into one graph; it returns the loss."""
 
     def sgd(parameters, state, X, y):
         gradients, loss = gradient(parameters, X, y)
@@ -198,7 +200,7 @@ def _torch_state(case: Case, torch, parameters):
 
 
 class Jax(CaseSide):
-    """One jitted function for the whole step, whose old parameters and state are donated to the new ones."""
+    """A whole step as one jitted function, to which the old parameters and state are donated."""
 
     packages = ("jax",)
 
@@ -211,7 +213,7 @@ class Jax(CaseSide):
         self.parameters = jax_parameters(self.case, jax, network)
         self.state = jax_state(self.case, jax, self.parameters)
         forward = jax_forward(self.case.activation, jax)
-        self.forward = jax.jit(partial(forward, self.parameters))  # to predict, the weights are constants
+        self.forward = jax.jit(partial(forward, self.parameters))  # in a prediction, the weights are constants
         self.update = jax.jit(jax_step(self.case, jax, forward), donate_argnums=(0, 1))
 
     def step(self):
@@ -252,20 +254,20 @@ class ScikitLearn(CaseSide):
         )
         if case.optimizer == "SGD":
             options |= dict(momentum=0.0, nesterovs_momentum=False)
-        else:  # added to another root: at the first step, which is compared, this is the same as 1e-8 elsewhere
+        else:  # added before the bias correction: in the first step, which is compared, it equals 1e-8 after
             options |= dict(epsilon=1e-8 * (1 - 0.999) ** 0.5)
         if case.loss == "cross_entropy":
             if case.sizes[-1] == 2:
-                raise Unable("MLPClassifier gives two classes one output, which is another network")
+                raise Unable("MLPClassifier has one output for two classes: another network")
             self.model = MLPClassifier(**options)
             self.model.partial_fit(self.X, self.y, classes=np.arange(case.sizes[-1]))
         else:
-            raise Unable("MLPRegressor's loss is another one: half the squared error")
+            raise Unable("MLPRegressor has another loss: half the squared error")
         for name, array in network.blocks(network.theta).items():
             i, kind = name.split(".")
             own = self.model.coefs_ if kind == "weight" else self.model.intercepts_
             own[int(i) // 2][...] = array.T
-        optimizer = self.model._optimizer  # its state goes back to the start, too
+        optimizer = self.model._optimizer  # its state starts anew, too
         if case.optimizer == "Adam":
             optimizer.t = 0
             for moment in (*optimizer.ms, *optimizer.vs):
@@ -280,7 +282,7 @@ class ScikitLearn(CaseSide):
 
     @staticmethod
     def logits(outputs: Array) -> Array:
-        return np.log(outputs)  # but for a constant in each row
+        return np.log(outputs)  # up to a constant in each row
 
     def theta(self) -> Array:
         pairs = zip(self.model.coefs_, self.model.intercepts_, strict=True)
@@ -288,13 +290,13 @@ class ScikitLearn(CaseSide):
 
 
 class OnnxRuntime(CaseSide):
-    """A prediction from a graph of Gemm and activation nodes, fully optimized, on all cores, bound to its arrays."""
+    """A prediction by a graph of Gemm and activation nodes, fully optimized, on all cores, bound to fixed arrays."""
 
     packages = ("onnxruntime", "onnx")
 
     def build(self, network: hm.Network) -> None:
         if self.case.work != "predict":
-            raise Unable("ONNX Runtime predicts, and is used for nothing else here")
+            raise Unable("ONNX Runtime is used for predictions only")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -334,9 +336,9 @@ def _onnx_model(case: Case, network: hm.Network) -> bytes:
 
 
 class Floor(CaseSide):
-    """The matrix products of the case and nothing else, through the same BLAS, into arrays that are there.
+    """The matrix products of the case alone, by the same BLAS, into allocated arrays.
 
-    They are taken the way round that handmade takes them, which is the faster one.
+    Their operands are in handmade's order, A.T = W X.T, which is the faster one.
     """
 
     def build(self, network: hm.Network) -> None:
@@ -366,7 +368,7 @@ class Floor(CaseSide):
 
 
 class TorchFloor(Floor):
-    """The same products by PyTorch's BLAS, of large networks: how much of a lead is BLAS's alone."""
+    """The same products by PyTorch's BLAS, for large networks, to separate the effect of the BLAS."""
 
     packages = ("torch",)
 
@@ -374,7 +376,7 @@ class TorchFloor(Floor):
         import torch
 
         if self.case.parameter_count < 10**6:
-            raise Unable("the products of small networks take no time worth telling")
+            raise Unable("the products of small networks take too little time to compare")
         super().build(network)
         self.jobs = [tuple(map(torch.from_numpy, job)) for job in self.jobs]
         self.multiply = torch.mm
@@ -387,11 +389,11 @@ class TorchFloor(Floor):
 
 
 class Calls(CaseSide):
-    """The calls of NumPy that the work consists of, without a library around them."""
+    """The NumPy calls that the work consists of, without a library around them."""
 
     def build(self, network: hm.Network) -> None:
         if self.case.dropout or self.case.normalization:
-            raise Unable("its lists hold neither dropout nor batch normalization")
+            raise Unable("the lists of calls have neither dropout nor batch normalization")
         self.network, self.calls = network, CallsAlone(self.case, network)
 
     def step(self) -> None:

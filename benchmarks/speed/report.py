@@ -1,4 +1,4 @@
-"""The report of a run: one Markdown file and one self-contained HTML page, from the same tables."""
+"""The report of a run: the same tables as a Markdown file and as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ TABLES = (
     ("A training step with Adam", "step", "Adam"),
     ("A prediction", "predict", "SGD"),
 )
-WIDE = 1.5  # the largest ratio of a round over the smallest, from which on a number is doubtful
+WIDE = 1.5  # the slowest round divided by the fastest from which on a number is doubtful
 Rows = list[list[str]]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a few sentences, perhaps a table."""
+    """A section of the report: a heading, text and a table, each of which may be empty but the heading."""
 
     title: str
     text: str = ""
@@ -63,7 +63,7 @@ def write(results: dict[str, Any], out: Path) -> list[Path]:
     return [out / name for name in texts]
 
 
-# ---- what it says ----------------------------------------------------------------------------------------------------
+# ---- contents --------------------------------------------------------------------------------------------------------
 
 
 def _sections(results: dict[str, Any]) -> list[Section]:
@@ -78,32 +78,32 @@ def _sections(results: dict[str, Any]) -> list[Section]:
     sections = [
         Section(
             "Speed and memory beside other libraries",
-            f"{machine}. {len(cells)} cells in {results.get('minutes', 0):.0f} minutes. Each pair of numbers tells how "
-            "many times as long a library takes as handmade's NumPy code, and as its compiled code: above 1, handmade "
-            "is faster. They are ratios of medians of a few rounds in which the sides take turns, each in a process "
-            "of its own with as many threads as it takes by itself. Before a side is timed, its results are compared "
-            "with handmade's. scikit-learn's prediction ends with a softmax, the others with the logits. The calls "
-            "are those of NumPy that the work consists of, in one list, without a library around them; the products "
-            "are the matrix products among them. Of both the fastest round counts.",
+            f"{machine}. {len(cells)} cells in {results.get('minutes', 0):.0f} minutes. The two numbers of a cell are "
+            "the time of the library divided by that of handmade's NumPy code, and by that of its compiled code: above "
+            "1, handmade is faster. Times are medians over a few rounds. The sides take turns, each in its own process "
+            "with its default number of threads. Before a side is timed, its results are compared with handmade's. "
+            "scikit-learn's prediction ends with a softmax, the others with logits. The \"calls\" are the NumPy calls "
+            "that the work consists of, in one list, without a library around them; the \"products\" are the matrix "
+            "products among them. For both, the fastest round counts.",
         ),
         *_doubts(results),
-        Section("In short", "The median over the cells.", *headline(results)),
+        Section("Summary", "The median over the cells.", *headline(results)),
         Section("Targets", count_met(targets) + ".", ("target", "measured", "met"), _target_rows(targets)),
         Section("Where the compiled code is behind", _behind_text(networks, behind),
                 *(_table(behind) if behind else ())),
         Section("Time to the first step", "Seconds from the start of Python, 784-128-10, batch 64.",
                 *start_table(results["memory"])),
         *(Section(title, "", *_table(_chosen(networks, kind, optimizer))) for title, kind, optimizer in TABLES),
-        Section("More widths, depths and batches", "Drawn, but not counted among the cells above.", *_table(along)),
+        Section("More widths, depths and batches", "For the figure; not counted in the summary.", *_table(along)),
         Section("Whole jobs", "", *_table(jobs, ("torch", "torch.compile", "JAX", "scikit-learn", "loop"))),
         *_memory_sections(results["memory"]),
-        Section("Lost", "Not timed, for computing something else, or for an error.", ("side", "what"), errors),
+        Section("Not timed", "These sides failed, or their results differ from handmade's.", ("side", "why"), errors),
     ]  # fmt: skip
     return [section for section in sections if section.rows or not section.header]
 
 
 def headline(results: dict[str, Any]) -> tuple[tuple[str, ...], Rows]:
-    """Return the table of four rows: steps with SGD, steps with Adam, predictions, an epoch of MNIST's size."""
+    """Return header and rows of the summary: steps with SGD, with Adam, predictions, an epoch of MNIST's size."""
     cells = list(results["cells"].values())
     networks = [cell for cell in cells if cell.get("grid")]
     lines = [(f"{title}, {len(chosen)} sizes", chosen) for title, kind, how in TABLES
@@ -116,7 +116,7 @@ def headline(results: dict[str, Any]) -> tuple[tuple[str, ...], Rows]:
 
 
 def start_table(memory: dict[str, Any]) -> tuple[tuple[str, ...], Rows]:
-    """Return the seconds until the first step is done, without and with compiled code on disk."""
+    """Return header and rows of the seconds to the end of the first step, without and with compiled code on disk."""
     found = memory.get("first step", {})
     rows = []
     for side in (name for name in found if not name.endswith(", cached")):
@@ -126,7 +126,7 @@ def start_table(memory: dict[str, Any]) -> tuple[tuple[str, ...], Rows]:
 
 
 def _middle(cells: list[Cell], side: str) -> str:
-    """Return the medians of both columns."""
+    """Return the medians of `ratio` over the cells, for the NumPy code and for the compiled code, as text."""
     texts = []
     for of in ratio, compiled:
         ratios = [value for cell in cells if (value := of(cell, side)) is not None]
@@ -150,40 +150,40 @@ def _behind_text(cells: list[Cell], behind: list[Cell]) -> str:
     text = f"In {len(behind)} of {len(cells)} cells some library is faster than the compiled code."
     limits = [cell for cell in behind if (floor := share(cell, FLOOR, COMPILED)) and _worst(cell) < floor]
     if limits:
-        text += (f" In {len(limits)} of them it takes less time for everything than NumPy's BLAS takes for the matrix "
-                 "products alone.")  # fmt: skip
+        text += (f" In {len(limits)} of them, that library takes less time for all the work than NumPy's BLAS for the "
+                 "matrix products alone.")  # fmt: skip
     blas = [_fastest(cell, TORCH_FLOOR) / _fastest(cell, FLOOR) for cell in cells if TORCH_FLOOR in cell["seconds"]]
     if blas:
-        text += (f" PyTorch's BLAS takes {np.median(blas):.2f} of the time of NumPy's for the same products, from "
-                 f"{min(blas):.2f} to {max(blas):.2f} in {len(blas)} cells.")  # fmt: skip
+        text += (f" For the same products, PyTorch's BLAS takes {np.median(blas):.2f} of the time of NumPy's (median "
+                 f"of {len(blas)} cells, from {min(blas):.2f} to {max(blas):.2f}).")  # fmt: skip
     return text
 
 
 def _doubts(results: dict[str, Any]) -> list[Section]:
-    """Return why the numbers may be wrong."""
+    """Return a section with the reasons why the numbers may be wrong; an empty list if there are none."""
     found, cores = [], results["machine"]["cores"]
     if cores == 1:
-        found.append("There is one core: no side can show what it does with two.")
+        found.append("There is only one core, so no side can use a second one.")
     if results["load"] > cores / 2:
-        found.append(f"When it began the machine had a load of {results['load']:.1f} on {cores} cores.")
+        found.append(f"When the run began, the machine had a load of {results['load']:.1f} on {cores} cores.")
     if results.get("environment"):
         given = ", ".join(f"{name}={value}" for name, value in results["environment"].items())
-        found.append(f"{given} is set: not every side has the threads that it takes by itself.")
+        found.append(f"{given} is set: not every side has the threads that it takes by default.")
     cells = results["cells"].values()
     wide = [cell["title"] for cell in cells if max(cell["seconds"][OURS]) > WIDE * min(cell["seconds"][OURS])]
     if wide:
         found.append(f"In {len(wide)} of {len(cells)} cells handmade's own rounds differ by more than half: "
                      f"{'; '.join(wide)}.")  # fmt: skip
     if results["quick"]:
-        found.append("It was a quick run, of few cells and short rounds.")
+        found.append("It was a quick run, with few cells and short rounds.")
     if results.get("skipped"):
-        found.append(f"{len(results['skipped'])} cells were skipped when the time was over.")
+        found.append(f"{len(results['skipped'])} cells were skipped, because the time was up.")
     if results.get("interrupted"):
-        found.append("It was interrupted: what is missing was not measured.")
+        found.append("It was interrupted, so some cells were not measured.")
     if results["machine"]["better kernel"]:
-        found.append(f"The BLAS kernel is {results['machine']['kernel']}, and this processor has a better one.")
-    found += [f"{name} takes no part: {why}." for name, why in results["missing"].items()]
-    return [Section("Doubts", " ".join(found))] if found else []
+        found.append(f"The BLAS kernel is {results['machine']['kernel']}, but this processor has a better one.")
+    found += [f"{name} is left out: {why}." for name, why in results["missing"].items()]
+    return [Section("Caveats", " ".join(found))] if found else []
 
 
 def _table(cells: list[Cell], sides: tuple[str, ...] = PEERS) -> tuple[tuple[str, ...], Rows]:
@@ -208,7 +208,7 @@ def _row(cell: Cell, sides: tuple[str, ...], header: tuple[str, ...]) -> list[st
 
 
 def _seconds(value: float) -> str:
-    """Return three digits, in a unit that suits.
+    """Return a time with three digits, in s, ms or us.
 
     Examples
     --------
@@ -234,20 +234,20 @@ def _memory_sections(memory: dict[str, Any]) -> list[Section]:
         rows = [[title, f"{step['peak'] / 1e6:.2f} MB", f"{step['bound'] / 1e6:.2f} MB", f"{step['kept']} bytes",
                  f"{step['temporary'] / 1e3:.0f} kB"] for title, step in memory["steps"].items()]  # fmt: skip
         text = ("Traced by tracemalloc. The bound is parameters x (2 + optimizer state) plus three times the outputs "
-                "of all layers; an optimizer has 131 kB more of scratch in float32.")  # fmt: skip
-        header = ("", "peak", "bound", "kept by 20 more steps", "at most at one time in them")
+                "of all layers. In float32, an optimizer needs 131 kB more of scratch.")  # fmt: skip
+        header = ("", "peak", "bound", "growth after 20 more steps", "peak growth during them")
         sections.append(Section("Memory of a step", text, header, rows))
     if "curves" in memory:
         rows = []
         for name, sizes in memory["curves"].items():
             for case, size in zip(curves()[name], sizes, strict=False):
                 rows.append([case.shape, *(f"{size[side] / 1e6:.0f}" for side in size)])
-        text = "The largest resident size, in MB, of a process that makes five training steps with SGD, float32."
+        text = "The peak resident size, in MB, of a process that makes five training steps with SGD in float32."
         sections.append(Section("Memory of a process", text, ("", *size), rows))
     return sections
 
 
-# ---- how it looks ----------------------------------------------------------------------------------------------------
+# ---- formats ---------------------------------------------------------------------------------------------------------
 
 
 def _markdown(sections: list[Section]) -> str:
@@ -301,7 +301,7 @@ MARKERS = dict(zip(COLORS, "osPD^v.", strict=True))
 
 
 def _figure(results: dict[str, Any]) -> str:
-    """Return time and memory against width, depth and batch as SVG; nothing where no curve was measured."""
+    """Return time and memory against width, depth and batch as SVG; "" if no curve was measured."""
     drawn = {name: [results["cells"].get(case.title) for case in cases] for name, cases in curves().items()}
     if not any(all(cells) for cells in drawn.values()):
         return ""

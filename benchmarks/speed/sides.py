@@ -1,4 +1,4 @@
-"""What all sides of a comparison have in common."""
+"""The base class, names and errors of the sides: handmade, another library, or a lower bound that is timed."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ CALLS = "NumPy's calls alone"
 
 
 class Unable(Exception):
-    """An error: this side does not do this work, for the reason it gives."""
+    """An error of a side that cannot do a piece of work; the message gives the reason."""
 
 
 class Disagreement(AssertionError):
-    """A side computes something else, and is not timed."""
+    """An error of a side whose results differ from handmade's; it is not timed."""
 
 
 class Side:
-    """One side at one piece of work, from the same start as all others.
+    """A side at one piece of work. All sides start with the same parameters and data.
 
     Attributes
     ----------
     packages : tuple of str
-        What has to be installed.
+        The packages that must be installed.
     work : callable
         Does the work once.
     """
@@ -40,19 +40,19 @@ class Side:
     work: Callable[[], object]
 
     def wait(self) -> None:
-        """Everything is done when a call returns, unless a side says otherwise."""
+        """Wait until the work is done; asynchronous sides override this."""
 
     def results(self) -> dict[str, np.ndarray]:
-        """Work once, and tell what came out, to be compared."""
+        """Do the work once, and return its results by name, to be compared; an empty dict if there are none."""
         raise NotImplementedError
 
 
 def why_missing(side: type[Side]) -> str | None:
-    """Return why a side cannot take part at all, or None."""
+    """Return why a side is left out of all comparisons, or None."""
     missing = [name for name in side.packages if not importlib.util.find_spec(name)]
     return f"{', '.join(missing)} not installed" if missing else None
 
 
 def has_compiler() -> bool:
-    """Return whether there is the C++ compiler that torch.compile calls."""
+    """Return whether the C++ compiler that torch.compile calls is installed."""
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))

@@ -18,14 +18,14 @@ __all__ = ["NUMBA_ALONE", "START", "call_overhead", "first_steps"]
 ROUNDS = 3
 TORCH = TRAIN["torch"].replace("for _ in range(5)", "for _ in range(1)")
 NUMBA_ALONE = "Numba alone"
-# What Numba does before it loads any compiled function: its imports, and its tables of functions.
+# Numba's own start, before it loads any compiled function: its imports, and its tables of functions.
 NUMBA = """
 import numba
 from numba.core.registry import cpu_target
 cpu_target.typing_context.refresh()
 cpu_target.target_context.refresh()
 """
-# Of each side: its program, and the environment variable that names the folder of compiled code, if it keeps one.
+# The program of each side, and the environment variable that names its cache folder of compiled code, if it has one.
 START: dict[str, tuple[str, str | None]] = {
     "handmade": (TRAIN["handmade"], None),
     COMPILED: (TRAIN[COMPILED], "NUMBA_CACHE_DIR"),
@@ -40,21 +40,21 @@ START: dict[str, tuple[str, str | None]] = {
 
 
 def first_steps(sides: list[str], sizes: tuple[int, ...], batch: int, rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Return the seconds that a fresh process needs until its first step is done.
+    """Return the seconds that a new process takes from its start to the end of its first step.
 
     Parameters
     ----------
     sides : list of str
         Names of `START`.
     sizes, batch
-        Of the network and of its one batch.
+        Those of the network and its one batch.
     rounds : int
-        How often each is measured, in turns.
+        The number of measurements of each side, in turns.
 
     Returns
     -------
     dict of str to list of float
-        The name of a side, and where it keeps compiled code also the name with ", cached", to its times.
+        The times by name of the side; those with compiled code on disk by the name with ", cached".
     """
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
@@ -69,12 +69,12 @@ def first_steps(sides: list[str], sizes: tuple[int, ...], batch: int, rounds: in
     return found
 
 
-# By default JAX keeps only what took a second to compile.
+# By default, JAX caches only functions that took a second to compile.
 JAX_KEEPS_ALL = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 
 
 def _seconds(program: str, environment: Mapping[str, str]) -> float:
-    """Return how long a fresh Python takes for a program."""
+    """Return the seconds that a new Python takes for a program; raise RuntimeError if it fails."""
     usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
     run = subprocess.run(

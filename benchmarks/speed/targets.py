@@ -1,4 +1,4 @@
-"""Targets of the speed report. The numbers of a run decide each one; the NumPy and the compiled code have their own."""
+"""The targets of the speed report: some for the NumPy code, some for the compiled code, judged by a run's numbers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ class Target:
     Attributes
     ----------
     text, measured : str
-        What was aimed at, and what came out.
+        The target, and the measured number.
     met : bool or None
-        None where nothing was measured to judge it by.
+        None if the number was not measured.
     forbidden : str
-        Why nothing built on NumPy's BLAS and Numba can meet it, as measured in the same run; empty where something
-        could.
+        Why code that uses NumPy's BLAS and Numba cannot meet the target, as measured in the same run; empty if it may.
     """
 
     text: str
@@ -40,7 +39,7 @@ class Target:
 
 
 def ratio(cell: Cell, side: str, ours: str = OURS) -> float | None:
-    """Return how many times as long as handmade a side takes; None where one of them was not timed."""
+    """Return the time of a side divided by handmade's; None if either was not timed."""
     seconds = cell["seconds"]
     if side not in seconds or ours not in seconds:
         return None
@@ -48,9 +47,9 @@ def ratio(cell: Cell, side: str, ours: str = OURS) -> float | None:
 
 
 def share(cell: Cell, side: str, ours: str = OURS) -> float | None:
-    """Return what part of handmade's time a side takes that does but a part of the work; None where it was not timed.
+    """Return the time of a side that does only a part of the work divided by handmade's; None if not timed.
 
-    The fastest round of that side counts, since no work that contains its work can be faster.
+    The fastest round of that side counts, because code that does more work cannot be faster.
     """
     seconds = cell["seconds"]
     if side not in seconds or ours not in seconds:
@@ -59,7 +58,7 @@ def share(cell: Cell, side: str, ours: str = OURS) -> float | None:
 
 
 def best(cell: Cell, side: str) -> float:
-    """Return `ratio` for NumPy's matrix products alone, in their fastest round: nothing built on them can have more."""
+    """Return `ratio` for NumPy's matrix products alone, in their fastest round: an upper bound for code with them."""
     return Timing((min(cell["seconds"][FLOOR]),)).ratio(Timing(tuple(cell["seconds"][side])))
 
 
@@ -93,7 +92,7 @@ def _where(cells: Iterable[Cell], **wanted: Any) -> list[Cell]:
 
 
 def _least(text: str, cells: list[Cell], side: str, least: float, of: Callable[..., float | None] = compiled) -> Target:
-    """Return the target that the smallest number of a side is at least ``least``."""
+    """Return the target that ``of(cell, side)`` is at least ``least`` in every cell."""
     found = [(value, cell) for cell in cells if (value := of(cell, side)) is not None]
     if not found:
         return Target(text, "not measured", None)
@@ -104,7 +103,7 @@ def _least(text: str, cells: list[Cell], side: str, least: float, of: Callable[.
 
 
 def _forbidden(missed: list[Cell], side: str, least: float) -> str:
-    """Return the reason if in some missed cell the matrix products alone take longer than the target allows."""
+    """Return a reason if the matrix products alone miss the target in one of these cells; otherwise ""."""
     for cell in missed:
         if side in PEERS and FLOOR in cell["seconds"] and (limit := best(cell, side)) < least:
             return f"NumPy's matrix products alone reach {limit:.2f} ({cell['title']})"
@@ -125,7 +124,7 @@ def _middle(text: str, cells: list[Cell], side: str, least: float) -> Target:
 
 
 def _part_ahead(text: str, cells: list[Cell], side: str, least: float) -> Target:
-    """Return the target that the compiled code is ahead of a side in so large a part of the cells."""
+    """Return the target that the compiled code is ahead of a side in at least the fraction ``least`` of the cells."""
     values = [value for cell in cells if (value := compiled(cell, side)) is not None]
     if not values:
         return Target(text, "not measured", None)

@@ -1,12 +1,13 @@
-"""Every cell of the grid and every whole job, handmade beside its peers, by pytest-benchmark.
+"""Every cell of the grid and every whole job, timed on all sides by pytest-benchmark.
 
-    python -m pytest benchmarks/speed                                       all of it, in half an hour
-    python -m pytest benchmarks/speed -k "step and 3-4-2"                   some of it
+    python -m pytest benchmarks/speed                                       everything, in half an hour
+    python -m pytest benchmarks/speed -k "step and 3-4-2"                   some cells
     python -m pytest benchmarks/speed --benchmark-json FILE
     python -m pytest benchmarks/speed --benchmark-autosave --benchmark-compare
 
-A group of the printed table is one piece of work; compare within a group only, in one run. All sides are in one
-process here, where their thread pools can disturb each other: ``python -m benchmarks.speed`` is fair, and reports.
+Each group of the printed table is one piece of work: compare times only within a group, and only of one run. Here all
+sides share one process, where their thread pools can disturb each other. ``python -m benchmarks.speed`` gives each side
+its own process, and writes a report.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ TASKS = [pytest.param(piece, name, id=f"{piece.title}-{name}") for piece in (*GR
 
 @pytest.fixture(scope="module")
 def ours():
-    """Return what handmade computes, of each piece once: the others come right after it."""
+    """Return handmade's results for a piece of work; those of the last piece are kept for the other sides."""
     known: dict[str, dict[str, np.ndarray]] = {}
 
     def results(piece: Case) -> dict[str, np.ndarray]:
@@ -39,7 +40,7 @@ def ours():
 
 @pytest.mark.benchmark(max_time=0.3, min_rounds=3, warmup=True, warmup_iterations=3)
 @pytest.mark.parametrize(("piece", "name"), TASKS)
-@pytest.mark.filterwarnings("ignore")  # scikit-learn's of an unfinished fit, PyTorch's of its compiler
+@pytest.mark.filterwarnings("ignore")  # scikit-learn warns of an unfinished fit, PyTorch of its compiler
 def test_speed(benchmark, ours, piece, name):
     if why := why_missing(piece.sides[name]):
         pytest.skip(f"{name}: {why}")
@@ -50,7 +51,7 @@ def test_speed(benchmark, ours, piece, name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = side.results()
-        if theirs:  # the products alone compute nothing that could be compared
+        if theirs:  # the matrix products alone have no results to compare
             piece.check(name, theirs, ours(piece))
     benchmark.group = piece.title
     benchmark.name = name

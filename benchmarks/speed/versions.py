@@ -1,10 +1,10 @@
-"""Steps of two checkouts of this project, in turns: the price or the gain of a change.
+"""The time of training steps in two checkouts of this project, measured in turns: the effect of a change.
 
-    python -m benchmarks.speed.versions OLD NEW            # two folders, each with a checkout
+    python -m benchmarks.speed.versions OLD NEW            # two folders with checkouts
     git worktree add ../before HEAD~1 && python -m benchmarks.speed.versions ../before .
 
-Each checkout runs in a process of its own, with one BLAS thread, and measures processor time, which other programs on
-the machine disturb least. The ratio of a case is the median over the rounds.
+Each checkout runs in its own process, with one BLAS thread, and measures processor time, because other programs on the
+machine disturb it least. The ratio of a case is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def serve(folder: str) -> subprocess.Popen[str]:
 
 
 def seconds(process: subprocess.Popen[str], case: tuple[str, int, str]) -> float:
-    """Return the time of one step of a case."""
+    """Return the processor seconds of one step of a case."""
     assert process.stdin is not None and process.stdout is not None
     print(*case, file=process.stdin, flush=True)
     return float(process.stdout.readline())
 
 
 def main() -> None:
-    """Print a line for each case: the times of a step, and their ratio."""
+    """Print, for each case, the times of a step in both checkouts and their ratio."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.versions", description=__doc__)
     parser.add_argument("old")
     parser.add_argument("new")
