@@ -1,4 +1,4 @@
-"""The same networks in PyTorch: the twin, its gradient by autograd, and the run that compares everything."""
+"""The same networks in PyTorch (twins), their gradients by autograd, and a verification that compares everything."""
 
 from .autograd import loss_and_gradient
 from .twin import twin

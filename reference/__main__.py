@@ -1,4 +1,4 @@
-"""``python -m reference``: verify handmade against PyTorch and against differences, case by case."""
+"""``python -m reference``: verify handmade against PyTorch and finite differences, case by case."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIGURES = {
 }
 QUICK = 6  # --quick takes every sixth case
 
-# Options that run something else than the verification: a help text and the command.
+# Options that run another command instead of the verification: a help text and the command.
 INSTEAD: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     "claims": ("test the lecture's statements, in half a minute,", lambda o: print_claims(o.seed, o.quick, o.json)),
     "conventions": ("compare the definitions of four libraries", lambda o: print_conventions(o.json)),
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, (_, command) in INSTEAD.items():
         if getattr(options, name):
             if options.case:
-                parser.error(f"--case chooses among the cases of the verification; --{name} has none")
+                parser.error(f"--case selects cases of the verification; --{name} has none")
             return command(options)
     cases = [case for case in all_cases() if options.case in case.name]
     if not cases:
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _verify_all(cases: list[Case], options: argparse.Namespace) -> int:
     """Verify and print these cases, and return the exit status."""
-    torch.set_num_threads(1)  # these networks are small: a second thread waits longer than it works
+    torch.set_num_threads(1)  # small networks: a second thread would mostly wait
     started = time.perf_counter()
     rows, without, interrupted = _run(cases, options.seed, options.compiled)
     _print_table(rows)
@@ -96,7 +96,7 @@ def _verify_all(cases: list[Case], options: argparse.Namespace) -> int:
 
 
 def _run(cases: list[Case], seed: int, compiled: bool) -> tuple[list[Row], dict[str, str], bool]:
-    """Return the rows, the cases without a compiled form, and whether Ctrl-C came, after which cases are missing."""
+    """Return the rows, the cases without a compiled form, and whether Ctrl-C ended the run early."""
     rows: list[Row] = []
     without: dict[str, str] = {}
     unsupported: tuple[type[Exception], ...] = ()
@@ -118,7 +118,7 @@ def _run(cases: list[Case], seed: int, compiled: bool) -> tuple[list[Row], dict[
 
 
 def _print_largest(rows: list[Row]) -> None:
-    """Print the largest figure of each column."""
+    """Print the largest figure of each column, for each dtype."""
     for dtype in (np.float64, np.float32):
         chosen = [row for row in rows if row.case.dtype is dtype]
         if chosen:
@@ -128,7 +128,7 @@ def _print_largest(rows: list[Row]) -> None:
 
 
 def _print_table(rows: list[Row]) -> None:
-    """Print each figure with its tolerance."""
+    """Print a table with each figure and its tolerance."""
     table = Table(box=None, padding=(0, 1))
     for title in ("case", "neurons", "weights", "parameters", "torch", *FIGURES.values(), ""):
         table.add_column(title, no_wrap=True)

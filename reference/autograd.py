@@ -1,4 +1,4 @@
-"""Loss and flat gradient of a torch module by autograd, to compare backward passes with."""
+"""The loss and the flat gradient of a torch module by autograd, as a reference for backward passes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _reduce(terms: torch.Tensor, reduction: str) -> torch.Tensor:
     return reduced[reduction]
 
 
-# Losses that PyTorch lacks, and one that warns.
+# Losses that PyTorch lacks, and kl_div, which warns.
 OWN = {f.__name__: f for f in (half_squared_error, hinge_loss, kl_div, quantile_loss, sigmoid_focal_loss)}
 
 

@@ -1,4 +1,4 @@
-"""A statement of the lecture's slides with its verdict."""
+"""A statement of the lecture's slides, with a verdict and its evidence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Claim"]
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A statement of the slides with its verdict.
+    """A statement of the slides, with a verdict and its evidence.
 
     Attributes
     ----------

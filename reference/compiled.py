@@ -1,4 +1,4 @@
-"""The compiled passes in the place of the NumPy code, for ``python -m reference --compiled``."""
+"""A network that uses the compiled passes instead of the NumPy code, for ``python -m reference --compiled``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class CompiledNetwork(hm.Network):
     Parameters
     ----------
     network : Network
-        Its layers are copied.
+        The network whose layers are copied.
 
     Raises
     ------
     handmade.compiled.Unsupported
-        By its passes, where a layer or the loss has no compiled form.
+        In the first pass, if a layer or the loss has no compiled form, or in evaluation mode.
 
     Examples
     --------
@@ -39,7 +39,7 @@ class CompiledNetwork(hm.Network):
         super().__init__(copy.deepcopy(network.layers), dtype=network.dtype.type)
 
     def plain(self) -> hm.Network:
-        """Return a copy without a backpropagate of its own, which can be compiled."""
+        """Return a copy as a plain `handmade.Network`, which can be compiled because it overrides no method."""
         return hm.Network(copy.deepcopy(self.layers), dtype=self.dtype.type)
 
     def backpropagate(
@@ -56,5 +56,5 @@ class CompiledNetwork(hm.Network):
             raise Unsupported("compile: expected a training batch, got evaluation mode; use the NumPy code")
         twin = self.plain()
         value, self.gradient = hm.compile(twin, loss).gradient(X, y, sample_weight)
-        self.load_state_dict(twin.state_dict())  # statistics of the batch
+        self.load_state_dict(twin.state_dict())  # running averages
         return value, self.gradient

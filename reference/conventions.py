@@ -19,8 +19,8 @@ from .libraries import installed, plain
 
 __all__ = ["Comparison", "measure", "print_conventions"]
 
-# No quantity takes more than 64 roundings of numbers of its own size. Keras takes its means in float32, whatever the
-# dtype; 64 roundings in float32 are still far below the difference of any two formulas.
+# No quantity takes more than 64 roundings of numbers of its own size. Keras computes means in float32, whatever the
+# dtype; 64 roundings in float32 are still far smaller than the difference between any two formulas.
 ROUNDINGS = 64
 PRECISION = dict.fromkeys(LIBRARIES, 2.0**-52) | {"Keras": 2.0**-23}
 DISTRIBUTIONS = {"torch": "torch", "scikit-learn": "scikit-learn", "Keras": "keras"}
@@ -28,7 +28,7 @@ DISTRIBUTIONS = {"torch": "torch", "scikit-learn": "scikit-learn", "Keras": "ker
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The number of a library, with its formula.
+    """A number computed by a library, with the formula that it should agree with.
 
     Attributes
     ----------
@@ -66,13 +66,13 @@ def measure(convention: Convention, library: str) -> Comparison:
 def print_conventions(file: Path | None = None) -> int:
     """Measure and print everything, and return the exit status: 0 if every library agrees with its formula, else 1.
 
-    A cell holds the formula and, among the definitions, the ratio of the library's number to handmade's if it is not 1.
-    "=" is handmade's formula; "-" means that the library lacks the quantity.
+    A cell has the formula and, among the definitions, the ratio of the library's number to handmade's if it is not 1.
+    "=" means handmade's formula; "-" means that the library lacks the quantity.
 
     Parameters
     ----------
     file : Path, optional
-        For every number, as JSON.
+        The file to which all numbers are written as JSON.
     """
     libraries = [library for library in LIBRARIES if installed(library)]
     records = []
@@ -92,7 +92,7 @@ def print_conventions(file: Path | None = None) -> int:
         Console(width=1000, highlight=False).print(table)
     failed = sum(not record["passed"] for record in records)
     versions = ", ".join(f"{DISTRIBUTIONS[name]} {metadata.version(DISTRIBUTIONS[name])}" for name in libraries[1:])
-    print(f"{len(records)} numbers, {failed} of them not as the formula says; {versions}")
+    print(f"{len(records)} numbers, {failed} of them not equal to their formula; {versions}")
     if file:
         file.write_text(json.dumps(records, indent=1))
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""The statement that more than three layers gain nothing: four kinds of networks, from shallow to deep."""
+"""The statement that more than three layers gain nothing, tested with four kinds of networks of growing depth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["KINDS", "QUICK", "Effort", "depth", "train"]
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """The amount of training: depths, random splits of the data, and epochs for each network."""
+    """The amount of training: the depths, the number of random splits of the data, and the epochs of each network."""
 
     depths: tuple[int, ...]
     repeats: int
@@ -32,7 +32,7 @@ class Effort:
 FULL = Effort((1, 2, 3, 5, 8), repeats=8, epochs=20)
 QUICK = Effort((1, 2, 8), repeats=3, epochs=5)
 WIDTH = 32
-CLEAR = 3  # standard errors; with eight splits, one of a hundred gains that are zero exceeds three by chance
+CLEAR = 3  # standard errors; with eight splits, one in a hundred gains of zero exceeds three by chance
 
 
 def _plain(depth: int, rng: np.random.Generator, **options: Any) -> hm.Network:
@@ -45,7 +45,7 @@ def _residual(depth: int, rng: np.random.Generator) -> hm.Network:
     return hm.Network([dense(64, WIDTH), *blocks, relu(), dense(WIDTH, 10)])
 
 
-# Each plain kind has the initial weights that were derived for it (Glorot and Bengio 2010, He et al. 2015).
+# The plain kinds have the initial weights that were derived for them (Glorot and Bengio 2010, He et al. 2015).
 KINDS: dict[str, Callable[..., hm.Network]] = {
     "sigmoid": functools.partial(_plain, activation="sigmoid", weight_init="xavier_uniform", bias_init="zeros"),
     "ReLU": functools.partial(_plain, activation="relu", weight_init="kaiming_uniform", bias_init="zeros"),
@@ -119,7 +119,7 @@ def depth(rng: np.random.Generator, effort: Effort = FULL) -> Claim:
 
 
 def train(network: hm.Network, X: Array, y: Array, **options: Any) -> None:
-    """Train without a progress bar; raise KeyboardInterrupt after Ctrl-C, because half a training proves nothing."""
+    """Train without a progress bar; raise KeyboardInterrupt after Ctrl-C, because half a training is no evidence."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", hm.TrainingWarning)  # a claim measures what vanishing gradients do
         history = hm.fit(network, X, y, progress=False, **options)

@@ -1,8 +1,8 @@
 """One training over many processes and machines: `fit` of handmade, with gradients summed by torch.distributed (gloo).
 
-Each process computes by hand the gradient of its part of every batch. One all-reduce of the flat gradient adds them up,
-and each process takes the same step. All processes draw the same batches, in the same order; of each batch, process r
-of W takes the r-th of W neighbouring parts. The result is that of one process with the whole batch, within rounding.
+All processes draw the same batches in the same order. Process r of W takes the r-th of W consecutive parts of each
+batch, and computes its gradient by handmade's backward pass. One all-reduce sums the flat gradients, and all processes
+take the same step. Up to rounding, the result is that of one process with the whole batch.
 
 ``torchrun --nproc-per-node 2 -m reference.distributed`` trains on the bundled digits.
 """
@@ -40,8 +40,8 @@ def group(timeout: float = 60.0) -> Iterator[int]:
     Parameters
     ----------
     timeout : float
-        Seconds to wait for the others in one step. A process that dies is noticed at once; this is for one that hangs,
-        or whose machine is cut off.
+        Seconds to wait for the other processes in a step. A process that dies is noticed at once; the timeout is for
+        one that hangs, or whose machine is cut off.
     """
     dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=timeout))
     try:
@@ -67,16 +67,16 @@ def fit(
     Parameters
     ----------
     network, X, y
-        The same in all processes. Of an X that is a numpy.memmap, each process reads its own rows of each batch.
+        They must be equal in all processes. If X is a numpy.memmap, a process reads only its own rows of each batch.
     callbacks : callable, or sequence of them
         Called in each process.
     progress : bool
-        Shown by process 0.
+        Whether process 0 shows a progress bar.
     checkpoint, checkpoint_every, resume
-        As in `handmade.fit`, except that process 0 alone reads and writes the file. A run may go on with another
+        As in `handmade.fit`, except that only process 0 reads and writes the file. A resumed run may have another
         number of processes.
     **options
-        As in `handmade.fit`, but for ``compile``. ``batch_size`` is that of all processes together.
+        As in `handmade.fit`, except ``compile``. ``batch_size`` is the size of the whole batch.
 
     Returns
     -------
@@ -86,15 +86,15 @@ def fit(
     Raises
     ------
     ValueError
-        If a process has other data, options, weights or another seed than the rest; or as `handmade.fit` raises.
+        If data, options, weights or seed differ between processes; and in the cases in which `handmade.fit` raises.
     TypeError
-        If a layer mixes the rows of a batch in a way that is not known here.
+        If a layer other than BatchNorm and Dropout may mix the rows of a batch.
     RuntimeError
-        If another process has gone, or has come to other numbers.
+        If another process has ended, or has computed other numbers.
 
     Examples
     --------
-    Alone, it is a group of one:
+    A group of one process:
 
     >>> from reference import distributed
     >>> os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
@@ -123,18 +123,18 @@ def fit(
 
 # ---- one step ------------------------------------------------------------------------------------------------------
 
-EXTRA = 3  # numbers behind the gradient in a message: loss, SIGINT, SIGTERM
+EXTRA = 3  # numbers after the gradient in the all-reduced vector: loss, SIGINT, SIGTERM
 
 
 class DistributedStep:
-    """A training step on one batch that is spread over all processes.
+    """A training step on one batch, which is divided among all processes.
 
     Parameters
     ----------
     keeper : _SharedKeeper
-        All processes hear of a signal to one of them, and stop after the same step.
+        It records a signal to any process, so that all processes stop after the same step.
     network, loss, optimizer
-        As `handmade.fit` takes them.
+        As in `handmade.fit`.
     """
 
     def __init__(self, keeper: _SharedKeeper, network: hm.Network, loss: Loss, optimizer: Any) -> None:
@@ -156,14 +156,14 @@ class DistributedStep:
         return slice(size * rank // processes, size * (rank + 1) // processes)
 
     def __call__(self, X: Array, y: Array, weight: Array | None = None) -> float:
-        """Do the step and return the loss of the whole batch.
+        """Do the step, and return the loss of the whole batch.
 
         Parameters
         ----------
         X : ndarray
             This process's part of the inputs.
         y, weight : ndarray
-            Those of the whole batch.
+            Targets and weights of the whole batch.
         """
         rows, message, network = self.part(len(y)), self.message, self.network
         with self._whole_batch(len(y), rows):
@@ -182,7 +182,7 @@ class DistributedStep:
         return value
 
     def _backpropagate(self, X: Array, y: Array, weight: Array | None) -> tuple[float, tuple[int, ...]]:
-        """Write the gradient of the sum of the samples' losses; return that sum, and the shape of a sample's output."""
+        """Write the gradient of the summed loss; return the sum, and the shape of one sample's output."""
         _, cache = hm.Sequential.forward(self.network, X, training=True)
         value, dH, cache = self.network.loss_of(cache, y, self.summed, weight)
         hm.Sequential.backward(self.network, dH, cache, need_dX=False)
@@ -191,15 +191,16 @@ class DistributedStep:
     def _divisor(self, shape: tuple[int, ...], y: Array, weight: Array | None) -> float:
         """Return the divisor of the mean over the whole batch.
 
-        It may depend on the labels: cross-entropy divides by the weights of the classes. It is the quotient of sum and
-        mean, for any output whose loss is not 0. Where none is, samples are ignored, or no score exceeds a margin.
+        It may depend on the labels: cross-entropy divides by the sum of class weights. So it is computed as the sum
+        of the losses divided by their mean, for outputs whose loss is not 0. If there are none, because all samples are
+        ignored or no score exceeds a margin, it is the number of terms.
         """
         if _reduction(self.functions) == "sum":
             return 1.0
         (mean, _), (total, _) = (self.network.head(loss)[0] for loss in (self.functions, self.summed))
         if not _takes_reduction(self.functions):
             return float(len(y))
-        for level in (0.5, 0.25) if weight is None else ():  # the loss of targets that are 0.5 may be 0 at 0.5
+        for level in (0.5, 0.25) if weight is None else ():  # at 0.5, the loss may be 0 if all targets are 0.5
             if value := total(np.full(shape, level), y):
                 return float(value / mean(np.full(shape, level), y))
         return float(np.size(mean(np.full(shape, 0.5), y, reduction="none")))
@@ -223,7 +224,7 @@ class DistributedStep:
 
 
 class _RowsOf:
-    """A generator that draws numbers for a whole batch, as one process would, and returns some of its rows."""
+    """A random generator that draws for the whole batch, as a single process would, and returns some of the rows."""
 
     def __init__(self, generator: np.random.Generator, size: int, rows: slice) -> None:
         self.generator, self.size, self.rows = generator, size, rows
@@ -279,7 +280,7 @@ def _compare(own: dict[str, str], error: type[Exception]) -> None:
 
 
 def _digest(*parts: Any) -> str:
-    """Return a short text that differs for different states."""
+    """Return a checksum of states, as text."""
     arrays: list[Array] = []
     text = repr(checkpoints.encode(list(parts), arrays)).encode()
     return hashlib.sha256(text + b"".join(array.tobytes() for array in arrays)).hexdigest()[:16]
@@ -292,12 +293,12 @@ def _compare_after_epoch(network: hm.Network, history: hm.History) -> None:
 
 
 class _SharedKeeper(checkpoints.Keeper):
-    """A keeper of which process 0 alone writes, and which refuses a process that trains something else.
+    """A keeper of checkpoints that only process 0 writes, and that raises if processes train different things.
 
     Attributes
     ----------
     pending : int
-        The signal that this process has got; it becomes ``received`` in all processes after the same step.
+        The signal that this process has received, or 0. After the next step, it is ``received`` in all processes.
     """
 
     pending = 0
@@ -326,7 +327,7 @@ class _SharedKeeper(checkpoints.Keeper):
             )
 
     def _receive(self, number: int, frame: Any) -> None:
-        if self.pending:  # the second one does not wait
+        if self.pending:  # a second signal takes effect at once
             self.restore_handlers()
             signal.raise_signal(number)
         self.pending = number
@@ -342,7 +343,7 @@ class _SharedKeeper(checkpoints.Keeper):
 
 @contextmanager
 def _keeper(path: Any, every: Any, resume: bool) -> Iterator[_SharedKeeper]:
-    """Yield the keeper of a run: process 0 locks and reads the file, and the others get what it has read."""
+    """Yield the keeper of a run; process 0 locks and reads the file, and sends its content to the others."""
     with ExitStack() as stack:
         found: list[Any] = [None, None]
         if dist.get_rank() == 0:
@@ -363,11 +364,11 @@ def _keeper(path: Any, every: Any, resume: bool) -> Iterator[_SharedKeeper]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train on the bundled digits in each process that torchrun has started, and print what process 0 ends with."""
+    """Train on the bundled digits in each process that torchrun has started; process 0 prints the result."""
     parser = argparse.ArgumentParser(prog="torchrun --nproc-per-node 2 -m reference.distributed", description=__doc__)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--batch-size", type=int, default=100, help="of all processes together")
-    parser.add_argument("--checkpoint", help="a file to go on from, written by process 0")
+    parser.add_argument("--batch-size", type=int, default=100, help="size of the whole batch")
+    parser.add_argument("--checkpoint", help="a file to write, and to resume from")
     options = parser.parse_args(arguments)
     X, y = hm.load_digits()
     X_train, X_test, y_train, y_test = hm.train_test_split(X, y, test_size=0.25, rng=0)

@@ -1,7 +1,7 @@
-"""Activations, losses and their derivatives as formulas in mpmath, in which no digit is lost that 50 do not cover.
+"""Activations, losses and their derivatives as formulas in mpmath, without cancellation beyond its 50 digits.
 
-An elementwise function takes a number. Functions along classes take a list of logits; the upstream gradient of their
-derivatives is one for the first class and zero for the others, and the target of a loss is the first class.
+An elementwise function takes a number. Functions along classes take a list of logits. The upstream gradient of their
+derivatives is one for the first class and zero for the others; the target of a loss is the first class.
 """
 
 from __future__ import annotations
@@ -89,16 +89,16 @@ def softplus_slope(a: Number, beta: float = 1.0) -> Number:
     return sigmoid(mpf(beta) * a)
 
 
-SELU_SCALE, SELU_ALPHA = mpf(1.0507009873554805), mpf(1.6732632423543772)  # as double precision has them
+SELU_SCALE, SELU_ALPHA = mpf(1.0507009873554805), mpf(1.6732632423543772)  # as rounded to double precision
 
 
 def selu(a: Number) -> Number:
-    """Return the scaled ELU."""
+    """Return scale a above 0, else scale alpha (e^a - 1)."""
     return SELU_SCALE * (a if a > 0 else SELU_ALPHA * expm1(a))
 
 
 def selu_slope(a: Number) -> Number:
-    """Return its slope."""
+    """Return scale above 0, else scale alpha e^a."""
     return SELU_SCALE * (1 if a > 0 else SELU_ALPHA * exp(a))
 
 
@@ -127,7 +127,7 @@ def _tanh_of_softplus(a: Number) -> Number:
 
 
 def tanhshrink(a: Number) -> Number:
-    """Return a - tanh(a), with twice the digits for what cancels near 0."""
+    """Return a - tanh(a), computed with twice the digits because of the cancellation near 0."""
     with mpmath.extradps(mpmath.mp.dps):
         return a - mpmath.tanh(a)
 
@@ -176,17 +176,17 @@ def hardswish_slope(a: Number) -> Number:
 
 
 def softshrink(a: Number, lambd: float = 0.5) -> Number:
-    """Return a without its part between the bounds."""
+    """Return a - lambd above lambd, a + lambd below -lambd, else 0."""
     return a - hardtanh(a, -lambd, lambd)
 
 
 def hardshrink(a: Number, lambd: float = 0.5) -> Number:
-    """Return a outside the bounds, else 0."""
+    """Return a where |a| > lambd, else 0."""
     return a * shrink_slope(a, lambd)
 
 
 def shrink_slope(a: Number, lambd: float = 0.5) -> Number:
-    """Return the slope of both: 1 outside the bounds, else 0."""
+    """Return the slope of softshrink and hardshrink: 1 where |a| > lambd, else 0."""
     return mpf(abs(a) > lambd)
 
 
@@ -289,7 +289,7 @@ def binary_cross_entropy_with_logits(a: Number, y: Number) -> Number:
 
 
 def binary_cross_entropy_with_logits_slope(a: Number, y: Number) -> Number:
-    """Return s(a) - y without a difference."""
+    """Return s(a) - y, as -s(-a) for y = 1, without cancellation."""
     return -sigmoid(-a) if y else sigmoid(a)
 
 
@@ -309,35 +309,35 @@ def hinge_embedding_loss_slope(x: Number, y: Number) -> Number:
 
 
 def sigmoid_focal_loss(a: Number, y: Number) -> Number:
-    """Return 0.25 or 0.75 times the squared probability of the other answer times the cross-entropy."""
+    """Return alpha (1 - p)^2 times the cross-entropy -log p of the right answer; alpha is 0.25 for y = 1, else 0.75."""
     b, alpha = (a, mpf(1) / 4) if y else (-a, mpf(3) / 4)
     return alpha * sigmoid(-b) ** 2 * log1p(exp(-b))
 
 
 def sigmoid_focal_loss_slope(a: Number, y: Number) -> Number:
-    """Return the derivative, of which all terms have one sign."""
+    """Return the derivative as a sum of terms of equal sign, which do not cancel."""
     b, alpha, sign = (a, mpf(1) / 4, -1) if y else (-a, mpf(3) / 4, 1)
     q = sigmoid(-b)
     return sign * alpha * q**2 * (q + 2 * sigmoid(b) * log1p(exp(-b)))
 
 
 def multilabel_soft_margin_loss(row: Row) -> Number:
-    """Return the mean of the cross-entropies of a row of logits, of which the first is there."""
+    """Return the mean of the binary cross-entropies of a row of logits; the first label is 1, the others are 0."""
     return mpmath.fsum(log1p(exp(-z if j == 0 else z)) for j, z in enumerate(row)) / len(row)
 
 
 def multilabel_soft_margin_loss_slope(row: Row) -> Row:
-    """Return s(a) - y over the number of classes."""
+    """Return (s(a) - y) / K for each class."""
     return [(-sigmoid(-z) if j == 0 else sigmoid(z)) / len(row) for j, z in enumerate(row)]
 
 
 def nll_loss_slope(row: Row) -> Row:
-    """Return -1 for the first class."""
+    """Return -1 for the first class, 0 for the others."""
     return [mpf(-1), *(mpf(0) for _ in row[1:])]
 
 
 def multi_margin_loss(row: Row) -> Number:
-    """Return the sum of the violated margins over the number of classes."""
+    """Return the sum of the violated margins, divided by the number of classes."""
     return mpmath.fsum(_violations(row)) / len(row)
 
 
@@ -348,12 +348,12 @@ def multi_margin_loss_slope(row: Row) -> Row:
 
 
 def multilabel_margin_loss(row: Row) -> Number:
-    """Return the violated margins of the first two classes, which are there, by the others, over their number."""
+    """Return the sum of the margins that other classes violate of the first two, the labels, divided by K."""
     return mpmath.fsum(max(mpf(0), 1 - t + z) for t in row[:2] for z in row[2:]) / len(row)
 
 
 def multilabel_margin_loss_slope(row: Row) -> Row:
-    """Return 1 / K for each violation by a class, minus 1 / K for each of a label."""
+    """Return 1 / K for each margin that a class violates, and -1 / K for each violated margin of a label."""
     own = [-mpmath.fsum(1 - t + z > 0 for z in row[2:]) / len(row) for t in row[:2]]
     return own + [mpmath.fsum(1 - t + z > 0 for t in row[:2]) / len(row) for z in row[2:]]
 
@@ -368,5 +368,5 @@ def cross_entropy(row: Row) -> Number:
 
 
 def cross_entropy_slope(row: Row) -> Row:
-    """Return p - y, for the first class without a difference."""
+    """Return p - y, for the first class as minus the sum of the other p, without cancellation."""
     return [-slope for slope in log_softmax_slope(row)]

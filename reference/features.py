@@ -1,11 +1,11 @@
-"""Features of six libraries, each looked up by name in the library that is installed.
+"""Features of six libraries, each looked up by name in the installed library.
 
     python -m reference.features             print the table
     python -m reference.features --names     print the names that were looked up
 
 A cell is a name such as ``keras.Model.fit``, or with a parameter ``keras.Model.fit(callbacks)``. The library has the
-feature if the name exists. `PYTORCH` marks what skorch takes from the PyTorch module inside, `BACKEND` what Keras takes
-from the library that it runs on. None means that there is no name to look for.
+feature if the name exists. `PYTORCH` marks features that skorch takes from its PyTorch module, `BACKEND` those that
+Keras takes from its backend. None means that the library has no name to look up.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def installed() -> list[str]:
 
 
 def rows() -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the title of each feature, with "yes", "no", or whose feature it is, for each library that is installed."""
+    """Yield the title of each feature, and "yes", "no" or its source for each library that is installed."""
     os.environ.setdefault("KERAS_BACKEND", "torch")
     libraries = installed()
     for feature in FEATURES:

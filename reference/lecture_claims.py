@@ -1,7 +1,7 @@
-"""Eleven statements of the lecture's slides, each tested by a number that decides it.
+"""Eleven statements of the lecture's slides, each tested by a computation.
 
-Each function computes its numbers and derives the verdict from them: "true", "false", or "convention" (another choice
-would be as right). ``python -m reference --claims`` prints the verdicts.
+Each function computes numbers and derives a verdict from them: "true", "false", or "convention" if another choice would
+be equally right. ``python -m reference --claims`` prints the verdicts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["CHECKS", "Claim", "print_claims", "check_all"]
 
 
 def _loss_of(network: hm.Network, X: Array, y: Array, loss: Callable[..., Any]) -> Callable[[Array], float]:
-    """Return the loss as a function of theta, by a forward pass alone, for differences."""
+    """Return the loss as a function of theta, computed by a forward pass only, for finite differences."""
     moved = copy.deepcopy(network)
 
     def value(theta: Array) -> float:
@@ -55,7 +55,7 @@ def _right(check: hm.GradientCheck) -> int:
 
 
 def zero_one(rng: np.random.Generator) -> Claim:
-    """Compare a perfect predictor with one that is always wrong, which a loss has to rank below."""
+    """Compare a perfect predictor with one that is always wrong; a loss must be smaller for the perfect one."""
     _, y = hm.load_digits()
     guess = rng.integers(0, 10, len(y))
     predictions = {"perfect": y, "always wrong": (y + 1) % 10, "guess": guess}
@@ -107,7 +107,7 @@ def learning_rate_in_the_derivative(rng: np.random.Generator) -> Claim:
 
 
 def plus_in_the_update(rng: np.random.Generator) -> Claim:
-    """Step once with the plus and once with the minus, from the same parameters, for many random networks."""
+    """Take a step with the plus and one with the minus, from the same parameters, for many random networks."""
     networks, eta, outcomes = 100, 0.1, []
     for _ in range(networks):
         network = hm.MLP([3, 4, 2], activation=["sigmoid", "sigmoid"], weight_init="normal", rng=rng)
@@ -255,7 +255,7 @@ def _sign(w: Array, x: Array) -> float:
 
 
 def _trained_by_the_line(X: Array, labels: Array) -> tuple[Array, int]:
-    """Return the weights after the line has seen each sample once, and how many it got wrong."""
+    """Return the weights after one epoch of the slide's line, and the number of wrong predictions."""
     w, mistakes = np.zeros(X.shape[1]), 0
     for x_n, y_n in zip(X, labels, strict=True):
         yhat = _sign(w, x_n)
@@ -264,7 +264,7 @@ def _trained_by_the_line(X: Array, labels: Array) -> tuple[Array, int]:
     return w, mistakes
 
 
-# Some pairs of the others are one function, with the options' defaults: elu and celu, relu and threshold.
+# The other activations include pairs that are equal by default, such as elu and celu, or relu and threshold.
 EXCHANGED: tuple[ActivationName, ...] = (
     *("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "softmax", "log_softmax"),
 )
@@ -281,7 +281,7 @@ def f_among_the_parameters(rng: np.random.Generator) -> Claim:
         loss[name], gradient = network.loss_and_gradient(X, y)
         entries[name] = gradient.size
     w, b = networks["sigmoid"].weight_count, networks["sigmoid"].neuron_count  # a bias per neuron
-    # sigmoid(a) = (1 + tanh(a / 2)) / 2: half the weights and biases below, half the weights above, and a shift.
+    # sigmoid(a) = (1 + tanh(a / 2)) / 2: halve the weights and biases below and the weights above, and shift b2.
     W1, b1, W2, b2 = networks["sigmoid"].blocks(theta).values()
     halved = [array.ravel() for array in (W1 / 2, b1 / 2, W2 / 2, b2 + W2.sum(axis=1) / 2)]
     networks["tanh"].theta = np.concatenate(halved)
@@ -333,7 +333,7 @@ def wrong_index(rng: np.random.Generator) -> Claim:
 
 
 def no_push(rng: np.random.Generator) -> Claim:
-    """Compute the gradient of two logits as the right one takes the lead, and as the wrong one does."""
+    """Compute the gradient of two logits as the lead of the right one grows, and as that of the wrong one does."""
 
     def slope(gap: float) -> float:
         return float(losses.cross_entropy_backward([[gap, 0.0]], [0])[0, 0])
@@ -373,7 +373,7 @@ CHECKS = (
 
 
 def check_all(seed: int = 0, quick: bool = False) -> list[Claim]:
-    """Return all claims by number; after Ctrl-C, those that are finished.
+    """Return all claims in the order of their numbers; after Ctrl-C, those that are finished.
 
     Parameters
     ----------
@@ -385,7 +385,7 @@ def check_all(seed: int = 0, quick: bool = False) -> list[Claim]:
     Returns
     -------
     list of Claim
-        By number.
+        In the order of their numbers.
     """
     claims: list[Claim] = []
     with contextlib.suppress(KeyboardInterrupt):
@@ -403,12 +403,12 @@ def print_claims(seed: int = 0, quick: bool = False, file: Path | None = None) -
     seed, quick
         See `check_all`.
     file : pathlib.Path, optional
-        For every claim with all its numbers.
+        The file to which every claim is written with all its numbers.
 
     Returns
     -------
     int
-        The exit status: 0, or 1 after Ctrl-C. No verdict counts as a failure.
+        The exit status: 0, or 1 after Ctrl-C. A verdict is never a failure.
     """
     started = time.perf_counter()
     claims = check_all(seed, quick)

@@ -1,4 +1,4 @@
-"""Functions that compute one number, or the path of one parameter, with PyTorch, scikit-learn or Keras."""
+"""Functions that train one parameter, or take one step, with handmade, PyTorch, scikit-learn or Keras."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def installed(library: str) -> bool:
 
 @functools.cache
 def keras() -> Any:
-    """Return the module keras, on its torch backend, in float64, with its settings in a temporary folder.
+    """Return the module keras with the torch backend, float64, and its settings in a temporary folder.
 
-    Keras reads both from the environment when it is first imported; the variables are restored afterwards.
+    Keras reads backend and folder from environment variables at its first import; they are restored afterwards.
     """
     with tempfile.TemporaryDirectory() as folder, _environment(KERAS_BACKEND="torch", KERAS_HOME=folder):
         import keras
@@ -152,9 +152,9 @@ def _steps(gradients: Sequence[float], lrs: Sequence[float] | None) -> Iterator[
 
 
 class LinearStep(NamedTuple):
-    """The loss that a library reports for a linear model, and the changes of W and b in its step of SGD with lr = 1.
+    """The loss that a library reports for a linear model, and dW, db: the decrease of W and b in SGD with lr = 1.
 
-    With X the identity and b = 0, the outputs are W transposed, and dW is the slope of the loss by the outputs.
+    If X is the identity and b = 0, the outputs are W transposed, and dW is the gradient with respect to them.
     """
 
     loss: float
@@ -165,7 +165,7 @@ class LinearStep(NamedTuple):
 def scikit_learn_step(
     estimator_class: Any, X: Array, y: Any, W: Array, b: Any, sample_weight: Array | None = None, **options: Any
 ) -> LinearStep:
-    """Step with MLPRegressor or MLPClassifier without hidden layers, by ``partial_fit`` of all samples as one batch."""
+    """Take a step with MLPRegressor or MLPClassifier without hidden layers, by ``partial_fit`` on all samples."""
     plain_descent = dict(solver="sgd", momentum=0.0, learning_rate_init=1.0, shuffle=False, batch_size=len(X))
     estimator = estimator_class(hidden_layer_sizes=(), random_state=0, **{"alpha": 0.0} | plain_descent | options)
     if hasattr(estimator, "predict_proba"):  # a classifier needs all classes, or all columns of labels
@@ -180,7 +180,7 @@ def scikit_learn_step(
 def keras_step(
     loss: Any, X: Array, y: Any, W: Array, b: Any, class_weight: dict[int, float] | None = None, **options: Any
 ) -> LinearStep:
-    """Step with a Dense layer of Keras, by ``train_on_batch``."""
+    """Take a step with a Dense layer of Keras, by ``train_on_batch``."""
     layers = keras().layers
     model = keras().Sequential([keras().Input((X.shape[1],)), layers.Dense(len(W), **options)])
     model.compile(keras().optimizers.SGD(1.0), loss=loss)

@@ -1,4 +1,4 @@
-"""Networks of the verification, with data, loss, optimizer and dtype, made of the tables in `reference.cases`."""
+"""The cases of the verification: networks with data, loss, optimizer and dtype, from the rows of `reference.cases`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def digits(rng: np.random.Generator, target: Callable[[Array], Array] = class_in
 
 
 def random_data(rng: np.random.Generator, inputs: int, outputs: int | None, samples: int = 20) -> Data:
-    """Return normal inputs with targets between 0 and 1, or with two classes where ``outputs`` is None."""
+    """Return normal inputs, and targets between 0 and 1, or labels of two classes if ``outputs`` is None."""
     X = rng.normal(size=(samples, inputs))
     return X, rng.integers(0, 2, samples) if outputs is None else rng.uniform(size=(samples, outputs))
 
@@ -80,7 +80,7 @@ def mlp(rng: np.random.Generator, dtype: type, sizes: list[int], **options: Any)
 
 
 def side_by_side(rng: np.random.Generator, dtype: type, cases: Sequence[ActivationCase]) -> hm.Network:
-    """Return a 64-24-10 network of whose hidden units each group has 16 of the inputs and an activation of its own."""
+    """Return a 64-24-10 network whose hidden units form four groups, each with 16 inputs and another activation."""
     dense = partial(hm.Dense, rng=rng, dtype=dtype)
     groups = [[dense(16, 6, weight_init="normal"), hm.Activation(case.name, **case.options)] for case in cases]
     return hm.Network([hm.Parallel(*groups), dense(24, 10)])
@@ -100,7 +100,7 @@ def skipping(rng: np.random.Generator, dtype: type) -> hm.Network:
 
 
 def family_trees(rng: np.random.Generator, dtype: type) -> hm.Network:
-    """Return the network of Rumelhart, Hinton and Williams 1986, which encodes 24 persons and 12 relations apart."""
+    """Return the network of Rumelhart, Hinton and Williams 1986 with separate codes of 24 persons and 12 relations."""
     dense, sigmoid = partial(hm.Dense, rng=rng, dtype=dtype), partial(hm.Activation, "sigmoid")
     encoders = hm.Parallel([dense(24, 6), sigmoid()], [dense(12, 6), sigmoid()])
     return hm.Network([encoders, dense(12, 12), sigmoid(), dense(12, 6), sigmoid(), dense(6, 24), sigmoid()])
@@ -114,7 +114,7 @@ def residual(rng: np.random.Generator, dtype: type) -> hm.Network:
 
 
 def gated(rng: np.random.Generator, dtype: type) -> hm.Network:
-    """Return a network with a learnt slope per unit, a gate, and one slope for all."""
+    """Return a network with a PReLU slope per unit, GLU, one PReLU slope for all units, and SwiGLU."""
     dense = partial(hm.Dense, rng=rng, dtype=dtype)
     units = [hm.PReLU(24, dtype=dtype), dense(24, 24), hm.GLU(), dense(12, 16), hm.PReLU(dtype=dtype), hm.SwiGLU()]
     return hm.Network([dense(64, 24), *units, dense(8, 10)])
@@ -164,7 +164,7 @@ def _lecture() -> Iterator[Case]:
 WITH_EVERY_ACTIVATION = ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits")
 
 
-# Each row of these has networks of its own, with three losses. The others stand side by side, which takes less time.
+# Each of these has its own networks, with three losses. The others share networks, which takes less time.
 ALONE = "identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "softmax", "log_softmax"
 
 
@@ -193,7 +193,7 @@ def _losses() -> Iterator[Case]:
         name, sizes, activation = "64-32-16-10 tanh", [64, 32, 16, 10], ["tanh", "tanh"]
         if loss.domain == "probabilities":
             name, sizes, activation = "64-24-10 tanh, sigmoid", [64, 24, 10], ["tanh", "sigmoid"]
-        # The sum over the samples has a gradient as many times as large as the mean's.
+        # The gradient of the sum is SAMPLES times that of the mean.
         lr = 0.01 / SAMPLES if loss.options.get("reduction") == "sum" else 0.01
         yield Case(
             name,

@@ -3,15 +3,15 @@
 Their rules, term by term (sklearn/neural_network, 1.9.1), for a batch of n samples and k outputs:
 
     start      W and b from U(-a, a), a = sqrt(6 / (I + O)); for logistic units sqrt(2 / (I + O))
-    order      each epoch permutes the order of the last one; the last batch holds the rest
+    order      each epoch permutes the order of the last one; the last batch has the remaining samples
     loss       see `Objective`; the mean is over n
     gradient   of that loss; for MLPRegressor's squared error, k times that
     penalty    alpha / 2n |W|^2, on weights and not on biases
-    sgd        v = momentum v - lr g, theta += v; with Nesterov theta += momentum v - lr g: lr is inside v
+    sgd        v = momentum v - lr g, theta += v; with Nesterov theta += momentum v - lr g: v includes lr
     adam       theta -= lr sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon): epsilon meets the running
                mean before it is corrected ("epsilon hat" of Kingma and Ba 2015, section 2)
 
-This module writes each rule with handmade's own functions.
+This module implements each rule with handmade's functions.
 """
 
 from __future__ import annotations
@@ -86,16 +86,16 @@ def _check_class(estimator: Any) -> None:
 
 @dataclasses.dataclass
 class VelocitySGD:
-    """An optimizer by gradient descent with the learning rate inside the velocity: v = momentum v - lr g.
+    """A gradient descent whose velocity includes the learning rate: v = momentum v - lr g.
 
-    A new learning rate scales later gradients only; in `handmade.SGD` it also scales the present velocity. VelocitySGD
-    is `handmade.SGD` with a learning rate of 1, on lr times the gradient. While lr is constant, both agree.
+    A new learning rate scales later gradients only; in `handmade.SGD`, it also scales the velocity. VelocitySGD applies
+    `handmade.SGD` with a learning rate of 1 to lr times the gradient. As long as lr is constant, both agree.
 
     Parameters
     ----------
     lr, momentum : float
     nesterov : bool
-        Without momentum it changes nothing.
+        Whether to use Nesterov's momentum; without momentum, it has no effect.
 
     Examples
     --------
@@ -135,7 +135,7 @@ class EpsilonHatAdam:
 
     Examples
     --------
-    The first step along a gradient of 1, whose second moment is 1 - beta_2 = 1/4, and its root 1/2:
+    The first step, with a gradient of 1: the second moment is 1 - beta_2 = 1/4, its root is 1/2.
 
     >>> theta = np.array([0.0])
     >>> EpsilonHatAdam(lr=1.0, betas=(0.9, 0.75), epsilon=0.5).step(theta, np.array([1.0]))
@@ -164,21 +164,21 @@ class Objective:
     Attributes
     ----------
     loss : str
-        As `handmade.losses.find_loss` takes it.
+        The loss, as `handmade.losses.find_loss` takes it.
     loss_factor : float
-        ``loss_`` and ``loss_curve_`` of scikit-learn (without the penalty) over the loss.
+        scikit-learn's ``loss_`` and ``loss_curve_`` (without the penalty), divided by the loss.
     gradient_factor : float
-        The gradient of a step over the gradient of the loss.
+        The gradient of a step, divided by the gradient of the loss.
 
     Examples
     --------
-    MLPRegressor reports half the squared error averaged over n samples *and* k outputs, but steps along yhat - y
-    averaged over the n samples alone: k times the gradient of what it reports.
+    MLPRegressor reports half the squared error, averaged over n samples *and* k outputs. But its step uses yhat - y,
+    averaged over the n samples alone: k times the gradient of the loss that it reports.
 
     >>> Objective.of("regression", 3)
     Objective(loss='mse_loss', loss_factor=0.5, gradient_factor=1.5)
 
-    The logistic losses of k labels are summed over the labels, loss and gradient alike:
+    For k labels, both the logistic loss and its gradient are summed over the labels:
 
     >>> Objective.of("multilabel-indicator", 3)
     Objective(loss='binary_cross_entropy_with_logits', loss_factor=3, gradient_factor=3)
@@ -200,19 +200,19 @@ class Objective:
 
 
 class Recipe:
-    """A training that reproduces ``fit`` or ``partial_fit`` of an estimator: the same numbers at every step.
+    """A training that reproduces ``fit`` or ``partial_fit`` of an estimator, with the same numbers at every step.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Only its parameters are read; the initial weights are those it would draw. ``random_state`` must be given.
+        Only its parameters are read; the initial weights are those that it would draw. It needs a ``random_state``.
     X, y : array_like
         As for ``estimator.fit``; they determine sizes, classes and dtype.
 
     Attributes
     ----------
     network : handmade.MLP
-        Without the output activation, as from `from_estimator`.
+        The network without the output activation, as from `from_estimator`.
     objective : Objective
     optimizer : VelocitySGD or EpsilonHatAdam
     loss_curve : list of float
@@ -249,7 +249,7 @@ class Recipe:
         self.classes = np.unique(y)
         outputs = len(self.classes) if self.kind == "multiclass" else y.reshape(len(y), -1).shape[1]
         self.objective = Objective.of(self.kind, outputs)
-        self.random_state = copy.deepcopy(options["random_state"])  # theirs stays unchanged
+        self.random_state = copy.deepcopy(options["random_state"])  # so that the estimator's stays unchanged
         self.rng = self._fresh_rng()
         self.network = _start(options, X, outputs, self.rng)
         self.is_weight = np.zeros_like(self.network.theta)
@@ -260,7 +260,7 @@ class Recipe:
         self.loss_curve: list[float] = []
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Recipe:
-        """Train as ``estimator.fit(X, y)`` does: for max_iter epochs, or until the loss improves no more."""
+        """Train as ``estimator.fit(X, y)`` does: for max_iter epochs, or until the loss stops improving."""
         return self._train(X, y, self.options["max_iter"])
 
     def partial_fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Recipe:
@@ -278,7 +278,7 @@ class Recipe:
         return loss, gradient
 
     def step(self, X: Array, T: Array) -> float:
-        """Step on one minibatch, and return its loss."""
+        """Take a step on one minibatch, and return its loss."""
         loss, gradient = self.loss_and_gradient(X, T)
         self.optimizer.step(self.network.theta, gradient)
         return loss
@@ -375,7 +375,7 @@ def _start(options: dict[str, Any], X: Array, outputs: int, rng: np.random.Rando
     draw = partial(xavier_uniform, gain=START_GAINS.get(options["activation"], 1.0))
     dtype = np.float32 if X.dtype == np.float32 else np.float64
 
-    def transposed(shape: tuple[int, ...], I: int, O: int, rng: Any) -> Array:  # they draw (I, O)
+    def transposed(shape: tuple[int, ...], I: int, O: int, rng: Any) -> Array:  # scikit-learn draws (I, O)
         return draw(shape[::-1], I, O, rng).T
 
     return hm.MLP(

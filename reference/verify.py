@@ -1,4 +1,4 @@
-"""The verification of one case by PyTorch's forward pass, autograd, differences, and PyTorch's optimizers."""
+"""The verification of one case by PyTorch's forward pass, autograd, finite differences, and PyTorch's optimizers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .twin import twin
 __all__ = ["Figure", "Row", "distance", "verify"]
 
 STEPS = 100
-ENTRIES = 40  # of theta, for differences
+ENTRIES = 40  # of theta, for finite differences
 
 # The promised accuracy in float64, where PyTorch is the reference.
 LOSS_RELATIVE, LOSS_ABSOLUTE = 1e-13, 1e-15
@@ -29,9 +29,9 @@ GRADIENT = 1e-12
 DIFFERENCES = 1e-9
 PARAMETERS = 1e-12
 
-# In float32 both libraries are compared with PyTorch's float64 result from the same numbers, and handmade may be at
-# most 1.5 times as far from it as PyTorch's float32. A few roundings are chance and always pass: four for a single
-# pass; for a hundred steps one per step, at worst all in one direction.
+# In float32, both libraries are compared with PyTorch's float64 result from the same numbers. The error of handmade may
+# be at most 1.5 times that of PyTorch's float32. Errors of a few roundings are chance and always pass: four for one
+# pass; for a hundred steps one per step, at worst all in the same direction.
 SINGLE = 1.5
 EPS = float(np.finfo(np.float32).eps)
 CHANCE = 4 * EPS
@@ -85,16 +85,16 @@ class Row:
 
 
 def verify(case: Case, seed: int = 0, compiled: bool = False) -> Row:
-    """Run one case against all its oracles.
+    """Compare one case with PyTorch and with finite differences.
 
     Parameters
     ----------
     case : Case
-        From `reference.networks.all_cases`.
+        One of `reference.networks.all_cases`.
     seed : int
         Draws the weights and the data.
     compiled : bool
-        Whether `handmade.compile` does the passes and the steps.
+        Whether to use `handmade.compile` for the passes and the steps.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def verify(case: Case, seed: int = 0, compiled: bool = False) -> Row:
     Raises
     ------
     handmade.compiled.Unsupported
-        Where a case has no compiled form.
+        If a case has no compiled form.
 
     Examples
     --------
@@ -139,7 +139,7 @@ def distance(a: Array, b: Array) -> float:
 
 
 def _as_dtype(y: Array, dtype: type) -> Array:
-    """Convert targets to a dtype, but not class indices."""
+    """Return targets in a dtype; class indices stay as they are."""
     return y.astype(dtype) if y.dtype.kind == "f" else y
 
 
@@ -199,8 +199,8 @@ def _steps(case: Case, network: hm.Network, X: Array, y: Array) -> Figure:
 def _amplified(case: Case, network: hm.Network, X: Array, y: Array, own: Array, other: Array) -> float:
     """Return a bound for training that amplifies rounding.
 
-    Both libraries start once more, with every parameter one ULP up or down. The larger distance from the first end is
-    the effect of one rounding at the start; 100 steps make at most 100 such roundings, none of them earlier.
+    Both libraries train again, from parameters that are moved up or down by one ULP each. The larger distance from the
+    first result is the effect of one rounding at the start. 100 steps make at most 100 such roundings, none earlier.
     """
     moved = copy.deepcopy(network)
     directions: Array = np.random.default_rng(0).choice([-np.inf, np.inf], moved.theta.size).astype(case.dtype)
@@ -210,7 +210,7 @@ def _amplified(case: Case, network: hm.Network, X: Array, y: Array, own: Array, 
 
 
 def _train(network: hm.Network, case: Case, X: Array, y: Array) -> Array:
-    """Return theta after 100 steps of handmade; the network stays as it is."""
+    """Return theta after 100 steps of handmade; the network stays unchanged."""
     network = copy.deepcopy(network)
     name, options = case.optimizer
     optimizer = getattr(hm, name)(**options)

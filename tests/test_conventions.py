@@ -72,7 +72,7 @@ def test_command_prints_every_quantity(command):
     assert {line.split()[0] for line in lines if line.startswith(" def")} == {"definitions", "defaults"}
     for convention in CONVENTIONS:
         assert sum(line.startswith(f" {convention.quantity}  ") for line in lines) == 1, convention.quantity
-    assert f"{len(records)} numbers, 0 of them not as the formula says; torch {torch.__version__}" in lines[-1]
+    assert f"{len(records)} numbers, 0 of them not equal to their formula; torch {torch.__version__}" in lines[-1]
     [line] = [line for line in lines if line.startswith(" L2 term: slope by a weight")]
     assert "lambda w: of 1/2 |w|^2" in line
     assert not installed("scikit-learn") or "x 0.2" in line  # 1 / N
@@ -98,7 +98,7 @@ def test_command_fails_when_a_formula_is_wrong(monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert f"WRONG: {formula.value:.9g}, not {formula.value / 2:.9g}: half of it" in printed
     assert printed.count("not installed") == 2
-    assert "2 numbers, 1 of them not as the formula says" in printed
+    assert "2 numbers, 1 of them not equal to their formula" in printed
 
 
 @pytest.mark.parametrize("convention", definitions(), ids=lambda convention: convention.quantity)
