@@ -23,8 +23,9 @@ __all__ = ["ParameterizedChain"]
 def _like(own: Array, values: npt.ArrayLike, name: str) -> Array:
     """Return ``values`` in the dtype of ``own``; raise unless they are finite numbers in its shape."""
     array = as_array(values, name)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
+    expected, kinds = ("True or False", "b") if own.dtype.kind == "b" else ("numbers", "fiu")
+    if array.dtype.kind not in kinds:
+        raise TypeError(f"{name}: expected {expected}, got dtype {array.dtype}")
     if array.shape != own.shape:
         cure = "; pass its transpose: Keras has weights of shape (in, out)" if array.shape == own.shape[::-1] else ""
         raise ValueError(f"{name}: expected shape {own.shape}, got {array.shape}{cure}")
@@ -71,15 +72,17 @@ class ParameterizedChain(Sequential):
         """Move every parameter into theta, and make the layers' arrays views into it."""
         parameters = list(self._parameters())
         for _, layer, attribute in parameters:
-            if not hasattr(layer, attribute):
+            _check_assigned(layer, attribute, "parameters")
+            if not isinstance(getattr(type(layer), attribute, None), property):
                 raise TypeError(
-                    f"{type(layer).__name__}: expected an array in {attribute!r}, which its parameters name, got none; "
-                    f"assign self.{attribute} in __init__"
+                    f"{type(layer).__name__}: expected a class whose parameters name {attribute!r}, got an object "
+                    "whose do; write parameters in the body of the class"
                 )
+        statistics = [_statistics_of(leaf) for _, leaf in self.leaves()]
         values = [getattr(layer, attribute) for _, layer, attribute in parameters]
         dtype = values[0].dtype if dtype is None and values else np.float64 if dtype is None else dtype
         # Complex numbers are for the complex step of a gradient check, see `astype`.
-        is_complex = isinstance(dtype, type | np.dtype) and dtype == np.complex128
+        is_complex = isinstance(dtype, str | type | np.dtype) and dtype in (complex, np.complex128, "complex128")
         self.dtype = np.dtype(dtype) if is_complex else check_dtype(dtype)
         size = sum(value.size for value in values)
         self._theta, self._gradient = (empty(size, self.dtype, place) for place in range(2))
@@ -88,7 +91,7 @@ class ParameterizedChain(Sequential):
         views = cut(self._theta, self._shapes()), cut(self._gradient, self._shapes())
         for (_, layer, attribute), value, gradient in zip(parameters, *views, strict=True):
             layer.bind(attribute, value, gradient)
-        self._own_leaves()
+        self._own_leaves(statistics)
         self._is_checked = False  # whether a backward pass has been checked, see `first_backward`
         self._weights = Versioned(
             "theta: expected whole weights, got those of a process that was forked while another thread loaded some; "
@@ -99,13 +102,13 @@ class ParameterizedChain(Sequential):
             "network of its own, copy.deepcopy(network)"
         )
 
-    def _own_leaves(self) -> None:
+    def _own_leaves(self, statistics: list[dict[str, Array]]) -> None:
         """Mark the layers as owned, convert their statistics, and list what a forward pass in training changes."""
         self._statistics: list[Array] = []
-        for _, leaf in self.leaves():
+        for (_, leaf), arrays in zip(self.leaves(), statistics, strict=True):
             leaf.owned = True
-            for name in leaf.state:
-                array = getattr(leaf, name)
+            for name, array in arrays.items():
+                vars(leaf).pop(name, None)  # else the layer would copy the numbers into this array
                 setattr(leaf, name, array.astype(self.dtype if array.dtype.kind in "fc" else array.dtype))
                 self._statistics.append(getattr(leaf, name))
         self._drawing = with_generators(self)
@@ -243,6 +246,28 @@ class ParameterizedChain(Sequential):
         with self._weights.writing():
             for name, array in state.items():
                 own[name][...] = array
+
+
+def _check_assigned(layer: Layer, attribute: str, names: str) -> None:
+    """Raise where ``parameters`` or ``state`` of a layer name an attribute that it has not."""
+    if not hasattr(layer, attribute):
+        raise TypeError(
+            f"{type(layer).__name__}: expected an array in {attribute!r}, which its {names} name, got none; assign "
+            f"self.{attribute} in __init__"
+        )
+
+
+def _statistics_of(leaf: Layer) -> dict[str, Array]:
+    """Return the statistics of a layer by name; raise unless they are numbers."""
+    if isinstance(leaf.state, str):
+        raise TypeError(f"{type(leaf).__name__}: expected state such as ({leaf.state!r},), got {leaf.state!r}")
+    arrays = {}
+    for name in leaf.state:
+        _check_assigned(leaf, name, "state")
+        arrays[name] = as_array(getattr(leaf, name), name)
+        if arrays[name].dtype.kind not in "biufc":
+            raise TypeError(f"{name} of {leaf!r}: expected numbers, got dtype {arrays[name].dtype}")
+    return arrays
 
 
 def _check_not_owned(network: ParameterizedChain) -> None:

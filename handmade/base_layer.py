@@ -21,13 +21,13 @@ import functools
 import inspect
 import operator
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ._types import Array
-from ._validation import as_floating
+from ._validation import as_array, as_floating
 
 __all__ = ["Layer"]
 
@@ -45,6 +45,7 @@ class Layer:
         The first assignment to ``W`` creates both arrays; later ones copy numbers into the array of ``W``.
     state : tuple of str
         Attributes with arrays that belong to a state_dict but are not learnt by gradient, such as running averages.
+        As for ``W``, later assignments copy numbers into the same array.
     in_features : int or None
         The width of the input; None if the layer takes any width.
     neuron_count, weight_count : int
@@ -105,6 +106,15 @@ class Layer:
                 f"{cls.__name__}.backward: expected backward(self, dH, cache, need_dX=True), got "
                 f"({', '.join(arguments)}); let forward(X, training) return (H, cache), and read the cache here"
             )
+
+    if not TYPE_CHECKING:  # a checker of types would then take any attribute
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Set an attribute; copy the numbers of a statistic into its array, which a network knows."""
+            if name in self.state and isinstance(own := vars(self).get(name), np.ndarray):
+                _copy_statistic(self, name, own, value)
+            else:
+                super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return type(self).__name__
@@ -236,3 +246,15 @@ def _array_property(name: str) -> property:
             layer.__dict__[stored][...] = value
 
     return property(operator.attrgetter(stored), assign)
+
+
+def _copy_statistic(layer: Layer, name: str, own: Array, value: npt.ArrayLike) -> None:
+    """Copy numbers of the same shape, which own's dtype can hold, into own."""
+    if value is own:  # after +=
+        return
+    value = as_array(value, name)
+    if value.shape != own.shape:
+        raise ValueError(f"{name} of {layer!r}: expected shape {own.shape}, got {value.shape}")
+    if not np.can_cast(value.dtype, own.dtype, "same_kind"):
+        raise TypeError(f"{name} of {layer!r}: expected numbers for {own.dtype}, got {value.dtype}; convert them")
+    own[...] = value
