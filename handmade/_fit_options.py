@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,14 @@ import numpy as np
 from ._run_state import TrainingStep
 from ._steps import Step
 from ._types import MetricFunction
-from ._validation import check_choice
+from ._validation import STATE, check_choice, check_hooks, takes
 from .callbacks import EarlyStopping
 from .history import COLUMNS
 from .losses import Loss
 from .metrics import METRICS
 from .network import Network
 
-__all__ = ["check_hooks", "compiled_step", "find_callbacks", "find_metrics", "find_schedules"]
-
-STATE: Mapping[str, list[tuple[str, ...]]] = {  # methods that training and checkpoints call, and with what
-    "state_dict": [()],
-    "load_state_dict": [("state_dict",), ("state_dict", "network")],
-}
+__all__ = ["compiled_step", "find_callbacks", "find_metrics", "find_schedules"]
 
 
 def compiled_step(
@@ -66,8 +60,8 @@ def find_schedules(schedule: Any, every: str, optimizer: Any) -> list[tuple[Any,
         one, when = pair
         if isinstance(one, type) or not callable(getattr(one, "step", None)):
             raise TypeError(f"schedule: expected an object such as StepLR(optimizer, 10), got {one!r}")
-        takes = ("metric",) if getattr(one, "needs_metric", False) else ()
-        check_hooks(one, "schedule", {"step": [takes], **STATE})
+        metric = ("metric",) if getattr(one, "needs_metric", False) else ()
+        check_hooks(one, "schedule", {"step": [metric], **STATE})
         if getattr(one, "needs_metric", False) and when == "batch":
             raise ValueError("schedule_every: expected 'epoch' with a ReduceLROnPlateau, which waits for a loss")
         scheduled = getattr(one, "optimizer", optimizer)
@@ -98,8 +92,8 @@ def find_metrics(metrics: Any) -> dict[str, MetricFunction]:
         raise TypeError(f"metrics: expected names or functions, got {metrics!r}")
     for metric in listed:
         function: Any = metric if callable(metric) else METRICS[check_choice(metric, "metrics", METRICS)]
-        if isinstance(function, type) or not _takes(function, 2):
-            raise TypeError(f"metrics: expected functions of the output and y, got {metric!r}")
+        if isinstance(function, type) or not takes(function, 2):
+            raise TypeError(f"metrics: expected functions of the output and y, got {metric!r}; write metric(output, y)")
         name = _name_of(function)
         if name in found or name in COLUMNS:
             raise ValueError(f"metrics: expected names of their own in the history, got {name!r} twice; rename one")
@@ -119,28 +113,8 @@ def find_callbacks(callbacks: Any) -> list[Callable[..., Any]]:
     """Return the callbacks as a list."""
     callbacks = list(callbacks) if np.iterable(callbacks) and not isinstance(callbacks, str) else [callbacks]
     for callback in callbacks:
-        if not callable(callback) or isinstance(callback, type) or not _takes(callback, 2):
+        if not callable(callback) or isinstance(callback, type) or not takes(callback, 2):
             hint = "; pass it as early_stopping" if isinstance(callback, EarlyStopping) else ""
             raise TypeError(f"callbacks: expected functions of the network and the history, got {callback!r}{hint}")
         check_hooks(callback, "callbacks", {"on_batch": [("network", "loss")], **STATE})
     return callbacks
-
-
-def check_hooks(part: Any, name: str, hooks: Mapping[str, list[tuple[str, ...]]] = STATE) -> None:
-    """Raise if a part has a method that cannot be called with one of these lists of arguments."""
-    for hook, arguments in hooks.items():
-        method = getattr(part, hook, None)
-        if method is not None and not (callable(method) and any(_takes(method, len(one)) for one in arguments)):
-            expected = f"{hook}({', '.join(arguments[0])})"
-            raise TypeError(f"{name}: expected a method {expected}, got {method!r} of {part!r}")
-
-
-def _takes(function: Callable[..., Any], count: int) -> bool:
-    """Return whether a function can be called with ``count`` arguments; True if Python cannot tell."""
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    except ValueError:  # some functions written in C; a method without self
-        return not inspect.ismethod(function)
-    return True

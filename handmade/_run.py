@@ -18,6 +18,7 @@ from ._types import Array
 from ._validation import is_true
 from .checkpoints import Keeper
 from .history import VALIDATION
+from .metrics import METRICS
 from .network import Network, has_own
 from .training_warnings import Watch, blame, fault, not_finite
 
@@ -200,7 +201,7 @@ class Run(RunState):
             H, y = H[count], y[count]
         H.flags.writeable = False
         for name, metric in self.metrics.items():
-            scores[name] = _number(metric(H, y), name)
+            scores[name] = _score(metric, name, H, y)
         return scores
 
     def _first_rows(self) -> Array:
@@ -253,9 +254,22 @@ def _predict(network: Network, X: Array | SparseRows, rows: Array, depth: int) -
     return np.concatenate([network.predict_until(X[block], depth) for block in blocks])
 
 
+def _score(metric: Callable[..., Any], name: str, H: Array, y: Array) -> float:
+    """Return the value of a metric; raise its name with the error of a function that takes something else."""
+    try:
+        return _number(metric(H, y), name)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if str(error).startswith("metrics: ") or getattr(metric, "func", metric) in METRICS.values():
+            raise
+        raise TypeError(
+            f"metrics: expected {name} to take the output, of shape {H.shape}, and y, of shape {y.shape}, got "
+            f"{type(error).__name__}: {error}; write metric(output, y)"
+        ) from error
+
+
 def _number(value: Any, name: str) -> float:
     """Return the value of a metric as a float."""
     try:
-        return float(value)
+        return float("a text" if isinstance(value, str | bytes | bytearray) else value)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"metrics: expected {name} to return a number, got {value!r}") from None

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._state import Stateful
-from ._validation import check_count, check_finite
+from ._validation import STATE, check_count, check_finite, check_hooks, check_unmasked
 from ._vectors import cut, empty
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ BLOCK = 2**17
 
 def check_array(array: Array, name: str, ndim: int, writeable: bool = False) -> None:
     """Raise unless array is a float32 or float64 array of ndim dimensions, writeable where asked."""
-    # Only masked arrays have the attribute filled.
-    if type(array) is not np.ndarray and (not isinstance(array, np.ndarray) or hasattr(array, "filled")):
+    check_unmasked(array, name)
+    if not isinstance(array, np.ndarray):
         raise TypeError(f"{name}: expected a NumPy array, got {type(array).__name__}; use np.asarray")
     if array.dtype.char not in "fd":
         raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}; use {name}.astype")
@@ -181,6 +181,8 @@ def check_optimizer(optimizer: Any, network: ParameterizedChain) -> Any:
     """Return the optimizer; raise unless it has ``step(theta, gradient)`` and can be expected to move theta."""
     if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
         raise TypeError(f"optimizer: expected an object with step(theta, gradient), such as Adam(), got {optimizer!r}")
+    evaluate = ("evaluate",) if getattr(optimizer, "needs_evaluate", False) else ()
+    check_hooks(optimizer, "optimizer", {"step": [("theta", "gradient", *evaluate)], **STATE})
     if isinstance(optimizer, Step):
         optimizer.bind(network)
         if not hasattr(optimizer, "lr"):

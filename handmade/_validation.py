@@ -6,7 +6,7 @@ import inspect
 import math
 import numbers
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -65,11 +65,18 @@ def _needs_unwrapping(kind: type) -> bool:
 def _unwrap(value: Any, name: str) -> Any:
     """Return a tensor without its gradient; raise TypeError for masked and sparse arrays."""
     kind = type(value).__name__
-    if hasattr(value, "filled"):
-        raise TypeError(f"{name}: expected an array without a mask, got {kind}; fill it with {name}.filled(value)")
+    check_unmasked(value, name)
     if hasattr(value, "toarray"):
         raise TypeError(f"{name}: expected a dense array, got {kind}; convert it with {name}.toarray()")
     return value.detach()
+
+
+def check_unmasked(value: Any, name: str) -> None:
+    """Raise TypeError where ``value``, or an item of a list, is a masked array: NumPy would lose its mask."""
+    for item in [value, *value] if isinstance(value, list | tuple) else [value]:
+        if hasattr(item, "filled"):
+            cure = f"fill it with {name if name.isidentifier() else 'array'}.filled(value)"
+            raise TypeError(f"{name}: expected an array without a mask, got {type(item).__name__}; {cure}")
 
 
 def as_generator(rng: Any) -> np.random.Generator:
@@ -341,3 +348,29 @@ def check_methods(thing: Any, caller: str, error: type[Exception] = ValueError) 
 def is_true(answer: Any) -> bool:
     """Return whether the result of a user's function is Python's or NumPy's True."""
     return isinstance(answer, bool | np.bool_) and bool(answer)
+
+
+STATE: Mapping[str, list[tuple[str, ...]]] = {  # methods that training and checkpoints call, and with what
+    "state_dict": [()],
+    "load_state_dict": [("state_dict",), ("state_dict", "network")],
+}
+
+
+def check_hooks(part: Any, name: str, hooks: Mapping[str, list[tuple[str, ...]]] = STATE) -> None:
+    """Raise where a part has a method that cannot be called with one of these lists of arguments."""
+    for hook, arguments in hooks.items():
+        method = getattr(part, hook, None)
+        if method is not None and not (callable(method) and any(takes(method, len(one)) for one in arguments)):
+            expected = f"{hook}({', '.join(arguments[0])})"
+            raise TypeError(f"{name}: expected a method {expected}, got {method!r} of {part!r}")
+
+
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Return whether a function can be called with so many arguments; True where Python does not know."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # some functions written in C; a method without self
+        return not inspect.ismethod(function)
+    return True

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ._html import html_table
-from ._steps import bind
+from ._steps import check_optimizer
 from ._types import RNG, Array, Loss, Optimizer
 from ._validation import as_array, as_generator, check_count, positive
 from .network import Network, as_network, check_passes
@@ -117,11 +117,11 @@ def find_lr(
     """
     check_passes(as_network(network), "find_lr")
     optimizer = copy.deepcopy(Adam() if optimizer is None else optimizer)
-    bind(optimizer, network)
     if not hasattr(optimizer, "lr"):
         raise TypeError(f"optimizer: expected an object with an attribute lr, got {optimizer!r}")
     if getattr(optimizer, "needs_evaluate", False):
         raise TypeError(f"optimizer: expected an optimizer of one gradient per step, got {optimizer!r}")
+    check_optimizer(optimizer, network)
     start_lr, end_lr = positive(start_lr, "start_lr"), positive(end_lr, "end_lr")
     if not start_lr < end_lr:
         raise ValueError(f"end_lr: expected more than start_lr = {start_lr}, got {end_lr}")

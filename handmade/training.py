@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy.typing as npt
 
 from . import checkpoints
-from ._fit_options import check_hooks, compiled_step, find_callbacks, find_metrics, find_schedules
+from ._fit_options import compiled_step, find_callbacks, find_metrics, find_schedules
 from ._minibatches import check_data, split, weigh
 from ._run import Run
 from ._run_state import TrainingStep
@@ -163,7 +163,6 @@ def fit(
     check_passes(as_network(network), "fit")
     seed, rng = rng, as_generator(rng)
     optimizer = check_optimizer(Adam() if optimizer is None else optimizer, network)
-    check_hooks(optimizer, "optimizer")
     check_count(epochs, "epochs")
     flags = dict(shuffle=shuffle, drop_last=drop_last, progress=progress, stratify=stratify)
     for name, value in flags.items():

@@ -27,6 +27,7 @@ from optimizers_of_tests import (
 from handmade import MLP
 from handmade._steps import Elementwise, Step, check_optimizer
 from handmade.clipping import L1, ClipGradNorm, ClipGradValue, MaxNorm, clip_grad_norm_, clip_grad_value_
+from handmade.lr_finder import find_lr
 from handmade.optimizers import (
     ASGD,
     SGD,
@@ -45,6 +46,7 @@ from handmade.optimizers import (
     RMSprop,
     Rprop,
 )
+from handmade.training import fit
 
 IN_TORCH = [SGD, ASGD, Rprop, Adagrad, RMSprop, Adadelta, Adam, AdamW, NAdam, RAdam, Adamax]
 
@@ -57,6 +59,13 @@ OVERLAPPING = np.ones(SIZE + 1)
     [
         ([1.0], np.ones(1), TypeError, "theta: expected a NumPy array, got list"),
         (np.ones(SIZE), None, TypeError, "gradient: expected a NumPy array, got NoneType"),
+        (np.ma.ones(SIZE), np.ones(SIZE), TypeError, "^theta: expected an array without a mask, got MaskedArray; fill"),
+        (
+            np.ones(SIZE),
+            np.ma.ones(SIZE),
+            TypeError,
+            "^gradient: expected an array without a mask, got MaskedArray; fill",
+        ),
         (np.ones(SIZE, "i8"), np.ones(SIZE), TypeError, "theta: expected float32 or float64, got int64"),
         (np.ones(SIZE), np.ones(SIZE, "c16"), TypeError, "gradient: expected float32 or .* got complex128"),
         (np.ones(SIZE), np.ones(SIZE, "f4"), ValueError, "gradient: .*float64 as theta has, got .*float32"),
@@ -273,7 +282,7 @@ def test_steps_with_equal_options_are_two_objects(maker):
 @pytest.mark.parametrize("maker", [*STEPS, lambda: MaxNorm([np.ones((2, 2))], 1.0)], ids=make_id)
 def test_a_step_checks_both_vectors(maker):
     for theta, gradient, name in ([1.0], np.ones(1), "theta"), (np.ones(1), np.ma.ones(1), "gradient"):
-        with pytest.raises(TypeError, match=f"^{name}: expected a NumPy array"):
+        with pytest.raises(TypeError, match=f"^{name}: expected an? (NumPy array|array without a mask), got "):
             maker().step(theta, gradient)
 
 
@@ -359,6 +368,49 @@ def test_a_block_of_each_array_has_at_most_128_kib(dtype, sizes):
 def test_what_does_not_move_theta_is_no_optimizer(optimizer, error, words):
     with pytest.raises(error, match=words):
         check_optimizer(optimizer, MLP([2, 1], rng=0))
+
+
+class Takes:
+    """An optimizer of one's own whose methods take other arguments than training gives."""
+
+    lr = 0.1
+
+    def __init__(self, **methods):
+        self.__dict__.update(methods)
+
+
+def moves(theta, gradient):
+    theta -= 0.1 * gradient
+
+
+@pytest.mark.parametrize(
+    ("methods", "words"),
+    [
+        ({"step": lambda gradient: None}, r"expected a method step\(theta, gradient\), got <function"),
+        ({"step": lambda theta, gradient, lr: None}, r"expected a method step\(theta, gradient\), got <function"),
+        ({"step": lambda theta, gradient, *, lr: None}, r"expected a method step\(theta, gradient\), got <function"),
+        (
+            {"step": moves, "needs_evaluate": True},
+            r"expected a method step\(theta, gradient, evaluate\), got <function",
+        ),
+        ({"step": moves, "state_dict": lambda keys: {}}, r"expected a method state_dict\(\), got <function"),
+    ],
+)
+@pytest.mark.parametrize("caller", [fit, find_lr])
+def test_methods_of_other_arguments_are_named_before_training(methods, words, caller):
+    network, optimizer = MLP([2, 1], rng=0), Takes(**methods)
+    if caller is find_lr and "needs_evaluate" in methods:
+        pytest.skip("find_lr takes no optimizer that evaluates the loss itself")
+    before = network.theta.copy()
+    with pytest.raises(TypeError, match="^optimizer: " + words):
+        caller(network, np.ones((20, 2)), np.ones((20, 1)), loss="mse_loss", optimizer=optimizer)
+    np.testing.assert_array_equal(network.theta, before)
+
+
+@pytest.mark.parametrize("step", [moves, lambda *vectors: moves(*vectors), lambda theta, gradient, lr=1: None])
+def test_an_optimizer_may_take_further_arguments(step):
+    optimizer = Takes(step=step)
+    assert check_optimizer(optimizer, MLP([2, 1], rng=0)) is optimizer
 
 
 def test_an_optimizer_is_checked_on_the_vectors_of_the_network():

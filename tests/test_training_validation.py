@@ -11,7 +11,7 @@ from trainings import assert_same_state, fit, flat, mean_output, rows_seen, samp
 
 import handmade as hm
 from handmade import MLP, losses
-from handmade.metrics import accuracy, r2_score
+from handmade.metrics import accuracy, r2_score, top_k_accuracy
 
 
 @pytest.mark.parametrize(("N", "fraction", "held"), [(10, 0.25, 3), (10, 0.1, 1), (7, 0.5, 4), (2, 0.01, 1)])
@@ -112,3 +112,43 @@ def test_the_metric_of_a_regression():
     network = MLP([3, 5, 3], rng=0)
     history = fit(network, X, Y, loss="mse_loss", epochs=1, metrics=[r2_score])
     assert history.metrics == {"r2_score": [r2_score(network.predict(X), Y)]}
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        (max, r"max to take the output, of shape \(2, 3\), and y, of shape \(2,\), got ValueError: .*; write metric\("),
+        (np.argmax, r"argmax to take the output, of shape .*, got TypeError: .*; write metric\(output, y\)$"),
+        (lambda output, y: output.loss, "<lambda> to take the output, .* got AttributeError: 'numpy.ndarray' object"),
+        (lambda output, y: output[y, 3], "<lambda> to take the output, .* got IndexError: index 3"),
+        (lambda output, y: accuracy(output, y + 3), "<lambda> to take the output, .*: y: expected labels 0 to 2, got "),
+        (lambda output, *, y: 1.0, r"functions of the output and y, got <function .*; write metric\(output, y\)$"),
+        (len, r"functions of the output and y, got <built-in function len>; write metric\(output, y\)$"),
+        (lambda output, y: None, "<lambda> to return a number, got None$"),
+        (lambda output, y: "0.5", "<lambda> to return a number, got '0.5'$"),
+        (lambda output, y: y, r"<lambda> to return a number, got array\("),
+        (lambda output, y: 10**400, "<lambda> to return a number, got 10000"),
+    ],
+)
+def test_a_metric_of_other_arguments_or_results_is_named(metric, words):
+    network = MLP([3, 3], rng=0)
+    before = network.theta.copy()
+    with pytest.raises(TypeError, match=f"^metrics: expected {words}"):
+        fit(network, *samples(), epochs=1, metrics=[metric])
+    np.testing.assert_array_equal(network.theta, before)
+
+
+def test_an_error_of_a_metric_keeps_its_cause():
+    class OutOfOrder(Exception):
+        pass
+
+    def fails(output, y):
+        raise OutOfOrder
+
+    with pytest.raises(TypeError) as caught:
+        fit(MLP([3, 3], rng=0), *samples(), epochs=1, metrics=max)
+    assert isinstance(caught.value.__cause__, ValueError)
+    with pytest.raises(OutOfOrder):
+        fit(MLP([3, 3], rng=0), *samples(), epochs=1, metrics=fails)
+    with pytest.raises(ValueError, match=r"^k: expected an integer from 1 to 3"):
+        fit(MLP([3, 3], rng=0), *samples(), epochs=1, metrics=functools.partial(top_k_accuracy, k=9))
