@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ._types import ActivationName, Array
-from ._validation import check_bool
+from ._validation import check_bool, check_unmasked
 from .activation_layers import GLU, PReLU
 from .base_layer import Layer
 from .composites import Sequential
@@ -243,6 +243,7 @@ def _as_array(name: str, value: Any) -> Array:
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         value = value.float() if str(value.dtype) in ("torch.bfloat16", "torch.float16") else value
+    check_unmasked(value, f"source: {name}")
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"source: expected a state_dict of arrays, got {type(value).__name__} under {name!r}")

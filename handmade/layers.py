@@ -16,7 +16,7 @@ import numpy as np
 
 from ._numerics import column_sums, matmul, matmul_into
 from ._types import ActivationName, ActivationPair, Array, DType, Initializer
-from ._validation import as_generator, check_bool, check_choice, check_count, check_dtype
+from ._validation import as_array, as_generator, check_bool, check_choice, check_count, check_dtype
 from .activations import ACTIVATIONS, REGISTERED
 from .base_layer import Layer
 from .dropout import AlphaDropout, Dropout
@@ -131,11 +131,13 @@ class Dense(Layer):
 def _initial(
     name: str, shape: tuple[int, ...], initializer: Initializer, I: int, O: int, rng: np.random.Generator, dtype: Any
 ) -> Array:
-    """Return the initial values of a parameter; raise if a user's initializer returns another shape."""
-    value = np.asarray(find_initializer(initializer, name)(shape, I, O, rng), dtype)
+    """Return the initial values of a parameter; raise if a user's initializer returns another shape, or no numbers."""
+    value = as_array(find_initializer(initializer, name)(shape, I, O, rng), name)
     if value.shape != shape:
         raise ValueError(f"{name}: expected an array of shape {shape}, got {value.shape}")
-    return value
+    if value.dtype.kind not in "iuf":
+        raise TypeError(f"{name}: expected an array of numbers, got dtype {value.dtype}")
+    return value.astype(dtype)
 
 
 class Activation(Layer):

@@ -302,6 +302,8 @@ def test_what_holds_no_numbers_is_refused():
         hm.from_torch(nn.Linear)
     with pytest.raises(ValueError, match="source: expected numbers, got 'weight' on the device meta"):
         hm.from_torch(nn.Linear(2, 1, device="meta"))
+    with pytest.raises(TypeError, match=r"^source: 0\.weight: expected an array without a mask, got MaskedArray"):
+        hm.from_torch({"0.weight": np.ma.ones((1, 2)), "0.bias": np.ones(1)})
 
 
 def test_a_class_of_ones_own_is_told_the_cure():

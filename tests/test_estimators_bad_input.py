@@ -40,6 +40,24 @@ def test_bad_parameters_are_named(options, match):
             estimator.set_params(**options).fit(X, TWO)
 
 
+MASKED = np.ma.array(X, mask=X > 1)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda model: model.fit(MASKED, TWO), "X"),
+        (lambda model: model.fit(list(MASKED), TWO), "X"),
+        (lambda model: model.fit(X, np.ma.array(TWO, mask=X[:, 0] > 1)), "y"),
+        (lambda model: model.fit(X, TWO).predict(MASKED), "X"),
+    ],
+)
+@pytest.mark.parametrize("model", [MLPClassifier(max_iter=2), PerceptronClassifier()], ids=["MLP", "perceptron"])
+def test_a_masked_array_is_refused_by_name(model, call, name):
+    with pytest.raises(TypeError, match=f"^{name}: expected an array without a mask, got MaskedArray; fill it with "):
+        call(model)
+
+
 def test_failed_fit_leaves_the_estimator_as_it_was():
     model = MLPClassifier([5], max_iter=5, random_state=0, warm_start=True).fit(X, THREE)
     before = model.predict_proba(X)

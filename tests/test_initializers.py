@@ -172,6 +172,22 @@ def test_a_layer_refuses_another_shape():
         hm.Dense(3, 4, bias_init=lambda shape, fan_in, fan_out, rng: 0.0)
 
 
+@pytest.mark.parametrize(
+    ("initializer", "message"),
+    [
+        (len, r"expected a function of \(shape, fan_in, fan_out, rng\), got <built-in function len>"),
+        (lambda shape: np.ones(shape), r"expected a function of \(shape, fan_in, fan_out, rng\), got <function "),
+        (lambda shape, *sizes: np.ma.ones(shape), "expected an array without a mask, got MaskedArray"),
+        (lambda shape, *sizes: np.ones(shape, complex), "expected an array of numbers, got dtype complex128"),
+        (lambda shape, *sizes: np.full(shape, "1"), "expected an array of numbers, got dtype <U1"),
+        (lambda shape, *sizes: None, "expected an array, got NoneType"),
+    ],
+)
+def test_an_own_initializer_of_another_kind_is_named(initializer, message):
+    with pytest.raises(TypeError, match="^weight_init: " + message):
+        hm.Dense(3, 4, weight_init=initializer)
+
+
 def test_the_uniform_goes_from_zero_to_one_unless_told():
     """Two of its ends and its mean, as torch's; the chances are those of assert_drawn_from."""
     sample = INITIALIZERS["uniform"]((O, I), I, O, rng=0)
