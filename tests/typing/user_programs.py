@@ -77,6 +77,8 @@ def own_parts() -> None:
     history = hm.fit(network, X, y, optimizer=optimizer, epochs=2, metrics=[error_rate, "accuracy"], progress=False)
     print(history.metrics["error_rate"], history.best_epoch)
     hm.fit(network, X, np.eye(2)[y], loss=(log_cosh, log_cosh_backward), epochs=1, progress=False)
+    hm.register_activation("square", (square, square_backward))
+    hm.to_config(hm.MLP([2, 3, 2], activation=(square, square_backward)))
     hm.fit(network, X, np.eye(2)[y], loss=partial(hm.losses.huber_loss, delta=2.0), epochs=1, progress=False)
 
 
