@@ -23,7 +23,7 @@ __all__ = ["load_csv"]
 
 LONGEST_LINE = 2**24  # characters
 CELLS_AT_ONCE = 2**17  # parsed in one call of NumPy
-LARGEST_LABEL = 2.0**53  # up to here float64 holds every whole number
+LARGEST_LABEL = 2.0**53  # below it float64 holds every whole number
 DELIMITERS = ",;\t|"
 IN_NUMBERS = "+-.0123456789eE"
 SIGNATURES = (
@@ -157,7 +157,8 @@ def _check_options(target: Any, delimiter: Any, header: Any, encoding: Any) -> N
 def _open_text(path: FilePath | IO[Any], encoding: str) -> Iterator[tuple[IO[str], str, int]]:
     """Open a file as text, or take a stream of text; yield it with its name and the default limit of memory.
 
-    A byte that this encoding does not know becomes U+FFFD. No number contains it, so the cell is named as a bad one.
+    A byte that this encoding does not know becomes U+FFFD. No number or label contains it: the cell is named as a bad
+    one.
     """
     if is_stream(path) and path.read(0) == "":
         yield path, source_name(path), DEFAULT_LIMIT
@@ -187,6 +188,8 @@ def _numbered_lines(text: IO[str], name: str, encoding: str) -> Iterator[tuple[i
                 f"{name}, line {number}: expected text in {encoding}, got NUL characters; "
                 "is it UTF-16? Then pass encoding='utf-16'"
             )
+        if number == 1:
+            line = line.removeprefix("\ufeff")  # the mark of an encoding, which a text stream may still have
         if line.strip("\r\n"):
             yield number, line
 
@@ -259,7 +262,7 @@ def _as_rows(content: bytearray, dtype: np.dtype[Any], n_samples: int) -> Array:
 
 def _as_targets(targets: Array, dtype: np.dtype[Any]) -> Array:
     """Return whole numbers as int64, others as dtype."""
-    are_labels = np.all((targets == np.rint(targets)) & (np.abs(targets) <= LARGEST_LABEL))
+    are_labels = np.all((targets == np.rint(targets)) & (np.abs(targets) < LARGEST_LABEL))
     return targets.astype(np.int64 if are_labels else dtype)
 
 
@@ -307,7 +310,8 @@ def _parse_by_cell(block: list[tuple[int, str]], layout: _Layout) -> tuple[Array
         if layout.target is not None and layout.has_labels:
             label = row[layout.target].strip()
             if not _is_label(label):
-                raise ValueError(f"{place}: expected the name of a class, as in the first line, got {label!r}")
+                cure = _cure(label, layout.delimiter)
+                raise ValueError(f"{place}: expected the name of a class, as in the first line, got {label!r}{cure}")
             labels.append(label)
         numbers.append(
             [
@@ -339,9 +343,10 @@ def _cure(text: str, delimiter: str) -> str:
 
 
 def _is_label(cell: str) -> bool:
-    """Return whether a cell is the name of a class: text that does not begin like a number."""
+    """Return whether a cell is the name of a class: text that does not begin like a number, without unknown bytes."""
     text = cell.strip()
-    return bool(text) and number_in(text) is None and not (text[0].isnumeric() or text[0] in "+-.,\ufffd")
+    is_name = bool(text) and number_in(text) is None and not (text[0].isnumeric() or text[0] in "+-.,")
+    return is_name and "\ufffd" not in text
 
 
 def number_in(cell: str) -> float | None:

@@ -136,8 +136,10 @@ def _open_member(archive: ZipFile, member: str, name: str) -> Iterator[tuple[IO[
             raise ValueError("another compression than deflate")  # LZMA takes as much memory as the file asks for
         stream = archive.open(member)
         shape, fortran_order, dtype = _read_header(stream)
-    except Exception as error:  # a damaged archive fails in many ways
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{name}: expected the header of an array, got {error}") from error
+    except Exception as error:  # a damaged archive fails in many ways
+        raise ValueError(f"{name}: expected whole data, got {error}; fetch it again") from error
     with stream:
         if dtype.itemsize == 0 or len(shape) > 64:
             raise ValueError(f"{name}: expected an array that NumPy can hold, got {dtype} of shape {shape}")

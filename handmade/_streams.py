@@ -71,8 +71,15 @@ def open_source(source: FilePath | IO[Any]) -> Iterator[Source]:
 
 
 def is_stream(source: FilePath | IO[Any]) -> TypeGuard[IO[Any]]:
-    """Return whether this can be read from."""
-    return hasattr(source, "read")
+    """Return whether this is a stream; raise ValueError where it is closed, or open for writing."""
+    stream: Any = source
+    if not hasattr(stream, "read"):
+        return False
+    if getattr(stream, "closed", False) is True:
+        raise ValueError(f"{source_name(source)}: expected an open file object, got one that is closed")
+    if hasattr(stream, "readable") and not stream.readable():
+        raise ValueError(f"{source_name(source)}: expected a file object to read from, got one to write to")
+    return True
 
 
 def source_name(source: FilePath | IO[Any]) -> str:

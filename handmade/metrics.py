@@ -16,7 +16,7 @@ from .perceptron import is_positive
 __all__ = ["accuracy", "top_k_accuracy", "confusion_matrix", "r2_score"]
 
 MOST_CLASSES = 2**14  # of a confusion matrix, which then takes 2 GiB
-LARGEST_LABEL = 2**53  # up to here float64 holds every whole number
+LARGEST_LABEL = 2**53  # below it float64 holds every whole number
 
 
 def accuracy(output: npt.ArrayLike, y: npt.ArrayLike) -> float:
@@ -249,7 +249,7 @@ def _labels(name: str, array: Array) -> Array:
             raise ValueError(f"{name}: expected one-hot rows, a single 1 and else 0, in shape {labels.shape}")
         labels = labels.argmax(axis=1)
     labels = labels.reshape(-1)
-    wrong = labels[~((np.abs(labels) <= LARGEST_LABEL) & (labels == np.rint(labels)))]
+    wrong = labels[~((np.abs(labels) < LARGEST_LABEL) & (labels == np.rint(labels)))]
     if wrong.size:
         raise ValueError(f"{name}: expected whole numbers as labels, got {wrong[0]}")
     return labels.astype(np.int64)

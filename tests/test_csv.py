@@ -82,7 +82,8 @@ def test_csv_parses_a_clean_table_many_lines_at_once(tmp_path, monkeypatch):
     [
         (["0", "1", "2"], np.array([0, 1, 2])),
         (["1.0", "-1", "1e2"], np.array([1, -1, 100])),
-        (["9007199254740992"], np.array([2**53])),
+        (["9007199254740991"], np.array([2**53 - 1])),
+        (["9007199254740993"], np.array([2.0**53], dtype=np.float32)),  # two whole numbers have this float64
         (["16777217"], np.array([2**24 + 1])),
         (["0", "1.5"], np.array([0.0, 1.5], dtype=np.float32)),
         (["18014398509481984"], np.array([2.0**54], dtype=np.float32)),
@@ -283,6 +284,25 @@ def test_csv_cells_that_numpy_refuses_are_read_one_by_one():
     """NumPy takes a carriage return in quotes for the end of a line."""
     X, y = load_csv(io.StringIO('1,"\r2",a\n3,4,b\n5,6,c\n'))
     assert X.tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]] and y.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("target", ["kind", -1])
+def test_csv_names_a_label_of_another_encoding(tmp_path, target):
+    """Else two labels that differ in an unknown byte alone would be one class."""
+    path = tmp_path / "set.csv"
+    for rows in (b"1,caf\xe9\n2,caf\xe8\n", b"1,tea\n2,caf\xe8\n"):
+        path.write_bytes(b"length,kind\n" + rows)
+        with pytest.raises(ValueError, match=r"got 'caf\ufffd'; if the text has another encoding, pass encoding="):
+            load_csv(path, target)
+    assert load_csv(path, target, encoding="latin-1")[1].tolist() == ["tea", "caf\xe8"]
+
+
+@pytest.mark.parametrize("text", ["\ufefflength,kind\n1.5,0\n", "\ufeff1.5,0\n"])
+def test_csv_leaves_out_the_mark_of_any_encoding(tmp_path, text):
+    (tmp_path / "set.csv").write_bytes(text.encode("utf-16-le"))
+    for source, options in (io.StringIO(text), {}), (tmp_path / "set.csv", {"encoding": "utf-16-le"}):
+        X, y = load_csv(source, **options)
+        assert X.tolist() == [[1.5]] and y.tolist() == [0]
 
 
 def test_csv_takes_text_streams():

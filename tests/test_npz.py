@@ -41,7 +41,7 @@ def test_npz_returns_what_was_saved(tmp_path):
         ),
         (
             GOOD.replace(np.float64(2.0).tobytes(), np.float64(3.0).tobytes()),
-            "array 'X': expected the header of an array, got .*CRC",
+            "array 'X': expected whole data, got .*CRC.*; fetch it again",
         ),
     ],
 )

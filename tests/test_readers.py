@@ -17,6 +17,7 @@ import pytest
 import scipy.sparse
 from readers_of_tests import GOOD, MIB, PACKED_IDX, VALID_IDX
 
+import handmade as hm
 from handmade.data import load_csv, load_idx, load_npz, save_idx, save_npz
 
 
@@ -81,6 +82,15 @@ def test_readers_take_a_fifo_however_it_is_filled(tmp_path, load, content, step)
 def test_binary_readers_refuse_text_streams(load):
     with pytest.raises(TypeError, match="expected a binary file object, got one of text; open it with mode 'rb'"):
         load(io.StringIO("text"))
+
+
+@pytest.mark.parametrize("load", [load_idx, load_csv, load_npz, hm.load])
+def test_readers_refuse_closed_files_and_files_to_write(tmp_path, load):
+    path = tmp_path / "set"
+    with path.open("wb") as stream, pytest.raises(ValueError, match="set: expected a file object to read from, got"):
+        load(stream)
+    with pytest.raises(ValueError, match="set: expected an open file object, got one that is closed"):
+        load(stream)
 
 
 @pytest.mark.parametrize("load", [load_idx, load_csv, load_npz])

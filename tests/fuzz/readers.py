@@ -215,7 +215,7 @@ def _columns(rows: list[list[str]], column: int | None, dtype: Any) -> Any:
     if column is None:
         return table.astype(dtype), None
     y = table[:, column]
-    whole = all(n.is_integer() and abs(n) <= 2**53 for n in y.tolist())
+    whole = all(n.is_integer() and abs(n) < 2**53 for n in y.tolist())
     return np.delete(table, column, axis=1).astype(dtype), y.astype(np.int64 if whole else dtype)
 
 
@@ -228,7 +228,13 @@ def _value(cell: str) -> float | None:
 
 
 def _is_name(cell: str) -> bool:
-    return bool(cell) and _value(cell) is None and not cell[0].isnumeric() and cell[0] not in "+-.,\ufffd"
+    return (
+        bool(cell)
+        and _value(cell) is None
+        and not cell[0].isnumeric()
+        and cell[0] not in "+-.,"
+        and "\ufffd" not in cell
+    )
 
 
 # ---- what they share ---------------------------------------------------------------------------------------------
