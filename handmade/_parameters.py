@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -283,6 +283,29 @@ def _check_not_owned(network: ParameterizedChain) -> None:
             )
 
 
-def with_generators(network: Sequential) -> list[Any]:
-    """Return the layers that draw random numbers."""
-    return [leaf for _, leaf in network.leaves() if isinstance(getattr(leaf, "rng", None), np.random.Generator)]
+class Drawing(NamedTuple):
+    """A place where a layer holds a generator: an attribute in its `vars`, or an item of a list."""
+
+    holder: Any
+    key: Any
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The generator that stands there now."""
+        generator: np.random.Generator = self.holder[self.key]
+        return generator
+
+
+def with_generators(layer: Layer, seen: set[int] | None = None) -> list[Drawing]:
+    """Return where a layer, and the layers in it, hold the generators that they draw from, under whatever name."""
+    seen = set() if seen is None else seen
+    seen.add(id(layer))
+    found: list[Drawing] = []
+    for name, value in vars(layer).items():
+        places = enumerate(value) if isinstance(value, list | tuple) else [(name, value)]
+        for key, part in places:
+            if isinstance(part, np.random.Generator):
+                found.append(Drawing(vars(layer) if part is value else value, key))
+            elif isinstance(part, Layer) and id(part) not in seen:
+                found += with_generators(part, seen)
+    return found

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .._parameters import with_generators
 from .._steps import bind
 from .._types import Array
-from ..layers import Dense
+from ..layers import Dense, Dropout
 from ..losses import loss_and_backward
 from ..network import Network
 
@@ -31,7 +30,8 @@ def initialize(network: Network, activation: Any, random: np.random.RandomState)
         bound = math.sqrt(factor / (I + O))
         layer.W[...] = random.uniform(-bound, bound, (I, O)).T
         layer.b[...] = random.uniform(-bound, bound, O)
-    if masks := with_generators(network):
+    masks: list[Any] = [leaf for _, leaf in network.leaves() if isinstance(leaf, Dropout)]
+    if masks:
         generator = np.random.default_rng(random.randint(2**31))
         for leaf in masks:
             leaf.rng = generator
