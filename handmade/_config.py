@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ._types import Array
-from ._validation import as_generator, check_dtype
+from ._validation import as_generator, check_dtype, patched_method
 from .activation_layers import GLU, PReLU, SwiGLU
 from .activations import ACTIVATIONS, REGISTERED
 from .base_layer import Layer
@@ -205,6 +205,11 @@ def _encode_layer(layer: Layer) -> Config:
     name = type(layer).__name__
     if name not in LAYERS or LAYERS[name] is not type(layer):
         raise ValueError(f"{layer!r}: expected a registered layer; decorate class {name} with hm.register_layer")
+    if method := patched_method(layer):
+        raise ValueError(
+            f"{layer!r}: expected the {method} of its class, got one of the instance's own, which no file can hold; "
+            "write a class of it, and decorate that with hm.register_layer"
+        )
     arguments = layer.config()
     if not isinstance(arguments, Mapping):
         raise TypeError(f"{name}.config: expected a dict of the constructor's arguments, got {arguments!r}")
@@ -303,7 +308,8 @@ class _Decoder:
         try:
             return LAYERS[name].from_config(arguments)
         except (TypeError, ValueError, KeyError, OverflowError) as error:
-            raise ValueError(f"config of {name}: {error}") from error
+            given = "" if ": expected" in str(error) else f"expected the arguments of {name}, got {list(arguments)}: "
+            raise ValueError(f"config of {name}: {given}{error}") from error
 
     def spend(self, name: str, size: int) -> None:
         """Count the numbers of a layer."""

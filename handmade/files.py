@@ -58,8 +58,8 @@ def save(network: Network, path: FilePath, *, metadata: Mapping[str, Any] | None
     Raises
     ------
     ValueError
-        If the path has another ending, a layer is not registered, a weight is not finite, or JSON cannot hold the
-        metadata.
+        If the path has another ending, a layer is not registered or has a method of its own, a weight is not finite, a
+        statistic is impossible, or JSON cannot hold the metadata.
     TypeError
         If ``network`` is not a Network, or a key of the metadata is not a string.
     OSError
@@ -94,6 +94,8 @@ def save(network: Network, path: FilePath, *, metadata: Mapping[str, Any] | None
     state = network.state_dict()
     for name, array in state.items():
         check_finite(array, name)
+    for prefix, leaf in network.leaves():
+        leaf.check_state({name: state[prefix + name] for name in leaf.state}, prefix)  # as load does
     write_atomically(path, lambda stream: WRITERS[suffix](stream, state, document))
 
 

@@ -62,6 +62,12 @@ def test_a_network_knows_its_inputs_and_has_its_own_methods():
         check_network(Other([hm.Dense(4, 3, rng=0)]), False, "float64")
 
 
+@pytest.mark.parametrize("export", [hm.export.to_c, hm.export.to_onnx])
+def test_a_network_of_complex_numbers_has_no_export(export):
+    with pytest.raises(TypeError, match=r"^dtype: expected float64 or float32, got complex128"):
+        export(hm.MLP([2, 1]).astype("complex128"))
+
+
 def test_every_number_fits_the_dtype_of_the_export():
     network = network_of()
     network.layers[0].b[1] = 1e300

@@ -278,6 +278,31 @@ def test_unregistered_layer_is_named(tmp_path):
         hm.save(hm.Network([Own(), hm.Dense(1, 1)]), tmp_path / "n.npz")
 
 
+def test_what_no_file_can_hold_is_refused(tmp_path):
+    """Else the file would be read as a network that computes something else, or not at all."""
+    layer, normalization = hm.Dense(2, 2, rng=0), hm.BatchNorm(2)
+    network = hm.Network([layer, normalization])
+    layer.predict = lambda X: 2 * hm.Dense.predict(layer, X)
+    with pytest.raises(
+        ValueError, match=r"^Dense\(2, 2\): expected the predict of its class, got one of the instance's"
+    ):
+        hm.save(network, tmp_path / "n.npz")
+    del layer.predict
+    normalization.running_var = [-1.0, 1.0]
+    with pytest.raises(ValueError, match=r"1\.running_var: expected numbers of at least 0, got -1"):
+        hm.save(network, tmp_path / "n.npz")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", [{"more": 1}, {"in_features": None}, {"weight_init": "zeros"}])
+def test_arguments_of_a_layer_that_do_not_fit_are_named(change):
+    config = hm.to_config(hm.MLP([3, 2]))
+    layer = {**config["layers"][0], **change}
+    config["layers"] = [{name: value for name, value in layer.items() if value is not None}]
+    with pytest.raises(ValueError, match=r"^config of Dense: expected the arguments of Dense, got \[.*\]: Dense|: h"):
+        hm.from_config(config)
+
+
 PAIR = (hm.activations.silu, hm.activations.silu_backward)
 
 

@@ -31,6 +31,7 @@ def check_network(network: Network, softmax: bool, dtype: npt.DTypeLike) -> np.d
         ending = f"one that ends with {last}" if last in ("softmax", "sigmoid") else "one of a single output"
         raise ValueError(f"softmax: expected a network of logits of several classes, got {ending}; leave softmax=False")
     dtype = check_dtype(dtype)
+    check_dtype(network.dtype)  # complex numbers are for a check of gradients
     for name, values in network.state_dict().items():
         export_array(values, dtype, name)  # checked here, because later errors have the names of the export
     return dtype
