@@ -143,6 +143,7 @@ def _layer_of(module: Any, place: str = "") -> Layer:
             raise TypeError(f"{where}: expected a layer from {kind}.to_handmade, got {layer!r}")
         return layer
     own = type(module).__module__.startswith("torch.nn.modules.")
+    _check_forward(module, where)
     if own and kind == "Sequential":
         return Sequential([_layer_of(child, f"{place}{name}.") for name, child in module.named_children()])
     if not own or kind not in MODULES:
@@ -152,6 +153,15 @@ def _layer_of(module: Any, place: str = "") -> Layer:
         return MODULES[kind](module)
     except ValueError as error:
         raise ValueError(f"{where}, {kind}: {error}") from error
+
+
+def _check_forward(module: Any, where: str) -> None:
+    """Raise where a module computes something else than its class says: by hooks, or a forward of the instance's."""
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        raise ValueError(
+            f"{where}: expected the forward of {type(module).__name__}, got one with hooks, or of the instance's own; "
+            "remove them (as prune.remove does), or write a class with a method to_handmade(layer_of)"
+        )
 
 
 def from_torch(
@@ -188,8 +198,8 @@ def from_torch(
     Raises
     ------
     ValueError
-        If a module is of another class (the message says where it is), a module with weights appears twice, the file
-        does not hold a state_dict, or its weights do not fit.
+        If a module is of another class or has hooks (the message says where it is), a module with weights appears
+        twice, the file does not hold a state_dict, its weights do not fit, or an argument is for weights alone.
     TypeError
         If ``source`` is something else.
     ImportError
@@ -203,7 +213,11 @@ def from_torch(
     """
     if isinstance(source, type):
         raise TypeError(f"source: expected a torch.nn.Module, got the class {source.__name__}; make an object of it")
-    if hasattr(source, "state_dict") and hasattr(source, "modules"):
+    is_module = hasattr(source, "state_dict") and hasattr(source, "modules")
+    for name, given, has_own in ("network", network, is_module), ("activation", activation, is_module or network):
+        if given is not None and has_own:
+            raise ValueError(f"{name}: expected none with a module or network, which has its own, got {given!r}")
+    if is_module:
         return _from_module(source)
     if isinstance(source, (str, os.PathLike)):
         source = _read_weights(source)

@@ -14,6 +14,7 @@ from tests.oracles import assert_close
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
+prune = pytest.importorskip("torch.nn.utils.prune")
 
 
 def trained(*modules) -> nn.Sequential:
@@ -304,6 +305,39 @@ def test_what_holds_no_numbers_is_refused():
         hm.from_torch(nn.Linear(2, 1, device="meta"))
     with pytest.raises(TypeError, match=r"^source: 0\.weight: expected an array without a mask, got MaskedArray"):
         hm.from_torch({"0.weight": np.ma.ones((1, 2)), "0.bias": np.ones(1)})
+
+
+def with_hook(module):
+    module.register_forward_hook(lambda module, arguments, result: 2 * result)
+
+
+def with_pre_hook(module):
+    prune.l1_unstructured(module, "weight", 0.5)
+
+
+def with_forward(module):
+    module.forward = lambda input: 2 * nn.Linear.forward(module, input)
+
+
+@pytest.mark.parametrize("change", [with_hook, with_pre_hook, with_forward])
+def test_a_module_that_computes_something_else_is_refused(change):
+    module = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 2)))
+    change(module[1][0])
+    with pytest.raises(
+        ValueError, match=r"^module 1\.0: expected the forward of Linear, got one with hooks, or of the "
+    ):
+        hm.from_torch(module)
+
+
+@pytest.mark.parametrize(
+    "source", [nn.Sequential(nn.Linear(2, 1)), {"0.weight": np.ones((1, 2)), "0.bias": np.ones(1)}]
+)
+def test_arguments_that_would_have_no_effect_are_refused(source):
+    with pytest.raises(ValueError, match=r"^activation: expected none with a module or network, .*, got 'tanh'"):
+        hm.from_torch(source, None if isinstance(source, nn.Module) else hm.MLP([2, 1]), activation="tanh")
+    if isinstance(source, nn.Module):
+        with pytest.raises(ValueError, match=r"^network: expected none with a module or network, .*, got Network\("):
+            hm.from_torch(source, hm.MLP([2, 1]))
 
 
 def test_a_class_of_ones_own_is_told_the_cure():
