@@ -115,3 +115,28 @@ def test_the_gradient_of_a_constant_of_torch_is_zero(f):
 def test_a_gradient_that_is_cut_off_is_wrong():
     with pytest.raises(AssertionError, match="the gradient is wrong"):
         hm.assert_gradient(lambda t: (t.detach() ** 2).sum(), parameters())
+
+
+def squares(theta):
+    return float((theta**2).sum())
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: hm.check_gradient(3, np.ones(2), np.ones(2)), "^f: expected a function of theta, got 3"),
+        (
+            lambda: hm.check_gradient(lambda theta, X: 1.0, np.ones(2), np.ones(2)),
+            "^f: .* of theta alone, got <function",
+        ),
+        (
+            lambda: hm.check_gradient(squares, np.ones(2), lambda theta, X: theta),
+            "^gradient: .* of theta alone, got <fu",
+        ),
+        (lambda: hm.numerical_gradient(lambda: 1.0, np.ones(2)), "^f: .* of theta alone, got <function"),
+        (lambda: hm.step_sweep(lambda theta, *, X: 1.0, np.ones(2)), "^f: .* of theta alone, got <function"),
+    ],
+)
+def test_a_function_of_other_arguments_is_named(call, words):
+    with pytest.raises(TypeError, match=words):
+        call()

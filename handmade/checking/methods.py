@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from .._types import Array
-from .._validation import check_choice
+from .._validation import check_choice, takes
 
 __all__ = ["DIFFERENCES", "METHODS", "Method"]
 
@@ -70,3 +70,15 @@ COMPLEX_STEP = 1e-20
 def check_method(method: str) -> None:
     """Raise ValueError if there is no such method."""
     check_choice(method, "method", METHODS)
+
+
+def check_function(f: Any, name: str) -> None:
+    """Raise TypeError unless f can be called with theta alone."""
+    if not callable(f):
+        raise TypeError(
+            f"{name}: expected a function of theta, got {f!r}; the loss of a network is NetworkLoss(network, X, y)"
+        )
+    if not takes(f, 1):
+        raise TypeError(
+            f"{name}: expected a function of theta alone, got {f!r}; bind its other arguments with functools.partial"
+        )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .._types import Array
 from .._validation import as_array, check_finite
-from .methods import DIFFERENCES, EPS, Function
+from .methods import DIFFERENCES, EPS, Function, check_function
 
 __all__ = ["Measurement", "Neighbourhood", "measured_noise"]
 
@@ -62,10 +62,7 @@ class Neighbourhood:
     def __init__(self, f: Function, theta: Array) -> None:
         if theta.size == 0:
             raise ValueError("theta: expected at least one entry, got none")
-        if not callable(f):
-            raise TypeError(
-                f"f: expected a function of theta, got {f!r}; the loss of a network is NetworkLoss(network, X, y)"
-            )
+        check_function(f, "f")
         check_finite(theta, "theta")
         self.f: Any = f  # may have a method moved, and return a number of torch
         self.theta = theta

@@ -15,7 +15,7 @@ from ..losses import Loss
 from ..network import Network, check_passes
 from .backward_pass import BackwardPass, is_elementwise, one_sided_slopes
 from .claims import Parameters, as_gradient, is_single, read_gradient
-from .methods import Function
+from .methods import Function, check_function
 from .network_loss import NetworkLoss
 from .rounding import SINGLE, network_rounding, rounding_of
 from .transforms import Block, Cause
@@ -55,10 +55,12 @@ class Subject:
 
 def function_subject(f: Function, theta: Any, gradient: Any) -> Subject:
     """Return the subject of a function of theta, in whatever form theta is."""
+    check_function(f, "f")
     parameters = Parameters(theta, "theta")
     block = parameters.blocks[0]
     given = gradient
     if callable(gradient):
+        check_function(gradient, "gradient")
         given = _called_twice(gradient, lambda: parameters.shaped(parameters.vector.copy()), parameters.blocks)
     if block.name != "theta":
         claimed = read_gradient(given, parameters.blocks)[0]
