@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import sys
@@ -141,6 +142,37 @@ def test_wrong_files_are_one_line(folder, tmp_path):
         (["export", folder / "c.safetensors", "--to", "java"], "--to: expected one of onnx, c, torch"),
     ]:
         assert match in run(*arguments, code=2).stderr
+
+
+def test_a_file_that_is_read_is_not_replaced(folder, tmp_path):
+    data, model = csv(tmp_path, people()), tmp_path / "m.npz"
+    model.write_bytes((folder / "c.safetensors").read_bytes())
+    before = [data.read_bytes(), model.read_bytes()]
+    for arguments in (["predict", model, data, "-o", data], ["predict", model, data, "-o", tmp_path / "." / "m.npz"]):
+        assert "--output: expected another file than" in run(*arguments, code=2).stderr
+    assert "--output: expected another" in run("export", model, "--to", "c", "-o", model, code=2).stderr
+    (tmp_path / "table.npz").write_bytes(data.read_bytes())
+    options = ["--target", "buys", "-o", tmp_path / "table.npz"]
+    assert "--output: expected another" in run("train", tmp_path / "table.npz", *options, code=2).stderr
+    assert [data.read_bytes(), model.read_bytes()] == before
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-30], lambda b: b[:-8] + bytes(8), lambda b: b[:40] + b[90:], lambda b: b"a"]
+)
+def test_a_damaged_compressed_table_is_one_line(tmp_path, damage):
+    """An end of the file that comes too soon is no interruption, and no verdict."""
+    (tmp_path / "t.csv.gz").write_bytes(damage(gzip.compress(csv(tmp_path, people()).read_bytes())))
+    result = run("train", tmp_path / "t.csv.gz", "--target", "buys", "-o", tmp_path / "m.npz", code=2)
+    assert "t.csv.gz: expected a whole compressed file, got " in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_rows_without_a_target_are_counted(tmp_path):
+    frame = people(40)
+    frame.loc[[3, 5], "buys"] = None
+    options = ["--target", "buys", "-o", tmp_path / "m.npz", "--hidden", "4", "--epochs", "1", "--quiet"]
+    missing = frame["buys"].isna().sum()
+    assert f"to test on, {missing} without a value left out" in run("train", csv(tmp_path, frame), *options).stdout
 
 
 @pytest.mark.parametrize(

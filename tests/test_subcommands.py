@@ -69,6 +69,9 @@ def broken(theta):
 def single(theta):
     return 1.0
 
+def exits():
+    raise SystemExit(0)
+
 number = 3
 """
 
@@ -86,6 +89,7 @@ def test_check_exits_with_its_verdict(tmp_path, monkeypatch):
         ([f"{file}:nothing"], "expected it to return"),
         ([f"{file}:single", "--size", 2], "expected it to return (value, gradient), got 1.0"),
         ([f"{file}:broken", "--size", 2], "broken: AttributeError: 'numpy.ndarray' object has no attribute"),
+        ([f"{file}:exits"], "exits: SystemExit: 0"),
         ([f"{file}:right", "--size", 0], "Invalid value for '--size'"),
         ([f"{file}:number"], "expected a function 'number'"),
         ([f"{file}:gone"], "expected a function 'gone'"),

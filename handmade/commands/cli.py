@@ -115,12 +115,15 @@ def train_command(
     check_output(output)
     if not 0 < test_size < 1:
         raise ValueError(f"--test-size: expected a fraction between 0 and 1, got {test_size}")
+    check_not_read(output, data)
     frame, mark, task = read_training_table(data, target, task)
 
     def announce(columns: list[Column], left_out: dict[str, str], n_train: int, n_test: int) -> None:
         if not as_json:
             out.print(column_table(columns, left_out))
-            say(f"{task} {target!r}: {n_train} rows to train on, {n_test} to test on")
+            missing = len(frame) - n_train - n_test
+            rest = f", {missing} without a value left out" if missing else ""
+            say(f"{task} {target!r}: {n_train} rows to train on, {n_test} to test on{rest}")
 
     options = dict(activation=activation, dropout=dropout, max_iter=epochs, learning_rate_init=lr, batch_size=32)
     options |= dict(early_stopping=True, n_iter_no_change=20, tol=0.0, progress=not (quiet or as_json))
@@ -144,6 +147,13 @@ def check_output(output: Path) -> None:
         raise ValueError(f"--output: expected a name that ends with .safetensors or .npz, got {str(output)!r}")
     if not output.resolve().parent.is_dir():
         raise ValueError(f"--output: expected a folder that exists, got {str(output.parent)!r}")
+
+
+def check_not_read(output: Path | None, *inputs: Path) -> None:
+    """Raise where an output would replace a file that the command reads."""
+    for path in inputs:
+        if output is not None and output.exists() and path.exists() and output.samefile(path):
+            raise ValueError(f"--output: expected another file than {str(path)!r}, which is read, got {str(output)!r}")
 
 
 def read_training_table(data: Path, target: str, task: str) -> tuple[Any, str, str]:
@@ -217,6 +227,7 @@ def predict(
     """
     import pandas as pd
 
+    check_not_read(output, model, data)
     found, (frame, marks) = Model.load(model), read_table(data)
     outputs, notes = found.outputs(frame, marks)
     for note in notes:
@@ -262,7 +273,7 @@ def check(
         result = check_gradient(*_arguments(function, size, seed), rng=seed)
     except (ValueError, OSError):
         raise
-    except Exception as error:  # of the user's function
+    except (Exception, SystemExit) as error:  # of the user's file; its exit is no verdict
         traceback.print_exc()
         raise ValueError(f"{function}: {type(error).__name__}: {error}") from error
     if as_json:
@@ -285,7 +296,9 @@ def _arguments(function: str, size: int | None, seed: int) -> Any:
         return lambda point: call(point)[0], theta, returned[1]
     arguments = call()
     if not isinstance(arguments, tuple) or len(arguments) != 3:
-        raise ValueError(f"{function}: expected it to return (network, X, y) or (f, theta, gradient)")
+        raise ValueError(
+            f"{function}: expected it to return (network, X, y) or (f, theta, gradient), got {arguments!r:.80}"
+        )
     return arguments
 
 
@@ -362,6 +375,7 @@ def export(
     check_choice(to, "--to", FORMATS)
     suffix, write = FORMATS[to]
     output = model.with_suffix(suffix) if output is None else output
+    check_not_read(output, model)
     write(model, output)
     show_json({"file": str(output), "format": to}) if as_json else say(f"saved {output}")
 

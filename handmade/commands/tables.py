@@ -80,8 +80,13 @@ def _read_text(path: Path) -> str:
     if str(path) == "-":
         content = sys.stdin.buffer.read()
     else:
-        with get_handle(path, "rb", compression="infer", is_text=False) as handles:
-            content = handles.handle.read()
+        try:
+            with get_handle(path, "rb", compression="infer", is_text=False) as handles:
+                content = handles.handle.read()
+        except Exception as error:  # damaged files fail in many ways: EOFError, zlib.error, BadGzipFile, BadZipFile
+            if isinstance(error, ImportError | MemoryError) or getattr(error, "errno", None) is not None:
+                raise
+            raise ValueError(f"{path}: expected a whole compressed file, got {error}; fetch it again") from error
     try:
         text, found = content.decode("utf-8-sig"), ""
     except UnicodeDecodeError as error:
