@@ -183,6 +183,8 @@ def check_optimizer(optimizer: Any, network: ParameterizedChain) -> Any:
         raise TypeError(f"optimizer: expected an object with step(theta, gradient), such as Adam(), got {optimizer!r}")
     evaluate = ("evaluate",) if getattr(optimizer, "needs_evaluate", False) else ()
     check_hooks(optimizer, "optimizer", {"step": [("theta", "gradient", *evaluate)], **STATE})
+    if not isinstance(optimizer, Step) and hasattr(optimizer, "lr"):
+        _check_lr(optimizer.lr)
     if isinstance(optimizer, Step):
         optimizer.bind(network)
         if not hasattr(optimizer, "lr"):
@@ -191,6 +193,14 @@ def check_optimizer(optimizer: Any, network: ParameterizedChain) -> Any:
             )
         optimizer.check(network.theta, network.gradient)
     return optimizer
+
+
+def _check_lr(lr: Any) -> None:
+    """Raise TypeError unless the learning rate of an optimizer of the user's own is a number."""
+    try:
+        float("a text" if isinstance(lr, str) else lr)
+    except (TypeError, ValueError):
+        raise TypeError(f"optimizer: expected an lr that is a number, got {lr!r}") from None
 
 
 class Blockwise(Step):

@@ -374,3 +374,32 @@ def takes(function: Callable[..., Any], count: int) -> bool:
     except ValueError:  # some functions written in C; a method without self
         return not inspect.ismethod(function)
     return True
+
+
+def call(function: Callable[..., Any], name: str, expected: str, *arguments: Any, **options: Any) -> Any:
+    """Return what a user's function returns; raise TypeError, beginning with a name, where it takes something else.
+
+    An error from within the function, which has a traceback of its own, stays as it is.
+
+    Examples
+    --------
+    >>> from handmade._validation import call
+    >>> call(len, "scale_fn", "of a count", 3)
+    Traceback (most recent call last):
+        ...
+    TypeError: scale_fn: expected a function of a count, got <built-in function len>: object of type 'int' has no len()
+    """
+    try:
+        return function(*arguments, **options)
+    except (TypeError, ValueError) as error:
+        if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+            raise
+        raise TypeError(f"{name}: expected a function {expected}, got {function!r}: {error}") from error
+
+
+def parameters_of(function: Callable[..., Any]) -> list[str]:
+    """Return the names of a function's parameters; none where Python does not know them."""
+    try:
+        return list(inspect.signature(function).parameters)
+    except ValueError:
+        return []

@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from ._types import Array, Initializer, InitializerFunction, InitializerName
-from ._validation import as_generator, check_choice, check_count, finite, nonnegative, takes
+from ._validation import as_generator, check_choice, check_count, finite, nonnegative
 
 __all__ = [
     "constant",
@@ -224,8 +224,6 @@ def find_initializer(initializer: Initializer, name: str = "initializer") -> Ini
     True
     """
     if callable(initializer):
-        if not takes(initializer, 4):
-            raise TypeError(f"{name}: expected a function of (shape, fan_in, fan_out, rng), got {initializer!r}")
         return initializer
     if not isinstance(initializer, str):
         raise TypeError(f"{name}: expected a name or a function, got {initializer!r}")

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +15,18 @@ import numpy as np
 
 from ._numerics import column_sums, matmul, matmul_into
 from ._types import ActivationName, ActivationPair, Array, DType, Initializer
-from ._validation import as_array, as_generator, check_bool, check_choice, check_count, check_dtype
+from ._validation import (
+    as_array,
+    as_generator,
+    call,
+    check_bool,
+    check_choice,
+    check_count,
+    check_dtype,
+    check_finite,
+    check_unmasked,
+    parameters_of,
+)
 from .activations import ACTIVATIONS, REGISTERED
 from .base_layer import Layer
 from .dropout import AlphaDropout, Dropout
@@ -132,12 +142,16 @@ def _initial(
     name: str, shape: tuple[int, ...], initializer: Initializer, I: int, O: int, rng: np.random.Generator, dtype: Any
 ) -> Array:
     """Return the initial values of a parameter; raise if a user's initializer returns another shape, or no numbers."""
-    value = as_array(find_initializer(initializer, name)(shape, I, O, rng), name)
+    function = find_initializer(initializer, name)
+    value = as_array(call(function, name, "of (shape, fan_in, fan_out, rng)", shape, I, O, rng), name)
     if value.shape != shape:
         raise ValueError(f"{name}: expected an array of shape {shape}, got {value.shape}")
     if value.dtype.kind not in "iuf":
         raise TypeError(f"{name}: expected an array of numbers, got dtype {value.dtype}")
-    return value.astype(dtype)
+    with np.errstate(over="ignore"):  # too large for float32: infinite, and refused
+        value = value.astype(dtype)
+    check_finite(value, name)
+    return value
 
 
 class Activation(Layer):
@@ -190,7 +204,7 @@ class Activation(Layer):
             )
         self.f: Callable[..., Array] = function[0]
         self.f_backward: Callable[..., Array] = function[1]
-        self.keeps_H: bool = list(inspect.signature(self.f_backward).parameters)[1:2] == ["H"]
+        self.keeps_H: bool = parameters_of(self.f_backward)[1:2] == ["H"]
         if isinstance(self.function, str):
             self._check_options()
         with np.errstate(over="ignore"):  # with large options the dry run may overflow
@@ -198,7 +212,7 @@ class Activation(Layer):
 
     def _check_options(self) -> None:
         """Raise unless the function has an option of each name; a pair of a user's own raises by itself."""
-        known = list(inspect.signature(self.f).parameters)[1:]
+        known = parameters_of(self.f)[1:]
         for name in self.options:
             if name not in known:
                 expected = f"options among {known}" if known else "no options"
@@ -225,11 +239,15 @@ class Activation(Layer):
 
     def _call(self, name: str, function: Callable[..., Array], *arrays: Array) -> Array:
         before = [array.copy() for array in arrays]
-        result = function(*arrays, **self.options)
+        expected = f"of {', '.join(['A' if name == 'f' else 'dH, A', *self.options])}"
+        result = call(function, "activation", expected, *arrays, **self.options)
+        check_unmasked(result, "activation")
         if any((array != kept).any() for array, kept in zip(arrays, before, strict=True)):
             raise ValueError(f"activation: expected {name} to leave its arguments unchanged; compute in a new array")
         if not isinstance(result, np.ndarray) or result.shape != arrays[0].shape:
             raise TypeError(f"activation: expected {name} to return an array of its input's shape, got {result!r}")
+        if result.dtype.kind not in "biuf":
+            raise TypeError(f"activation: expected {name} to return real numbers, got dtype {result.dtype}")
         return result
 
     def forward(self, A: Array, training: bool = False) -> tuple[Array, Array]:

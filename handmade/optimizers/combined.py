@@ -12,7 +12,7 @@ import numpy as np
 
 from .._state import Stateful
 from .._steps import Array, Shapes, Step
-from .._validation import nonnegative
+from .._validation import call, nonnegative
 from ._common import check_numbers
 
 __all__ = ["Chain", "ParameterGroups", "is_vector"]
@@ -215,7 +215,8 @@ class ParameterGroups(Step):
     def _group_of(self, name: str, shape: tuple[int, ...]) -> int:
         """Return the index of the first group that selects a parameter."""
         for i, select in enumerate(self.groups):
-            if fnmatchcase(name, select) if isinstance(select, str) else select(name, shape):
+            of_names = "of the name and the shape"
+            if fnmatchcase(name, select) if isinstance(select, str) else call(select, "groups", of_names, name, shape):
                 return i
         raise ValueError(f'groups: expected one for every parameter, got none for {name!r}; add "*": Adam()')
 

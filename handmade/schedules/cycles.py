@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
-from .._validation import below_one, check_bool, check_count, finite, nonnegative, positive, up_to_one
+from .._validation import below_one, call, check_bool, check_count, finite, nonnegative, positive, up_to_one
 from ._base import LRScheduler, check_callable, cosine, linear, parts_of, power
 
 
@@ -178,7 +178,8 @@ class CyclicLR(MomentumCycle):
 
     def _scale_at(self, t: int, cycle: int) -> float:
         if self.scale_fn is not None:
-            return finite(self.scale_fn(cycle if self.scale_mode == "cycle" else t), "scale_fn")
+            count = cycle if self.scale_mode == "cycle" else t
+            return finite(call(self.scale_fn, "scale_fn", "of a count", count), "scale_fn")
         if self.mode == "exp_range":
             return power(self.gamma, t)
         return 1.0 if self.mode == "triangular" else 0.5 ** (cycle - 1)

@@ -7,10 +7,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .._validation import check_count, nonnegative, up_to_one
+from .._validation import call, check_count, nonnegative, up_to_one
 from ._base import LRScheduler, above_zero_up_to_one, check_callable, check_milestones, cosine, linear, power
 
 MOST_CALLS = 10_000_000  # of lr_lambda at once: some seconds, and the memory of the products
+OF_T = "of the count t"  # the argument of lr_lambda
 
 
 @dataclass(eq=False)
@@ -314,7 +315,7 @@ class LambdaLR(LRScheduler):
         self._require(check_callable, "lr_lambda")
 
     def lr_at(self, t: int) -> float:
-        return self.base_lr * nonnegative(self.lr_lambda(t), f"lr_lambda({t})")
+        return self.base_lr * nonnegative(call(self.lr_lambda, "lr_lambda", OF_T, t), f"lr_lambda({t})")
 
 
 @dataclass(eq=False)
@@ -356,5 +357,6 @@ class MultiplicativeLR(LRScheduler):
             )
         while len(self._products) <= t:
             next_t = len(self._products)
-            self._products.append(self._products[-1] * nonnegative(self.lr_lambda(next_t), f"lr_lambda({next_t})"))
+            factor = call(self.lr_lambda, "lr_lambda", OF_T, next_t)
+            self._products.append(self._products[-1] * nonnegative(factor, f"lr_lambda({next_t})"))
         return self.base_lr * self._products[t]
