@@ -311,7 +311,7 @@ PAIR = (hm.activations.silu, hm.activations.silu_backward)
     [
         (lambda: hm.register_layer(int), TypeError, "^register_layer: expected a subclass of Layer, got <class 'int'>"),
         (lambda: hm.register_layer(hm.Dense(1, 1)), TypeError, "^register_layer: .* got Dense"),
-        (lambda: hm.register_activation(3, PAIR), TypeError, "^register_activation: expected a name, got 3"),
+        (lambda: hm.register_activation(3, PAIR), TypeError, "^register_activation: expected a name as text, got 3"),
         (lambda: hm.register_activation("relu", PAIR), ValueError, "expected a new name, got 'relu'"),
         (lambda: hm.register_activation("own", (print, 3)), TypeError, "function"),
     ],
