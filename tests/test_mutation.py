@@ -158,6 +158,8 @@ class Box:
     @property
     def size(self):
         return check_size(2) + 1
+def double(x):
+    return 2 * x
 def untested(x):
     return x + 1
 """
@@ -165,7 +167,7 @@ def untested(x):
 OTHER = "class Other:\n    def method(self): return 1\ndef {name}(x): return x\n"
 
 TOY_TESTS = """
-import pytest
+import pytest, sys
 from toy import toy
 def test_total():
     assert toy.total(2) == 20
@@ -177,6 +179,9 @@ def test_check():
     with pytest.raises(ValueError, match="size"):
         toy.check_size(0)
     toy.check_size(1)
+def test_double():
+    sys.setprofile(None)
+    assert toy.double(2) == 4
 """
 
 
@@ -215,6 +220,7 @@ def test_a_campaign_tells_killed_equivalent_and_survived(toy):
     assert statuses["Box.size: return check_size(2) + 1 => return check_size(2) + 2"] == "killed", "a property"
     assert statuses["positive.check: if x <= 0: => if False:"] == "killed", "a guard of a function made at import"
     assert statuses["<module>: check_size = positive('size') => check_size = None"] == "killed"
+    assert statuses["double: return 2 * x => return 3 * x"] == "killed", "in a test that ends a profile"
     assert statuses["total: result -= 1 => result += 1"] == "timeout", "a loop that does not end"
     assert survivors == [
         "total: return max(result, 0 * x) => return max(result, 1 * x)",
