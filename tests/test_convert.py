@@ -122,6 +122,12 @@ def test_threshold_of_softplus_is_kept_unless_it_is_the_default():
     assert_equal_outputs(module, hm.from_torch(module))
 
 
+def test_a_softmax_is_over_the_outputs_unless_it_says_another():
+    for kind in nn.Softmax, nn.LogSoftmax:
+        for dim, option in (None, -1), (-1, -1), (1, 1), (0, 0):
+            assert hm.from_torch(nn.Sequential(nn.Linear(3, 2), kind(dim))).layers[1].options == {"dim": option}
+
+
 def test_every_activation_with_a_module_is_known():
     known = {name for name, _ in convert.ACTIVATION_MODULES.values()}
     assert known >= hm.activations.ACTIVATIONS.keys() - {"glu", "swiglu"}
@@ -157,9 +163,10 @@ def test_weights_are_copied():
         (nn.Sequential(nn.Linear(1, 1), nn.Sequential(nn.Conv1d(1, 1, 1))), r"module 1\.0: expected .*got Conv1d"),
         (nn.Sequential(nn.Flatten(2)), "module 0, Flatten: expected start_dim=1"),
         (nn.LayerNorm((2, 3)), "one normalized dimension"),
-        (nn.Sequential(nn.Bilinear(1, 1, 1)), "got Bilinear"),
+        (nn.Sequential(nn.Bilinear(1, 1, 1)), r"got Bilinear\(.*\)$"),
         (nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)), "got ParametrizedLinear"),
-        ((lambda part: nn.Sequential(part, part))(nn.Linear(2, 2)), "twice: Linear"),
+        ((lambda part: nn.Sequential(nn.Linear(2, 3), part, part))(nn.Linear(3, 3)), "twice: Linear.*in_features=3"),
+        ((lambda part: nn.Sequential(part, part))(nn.Sequential(nn.Linear(2, 2))), "twice: Linear"),
     ],
 )
 def test_module_without_counterpart_is_named(module, match):
@@ -187,6 +194,28 @@ def test_files_of_weights_are_read(tmp_path):
         assert not architecture.theta.any()
 
 
+def test_weights_written_on_another_device_are_read(tmp_path, monkeypatch):
+    registry = [(0, lambda storage: "a device that is not here", lambda storage, place: None)]
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(torch.serialization, "_package_registry", registry)
+        torch.save(nn.Linear(3, 2).state_dict(), tmp_path / "m.pt")
+    with pytest.raises(RuntimeError, match="a device that is not here"):
+        torch.load(tmp_path / "m.pt", weights_only=True)
+    assert hm.from_torch(tmp_path / "m.pt").in_features == 3
+
+
+def test_own_files_of_weights_are_read_in_the_dtype_of_the_architecture(tmp_path, monkeypatch):
+    own = hm.MLP([3, 4, 2], "tanh", rng=0)
+    single = hm.MLP([3, 4, 2], "tanh", dtype=np.float32)
+    monkeypatch.setitem(sys.modules, "torch", None)  # which these files do not need
+    for name in "m.safetensors", "M.SAFETENSORS", "m.npz":
+        hm.save(own, tmp_path / name.lower())
+        (tmp_path / name.lower()).rename(tmp_path / name)
+        assert (hm.from_torch(tmp_path / name, activation="tanh").theta == own.theta).all()
+        found = hm.from_torch(tmp_path / name, single)
+        assert found.dtype == np.float32 and (found.theta == own.theta.astype(np.float32)).all()
+
+
 def test_layers_in_gaps_keep_their_place():
     # The activation stands before the normalization here, and ten layers sort by number, not by name.
     module = trained(*[nn.Linear(3, 3) for _ in range(9)], nn.Tanh(), nn.BatchNorm1d(3), nn.Linear(3, 2))
@@ -212,12 +241,25 @@ def test_single_weights_are_a_prelu():
     assert_equal_outputs(module, hm.from_torch(named))
 
 
+def test_gaps_after_a_prelu_hold_no_other_activation():
+    weights = {"0.weight": np.ones((2, 3)), "1.weight": np.ones(1), "4.weight": np.ones((1, 2))}
+    names = [getattr(layer, "function", type(layer).__name__) for layer in hm.from_torch(weights).layers]
+    assert names == ["Dense", "PReLU", "identity", "identity", "Dense"]
+
+
+def test_a_pair_of_vectors_is_a_layer_normalization():
+    module = trained(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+    assert_equal_outputs(module, hm.from_torch(module.state_dict()))
+
+
 def test_named_layers_are_taken_in_order():
     first, second = nn.Linear(3, 4).double(), nn.Linear(4, 2).double()
     state = {
         f"{name}.{key}": v for name, part in (("fc", first), ("out", second)) for key, v in part.state_dict().items()
     }
-    assert_equal_outputs(nn.Sequential(first, nn.ReLU(), second), hm.from_torch(state, activation="relu"))
+    some_numbered = {name.replace("fc", "0"): tensor for name, tensor in state.items()}
+    for names in state, some_numbered:
+        assert_equal_outputs(nn.Sequential(first, nn.ReLU(), second), hm.from_torch(names, activation="relu"))
 
 
 def test_bad_sources_are_refused(tmp_path, monkeypatch):
@@ -232,6 +274,7 @@ def test_bad_sources_are_refused(tmp_path, monkeypatch):
         (tmp_path / "list.pt", {}, ValueError, "list.pt: expected a state_dict, got list"),
         (tmp_path / "none.pt", {}, FileNotFoundError, "none"),
         (3, {}, TypeError, "state_dict or a path"),
+        (torch.optim.SGD([torch.zeros(1)]), {}, TypeError, "a state_dict or a path, got SGD"),
         ({"model": weights, "epoch": 3}, {}, ValueError, "arrays.*'model'"),
         (weights, {}, ValueError, "activation='relu'"),
         ({"0.weight": np.ones((2, 2, 2))}, {}, ValueError, "Linear, PReLU or a normalization"),
@@ -346,3 +389,12 @@ def test_a_class_of_ones_own_is_told_the_cure():
 
     with pytest.raises(ValueError, match=r"got Mine\(\); give the class a method to_handmade"):
         hm.from_torch(Mine())
+
+
+def test_a_part_of_ones_own_module_is_named_by_its_place():
+    class Twice(nn.Module):
+        def to_handmade(self, layer_of):
+            return hm.Sequential([layer_of(nn.Tanh()), layer_of(nn.Conv1d(1, 1, 1))])
+
+    with pytest.raises(ValueError, match=r"^module 1: expected .*got Conv1d"):
+        hm.from_torch(nn.Sequential(nn.Linear(3, 2), Twice()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -77,8 +79,8 @@ def test_foreign_layers_and_bad_calls_are_refused(export, tmp_path):
     large = hm.MLP([1, 1])
     large.theta[1] = 1e300
     for network, error, match in [
-        (hm.Network([Own(1, 1)]), ValueError, "expected one of .*Dense"),
-        (hm.MLP([1, 2, 1], pair), ValueError, "expected one of identity"),
+        (hm.Network([Own(1, 1)]), ValueError, f"^{export.__name__}: expected one of .*Dense.*; got Own"),
+        (hm.MLP([1, 2, 1], pair), ValueError, f"^{export.__name__}: expected one of identity.*; got Activation"),
         (hm.Network([hm.Activation("relu")]), ValueError, "number of inputs"),
         (hm.Network([hm.Dense(1, 2), hm.Activation("softmax", dim=0)]), ValueError, "dim=-1"),
         (large, ValueError, "0.bias: expected numbers that float32 can hold"),
@@ -135,6 +137,24 @@ def test_onnx_file_states_versions_and_names(tmp_path):
     assert [(o.domain, o.version) for o in model.opset_import] == [("", onnx_export.OPSET)]
     assert {tensor.name for tensor in model.graph.initializer} == set(network.state_dict())
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
+    assert (model.producer_name, model.producer_version) == ("handmade", hm.__version__)
+
+
+def test_onnx_weights_have_the_names_of_the_state_dict():
+    pytest.importorskip("onnx")
+    network = deep_network()
+    initializers = hm.export.to_onnx(network).graph.initializer
+    names = {tensor.name for tensor in initializers if not tensor.name.startswith("constant_")}
+    normalized = {name.removesuffix("running_var") for name in network.state_dict() if name.endswith("running_var")}
+    folded = {f"{prefix}{name}" for prefix in normalized for name in ("weight", "running_var", "num_batches_tracked")}
+    assert names >= {f"{prefix}scale" for prefix in normalized} | (set(network.state_dict()) - folded)
+    assert all(re.fullmatch(r"(\d+\.)+(weight|bias|running_mean|scale)", name) for name in names)
+
+
+def test_onnx_runtime_agrees_on_a_single_group():
+    network = hm.Network([hm.Parallel([hm.Dense(4, 3, rng=0), hm.Activation("tanh")])])
+    X = INPUTS.astype(np.float32)
+    assert_equal_within_rounding(run_onnx(hm.export.to_onnx(network), X), network, X)
 
 
 def test_missing_onnx_package_is_named(monkeypatch):
@@ -184,7 +204,21 @@ def test_test_vector_is_the_output_of_the_network():
     lines = hm.export.to_c(network).splitlines()
     rows = {line[5]: line for line in lines if line.startswith((" *   x = {", " *   y = {"))}
     x, y = ([float(v) for v in rows[name].split("{")[1].rstrip("}").split(",")] for name in "xy")
+    assert x == [-1, 0, 1]
     np.testing.assert_allclose(network.predict([x])[0], y, rtol=1e-8)
+
+
+def test_c_functions_and_arrays_have_names_that_say_what_they_are():
+    layers = [hm.Dense(4, 4), hm.Activation("tanh"), hm.LayerNorm(4), hm.RMSNorm(4), hm.GroupNorm(2, 4), hm.SwiGLU()]
+    text = hm.export.to_c(hm.Network(layers), name="digits")
+    assert re.findall(r"static inline \w+ (\w+)\(", text) == [
+        "digits_tanh0", "digits_norm1", "digits_rms2", "digits_silu3", "digits_predict",
+    ]  # fmt: skip
+    network = hm.Network([hm.Dense(1, 1, rng=0), hm.BatchNorm(1)])
+    network.layers[0].W *= 1e30  # each number fits float32, and their product does not
+    network.layers[1].gamma *= 1e30
+    with pytest.raises(ValueError, match=r"^digits_array0: expected numbers that float32 can hold"):
+        hm.export.to_c(network, name="digits")
 
 
 def test_name_must_be_an_identifier(tmp_path):

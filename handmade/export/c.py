@@ -386,13 +386,13 @@ def to_c(
     y = _chain(c, network, Value("x", input_width(network)))
     y = _activation(c, Activation("softmax"), y) if softmax else y
     c.loop(y.width, f"y[i] = {y.name}[i];")
-    text = _header(c, network, y.width, _test_vector(c, network, softmax))
+    text = _header(c, network, y.width, _test_vector(network, softmax))
     if path is not None:
         write_atomically(path, lambda stream: stream.write(text.encode()))
     return text
 
 
-def _test_vector(c: Source, network: Network, softmax: bool) -> str:
+def _test_vector(network: Network, softmax: bool) -> str:
     """Return an input and its output as a comment."""
     x = np.linspace(-1, 1, input_width(network))[np.newaxis]
     y = network.predict(x)
