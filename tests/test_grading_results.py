@@ -14,7 +14,7 @@ import handmade as hm
 from handmade.grading import Exercise, Grade, Item
 from handmade.grading.course import _Journal
 from handmade.grading.exercise import Limits, load_exercise
-from handmade.grading.results import gradescope, table, to_csv, to_json, to_junit
+from handmade.grading.results import gradescope, print_table, table, to_csv, to_json, to_junit
 from handmade.grading.submissions import Submission, find_submissions, not_graded
 
 NETWORK = hm.MLP([3, 4, 2], "tanh", rng=0)
@@ -147,6 +147,26 @@ def test_a_table_has_a_row_for_each_submission():
         "look at =carol: a suspicion",
     ]
     assert table([FULL]).splitlines()[-1] == "1 submission: 1 passed"
+
+
+def test_a_terminal_shows_the_table_in_color(monkeypatch):
+    pytest.importorskip("rich")
+    for name in "NO_COLOR", "FORCE_COLOR":
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stdout", terminal)
+    print_table([FULL, MENDED, HALF])
+    lines = terminal.getvalue().splitlines()
+    rows = {name: next(line for line in lines if name in line) for name in ("alice.py", "bob.py", "=carol")}
+    assert {name: "\x1b[32m" in row for name, row in rows.items()} == {
+        "alice.py": True,
+        "bob.py": False,
+        "=carol": False,
+    }
+    assert "3 submissions: 1 passed, 1 remarks, 1 mistakes" in terminal.getvalue()
 
 
 # ---- exercises -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,8 +32,48 @@ def forbidden():
 def leaves():
     os._exit(3)
 
+def succeeds():
+    os._exit(0)
+
 def crashes():
     os.abort()
+
+def killed():
+    import signal
+    signal.raise_signal(signal.SIGKILL)
+
+def endless():
+    while True: pass
+
+def sleeps():
+    import time
+    time.sleep(60)
+
+def silent():
+    return np.ones(1)
+
+def prints():
+    sys.stdout.buffer.write(b"x" * 200_000 + b"\\ncaf\\xe9\\n")
+
+def writes():
+    sizes = []
+    for size in 2**26, 2**26 + 1:
+        with open("file", "wb") as file:
+            try:
+                file.truncate(size)
+                sizes.append(size)
+            except OSError:
+                pass
+    return np.array(sizes)
+
+def connects():
+    import socket, subprocess
+    for attempt in (lambda: subprocess.run(["true"]), lambda: socket.create_connection(("localhost", 1))):
+        try:
+            attempt()
+        except PermissionError:
+            pass
+    return np.ones(1)
 """
 )
 
@@ -65,7 +108,7 @@ def test_a_process_has_a_folder_and_an_environment_of_its_own(folder, monkeypatc
     monkeypatch.setenv("SECRET", "of the teacher")
     with StudentProcess(folder / "main.py", folder, Limits()) as process:
         described = process.describe()
-        assert (described["error"], set(described["functions"])) == (None, {"facts", "forbidden", "leaves", "crashes"})
+        assert described["error"] is None and {"facts", "forbidden", "leaves", "crashes"} <= set(described["functions"])
         answer = process.run(calling("facts"))
         assert np.asarray(answer["values"][0]).tolist() == [True] * 9
         place = process._place
@@ -78,7 +121,61 @@ def test_a_process_has_a_folder_and_an_environment_of_its_own(folder, monkeypatc
 def test_what_ends_a_process_is_told(folder):
     assert ended(folder, "forbidden") == ("forbidden", "uses wave, which this exercise does not allow")
     assert ended(folder, "leaves") == ("ended", "ends the process with exit status 3; functions return, and never exit")
+    assert ended(folder, "succeeds") == (
+        "ended", "ends the process with exit status 0; functions return, and never exit",
+    )  # fmt: skip
     assert ended(folder, "crashes") == ("crashed", "crashed with SIGABRT")
+
+
+def test_a_process_without_an_end_is_ended(folder, monkeypatch):
+    loop = "; is there a loop without an end?"
+    assert ended(folder, "endless", cpu_seconds=1) == ("time", "took longer than 1 s of the processor" + loop)
+    # The seconds of the processes before it are not its own.
+    memory = "was ended by the system; more than 512 MiB of memory?"
+    assert ended(folder, "killed", cpu_seconds=1, memory=2**29) == ("memory", memory)
+    monkeypatch.setattr(sandbox, "STARTING", 1.0)
+    assert ended(folder, "sleeps", seconds=0.5) == ("time", "took longer than 0.5 s" + loop)
+
+
+def run(folder, name):
+    """Return the answer of a function, and its process after its end."""
+    with StudentProcess(folder / "main.py", folder, Limits()) as process:
+        process.describe()
+        answer = process.run(calling(name))
+    return answer, process
+
+
+def test_the_end_of_what_is_printed_is_kept(folder):
+    _, process = run(folder, "prints")
+    assert process.printed == 200_000 + len(b"\ncaf\xe9\n")  # in several parts
+    assert process.last_output == "caf\ufffd"
+    _, process = run(folder, "silent")
+    assert (process.printed, process.last_output, process.attempts) == (0, "", [])
+
+
+def test_what_was_refused_is_kept_for_the_teacher(folder):
+    _, process = run(folder, "connects")
+    assert process.attempts == ["start another process", "use the network"]
+
+
+def test_a_file_holds_at_most_64_mebibytes(folder):
+    answer, _ = run(folder, "writes")
+    assert np.asarray(answer["values"][0]).tolist() == [2**26]
+
+
+def test_nothing_of_a_process_outlasts_it(folder, monkeypatch, tmp_path):
+    child = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+    monkeypatch.setattr(
+        sandbox, "START", f"{child}open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid)); {sandbox.START}"
+    )
+    with StudentProcess(folder / "main.py", folder, Limits()) as process:
+        process.describe()
+        shutil.rmtree(process._place)  # as one who tidies up /tmp may do: no error
+    stat = Path("/proc", (tmp_path / "pid").read_text(), "stat")
+    deadline = time.monotonic() + 5
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_folder_is_copied_without_what_is_hidden_or_no_file(folder, tmp_path):
