@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
+import signal
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -123,3 +127,106 @@ def test_the_lock_of_a_run_is_a_plain_file_that_goes_away(tmp_path):
     with checkpoints.locked(tmp_path / "c"):
         modes.append((tmp_path / "c.lock").stat().st_mode & 0o111)
     assert modes == [0] and not (tmp_path / "c.lock").exists()
+
+
+# ---- the lock --------------------------------------------------------------------------------------------------------
+
+
+def descriptors():
+    return sorted(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else []
+
+
+def test_a_lock_that_the_run_before_removes_is_made_again(tmp_path, monkeypatch):
+    opened, own = [], os.open
+
+    def opening(name, *arguments):
+        opened.append(own(name, *arguments))
+        if len(opened) == 1:
+            os.unlink(name)  # the run before ends between the two lines
+        return opened[-1]
+
+    before = descriptors()
+    with monkeypatch.context() as racing:
+        racing.setattr(os, "open", opening)
+        with checkpoints.locked(tmp_path / "c"):
+            assert len(opened) == 2 and (tmp_path / "c.lock").exists()
+    assert descriptors() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
+def test_a_lock_that_cannot_be_removed_ends_with_its_run(tmp_path, monkeypatch):
+    def refusing(name):
+        raise PermissionError(name)
+
+    monkeypatch.setattr(os, "unlink", refusing)
+    waiting, done = os.pipe()
+    before = descriptors()
+    with checkpoints.locked(tmp_path / "c"):
+        if (child := os.fork()) == 0:  # which keeps the file open
+            os.close(done)
+            os.read(waiting, 1)
+            os._exit(0)
+    try:
+        assert descriptors() == before
+        with checkpoints.locked(tmp_path / "c"):
+            pass
+    finally:
+        os.close(done)
+        os.close(waiting)
+        os.waitpid(child, 0)
+
+
+def test_windows_locks_one_byte_without_waiting(monkeypatch):
+    calls = []
+    windows = types.SimpleNamespace(LK_NBLCK=2, locking=lambda *arguments: calls.append(arguments))
+    with monkeypatch.context() as there:
+        there.setitem(sys.modules, "msvcrt", windows)
+        there.setattr(os, "name", "nt")
+        checkpoints._lock(5)
+        checkpoints._unlock(5)  # closing the file does it
+    assert calls == [(5, 2, 1)]
+
+
+# ---- signals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Return a keeper that has caught the signals, and the list of those that its user's handler gets."""
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    keeper = checkpoints.Keeper(tmp_path / "c", 1)
+    keeper.catch_signals()
+    yield keeper, seen
+    keeper.restore_handlers()
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_signal_after_the_last_step_reaches_its_handler_at_the_end(kept):
+    keeper, seen = kept
+    with checkpoints.keeper(keeper, 1, False) as same:
+        signal.raise_signal(signal.SIGTERM)
+        assert same is keeper and seen == []
+    assert seen == [signal.SIGTERM]
+    signal.raise_signal(signal.SIGTERM)  # and from then on at once
+    assert len(seen) == 2
+
+
+def test_a_second_signal_does_not_wait(kept):
+    _, seen = kept
+    signal.raise_signal(signal.SIGTERM)
+    assert seen == []
+    signal.raise_signal(signal.SIGTERM)
+    assert seen == [signal.SIGTERM]
+
+
+def test_after_a_signal_has_gone_through_the_next_waits_again(kept):
+    keeper, seen = kept
+    signal.raise_signal(signal.SIGTERM)
+    keeper._pass_on_signal()
+    assert seen == [signal.SIGTERM]
+    signal.raise_signal(signal.SIGTERM)
+    assert len(seen) == 1
+    keeper._pass_on_signal()
+    keeper._pass_on_signal()  # each once
+    assert len(seen) == 2
