@@ -151,6 +151,8 @@ def outermost(code: CodeType) -> str:
 class Measuring:
     """A plugin that runs all tests, and writes down what they take, call and import.
 
+    Of a test with parameters that takes too long for mutants, the other cases are left out.
+
     Parameters
     ----------
     target : Target
@@ -169,9 +171,12 @@ class Measuring:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         early = self.calls.take()
-        seconds, calls = {}, {}
+        seconds, calls, slow = {}, {}, set()
         signal.signal(signal.SIGPROF, lambda *_: pytest.fail("too long for mutants", pytrace=False))
         for item in session.items:
+            function = item.nodeid.partition("[")[0]
+            if function in slow:
+                continue
             self.calls.start()
             before = seconds_computed()
             signal.setitimer(signal.ITIMER_PROF, MOST)
@@ -180,6 +185,8 @@ class Measuring:
             calls[item.nodeid] = self.calls.take()
             if is_right:
                 seconds[item.nodeid] = seconds_computed() - before
+            if seconds_computed() - before > MOST:
+                slow.add(function)
         own = {self.target.package.name, *own_modules(self.target.root)}
         modules = sorted(name for name in sys.modules if name.partition(".")[0] not in own)
         for file, path in self.paths.items():
