@@ -29,13 +29,13 @@ X, Y = np.random.default_rng(0).normal(size=(5, 3)), np.array([0, 1, 1, 0, 1])
 FUNCTIONS = {
     "FORWARD": ["forward", "feedforward", "feed_forward", "forward_pass", "forward_propagation", "L_model_forward",
                 "compute_forward", "Forward", "nn_forward_prop", "layer_forward"],
-    "PREDICT": ["predict", "score", "scores", "logits", "__call__", "get_scores"],
-    "BACKWARD": ["backward", "backprop", "back_prop", "backward_pass", "backwards", "gradients", "grad",
+    "PREDICT": ["Predict", "predict", "score", "scores", "logits", "__call__", "get_scores"],
+    "BACKWARD": ["Backward", "backward", "backprop", "back_prop", "backward_pass", "backwards", "gradients", "grad",
                  "compute_gradients", "L_model_backward", "back_propagation", "gradient", "back"],
-    "LOSS": ["loss", "cost", "cross_entropy", "crossentropy", "mse", "compute_cost", "loss_function", "mse_loss",
-             "loss_fn"],
-    "BOTH": ["loss_and_gradient", "loss_and_grads", "cost_gradient", "lossgrad", "cost_and_gradients",
-             "compute_loss_and_gradients", "value_and_grad", "loss_n_grad", "lossbackgrad"],
+    "LOSS": ["Loss", "loss", "cost", "cross_entropy", "crossentropy", "mse", "compute_cost", "loss_function",
+             "mse_loss", "loss_fn"],
+    "BOTH": ["Loss_And_Gradient", "loss_and_gradient", "loss_and_grads", "cost_gradient", "lossgrad",
+             "cost_and_gradients", "compute_loss_and_gradients", "value_and_grad", "loss_n_grad", "lossbackgrad"],
 }  # fmt: skip
 
 
@@ -119,6 +119,101 @@ def test_a_network_is_made_with_its_widths(names, first):
     assert tried[0] == first
     assert tried[-3:] == [([[3, 4, 5, 2]], {}), ([3, 4, 5, 2], {}), ([], {})]
     assert list(known.constructors(None, [3, 2])) == [([[3, 2]], {}), ([3, 2], {}), ([], {})]
+
+
+# ---- plans -----------------------------------------------------------------------------------------------------------
+
+
+def planned(functions=(), classes=(), run=None):
+    """Return the plans for functions, and for classes, with parameters of these names."""
+
+    def parameters(names):
+        return [[name, True] for name in names.split()]
+
+    given = {name: parameters(names) for name, names in dict(functions).items()}
+    methods = {
+        name: {"init": parameters("sizes"), "methods": {n: parameters(p) for n, p in methods.items()}, "operators": []}
+        for name, methods in dict(classes).items()
+    }
+    return list(known.plans({"functions": given, "classes": methods, "unpacked": []}, BLOCKS, run))
+
+
+def test_functions_are_called_with_parameters_in_each_form():
+    found = planned({"cost_and_gradients": "X y params", "predict": "X params"})
+    forms = ["list", "dict from 1", "dict from 0"]
+    assert [plan.form for plan in found] == [form for form in forms for _ in range(2)]  # the output alone, or a pair
+    assert all(list(plan.parts) == ["output", "both"] and plan.takes_target for plan in found)
+    of_blocks = {
+        "list": [f"parameters[{i}]" for i in range(4)],
+        "dict from 1": ["W1", "b1", "W2", "b2"],
+        "dict from 0": ["W0", "b0", "W1", "b1"],
+    }
+    for plan in found:
+        assert plan.names == dict(zip(BLOCKS, of_blocks[plan.form], strict=True))
+        given = plan.inputs(list(BLOCKS.values()), X, Y, Layout())
+        assert list(given) == ["parameters", "X", "y"] and given["X"] is X and given["y"] is Y
+        parameters = given["parameters"]
+        assert isinstance(parameters, list if plan.form == "list" else dict)
+        arrays = parameters if plan.form == "list" else [parameters[name] for name in plan.names.values()]
+        assert all(np.array_equal(a, b) for a, b in zip(arrays, BLOCKS.values(), strict=True))
+    (both,) = found[0].parts["both"].steps
+    assert both == ["call", ["name", "cost_and_gradients"], [["input", name] for name in ("X", "y", "parameters")], {},
+                    "cost_and_gradients"]  # fmt: skip
+
+
+def test_functions_are_called_with_lists_or_single_arrays():
+    plan, *_ = planned({"backprop": "x y weights biases"})
+    assert list(plan.parts) == ["gradients"]
+    given = plan.inputs(list(BLOCKS.values()), X, Y, Layout())
+    assert [array.shape for array in given["weights"]] == [(4, 3), (2, 4)]
+    assert [array.shape for array in given["biases"]] == [(4,), (2,)]
+    plan, *_ = planned({"backprop": "x y W1 b1 W2 b2"})
+    given = plan.inputs(list(BLOCKS.values()), X, Y, Layout())
+    assert {name: given[name].shape for name in ("W1", "b1", "W2", "b2")} == {
+        "W1": (4, 3), "b1": (4,), "W2": (2, 4), "b2": (2,),
+    }  # fmt: skip
+
+
+def test_a_loss_is_called_beside_the_gradients():
+    found = planned({"backprop": "params cache y", "forward_pass": "params x", "compute_cost": "AL y"})
+    plan = found[0]
+    assert list(plan.parts) == ["output", "gradients", "loss"]
+    output, gradients, loss = plan.parts.values()
+    assert output.results == [["step", 0, 0]] and gradients.results == loss.results == [["step", 1]]
+    assert gradients.steps[:1] == loss.steps[:1] == output.steps
+    assert gradients.steps[1][2] == [["input", "parameters"], ["step", 0, 1], ["input", "y"]]
+    assert loss.steps[1][2] == [["step", 0, 0], ["input", "y"]]
+    assert found[1].parts["output"].results == [["step", 0]]  # where forward_pass returns no pair
+
+
+def test_an_object_is_made_set_and_called():
+    paths = [["params", name] for name in ("W1", "b1", "W2", "b2")]
+    shapes = [[path, list(block.shape)] for path, block in zip(paths, BLOCKS.values(), strict=True)]
+    made = []
+
+    def run(program):
+        made.append(program)
+        return {"error": None, "values": [shapes]}
+
+    methods = {"forward": "x", "grads": "x y", "loss": "x y", "train": "x y"}
+    found = planned(classes={"Net": methods}, run=run)
+    (program,) = made
+    assert program["inputs"] == {"option sizes": [3, 4, 2]}
+    plan = next(plan for plan in found if "gradients" in plan.parts)
+    assert list(plan.parts) == ["gradients", "output", "loss"]
+    assert plan.names == dict(
+        zip(BLOCKS, ["params['W1']", "params['b1']", "params['W2']", "params['b2']"], strict=True)
+    )
+    begin = [["call", ["name", "Net"], [], {"sizes": ["input", "option sizes"]}, "Net"]]
+    begin += [["set", ["step", 0], path, ["input", "parameters", i], "Net"] for i, path in enumerate(paths)]
+    for name, part in zip(("grads", "forward", "loss"), plan.parts.values(), strict=True):
+        assert part.label == name
+        arguments = [["input", "X"]] if name == "forward" else [["input", "X"], ["input", "y"]]
+        assert part.steps == [*begin, ["call", ["step", 0, name], arguments, {}, name]]
+        assert part.results == [["step", 5]]
+    given = plan.inputs(list(BLOCKS.values()), X, Y, Layout())
+    assert given["option sizes"] == [3, 4, 2] and given["X"] is X and given["y"] is Y and len(given["parameters"]) == 4
+    assert next(list(plan.parts) for plan in found if "both" in plan.parts) == ["both", "output"]
 
 
 # ---- objects ---------------------------------------------------------------------------------------------------------

@@ -129,7 +129,14 @@ TESTS = {
     "compiled": ["compiled", "compiled_bad_input", "compiled_products", "compiled_training"],
     "estimators": ["estimator_parts", "estimators", "estimators_bad_input", "estimator_state"],
     "grading": [
-        *("grading_layouts", "grading_conventions", "grading_results", "grading_in_process", "grading_judge"),
+        *(
+            "grading_calls",
+            "grading_layouts",
+            "grading_conventions",
+            "grading_results",
+            "grading_in_process",
+            "grading_judge",
+        ),
         *("sandbox", "grading", "grading_failures", "grading_plugin", "grading_course"),
     ],
     "checking.localisation": [
