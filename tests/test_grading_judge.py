@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import types
+
 import course
 import numpy as np
 import pytest
 
 import handmade as hm
+from handmade.checking.backward_pass import BackwardPass
 from handmade.grading import Exercise, grade
+from handmade.grading.calls import Call, Truth
 from handmade.grading.child.loading import load
+from handmade.grading.conventions import plans
 from handmade.grading.exercise import Limits
-from handmade.grading.judge import judge
+from handmade.grading.judge import _hints, _Judgement, _losses, judge
+from handmade.grading.layouts import Layout
 from handmade.grading.sandbox import Ended
 
 NETWORK = hm.MLP([2, 4, 3, 2], activation="tanh", rng=0)
@@ -222,3 +229,117 @@ def test_what_is_printed_patched_and_tried_is_told():
     student = Told(error="NameError: x")
     student.printed = 10
     assert judge(student, EXERCISE).hint == "eve: NameError: x"  # as much as the exercise allows
+
+
+# ---- the parts of a judgement ----------------------------------------------------------------------------------------
+
+TRUTH = Truth(EXERCISE)
+
+
+@pytest.mark.parametrize(
+    ("what", "answer", "is_lenient", "forward", "hints"),
+    [
+        ("output", TRUTH.output, False, RIGHT, []),
+        ("output", hm.activations.softmax(TRUTH.output), True, (1, "as softmax"), []),
+        ("output", hm.activations.sigmoid(TRUTH.output), True, (1, "as sigmoid"), []),
+        ("output", hm.activations.sigmoid(TRUTH.output), False, (0, "wrong"), ["got its sigmoid"]),
+        ("output", TRUTH.output * (1 + 1e-6), False, (0, "wrong"), ["got other numbers"]),
+        ("output", TRUTH.output[:3], True, (0, "wrong"), ["expected shape (20, 2), got (3, 2)"]),
+        ("loss", TRUTH.loss * (1 + 9e-6), False, (1, "right to 5 digits; a small constant in the logarithm?"), []),
+        ("loss", TRUTH.loss * (1 - 1.1e-5), False, (0, "wrong"), ["got other numbers"]),
+        ("loss", -TRUTH.loss, False, (0, "wrong"), ["got its negative"]),
+    ],
+)
+def test_numbers_are_right_or_named(what, answer, is_lenient, forward, hints):
+    judgement = _Judgement(Told(), EXERCISE)
+    judgement.what = what
+    true, near = (TRUTH.loss, _losses(TRUTH)) if what == "loss" else (TRUTH.output, TRUTH.outputs())
+    judgement._judge_numbers(TRUTH, answer, true, near, is_lenient)
+    assert judgement.forward == forward
+    assert len(judgement.hints) == len(hints) and all(
+        hint in text for hint, text in zip(hints, judgement.hints, strict=True)
+    )
+
+
+def test_a_hint_has_the_names_of_the_student():
+    judgement = _Judgement(Told(), EXERCISE)
+    judgement.names = {"0.weight": "W1", "0.bias": "b1", "2.weight": "W2"}
+    text = "0.bias in layers[0], Dense(2, 4); layers[1], Activation('tanh'); 2.weight; layers[2], Dense(4, 3); 4.weight"
+    assert judgement._in_own_names(text) == "b1 in the layer of W1; the tanh after W1; W2; the layer of W2; 4.weight"
+    own = hm.MLP([2, 3, 2], (hm.activations.silu, hm.activations.silu_backward), rng=0)
+    judgement = _Judgement(Told(), Exercise(own, X, Y))
+    assert judgement._in_own_names(f"layers[1], {own.layers[1]!r}") == "the activation after 0.weight"
+    assert judgement._name("0.weight") == "0.weight"
+
+
+def found(*explanations, first="0.weight"):
+    named = [types.SimpleNamespace(name=name, where=f"layers[{i}]", hint="why") for i, name in enumerate(explanations)]
+    return types.SimpleNamespace(explanations=named, first_wrong=first)
+
+
+def test_a_hint_names_mistakes_then_steps_then_a_place():
+    assert _hints(found("a", "b", "c", "d"), ["x"]) == [
+        "a, in layers[0]: why",
+        "or, the same on this batch: b, in layers[1]: why",
+        "or, the same on this batch: c, in layers[2]: why",
+    ]
+    assert _hints(found(), ["x", "y", "z"]) == ["everything is right except x and y and z"]
+    for steps in None, [], list("wxyz"):
+        assert _hints(found(), steps) == ["no known mistake explains the gradient; look first at 0.weight"]
+
+
+def answering(answers):
+    """Return a judgement and a call of a contract whose functions have these answers."""
+    student = Told()
+    student.run = lambda program: {"error": None, "changed": [], "patched": [], "evaluations": 0} | answers.pop(0)
+    described = {"functions": {"forward": None, "backward": None}, "classes": {}, "unpacked": []}
+    plan = next(iter(plans(described, TRUTH.blocks, student.run)))
+    return _Judgement(student, EXERCISE), Call(student, plan, Layout(), TRUTH.blocks, 2)
+
+
+def test_a_function_is_called_twice_and_its_first_answer_kept():
+    one, other = {"values": [np.ones(2)]}, {"values": [np.zeros(2)], "changed": ["X"], "patched": ["numpy.exp"]}
+    for answers, kept, verdict, hints, patched in (
+        ([one, one], True, "", [], []),
+        ([one, other], True, "", ["forward changes its arguments in place: X",
+                                  "forward: two calls differ; something is random, or the first call left something "
+                                  "behind"], ["numpy.exp"]),
+        ([one, {"values": [], "error": "ValueError: no"}], False, "error", ["forward: ValueError: no"], []),
+        ([{"values": [], "error": "MemoryError: no"}], False, "memory", ["forward: MemoryError: no"], []),
+        ([{"values": [None]}], False, "missing", ["forward returns None: is there a return?"], []),
+    ):  # fmt: skip
+        judgement, call = answering(list(answers))
+        answer = judgement._twice(call, "output", list(TRUTH.blocks.values()), TRUTH)
+        assert (answer is not None) is kept and (judgement.verdict, judgement.hints) == (verdict, hints)
+        assert judgement.patched == patched
+        if kept:
+            assert answer.values[0].tolist() == [1, 1]
+    judgement, call = answering([{"values": [], "error": "ValueError: no"}])
+    judgement.verdict = "memory"  # of a function before it
+    judgement._twice(call, "output", list(TRUTH.blocks.values()), TRUTH)
+    assert judgement.verdict == "memory"
+
+
+@pytest.mark.parametrize("rows", [2, 20])
+def test_a_step_that_no_mistake_explains_is_found_on_few_rows(rows):
+    def odd(of, i, dH):
+        return of.layers[i].backward(dH, of.caches[i]) * (1 + 0.3 * np.sin(7 * of.values[i]))
+
+    class Student(Told):
+        def run(self, program):
+            given = program["inputs"]
+            network = NETWORK.astype(float)
+            network.theta[:] = np.concatenate([array.ravel() for array in given["parameters"]])
+            of = BackwardPass(network, given["X"], given["y"])
+            gradient = [g.copy() for g in network.blocks(of.gradient({1: odd})).values()]
+            return {"values": [gradient], "error": None, "changed": [], "patched": [], "evaluations": 0}
+
+    exercise = Exercise(NETWORK, X[:rows], Y[:rows])
+    truth, student = Truth(exercise), Student()
+    _, call = answering([])
+    call = dataclasses.replace(call, student=student)
+    reading = call.gradient_of(call.ask("gradients", list(truth.blocks.values()), truth.X, truth.y).values, rows)
+    steps = _Judgement(student, exercise)._localised(call, truth, reading)
+    assert [(step.name, step.source) for step in steps] == [("dA[0]", "dA[2]")]
+    flawed = dataclasses.replace(reading, flaws={"0.bias": "a flaw"})
+    assert _Judgement(student, exercise)._localised(call, truth, flawed) is None
