@@ -202,7 +202,7 @@ def kept(tmp_path):
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_signal_after_the_last_step_reaches_its_handler_at_the_end(kept):
+def test_a_signal_after_the_last_step_waits_for_the_end(kept):
     keeper, seen = kept
     with checkpoints.keeper(keeper, 1, False) as same:
         signal.raise_signal(signal.SIGTERM)

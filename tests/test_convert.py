@@ -204,7 +204,7 @@ def test_weights_written_on_another_device_are_read(tmp_path, monkeypatch):
     assert hm.from_torch(tmp_path / "m.pt").in_features == 3
 
 
-def test_own_files_of_weights_are_read_in_the_dtype_of_the_architecture(tmp_path, monkeypatch):
+def test_own_files_take_the_dtype_of_the_architecture(tmp_path, monkeypatch):
     own = hm.MLP([3, 4, 2], "tanh", rng=0)
     single = hm.MLP([3, 4, 2], "tanh", dtype=np.float32)
     monkeypatch.setitem(sys.modules, "torch", None)  # which these files do not need

@@ -208,7 +208,7 @@ def test_test_vector_is_the_output_of_the_network():
     np.testing.assert_allclose(network.predict([x])[0], y, rtol=1e-8)
 
 
-def test_c_functions_and_arrays_have_names_that_say_what_they_are():
+def test_c_functions_and_arrays_have_telling_names():
     layers = [hm.Dense(4, 4), hm.Activation("tanh"), hm.LayerNorm(4), hm.RMSNorm(4), hm.GroupNorm(2, 4), hm.SwiGLU()]
     text = hm.export.to_c(hm.Network(layers), name="digits")
     assert re.findall(r"static inline \w+ (\w+)\(", text) == [

@@ -216,7 +216,7 @@ def test_the_search_for_a_layout_ends_with_its_time():
     assert shapes == [(4, 2)] * 2  # one layout, both functions
 
 
-def test_the_search_for_a_layout_ends_after_300(monkeypatch):
+def test_the_search_for_a_layout_ends_after_so_many(monkeypatch):
     monkeypatch.setattr("handmade.grading.calls.MOST_ATTEMPTS", 4)
     _, shapes = searched(60.0, compute_gradients=failing)
     assert len(shapes) == 5

@@ -207,7 +207,7 @@ def test_a_process_that_ends_keeps_no_point():
     assert_judged(judge(Told(error=Ended("ended", "ends itself")), EXERCISE), "ended", [NOT] * 4, ["eve: ends itself"])
 
 
-def test_cells_that_fail_are_told_to_the_teacher_or_where_nothing_is_found():
+def test_cells_that_fail_are_told_to_the_teacher():
     failures = ["one", "two", "x" * 400, "four"]
     told = ["a cell fails: one", "a cell fails: two", f"a cell fails: {'x' * 300}..."]
     student = Told(Ended("time", "took too long"), functions={"forward": None, "backward": None}, failures=failures)
