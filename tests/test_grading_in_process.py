@@ -151,6 +151,25 @@ def test_errors_that_change_like_noise_are_noted(part, here, there, is_noted):
     assert call.asked == ([] if here(3)[0] ** 2 < 1e-25 else [(part, len(X), len(X), False)])
 
 
+def test_errors_are_those_of_the_loss_of_the_exercise():
+    truth = Truth(Exercise(NETWORK, X, X[:, ::-1], "mse_loss"))
+
+    def answer(noise):
+        def answer(arrays):
+            network = NETWORK.astype(float)
+            network.theta = np.concatenate([array.ravel() for array in arrays])
+            gradient = network.blocks(network.loss_and_gradient(X, X[:, ::-1], "mse_loss")[1])
+            return Answer(reading_of(types.SimpleNamespace(gradient=gradient), noise))
+
+        return answer
+
+    assert looks_like_differences(Called(answer(smooth)), truth, reading_of(truth, smooth)) == []
+    here = reading_of(truth, rounding(0))
+    here.arrays["0.bias"][0] += 3e-7 * np.abs(truth.gradient["0.bias"]).max()  # the largest is told
+    (note,) = looks_like_differences(Called(answer(rounding(1))), truth, here)
+    assert note.startswith("the gradient is right to 3e-07 only")
+
+
 def test_what_cannot_be_judged_is_not_suspected():
     truth = Truth(Exercise(NETWORK, X, Y))
     noisy = reading_of(truth, rounding(0))

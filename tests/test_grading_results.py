@@ -15,7 +15,7 @@ from handmade.grading import Exercise, Grade, Item
 from handmade.grading.course import _Journal
 from handmade.grading.exercise import Limits, load_exercise
 from handmade.grading.results import gradescope, print_table, table, to_csv, to_json, to_junit
-from handmade.grading.submissions import Submission, find_submissions, not_graded
+from handmade.grading.submissions import Submission, find_submissions, grade_submission, not_graded
 
 NETWORK = hm.MLP([3, 4, 2], "tanh", rng=0)
 X, Y = np.random.default_rng(0).normal(size=(5, 3)), np.array([0, 1, 1, 0, 1])
@@ -250,6 +250,7 @@ def test_what_is_not_graded_has_no_point():
     assert [(item.credit, item.remark, item.points) for item in grade.items] == [
         (0, "not graded", w) for w in (1, 2, 3)
     ]
+    assert [item.name for item in grade.items] == ["loss", "layer 0, Dense(3, 4)", "layer 2, Dense(4, 2)"]
 
 
 # ---- submissions -----------------------------------------------------------------------------------------------------
@@ -306,6 +307,7 @@ def test_a_folder_without_one_such_file_is_refused(folder, files, named, error):
 def test_submissions_are_files_and_folders(folder):
     path = folder(a_py="", sub__b_py="", c_txt="", __pycache_____x_py="")
     (path / ".hidden.py").touch()
+    (path / "__MACOSX").mkdir()
     found, ignored = find_submissions([path])
     assert [(one.student, one.path.name) for one in found] == [("a.py", "a.py"), ("sub", "sub")]
     assert [one.name for one in ignored] == ["c.txt"]
@@ -315,6 +317,23 @@ def test_submissions_are_files_and_folders(folder):
         (path / "none").mkdir(exist_ok=True)
         with pytest.raises(error):
             find_submissions([given])
+
+
+def test_a_folder_that_cannot_be_graded_says_why(folder):
+    exercise = Exercise(NETWORK, X, Y)
+    grade = grade_submission(Submission("both", folder(a_py="", b_py="")), exercise)
+    assert (grade.student, grade.verdict, grade.points) == ("both", "unreadable", 0)
+    assert grade.hint == "both: expected one file of code in the folder, found a.py, b.py"
+    assert [item.remark for item in grade.items] == ["not graded"] * 3
+    named = Exercise(NETWORK, X, Y, file="x" * 400)
+    hint = grade_submission(Submission("both", folder()), named).hint
+    assert hint == "both: " + f"expected one file {'x' * 400}"[:300] + "..."
+
+
+def test_long_names_of_students_are_cut(folder):
+    path = folder(a_py="") / ("y" * 120 + ".py")
+    path.touch()
+    assert find_submissions([path])[0] == [Submission("y" * 100 + "...", path)]
 
 
 # ---- the journal -----------------------------------------------------------------------------------------------------
