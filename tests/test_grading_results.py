@@ -217,15 +217,33 @@ def test_an_exercise_keeps_copies_and_names_its_layers():
     assert np.abs(moved).min() > 0 and np.abs(moved).max() <= 0.1
 
 
-def test_a_fingerprint_tells_exercises_apart():
+def test_a_fingerprint_tells_exercises_apart(tmp_path):
+    adapter = tmp_path / "adapter.py"
+    adapter.write_text("x = 1")
     given = dict(network=NETWORK, X=X, y=Y)
     others = [
         {"X": X + 1}, {"y": 1 - Y}, {"points": 5}, {"file": "a.py"}, {"network": hm.MLP([3, 4, 2], "tanh", rng=1)},
-        {"network": hm.MLP([3, 4, 2], "relu", rng=0)}, {"loss": "multi_margin_loss"},
+        {"network": hm.MLP([3, 4, 2], "relu", rng=0)}, {"loss": "multi_margin_loss"}, {"adapter": adapter},
+        {"forbidden": ["torch"]}, {"limits": Limits(cpu_seconds=1)},
     ]  # fmt: skip
     prints = [Exercise(**given | more).fingerprint for more in [{}, *others]]
     assert len(set(prints)) == len(prints)
     assert Exercise(**given).fingerprint == prints[0] and {len(one) for one in prints} == {16}
+    before = Exercise(**given, adapter=adapter)
+    first = before.fingerprint
+    adapter.write_text("x = 2")
+    assert before.fingerprint != first
+
+
+def test_swapped_labels_of_equal_samples_are_another_exercise():
+    same = np.ones((2, 3))  # with one loss
+    assert Exercise(NETWORK, same, [0, 1]).fingerprint != Exercise(NETWORK, same, [1, 0]).fingerprint
+
+
+def test_an_exercise_is_itself_alone_and_prints_what_was_given():
+    one, other = Exercise(NETWORK, X, Y), Exercise(NETWORK, X, Y)
+    assert one != other and len({one, other, one}) == 2
+    assert "points=None" in repr(one) and "_value" not in repr(one)
 
 
 @pytest.mark.parametrize(

@@ -158,8 +158,11 @@ class Exercise:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the numbers of the exercise. A journal is not continued with grades of another digest."""
-        digest = hashlib.sha256(repr((self.layers, self.weights, self._value, self.file)).encode())
+        """A digest of all that decides a grade. A journal is not continued with grades of another digest."""
+        parts = self.layers, self.weights, self._value, self.file, sorted(self.forbidden), self.limits
+        digest = hashlib.sha256(repr(parts).encode())
+        if self.adapter is not None:
+            digest.update(Path(self.adapter).read_bytes())
         for array in (self.network.theta, np.asarray(self.X), np.asarray(self.y)):
             digest.update(array.tobytes())
         return digest.hexdigest()[:16]
