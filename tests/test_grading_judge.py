@@ -16,6 +16,7 @@ from handmade.grading.calls import Call, Truth
 from handmade.grading.child.loading import load
 from handmade.grading.conventions import plans
 from handmade.grading.exercise import Limits
+from handmade.grading.grades import VERDICTS
 from handmade.grading.judge import _hints, _Judgement, _losses, judge
 from handmade.grading.layouts import Layout
 from handmade.grading.sandbox import Ended
@@ -42,7 +43,7 @@ def graded(tmp_path, monkeypatch):
 
 def assert_judged(result, verdict, items, hints=(), notes=()):
     """Compare a whole grade; ``items`` holds a credit and a remark for the forward pass and each layer."""
-    assert result.verdict == verdict
+    assert result.verdict == verdict and verdict in VERDICTS
     assert [(item.credit, item.remark) for item in result.items] == items
     assert [item.name for item in result.layers] == LAYERS
     assert (result.hint.splitlines(), result.notes, result.suspicions) == (list(hints), list(notes), [])

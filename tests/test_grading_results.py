@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from xml.etree import ElementTree
@@ -65,6 +66,14 @@ def test_a_grade_prints_its_items_and_hints():
 def test_a_grade_is_read_back_from_json(grade):
     assert Grade.from_dict(json.loads(json.dumps(grade.to_dict()))) == grade
     assert Grade.from_dict(grade.to_dict()).seconds == grade.seconds
+
+
+def test_a_grade_stays_and_its_time_makes_no_other():
+    assert Grade("d", Item("loss", 1), [], "").verdict == "mistakes"
+    assert dataclasses.replace(FULL, seconds=9.0) == FULL != dataclasses.replace(FULL, hint="another")
+    for thing in FULL, FULL.forward:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            thing.remark = "changed"
 
 
 # ---- forms -----------------------------------------------------------------------------------------------------------
