@@ -15,7 +15,7 @@ __all__ = ["pytest_addoption", "pytest_configure", "pytest_generate_tests", "pyt
 def pytest_addoption(parser: Any) -> None:
     """Add the option."""
     text = "a submission, or a folder of them; may be repeated"
-    parser.getgroup("handmade").addoption("--student", action="append", metavar="FILE", default=[], help=text)
+    parser.getgroup("handmade").addoption("--student", action="append", metavar="FILE", help=text)
 
 
 def pytest_configure(config: Any) -> None:
