@@ -137,7 +137,7 @@ TESTS = {
             "grading_in_process",
             "grading_judge",
         ),
-        *("sandbox", "grading", "grading_failures", "grading_plugin", "grading_course"),
+        *("sandbox", "grading", "grading_failures", "grading_plugin", "grading_processes", "grading_course"),
     ],
     "checking.localisation": [
         "localisation",
