@@ -212,6 +212,13 @@ def test_a_signal_after_the_last_step_waits_for_the_end(kept):
     assert len(seen) == 2
 
 
+def test_at_the_end_of_a_run_signals_go_to_whom_they_went_before(kept):
+    keeper, seen = kept
+    keeper.close()
+    signal.raise_signal(signal.SIGTERM)
+    assert seen == [signal.SIGTERM]
+
+
 def test_a_second_signal_does_not_wait(kept):
     _, seen = kept
     signal.raise_signal(signal.SIGTERM)
