@@ -234,6 +234,8 @@ def test_a_wrong_shape_of_targets_is_told_for_all_rows():
 def test_a_loss_that_overflows_is_left_to_the_first_step():
     found = check_data(NETWORK, X, np.full((10, 3), 1e300), "mse_loss")
     assert (found.rows.tolist(), found.weight) == (list(range(10)), None)
+    pair = (lambda H, y, reduction="mean": np.sqrt(H - y).sum(), lambda H, y, reduction="mean": 0 * H)
+    assert len(check_data(NETWORK, X, np.ones((10, 3)), pair)) == 10  # the root of a negative number: NaN
 
 
 def test_sparse_samples_stay_sparse():
