@@ -214,6 +214,7 @@ def test_c_functions_and_arrays_have_telling_names():
     assert re.findall(r"static inline \w+ (\w+)\(", text) == [
         "digits_tanh0", "digits_norm1", "digits_rms2", "digits_silu3", "digits_predict",
     ]  # fmt: skip
+    assert "network_norm0(" in hm.export.to_c(hm.Network([hm.Dense(2, 4), hm.GroupNorm(2, 4)]))
     network = hm.Network([hm.Dense(1, 1, rng=0), hm.BatchNorm(1)])
     network.layers[0].W *= 1e30  # each number fits float32, and their product does not
     network.layers[1].gamma *= 1e30
