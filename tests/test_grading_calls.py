@@ -191,6 +191,16 @@ def test_the_layout_of_an_object_is_found(kind, layout):
     assert _score(call, TRUTH)[1] == 2
 
 
+def test_an_object_without_a_pair_is_scored_by_its_output():
+    class Alone(Columns):
+        def loss_and_grads(self, X, y):
+            return 3.0
+
+    student = InProcess(types.SimpleNamespace(Alone=Alone))
+    call = find_call(student, described_class(Alone), TRUTH, 60.0)
+    assert call.layout.samples == "columns" and _score(call, TRUTH)[1] == 0.5
+
+
 def searched(seconds, **functions):
     """Return the call that is found for functions of (params, X, y), and the shapes of X that were tried."""
     student = InProcess(types.SimpleNamespace(**functions))
