@@ -7,7 +7,7 @@ import pytest
 
 import handmade as hm
 from handmade.checking.backward_pass import BackwardPass
-from handmade.checking.localisation import localise
+from handmade.checking.localisation import _Search, localise
 from handmade.checking.mistakes import mistakes
 from handmade.checking.patterns import pattern_of
 from handmade.checking.regression import Term, fit
@@ -271,3 +271,54 @@ def test_a_parameter_clipped_by_norm_is_named():
     block *= 0.01 / np.linalg.norm(block)
     found = hm.diagnose_gradient(NETWORK, X, y, gradient)
     assert [explanation.name for explanation in found.explanations] == ["clipped by norm, to 0.01"]
+
+
+# ---- the parts of a search -------------------------------------------------------------------------------------------
+
+
+def search_of(network, X, y, relative=1e-7, **claimed):
+    """Return a search in the true gradient, some blocks of which are replaced; names have _ in place of a dot."""
+    of = BackwardPass(network, X, y)
+    gradient = of.gradient()
+    blocks = network.blocks(gradient)
+    for name, values in claimed.items():
+        blocks[name[1:].replace("_", ".")][...] = values
+    return _Search(of, gradient, np.zeros(gradient.size), relative, {}, False)
+
+
+def test_a_network_without_dense_layers_needs_one_row():
+    network = hm.Network([hm.LayerNorm(3), hm.PReLU(3)])
+    of = BackwardPass(network, RNG.normal(size=(4, 3)), [0, 1, 2, 0])
+    gradient = of.gradient()
+    network.blocks(gradient)["1.weight"][:] += 1
+    found = localise(of, gradient, np.zeros(gradient.size), 1e-7)
+    assert found.rows == 1 and [step.name for step in found.steps] == ["dslope[1]"]
+
+
+def test_a_bias_gradient_is_evidence_unless_all_of_it_is_zero():
+    X, y = batch(4)
+    dA = np.ones((4, 3))
+    for bias, is_evidence in ([0.0, 0.0, 1.0], True), (0.0, False), (3e-6, False), (5e-6, True):
+        assert search_of(NETWORK, X, y, _4_bias=bias)._is_weighed("4.", dA) is is_evidence  # of 4 rows of ones
+
+
+def test_dA_is_not_recovered_from_rows_that_are_nearly_dependent():
+    network = hm.MLP([3, 2], rng=0)
+    for smallest, relative, is_recovered in (
+        (1e-4, 1e-7, True),
+        (5e-6, 1e-7, False),
+        (5e-6, 1e-9, True),
+        (5e-7, 1e-9, False),
+    ):
+        X = np.diag([1.0, 1.0, smallest])  # whose condition is 1 / smallest
+        search = search_of(network, X, [0, 1, 0], relative)
+        dA = search._recovered("0.")
+        assert (dA is not None) is is_recovered
+        if is_recovered:
+            assert np.allclose(dA, search.of.incoming["0."], rtol=1e-5)
+
+
+def test_equations_are_scaled_by_the_largest_of_their_block():
+    X, y = batch(4)
+    search = search_of(NETWORK, X, y, _4_bias=[-3.0, 0.0, 1.0], _2_bias=0.0)
+    assert search._scale("4.bias") == 3 and search._scale("2.bias") == 1
