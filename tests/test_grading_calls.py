@@ -70,6 +70,11 @@ def test_the_first_error_ends_the_samples(kind):
     assert (answer.error, answer.unsent) == (texts["error"], texts["unsent"])
 
 
+def test_the_gradient_of_one_sample_has_no_rows_of_others():
+    reading = call_of(Told()).gradient_of([[W0, np.ones((2, 3)), W2, B2]], 4)
+    assert reading.flaws == {"0.bias": "expected shape (3,), got (2, 3)"}
+
+
 # ---- scores ----------------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +229,13 @@ def test_what_cannot_be_called_is_no_call():
 def test_the_search_for_a_layout_ends_with_its_time():
     _, shapes = searched(0.0, compute_gradients=failing, cost=failing)
     assert shapes == [(4, 2)] * 2  # one layout, both functions
+
+
+def test_the_search_takes_three_tenths_of_the_time(monkeypatch):
+    clock = itertools.count()  # a second for each layout
+    monkeypatch.setattr("handmade.grading.calls.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    _, shapes = searched(10.0, compute_gradients=failing)
+    assert len(shapes) == 4
 
 
 def test_the_search_for_a_layout_ends_after_so_many(monkeypatch):

@@ -98,7 +98,7 @@ def test_an_exercise_with_other_numbers_each_time_is_refused(folder, monkeypatch
 def test_a_process_grades_the_exercise_that_it_was_given(folder, monkeypatch):
     (one,) = submissions_of(folder, "ada.py")
     monkeypatch.setattr(course, "_exercise", None)
-    monkeypatch.setattr(course, "_hidden", [])
+    monkeypatch.setattr(course, "_hidden", list(course._hidden))
     before = signal.getsignal(signal.SIGINT)
     exercise = load_exercise(folder / "exercise.py")
     try:

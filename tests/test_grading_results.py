@@ -377,7 +377,9 @@ def test_a_journal_keeps_grades_of_unchanged_submissions(folder, tmp_path):
     file.write_text(file.read_text() + '{"key": "cut sh')
     kept = _Journal(file, exercise)
     assert (kept.find(one), kept.find(two)) == (FULL, HALF)
-    assert file.read_text().endswith("\n")
+    text = file.read_text()
+    assert text.endswith('{"key": "cut sh\n') and _Journal(file, exercise).find(one) == FULL
+    assert file.read_text() == text
     assert _Journal(file, Exercise(NETWORK, X, 1 - Y)).find(one) is None
     assert kept.find(Submission("another", one.path)) is None
     (path / "a.py").write_text("x = 2")

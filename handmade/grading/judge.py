@@ -91,19 +91,18 @@ class _Judgement:
         self.notes += [f"a cell fails: {clean(text, 300)}" for text in described["failures"][:3]]
         truth = Truth(self.exercise)
         call = find_call(self.student, described, truth, self.exercise.limits.seconds)
-        if call is None or not call.plan.parts:
-            self._nothing_to_call(described, () if call is None else call.plan.missing)
+        if call is None:
+            self._nothing_to_call(described)
             return
         self.names = call.plan.names
         with np.errstate(all="ignore"):  # numbers next to the largest there is
             self._judge(call, truth)
         self.suspicions += suspicious(described)
 
-    def _nothing_to_call(self, described: Mapping[str, Any], missing: Sequence[str]) -> None:
+    def _nothing_to_call(self, described: Mapping[str, Any]) -> None:
         self.what, self.verdict = "forward", "missing"
         offered = [*described["functions"], *described["classes"]]
-        missing = missing or [name for name in ("forward", "backward") if name not in offered]
-        self._missing(missing)
+        self._missing([name for name in ("forward", "backward") if name not in offered])
         if offered:
             self.hints.append(f"found: {clean(', '.join(map(str, offered[:12])), 300)}")
         self.hints += [f"a cell fails: {clean(text, 300)}" for text in described["failures"][:3]]

@@ -106,9 +106,9 @@ class Plan:
 
 
 def _references(part: Part) -> Iterator[Ref]:
-    """Yield the references to inputs in a program."""
+    """Yield the references to inputs in the calls of a program."""
     for step in part.steps:
-        refs = [*step[2], *step[3].values()] if step[0] == "call" else [step[3]] if step[0] == "set" else []
+        refs = [*step[2], *step[3].values()] if step[0] == "call" else []
         yield from (ref for ref in refs if ref[0] == "input")
 
 
