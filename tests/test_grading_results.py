@@ -253,6 +253,15 @@ def test_an_exercise_is_itself_alone_and_prints_what_was_given():
     one, other = Exercise(NETWORK, X, Y), Exercise(NETWORK, X, Y)
     assert one != other and len({one, other, one}) == 2
     assert "points=None" in repr(one) and "_value" not in repr(one)
+    for thing, name in (one, "points"), (one.limits, "memory"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(thing, name, 3)
+    with pytest.raises(TypeError, match="_value"):
+        Exercise(NETWORK, X, Y, _value=1.0)
+
+
+def test_a_submission_has_a_minute_and_a_gibibyte_unless_told():
+    assert Exercise(NETWORK, X, Y).limits == Limits(seconds=60, cpu_seconds=10, memory=1024**3, output=100_000)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +276,7 @@ def test_a_file_defines_one_exercise(tmp_path, text, error):
         load_exercise(path)
     path.write_text(head + "task = other = Exercise(hm.MLP([1, 2], rng=0), [[1.0]], [0])")  # one, by two names
     assert load_exercise(path).weights == [1, 1]
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"none\.py: expected the file of an exercise, which does not exist"):
         load_exercise(tmp_path / "none.py")
 
 
