@@ -18,7 +18,7 @@ from handmade.grading.conventions import plans
 from handmade.grading.exercise import Limits
 from handmade.grading.grades import VERDICTS
 from handmade.grading.judge import _hints, _Judgement, _losses, judge
-from handmade.grading.layouts import Layout
+from handmade.grading.layouts import Layout, Reading
 from handmade.grading.sandbox import Ended
 
 NETWORK = hm.MLP([2, 4, 3, 2], activation="tanh", rng=0)
@@ -143,6 +143,11 @@ ALONE = "def compute_gradients" + PLAIN.split("def backward")[1]
 )
 def test_a_submission_is_judged_word_for_word(graded, text, verdict, items, hints):
     assert_judged(graded(text), verdict, items, hints)
+
+
+def test_a_factor_of_all_gradients_costs_the_last_layer_a_point(graded):
+    result = graded(changed("/ len(X)", "/ len(X) * 3.7"))
+    assert [item.credit for item in result.items] == [1, 1, 1, 0]
 
 
 def test_a_gradient_alone_is_graded_without_a_forward_pass(graded):
@@ -271,6 +276,9 @@ def test_a_hint_has_the_names_of_the_student():
     judgement = _Judgement(Told(), Exercise(own, X, Y))
     assert judgement._in_own_names(f"layers[1], {own.layers[1]!r}") == "the activation after 0.weight"
     assert judgement._name("0.weight") == "0.weight"
+    first = hm.Network([hm.Activation("tanh"), hm.Dense(2, 2, rng=0)])
+    text = "layers[0], Activation('tanh')"  # which comes after no parameter
+    assert _Judgement(Told(), Exercise(first, X, Y))._in_own_names(text) == text
 
 
 def found(*explanations, first="0.weight"):
@@ -289,11 +297,11 @@ def test_a_hint_names_mistakes_then_steps_then_a_place():
         assert _hints(found(), steps) == ["no known mistake explains the gradient; look first at 0.weight"]
 
 
-def answering(answers):
+def answering(answers, functions=("forward", "backward")):
     """Return a judgement and a call of a contract whose functions have these answers."""
     student = Told()
     student.run = lambda program: {"error": None, "changed": [], "patched": [], "evaluations": 0} | answers.pop(0)
-    described = {"functions": {"forward": None, "backward": None}, "classes": {}, "unpacked": []}
+    described = {"functions": dict.fromkeys(functions), "classes": {}, "unpacked": []}
     plan = next(iter(plans(described, TRUTH.blocks, student.run)))
     return _Judgement(student, EXERCISE), Call(student, plan, Layout(), TRUTH.blocks, 2)
 
@@ -321,8 +329,9 @@ def test_a_function_is_called_twice_and_its_first_answer_kept():
     assert judgement.verdict == "memory"
 
 
+@pytest.mark.parametrize("functions", [("forward", "backward"), ("loss_and_gradient",)])
 @pytest.mark.parametrize("rows", [2, 20])
-def test_a_step_that_no_mistake_explains_is_found_on_few_rows(rows):
+def test_a_step_that_no_mistake_explains_is_found_on_few_rows(rows, functions):
     def odd(of, i, dH):
         return of.layers[i].backward(dH, of.caches[i]) * (1 + 0.3 * np.sin(7 * of.values[i]))
 
@@ -333,13 +342,16 @@ def test_a_step_that_no_mistake_explains_is_found_on_few_rows(rows):
             network.theta[:] = np.concatenate([array.ravel() for array in given["parameters"]])
             of = BackwardPass(network, given["X"], given["y"])
             gradient = [g.copy() for g in network.blocks(of.gradient({1: odd})).values()]
-            return {"values": [gradient], "error": None, "changed": [], "patched": [], "evaluations": 0}
+            value = gradient if functions[0] == "forward" else (of.value, gradient)
+            return {"values": [value], "error": None, "changed": [], "patched": [], "evaluations": 0}
 
     exercise = Exercise(NETWORK, X[:rows], Y[:rows])
     truth, student = Truth(exercise), Student()
-    _, call = answering([])
+    of_odd = BackwardPass(exercise.network, truth.X, truth.y)
+    _, call = answering([], functions)
     call = dataclasses.replace(call, student=student)
-    reading = call.gradient_of(call.ask("gradients", list(truth.blocks.values()), truth.X, truth.y).values, rows)
+    claimed = truth.network.blocks(of_odd.gradient({1: odd}))
+    reading = Reading({name: array.copy() for name, array in claimed.items()}, {})
     steps = _Judgement(student, exercise)._localised(call, truth, reading)
     assert [(step.name, step.source) for step in steps] == [("dA[0]", "dA[2]")]
     flawed = dataclasses.replace(reading, flaws={"0.bias": "a flaw"})
