@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from handmade.grading import sandbox
 from handmade.grading.exercise import Limits
-from handmade.grading.sandbox import Ended, StudentProcess, _copied, _left_out
+from handmade.grading.sandbox import Ended, InProcess, StudentProcess, _copied, _left_out
 
 HEAD = "import os, sys\nimport numpy as np\nimport helpers\n"
 TEXT = (
@@ -161,6 +162,22 @@ def test_what_was_refused_is_kept_for_the_teacher(folder):
 def test_a_file_holds_at_most_64_mebibytes(folder):
     answer, _ = run(folder, "writes")
     assert np.asarray(answer["values"][0]).tolist() == [2**26]
+
+
+def test_a_file_that_is_not_there_leaves_no_folder(tmp_path, monkeypatch):
+    place = tmp_path / "place"
+    monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: place.mkdir() or str(place))
+    with pytest.raises(FileNotFoundError):
+        StudentProcess(tmp_path / "none.py", None, Limits())
+    assert not place.exists()
+
+
+def test_what_cannot_be_sent_is_told_in_this_process_too():
+    deep = []
+    for _ in range(9999):
+        deep = [deep]
+    answer = InProcess(types.SimpleNamespace(silent=lambda: deep)).run(calling("silent"))
+    assert answer["values"] == [] and answer["error"] is None and answer["unsent"].startswith("ValueError: ")
 
 
 def test_nothing_of_a_process_outlasts_it(folder, monkeypatch, tmp_path):
