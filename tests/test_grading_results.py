@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import json
+import types
 from xml.etree import ElementTree
 
 import numpy as np
@@ -325,6 +327,17 @@ def test_of_a_folder_the_file_with_the_functions_is_taken(folder, files, named, 
     assert Submission("s", path).file(Exercise(NETWORK, X, Y, file=named)) == path / found
 
 
+def test_functions_are_found_in_cells_and_in_any_encoding(folder):
+    path = folder(a_py="x = 1")
+    cells = [{"cell_type": "code", "source": [text]} for text in ("x = 1", "def forward(): ...")]
+    (path / "b.ipynb").write_text(json.dumps({"cells": cells}))
+    exercise = Exercise(NETWORK, X, Y)
+    assert Submission("s", path).file(exercise) == path / "b.ipynb"
+    (path / "b.ipynb").unlink()
+    (path / "c.py").write_bytes(b"# caf\xe9\ndef forward(): ...\n")
+    assert Submission("s", path).file(exercise) == path / "c.py"
+
+
 @pytest.mark.parametrize(
     ("files", "named", "error"),
     [
@@ -356,12 +369,14 @@ def test_submissions_are_files_and_folders(folder):
             find_submissions([given])
 
 
-def test_a_folder_that_cannot_be_graded_says_why(folder):
-    exercise = Exercise(NETWORK, X, Y)
+def test_a_folder_that_cannot_be_graded_says_why(folder, monkeypatch):
+    exercise, clock = Exercise(NETWORK, X, Y), itertools.chain([10.0, 11.23456], itertools.count())
+    monkeypatch.setattr("handmade.grading.submissions.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
     grade = grade_submission(Submission("both", folder(a_py="", b_py="")), exercise)
     assert (grade.student, grade.verdict, grade.points) == ("both", "unreadable", 0)
     assert grade.hint == "both: expected one file of code in the folder, found a.py, b.py"
     assert [item.remark for item in grade.items] == ["not graded"] * 3
+    assert grade.seconds == 1.23
     named = Exercise(NETWORK, X, Y, file="x" * 400)
     hint = grade_submission(Submission("both", folder()), named).hint
     assert hint == "both: " + f"expected one file {'x' * 400}"[:300] + "..."

@@ -15,7 +15,8 @@ from handmade.grading import sandbox
 from handmade.grading.exercise import Limits
 from handmade.grading.sandbox import Ended, InProcess, StudentProcess, _copied, _left_out
 
-HEAD = "import os, sys\nimport numpy as np\nimport helpers\n"
+KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "NUMBER_OF_PROCESSORS")
+HEAD = f"import os, sys\nimport numpy as np\nimport helpers\nKEPT = {KEPT}\n"
 TEXT = (
     HEAD
     + """
@@ -25,7 +26,8 @@ def facts():
     print("a line")
     print("the last line")
     return np.array([*(os.environ[name] == own for name in names), os.environ["MPLBACKEND"] == "agg", helpers.x == 7,
-                     os.environ["OMP_NUM_THREADS"] == "1", "SECRET" not in os.environ, sys.flags.isolated == 1])
+                     os.environ["OMP_NUM_THREADS"] == "1", "SECRET" not in os.environ, sys.flags.isolated == 1,
+                     sys.flags.utf8_mode == 1, all(os.environ[name] == "/kept" for name in KEPT)])
 
 def forbidden():
     import wave
@@ -46,6 +48,11 @@ def killed():
 def endless():
     while True: pass
 
+def stubborn():
+    import signal
+    signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+    endless()
+
 def sleeps():
     import time
     time.sleep(60)
@@ -54,7 +61,7 @@ def silent():
     return np.ones(1)
 
 def prints():
-    sys.stdout.buffer.write(b"x" * 200_000 + b"\\ncaf\\xe9\\n")
+    sys.stdout.buffer.write(b"x" * 200_000 + b"\\nsecond\\ncaf\\xe9\\n")
 
 def writes():
     sizes = []
@@ -107,11 +114,13 @@ def ended(folder, name, **limits):
 
 def test_a_process_has_a_folder_and_an_environment_of_its_own(folder, monkeypatch):
     monkeypatch.setenv("SECRET", "of the teacher")
+    for name in KEPT:
+        monkeypatch.setenv(name, "/kept")
     with StudentProcess(folder / "main.py", folder, Limits()) as process:
         described = process.describe()
         assert described["error"] is None and {"facts", "forbidden", "leaves", "crashes"} <= set(described["functions"])
         answer = process.run(calling("facts"))
-        assert np.asarray(answer["values"][0]).tolist() == [True] * 9
+        assert np.asarray(answer["values"][0]).tolist() == [True] * 11
         place = process._place
         assert os.path.isdir(place) and process.name == "main.py"
     assert not os.path.exists(place)
@@ -138,6 +147,18 @@ def test_a_process_without_an_end_is_ended(folder, monkeypatch):
     assert ended(folder, "sleeps", seconds=0.5) == ("time", "took longer than 0.5 s" + loop)
 
 
+def test_a_limit_that_is_ignored_is_a_limit_of_time_all_the_same(folder):
+    reason = "took longer than 1 s of the processor; is there a loop without an end?"
+    assert ended(folder, "stubborn", cpu_seconds=1) == ("time", reason)
+
+
+def test_a_process_is_ended_where_there_are_no_groups(folder, monkeypatch):
+    monkeypatch.delattr(os, "killpg")
+    with StudentProcess(folder / "main.py", folder, Limits()) as process:
+        process.describe()
+    assert process._process.returncode == -9
+
+
 def run(folder, name):
     """Return the answer of a function, and its process after its end."""
     with StudentProcess(folder / "main.py", folder, Limits()) as process:
@@ -148,7 +169,7 @@ def run(folder, name):
 
 def test_the_end_of_what_is_printed_is_kept(folder):
     _, process = run(folder, "prints")
-    assert process.printed == 200_000 + len(b"\ncaf\xe9\n")  # in several parts
+    assert process.printed == 200_000 + len(b"\nsecond\ncaf\xe9\n")  # in several parts
     assert process.last_output == "caf\ufffd"
     _, process = run(folder, "silent")
     assert (process.printed, process.last_output, process.attempts) == (0, "", [])
@@ -176,7 +197,9 @@ def test_what_cannot_be_sent_is_told_in_this_process_too():
     deep = []
     for _ in range(9999):
         deep = [deep]
-    answer = InProcess(types.SimpleNamespace(silent=lambda: deep)).run(calling("silent"))
+    student = InProcess(types.SimpleNamespace(silent=lambda: deep))
+    assert (student.printed, student.last_output) == (0, "")
+    answer = student.run(calling("silent"))
     assert answer["values"] == [] and answer["error"] is None and answer["unsent"].startswith("ValueError: ")
 
 
