@@ -148,13 +148,13 @@ def test_functions_are_called_with_parameters_in_each_form():
         "dict from 1": ["W1", "b1", "W2", "b2"],
         "dict from 0": ["W0", "b0", "W1", "b1"],
     }
-    for plan in found:
-        assert plan.names == dict(zip(BLOCKS, of_blocks[plan.form], strict=True))
-        given = plan.inputs(list(BLOCKS.values()), X, Y, Layout())
+    for one in found:
+        assert one.names == dict(zip(BLOCKS, of_blocks[one.form], strict=True))
+        given = one.inputs(list(BLOCKS.values()), X, Y, Layout())
         assert list(given) == ["parameters", "X", "y"] and given["X"] is X and given["y"] is Y
         parameters = given["parameters"]
-        assert isinstance(parameters, list if plan.form == "list" else dict)
-        arrays = parameters if plan.form == "list" else [parameters[name] for name in plan.names.values()]
+        assert isinstance(parameters, list if one.form == "list" else dict)
+        arrays = parameters if one.form == "list" else [parameters[name] for name in one.names.values()]
         assert all(np.array_equal(a, b) for a, b in zip(arrays, BLOCKS.values(), strict=True))
     (both,) = found[0].parts["both"].steps
     assert both == ["call", ["name", "cost_and_gradients"], [["input", name] for name in ("X", "y", "parameters")], {},

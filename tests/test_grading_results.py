@@ -279,7 +279,7 @@ def test_a_file_defines_one_exercise(tmp_path, text, error):
         load_exercise(path)
     path.write_text(head + "task = other = Exercise(hm.MLP([1, 2], rng=0), [[1.0]], [0])")  # one, by two names
     assert load_exercise(path).weights == [1, 1]
-    with pytest.raises(FileNotFoundError, match=r"none\.py: expected the file of an exercise, which does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"none\.py: expected the file of an exercise, found none there"):
         load_exercise(tmp_path / "none.py")
 
 
