@@ -1,5 +1,5 @@
-"""The bug benchmark: planted mistakes that `check_gradient` has to detect and `diagnose_gradient` has to name.
+"""The bug benchmark: planted mistakes that `check_gradient` must detect and `diagnose_gradient` must explain.
 
-``python -m benchmarks.bugs`` runs it. `student_programs` holds correct programs in plain NumPy, `catalogue` the wrong
-lines, `benchmark` the measurement.
+``python -m benchmarks.bugs`` runs it. `student_programs` has correct programs in plain NumPy, `catalogue` the wrong
+lines, `campaign` the measurement.
 """

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.bugs``: count the wrong gradients that are explained, and the right ones that are accused."""
+"""``python -m benchmarks.bugs``: count wrong gradients that are explained, and right ones that are called wrong."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ QUICK = 29  # --quick takes every 29th case
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark, print its tables, and return the exit status: 0 if all is done and every target met, else 1.
+    """Run the benchmark, print its tables, and return the exit status: 0 if it finished and met all targets, else 1.
 
-    Ctrl-C ends the run early. The tables then hold what was finished, and with ``--resume`` the next run goes on.
+    Ctrl-C ends the run early. The tables then have the finished cases, and ``--resume`` continues with the others.
     """
     options = _parser().parse_args(arguments)
     started = time.perf_counter()
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     every = QUICK if options.quick else 1
     records, finished = collect(parts, every, options.seed, options.resume, options.right)
     if not finished:
-        print("interrupted: what follows is a part")
+        print("interrupted: the tables have the finished cases only")
     text = tables(records, options.seed)
     print(text)
     missed = is_met(records)
@@ -45,13 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.bugs",
-        description="Judge wrong gradients and right ones, and count what is detected, explained and falsely accused.",
+        description="Test wrong and right gradients: count those detected, explained, and falsely called wrong.",
     )
     add_options(parser, f"every {QUICK}th case", "draws weights and batches")
-    parser.add_argument("--only", nargs="+", choices=list(PARTS), metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), metavar="PART", help=f"some of {', '.join(PARTS)}")
     parser.add_argument("--right", type=int, default=1000, metavar="COUNT", help="right gradients, at most 2000")
-    parser.add_argument("--resume", type=Path, metavar="FILE", help="append each record to FILE, skip what it holds")
-    parser.add_argument("--docs", type=Path, metavar="PAGE", help="write the tables into a page, between its marks")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="append each record to FILE, skip those in it")
+    parser.add_argument("--docs", type=Path, metavar="PAGE", help="write the tables into PAGE, between its marks")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The parts of the benchmark: each a list of cases, and a function that judges one and returns a record of it."""
+"""The parts of the benchmark, each a list of cases and a function that tests one case and returns a record."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Record: TypeAlias = dict[str, Any]
 Records: TypeAlias = dict[str, Record]  # by "part: case"
 
 RIGHT = 2000
-SHARED = 8  # the peers judge each eighth right gradient; 8 and the 9 kinds have no common divisor
+SHARED = 8  # other libraries test every eighth right gradient; 8 and the number of kinds, 9, are coprime
 ZOO = {bug.name: bug for bug in (*BUGS, *RARE)}
-# The mistakes whose right explanations were written down before any diagnosis, by part.
+# Sets of mistakes whose right explanations were written down before any diagnosis, by part.
 SETS = {"public": ("published", PUBLIC), "heldout": ("held-out", HELD_OUT), "mended": ("mended", MENDED)}
 MISTAKES = {bug.name: bug for _, bugs in SETS.values() for bug in bugs}
-FORMS = {"function": True, "arrays": False}  # of such a mistake
+FORMS = {"function": True, "arrays": False}  # in which such a mistake is given; True for as_function
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Part:
     Attributes
     ----------
     title : str
-        What the progress bar says.
+        The text of the progress bar.
     cases : tuple of str
-        The names of its cases.
+        The names of the cases.
     judge : callable
-        ``judge(case, seed)`` returns a record.
+        ``judge(case, seed)`` tests a case and returns a record.
     """
 
     title: str
@@ -61,14 +61,14 @@ class Part:
 
 
 def collect(parts: Iterable[str], every: int, seed: int, file: Path | None, right: int = RIGHT) -> tuple[Records, bool]:
-    """Judge every ``every``-th case of some parts that the file does not hold, and append each record to it.
+    """Test every ``every``-th case of some parts, except those in the file, and append each record to the file.
 
-    Of the right gradients, only the first ``right`` are judged.
+    Of the right gradients, only the first ``right`` are tested.
 
     Returns
     -------
     records : dict
-        All records, those of the file too.
+        All records, including those of the file, by "part: case".
     finished : bool
         False if Ctrl-C ended the run.
     """
@@ -88,7 +88,7 @@ def collect(parts: Iterable[str], every: int, seed: int, file: Path | None, righ
 
 
 def _quietly(judge: Callable[[str, int], Record], case: str, seed: int) -> Record:
-    """Return a record; what a wrong or saturated program divides by is not worth a warning."""
+    """Return a record without warnings, such as those of divisions by zero in wrong or saturated programs."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         return judge(case, seed)
@@ -107,11 +107,11 @@ def _append(file: Path | None, key: str, record: Record) -> None:
             stream.write(json.dumps({"key": key, **record}) + "\n")
 
 
-# ---- judging one case ----------------------------------------------------------------------------------------------
+# ---- testing one case ----------------------------------------------------------------------------------------------
 
 
 def judge_zoo(case: str, seed: int) -> Record:
-    """Judge a bug of the zoo with the whole catalogue, without the family that names it, and without any."""
+    """Test a bug of the zoo with the whole catalogue, without each family that names it, and without the catalogue."""
     bug = ZOO[case]
     detected, checking = seconds_of(claims.of_zoo_bug(bug, seed).is_accused)
     with recorded() as names:
@@ -139,7 +139,7 @@ def judge_zoo(case: str, seed: int) -> Record:
 
 
 def judge_mistake(case: str, seed: int) -> Record:
-    """Judge a mistake of one of the sets, given as a function of (parameters, X, y) or as arrays."""
+    """Test a mistake of one of the sets, given as a function of (parameters, X, y) or as arrays."""
     name, form = case.split(", as ")
     claim = claims.of_public_bug(MISTAKES[name], FORMS[form])
     detected, checking = seconds_of(claim.is_accused)
@@ -148,7 +148,7 @@ def judge_mistake(case: str, seed: int) -> Record:
 
 
 def judge_example(case: str, seed: int) -> Record:
-    """Judge a mistake in a function that is given with its terms."""
+    """Test a mistake in a function that is given with its terms."""
     name, mistake = case.split(", ", 1)
     example = EXAMPLES[name]()
     diagnosis, seconds = seconds_of(lambda: example.diagnose(mistake))
@@ -159,7 +159,7 @@ def judge_example(case: str, seed: int) -> Record:
 
 
 def judge_right(case: str, seed: int) -> Record:
-    """Judge a right gradient: neither function may accuse it."""
+    """Test a right gradient, which neither check_gradient nor diagnose_gradient may call wrong."""
     kind, description, claim = right_gradient(int(case) + RIGHT * seed)
     accused, checking = seconds_of(claim.is_accused)
     diagnosis, seconds = seconds_of(claim.diagnose)
@@ -174,7 +174,7 @@ def judge_right(case: str, seed: int) -> Record:
 
 
 def judge_with_peers(case: str, seed: int) -> Record:
-    """Judge a claim with the gradient checks of other libraries."""
+    """Test a claimed gradient with the gradient checks of other libraries."""
     kind, name = case.split(": ", 1)
     answers: Record = {"wrong": kind != "right", "dtype": ""}
     for peer in PEERS:

@@ -1,4 +1,4 @@
-"""The bugs: each a substitution in the text of a correct program, with the name that the diagnosis should give."""
+"""The bugs, each a substitution in the text of a correct program, with the names that a right diagnosis gives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["BUGS", "RARE", "Bug"]
 
 @dataclasses.dataclass(frozen=True)
 class Bug:
-    """A wrong line.
+    """A bug: a wrong line in a correct program.
 
     Attributes
     ----------
@@ -21,9 +21,9 @@ class Bug:
     right, wrong : str
         The text that is replaced, which occurs once in the program, and its replacement.
     expected : tuple of str
-        The names by `handmade.diagnose_gradient` that count as right.
+        The names of explanations by `handmade.diagnose_gradient` that count as right.
     setting : Setting
-        The program.
+        The correct program.
     """
 
     name: str
@@ -298,7 +298,7 @@ def _layer_bugs(bug: Callable) -> None:
 
 
 def _rare_bugs(bug: Callable) -> None:
-    """Add bugs that were written after the catalogue of mistakes was finished, without a look at it."""
+    """Add bugs that were written after the catalogue of mistakes was finished, without consulting it."""
     slope, names = "return 1 - H ** 2", "activation derivative negated"
     bug("tanh' = H^2 - 1", slope, "return H ** 2 - 1", names, "sign", sizes=(3, 5, 4, 4, 3))
     bug("tanh' = (1 - H) (1 - H)", slope, "return (1 - H) * (1 - H)", "derivative formula (1 - h)^2")

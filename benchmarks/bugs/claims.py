@@ -1,4 +1,4 @@
-"""A claimed gradient of a function of one vector, however it came about, and what both functions say of it."""
+"""Claimed gradients of functions of one vector, with the verdicts of check_gradient and diagnose_gradient."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Claim", "of_problem", "of_program", "of_public_bug", "of_zoo_bug", "
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A function, a point, and a gradient of the function that somebody claims.
+    """A function, a point, and a claimed gradient of the function.
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class Claim:
     gradient : callable
         The claimed gradient at a vector.
     diagnose : callable
-        Returns the diagnosis, with all that is known about the function.
+        Returns the diagnosis; it uses all that is known about the function.
     dtype : dtype
-        The one that the function computes in.
+        The dtype in which the function computes.
     """
 
     value: Callable[[Array], float]
@@ -49,21 +49,21 @@ class Claim:
         """Return whether `handmade.check_gradient` finds a wrong entry."""
         try:
             return bool(hm.check_gradient(self.value, self.theta.copy(), self.gradient).wrong)
-        except ValueError:  # not finite, or not the same twice
+        except ValueError:  # not finite, or not reproducible
             return True
 
 
 def seconds_of(call: Callable[[], Any]) -> tuple[Any, float]:
-    """Return what a call returns, and the seconds of the processor that it takes."""
+    """Return the result of a call, and the processor seconds that it takes."""
     started = time.process_time()
     result = call()
     return result, time.process_time() - started
 
 
 def of_program(setting: Setting, text: str, seed: int) -> Claim:
-    """Return the claim of a student's program, right or wrong."""
+    """Return the claim of a student's program, which may be right or wrong."""
     trial = Trial(setting, text, seed)
-    fresh = Trial(setting, text, seed)  # some programs keep state, so the diagnosis gets a new one
+    fresh = Trial(setting, text, seed)  # some programs keep state, so the diagnosis uses another instance
     return Claim(trial.loss, trial.theta, trial.gradient, fresh.diagnose, setting.dtype)
 
 

@@ -1,8 +1,8 @@
 """Four functions that are not networks of this package, each with five common mistakes in its gradient.
 
-A variational autoencoder, REINFORCE with entropy, InfoNCE with two towers and an unrolled recurrence. The diagnosis is
-given the terms of the function and the numbers that have a name in it. The patterns of a right explanation were written
-before the diagnosis ran.
+They are a variational autoencoder, REINFORCE with entropy, InfoNCE with two towers, and an unrolled recurrence. The
+diagnosis gets the terms of the function and its named numbers. The patterns of a right explanation were written before
+the diagnosis ran.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class Example:
     Attributes
     ----------
     terms : mapping of str to callable
-        The terms of a dict of parameters that the function sums up.
+        The terms of the function, which is their weighted sum; each takes a dict of parameters.
     weights : mapping of str to float
-        Their weights; 1 unless given.
+        The weights of the terms; 1 by default.
     parameters : mapping of str to ndarray
-        Where it is judged.
+        The point at which the gradient is tested.
     gradient : callable
-        The right gradient of a dict of parameters; its keywords make it wrong.
+        ``gradient(parameters)`` is right; keyword arguments make it wrong.
     facts : mapping of str to float
-        Numbers that have a name.
+        Numbers with names, for the diagnosis.
     mistakes : mapping of str to (keywords, pattern)
-        What makes it wrong, and what the name of a right explanation matches.
+        Keyword arguments of ``gradient``, and a pattern that the name of a right explanation matches.
     """
 
     terms: Mapping[str, Callable[[Blocks], float]]
@@ -51,7 +51,7 @@ class Example:
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def value(self, blocks: Blocks) -> float:
-        """Return the function."""
+        """Return the value of the function."""
         return sum(self.weights.get(name, 1.0) * term(blocks) for name, term in self.terms.items())
 
     def diagnose(self, mistake: str | None = None) -> hm.Diagnosis:

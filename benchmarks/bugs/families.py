@@ -1,4 +1,4 @@
-"""The catalogue without one of its families: what the general way says of bugs that the family would have named."""
+"""The catalogue of mistakes without some of its families, to test the general diagnosis on the bugs that they name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["FAMILIES", "recorded", "switched_off"]
 
 @contextlib.contextmanager
 def switched_off(*families: str) -> Iterator[None]:
-    """Leave these families out of the catalogue."""
+    """Leave these families out of the catalogue, within the context."""
     with mock.patch.dict(FAMILIES, dict.fromkeys(families, lambda of: iter(()))):
         yield
 

@@ -1,7 +1,7 @@
-"""Mistakes that were written before the diagnosis saw them, were judged once, and have served to mend it since.
+"""Mistakes that were unknown to the diagnosis when they were tested first, and have been used to improve it since.
 
-Three were held out, and what was said of them was false. The others are seven of 66 fresh ones, of which nothing was
-said. So this list measures what is lost again, not what to expect of new mistakes.
+Three were held out, and their diagnosis was false. The others are seven of 66 new ones that were not explained. So this
+list measures regressions, and does not predict the diagnosis of new mistakes.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ NORMALIZED = layers(
 def normalized_after_relu(
     parameters: Parameters, X: Array, y: Array, skip: float = 0.0, before_gamma: bool = False
 ) -> list[Array]:
-    """Return the gradients of Dense, relu, LayerNorm, Dense; with a skip that is not there, or dW without gamma."""
+    """Return the gradients of Dense, relu, LayerNorm, Dense; optionally with a wrong skip, or dW before gamma."""
     W0, b0, gamma, beta, W3, b3 = parameters
     A = X @ W0.T + b0
     Xhat, inv = normalized(relu(A), 1)

@@ -1,4 +1,4 @@
-"""A diagnosis of a mistake, compared with what was written down before it: the steps, and the words."""
+"""The comparison of a diagnosis with the steps and the words that were written down before it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ STEPS = {"weight": ("dW", "dgamma"), "bias": ("db", "dbeta")}
 def outcome(bug: Bug, diagnosis: hm.Diagnosis) -> dict[str, Any]:
     """Return a record of a diagnosis: its verdict, and whether the step and the explanation are right.
 
-    A step is right if every place that the diagnosis points at is wrong indeed. An explanation is right if the step is
-    and the words that were written down before occur in it; `reading` judges other words. A diagnosis is misleading if
-    it calls the gradient right, points at a place where nothing is wrong, or says what is false.
+    A step is right if every place that the diagnosis names is wrong. An explanation is right if the step is right and
+    the explanation has the words that were written down before; `reading` classifies other words. A diagnosis is
+    misleading if it calls the gradient right, names a place where nothing is wrong, or says something false.
     """
     steps, said = places(diagnosis), words(diagnosis)
     right = bool(steps) and all(step & bug.step for step in steps)
@@ -39,13 +39,13 @@ def outcome(bug: Bug, diagnosis: hm.Diagnosis) -> dict[str, Any]:
 
 
 def words(diagnosis: hm.Diagnosis) -> str:
-    """Return what a diagnosis says in words and formulas: names, places and evidence of its best explanations."""
+    """Return the names, places and evidence of the best three explanations, and the formula, as one text."""
     said = [f"{e.name}, in {e.where} ({e.evidence})" for e in diagnosis.explanations[:3]]
     return "; or ".join(said + ([diagnosis.formula] if diagnosis.formula else []))
 
 
 def places(diagnosis: hm.Diagnosis) -> list[frozenset[str]]:
-    """Return the places that a diagnosis points at, each as the elementary steps that it may mean.
+    """Return the places that a diagnosis names, each as the set of elementary steps that it may stand for.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def places(diagnosis: hm.Diagnosis) -> list[frozenset[str]]:
 def _steps_of(place: hm.checking.places.Place) -> frozenset[str]:
     found: set[str] = set()
     for layer in place.layers:
-        joined = {layer, layer.split(".")[0]}  # what joins a block to its skip is its layer
+        joined = {layer, layer.split(".")[0]}  # the layer of a block includes its skip
         found |= {"loss"} if layer == "loss" else {f"{one} {kind}" for one in joined for kind in ("dX", "slope")}
     for name in place.parameters:
         layer, _, kind = name.rpartition(".")

@@ -1,8 +1,8 @@
-"""The same claims, judged by the gradient checks of PyTorch, SciPy and JAX.
+"""The gradient checks of PyTorch, SciPy and JAX, for the same claims.
 
-Each takes a function of one float64 vector and its claimed gradient, with the defaults of its library. SciPy's
-`check_grad` returns the norm of the difference and leaves the verdict to its user; here a claim is wrong if that norm
-is above 1e-4 of the gradient's own, the limit that CS231n's notes call uncomfortable.
+Each gets a function of one float64 vector and its claimed gradient, with the defaults of its library. SciPy's
+`check_grad` returns the norm of the difference, without a verdict. Here a claim counts as wrong if that norm exceeds
+1e-4 of the norm of the gradient, an error that CS231n's notes call uncomfortable.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ UNCOMFORTABLE = 1e-4
 
 
 def accused_by(peer: str, claim: Claim) -> bool:
-    """Return whether a peer calls a claim wrong; a gradient that is not finite counts as wrong, too."""
+    """Return whether a library calls a claim wrong."""
     with np.errstate(all="ignore"):
         return PEERS[peer](claim)
 
 
 def by_handmade(claim: Claim) -> bool:
-    """Return the verdict of `handmade.check_gradient`."""
+    """Return whether `handmade.check_gradient` finds a wrong entry."""
     return claim.is_accused()
 
 
 def by_torch(claim: Claim) -> bool:
-    """Return the verdict of ``torch.autograd.gradcheck``."""
+    """Return whether ``torch.autograd.gradcheck`` fails."""
     import torch
 
     class Claimed(torch.autograd.Function):
@@ -52,7 +52,7 @@ def by_torch(claim: Claim) -> bool:
 
 
 def by_scipy(claim: Claim) -> bool:
-    """Return whether ``scipy.optimize.check_grad`` finds a difference above 1e-4 of the gradient."""
+    """Return whether ``scipy.optimize.check_grad`` finds a difference above 1e-4 of the gradient, or NaN."""
     from scipy import optimize
 
     theta = _theta(claim)
@@ -61,7 +61,7 @@ def by_scipy(claim: Claim) -> bool:
 
 
 def by_jax(claim: Claim) -> bool:
-    """Return the verdict of ``jax.test_util.check_grads`` in reverse mode."""
+    """Return whether ``jax.test_util.check_grads`` fails in reverse mode."""
     import jax
     from jax.test_util import check_grads
 

@@ -1,7 +1,7 @@
-"""Meanings of explanations whose words nobody foresaw. They were read after a run, and are counted apart.
+"""Classes of explanations with words that were not written down before. They were read after a run.
 
-Each entry is a pattern of the words, and what they are: "same", the mistake in other words or as an exact formula;
-"true", a true statement that does not name the cause; or "false".
+They are counted separately. Each entry is a pattern of the words, and its class: "same", the mistake in other words or
+as an exact formula; "true", a true statement that does not name the cause; or "false".
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ READINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "guided_backpropagation": ((r"= 1/2 da @ w\[2\] \+ 1/2 \|da @ w\[2\]\|", "same"),),
     "log_softmax_without_its_sum": (
         (r"0 where dh > 0, else right", "false"),
-        (r"0 where dh >= 0, else right", "true"),  # of the classes that are not the target dH is 0
+        (r"0 where dh >= 0, else right", "true"),  # dH is 0 for all classes but the target
     ),
     "softsign_slope_without_its_square": ((r"da\[0\] = dh h/a$", "same"),),
     "outer_product_of_averages": ((r"dw\[2\] = 1/n da\^t @ x with sums for products", "same"),),
@@ -60,7 +60,7 @@ READINGS: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def reading(name: str, said: str) -> str:
-    """Return what the words said of a mistake are: "same", "true", "false", or "unread".
+    """Return the class of the words ``said`` about a mistake: "same", "true", "false", or "unread".
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The records of a run in tables of Markdown, as docs/bugs.md shows them."""
+"""The tables of a run in Markdown, as in docs/bugs.md."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def of_part(records: Records, part: str) -> dict[str, Record]:
 
 
 def is_named(record: Record) -> bool:
-    """Return whether a bug of the zoo has one of the expected names."""
+    """Return whether the diagnosis of a bug of the zoo has one of the expected names."""
     return bool(set(record["said"]) & set(record["expected"]))
 
 
@@ -36,7 +36,7 @@ def is_accused(record: Record) -> bool:
 
 
 def is_met(records: Records) -> list[str]:
-    """Return the targets that a run misses: of what is detected, named in the zoo, accused or contradicted."""
+    """Return the targets that a run misses, as text: bugs not detected or named, right gradients called wrong."""
     zoo, right = of_part(records, "zoo"), of_part(records, "right")
     mistakes = {name: r for part in SETS for name, r in of_part(records, part).items()}
     old = [r for r in zoo.values() if not r["rare"]]
@@ -56,7 +56,7 @@ def is_met(records: Records) -> list[str]:
 
 
 def tables(records: Records, seed: int) -> str:
-    """Return all tables, each with a heading, and what they were made on."""
+    """Return all tables, each with a heading, followed by the processor and the versions."""
     sets = {kind: of_part(records, part) for part, (kind, _) in SETS.items()}
     makers = {
         "zoo": _of_zoo,
@@ -85,9 +85,8 @@ def _of_other_words(kind: str, records: Iterable[Record]) -> str:
     other = [r["reading"] for r in records if r["reading"]]
     same, true, false, unread = (other.count(meaning) for meaning in ("same", "true", "false", "unread"))
     return (
-        f"In {len(other)} further cases of the {kind} ones other words were said; read afterwards, {same} say the "
-        f"same, {true} are true without naming the cause, {false} are false (counted as misleading), {unread} were not "
-        "read."
+        f"Explanations of {kind} mistakes in other words: {len(other)}. Read afterwards, {same} of them say the same, "
+        f"{true} are true but do not name the cause, {false} are false (counted as misleading); {unread} were not read."
     )
 
 
@@ -121,7 +120,7 @@ def _of_zoo(records: dict[str, Record]) -> str:
 
 
 def _alone(records: Sequence[Record]) -> list[int]:
-    """Return how many are named, located and unknown, and how many point at another place than the catalogue did."""
+    """Return the numbers of those named, located and unknown, and of those at other places than with the catalogue."""
     lost = [r for r in records if r["verdict"] in ("named", "located") and not r["same_place"]]
     kept = [r for r in records if r not in lost]
     return [*(sum(r["verdict"] == v for r in kept) for v in ("named", "located", "unknown")), len(lost)]
@@ -173,7 +172,7 @@ def _of_peers(records: dict[str, Record]) -> str:
 def _made_on(seed: int) -> str:
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "scipy", "torch", "jax")]
     text = (
-        f"Times are seconds of the processor, {_processor()}, one thread. Python {platform.python_version()}, "
+        f"Times are processor seconds on {_processor()}, one thread. Python {platform.python_version()}, "
         f"{', '.join(versions)}, seed {seed}."
     )
     return _folded(text)

@@ -1,7 +1,7 @@
-"""Right gradients of nine kinds, in which neither function may find a fault.
+"""Right gradients of nine kinds, which neither check_gradient nor diagnose_gradient may call wrong.
 
-The kinds are those in which a judge is easily wrong: networks of all layers, activations of one's own, points at kinks,
-float32, depth, saturation, a batch of one, scales from 1e-6 to 1e3, and programs that use nothing of this package.
+They are of kinds for which a check easily errs: networks of all layers, user-defined activations, points at kinks,
+float32, depth, saturation, a batch of one, scales from 1e-6 to 1e3, and programs without this package.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["KINDS", "right_gradient"]
 
 KINDS = (
     "all layers",
-    "activations of one's own",
+    "user-defined activations",
     "points at kinks",
     "float32",
     "6 to 10 layers",
@@ -36,7 +36,7 @@ Pair = tuple[Callable[[Array], Array], Callable[[Array, Array], Array]]
 
 
 def right_gradient(seed: int) -> tuple[str, str, Claim]:
-    """Return the kind of a right gradient, a description, and the claim; the kinds take turns.
+    """Return the kind of a right gradient, a description, and the claim; consecutive seeds have different kinds.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def right_gradient(seed: int) -> tuple[str, str, Claim]:
         while True:
             setting = random_setting(rng)
             claim = of_program(setting, setting.text, seed)
-            if np.isfinite(claim.gradient(claim.theta)).all():  # 1 - p has not been rounded to 0 and divided by
+            if np.isfinite(claim.gradient(claim.theta)).all():  # not finite if 1 - p rounds to 0 and is divided by
                 return kind, f"seed {seed}: {setting}, {np.dtype(setting.dtype).name}", claim
     while True:
         description, claim = _draw(rng, kind, seed)
@@ -75,13 +75,13 @@ def _draw(rng: np.random.Generator, kind: str, seed: int) -> tuple[str, Claim]:
 
 
 def _is_between(claim: Claim) -> bool:
-    """Return whether each entry lies between the one-sided slopes of the function, as differences show them.
+    """Return whether each entry lies between the one-sided derivatives of the function, measured by differences.
 
-    Backpropagation through several kinks at once need not: max(x, 0) - max(-x, 0) has the slope 1 at 0, and
-    backpropagation says 0. Such a point is not one where the gradient is right.
+    At several kinks at once, backpropagation may be wrong: max(x, 0) - max(-x, 0) has the slope 1 at 0, and
+    backpropagation gives 0. Such points are drawn again.
     """
     claimed, step, at = claim.gradient(claim.theta), 1e-6, claim.value(claim.theta)
-    smallest = 1e-5 * np.abs(claimed).max()  # differences with this step show no more
+    smallest = 1e-5 * np.abs(claimed).max()  # the resolution of differences with this step
     for i, entry in enumerate(claimed):
         sides = []
         for h in (step, -step):
@@ -95,7 +95,7 @@ def _is_between(claim: Claim) -> bool:
 
 
 def _claim(network: hm.Network, own: hm.Network, X: Array, y: Array, loss: Any, seed: int) -> Claim:
-    """Return the claim of the library's own gradient, given as a function of (parameters, X, y) or as arrays."""
+    """Return the claim of handmade's gradient, given as a function of (parameters, X, y) or as arrays."""
     fresh = [layer.rng.bit_generator.state for _, layer in own.leaves() if isinstance(layer, hm.Dropout)]
 
     def gradient(parameters: Any, X: Array, y: Array) -> list[Array]:
@@ -163,7 +163,7 @@ def _dense(rng: np.random.Generator, inputs: int, outputs: int) -> hm.Dense:
 def _activations(rng: np.random.Generator, kind: str) -> Any:
     if kind == "points at kinks":
         return str(rng.choice(["relu", "leaky_relu"])) if rng.random() < 0.3 else _kinked(rng)
-    if kind == "activations of one's own":
+    if kind == "user-defined activations":
         return OWN[rng.integers(len(OWN))]
     if kind == "saturated":
         return str(rng.choice(["sigmoid", "tanh"]))
@@ -171,7 +171,7 @@ def _activations(rng: np.random.Generator, kind: str) -> Any:
 
 
 def _kinked(rng: np.random.Generator) -> Pair:
-    """Return a piecewise linear activation whose derivative at each kink is between the one-sided ones."""
+    """Return a piecewise linear activation; its derivative at a kink lies between the one-sided derivatives."""
     between = float(rng.uniform())
     kind = rng.integers(4)
     if kind == 0:

@@ -1,6 +1,6 @@
 """Correct programs of students in plain NumPy, in parts: an activation, a loss with its gradient, a network.
 
-They use nothing of handmade, which has to check them.
+They do not use handmade, which has to check them.
 """
 
 from __future__ import annotations
@@ -301,7 +301,7 @@ def loss_and_gradient(parameters, X, y):
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """The choice of a program, and the size and dtype of its data.
+    """A choice of a program's parts, and of the sizes and the dtype of its data.
 
     Attributes
     ----------

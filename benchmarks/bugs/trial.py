@@ -1,6 +1,6 @@
-"""One run of a student's program, and the network of this package that computes the same function.
+"""One run of a student's program, and the handmade network that computes the same function.
 
-A bug is a substitution in the text of a correct program, so the program differs by the mistake and by nothing else.
+A bug is a substitution in the text of a correct program, so the wrong program differs by the mistake only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 # ---- one run of a program ------------------------------------------------------------------------------------------
 
-# The loss of handmade that equals each head of a program.
+# The loss of handmade for each head of a program.
 LOSSES = {
     "cross_entropy": "cross_entropy",
     "label_smoothing": functools.partial(losses.cross_entropy, label_smoothing=0.1),

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.determinism``: compare the bits of one training by several kernels and numbers of threads."""
+"""``python -m benchmarks.determinism``: compare the bits of one training for several kernels and numbers of threads."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from handmade.progress import progress_bar
 ROOT = Path(__file__).parents[2]
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 
-# By name: the environment of the process. The first setting is the one that the others are compared with. Variables of
-# OpenBLAS have no effect on another BLAS.
+# Environment variables of the process, by name of the setting. The other settings are compared with the first one.
+# Variables of OpenBLAS have no effect on another BLAS.
 SETTINGS: dict[str, dict[str, str]] = {
     "one thread": ONE_THREAD,
     "one thread, again": ONE_THREAD,
@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "compiled": ONE_THREAD,
     "compiled, again": ONE_THREAD,
 }
-# These must have the same bits as another setting.
+# Settings that must give the same bits as another setting.
 REPEATED = {
     "one thread, again": "one thread",
     "one thread, another hash seed": "one thread",
@@ -43,9 +43,9 @@ REPEATED = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train under each setting, print a table, and return the exit status: 0 if repetitions repeat the bits, else 1.
+    """Train with each setting, print a table, and return the exit status: 0 if repetitions give equal bits, else 1.
 
-    The compiled training is left out if numba is not installed.
+    The compiled training is left out if Numba is not installed.
     """
     argparse.ArgumentParser(
         prog="python -m benchmarks.determinism",
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def train_in_process(dtype: str, mode: str, environment: dict[str, str]) -> npt.NDArray[Any]:
-    """Return the parameters after a training in a new process with these variables."""
+    """Return the parameters after a training in a new process with these environment variables."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "theta.npy"
         command = [sys.executable, "-m", "benchmarks.determinism.training", str(file), dtype, mode]

@@ -1,1 +1,1 @@
-"""Trainings over several processes: equal to one process, restarted after kills, and how their time scales."""
+"""Measurements of trainings over several processes: equality with one process, kills and restarts, and scaling."""

@@ -1,7 +1,7 @@
 """``python -m benchmarks.distributed``: equality with one process, killed workers, and scaling.
 
-``--equality`` trains 17 cases with 1, 2 and 4 processes and compares them with one that has the whole batch.
-``--kills`` kills workers at random moments. ``--scaling`` measures steps, and projects them to more machines.
+``--equality`` trains 17 cases with 1, 2 and 4 processes, and compares them with one process that has the whole batch.
+``--kills`` kills workers at random moments. ``--scaling`` measures steps, and projects their times to more machines.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .processes import run
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command and return the exit status: 0 if all is equal and all workers came back."""
+    """Run the command, and return the exit status: 0 if all results are equal, else 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.distributed", description=__doc__)
     parser.add_argument("--equality", action="store_true")
     parser.add_argument("--kills", type=int, default=0, metavar="N")
-    parser.add_argument("--nodes", type=int, default=3, help="workers that each training of --kills starts with")
+    parser.add_argument("--nodes", type=int, default=3, help="workers at the start of each training of --kills")
     parser.add_argument("--scaling", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -33,14 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(report)
         failed += report.different
     if options.scaling:
-        from .scaling import scaling  # takes PyTorch's seconds
+        from .scaling import scaling  # imports PyTorch, which takes seconds
 
         print(scaling())
     return int(failed > 0)
 
 
 def _equality(processes: int) -> int:
-    """Print how far each case is from one process; return how many are too far."""
+    """Compare each case with one process, and print the largest difference; return the number of failures."""
     found = run(processes, "benchmarks.distributed.equality")
     worst = max(distance / bound for distance, bound in found["cases"].values())
     wrong = [name for name, (distance, bound) in found["cases"].items() if not distance <= bound]

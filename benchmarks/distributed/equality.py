@@ -1,8 +1,8 @@
-"""``torchrun --nproc-per-node 2 -m benchmarks.distributed.equality``: the processes against one with the whole batch.
+"""``torchrun --nproc-per-node 2 -m benchmarks.distributed.equality``: compare processes with one on the whole batch.
 
-Each case is trained once by `reference.distributed` and once by `handmade.fit`, in each process alone. Parameters may
-differ by rounding, which training amplifies: by as much as ten times the difference between two trainings of one
-process whose first parameters are one ULP apart. Process 0 prints a line of JSON.
+Each case is trained by `reference.distributed` in all processes together, and by `handmade.fit` in each process alone.
+Parameters may differ by rounding, which training amplifies. The bound is ten times the difference between two trainings
+of one process whose initial parameters differ by one ULP. Process 0 prints a line of JSON.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ CASES: dict[str, Case] = {
     "a margin that no score exceeds": (
         mlp, np.full((ROWS, 3), -1.0), {"loss": functools.partial(hinge_embedding_loss, margin=0.2)},
     ),
-    "a loss of one's own": (mlp, NUMBERS, {"loss": (own_loss, own_loss_backward), "optimizer": lambda: hm.SGD(0.01)}),
+    "a user's loss": (mlp, NUMBERS, {"loss": (own_loss, own_loss_backward), "optimizer": lambda: hm.SGD(0.01)}),
     "BatchNorm": (functools.partial(mlp, normalization="batch"), LABELS, {}),
     "LayerNorm, dropout": (functools.partial(mlp, normalization="layer", dropout=0.4), LABELS, {}),
     "composites": (residual, LABELS, {}),
@@ -94,7 +94,7 @@ CASES: dict[str, Case] = {
 def train(
     fit: Callable[..., hm.History], case: Case, nudge: bool = False, **more: Any
 ) -> tuple[hm.Network, hm.History]:
-    """Train a case; ``nudge`` moves each first parameter by one ULP."""
+    """Train a case; ``nudge`` moves each initial parameter by one ULP."""
     make, y, options = case
     network = make()
     if nudge:
@@ -110,7 +110,7 @@ def train(
 
 
 def difference(case: Case) -> tuple[float, float]:
-    """Return how far the parameters are from those of one process, and how far they may be."""
+    """Return the distance of the parameters from those of one process, and its bound."""
     (network, history), (one, alone), (nudged, _) = (
         train(distributed.fit, case), train(hm.fit, case), train(hm.fit, case, nudge=True),
     )  # fmt: skip

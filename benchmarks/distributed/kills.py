@@ -1,4 +1,4 @@
-"""Workers killed at random moments: those that are left go on from the checkpoint, to the bits of that history."""
+"""Workers killed at random moments: the others resume from the checkpoint, to the bits of a run with that history."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import torch.distributed as dist
 
 __all__ = ["Report", "kill_and_recover"]
 
-EPOCHS, PATIENCE = 120, 240.0  # epochs of a training; seconds that anything may take
+EPOCHS, PATIENCE = 120, 240.0  # epochs of a training; seconds to wait for any event
 
 
 @dataclasses.dataclass
@@ -30,12 +30,12 @@ class Report:
     Attributes
     ----------
     kills, recoveries : int
-        How many workers were killed, and how often those left went on from the checkpoint.
+        The number of killed workers, and how often the others resumed from the checkpoint.
     noticed, seconds : list of float
-        From each kill until those left had noticed it, and until they trained again, which includes new processes and
-        PyTorch's import.
+        Seconds from each kill until the others had noticed it, and until they trained again, in new processes that
+        had imported PyTorch.
     runs, different : int
-        How many trainings came to their end, and how many with other bits than a run of the same history.
+        The number of trainings that ended, and of those with other bits than a run with the same history.
     """
 
     kills: int = 0
@@ -54,18 +54,18 @@ class Report:
 
 
 def kill_and_recover(kills: int, nodes: int, seed: int, folder: Path) -> Report:
-    """Kill so many workers, one training after the other, each until one worker is left.
+    """Kill workers in one training after the other, in each until one worker is left.
 
     Parameters
     ----------
     kills : int
-        How many.
+        The number of workers to kill.
     nodes : int
-        How many workers a training starts with, each with a torchrun of its own, as on machines of their own.
+        The number of workers at the start of a training, each with its own torchrun, as on separate machines.
     seed : int
-        Of the moments.
+        Draws the moments and the workers.
     folder : Path
-        For checkpoints and logs.
+        The folder for checkpoints and logs.
     """
     rng, report = random.Random(seed), Report()
     while report.kills < kills:
@@ -76,7 +76,7 @@ def kill_and_recover(kills: int, nodes: int, seed: int, folder: Path) -> Report:
 
 
 def _one_training(kills: int, nodes: int, rng: random.Random, folder: Path, report: Report) -> None:
-    """Start the workers, kill some of them, and compare the end with a run of the same history."""
+    """Start the workers, kill some of them, and compare the result with a run with the same history."""
     log = folder / "log"
     store = dist.TCPStore(
         "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=datetime.timedelta(seconds=60)
@@ -113,7 +113,7 @@ def _agent(port: int, nodes: int, folder: Path) -> subprocess.Popen[bytes]:
         *("--rdzv-id", "kills", "--rdzv-conf", conf, "--local-addr", "127.0.0.1"),
         *("-m", "benchmarks.distributed.training", str(folder / "checkpoint"), str(folder / "log"), str(EPOCHS)),
     ]
-    # With a shared store, PyTorch 2.13 waits for ever for a node that comes late, or after the loss of the first one.
+    # With a shared store, PyTorch 2.13 hangs if a node joins late, or if the first node is lost.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     with open(folder / "output", "ab") as output:
         return subprocess.Popen(command, stdout=output, stderr=output, env=environment)
@@ -133,13 +133,13 @@ def _lines(log: Path) -> list[dict[str, Any]]:
 
 
 def _started(log: Path, processes: int) -> list[dict[str, Any]]:
-    """Return the last starts, if they are those of so many processes."""
+    """Return the last ``processes`` start events if all are of a group of that size, else an empty list."""
     starts = [line for line in _lines(log) if line["event"] == "start"][-processes:]
     return starts if [line["processes"] for line in starts] == [processes] * processes else []
 
 
 def _wait(condition: Callable[[], Any]) -> Any:
-    """Return what the condition gives as soon as it is true."""
+    """Return the result of the condition as soon as it is true; raise TimeoutError after PATIENCE seconds."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if value := condition():
@@ -149,12 +149,12 @@ def _wait(condition: Callable[[], Any]) -> Any:
 
 
 def _replay(log: Path, folder: Path) -> str:
-    """Train without kills: as many epochs with as many processes as the log says; return the last checksum."""
+    """Train without kills, for the epochs and with the numbers of processes in the log; return the last checksum."""
     starts = [line for line in _lines(log) if line["event"] == "start" and line["rank"] == 0]
     ends = [*(line["done"] for line in starts[1:]), EPOCHS]
     again = folder / "log of the replay"
     for start, end in zip(starts, ends, strict=True):
-        if end == start["done"]:  # killed before the next checkpoint
+        if end == start["done"]:  # killed before it wrote a checkpoint
             continue
         command = [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(start["processes"])),

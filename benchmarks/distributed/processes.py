@@ -1,4 +1,4 @@
-"""Programs run by several processes, as torchrun does it."""
+"""A function that runs a module in several processes by torchrun."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["run"]
 
 
 def run(processes: int, module: str, *arguments: str) -> Any:
-    """Run a module in so many processes, and return the JSON that process 0 prints."""
+    """Run a module in ``processes`` processes, and return the JSON that process 0 prints."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", module]
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # as torchrun sets it for several processes
     done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE, text=True, check=True, env=one_thread)

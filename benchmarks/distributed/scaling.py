@@ -1,7 +1,7 @@
-"""Steps of one and two processes, measured, and steps of more machines, projected from compute and message sizes.
+"""Times of steps: measured with one and two processes, projected to more machines from compute and message sizes.
 
-The projection is for parts of one size (weak scaling): a step takes the compute of one part, and a ring all-reduce, in
-which each of W machines sends 2 (W - 1) messages of 1 / W of the gradient, each with the latency of a message.
+The projection is for a constant part per machine (weak scaling). A step takes the computation of one part and a ring
+all-reduce, in which each of W machines sends 2 (W - 1) messages of 1 / W of the gradient, each with the latency.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ REPEATS = 25
 
 
 def efficiency(compute: float, message: int, machines: int, gbit: float) -> float:
-    """Return the share of a step that is compute.
+    """Return the fraction of a step's time that is computation.
 
     Parameters
     ----------
     compute : float
-        Seconds of one part's forward and backward pass and update.
+        Seconds of the forward pass, the backward pass and the update of one part.
     message : int
         Bytes of the gradient.
     machines : int
-        How many.
+        The number of machines.
     gbit : float
-        Gbit/s of each machine's network.
+        The network bandwidth of each machine, in Gbit/s.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def efficiency(compute: float, message: int, machines: int, gbit: float) -> floa
 
 
 def measure() -> dict[str, Any]:
-    """Return seconds of a step, by network and rows, in a group of processes: by the clock, and of the processor."""
+    """Return wall-clock and processor seconds of a step in a group of processes, by network and rows."""
     found: dict[str, Any] = {}
     for name, sizes in SIZES.items():
         network = hm.MLP(sizes, rng=0, dtype="float32")
@@ -72,7 +72,7 @@ def measure() -> dict[str, Any]:
 
 
 def scaling() -> str:
-    """Return tables of what is measured and projected."""
+    """Return tables of the measured times and the projected efficiencies, in Markdown."""
     one, two = (run(processes, "benchmarks.distributed.scaling") for processes in (1, 2))
     lines = ["| network, rows of each process | one process | two processes | samples/s of two |", "|---|---|---|---|"]
     for name, (seconds, _) in one.items():

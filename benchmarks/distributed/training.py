@@ -1,7 +1,7 @@
 """``torchrun -m benchmarks.distributed.training CHECKPOINT LOG EPOCHS``: a training that may be killed and restarted.
 
-Each process appends lines of JSON to LOG: when training starts, with the number of processes and of epochs done
-before; when another process is lost; and, by process 0, a checksum of the parameters at the end.
+Each process appends lines of JSON to LOG: when training starts, with the numbers of processes and of finished epochs;
+and when another process is lost. At the end, process 0 appends a checksum of the parameters.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import handmade as hm
 from handmade import checkpoints
 from reference import distributed
 
-PAUSE = 0.1  # seconds after each epoch, so that a kill falls into the training
+PAUSE = 0.1  # seconds after each epoch, so that kills happen during the training
 
 
 class Log:
-    """A callback that waits after each epoch, and a file of events."""
+    """A callback that pauses after each epoch, with a log file of events."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def write(self, event: str, **details: Any) -> None:
-        """Append one line, as a whole."""
+        """Append an event as one line, in one write."""
         line = json.dumps({"event": event, "pid": os.getpid(), "time": time.time(), **details}) + "\n"
         with open(self.path, "a") as stream:
             stream.write(line)
@@ -40,7 +40,7 @@ class Log:
 
 
 def train(checkpoint: Path, log: Log, epochs: int, **options: Any) -> hm.Network:
-    """Train up to so many epochs, from the checkpoint if there is one."""
+    """Train up to ``epochs`` epochs, from the checkpoint if there is one."""
     X, y = hm.load_digits()
     network, optimizer = hm.MLP([64, 32, 10], normalization="batch", dropout=0.2, rng=0), hm.Adam(lr=0.01)
     done = len(checkpoints.read(checkpoint)["state"]["history"]["loss"]) if checkpoint.exists() else 0

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure_all(work: list[tuple[Subject, type]], n: int, seed: int) -> tuple[list[Measurement], bool]:
-    """Return the measurements and whether Ctrl-C came, after which they are those of the finished subjects."""
+    """Return the measurements of all finished subjects, and whether Ctrl-C ended the run early."""
     rows: list[Measurement] = []
     with progress_bar("exactness", len(work)) as report:
         try:

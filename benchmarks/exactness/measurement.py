@@ -20,26 +20,26 @@ __all__ = ["POINTS", "SLACK", "Measurement", "exactly", "measure"]
 
 Array = npt.NDArray[Any]
 
-SLACK = 2.0  # ULP: handmade's worst error may exceed torch's by so much at most, in any row
+SLACK = 2.0  # ULP by which handmade's worst error may exceed torch's, in any row
 POINTS = 2000  # the n of `points.numbers`, which returns up to three times as many
 
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """The worst errors of one function, or of its derivative, in one dtype: at the near points, and at all.
+    """The worst errors of a function, or of its derivative, in one dtype: at near points, and at all points.
 
     Attributes
     ----------
     name : str
-        The subject, with a prime for its derivative.
+        The name of the subject, with a prime for its derivative.
     dtype : dtype
         float32 or float64.
     handmade, torch : (float, float)
-        In ULP.
+        The worst errors in ULP, at near points and at all points.
     target : float
         The largest error that is promised, in ULP.
     where : float
-        The point of handmade's worst error; of a row, one of its logits.
+        The point of handmade's worst error; for a row of logits, one of them.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Measurement:
 
     @property
     def met(self) -> bool:
-        """True if handmade keeps its target, and exceeds the error of torch nowhere by more than `SLACK`."""
+        """True if handmade meets its target, and exceeds neither error of torch by more than `SLACK`."""
         both = zip(self.handmade, self.torch, strict=True)
         return all(own <= min(self.target, other + SLACK) for own, other in both)
 
@@ -73,7 +73,7 @@ def measure(subject: Subject, dtype: npt.DTypeLike, n: int = POINTS, seed: int =
     Returns
     -------
     list of Measurement
-        Of the function, and of its derivative.
+        One for the function, one for its derivative.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def measure(subject: Subject, dtype: npt.DTypeLike, n: int = POINTS, seed: int =
     ('sigmoid', "sigmoid'", True)
     """
     X, near = DOMAINS[subject.domain](dtype, np.random.default_rng(seed), n, subject.roots())
-    with np.errstate(over="ignore"):  # the largest float32 points may overflow, as they should
+    with np.errstate(over="ignore"):  # the largest float32 points may rightly overflow
         own, other = subject.handmade(X), _by_autograd(subject.torch, X)
     measurements = []
     for k, (exact, prime) in enumerate([(subject.exact, ""), (subject.slope, "'")]):

@@ -21,10 +21,10 @@ CLASSES = 10
 
 
 def numbers(dtype: npt.DTypeLike, rng: np.random.Generator, n: int, roots: Sequence[float] = ()) -> Points:
-    """Return numbers of both signs, |x| from 1e-8 to 1e3, evenly over the magnitudes, and where formulas fail.
+    """Return numbers of both signs: |x| log-uniform from 1e-8 to 1e3, and more points where formulas tend to fail.
 
-    Formulas fail in the middle; in the tails, where exp(-x), exp(-2x), exp(-x^2 / 2) and the like leave the normal
-    numbers; and near the roots of the derivative.
+    Formulas tend to fail in the middle; in the tails, where exp(-x), exp(-2x), exp(-x^2 / 2) and the like become
+    subnormal; and near the roots of the derivative.
     """
     info = np.finfo(dtype)
     underflow = -np.log(float(info.smallest_subnormal))
@@ -42,7 +42,7 @@ def numbers(dtype: npt.DTypeLike, rng: np.random.Generator, n: int, roots: Seque
 
 
 def probabilities(dtype: npt.DTypeLike, rng: np.random.Generator, n: int, roots: Sequence[float] = ()) -> Points:
-    """Return p from 1e-8 to 1 - 1e-8 (or the last number before 1), evenly over the magnitudes of p and of 1 - p."""
+    """Return p from 1e-8 to 1 - 1e-8 (or the last number before 1), log-uniform in p or in 1 - p."""
     small = 10 ** rng.uniform(-8, np.log10(0.5), 2 * n)
     P = np.where(rng.integers(2, size=2 * n), small, 1 - small).astype(dtype)
     P = P[P < 1]

@@ -1,4 +1,4 @@
-"""The functions that are measured, by handmade, by PyTorch and exactly: one subject per row of `reference.cases`."""
+"""The functions that are measured, of handmade, of PyTorch and in mpmath: one subject per row of `reference.cases`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Pair = tuple[Array, Array]
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A function with its derivative, by handmade, by PyTorch and exactly.
+    """A function and its derivative by handmade, by PyTorch and in mpmath.
 
     Attributes
     ----------
     name : str
         The name in the table.
     handmade : callable
-        ``handmade(X)`` gives the values, and the derivatives for `upstream`.
+        ``handmade(X)`` returns the values, and the derivatives for `upstream`.
     torch : callable
         The same function of a tensor.
     exact, slope : callable
@@ -66,7 +66,7 @@ class Subject:
         if self.domain != "numbers":
             return []
         with mpmath.workdps(DIGITS):
-            grid = [mpf(2 * k + 1) / 16 for k in range(-80, 80)]  # odd multiples: no kinks among them
+            grid = [mpf(2 * k + 1) / 16 for k in range(-80, 80)]  # odd multiples of 1/16, which are no kinks
             slopes = [self.slope(x) for x in grid]
             brackets = [
                 ends for ends, (f, g) in zip(pairwise(grid), pairwise(slopes), strict=True) if mpmath.sign(f * g) < 0
@@ -80,8 +80,8 @@ class Subject:
 def derivative(exact: Exact) -> Exact:
     """Return the derivative of a function in mpmath: of a number, or of the first value by each of a list of logits.
 
-    The differences are taken with more and more digits, until two results agree to 30 digits. From 400 digits on they
-    resolve the smallest number of float64 beside 1, and what is far below it is taken as it is.
+    The differences are computed with more and more digits, until two results agree to 30 digits. From 400 digits on,
+    results far below the smallest float64 count as agreeing.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def _first_value(exact: Exact, row: list[mpmath.mpf], j: int, z: mpmath.mpf) -> 
 
 
 def _refined(f: Exact, x: mpmath.mpf, most_digits: int = 3200) -> mpmath.mpf:
-    """Return f'(x) with as many digits as it takes."""
+    """Return f'(x) by differences with as many digits as it takes; raise ArithmeticError at a kink."""
     digits, before = DIGITS, mpf("nan")
     while digits <= most_digits:
         with mpmath.workdps(digits):
@@ -120,7 +120,7 @@ def _refined(f: Exact, x: mpmath.mpf, most_digits: int = 3200) -> mpmath.mpf:
 
 
 def upstream(H: Array) -> Array:
-    """Return the gradient that is sent back: one for every number; for a row of classes, one for the first of them."""
+    """Return the upstream gradient: 1 for every number; for a row of classes, 1 for the first class, else 0."""
     dH = np.ones_like(H)
     if H.ndim > 1:
         dH[:, 1:] = 0
@@ -128,20 +128,20 @@ def upstream(H: Array) -> Array:
 
 
 def _activation(X: Array, case: ActivationCase) -> Pair:
-    """Return values and derivatives by a layer."""
+    """Return values and derivatives by an Activation layer."""
     layer = hm.Activation(case.name, **case.options)
     H, cache = layer.forward(X)
     return H, layer.backward(upstream(H), cache)
 
 
 def _loss(X: Array, case: LossCase, target: Callable[[Array], Array]) -> Pair:
-    """Return terms and derivatives."""
+    """Return the terms of a loss and their derivatives, by the two functions of the loss."""
     f, f_backward = hm.losses.find_loss(case.objective)
     return f(X, target(X), reduction="none"), f_backward(X, target(X), reduction="none")
 
 
 def _loss_at_once(X: Array, case: LossCase, target: Callable[[Array], Array]) -> Pair:
-    """Return terms and derivatives by the function that computes both, which training uses."""
+    """Return the terms of a loss and their derivatives, by the function for both that training uses."""
     value_and_backward = hm.losses.find_loss(case.objective).value_and_backward
     assert value_and_backward is not None
     return value_and_backward(X, target(X), reduction="none")

@@ -1,7 +1,8 @@
 """Errors in units in the last place (ULP).
 
-The ULP of an exact value v is the distance from v, rounded to the dtype, to the next number: ``np.spacing``. Below the
-normal numbers, and at 0, it is the smallest subnormal number. A correctly rounded result is off by at most half of it.
+The ULP of an exact value v is the distance from v, rounded to the dtype, to the next larger number in magnitude
+(``np.spacing``). For subnormal numbers and 0, it is the smallest subnormal number. A correctly rounded result has an
+error of at most half an ULP.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ DIGITS = 50
 
 @dataclasses.dataclass(frozen=True)
 class Exact:
-    """The exact values as three arrays of float64: value = rounded + remainder * ulp.
+    """An array of exact values, as three arrays of float64: value = rounded + remainder * ulp.
 
     Attributes
     ----------
     rounded : ndarray
         The value, rounded to the dtype.
     ulp : ndarray
-        The distance from there to the next number of the dtype.
+        The ULP of the value.
     remainder : ndarray
-        The rest of the rounding, in ULP.
+        The rounding error, in ULP.
     """
 
     rounded: Array
@@ -42,7 +43,7 @@ class Exact:
 
     @classmethod
     def of(cls, values: Iterable[mpmath.mpf], dtype: npt.DTypeLike) -> Exact:
-        """Round mpmath numbers to a dtype, and keep the remainders."""
+        """Return the exact values for mpmath numbers: rounded to a dtype, with remainders."""
         values = list(values)
         nearest = np.array([float(v) for v in values]).astype(dtype)
         rounded, ulp = nearest.astype(float), np.abs(np.spacing(np.abs(nearest)).astype(float))

@@ -1,1 +1,1 @@
-"""Trainings killed at random moments: nothing is lost, and the resumed ones end with the same bits."""
+"""A test with trainings that are killed at random moments and resumed: they must end with the same bits."""

@@ -1,7 +1,7 @@
 """``python -m benchmarks.kills``: kill trainings at random moments, resume them, and compare the bits at the end.
 
-The training writes a checkpoint after every step, so that many of the kills fall into a write. Each kill is followed by
-reading the checkpoint; a training that ends is compared with one that was never killed, and a new one begins.
+The training writes a checkpoint after every step, so that many kills happen during a write. After each kill, the
+checkpoint is read. A training that ends is compared with one that was never killed, and a new one begins.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .trainings import kill_and_resume, train
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command and return the exit status: 0 if nothing was lost."""
+    """Run the command, and return the exit status: 1 if a checkpoint is unreadable or bits differ, else 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)

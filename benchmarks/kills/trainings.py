@@ -1,4 +1,4 @@
-"""Trainings that are killed at random moments and resumed, and the counts of what was lost."""
+"""Trainings that are killed at random moments and resumed, and counts of lost checkpoints and different results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from handmade import checkpoints
 
 __all__ = ["Report", "kill_and_resume", "train"]
 
-EPOCHS, LONGEST = 60, 0.3  # seconds from the first step to the kill
+EPOCHS, LONGEST = 60, 0.3  # the most seconds from the first step to the kill
 
 
 @dataclasses.dataclass
@@ -28,13 +28,13 @@ class Report:
     Attributes
     ----------
     kills : int
-        How many processes were killed.
+        The number of killed processes.
     before_first : int
-        How many of them had not written a checkpoint yet.
+        The number of those that had not yet written a checkpoint.
     unreadable : int
-        How many kills left a checkpoint that cannot be read, or none where there had been one.
+        The number of kills after which the checkpoint was unreadable, or was gone.
     runs, different : int
-        How many trainings came to their end, and how many of these with other bits.
+        The number of trainings that ended, and of those that ended with other bits.
     """
 
     kills: int = 0
@@ -51,7 +51,7 @@ class Report:
 
 
 def train(path: Path | None) -> str:
-    """Train a small network, with a checkpoint after every step; return a checksum of all that it ends with."""
+    """Train a small network, with a checkpoint after every step; return a checksum of the results."""
     X, y = hm.load_digits()
     network = hm.MLP([64, 16, 10], normalization="batch", dropout=0.2, rng=0)
     optimizer, average = hm.Adam(lr=0.01), hm.AveragedModel(decay=0.9)
@@ -83,16 +83,16 @@ _announce = _Announcement()
 
 
 def kill_and_resume(kills: int, seed: int, folder: Path) -> Report:
-    """Kill ``kills`` processes at random moments, and return what was lost.
+    """Kill ``kills`` processes at random moments, and return the counts.
 
     Parameters
     ----------
     kills : int
-        How many.
+        The number of processes to kill.
     seed : int
-        Of the moments.
+        Draws the moments.
     folder : Path
-        For the checkpoint.
+        The folder for the checkpoint.
     """
     rng, report, path = random.Random(seed), Report(), folder / "killed.ckpt"
     expected = _finish(None)
@@ -120,7 +120,7 @@ def _kill(path: Path, delay: float) -> tuple[int, str]:
     """Train, and kill the process ``delay`` seconds after its first step; return its status and last line."""
     with subprocess.Popen(_command(path), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        first = process.stdout.readline()  # the first step, or the end where all epochs were done
+        first = process.stdout.readline()  # of the first step; or of the end, if all epochs were done before
         time.sleep(delay)
         process.kill()
         rest = process.stdout.read()
@@ -130,13 +130,13 @@ def _kill(path: Path, delay: float) -> tuple[int, str]:
 
 
 def _finish(path: Path | None) -> str:
-    """Train to the end; return the last line, which holds the checksum."""
+    """Train to the end; return the last line, which is the checksum."""
     done = subprocess.run(_command(path), stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.splitlines()[-1]
 
 
 def _is_readable(path: Path, had: bool) -> bool:
-    """Return whether a checkpoint can be read, or there has never been one."""
+    """Return whether the checkpoint can be read; if there is none, whether there was none before (``had``)."""
     if not path.exists():
         return not had
     try:

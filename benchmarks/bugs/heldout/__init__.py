@@ -1,9 +1,9 @@
-"""Wrong backward passes for measuring only: whoever wrote them had not read the diagnosis or its catalogue.
+"""Wrong backward passes for measurements only. Their authors had not read the diagnosis or its catalogue.
 
-They are written down from teaching, code review and bug reports, in the form of the published ones; `source` is a short
-phrase. The wrong steps and the words of a right explanation were committed before the diagnosis ran on any; two that
-were published already were replaced, also before. Nothing is to be tuned to them: who mends the diagnosis with one of
-them in view moves it to another list, as `mended` holds three of the sixty.
+They come from teaching, code review and bug reports, in the form of the published ones; `source` is a short phrase. The
+wrong steps and the words of a right explanation were committed before the diagnosis ran on any; two that had been
+published were replaced, also before. Do not tune the diagnosis to them: a mistake that was used to improve the
+diagnosis moves to another list, as three of the sixty moved to `mended`.
 """
 
 from __future__ import annotations

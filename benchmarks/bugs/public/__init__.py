@@ -1,6 +1,6 @@
-"""Wrong backward passes that people published, each rewritten in a few lines from the description at its source.
+"""Published wrong backward passes, each rewritten in a few lines from the description at its source.
 
-Nobody tuned the diagnosis to them. `step` and `says` of each bug were written before the diagnosis ran on any.
+The diagnosis was not tuned to them: `step` and `says` of each bug were written before the diagnosis ran on any.
 """
 
 from __future__ import annotations

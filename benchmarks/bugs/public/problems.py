@@ -17,16 +17,16 @@ Gradient: TypeAlias = Callable[[Parameters, Array, Array], Sequence[Array]]
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A batch, and what the gradient is of: a network with its loss, or a function of the parameters alone.
+    """A batch with a network and its loss, or with a function of the parameters, whose gradient is tested.
 
     Attributes
     ----------
     X, y : ndarray
         The batch.
     network, loss : Network and loss, optional
-        As `handmade.diagnose_gradient` takes them.
+        As in `handmade.diagnose_gradient`.
     function, parameters : callable and arrays, optional
-        Instead of a network: ``function(*parameters)``.
+        The function ``function(*parameters)``, instead of a network.
     options : mapping
         Further arguments for `handmade.diagnose_gradient`.
     """
@@ -42,14 +42,14 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True)
 class Bug:
-    """A published mistake: where it was described, what it was made in, and what a right diagnosis says.
+    """A published mistake: its source, the problem in which it is made, and the words of a right diagnosis.
 
     Attributes
     ----------
     gradient : callable
         ``gradient(parameters, X, y)``, the wrong gradients in the order of the parameters.
     source : str
-        Where somebody wrote, found or asked about it.
+        Where it was published.
     problem : callable
         Returns the `Problem`.
     step : frozenset of str
@@ -58,7 +58,7 @@ class Bug:
     says : tuple of str
         Regular expressions, all of which match a right explanation.
     array_only : bool
-        Whether the mistake has a meaning for this batch alone.
+        Whether the mistake is defined for this batch only.
     """
 
     gradient: Gradient
