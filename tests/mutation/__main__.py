@@ -187,7 +187,8 @@ TESTS = {
     "checking.mistakes": ["mistakes", "loss_mistakes"],
 }
 LEFT_OUT = {"", "protocols", "digits"}  # nothing to compute
-APART = "grading.child"  # imported anew by the processes that run it, which no mutant reaches
+# What no mutant reaches: imported anew by the processes that run it, or run only as compiled code.
+APART = {"grading.child", "compiled._jit", "compiled.blas"}
 
 # How a picture looks, and not what it shows.
 LAYOUT = frozenset({
@@ -208,7 +209,7 @@ def all_modules() -> dict[str, Module]:
         stems = next((TESTS[parent] for parent in parents if parent in TESTS), None)
         stems = stems or [part.lstrip("_") for part in reversed(name.split("."))]
         tests = [file for stem in stems if (file := ROOT / "tests" / f"test_{stem}.py").exists()]
-        if tests and name not in LEFT_OUT and APART not in parents and path.stat().st_size > 100:
+        if tests and name not in LEFT_OUT and APART.isdisjoint(parents) and path.stat().st_size > 100:
             whole = not WHOLE.isdisjoint(parents)
             layout = LAYOUT if name.startswith("plots") else frozenset()
             modules[name] = Module(path, tests, None if whole else SAMPLE, layout)
