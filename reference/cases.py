@@ -1,6 +1,6 @@
-"""The table of cases that tests, verification and benchmarks share: activations, losses and optimizers.
+"""The tables of activations, losses and optimizers that tests, verification and benchmarks share.
 
-Whoever adds an activation, a loss or an optimizer adds its row here. Tests demand a row for each registered name.
+To add an activation, a loss or an optimizer, add its row here, too. Tests require a row for each registered name.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class ActivationCase:
     Attributes
     ----------
     name : str
-        In `handmade.activations.ACTIVATIONS`.
+        A name of `handmade.activations.ACTIVATIONS`.
     torch : str
         The class in torch.nn, which takes the same options.
     exact : callable
-        ``exact(a, **options)`` is the value in mpmath; along classes, of a list of logits.
+        ``exact(a, **options)`` is the value in mpmath; for functions along classes, a is a list of logits.
     slope : callable, optional
-        The derivative, in mpmath too. Without it, the derivative is computed from ``exact``, which takes longer.
+        The derivative in mpmath. By default it is computed from ``exact``, which takes longer.
     options : dict
-        Options of both sides.
+        Options of the functions of both libraries.
     domain : {"numbers", "logits"}
         "logits" for functions along classes.
     ulp : float
@@ -156,16 +156,16 @@ class LossCase:
     Attributes
     ----------
     name : str
-        In `handmade.losses.LOSSES`.
+        A name of `handmade.losses.LOSSES`.
     target : callable
-        ``target(labels)`` gives the targets for digits.
+        ``target(labels)`` returns the targets for digits.
     options : dict
-        Options of both sides.
+        Options of the functions of both libraries.
     label : str
-        Follows the name in tables; says what the options or the targets are.
+        A description of the options or the targets, which follows the name in tables.
     exact, slope : callable, optional
-        Term and derivative in mpmath: of a number and its target, or of a list of logits, of which the first is the
-        target. They compute the loss without options. Without ``slope``, the derivative is computed from ``exact``.
+        One term of the loss without options, and its derivative, in mpmath: of a number and its target, or of a list of
+        logits whose first class is the target. By default, the derivative is computed from ``exact``.
     domain : {"numbers", "logits", "probabilities"}
         The kind of the loss's input.
     targets : tuple of float

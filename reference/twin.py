@@ -1,4 +1,4 @@
-"""The twin of a handmade network: a torch.nn.Module with the same numbers, in arrays of its own."""
+"""The twin of a handmade network: a torch.nn.Module with copies of its parameters and running averages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LayerOf = Callable[[nn.Module], hm.Layer]  # the argument of a module's ``to_han
 
 
 class Hardsigmoid(nn.Hardsigmoid):
-    """The module of "hardsigmoid", whose gradient has all digits: PyTorch's is 1/6 in float32, whatever the dtype."""
+    """The module of "hardsigmoid" with an exact gradient: PyTorch's is 1/6 in float32, whatever the dtype."""
 
     def to_handmade(self, layer_of: LayerOf) -> hm.Layer:
         """Return the layer."""
@@ -31,7 +31,7 @@ class Hardsigmoid(nn.Hardsigmoid):
         return nn.functional.hardtanh(input, -3, 3) / 6 + 0.5
 
 
-# By name. Along classes, the default axis is the last, as in handmade; that of PyTorch is deprecated.
+# Modules by name. Along classes, the default axis is the last, as in handmade; PyTorch's default is deprecated.
 MODULES: dict[str, Callable[..., nn.Module]] = {
     case.name: partial(getattr(nn, case.torch), **({"dim": -1} if case.domain == "logits" else {}))
     for case in ACTIVATIONS

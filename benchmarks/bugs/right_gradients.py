@@ -136,7 +136,7 @@ BLOCKS = ("plain", "batch", "layer", "dropout", "residual", "concatenate", "para
 
 
 def _block(rng: np.random.Generator, block: str, features: int, chosen: Any) -> tuple[list[hm.Layer], int]:
-    """Return what follows a Dense layer, and its width."""
+    """Return the layers after a Dense layer, and the width of their output."""
     activation = hm.Activation(chosen)
     if block == "batch":
         return [hm.BatchNorm(features), activation], features

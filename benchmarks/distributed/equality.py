@@ -52,7 +52,7 @@ def mlp(**options: Any) -> hm.Network:
 
 
 def residual() -> hm.Network:
-    """Return a network of composites, which hold BatchNorm and Dropout."""
+    """Return a network with a Residual that has BatchNorm and Dropout inside."""
     inner = [hm.Dense(8, 8, rng=1), hm.BatchNorm(8), hm.Activation("relu"), hm.Dropout(0.3, rng=2)]
     return hm.Network([hm.Dense(5, 8, rng=0), hm.Residual(inner), hm.Dense(8, 3, rng=3)])
 
@@ -124,7 +124,7 @@ def difference(case: Case) -> tuple[float, float]:
 
 
 class Mixer(hm.Layer):
-    """A layer of a user whose rows depend on each other."""
+    """A user's layer, in which a row of the output depends on all rows of the input."""
 
     def forward(self, X: Array, training: bool = False) -> tuple[Array, None]:
         return X - X.mean(axis=0), None
@@ -233,7 +233,7 @@ def killed(folder: Path) -> dict[str, Any]:
 
 
 def compare(folder: Path) -> dict[str, Any]:
-    """Return what all cases and refusals give."""
+    """Return the results of all cases, refusals and signals, for process 0 to print."""
     return {
         "processes": dist.get_world_size(),
         "cases": {name: difference(case) for name, case in CASES.items()},
@@ -244,7 +244,7 @@ def compare(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all cases, and print what process 0 found; with ``--kill FOLDER`` end with a killed process."""
+    """Run all cases, and print the results of process 0; with ``--kill FOLDER``, also kill a process and recover."""
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser()
     parser.add_argument("--kill", type=Path, metavar="FOLDER")

@@ -120,7 +120,7 @@ def _agent(port: int, nodes: int, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _kill_node(agents: list[subprocess.Popen[bytes]], worker: int) -> None:
-    """Kill a worker and its torchrun, as the loss of a machine would."""
+    """Kill a worker and its torchrun, to simulate the loss of a machine."""
     parent = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
     (agent,) = (agent for agent in agents if agent.pid == parent)
     agent.send_signal(signal.SIGKILL)

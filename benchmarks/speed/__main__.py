@@ -152,14 +152,14 @@ def _run(pieces: list[Any], options: argparse.Namespace, results: dict[str, Any]
 
 
 def _cell(piece: Any, benches: dict[str, Process], quick: bool) -> dict[str, Any]:
-    """Time one piece on every side that computes what handmade computes."""
+    """Time one piece of work on every side whose results agree with handmade's, and return the cell."""
     cell: dict[str, Any] = {"title": piece.title, "kind": getattr(piece, "work", type(piece).__name__), "errors": {}}
     if isinstance(piece, Case):
         cell |= {"sizes": list(piece.sizes), "batch": piece.batch, "optimizer": piece.optimizer,
                  "parameters": piece.parameter_count, "grid": piece in GRID}  # fmt: skip
 
     def lose(name: str, error: Exception) -> None:
-        """Record the failure of a peer; raise handmade's own."""
+        """Record an error of a side; raise it if the side is handmade."""
         if name == OURS:
             raise error
         cell["errors"][name] = str(error)

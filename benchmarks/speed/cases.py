@@ -138,10 +138,10 @@ class Case:
             theirs, ours = (side["outputs"] - side["outputs"].mean(axis=1, keepdims=True) for side in (theirs, ours))
             apart, allowed = np.abs(theirs - ours).max(), self.tolerance * np.abs(ours).max()
             if not apart <= allowed:
-                raise Disagreement(f"{name}, {self.title}: outputs differ by {apart:.2g}, allowed are {allowed:.2g}")
+                raise Disagreement(f"{name}, {self.title}: outputs differ by {apart:.2g}, more than {allowed:.2g}")
             return
         if not abs(theirs["loss"] - ours["loss"]) <= self.tolerance * abs(ours["loss"]):
-            raise Disagreement(f"{name}, {self.title}: loss {theirs['loss']}, handmade's {ours['loss']}")
+            raise Disagreement(f"{name}, {self.title}: expected the loss {ours['loss']}, got {theirs['loss']}")
         network, eps = self.network(), float(np.finfo(self.dtype).eps)
         after = network.blocks(theirs["theta"])
         theta, before, gradient = (network.blocks(ours[key]) for key in ("theta", "before", "gradient"))
@@ -190,7 +190,7 @@ def grid() -> list[Case]:
 
 
 def curves() -> dict[str, list[Case]]:
-    """Return training steps by what grows along them: the width, the depth, or the batch.
+    """Return training steps of growing width, depth, and batch.
 
     Examples
     --------

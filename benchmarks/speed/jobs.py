@@ -79,7 +79,7 @@ class Epoch:
         moved = np.linalg.norm(ours["theta"] - self.network().theta)
         apart = np.linalg.norm(theirs["theta"] - ours["theta"]) / moved
         if not apart <= allowed:
-            raise Disagreement(f"{name}, {self.title}: relative error {apart:.1g}, allowed are {allowed:.1g}")
+            raise Disagreement(f"{name}, {self.title}: relative error {apart:.1g}, more than {allowed:.1g}")
 
 
 class Fit(Side):

@@ -40,7 +40,7 @@ class Section:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the peers that are installed."""
+    """Return the versions of the other libraries that are installed."""
     found = {}
     for package in PACKAGES:
         try:

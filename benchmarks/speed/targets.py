@@ -73,7 +73,7 @@ def compiled_share(cell: Cell, side: str) -> float | None:
 
 
 def judge(results: dict[str, Any]) -> list[Target]:
-    """Return all targets, judged."""
+    """Return all targets with their results."""
     cells, memory = list(results["cells"].values()), results["memory"]
     networks = [cell for cell in cells if cell.get("grid")]
     return [

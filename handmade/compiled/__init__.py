@@ -1,4 +1,4 @@
-"""Training steps and predictions as loops, compiled by Numba. The NumPy code is written to be read, this to be fast.
+"""Training steps and predictions as loops compiled by Numba. The NumPy code is written to be read; this, to be fast.
 
 `compile` translates a network into a program, a table with one row per operation. Two kernels run any program: one does
 the forward pass, the loss, the backward pass and the update for a batch; the other does a forward pass in evaluation

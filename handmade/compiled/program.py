@@ -91,7 +91,7 @@ class Translator:
         self.masks: list[tuple[Dropout, int]] = []  # each with its width
         self.trainable: list[int] = []
         self.columns, self.value = 0, NETWORK_INPUT
-        self.dense_below: Dense | None = None  # the layer whose bias no row adds so far
+        self.dense_below: Dense | None = None  # the layer whose bias is not yet added
         self.kept: list[int] = [NETWORK_INPUT]  # columns that a later row needs
         self.free: list[tuple[int, int]] = []  # columns that no later row needs, with their widths
         self.leaves = [leaf for _, leaf in network.leaves()]
@@ -154,6 +154,7 @@ class Translator:
         self.row(self.address(operations.copy), operations.copy_backward, source=source)
 
     def sequence(self, layers: Sequence[Layer]) -> None:
+        """Add the rows of layers; raise Unsupported if one has no compiled form."""
         for layer in layers:
             check_methods(layer, "compile", Unsupported)
             if type(layer) not in TRANSLATIONS:
@@ -166,11 +167,12 @@ class Translator:
         self.add_bias()
 
     def bias(self) -> tuple[Array, Array]:
-        """Return the bias that no row adds so far, and its gradient; zeros if there is none."""
+        """Return the bias that is not yet added, and its gradient; zeros if there is none."""
         layer, self.dense_below = self.dense_below, None
         return (layer.b, layer.db) if layer and layer.bias else (self.no_bias, self.no_gradient)
 
     def add_bias(self) -> None:
+        """Add a row for a bias that is not yet added, if there is one."""
         if self.dense_below and self.dense_below.bias:
             b = self.bias()
             self.row(self.address(operations.add_bias), operations.add_bias_backward, parameters=[*b, *b])

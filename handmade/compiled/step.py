@@ -1,4 +1,4 @@
-"""The compiled step: it checks arguments, keeps the optimizer's state and calls the kernels, from several threads."""
+"""The compiled step, which checks arguments, manages the optimizer's state and the threads, and calls the kernels."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _connect(program: Array, numbers: Array, work: Array, network: Network) -> N
 
 
 def _check_replaced(network: Network, optimizer: Any) -> None:
-    """Raise Unsupported if the network overrides a method that the kernels replace, or the optimizer needs more."""
+    """Raise Unsupported if the network overrides a replaced method, or the optimizer needs to evaluate the loss."""
     check_methods(network, "compile", Unsupported)
     if own := next((name for name in REPLACED if has_own(network, name)), ""):
         raise Unsupported(
@@ -109,7 +109,7 @@ class CompiledStep:
         X : array_like, shape (N, I)
             Inputs.
         y : array_like
-            Targets, as the loss takes them.
+            Class indices, shape (N,), or targets, shape (N, K), as the loss requires.
         sample_weight : array_like, shape (N,), optional
             See `handmade.losses.loss_and_backward`.
 

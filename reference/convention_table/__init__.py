@@ -1,4 +1,4 @@
-"""The quantities by which four libraries are compared, each on one small example with the formula of every library.
+"""The quantities in which four libraries are compared, each for a small example, with the formula of every library.
 
 `reference.conventions` measures them.
 """

@@ -1,4 +1,4 @@
-"""A quantity as several libraries define it, and the example that it is computed for."""
+"""The definitions of a quantity by several libraries, and the example for which it is computed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Definition = tuple[Formula, Callable[[], Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Convention:
-    """A quantity, as each library defines it.
+    """A quantity and its definition by each library.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ def by_library(
     return {library: definition for library, definition in given if definition is not None}
 
 
-# ---- the example: N, O and K differ, and so does every factor that could be confused -------------------------------
+# ---- the example: N, O and K differ, so that no two factors are equal by chance ------------------------------------
 
 N, O, K = 5, 3, 4
 RNG = np.random.default_rng(0)
