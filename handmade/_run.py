@@ -261,7 +261,8 @@ def _score(metric: Callable[..., Any], name: str, H: Array, y: Array) -> float:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         if str(error).startswith("metrics: ") or getattr(metric, "func", metric) in METRICS.values():
             raise
-        raise TypeError(
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(
             f"metrics: expected {name} to take the output, of shape {H.shape}, and y, of shape {y.shape}, got "
             f"{type(error).__name__}: {error}; write metric(output, y)"
         ) from error
