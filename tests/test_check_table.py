@@ -77,3 +77,17 @@ def test_the_worst_entry_exceeds_its_tolerance_most():
     result = summary_of(subject, {"b": entries}, {}, 0.0, 0.0)
     assert (result.worst.name, result.worst.error, result.worst.allowed) == ("b[1]", 0.5, 0.125)
     assert [entry.name for entry in result.undecidable] == ["b[2]"]
+
+
+@pytest.mark.parametrize(("in_loss", "in_gradient"), [(0.0, 0.3), (0.3, 0.0), (0.2, 0.3)])
+def test_table_names_a_penalty_that_differs(in_loss, in_gradient):
+    theta = np.array([1.0, -2.0, 0.5, 3.0])
+
+    def f(t):
+        return float(np.sin(t).sum() + in_loss * (t @ t) / 2)
+
+    table = str(check_gradient(f, theta, np.cos(theta) + in_gradient * theta))
+    amount = f"{in_gradient - in_loss:.6g}"
+    assert f"claimed - measured = {amount} theta in theta: the penalties of loss and gradient differ" in table
+    assert "penalties" not in str(check_gradient(f, theta, np.cos(theta) + in_loss * theta))
+    assert "penalties" not in str(check_gradient(f, theta, np.cos(theta) + theta**2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 
 import numpy as np
@@ -21,6 +22,8 @@ from handmade import (
     Parallel,
     Residual,
     Sequential,
+    check_gradient,
+    diagnose_gradient,
 )
 from handmade.checking.differences import numerical_gradient
 from handmade.checking.network_loss import NetworkLoss
@@ -257,3 +260,38 @@ def test_moved_losses_are_complex_where_theta_is():
 def test_a_loss_that_cannot_be_computed_is_named_at_once(options, error, match):
     with pytest.raises(error, match=match):
         NetworkLoss(build("tanh", np.float64), **{"X": X, "y": LABELS} | options)
+
+
+class Decayed(Network):
+    """A network with the penalty amount |weights|^2 / 2 in its loss, and another in its gradient, if asked for."""
+
+    amount, in_gradient = 0.2, 0.2
+
+    def backpropagate(self, *arguments):
+        value, gradient = super().backpropagate(*arguments)
+        weights = [block for name, block in self.blocks(self.theta).items() if name.endswith("weight")]
+        for name, block in self.blocks(gradient).items():
+            if name.endswith("weight"):
+                block += self.in_gradient * self.blocks(self.theta)[name]
+        return value + self.amount / 2 * float(sum((block**2).sum() for block in weights)), gradient
+
+
+def test_the_loss_of_a_networks_own_backpropagate_is_the_one_that_counts():
+    network = Decayed([Dense(4, 5, rng=0), Activation("tanh"), Dense(5, 3, rng=1)])
+    f = NetworkLoss(network, X, LABELS)
+    plain = NetworkLoss(Network(copy.deepcopy(list(network.layers))), X, LABELS)
+    weights = np.concatenate([network.layers[0].W.ravel(), network.layers[2].W.ravel()])
+    assert f(network.theta) == pytest.approx(plain(network.theta) + 0.1 * float(weights @ weights), rel=1e-14)
+    moved = network.theta.copy()
+    moved[3] += 0.5
+    assert f.moved(network.theta, [3], [moved[3]])[0] == f(moved) != f(network.theta)
+    assert check_gradient(network, X, LABELS)
+    assert diagnose_gradient(network, X, LABELS).verdict == "right"
+
+
+def test_a_penalty_that_is_not_that_of_the_loss_is_named():
+    network = Decayed([Dense(4, 5, rng=0), Activation("tanh"), Dense(5, 3, rng=1)])
+    network.in_gradient = 0.5
+    (explanation,) = diagnose_gradient(network, X, LABELS).explanations
+    assert (explanation.name, explanation.where) == ("L2 term added or too large", "the weights")
+    assert "claimed - measured = 0.3 theta in 0.weight, 2.weight" in str(check_gradient(network, X, LABELS))

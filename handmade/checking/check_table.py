@@ -12,6 +12,8 @@ import numpy as np
 from .._types import Array
 from .subjects import Subject
 
+LEAST_OF_PENALTY = 4  # entries that have to differ by one multiple of theta
+
 __all__ = ["BlockCheck", "EntryCheck", "GradientCheck"]
 
 
@@ -142,6 +144,10 @@ class GradientCheck:
         The slopes, and the allowed differences; NaN where an entry was not measured, or not decided.
     entries : Entries
         All entries that were measured one by one.
+    is_zero : bool
+        Whether the claimed gradient is 0 everywhere.
+    penalty : str
+        The multiple of theta that the wrong parameters have too much or too little, in words, if that is all.
     """
 
     total: BlockCheck
@@ -155,6 +161,7 @@ class GradientCheck:
     allowed: Array
     entries: Entries
     is_zero: bool = False
+    penalty: str = ""
 
     @property
     def passed(self) -> bool:
@@ -181,6 +188,7 @@ class GradientCheck:
         if len(self.undecidable) > 3:
             lines.append(f"undecidable: {len(self.undecidable) - 3} more")
         lines.append(f"noise of the function: {self.noise:.1e}, at a value of {self.value:.6g}")
+        lines += [self.penalty] if self.penalty else []
         lines.append(self._verdict())
         return "\n".join(lines)
 
@@ -321,4 +329,20 @@ def summary_of(
         allowed=allowed,
         entries=everything,
         is_zero=not subject.claimed.any() and subject.claimed.size > 1,
+        penalty=_penalty(subject, {n: compared[n] for n, row in rows.items() if row.wrong}),
     )
+
+
+def _penalty(subject: Subject, wrong: dict[str, Entries]) -> str:
+    """Return the multiple of theta by which the wrong parameters differ, in words; empty if it is none."""
+    if not wrong:
+        return ""
+    entries = Entries.joined(wrong.values())
+    entries = entries.of(entries.verdict != "undecidable")
+    theta, difference = subject.theta.flat[entries.index], entries.claimed - entries.measured
+    amount = float(theta @ difference) / (float(theta @ theta) or 1.0)
+    left = np.abs(difference - amount * theta) - entries.allowed
+    if len(theta) < LEAST_OF_PENALTY or left.max(initial=0.0) > 1e-6 * np.abs(difference).max(initial=0.0):
+        return ""
+    where = ", ".join(wrong)
+    return f"claimed - measured = {amount:.6g} theta in {where}: the penalties of loss and gradient differ"

@@ -25,7 +25,7 @@ class NetworkLoss:
     """The loss of a network on a batch, as a function of theta.
 
     It computes on a copy, in float64, or in complex128 where theta is complex. Dropout masks are the same at every
-    call.
+    call. Where a class has a `backpropagate` of its own, the loss is the value that this returns.
 
     Parameters
     ----------
@@ -75,6 +75,7 @@ class NetworkLoss:
         self.loss: Loss = loss
         self.sample_weight, self.training = sample_weight, training
         self.functions, _ = network.head(loss)
+        self._has_own_value: bool = has_own(network, "backpropagate")  # a penalty, say, belongs to its loss
         self._networks = {np.dtype(np.float64): network.astype(np.float64)}
         self._masks = [leaf.rng.bit_generator.state for leaf in with_generators(network)]
         H = self._output(network.theta)
@@ -87,7 +88,7 @@ class NetworkLoss:
         theta, expected = as_floating(theta, "theta"), self._networks[np.dtype(np.float64)].theta.shape
         if theta.shape != expected:
             raise ValueError(f"theta: expected shape {expected}, got {theta.shape}")
-        return self._value(self._output(theta))
+        return self._own_value(theta) if self._has_own_value else self._value(self._output(theta))
 
     def loss_gradient(self, H: Array) -> Array:
         """Return the gradient of the loss with respect to H, (N, O), the output of the layers below the loss."""
@@ -111,7 +112,7 @@ class NetworkLoss:
         network = self._at(np.asarray(theta, np.result_type(theta, values)))
         theta, outputs = network.theta.copy(), network.forward(self.X.astype(network.dtype), self.training)[1].values
         losses = np.empty(len(indices), theta.dtype)
-        known = not has_own(network, "forward")
+        known = not (self._has_own_value or has_own(network, "forward"))
         for name, block in network.blocks(np.arange(theta.size)).items():
             chosen = np.flatnonzero((indices >= block.flat[0]) & (indices <= block.flat[-1]))
             number, _, parameter = name.partition(".")
@@ -143,6 +144,13 @@ class NetworkLoss:
         for leaf, state in zip(with_generators(network), self._masks, strict=True):
             leaf.rng.bit_generator.state = state
         return network
+
+    def _own_value(self, theta: Array) -> Any:
+        """Return the loss that a network of another class computes beside its gradient."""
+        network = self._at(theta)
+        with np.errstate(over="ignore", invalid="ignore"):
+            X = self.X.astype(network.dtype)
+            return network.backpropagate(X, self.y, self.loss, self.sample_weight, self.training)[0]
 
     def _output(self, theta: Array) -> Array:
         network = self._at(theta)
