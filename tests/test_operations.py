@@ -75,6 +75,15 @@ def test_operations_are_written_as_in_the_code():
     ]  # fmt: skip
 
 
+def test_operations_stand_in_the_order_in_which_they_were_done():
+    def f(x):
+        first, second = np.tanh(x), np.exp(x)
+        return (second * first).sum()
+
+    names = [one.name for one in record(f, [A], ["x"], tuple).operations]
+    assert names == ["", "tanh", "exp", "multiply", "sum"]
+
+
 def test_turns_of_a_loop_share_a_place():
     def f(x):
         for _ in range(3):
@@ -92,6 +101,31 @@ def test_turns_of_a_loop_share_a_place():
 def test_functions_of_plain_arrays_alone_are_refused(f):
     with pytest.raises((TypeError, AttributeError)):
         record(f, [A], ["x"], tuple)
+
+
+class Model:
+    """A function as people keep it: parts in a dict, a method that calls others, and values that it leaves behind."""
+
+    def __init__(self):
+        self.terms = {"fit": lambda x: float((self.hidden(x) ** 2).sum()), "size": lambda x: float(np.abs(x).sum())}
+        self.seen = []
+
+    def hidden(self, x):
+        self.last = np.tanh(x)
+        self.seen.append(self.last)
+        return self.last
+
+    def loss(self, x):
+        return sum(term(x) for term in self.terms.values())
+
+
+def test_methods_and_functions_in_containers_are_recorded():
+    model = Model()
+    (gradient,) = record(model.loss, [A], ["x"], tuple).gradient(np.array(1.0))
+    T = np.tanh(A)
+    np.testing.assert_allclose(gradient, 2 * T * (1 - T * T) + np.sign(A), rtol=1e-9)
+    assert model.seen == []
+    assert not hasattr(model, "last")
 
 
 def test_recording_leaves_the_function_as_it_was():

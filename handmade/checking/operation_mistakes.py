@@ -54,6 +54,7 @@ class _Found:
     makes: frozenset[int] = dataclasses.field(compare=False)
 
 
+@np.errstate(all="ignore")  # a mistake may lead out of the domain of a function
 def operations_that_explain(
     recording: Recording, seed: Array, compared: Sequence[Compared], relative: float
 ) -> list[tuple[str, list[str]]]:
@@ -174,7 +175,12 @@ class _Search:
         chosen = {(id(one), k) for one, k in mistake.edges}
 
         def change(one: Operation, k: int, G: Array) -> Array | None:
-            return mistake.rule(one, k, G) if (id(one), k) in chosen else None
+            if (id(one), k) not in chosen:
+                return None
+            passed = mistake.rule(one, k, G)
+            if passed.shape != one.operands[k].value.shape:
+                raise ValueError(f"expected shape {one.operands[k].value.shape}, got {passed.shape}")
+            return passed
 
         return self.recording.gradient(self.seed, change)
 

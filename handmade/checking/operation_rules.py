@@ -63,8 +63,11 @@ def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
     if one.is_elementwise and len(one.operands) == 1:
         text = f"derivative of {where} taken at its result, in place of {operand}"
         yield mistake(text, lambda o, k, G: G * o.slope(k, {0: o.value}), 1.3)
-    if one.name == "where" and one.operands[k].value.shape == one.value.shape:
+    if one.name in ("where", "maximum", "minimum", "clip") and one.operands[k].value.shape == one.value.shape:
         yield mistake(f"condition of {where} missing in the gradient by {operand}", _unchanged)
+        both = [(o, j) for o, _ in edges for j in range(len(o.operands))]
+        text = f"condition of {where} turned round"
+        yield OperationMistake(text, both, lambda o, k, G: _unchanged(o, k, G) - o.backward_to(k)(G), 1.3)
     if one.name in LARGEST:
         yield mistake(f"gradient of {where} sent to all entries", _to_all)
     if one.name == "matmul":

@@ -8,6 +8,7 @@ uses it compares it with the measured one first.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -35,6 +36,9 @@ LINEAR = {
 }  # fmt: skip
 Place = tuple[Any, int, str]  # code, instruction, operation: the same for each turn of a loop
 Backward = Callable[[Array], Array]
+
+
+NUMBERS = itertools.count()
 
 
 class Slot(int):
@@ -66,6 +70,8 @@ class Operation:
         The labels of the operands.
     inputs : tuple
         The arguments, with the number of an operand in place of each.
+    number : int
+        Counts operations in the order in which they were done.
     is_elementwise : bool
         Whether each entry of the result depends on the same entries of the operands alone.
     """
@@ -81,6 +87,7 @@ class Operation:
         self.inputs: Any = ()
         self.function: Any = None
         self.is_elementwise = False
+        self.number: int = next(NUMBERS)
         self._backward: dict[int, Backward] = {}
 
     def backward_to(self, k: int) -> Backward:
@@ -174,21 +181,16 @@ def backward(
 
 
 def sorted_operations(output: Operation) -> list[Operation]:
-    """Return all operations that one depends on, each after its operands, and itself last."""
-    order: list[Operation] = []
-    seen: set[int] = set()
-    waiting = [(output, False)]
+    """Return all operations that one depends on and itself, in the order in which they were done."""
+    found = {id(output): output}
+    waiting = [output]
     while waiting:
-        one, is_done = waiting.pop()
-        if is_done:
-            order.append(one)
-        elif id(one) not in seen:
-            seen.add(id(one))
-            if len(seen) > MOST_OPERATIONS:
-                raise ValueError(f"expected at most {MOST_OPERATIONS} operations")
-            waiting.append((one, True))
-            waiting += [(operand, False) for operand in reversed(one.operands)]
-    return order
+        new = [one for one in waiting.pop().operands if id(one) not in found]
+        found |= {id(one): one for one in new}
+        waiting += new
+        if len(found) > MOST_OPERATIONS:
+            raise ValueError(f"expected at most {MOST_OPERATIONS} operations")
+    return sorted(found.values(), key=lambda one: one.number)
 
 
 def summed_to(G: Array, shape: tuple[int, ...]) -> Array:

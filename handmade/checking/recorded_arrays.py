@@ -14,9 +14,9 @@ from .operations import Operation, Slot
 
 __all__ = ["Recorded", "apply"]
 
-OWN_FRAMES = ("numpy", "handmade.checking")  # modules that stand between an operation and the line that asks for it
+OWN_FRAMES = ("numpy", "handmade.checking.operations", "handmade.checking.record")  # between a line and its operation
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "matmul": "@"}
-LONGEST = 60  # of an expression
+LONGEST, LONG = 60, 24  # letters of an expression, and of a part of one that is longer
 
 
 class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
@@ -159,19 +159,21 @@ def _fill(value: Any, values: Sequence[Array]) -> Any:
 
 
 def _text(name: str, inputs: Any, options: Any, named: Mapping[Any, str]) -> str:
-    """Return an operation as it would be written, with the names of variables."""
+    """Return an operation as it would be written, with the names of variables; long parts are left out."""
     parts = [_word(one, named, name in (*SIGNS, "negative", "transpose", "getitem")) for one in inputs]
+    parts += [f"{key}={_word(value, named)}" for key, value in options.items()]
+    text = _joined(name, parts)
+    return text if len(text) <= LONGEST else _joined(name, [part if len(part) <= LONG else "..." for part in parts])
+
+
+def _joined(name: str, parts: Sequence[str]) -> str:
     if name in SIGNS and len(parts) == 2:
-        text = f"{parts[0]} {SIGNS[name]} {parts[1]}"
-    elif name == "negative":
-        text = f"-{parts[0]}"
-    elif name == "transpose" and len(parts) == 1:
-        text = f"{parts[0]}.T"
-    elif name == "getitem":
-        text = f"{parts[0]}[{parts[1].strip('()')}]"
-    else:
-        text = f"{name}({', '.join([*parts, *(f'{key}={_word(value, named)}' for key, value in options.items())])})"
-    return text if len(text) <= LONGEST else f"{name}(...)"
+        return f"{parts[0]} {SIGNS[name]} {parts[1]}"
+    if name == "negative":
+        return f"-{parts[0]}"
+    if name == "transpose" and len(parts) == 1:
+        return f"{parts[0]}.T"
+    return f"{parts[0]}[{parts[1].strip('()')}]" if name == "getitem" else f"{name}({', '.join(parts)})"
 
 
 def _word(value: Any, named: Mapping[Any, str], is_part: bool = False) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from .recorded_arrays import Recorded, apply
 __all__ = ["Recording", "record", "record_layer"]
 
 CREATING = ("zeros", "ones", "empty", "full", "zeros_like", "ones_like", "empty_like", "full_like", "eye")
+OTHERS = ("builtins", "numpy", "handmade", "types", "functools", "random")  # whose objects stay what they are
 AS_ARRAY = ("asarray", "asanyarray", "ascontiguousarray", "atleast_1d", "float64")
 
 
@@ -103,7 +105,7 @@ def record_layer(layer: Layer, X: Array, training: bool) -> Recording:
     forward: Any = type(layer).forward
     forward = getattr(forward, "__wrapped__", forward)  # without the checks of its result
     copies = _Copies()
-    stand_in = _LayerStandIn(layer, dict(zip(names, recorded[1:], strict=True)), copies)
+    stand_in = _Object(layer, copies, dict(zip(names, recorded[1:], strict=True)))
     return _finished(inputs, copies.of(forward)(stand_in, recorded[0], training)[0])
 
 
@@ -116,19 +118,21 @@ def _finished(inputs: list[Operation], result: Any) -> Recording:
 # ---- copies of functions -------------------------------------------------------------------------------------------
 
 
-class _LayerStandIn:
-    """A layer whose parameters are recorded arrays, and whose methods are copies."""
+class _Object:
+    """A stand-in for an object, whose methods are copies; what they assign stays in the stand-in."""
 
-    def __init__(self, layer: Layer, arrays: dict[str, Recorded], copies: _Copies) -> None:
-        self.__dict__.update(arrays)
-        self._layer, self._copies = layer, copies
+    def __init__(self, of: Any, copies: _Copies, arrays: Mapping[str, Recorded] | None = None) -> None:
+        self.__dict__.update(arrays or {})
+        self._of, self._copies = of, copies
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._layer, name)
-        function = getattr(value, "__func__", None)
-        if function is not None and getattr(value, "__self__", None) is self._layer:
-            return types.MethodType(self._copies.of(function), self)
-        return value
+        value = getattr(self._of, name)
+        if isinstance(value, types.MethodType) and value.__self__ is self._of:
+            return types.MethodType(self._copies.of(value.__func__), self)
+        return self._copies.stand_in(value)
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        return self._copies.of(type(self._of).__call__)(self, *inputs, **options)
 
 
 class _Copies:
@@ -141,7 +145,7 @@ class _Copies:
     def of(self, function: Any) -> Any:
         """Return a copy of a function in Python whose names mean the stand-ins."""
         if isinstance(function, types.MethodType):
-            return types.MethodType(self.of(function.__func__), function.__self__)
+            return types.MethodType(self.of(function.__func__), self.stand_in(function.__self__))
         if not isinstance(function, types.FunctionType):
             return function
         if id(function) not in self._made:
@@ -161,15 +165,38 @@ class _Copies:
         return self._made[id(function)]
 
     def stand_in(self, value: Any) -> Any:
-        """Return what a name means in a copy."""
+        """Return what a name means in a copy: nothing that the caller holds is changed through it."""
         if isinstance(value, types.ModuleType):
             if value.__name__ in ("numpy", "math"):
                 return _NumPy()
-            return _Library(value) if value.__name__.split(".")[0] == "handmade" else value
+            return _Library(value, self) if value.__name__.split(".")[0] == "handmade" else value
         module = getattr(value, "__module__", None) or ""
         if isinstance(value, types.FunctionType) and module.startswith("handmade."):
             return _as_one(value)
-        return self.of(value) if isinstance(value, types.FunctionType) else value
+        if isinstance(value, types.FunctionType | types.MethodType):
+            return self.of(value)
+        if isinstance(value, functools.partial):
+            return functools.partial(self.stand_in(value.func), *value.args, **value.keywords)
+        if type(value) in (list, tuple, dict) or _is_of_own_class(value):
+            if id(value) not in self._made:
+                self._kept.append(value)
+                self._made[id(value)] = value  # where it holds itself
+                self._made[id(value)] = self._of_parts(value)
+            return self._made[id(value)]
+        return value
+
+    def _of_parts(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self.stand_in(part) for key, part in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(map(self.stand_in, value))
+        return _Object(value, self)
+
+
+def _is_of_own_class(value: Any) -> bool:
+    """Return whether a value is an instance of a class that was written in Python outside of NumPy and this library."""
+    module = type(value).__module__.split(".")[0]
+    return hasattr(value, "__dict__") and not isinstance(value, type) and module not in OTHERS
 
 
 def _names_of(code: types.CodeType) -> set[str]:
@@ -202,11 +229,11 @@ def _as_one(function: Callable[..., Any]) -> Callable[..., Any]:
 class _Library:
     """A module of this library, each function of which is one operation."""
 
-    def __init__(self, module: types.ModuleType) -> None:
-        self._module = module
+    def __init__(self, module: types.ModuleType, copies: _Copies) -> None:
+        self._module, self._copies = module, copies
 
     def __getattr__(self, name: str) -> Any:
-        return _Copies().stand_in(getattr(self._module, name))
+        return self._copies.stand_in(getattr(self._module, name))
 
 
 class _NumPy:
