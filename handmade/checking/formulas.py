@@ -19,7 +19,8 @@ from ..activations import softmax
 from ..dropout import Dropout
 from ..layers import Dense
 from ..normalization import Normalization
-from .backward_pass import BackwardPass
+from .activation_operations import operations_of_activation
+from .backward_pass import BackwardPass, is_elementwise, own_slope
 from .layer_terms import SIGNAL, signals_as_terms, terms_of_layer
 from .localisation import Localisation, WrongStep
 from .loss_terms import terms_of_loss
@@ -34,6 +35,7 @@ __all__ = ["VAGUE", "Case", "formula_of", "right_formula"]
 SHARE = 0.01  # of the difference is all that a formula may leave
 SIMPLE = 5.0  # cost of a formula, beyond which products of two arrays are tried, too
 VAGUE = 9.0  # cost of a formula with a number of its own in each row or column
+FLAT = 1e-4  # a derivative smaller than this hides what was multiplied by it
 ZERO = 1e-14  # of the terms of a sum: a sum as small as this is 0, and its digits are rounding
 MOST_NUMBERS = 3000  # of an array that are fitted, drawn at random
 
@@ -114,11 +116,9 @@ def _seen(
     """Return what a person would see in a wrong step that is known exactly, beside the right one."""
     if not pairs:
         return []
-    seen = [pattern_of(step.actual, step.right) for _, step in pairs]
-    if not all(seen) or len({text[:16] for text in seen}) > 1:
-        joined = pattern_of(*(np.concatenate([getattr(s, of) for _, s in pairs]) for of in ("actual", "right")))
-        seen = ["" if " row" in joined else joined]
-    text, place = seen[0] if all(seen) else "", places[0]
+    text, place = _pattern_in_all([(step.actual, step.right) for _, step in pairs]), places[0]
+    if not text and (before := _at_activation(pairs, places[-1])):
+        text, place = before, places[-1]
     if not text and places == ("loss",):
         text = other_prediction([(case.of, step.actual) for case, step in pairs])
     if not text:
@@ -129,6 +129,33 @@ def _seen(
             return pieces
     cost = VAGUE if OWN_FACTORS in text else ODD
     return [Formula(name, (text,), (1.0,), (("1",),), 0.0, cost, place)]
+
+
+def _pattern_in_all(arrays: Sequence[tuple[Array, Array]]) -> str:
+    """Return the pattern of several arrays, each beside the right one: that of each, or that of all together."""
+    seen = [pattern_of(*pair) for pair in arrays]
+    if not all(seen) or len({text[:16] for text in seen}) > 1:
+        joined = pattern_of(*map(np.concatenate, zip(*arrays, strict=True)))
+        return "" if " row" in joined else joined
+    return seen[0]
+
+
+def _at_activation(pairs: Sequence[tuple[Case, WrongStep]], place: str) -> str:
+    """Return what shows at an activation: a pattern in dH, or an operation that is derived wrongly; else nothing."""
+    hidden, derived = [], []
+    for case, step in pairs:
+        of, leaf = case.of, case.of.leaves.get(place)
+        if step.kind != "dA" or leaf is None or not is_elementwise(leaf):
+            return ""
+        A, dH = of.inputs[place], _incoming(step, of, case.found)[place]
+        slope = of.mended.get(place, own_slope(leaf, A))
+        is_seen = np.abs(slope) > FLAT
+        if is_seen.mean() > 0.5:
+            hidden.append((np.where(is_seen, step.actual / np.where(is_seen, slope, 1.0), dH), dH))
+        derived.append(operations_of_activation(leaf, A, dH, step.actual, step.right))
+    if len(hidden) == len(pairs) and (text := _pattern_in_all(hidden)):
+        return f"dH f'(A), of which dH is {text}"
+    return f"dH f'(A) with {derived[0]}" if derived[0] and len(set(derived)) == 1 else ""
 
 
 def _other_mask(pairs: Sequence[tuple[Case, WrongStep]], place: str, facts: Mapping[str, float]) -> str:

@@ -305,9 +305,18 @@ def _of_normalization(of: BackwardPass, place: str, leaf: Normalization, dH: Arr
             factor = {0: "", 1: "inv "}.get(power, f"inv^{power} ")
             price = 0.5 + cost + own + more + 0.3 * abs(power - 1)
             yield Term(f"{factor}{name}{words_of}", value * inverse**power, price)
+    yield from _with_gamma_outside(leaf, Xhat, inverse, dH)
     yield Term("right", np.asarray(leaf.backward(dH, of.leaf_caches[place])), 2.8)
     yield Term("inv", inverse + 0 * Xhat, 1.8)
     yield Term("xhat", Xhat, 1.8)
+
+
+def _with_gamma_outside(leaf: Normalization, Xhat: Array, inverse: Array, dH: Array) -> Iterator[Term]:
+    """Yield means over the features that should hold gamma, and are multiplied by it."""
+    if leaf.axis == 1 and np.ptp(leaf.gamma):  # over the samples, both are the same
+        for name, value in ("mean(dH)", dH), ("xhat mean(dH xhat)", dH * Xhat):
+            factor = Xhat if "xhat" in name else 1.0
+            yield Term(f"gamma inv {name}", leaf.gamma * inverse * factor * value.mean(axis=1, keepdims=True), 1.2)
 
 
 def normalized(of: BackwardPass, place: str) -> tuple[Array, Array, Array]:

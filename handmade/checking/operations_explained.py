@@ -9,13 +9,14 @@ import numpy as np
 
 from .._types import Array
 from ..layers import Activation
+from .activation_operations import plain_formula
 from .backward_pass import BackwardPass
 from .catalogue_search import explain
 from .explanation import Explanation
 from .localisation import layer_name
 from .operation_mistakes import Compared, operations_that_explain
 from .problem import Problem
-from .recordings import Recording, record, record_layer
+from .recordings import record, record_layer
 from .transforms import Cause
 
 __all__ = ["explain_operations"]
@@ -77,7 +78,12 @@ def _of_layer(of: BackwardPass, prefix: str, dH: Array, relative: float) -> list
     attributes = list(leaf.parameters.values())
     claimed = _gradients(leaf, attributes, type(leaf).backward(leaf, dH, of.leaf_caches[prefix]))
     right = _gradients(leaf, attributes, leaf.backward(dH, of.leaf_caches[prefix]))
-    recording = _of_pair(leaf, X) if isinstance(leaf, Activation) else record_layer(leaf, X, of.training)
+    if isinstance(leaf, Activation):
+        formula = plain_formula(leaf)
+        assert formula is not None  # a pair of the user's own
+        recording = record(formula, [X], [""], lambda arrays: (arrays[0],), leaf.options)
+    else:
+        recording = record_layer(leaf, X, of.training)
     if not np.allclose(recording.output.value, of.outputs[prefix], rtol=1e-9, atol=0):
         return []
     names = ["dX", *(f"d{name}" for name in attributes)]
@@ -107,11 +113,6 @@ def _of_loss(of: BackwardPass, relative: float) -> list[Cause] | None:
     found = operations_that_explain(recording, np.ones(recording.output.value.shape), compared, relative)
     evidence = "a backward pass through the loss with this mistake gives what it returns"
     return [Cause(text, "the loss", HINT, evidence, at=("loss",)) for text, _ in found] or None
-
-
-def _of_pair(leaf: Activation, A: Array) -> Recording:
-    function: Any = leaf.function[0] if isinstance(leaf.function, tuple) else leaf.f
-    return record(function, [A], [""], lambda arrays: (arrays[0],), leaf.options)
 
 
 def _gradients(leaf: Any, attributes: Sequence[str], dX: Any) -> list[Array]:

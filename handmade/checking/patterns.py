@@ -33,6 +33,8 @@ def pattern_of(actual: Array, right: Array) -> str:
     actual = np.where(np.abs(actual) <= 1e-8 * size, 0.0, actual)
     if same.any() and (actual[~same] == 0).all():
         return _zeros(actual, same)
+    if same.any() and not right[~same].any() and right[same].any():
+        return "right, but not 0 where the right one is 0"
     limit = np.abs(actual).max()
     cut = (np.abs(np.abs(actual) - limit) <= 1e-7 * size) & (np.abs(right) > limit) & (actual * right > 0)
     if (same | cut).all() and same.any() and cut.sum() > 1:

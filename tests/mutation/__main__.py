@@ -163,6 +163,7 @@ TESTS = {
     "checking.problem": ["diagnosis", "diagnosis_of_arrays", "diagnosis_report"],
     "checking.transforms": ["transforms", "factors", "gradient_match"],
     "checking.explanation": ["diagnosis_report"],
+    "checking.activation_operations": ["activation_operations"],
     "checking.recordings": ["operations"],
     "checking.recorded_arrays": ["operations"],
     "checking.operation_mistakes": ["operations_explained"],
