@@ -180,7 +180,7 @@ def two_towers() -> Example:
             r"texts_to_images (missing|not|left out)|without texts|^images_to_texts$",
         ),
         "summed, not averaged": ({"N": 1.0}, r"times n|\b7\b"),
-        "normalization without its projection": ({"project": 0.0}, r"project|normali"),
+        "normalization without its projection": ({"project": 0.0}, r"project|normali|constant in `norm"),
         "second tower taken for constant": ({"fixed": True}, r"not computed|missing|zero|constant|b\b.*0"),
     }
     parameters, facts = {"A": rng.normal(size=(3, 5)), "B": rng.normal(size=(3, 4))}, {"N": 7.0, "tau": tau}
@@ -220,7 +220,10 @@ def recurrence() -> Example:
     mistakes = {
         "summed over the steps, not averaged": ({"count": 1.0}, r"\bt\b|\b4\b"),
         "error of the last step only": ({"errors": 3}, r"step 0.*(missing|not)|missing.*step 0|^step 3$|step 3 alone"),
-        "not propagated through time": ({"through": 0.0}, r"through time|earlier|propagat|recurren"),
+        "not propagated through time": (
+            {"through": 0.0},
+            r"through time|earlier|propagat|recurren|taken for a constant in .*@ w",
+        ),
         "W transposed in the propagation": ({"transposed": True}, r"transpos"),
         "first step of the loop left out": ({"steps": 1}, r"first step|step 0"),
     }

@@ -41,7 +41,10 @@ READINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "smoothing_shared_among_the_other_classes": ((r"1/n \(p-y\) - 1/3 the right one at prediction 0", "true"),),
     "class_weights_along_the_columns": ((r"weight\[unit\] \(p-y\)", "same"),),
     "sample_weights_squared": ((r"right, each row times a number of its own", "true"),),
-    "ignored_rows_keep_their_probabilities": ((r"\(1\.5/n or 0\.0833333\) \(p-y\)$", "true"),),
+    "ignored_rows_keep_their_probabilities": (
+        (r"\(1\.5/n or 0\.0833333\) \(p-y\)$", "true"),
+        (r"right, but not 0 where the right one is 0", "same"),
+    ),
     "log_rate_derived_as_a_rate": ((r"-right \+ right 1/sigmoid\(a\)$", "true"),),
     "gelu_without_the_product_rule": ((r"da\[2\] = dh h/a and da\[0\] = dh h/a", "same"),),
     "guided_backpropagation": ((r"= 1/2 da @ w\[2\] \+ 1/2 \|da @ w\[2\]\|", "same"),),
