@@ -60,7 +60,7 @@ def wavelet_backward(dH, A):
     return dH * (2 * A / (1 + A**2) * np.sin(A) + np.log(1 + A**2) * np.cos(A))
 
 
-def test_derivative_of_ones_own_activation_is_explained_in_a_students_gradient():
+def test_own_activation_in_a_students_gradient_is_explained():
     network = hm.Network([hm.Dense(4, 5, rng=0), hm.Activation((wavelet, wavelet_backward)), hm.Dense(5, 3, rng=1)])
     X, y = A, np.array([0, 1, 2, 1, 0, 2])
 

@@ -194,12 +194,23 @@ def test_coefficients_are_written_as_known_numbers(coefficient, text):
         (lambda r: r * [1, 2, 3], "right, each column times a number of its own: 1, 2, 3"),
         (lambda r: r[[1, 0, 2, 3]], "right, its rows in the order 1, 0, 2, 3"),
         (lambda r: r * [[1], [1], [0], [0]], "right, but rows 2, 3 are 0"),
+        (
+            lambda r: r * np.minimum(1, 0.7 / np.linalg.norm(r, axis=1, keepdims=True)),
+            "right, the norm of each row clipped at 0.7",
+        ),
         (lambda r: r**2, ""),
     ],
 )
 def test_patterns_are_seen(change, message):
     right = np.random.default_rng(3).normal(size=(4, 3))
     assert pattern_of(change(right), right) == message
+
+
+def test_numbers_in_place_of_zeros_are_seen():
+    numbers = np.random.default_rng(3).normal(size=(4, 3))
+    right = numbers * [[1], [0], [1], [0]]
+    assert pattern_of(numbers, right) == "right, but not 0 where the right one is 0"
+    assert pattern_of(numbers + 0.1 * right, right) == ""
 
 
 # ---- formulas of wrong steps -----------------------------------------------------------------------------------------

@@ -276,7 +276,7 @@ class Decayed(Network):
         return value + self.amount / 2 * float(sum((block**2).sum() for block in weights)), gradient
 
 
-def test_the_loss_of_a_networks_own_backpropagate_is_the_one_that_counts():
+def test_the_loss_of_an_own_backpropagate_is_the_one_that_counts():
     network = Decayed([Dense(4, 5, rng=0), Activation("tanh"), Dense(5, 3, rng=1)])
     f = NetworkLoss(network, X, LABELS)
     plain = NetworkLoss(Network(copy.deepcopy(list(network.layers))), X, LABELS)

@@ -125,6 +125,86 @@ def test_loops_are_explained_as_a_whole(options, words):
     assert words in explanation.name
 
 
+def shares(t):
+    S = X @ t["W"].T
+    E = np.exp(S - S.max(axis=1, keepdims=True))
+    return E / E.sum(axis=1, keepdims=True)
+
+
+def loss_of_shares(t):
+    P = shares(t)
+    return float(((P * t["g"]) ** 2).sum())
+
+
+def gradient_of_shares(t, wrong=""):
+    P = shares(t)
+    G = 2 * P * t["g"] ** 2
+    dS = P * (G - (G * P).sum(axis=1, keepdims=True))
+    dS = {"constant": P * G, "diagonal": P * (1 - P) * G}.get(wrong, dS)
+    dg = (2 * P**2 * t["g"])[: 1 if wrong == "row" else None].sum(axis=0)
+    return {"W": dS.T @ (Y[:, :1] * X if wrong == "input" else X), "g": dg}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("constant", "sum(E, axis=1, keepdims=True) taken for a constant in `E / sum("),
+        ("diagonal", "diagonal alone of the Jacobian of `E / sum("),
+        ("row", "only the first row of `P * g` (line"),
+    ],
+)
+def test_softmax_written_by_hand_is_explained(wrong, words):
+    # The maximum that is subtracted changes nothing, and nobody derives it.
+    theta = {"W": THETA["W"], "g": THETA["g"]}
+    assert hm.diagnose_gradient(loss_of_shares, theta, gradient_of_shares).verdict == "right"
+    (explanation,) = hm.diagnose_gradient(loss_of_shares, theta, lambda t: gradient_of_shares(t, wrong)).explanations
+    assert words in explanation.name
+
+
+@pytest.mark.parametrize(
+    ("slope", "words"),
+    [
+        (lambda A, H: 1 - H, "derivative of `tanh(A)` (line 2 of f) written as 1 - h"),
+        (lambda A, H: 1 - A * A, "derivative of `tanh(A)` (line 2 of f) written as 1 - x^2"),
+        (lambda A, H: 1 - X**2, "derivative of `tanh(A)` (line 2 of f) by A with X in place of A"),
+    ],
+)
+def test_usual_words_for_a_derivative_are_explained(slope, words):
+    space = {"np": np, "X": X}
+    exec("def f(w):\n    A = X * w; H = np.tanh(A); return float((H**2).sum())", space)  # with lines of its own
+
+    def gradient(w):
+        H = np.tanh(X * w)
+        slopes = 1 - np.tanh(X) ** 2 if "with X" in words else slope(X * w, H)
+        return (2 * H * slopes * X).sum(axis=0)
+
+    (explanation,) = hm.diagnose_gradient(space["f"], RNG.normal(size=4), gradient).explanations
+    assert explanation.name == words
+
+
+def test_variables_are_named_as_the_line_uses_them():
+    def f(t):
+        c = t["W"][0]
+        for _ in range(3):
+            new = np.sin(t["g"][0] * c) + c
+            c = new
+        return float((c**2).sum())
+
+    def gradient(t):  # the factor of g is what the turn has made, not what it was given
+        cs = [t["W"][0]]
+        for _ in range(3):
+            cs.append(np.sin(t["g"][0] * cs[-1]) + cs[-1])
+        d, dg = 2 * cs[-1], 0.0
+        for old, new in zip(cs[2::-1], cs[:0:-1], strict=True):
+            slope = np.cos(t["g"][0] * old)
+            dg, d = dg + float((d * slope * new).sum()), d * (slope * t["g"][0] + 1)
+        return {"W": np.array([d, 0 * d, 0 * d]), "g": np.array([dg, 0.0, 0.0])}
+
+    theta = {"W": THETA["W"], "g": THETA["g"]}
+    (explanation,) = hm.diagnose_gradient(f, theta, gradient).explanations
+    assert "by g[0] with new in place of c" in explanation.name
+
+
 def test_repeated_rows_that_are_assigned_are_explained():
     def f(E):
         return float((E[WORDS].sum(axis=1) ** 3).sum())
@@ -188,6 +268,23 @@ def test_what_no_operation_explains_stays_located():
     diagnosis = hm.diagnose_gradient(network, X, np.arange(7) % 3)
     assert diagnosis.verdict == "located"
     assert diagnosis.places[0].parameters == ("1.weight",)
+
+
+class Scaled(hm.Layer):
+    """A layer that divides each feature by its standard deviation in the batch."""
+
+    def forward(self, X, training=False):
+        s = X.std(axis=0)
+        return X / s, (X, s)
+
+    def backward(self, dH, cache, need_dX=True):
+        return dH / cache[1]
+
+
+def test_statistics_of_a_batch_taken_for_constants_are_explained():
+    network = hm.Network([hm.Dense(4, 6, rng=0), Scaled(), hm.Dense(6, 3, rng=1)])
+    (explanation,) = hm.diagnose_gradient(network, X, np.arange(7) % 3).explanations
+    assert "s taken for a constant in `X / s`" in explanation.name
 
 
 def bump(A):

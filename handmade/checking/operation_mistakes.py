@@ -13,6 +13,7 @@ import numpy as np
 
 from .._types import Array
 from .operation_rules import (
+    LARGEST,
     Edge,
     OperationMistake,
     clipped_at,
@@ -118,6 +119,7 @@ class _Search:
         self.left = WORK // len(recording.operations)
         self.order = {id(one): i for i, one in enumerate(recording.operations)}
         self.edges = list(_edges_by_place(recording))
+        self.idle = self._without_effect()
 
     def simple(self) -> Iterator[_Found]:
         """Yield the mistakes without a number."""
@@ -162,7 +164,21 @@ class _Search:
         values: dict[object, list[Operation]] = {}
         for one in self.recording.operations:
             values.setdefault(one.place if one.name else id(one), []).append(one)
+            for name, array in one.beside.items():
+                values.setdefault(name, [Operation(array, text=name)])
         return self._tried(m for edges in self.edges for others in values.values() for m in with_others(edges, others))
+
+    def _without_effect(self) -> frozenset[int]:
+        """Return the maxima that change nothing, as the one that a softmax subtracts: nobody derives those."""
+        sizes: dict[int, float] = {}
+
+        def note(one: Operation, k: int, G: Array) -> None:
+            sizes[id(one)] = float(np.abs(G).max(initial=0.0))
+
+        self.recording.gradient(self.seed, note)
+        limit = FAINT * max(sizes.values(), default=0.0)
+        maxima = (one for one in self.recording.operations if one.name in LARGEST)
+        return frozenset(id(one) for one in maxima if sizes.get(id(one), 0.0) <= limit)
 
     def _may_go_on(self) -> bool:
         self.left -= 1
@@ -176,7 +192,7 @@ class _Search:
 
         def change(one: Operation, k: int, G: Array) -> Array | None:
             if (id(one), k) not in chosen:
-                return None
+                return kept_from(one, k, G) if id(one) in self.idle else None
             passed = mistake.rule(one, k, G)
             if passed.shape != one.operands[k].value.shape:
                 raise ValueError(f"expected shape {one.operands[k].value.shape}, got {passed.shape}")

@@ -17,6 +17,17 @@ LARGEST = ("max", "min", "amax", "amin", "maximum.reduce", "minimum.reduce")
 BOUNDS = (1.0, 5.0, 10.0, 0.1, 0.01, 0.5, 2.0, 0.05, 0.02, 0.2, 0.25, 100.0)  # at which people clip
 MOST_IN_WORDS = 64  # of which a factor may be the inverse or the root
 
+SLOPES: dict[str, Callable[[Array, Array], Array]] = {  # that people write for the derivative of h = f(x)
+    "1 - h": lambda x, h: 1 - h,
+    "1 - x^2": lambda x, h: 1 - x * x,
+    "1 - h^2": lambda x, h: 1 - h * h,
+    "1 + h^2": lambda x, h: 1 + h * h,
+    "h (1 - h)": lambda x, h: h * (1 - h),
+    "x (1 - x)": lambda x, h: x * (1 - x),
+    "h": lambda x, h: h,
+    "1/h": lambda x, h: 1 / h,
+}
+
 Edge = tuple[Operation, int]
 Rule = Callable[[Operation, int, Array], Array]
 
@@ -63,6 +74,15 @@ def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
     if one.is_elementwise and len(one.operands) == 1:
         text = f"derivative of {where} taken at its result, in place of {operand}"
         yield mistake(text, lambda o, k, G: G * o.slope(k, {0: o.value}), 1.3)
+    if one.is_elementwise and len(one.inputs) == 1 and one.name != "negative":
+        for text, slope in SLOPES.items():
+            yield mistake(f"derivative of {where} written as {text}", _with_slope(slope), 1.4)
+    if one.name == "divide" and k == 0 and one.operands[-1].operands[:1] == one.operands[:1]:
+        both = [(o, j) for o, _ in edges for j in (0, 1)]
+        yield OperationMistake(f"diagonal alone of the Jacobian of {where}", both, _diagonal_of_shares, 1.3)
+    if one.operands[k].value.size < one.value.size or one.name == "matmul":
+        for row, name in (0, "first"), (-1, "last"):
+            yield mistake(f"only the {name} row of {where} counts in the gradient by {operand}", _of_row(row), 1.6)
     if one.name in ("where", "maximum", "minimum", "clip") and one.operands[k].value.shape == one.value.shape:
         yield mistake(f"condition of {where} missing in the gradient by {operand}", _unchanged)
         both = [(o, j) for o, _ in edges for j in range(len(o.operands))]
@@ -116,6 +136,24 @@ def _transposed(one: Operation, k: int, G: Array) -> Array:
 
 def _diagonal(one: Operation, k: int, G: Array) -> Array:
     return G * one.value * (1 - one.value)
+
+
+def _diagonal_of_shares(one: Operation, k: int, G: Array) -> Array:
+    """Return what a share of a sum passes on if the sum depended on the same entry alone."""
+    return kept_from(one, k, G) if k else G * (1 - one.value) / one.operands[1].value
+
+
+def _with_slope(slope: Callable[[Array, Array], Array]) -> Rule:
+    return lambda one, k, G: G * slope(one.operands[k].value, one.value)
+
+
+def _of_row(row: int) -> Rule:
+    def rule(one: Operation, k: int, G: Array) -> Array:
+        alone = np.zeros(G.shape)
+        alone[row] = G[row]
+        return one.backward_to(k)(alone)
+
+    return rule
 
 
 def _to_all(one: Operation, k: int, G: Array) -> Array:
@@ -221,7 +259,7 @@ def _with_another(edges: Sequence[Edge], j: int, others: Sequence[Operation], tu
         return summed_to(G * o.slope(k, {j: value}), shape)
 
     own = one.argument(j)[1]
-    other = min((o.label or "..." for o in others), key=len)
+    other = min((o.label for o in others), key=len)
     if other == own and not turn:  # a variable that is bound anew
         other = min((o.text for o in others), key=len)
     text = f"derivative of {place_of(one)} by {one.names[k]} with {other}{turn} in place of {own}"

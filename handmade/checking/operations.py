@@ -64,12 +64,16 @@ class Operation:
         The number of that line.
     text : str
         The expression, written with the names that variables have there.
-    label : str
-        The name of a variable that holds the result, else the expression.
+    aliases : list of str
+        The names of variables that have held the result.
+    stored : str
+        The name that the statement assigns to.
     names : list of str
-        The labels of the operands.
+        The operands, each as a variable or an expression.
     inputs : tuple
         The arguments, with the number of an operand in place of each.
+    beside : dict of str to ndarray
+        The arrays of real numbers that have a name there, and are not recorded.
     number : int
         Counts operations in the order in which they were done.
     is_elementwise : bool
@@ -80,13 +84,15 @@ class Operation:
         self, value: Array, name: str = "", operands: Sequence[Operation] = (), compute: Any = None, text: str = ""
     ) -> None:
         self.value, self.name, self.operands, self.compute, self.text = value, name, list(operands), compute, text
-        self.label = text
+        self.aliases: list[str] = []
+        self.stored = ""
         self.place: Place = (None, 0, "")
         self.line = 0
         self.names: list[str] = []
         self.inputs: Any = ()
         self.function: Any = None
         self.is_elementwise = False
+        self.beside: dict[str, Array] = {}
         self.number: int = next(NUMBERS)
         self._backward: dict[int, Backward] = {}
 
@@ -95,6 +101,13 @@ class Operation:
         if k not in self._backward:
             self._backward[k] = _backward_to(self, k)
         return self._backward[k]
+
+    @property
+    def label(self) -> str:
+        """The name of a variable that holds the result, else the expression."""
+        if self.stored in self.aliases:
+            return self.stored
+        return self.aliases[0] if self.aliases else self.text or "..."
 
     def on(self, operands: Sequence[Operation]) -> Operation:
         """Return the same operation on other operands."""
@@ -120,7 +133,7 @@ class Operation:
         part = self.inputs[j]
         if isinstance(part, Slot):
             return self.operands[part].value, self.names[part]
-        return np.asarray(part), "the other factor"
+        return np.asarray(part), next((n for n, v in self.beside.items() if v is part), "the other factor")
 
     def slope(self, k: int, changed: Mapping[int, Array] | None = None) -> Array:
         """Return the derivative of an elementwise operation by an operand, also with other values of arguments."""

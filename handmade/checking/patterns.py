@@ -101,10 +101,14 @@ def _of_entries(actual: Array, right: Array, size: float, same: Array) -> str:
 def _lines(actual: Array, right: Array, size: float) -> str:
     """Return whether rows or columns have a factor of their own, or rows are exchanged."""
     for axis, name in (1, "row"), (0, "column"):
-        factors = (actual * right).sum(axis=axis, keepdims=True) / (right * right).sum(axis=axis, keepdims=True)
+        lengths = np.maximum((right * right).sum(axis=axis, keepdims=True), np.finfo(np.float64).tiny)
+        factors = (actual * right).sum(axis=axis, keepdims=True) / lengths
         if np.abs(actual - factors * right).max() <= 1e-7 * size:
             if np.ptp(factors) <= 1e-7 * np.abs(factors).max():
                 return ""  # a formula, if other batches do not contradict it
+            norms, cut = np.linalg.norm(actual, axis=axis, keepdims=True), factors < 1 - 1e-7
+            if (factors <= 1 + 1e-7).all() and cut.sum() > 1 and np.ptp(norms[cut]) <= 1e-7 * norms.max():
+                return f"right, the norm of each {name} clipped at {norms[cut][0]:.6g}"
             digits = 4 if np.abs(factors - 1).max() > 1e-3 else 8
             text = ", ".join(f"{factor:.{digits}g}" for factor in factors.ravel()[:6])
             return f"right, each {name} {OWN_FACTORS}: {text}{', ...' if factors.size > 6 else ''}"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dis
+import functools
+import itertools
 import operator
 import sys
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -122,12 +126,28 @@ def _write(made: Operation, inputs: Any, options: Any) -> None:
     code, seen = frame.f_code, frame.f_locals
     made.place, made.line = (code, frame.f_lasti, made.name), frame.f_lineno
     arrays = {n: v for n in code.co_names if isinstance(v := frame.f_globals.get(n), np.ndarray)} | seen
-    named = {_memory(v): n for n, v in arrays.items() if isinstance(v, np.ndarray)}
-    for name, value in arrays.items():
-        if isinstance(value, Recorded) and value.operation.label == value.operation.text:
-            value.operation.label = name
-    made.names = [one.label or "..." for one in made.operands]
-    made.text = made.label = _text(made.name, inputs, options, named)
+    made.beside = {n: v for n, v in arrays.items() if isinstance(v, np.ndarray) and v.ndim and v.dtype.kind == "f"}
+    named: dict[Any, str] = {_memory(v): n for n, v in arrays.items() if isinstance(v, np.ndarray)}
+    loaded, made.stored = _names_around(code, frame.f_lasti)
+    for name in (*arrays, *reversed(loaded)):  # of several names, the one that the line uses
+        if isinstance(value := arrays.get(name), Recorded):
+            value.operation.aliases.append(name)
+            named[id(value.operation)] = name
+    made.names = [named.get(id(one), one.label) for one in made.operands]
+    made.text = _text(made.name, inputs, options, named)
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_around(code: types.CodeType, place: int) -> tuple[list[str], str]:
+    """Return the variables that a statement has loaded up to an instruction, the latest first, and what it assigns."""
+    steps = list(dis.get_instructions(code))
+    i = max(k for k, step in enumerate(steps) if step.offset <= place)
+    loaded: list[str] = []
+    for step in itertools.takewhile(lambda step: not step.opname.startswith(("STORE", "POP_TOP")), reversed(steps[:i])):
+        if step.opname.startswith("LOAD"):
+            loaded += reversed(step.argval if isinstance(step.argval, tuple) else [str(step.argval)])
+    after = next((step for step in steps[i:] if step.opname.startswith(("STORE", "POP_TOP", "RETURN"))), None)
+    return loaded, str(after.argval) if after is not None and after.opname.startswith("STORE") else ""
 
 
 def _memory(array: Array) -> tuple[Any, ...]:
@@ -180,8 +200,9 @@ def _word(value: Any, named: Mapping[Any, str], is_part: bool = False) -> str:
     """Return an argument as it would be written, in parentheses if it is a sum or product inside another."""
     if isinstance(value, Recorded):
         one = value.operation
-        is_sum = is_part and one.name in SIGNS and one.label == one.text
-        return f"({one.text})" if is_sum else one.label or "..."
+        if (name := named.get(id(one))) or not (is_part and one.name in SIGNS and one.label == one.text):
+            return name or one.label
+        return f"({one.text})"
     if isinstance(value, np.ndarray) and value.ndim:
         return named.get(_memory(value)) or (f"{name}.T" if (name := named.get(_memory(value.T))) else "...")
     if type(value) in (list, tuple):
