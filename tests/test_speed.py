@@ -14,7 +14,7 @@ import torch
 
 import handmade as hm
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import alternation, jobs, memory, peers, start
+from benchmarks.speed import alternation, epochs, memory, peers, start
 from benchmarks.speed.alternation import Process, alternate, time_calls
 from benchmarks.speed.bench import Bench
 from benchmarks.speed.cases import GRID, Case, curves
@@ -24,7 +24,20 @@ from benchmarks.speed.sides import CALLS, COMPILED, FLOOR, OURS, Disagreement, U
 from handmade._steps import BLOCK
 from handmade._vectors import PAGE
 
-MODULES = ["alternation", "calls", "cases", "jobs", "memory", "pages", "peers", "report", "sides", "start", "targets"]
+MODULES = [
+    "alternation",
+    "calls",
+    "cases",
+    "epochs",
+    "jobs",
+    "memory",
+    "pages",
+    "peers",
+    "report",
+    "sides",
+    "start",
+    "targets",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +149,7 @@ EXPECTED = [
 def test_every_installed_side_agrees(piece, expected, monkeypatch):
     # What is to be compiled is compared here as it stands; compiling takes long, and is compared when it is timed.
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
-    for module in peers, jobs:
+    for module in peers, epochs:
         monkeypatch.setattr(module, "has_compiler", lambda: True)
     ours, compared = piece.sides[OURS](piece).results(), set()
     for name, side in piece.sides.items():
