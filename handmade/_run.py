@@ -258,7 +258,7 @@ def _score(metric: Callable[..., Any], name: str, H: Array, y: Array) -> float:
     """Return the value of a metric; raise its name with the error of a function that takes something else."""
     try:
         return _number(metric(H, y), name)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         if str(error).startswith("metrics: ") or getattr(metric, "func", metric) in METRICS.values():
             raise
         kind = ValueError if isinstance(error, ValueError) else TypeError
