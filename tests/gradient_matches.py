@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from handmade.checking.transforms import Block, GradientMatch
+from handmade.checking.causes import Block
+from handmade.checking.transforms import GradientMatch
 
 EPS = np.finfo(float).eps
 SHAPES = {"W0": (3, 3), "b0": (3,), "W1": (2, 3), "b1": (2,), "W2": (2, 2), "b2": (2,)}

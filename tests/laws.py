@@ -1,4 +1,4 @@
-"""What the tests of laws share: strategies, and numbers whose sums and products are exact."""
+"""Strategies for the tests of laws, and numbers whose sums and products are exact."""
 
 from __future__ import annotations
 

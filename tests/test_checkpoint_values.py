@@ -153,7 +153,6 @@ def test_a_lock_that_the_run_before_removes_is_made_again(tmp_path, monkeypatch)
     assert descriptors() == before
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 # JAX, where another test has imported it, warns of every fork.
 @pytest.mark.filterwarnings("ignore:os.fork", "ignore::pytest.PytestUnraisableExceptionWarning")

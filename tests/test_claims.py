@@ -11,6 +11,7 @@ import scipy.sparse
 import torch
 
 import handmade as hm
+from handmade.checking.causes import Cause, tolerance
 from handmade.checking.claims import (
     MAX_DEPTH,
     Parameters,
@@ -22,7 +23,6 @@ from handmade.checking.claims import (
     leaves,
     read_gradient,
 )
-from handmade.checking.transforms import Cause, tolerance
 
 W, B, V, C = np.arange(6.0).reshape(2, 3), np.array([6.0, 7.0]), np.arange(8.0, 14).reshape(3, 2), np.arange(14.0, 17)
 BLOCKS = blocks_of({"W1": W, "b1": B, "W2": V, "b2": C})

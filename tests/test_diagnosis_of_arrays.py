@@ -14,10 +14,10 @@ import handmade as hm
 from handmade import MLP, Network, diagnose_gradient
 from handmade.checking.backward_pass import BackwardPass
 from handmade.checking.catalogue_search import CHANCE, SHARE, _made, _matches
+from handmade.checking.causes import Cause, tolerance
 from handmade.checking.claims import blocks_of, call_repeatedly, is_single, leaves, read_gradient
 from handmade.checking.mistakes import mistakes
 from handmade.checking.problem import Problem, network_problem
-from handmade.checking.transforms import Cause, tolerance
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from diagnosed import CASES, LABELS, THETA, X, f, f_gradient, names
 import handmade as hm
 from handmade import MLP, Network, diagnose_gradient
 from handmade.checking.backward_pass import BackwardPass
+from handmade.checking.causes import tolerance
 from handmade.checking.explanation import Explanation
 from handmade.checking.mistakes import mistakes
 from handmade.checking.reports import Diagnosis
-from handmade.checking.transforms import tolerance
 
 # ---- the report ------------------------------------------------------------------------------------------------------
 

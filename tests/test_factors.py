@@ -18,11 +18,7 @@ from gradient_matches import (
     parts,
 )
 
-from handmade.checking.transforms import (
-    Block,
-    Cause,
-    tolerance,
-)
+from handmade.checking.causes import Block, Cause, tolerance
 
 RNG = np.random.default_rng(6)
 

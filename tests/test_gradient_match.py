@@ -17,11 +17,8 @@ from gradient_matches import (
     parts,
 )
 
-from handmade.checking.transforms import (
-    GLOBAL_TRANSFORMS,
-    Block,
-    tolerance,
-)
+from handmade.checking.causes import Block, tolerance
+from handmade.checking.transforms import GLOBAL_TRANSFORMS
 
 RNG = np.random.default_rng(6)
 

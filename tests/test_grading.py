@@ -12,8 +12,8 @@ from students import BOTH, NETWORK, RIGHT, X, Y, credits, grade_text
 
 import handmade as hm
 from handmade.checking.backward_pass import BackwardPass
+from handmade.checking.causes import tolerance
 from handmade.checking.mistakes import mistakes
-from handmade.checking.transforms import tolerance
 from handmade.grading import Exercise, grade
 
 

@@ -1,4 +1,4 @@
-"""How a submission is called: the answers of its functions are collected, and the layout that fits is found."""
+"""Calls of a submission: the answers of its functions are collected, and the layout that fits is found."""
 
 from __future__ import annotations
 

@@ -346,7 +346,7 @@ def test_problems_of_answers_are_told():
 def test_numbers_are_right_up_to_rounding(dtype):
     truth = Truth(Exercise(NETWORK.astype(dtype), X.astype(dtype), Y))
     true = np.array([1.0, -100.0])
-    allowed = 100 * hm.checking.transforms.tolerance(dtype == np.float32)
+    allowed = 100 * hm.checking.causes.tolerance(dtype == np.float32)
     for share in 0.9, 1.1:
         assert truth.equals(true + np.array([share * allowed, 0]), true) is (share < 1)
     assert not truth.equals(true[:1], true) and not truth.equals([1.0, np.nan], true) and not truth.equals(None, true)

@@ -165,7 +165,7 @@ def test_errors_are_those_of_the_loss_of_the_exercise():
 
     assert looks_like_differences(Called(answer(smooth)), truth, reading_of(truth, smooth)) == []
     here = reading_of(truth, rounding(0))
-    here.arrays["0.bias"][0] += 3e-7 * np.abs(truth.gradient["0.bias"]).max()  # the largest is told
+    here.arrays["0.bias"][0] += 3e-7 * np.abs(truth.gradient["0.bias"]).max()  # the largest difference is reported
     here.arrays["2.bias"] = truth.gradient["2.bias"]  # though some are exact
     (note,) = looks_like_differences(Called(answer(rounding(1))), truth, here)
     assert note.startswith("the gradient is right to 3e-07 only")

@@ -215,11 +215,15 @@ def test_a_process_that_ends_keeps_no_point():
 
 def test_cells_that_fail_are_told_to_the_teacher():
     failures = ["one", "two", "x" * 400, "four"]
-    told = ["a cell fails: one", "a cell fails: two", f"a cell fails: {'x' * 300}..."]
+    expected = ["a cell fails: one", "a cell fails: two", f"a cell fails: {'x' * 300}..."]
     student = Told(Ended("time", "took too long"), functions={"forward": None, "backward": None}, failures=failures)
-    assert judge(student, EXERCISE).notes == told
+    assert judge(student, EXERCISE).notes == expected
     nothing = judge(Told(failures=failures, functions={"f" * 400: None}), EXERCISE)
-    assert nothing.hint.splitlines() == [f"forward and backward missing: {CONTRACT}", f"found: {'f' * 300}...", *told]
+    assert nothing.hint.splitlines() == [
+        f"forward and backward missing: {CONTRACT}",
+        f"found: {'f' * 300}...",
+        *expected,
+    ]
 
 
 def test_what_is_printed_patched_and_tried_is_told():

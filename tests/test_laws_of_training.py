@@ -42,7 +42,7 @@ def after_steps(optimizer, theta, gradients):
     return theta
 
 
-def walk(seed, steps=4, size=5):
+def random_steps(seed, steps=4, size=5):
     rng = np.random.default_rng(seed)
     return rng.normal(size=size), rng.normal(size=(steps, size))
 
@@ -51,7 +51,7 @@ def walk(seed, steps=4, size=5):
 @law
 @given(seeds, powers_of_two)
 def test_adaptive_step_ignores_the_scale_of_the_gradient(name, seed, c):
-    theta, gradients = walk(seed)
+    theta, gradients = random_steps(seed)
     same(after_steps(ELEMENTWISE[name](), theta, c * gradients), after_steps(ELEMENTWISE[name](), theta, gradients))
 
 
@@ -59,7 +59,7 @@ def test_adaptive_step_ignores_the_scale_of_the_gradient(name, seed, c):
 @law
 @given(seeds, powers_of_two)
 def test_linear_step_scales_with_theta_and_gradient(name, seed, c):
-    theta, gradients = walk(seed)
+    theta, gradients = random_steps(seed)
     scaled = after_steps(ELEMENTWISE[name](), c * theta, c * gradients)
     same(scaled, c * after_steps(ELEMENTWISE[name](), theta, gradients))
 
@@ -69,7 +69,7 @@ def test_linear_step_scales_with_theta_and_gradient(name, seed, c):
 @given(seeds)
 def test_step_treats_each_element_alone(name, seed):
     """Elements in another order, and each alone, arrive where they arrive together."""
-    (theta, gradients), order = walk(seed), np.random.default_rng(seed).permutation(5)
+    (theta, gradients), order = random_steps(seed), np.random.default_rng(seed).permutation(5)
     together = after_steps(ELEMENTWISE[name](), theta, gradients)
     same(after_steps(ELEMENTWISE[name](), theta[order], gradients[:, order].copy()), together[order])
     same(after_steps(ELEMENTWISE[name](), theta[:1], gradients[:, :1].copy()), together[:1])
@@ -79,7 +79,7 @@ def test_step_treats_each_element_alone(name, seed):
 @law
 @given(seeds)
 def test_step_along_the_negative_gradient_is_mirrored(name, seed):
-    theta, gradients = walk(seed)
+    theta, gradients = random_steps(seed)
     same(after_steps(ELEMENTWISE[name](), -theta, -gradients), -after_steps(ELEMENTWISE[name](), theta, gradients))
 
 
@@ -87,7 +87,7 @@ def test_step_along_the_negative_gradient_is_mirrored(name, seed):
 @given(seeds, st.integers(1, 20))
 def test_weight_decay_alone_shrinks_by_a_constant_factor(seed, steps):
     """(1 - lr weight_decay)^t; each step rounds twice, and the lr of AdamW meets a gradient of exactly zero."""
-    theta, gradients = walk(seed)[0], np.zeros((steps, 5))
+    theta, gradients = random_steps(seed)[0], np.zeros((steps, 5))
     for optimizer in hm.SGD(lr=0.5, weight_decay=0.25), hm.AdamW(lr=0.5, weight_decay=0.25):
         moved = after_steps(optimizer, theta, gradients)
         assert_close(moved / theta, np.full(5, 0.875**steps), operations=2 * steps + 1)

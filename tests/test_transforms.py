@@ -19,13 +19,8 @@ from gradient_matches import (
     parts,
 )
 
-from handmade.checking.transforms import (
-    BLOCK_TRANSFORMS,
-    GLOBAL_TRANSFORMS,
-    Block,
-    Cause,
-    tolerance,
-)
+from handmade.checking.causes import Block, Cause, tolerance
+from handmade.checking.transforms import BLOCK_TRANSFORMS, GLOBAL_TRANSFORMS
 
 RNG = np.random.default_rng(6)
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from .._types import Array
 from ..progress import progress_bar
 from .backward_pass import BackwardPass
+from .causes import Cause
 from .explanation import Explanation
 from .mistakes import Mistake
 from .other_networks import right_ones_elsewhere
 from .problem import Problem
-from .transforms import Cause
 
 __all__ = ["affordable", "explain", "mistakes_alone", "mistakes_in_pairs", "right_elsewhere", "simplest"]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .._types import Array
 from .._validation import as_array
-from .transforms import Block, Cause
+from .causes import Block, Cause
 
 SHOWN = 60  # characters of a value that is quoted
 MAX_DEPTH = 20  # of nested lists: one that holds itself has no end

@@ -12,12 +12,12 @@ from ..layers import Activation
 from .activation_operations import plain_formula
 from .backward_pass import BackwardPass
 from .catalogue_search import explain
+from .causes import Cause
 from .explanation import Explanation
 from .localisation import layer_name
 from .operation_mistakes import Compared, operations_that_explain
 from .problem import Problem
 from .recordings import record, record_layer
-from .transforms import Cause
 
 __all__ = ["explain_operations"]
 

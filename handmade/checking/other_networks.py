@@ -12,8 +12,8 @@ from ..activations import ACTIVATIONS
 from ..layers import Activation, Dense
 from ..network import Network
 from .backward_pass import BackwardPass, is_elementwise
+from .causes import Cause
 from .localisation import layer_name
-from .transforms import Cause
 
 __all__ = ["right_ones_elsewhere"]
 

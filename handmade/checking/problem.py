@@ -16,6 +16,7 @@ import numpy as np
 from .._types import Array
 from ..network import Network, check_finite_targets, check_passes
 from .backward_pass import BackwardPass
+from .causes import Block, Cause, tolerance
 from .check_table import GradientCheck
 from .claims import Parameters, both_layouts, call_repeatedly, is_single, read_gradient
 from .differences import numerical_gradient
@@ -25,7 +26,7 @@ from .methods import EPS
 from .network_loss import NetworkLoss
 from .rounding import network_rounding
 from .subjects import Subject, check_parameters, one_sided_gradients, own_gradient, subject_of
-from .transforms import Block, Cause, GradientMatch, tolerance
+from .transforms import GradientMatch
 
 __all__ = ["Problem", "function_problem", "measure_steps", "network_problem"]
 

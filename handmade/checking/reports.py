@@ -8,10 +8,10 @@ import html
 import numpy as np
 
 from .._types import Array
+from .causes import tolerance
 from .check_table import GradientCheck
 from .explanation import Explanation
 from .places import Place
-from .transforms import tolerance
 
 __all__ = ["Diagnosis", "Rows"]
 

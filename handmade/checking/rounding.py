@@ -13,9 +13,9 @@ from ..composites import Sequential, SequentialCache
 from ..layers import Activation, Dense
 from ..network import Network
 from ..normalization import Standardization
+from .causes import Block
 from .methods import EPS
 from .network_loss import NetworkLoss
-from .transforms import Block
 
 __all__ = ["network_rounding", "rounding_of"]
 

@@ -12,6 +12,7 @@ from ..layers import Dense
 from ..normalization import BatchNorm
 from .backward_pass import BackwardPass
 from .catalogue_search import SHARE, affordable, explain
+from .causes import Cause
 from .claims import read_gradient
 from .explanation import Explanation
 from .formulas import VAGUE, Case, dA_of, formula_of, right_formula
@@ -23,7 +24,7 @@ from .patterns import pattern_of
 from .problem import MOST_ENTRIES, Problem, call_with, measure_steps
 from .regression import MOST_TERMS, Formula, Term, fit
 from .rounding import SINGLE, rounding_of
-from .transforms import ROUND_NORMS, Cause
+from .transforms import ROUND_NORMS
 
 __all__ = [
     "explain_entries",

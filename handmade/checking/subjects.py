@@ -14,11 +14,11 @@ from .._validation import check_finite
 from ..losses import Loss
 from ..network import Network, check_passes
 from .backward_pass import BackwardPass, is_elementwise, one_sided_slopes
+from .causes import Block, Cause
 from .claims import Parameters, as_gradient, is_single, read_gradient
 from .methods import Function, check_function
 from .network_loss import NetworkLoss
 from .rounding import SINGLE, network_rounding, rounding_of
-from .transforms import Block, Cause
 
 __all__ = ["Subject", "check_no_options", "check_parameters", "function_subject", "network_subject"]
 

@@ -5,7 +5,6 @@ This half of a diagnosis needs no network: two vectors, split into parameters, a
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,46 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from .._types import Array
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """One parameter: its place in theta, and the layer that it belongs to, counted from the input."""
-
-    name: str
-    start: int
-    shape: tuple[int, ...]
-    layer: int
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def slice(self) -> slice:
-        return slice(self.start, self.start + self.size)
-
-    @property
-    def is_weight(self) -> bool:
-        return len(self.shape) >= 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Cause:
-    """One mistake of an explanation; ``fitted`` counts the numbers that were chosen to make it match.
-
-    ``at`` are the layers, as numbered in a state_dict, or "loss", or the parameters by name; empty for all of them.
-    """
-
-    name: str
-    where: str
-    hint: str
-    evidence: str
-    fitted: int = 0
-    at: tuple[str, ...] = dataclasses.field(default=(), compare=False)
-
-
-Match = tuple[list[Cause], float]  # mistakes, and the difference that is left, relative to the parameter
+from .causes import Block, Cause, Match, tolerance
 
 # Functions of the right gradient of a parameter, each with a hint.
 BLOCK_TRANSFORMS: dict[str, tuple[str, Callable[[Array], Array]]] = {
@@ -92,14 +52,6 @@ def _factors_of(facts: Mapping[str, float]) -> dict[str, tuple[float, str]]:
 
 
 SAMPLE = 64  # entries of each parameter that are compared before all of them
-
-
-def tolerance(single: bool) -> float:
-    """Return the relative difference up to which two right computations may disagree: 9e-8, in float32 8e-4.
-
-    A little less than half of the digits: the others may be lost by a plain formula, such as p - 1 near p = 1.
-    """
-    return float(np.finfo(np.float32 if single else np.float64).eps) ** 0.45
 
 
 class GradientMatch:

@@ -12,7 +12,7 @@ import numpy as np
 from .._types import Array
 from ..activations import sigmoid, softmax
 from ..checking.backward_pass import BackwardPass
-from ..checking.transforms import tolerance
+from ..checking.causes import tolerance
 from .conventions import Plan, gradient_paths, plans
 from .exercise import Exercise
 from .layouts import Layout, Reading, flaw_of, is_numeric, kind_of, layouts, read

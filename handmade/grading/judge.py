@@ -18,11 +18,11 @@ import numpy as np
 
 from .._types import Array
 from ..checking.backward_pass import BackwardPass
+from ..checking.causes import tolerance
 from ..checking.diagnosis import diagnose_gradient
 from ..checking.localisation import WrongStep, localise
 from ..checking.mistakes import mistakes
 from ..checking.reports import Diagnosis
-from ..checking.transforms import tolerance
 from ..layers import Activation, Dense
 from ..normalization import Normalization
 from .calls import Answer, Call, Truth, find_call, pair_problem, problem_of

@@ -15,8 +15,8 @@ import numpy as np
 
 from .._types import Array
 from ..checking import claims
+from ..checking.causes import Block
 from ..checking.claims import read_gradient
-from ..checking.transforms import Block
 from .child.wire import Opaque
 
 __all__ = ["Layout", "Reading", "layouts", "read"]

@@ -26,7 +26,8 @@ import numpy.typing as npt
 
 from .. import _types
 from .._types import Array, LossName
-from .._validation import as_array, as_floating, call, check_choice, check_finite, check_unmasked
+from .._validation import as_array, as_floating, check_choice, check_finite
+from ._own import own
 from ._terms import as_numbers, check_reduction
 from .likelihoods import (
     gaussian_nll_loss,
@@ -288,7 +289,7 @@ def find_loss(loss: Loss) -> LossFunctions:
     if isinstance(loss, functools.partial):
         return _find_partial(loss)
     if isinstance(loss, tuple) and len(loss) == 2 and all(map(callable, loss)):
-        return LossFunctions(_own(loss[0]), _own(loss[1]))
+        return LossFunctions(own(loss[0]), own(loss[1]))
     for functions in LOSSES.values():
         if functions.value is loss:
             return functions
@@ -307,49 +308,6 @@ def _find_partial(loss: functools.partial[Any]) -> LossFunctions:
         if name not in _options_of(loss.func):
             check_choice(name, f"option of {loss.func.__name__}", _options_of(loss.func))
     return functions.with_options(loss.keywords)
-
-
-def _own(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `_guarded` of a function, the same for the same one; those of this package need no guard."""
-    module = getattr(getattr(function, "func", function), "__module__", None)
-    if str(module).startswith(f"{__name__}."):
-        return function
-    try:
-        return _guarded(function)
-    except TypeError:  # an object that cannot be hashed
-        return _guarded.__wrapped__(function)
-
-
-@functools.lru_cache(maxsize=16)
-def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of the user's that cannot write into its arguments, and whose name stands in its errors."""
-
-    @functools.wraps(function)
-    def guarded(*arrays: Any, **options: Any) -> Any:
-        try:
-            result = call(function, "loss", "of (input, target)", *map(_read_only, arrays), **options)
-        except ValueError as error:
-            if "read-only" not in str(error):
-                raise
-            cure = "compute in a new array"
-            raise ValueError(
-                f"loss: expected a function that leaves its arguments unchanged, got a write; {cure}"
-            ) from error
-        check_unmasked(result, "loss")
-        if np.iscomplexobj(result) and not np.iscomplexobj(arrays[0]):
-            raise TypeError(f"loss: expected real numbers, got {result!r}")
-        return result
-
-    guarded.__name__ = getattr(getattr(function, "func", function), "__name__", "the loss")
-    return guarded
-
-
-def _read_only(array: Any) -> Any:
-    """Return a view of an array into which nobody can write."""
-    if isinstance(array, np.ndarray):
-        array = array.view()
-        array.flags.writeable = False
-    return array
 
 
 @functools.cache

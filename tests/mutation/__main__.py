@@ -162,6 +162,7 @@ TESTS = {
     "checking.catalogue_search": ["diagnosis", "diagnosis_of_arrays"],
     "checking.problem": ["diagnosis", "diagnosis_of_arrays", "diagnosis_report"],
     "checking.transforms": ["transforms", "factors", "gradient_match"],
+    "checking.causes": ["transforms", "factors", "gradient_match"],
     "checking.explanation": ["diagnosis_report"],
     "checking.activation_operations": ["activation_operations"],
     "checking.recordings": ["operations"],
