@@ -73,12 +73,13 @@ def test_wide_tables_are_shown_in_part():
     assert next(iter(table.columns[0].cells)) == r"\[red]0"
 
 
-def test_names_in_brackets_are_printed(tmp_path):
-    """Rich would take them for colours, and print nothing."""
-    data = csv(tmp_path, people().rename(columns={"spent": "spent[red]"}))
-    options = ["--target", "spent[red]", "-o", tmp_path / "m.npz", "--hidden", "4", "--epochs", "1", "--quiet"]
-    assert "regress 'spent[red]': 240 rows" in run("train", data, *options).stdout
-    assert "predicts 'spent[red]': a number" in run("show", tmp_path / "m.npz").stdout
+def test_names_in_brackets_or_colons_are_printed(tmp_path):
+    """Rich would take them for colours and pictures."""
+    data = csv(tmp_path, people().rename(columns={"spent": "spent[red]:zero:", "age": "age:one:"}))
+    options = ["--target", "spent[red]:zero:", "-o", tmp_path / "m.npz", "--hidden", "4", "--epochs", "1", "--quiet"]
+    assert "regress 'spent[red]:zero:': 240 rows" in run("train", data, *options).stdout
+    shown = run("show", tmp_path / "m.npz").stdout
+    assert "predicts 'spent[red]:zero:': a number" in shown and " age:one: " in shown
 
 
 def test_unseen_categories_are_a_warning(folder, tmp_path):

@@ -94,10 +94,31 @@ def test_check_exits_with_its_verdict(tmp_path, monkeypatch):
         ([f"{file}:number"], "expected a function 'number'"),
         ([f"{file}:gone"], "expected a function 'gone'"),
         (["functions"], "module:function"),
-        (["no_such_module:f"], "no_such_module"),
+        (["no_such_module:f"], "no_such_module:f: ModuleNotFoundError"),
         (["none.py:f"], "none.py"),
     ]:
         assert match in run("check", *arguments, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("return 1 / 0", "f: ZeroDivisionError: division by zero (line 3 of mine.py)"),
+        ("return lambda t: t.gone, [1.0], [1.0]", "has no attribute 'gone' (line 3 of mine.py)"),
+        ("return lambda t: np.linalg.inv(t * np.zeros((1, 1))), [1.0], [1.0]", "Singular matrix (line 3 of mine.py)"),
+        ("return lambda t: 1 / float(t[0] == 1), [1.0], [1.0]", "for 1 (line 3 of mine.py)"),
+        ("return lambda t: 1.0, [1.0], [1.0, 2.0]", "Error: gradient: expected the shape of theta (1,), got (2,)"),
+        ("import no_such_module", "f: ModuleNotFoundError: No module named 'no_such_module' (line 3 of mine.py)"),
+        ("return return", "f: SyntaxError: invalid syntax (mine.py, line 3)"),
+    ],
+)
+def test_an_error_of_the_checked_code_is_one_line(tmp_path, monkeypatch, source, said):
+    (tmp_path / "mine.py").write_text(f"import numpy as np\ndef f():\n    {source}\n")
+    monkeypatch.chdir(tmp_path)
+    shown = run("check", "mine.py:f", code=2)
+    (line,) = shown.stderr.splitlines()
+    assert line.endswith(said)
+    assert not shown.stdout
 
 
 def test_grade_is_the_command_of_grading(tmp_path):

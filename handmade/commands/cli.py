@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import json
 import sys
+import sysconfig
 import traceback
 import warnings
 from collections import Counter
@@ -37,8 +38,8 @@ app: typer.Typer = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out: Console = Console()
-err: Console = Console(stderr=True)
+out: Console = Console(emoji=False)  # a column may be named :zero:
+err: Console = Console(stderr=True, emoji=False)
 
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object in place of tables.")]
 DATA = Annotated[
@@ -271,16 +272,28 @@ def check(
 
     try:
         result = check_gradient(*_arguments(function, size, seed), rng=seed)
-    except (ValueError, OSError):
-        raise
     except (Exception, SystemExit) as error:  # of the user's file; its exit is no verdict
-        traceback.print_exc()
-        raise ValueError(f"{function}: {type(error).__name__}: {error}") from error
+        place = _place_in_a_file(error)
+        if not place and isinstance(error, ValueError | OSError):
+            raise  # of the arguments
+        raise ValueError(f"{function}: {type(error).__name__}: {error}{place}") from error
     if as_json:
         show_json({"passed": bool(result), "checked": result.total.checked, "wrong": len(result.wrong)})
     else:
         say(str(result))
     raise typer.Exit(0 if result else 1)
+
+
+def _place_in_a_file(error: BaseException) -> str:
+    """Return a phrase for the innermost line of the user's code that an error has passed; empty if there is none."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    others = [Path(__file__).parents[1], *map(Path, map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_file() and not any(file.is_relative_to(folder) for folder in others):
+            return f" (line {frame.lineno} of {file.name})"
+    return ""
 
 
 def _arguments(function: str, size: int | None, seed: int) -> Any:
