@@ -156,7 +156,10 @@ def _of_classes(y: Array, class_weight: Mapping[int, float] | Sequence[float], i
     if not isinstance(given, Mapping | str):
         given = as_array(given, "class_weight").tolist()
     if not isinstance(given, Mapping | list):
-        raise TypeError(f"class_weight: expected a mapping or a sequence of numbers, got {class_weight!r}")
+        raise TypeError(
+            f"class_weight: expected a mapping or a sequence of numbers, got {class_weight!r}; for balanced classes "
+            "pass len(y) / np.bincount(y)"
+        )
     weights = dict(given if isinstance(given, Mapping) else enumerate(given))
     if not all(isinstance(w, Real) and not is_beyond_float(w) and 0 <= float(w) < math.inf for w in weights.values()):
         raise ValueError(f"class_weight: expected finite numbers of at least 0, got {class_weight!r}")

@@ -309,7 +309,7 @@ def test_tags_say_what_the_estimators_take():
         {"batch_size": 1}, {"batch_size": np.int8(3)}, {"max_iter": 1}, {"tol": 0}, {"alpha": 0}, {"shuffle": np.True_},
         {"verbose": 0}, {"callbacks": None}, {"hidden_layer_sizes": 3}, {"hidden_layer_sizes": ()}, {"momentum": 0},
         {"beta_1": 0}, {"n_iter_no_change": 1}, {"n_iter_no_change": np.inf}, {"epsilon": 0},
-        {"validation_fraction": 1},
+        {"validation_fraction": 0},
     ],
     ids=str,
 )  # fmt: skip
@@ -323,7 +323,7 @@ def test_parameters_at_their_limits_are_legal(options):
         ({"solver": b"adam"}, ValueError), ({"solver": None}, ValueError), ({"beta_1": 1.0}, ValueError),
         ({"beta_2": 1}, ValueError), ({"max_iter": 2.0}, ValueError), ({"alpha": True}, ValueError),
         ({"alpha": "0.1"}, ValueError), ({"tol": np.nan}, ValueError), ({"n_iter_no_change": 0.5}, ValueError),
-        ({"validation_fraction": 1.1}, ValueError), ({"shuffle": 1}, TypeError), ({"verbose": "yes"}, TypeError),
+        ({"validation_fraction": 1}, ValueError), ({"shuffle": 1}, TypeError), ({"verbose": "yes"}, TypeError),
         ({"callbacks": 3}, TypeError), ({"callbacks": [3]}, TypeError), ({"batch_size": 2.0}, ValueError),
         ({"batch_size": "all"}, ValueError), ({"learning_rate_init": np.inf}, ValueError),
         ({"max_iter": np.timedelta64(3)}, ValueError), ({"batch_size": np.timedelta64(3)}, ValueError),

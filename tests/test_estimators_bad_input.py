@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import sklearn.exceptions
 from estimators_of_tests import LABELS, NUMBER, THREE, TWO, X
 
 import handmade as hm
@@ -30,7 +31,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
         ({"activation": "reelu"}, "activation: expected one of"),
         ({"loss": "mse"}, "loss: expected one of"),
         ({"solver": "lbfgs", "dropout": 0.5}, "with dropout"),
+        ({"solver": hm.Adam}, "solver: expected 'adam', 'sgd', 'lbfgs' or an optimizer such as Adam(), got <class"),
         ({"early_stopping": True, "validation_fraction": 0.005}, "validation_fraction: expected at least 2"),
+        ({"early_stopping": True, "validation_fraction": 0.9999}, "and 1 to train on, got 120 and 0; decrease it"),
+        ({"validation_fraction": 1}, "validation_fraction: expected a number in [0, 1), got 1"),
     ],
     ids=str,
 )
@@ -101,6 +105,54 @@ def test_text_is_refused_where_numbers_are_expected():
         model.partial_fit(X, pairs)
     with pytest.raises(ValueError, match=r"y: expected an indicator matrix of 2 labels, got shape \(20,\)"):
         model.partial_fit(X, labels)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, np.datetime64("NaT")])
+def test_missing_targets_are_named(missing):
+    text = np.array(["no", "yes"], object)[np.arange(len(X)) % 2]
+    text[3] = missing
+    for fit in MLPClassifier().fit, PerceptronClassifier().fit:
+        with pytest.raises(ValueError, match=r"^y: expected no missing values, got "):
+            fit(X, text)
+    with pytest.raises(ValueError, match=r"^y: expected no missing values, got None; drop those samples"):
+        MLPRegressor().fit(X, [*NUMBER[:-1], None])
+    with pytest.raises(ValueError, match=r"^classes: expected no missing values, got None"):
+        MLPClassifier().partial_fit(X, TWO, classes=[0, 1, None])
+
+
+def test_text_and_numbers_are_no_labels_together():
+    for fit in MLPClassifier().fit, PerceptronClassifier().fit:
+        for kind in list, lambda labels: np.array(labels, object):
+            with pytest.raises(TypeError, match=r"^y: expected labels of one type, got 'a' and 1; write all as text"):
+                fit(X, kind(["a", *[1] * (len(X) - 1)]))
+    with pytest.raises(TypeError, match=r"^classes: expected labels of one type, got 'a' and 1"):
+        MLPClassifier().partial_fit(X, TWO, classes=[0, 1, "a"])
+
+
+def test_classes_that_are_too_few_are_named():
+    for classes, got in ([], "none"), ([3], "1 class, 3"):
+        with pytest.raises(ValueError, match=f"^classes: expected at least 2 classes, got {got}"):
+            MLPClassifier().partial_fit(X, TWO, classes=classes)
+
+
+def test_a_fraction_of_any_float_type_is_held_out():
+    options = dict(early_stopping=True, max_iter=2, random_state=0)
+    ours, same = (MLPClassifier(validation_fraction=f(0.25), **options).fit(X, TWO) for f in (float, np.float32))
+    assert (ours.coefs_[0] == same.coefs_[0]).all()
+    with pytest.raises(ValueError, match="validation_fraction: expected a number above 0 for early_stopping, got 0"):
+        MLPRegressor(early_stopping=True, validation_fraction=0.0).partial_fit(X, NUMBER)
+
+
+def test_weights_that_cannot_be_assigned_are_refused():
+    model = MLPClassifier([3], max_iter=2, random_state=0).fit(X, TWO)
+    before = model.predict_proba(X)
+    for bad in None, 3, [w.astype(str) for w in model.coefs_], [w * 1j for w in model.coefs_]:
+        with pytest.raises(TypeError, match=r"^coefs_: expected (a list of 2 arrays|arrays of numbers), got"):
+            model.coefs_ = bad
+    assert (model.predict_proba(X) == before).all()
+    with pytest.raises(sklearn.exceptions.NotFittedError, match="This MLPClassifier instance is not fitted yet"):
+        MLPClassifier().coefs_  # noqa: B018
+    assert not hasattr(MLPRegressor(), "intercepts_")
 
 
 def test_other_hidden_layers_are_refused_in_going_on():

@@ -121,7 +121,12 @@ def test_without_weights_the_samples_are_as_they_are():
         (np.full(10, np.nan), None, ValueError, "sample_weight: "),
         (-np.ones(10), None, ValueError, "sample_weight: expected weights of at least 0, got -1.0"),
         (None, {0: 1, 2: 1}, ValueError, r"class_weight: expected a weight for each class \[0, 1, 2\], missing \[1\]"),
-        (None, "even", TypeError, "class_weight: expected a mapping or a sequence of numbers, got 'even'"),
+        (
+            None,
+            "even",
+            TypeError,
+            "class_weight: expected a mapping or a sequence of numbers, got 'even'; for balanced classes pass",
+        ),
         (None, 3.0, TypeError, "class_weight: expected a mapping or a sequence"),
         (None, [1, 1, -1], ValueError, "class_weight: expected finite numbers of at least 0"),
         (None, [1, 1, np.inf], ValueError, "class_weight: expected finite numbers of at least 0"),

@@ -247,17 +247,19 @@ class BaseMLP(Parameters):
 
     def _split(self, count: int, y: Any, random: np.random.RandomState) -> tuple[Array, Array]:
         """Return the rows to train on and those to validate on, as scikit-learn draws them."""
-        size = int(np.ceil(self.validation_fraction * count))
-        if size < 2:
+        fraction = float(self.validation_fraction)
+        size = math.ceil(fraction * count)
+        if not 2 <= size < count:
             raise ValueError(
-                f"validation_fraction: expected at least 2 samples to validate on, got {size}; increase it"
+                f"validation_fraction: expected at least 2 samples to validate on and 1 to train on, got {size} and "
+                f"{count - size}; {'in' if size < 2 else 'de'}crease it"
             )
         labels = self._stratify(y)
         if labels is not None:
             counts = np.unique(labels, return_counts=True)[1]
             if counts.min() < 2 or len(counts) > min(size, count - size):
                 labels = None  # classes too small, or too many, to be on both sides
-        options: dict[str, Any] = dict(test_size=self.validation_fraction, random_state=random, stratify=labels)
+        options: dict[str, Any] = dict(test_size=fraction, random_state=random, stratify=labels)
         training, held_out = train_test_split(np.arange(count), **options)
         return np.asarray(training), np.asarray(held_out)
 
@@ -362,7 +364,9 @@ class BaseMLP(Parameters):
 
     def _hold_out(self, trainer: Trainer, data: Batches, y: Any) -> Batches:
         """Add a part of the samples to those that are held out for early stopping; return the others."""
-        count = int(np.ceil(self.validation_fraction * len(data)))
+        count = math.ceil(self.validation_fraction * len(data))
+        if self.early_stopping and not count:
+            raise ValueError("validation_fraction: expected a number above 0 for early_stopping, got 0")
         if not self.early_stopping or count == len(data):
             return data
         rows = trainer.random.permutation(len(data))
@@ -402,6 +406,7 @@ class BaseMLP(Parameters):
 
     @property
     def _dense(self) -> list[Dense]:
+        check_is_fitted(self)
         return [leaf for _, leaf in self.network_.leaves() if isinstance(leaf, Dense)]
 
     @property
@@ -425,7 +430,12 @@ class BaseMLP(Parameters):
     @staticmethod
     def _assign(views: list[Array], values: Sequence[npt.ArrayLike], name: str) -> None:
         """Copy arrays into the network, all or none."""
-        arrays, shapes = [np.asarray(value) for value in values], [view.shape for view in views]
+        if not isinstance(values, Sequence):
+            raise TypeError(f"{name}: expected a list of {len(views)} arrays, got {values!r}")
+        arrays, shapes = [as_array(value, name) for value in values], [view.shape for view in views]
+        for array in arrays:
+            if array.dtype.kind not in "biuf":
+                raise TypeError(f"{name}: expected arrays of numbers, got dtype {array.dtype}")
         if [array.shape for array in arrays] != shapes:
             raise ValueError(f"{name}: expected the shapes {shapes}, got {[array.shape for array in arrays]}")
         for array in arrays:

@@ -17,7 +17,7 @@ from ._base import BaseMLP
 from ._sklearn import ClassifierMixin, RegressorMixin, Tags, available_if
 from ._targets import Targets, class_targets, number_targets
 from ._trainer import Batches, Trainer
-from ._validate import check_classes, check_missing, check_numbers, check_samples
+from ._validate import check_classes, check_labels, check_missing, check_numbers, check_samples
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
@@ -158,6 +158,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.__dict__.update({name: value for name, value in locals().items() if name not in ("self", "__class__")})
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        check_labels(y, "y")
         X, y = super()._check_data(X, y, reset=reset)
         check_classes(y)
         return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
@@ -214,7 +215,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         if classes is None and not hasattr(self, "_trainer"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        check_missing(classes, "classes")
+        check_labels(classes, "classes")
         classes = None if classes is None else as_array(classes, "classes")
         known = getattr(self, "classes_", None)
         if classes is not None and known is not None and list(np.unique(classes)) != list(known):
@@ -314,6 +315,7 @@ beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, normalization, moni
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         check_numbers(y)
+        check_missing(y, "y")
         X, y = check_samples(self, X, y, reset=reset, multi_output=True, y_numeric=True)
         return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 

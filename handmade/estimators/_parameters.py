@@ -30,7 +30,7 @@ LIMITS: dict[str, tuple[Any, float, float]] = {
     "beta_2": (Real, 0, BELOW_ONE),
     "epsilon": (Real, 0, sys.float_info.max),
     "momentum": (Real, 0, sys.float_info.max),
-    "validation_fraction": (Real, 0, 1),
+    "validation_fraction": (Real, 0, BELOW_ONE),
 }
 
 
@@ -77,7 +77,8 @@ class Parameters(BaseEstimator):
             is_legal = isinstance(value, kind) and not isinstance(value, (bool, np.timedelta64))
             if not is_legal or is_beyond_float(value) or not low <= float(value) <= high:  # a float16 rounds the bounds
                 word = "an integer" if kind is Integral else "a number"
-                raise ValueError(f"{name}: expected {word} from {low} to {high}, got {shown(value)}")
+                bounds = "in [0, 1)" if high == BELOW_ONE else f"from {low} to {high}"
+                raise ValueError(f"{name}: expected {word} {bounds}, got {shown(value)}")
         for name in FLAGS:
             value = getattr(self, name)
             check_bool(bool(value) if isinstance(value, np.bool_) else value, name)
@@ -86,9 +87,11 @@ class Parameters(BaseEstimator):
         if isinstance(self.solver, str):
             is_known = self.solver in SOLVERS
         else:
-            is_known = callable(getattr(self.solver, "step", None))
+            is_known = callable(getattr(self.solver, "step", None)) and not isinstance(self.solver, type)
         if not is_known:
-            raise ValueError(f"solver: expected 'adam', 'sgd', 'lbfgs' or an optimizer, got {self.solver!r}")
+            raise ValueError(
+                f"solver: expected 'adam', 'sgd', 'lbfgs' or an optimizer such as Adam(), got {self.solver!r}"
+            )
         is_auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
         is_count = isinstance(self.batch_size, Integral) and not isinstance(self.batch_size, np.timedelta64)
         if not is_auto and not (is_count and int(self.batch_size) >= 1):

@@ -15,7 +15,7 @@ from .._types import Array
 from .._validation import check_bool, check_count
 from ..perceptron import Perceptron, is_positive
 from ._sklearn import BaseEstimator, ClassifierMixin, Tags
-from ._validate import as_random_state, check_classes, check_samples
+from ._validate import as_random_state, check_classes, check_labels, check_samples
 
 __all__ = ["PerceptronClassifier"]
 
@@ -96,6 +96,7 @@ class PerceptronClassifier(ClassifierMixin, BaseEstimator):
         check_bool(self.fit_intercept, "fit_intercept")
         max_iter = check_count(self.max_iter, "max_iter")
         new = copy.copy(self)  # becomes self at the end: a call that fails, or is interrupted, changes nothing
+        check_labels(y, "y")
         X, y = check_samples(new, X, y, reset=True)
         y = column_or_1d(y, warn=True)
         check_classes(y)

@@ -206,7 +206,8 @@ def class_targets(y: Any, classes: Any, loss: Any) -> Targets:
         return Labels(y.shape[1])
     if y.ndim != 1:
         raise ValueError(
-            f"y: expected a vector of labels or an indicator matrix of 0 and 1, got {y.dtype} of shape {y.shape}"
+            f"y: expected a vector of labels or an indicator matrix of 0 and 1, got {y.dtype} of shape {y.shape}; for "
+            "several columns of labels, use sklearn.multioutput.MultiOutputClassifier"
         )
     labels = y if classes is None else as_array(classes, "classes")
     if labels.ndim != 1:
@@ -214,7 +215,8 @@ def class_targets(y: Any, classes: Any, loss: Any) -> Targets:
     unique_labels(labels)  # raises if their types are mixed
     found = np.unique(labels)
     if len(found) < 2:
-        raise ValueError(f"y: expected at least 2 classes, got 1 class, {found.tolist()[0]!r}")
+        got = f"1 class, {found.tolist()[0]!r}" if len(found) else "none"
+        raise ValueError(f"{'y' if classes is None else 'classes'}: expected at least 2 classes, got {got}")
     if loss is None:
         return EachClass(found) if len(found) == 2 else Classes(found)
     forms = Classes(found), EachClass(found, -1.0), EachClass(found, 0.0)

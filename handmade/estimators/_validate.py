@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.utils.validation import validate_data
 from .._validation import check_unmasked
 from ._sklearn import BaseEstimator
 
-__all__ = ["as_random_state", "check_classes", "check_missing", "check_numbers", "check_samples"]
+__all__ = ["as_random_state", "check_classes", "check_labels", "check_missing", "check_numbers", "check_samples"]
 
 FLOATS = ("float64", "float32")
 NO_TARGETS = "no_validation"  # scikit-learn's word for a call without y; None is a y that is missing
@@ -38,16 +38,31 @@ def _readable(value: Any, name: str) -> Any:
     return value
 
 
+def _items(value: Any) -> list[Any]:
+    """Return the items of a list, or of an array of Python's or pandas' types; none of an array of numbers."""
+    if value is None or (isinstance(getattr(value, "dtype", None), np.dtype) and value.dtype.kind != "O"):
+        return []
+    with suppress(ValueError, TypeError, RuntimeError):  # of data that NumPy cannot read
+        return list(np.asarray(value, object).ravel())
+    return []
+
+
 def check_missing(value: Any, name: str) -> None:
-    """Raise ValueError if data hold pandas.NA, whose comparisons are neither true nor false."""
-    pandas = sys.modules.get("pandas")
-    if pandas is None:
-        return
-    items: list[Any] = []
-    with suppress(ValueError, TypeError):  # which NumPy raises for data that it cannot read
-        items = np.asarray(value, object).ravel().tolist()
-    if any(item is pandas.NA for item in items):
-        raise ValueError(f"{name}: expected no missing values, got pandas.NA; drop those samples, or fill them in")
+    """Raise ValueError if data lack a value: None, NaN, or pandas' NA and NaT, whose comparisons are neither."""
+    for item in _items(value):
+        word = {"NAType": "pandas.NA", "NaTType": "pandas.NaT"}.get(type(item).__name__, repr(item))
+        if item is None or word.startswith("pandas.") or (isinstance(item, Real | np.generic) and item != item):
+            raise ValueError(f"{name}: expected no missing values, got {word}; drop those samples, or fill them in")
+
+
+def check_labels(value: Any, name: str) -> None:
+    """Raise ValueError if labels are missing, TypeError if some are text and others numbers, which have no order."""
+    check_missing(value, name)
+    found = {isinstance(item, str): item for item in _items(value) if isinstance(item, str | Real)}
+    if len(found) == 2:
+        raise TypeError(
+            f"{name}: expected labels of one type, got {found[True]!r} and {found[False]!r}; write all as text"
+        )
 
 
 def check_samples(estimator: BaseEstimator, X: Any, y: Any = NO_TARGETS, *, reset: bool, **options: Any) -> Any:
