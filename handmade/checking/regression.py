@@ -7,6 +7,7 @@ coefficients come before odd ones.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -207,19 +208,22 @@ def _screened(X: Array, t: Array, count: int) -> Iterator[list[int]]:
         left = np.abs(1 - by**2)
         yield from ([int(j)] for j in np.flatnonzero(left < 1e-5))
         return
-    number = min(X.shape[1], MOST_CANDIDATES if count == 3 else 400)
-    chosen = np.array(list(itertools.combinations(range(number), count)))
-    if not len(chosen):
-        return
-    for part in np.array_split(chosen, max(1, len(chosen) // 20000)):
-        A = gram[part[:, :, np.newaxis], part[:, np.newaxis, :]]
-        b = by[part]
-        regular = np.linalg.det(A) > 1e-9
-        A, b, part = A[regular], b[regular], part[regular]
-        if len(part):
-            c = np.linalg.solve(A, b[..., np.newaxis])[..., 0]
-            left = np.abs(1 - (c * b).sum(axis=1))
-            yield from (list(map(int, row)) for row in part[left < 1e-6])
+    chosen = _choices(min(X.shape[1], MOST_CANDIDATES if count == 3 else 400), count)
+    A, b = gram[chosen[:, np.newaxis], chosen], by[chosen]
+    determinant = left = np.ones(chosen.shape[1])
+    with np.errstate(all="ignore"):  # columns may depend on each other
+        for k in range(count):  # Gauss's elimination, for all choices at once
+            determinant, left = determinant * A[k, k], left - b[k] ** 2 / A[k, k]
+            factors = A[k + 1 :, k] / A[k, k]
+            b[k + 1 :] -= factors * b[k]
+            A[k + 1 :, k + 1 :] -= factors[:, np.newaxis] * A[k, k + 1 :]
+    yield from chosen.T[(determinant > 1e-9) & (np.abs(left) < 1e-6)].tolist()
+
+
+@functools.lru_cache(8)
+def _choices(number: int, count: int) -> Array:
+    """Return all choices of so many of the first numbers, (count, choices)."""
+    return np.array(list(itertools.combinations(range(number), count)), np.intp).reshape(-1, count).T
 
 
 MOST_WAYS = 3  # to write a coefficient
