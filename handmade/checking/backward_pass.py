@@ -6,6 +6,7 @@ its step can be replaced. There is no second loop over the layers.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._types import Array
+from ..activations import ACTIVATIONS
 from ..base_layer import Layer
 from ..composites import Concatenate, Parallel, Sequential
 from ..layers import Activation, Dense
@@ -21,7 +23,7 @@ from ..network import Network
 from ..normalization import Normalization
 from .methods import EPS
 
-__all__ = ["BackwardPass", "Step", "is_elementwise", "slope"]
+__all__ = ["BackwardPass", "Step", "elementwise_activations", "is_elementwise", "slope"]
 
 Step = Callable[["BackwardPass", int, Array], Array]
 
@@ -279,6 +281,13 @@ def _wrap_layer(of: BackwardPass, i: int, layer: Layer) -> None:
 def is_elementwise(layer: Layer) -> TypeGuard[Activation]:
     """Return whether the layer is an activation of each number by itself, as softmax is not."""
     return isinstance(layer, Activation) and layer.is_elementwise
+
+
+@functools.cache
+def elementwise_activations() -> dict[str, Activation]:
+    """Return a layer of each elementwise activation of the library, by name."""
+    layers = {name: Activation(name) for name in ACTIVATIONS}
+    return {name: layer for name, layer in layers.items() if layer.is_elementwise}
 
 
 def slope(layer: Activation, A: Array) -> Array:

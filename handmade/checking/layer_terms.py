@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from .._types import Array
-from ..activations import ACTIVATIONS, sigmoid
+from ..activations import sigmoid
 from ..layers import Activation, Dense
 from ..normalization import Normalization
-from .backward_pass import BackwardPass, is_elementwise, own_slope, slope
+from .backward_pass import BackwardPass, elementwise_activations, is_elementwise, own_slope, slope
 from .localisation import number_of
 from .regression import Term
 
@@ -124,9 +124,8 @@ def _factors(of: BackwardPass, place: str) -> list[Term]:
     ]  # fmt: skip
     if len(np.unique(s.round(9))) <= 2:  # of two slopes, the root is any other slope
         listed = [factor for factor in listed if factor[0] != "sqrt(f'(A))"]
-    for name in ACTIVATIONS:
-        other = Activation(name)
-        if is_elementwise(other) and name not in ("identity", leaf.function):
+    for name, other in elementwise_activations().items():
+        if name not in ("identity", leaf.function):
             listed += [(f"{name}'(A)", own_slope(other, A), 1.5), (f"{name}'(H)", own_slope(other, H), 1.9)]
     return [Term(*factor) for factor in listed]
 

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from .._types import Array
-from ..activations import ACTIVATIONS, softmax
+from ..activations import softmax
 from ..base_layer import Layer
 from ..composites import Residual, Sequential
 from ..dropout import Dropout
 from ..layers import Activation, Dense
 from ..normalization import Normalization
-from .backward_pass import BackwardPass, Step, is_elementwise, slope
+from .backward_pass import BackwardPass, Step, elementwise_activations, is_elementwise, slope
 from .loss_mistakes import of_loss
 
 __all__ = ["FAMILIES", "Mistake", "mistakes"]
@@ -122,8 +122,8 @@ def _of_activation(of: BackwardPass, i: int, layer: Activation) -> Found:
         return
     for name, (hint, value) in SLOPES.items():
         yield name, hint, functools.partial(_with_slope, value)
-    for other in ACTIVATIONS:
-        if other not in (layer.function, "identity") and is_elementwise(stranger := Activation(other)):
+    for other, stranger in elementwise_activations().items():
+        if other not in (layer.function, "identity"):
             hint = "the derivative is that of another activation"
             yield f"derivative of {other}", hint, functools.partial(_with_slope, _slope_of(stranger))
     for j in of.slopes:

@@ -141,7 +141,7 @@ class NetworkLoss:
             self._networks[dtype] = self._networks[np.dtype(np.float64)].astype(dtype)
         network = self._networks[dtype]
         network.theta[:] = theta
-        for leaf, state in zip(with_generators(network), self._masks, strict=True):
+        for leaf, state in zip(network._drawing, self._masks, strict=True):
             leaf.rng.bit_generator.state = state
         return network
 

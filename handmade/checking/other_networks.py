@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from ..activations import ACTIVATIONS
 from ..layers import Activation, Dense
 from ..network import Network
-from .backward_pass import BackwardPass, is_elementwise
+from .backward_pass import BackwardPass, elementwise_activations, is_elementwise
 from .causes import Cause
 from .localisation import layer_name
 
@@ -60,9 +59,8 @@ def _others(network: Network) -> Iterator[tuple[str, str, Network]]:
             dict(other.leaves())[prefix].b[...] = 0  # type: ignore[attr-defined]
             yield prefix, "bias left out of the forward pass", other
         if isinstance(leaf, Activation) and is_elementwise(leaf):
-            for name in ACTIVATIONS:
-                changed = Activation(name)
-                if name != leaf.function and is_elementwise(changed):
+            for name, changed in elementwise_activations().items():
+                if name != leaf.function:
                     other = copy.deepcopy(network)
                     vars(dict(other.leaves())[prefix]).update(vars(changed))
                     yield prefix, f"{name} in the forward pass, too", other
