@@ -73,7 +73,7 @@ def test_the_worst_entry_exceeds_its_tolerance_most():
     claimed, allowed = np.array([2.0, 1.5, 99.0]), np.array([1.0, 0.125, 0.125])
     verdicts = np.array(["right", "wrong", "undecidable"])
     entries = Entries(np.arange(3), claimed, np.ones(3), np.ones(3), np.ones(3), allowed, verdicts)
-    subject = SimpleNamespace(names={"b": np.arange(3)}, theta=np.zeros(3), claimed=claimed)
+    subject = SimpleNamespace(names={"b": np.arange(3)}, theta=np.zeros(3), claimed=claimed, one_sided=None)
     result = summary_of(subject, {"b": entries}, {}, 0.0, 0.0)
     assert (result.worst.name, result.worst.error, result.worst.allowed) == ("b[1]", 0.5, 0.125)
     assert [entry.name for entry in result.undecidable] == ["b[2]"]

@@ -19,9 +19,20 @@ def test_at_a_kink_every_number_between_the_sides_is_right(claimed):
 
 @pytest.mark.parametrize("claimed", [-0.1, 1.1])
 def test_at_a_kink_a_number_just_outside_is_undecidable(claimed):
-    """Where several kinks meet, backpropagation may give a number outside of both slopes."""
-    result = check_gradient(lambda t: max(t[0], 0.0) + t[1], [0.0, 3.0], [claimed, 1.0])
-    assert result and [entry.name for entry in result.undecidable] == ["theta[0]"]
+    """Where several kinks meet, backpropagation may give a number outside of both slopes; else it is wrong."""
+    arguments = lambda t: max(t[0], 0.0) + t[1], [0.0, 3.0], [claimed, 1.0]
+    result, diagnosis = check_gradient(*arguments), diagnose_gradient(*arguments)
+    assert not result and not result.wrong and [entry.name for entry in result.undecidable] == ["theta[0]"]
+    assert str(result).splitlines()[1].split()[1::4] == ["1/2"] and str(result).splitlines()[1].endswith("  undecided")
+    last = str(result).splitlines()[-1]
+    assert last.startswith("UNDECIDED: 1 claim lies outside of both slopes at a kink, which is right only where kinks")
+    assert diagnosis.verdict == "undecided" and str(diagnosis) == last
+
+
+def test_of_several_claims_outside_of_kinks_the_number_is_told():
+    result = check_gradient(lambda t: float(np.maximum(t, 0).sum()), np.zeros(3), [1.2, -0.2, 0.5])
+    assert not result and str(result).splitlines()[-1].startswith("UNDECIDED: 2 claims lie outside of both slopes")
+    assert result.total.outside == 2 and result.total.checked == 1
 
 
 @pytest.mark.parametrize("claimed", [-1.1, 2.1])
@@ -41,6 +52,21 @@ def test_where_kinks_of_two_layers_meet_a_network_is_right():
     result = check_gradient(network, X, y, loss="half_squared_error")
     assert result and "0.bias" in str(result.undecidable)
     assert diagnose_gradient(network, X, y, claim, loss="half_squared_error").verdict == "right"
+
+
+def test_beyond_what_backpropagation_may_give_nothing_passes():
+    """The slopes of the bias at its kink are 0 and dH: so much more than dH is no choice of a side."""
+    network = Network([Dense(1, 1), Activation("relu"), Dense(1, 1)])
+    network.theta = [1, 0, 2, 0]
+    X, y = np.zeros((1, 1)), np.ones((1, 1))
+    claim = network.loss_and_gradient(X, y, "half_squared_error")[1].copy()
+    for part, is_right in (0.0, True), (0.7, True), (1.0, True), (1.3, False), (-0.3, False):
+        claim[1] = -2 * part
+        result = check_gradient(network, X, y, claim, loss="half_squared_error")
+        assert bool(result) == is_right and not result.wrong, f"{part}\n{result}"
+        assert result.blocks[1].outside == (not is_right) and result.blocks[0].verdict == "pass"
+        diagnosis = diagnose_gradient(network, X, y, claim, loss="half_squared_error")
+        assert diagnosis.verdict == ("right" if is_right else "undecided")
 
 
 @pytest.mark.parametrize("kinks", [1, 3, 4])

@@ -91,6 +91,8 @@ class BlockCheck:
         decided nothing, NaN where there are no such entries.
     is_complete : bool
         Whether all entries agree except those that are listed as wrong.
+    outside : int
+        The number of undecidable entries whose claim lies outside of the slopes on both sides of a kink.
     """
 
     name: str
@@ -102,31 +104,41 @@ class BlockCheck:
     along: int = 0
     excluded: float = math.nan
     is_complete: bool = True
+    outside: int = 0
 
     @property
     def passed(self) -> bool:
         return self.wrong == 0
 
+    @property
+    def verdict(self) -> str:
+        """The last column of the table."""
+        return "FAIL" if self.wrong else "undecided" if self.outside or not self.checked else "pass"
+
     @classmethod
-    def of(cls, name: str, size: int, entries: Entries, along: Along | None = None) -> BlockCheck:
+    def of(cls, name: str, size: int, entries: Entries, outside: Array, along: Along | None = None) -> BlockCheck:
         """Summarize the entries of a parameter."""
+        n_outside = int(outside[entries.index].sum())
         decided = entries.of(entries.verdict != "undecidable")
         norm = max(math.hypot(*decided.claimed), math.hypot(*decided.measured)) or 1.0
         error, allowed = math.hypot(*decided.error) / norm, math.hypot(*decided.allowed) / norm
         wrong, all_decided = int(np.sum(decided.verdict == "wrong")), len(decided.index) == len(entries.index)
         if along is None:
             is_complete = all_decided and len(entries.index) == size
-            return cls(name, size, len(decided.index), error, allowed, wrong, is_complete=is_complete)
+            return cls(
+                name, size, len(decided.index), error, allowed, wrong, is_complete=is_complete, outside=n_outside
+            )
         wrong = max(wrong, int(along.disagree))  # somewhere, if the search has not found the place
         is_complete = along.is_complete and all_decided
-        return cls(name, size, len(decided.index), error, allowed, wrong, along.entries, along.excluded, is_complete)
+        counts = along.entries, along.excluded, is_complete, n_outside
+        return cls(name, size, len(decided.index), error, allowed, wrong, *counts)
 
 
 @dataclasses.dataclass(frozen=True)
 class GradientCheck:
     """The verdict of `check_gradient`; true if the gradient passed, and printed as a table.
 
-    It passes if at least one entry could be decided, and none is wrong.
+    It passes if at least one entry could be decided, none is wrong, and at no kink a claim lies outside of both slopes.
 
     Attributes
     ----------
@@ -165,7 +177,7 @@ class GradientCheck:
 
     @property
     def passed(self) -> bool:
-        return not any(block.wrong for block in self.blocks) and self.total.checked > 0
+        return not any(block.wrong or block.outside for block in self.blocks) and self.total.checked > 0
 
     @property
     def excluded(self) -> float:
@@ -179,9 +191,8 @@ class GradientCheck:
         width = max(len("parameter"), *(len(block.name) for block in self.blocks))
         lines = [f"{'parameter':<{width}}  {'checked':>13}  relative error  tolerance"]
         for b in self.blocks:
-            verdict = ("pass" if b.checked else "undecided") if b.passed else "FAIL"
-            count = f"{b.checked}/{b.size}"
-            lines.append(f"{b.name:<{width}}  {count:>13}  {b.relative_error:>14.1e}  {b.tolerance:>9.1e}  {verdict}")
+            figures = f"{f'{b.checked}/{b.size}':>13}  {b.relative_error:>14.1e}  {b.tolerance:>9.1e}"
+            lines.append(f"{b.name:<{width}}  {figures}  {b.verdict}")
         lines.append(f"worst entry: {self.worst}")
         for entry in self.undecidable[:3]:
             lines.append(f"undecidable: {entry}")
@@ -199,9 +210,8 @@ class GradientCheck:
 
         rows = []
         for block in self.blocks:
-            verdict = ("pass" if block.checked else "undecided") if block.passed else "FAIL"
             errors = f"{block.relative_error:.1e}", f"{block.tolerance:.1e}"
-            rows.append([block.name, f"{block.checked}/{block.size}", *errors, verdict])
+            rows.append([block.name, f"{block.checked}/{block.size}", *errors, block.verdict])
         table = html_table(["parameter", "checked", "relative error", "tolerance", "verdict"], rows)
         below = str(self).splitlines()[1 + len(rows) :]
         return "\n".join([table, *(f"<div>{escape(line)}</div>" for line in below)])
@@ -214,8 +224,15 @@ class GradientCheck:
             zero = "; all of them are 0: nothing is learnt here" if self.is_zero else ""
             return f"PASS: {checked} entries agree{undecided}{self._others()}{zero}"
         if not failed:
-            return "UNDECIDED: at no entry did the differences tell right from wrong"
+            return f"UNDECIDED: {self._undecided()}"
         return f"FAIL: {wrong} of {checked} entries wrong, {len(failed)} of {len(self.blocks)} parameters fail"
+
+    def _undecided(self) -> str:
+        """Return a phrase about what keeps the check from passing, if no entry is wrong."""
+        if not self.total.outside:
+            return "at no entry did the differences tell right from wrong"
+        count = "1 claim lies" if self.total.outside == 1 else f"{self.total.outside} claims lie"
+        return f"{count} outside of both slopes at a kink, which is right only where kinks meet; check at another point"
 
     def _others(self) -> str:
         """Return a phrase about the entries that were not measured one by one."""
@@ -302,21 +319,35 @@ def _place(index: int, names: dict[str, Array]) -> str:
     return f"{name}[{', '.join(map(str, np.unravel_index(index - block.flat[0], block.shape)))}]"
 
 
+def _is_outside(subject: Subject, entries: Entries, beside: Array | None) -> Array:
+    """Return which undecidable claims lie outside of both slopes at a kink, and of what backpropagation may give."""
+    outside = (entries.verdict == "undecidable") & (False if beside is None else beside[entries.index])
+    if subject.one_sided is None:
+        return outside
+    lower, upper = (bound[entries.index] for bound in subject.one_sided)
+    margin = entries.allowed + 1e-6 * (np.abs(lower) + np.abs(upper))
+    return outside & ((entries.claimed < lower - margin) | (entries.claimed > upper + margin))
+
+
 def summary_of(
     subject: Subject,
     compared: dict[str, Entries],
     along: dict[str, Along],
     value: float,
     noise: float,
+    beside: Array | None = None,
 ) -> GradientCheck:
+    """Return the result; ``beside`` marks the entries whose claim lies outside of both slopes at a kink."""
     names, everything = subject.names, Entries.joined(compared.values())
     measured, allowed = np.full((2, *subject.theta.shape), np.nan)
     decided = everything.of(everything.verdict != "undecidable")
     measured.flat[decided.index], allowed.flat[decided.index] = decided.measured, decided.allowed
     excess = everything.error / np.maximum(everything.allowed, np.finfo(np.float64).tiny)  # of zero, zero is allowed
     excess[everything.verdict == "undecidable"] = -1
-    rows = {n: BlockCheck.of(n, names[n].size, entries, along.get(n)) for n, entries in compared.items()}
-    total = BlockCheck.of("all", sum(block.size for block in names.values()), everything)
+    outside = np.zeros(subject.theta.size, bool)
+    outside[everything.index] = _is_outside(subject, everything, beside)
+    rows = {n: BlockCheck.of(n, names[n].size, entries, outside, along.get(n)) for n, entries in compared.items()}
+    total = BlockCheck.of("all", sum(block.size for block in names.values()), everything, outside)
     return GradientCheck(
         total,
         list(rows.values()),

@@ -173,7 +173,7 @@ def _diagnosis_of(problem: Problem, progress: bool) -> Diagnosis:
         problem.check = problem.examined(progress)
     order = {block.name: -block.layer for block in match.blocks}
     wrong = sorted((b.name for b in problem.check.blocks if b.wrong), key=lambda name: order[name])
-    if not wrong and not problem.check.total.checked and not problem.odd:
+    if not wrong and not problem.check and not problem.odd:
         return _report(problem, "undecided", [], [])
     if not wrong:
         found = [explain(problem.odd, 0.0)] if problem.odd else []

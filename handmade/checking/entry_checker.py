@@ -65,7 +65,7 @@ def examine(
                 found, along[name] = checker.others(others, method, directions, rng)
                 compared[name] = Entries.joined([compared[name], found])
     _respect_kinks(subject, compared)
-    return summary_of(subject, compared, along, near.base, checker.noise)
+    return summary_of(subject, compared, along, near.base, checker.noise, checker.beside)
 
 
 def examine_beside(subject: Subject, truth: Array, proof: GradientCheck, enough: int) -> GradientCheck:
@@ -97,7 +97,7 @@ def examine_beside(subject: Subject, truth: Array, proof: GradientCheck, enough:
             seen = Along(unseen + rest.entries, excluded, rest.disagree, is_complete and rest.is_complete)
         compared[row.name], along[row.name] = Entries.joined([known, found]), seen
     _respect_kinks(subject, compared)
-    return summary_of(subject, compared, along, near.base, checker.noise)
+    return summary_of(subject, compared, along, near.base, checker.noise, checker.beside)
 
 
 def _most_entries(size: int) -> int:
@@ -148,6 +148,7 @@ class EntryChecker:
         self.claimed, self.rounding = subject.claimed.ravel(), subject.rounding.ravel()
         self.largest: float = float(np.abs(self.claimed).max())
         self.absolute: Array = np.zeros(self.claimed.size)
+        self.beside: Array = np.zeros(self.claimed.size, bool)  # at a kink, with a claim outside of both slopes
         for indices in subject.names.values():
             flat = indices.ravel()
             self.absolute[flat] = ROUNDINGS * EPS * np.abs(self.claimed[flat]).max(initial=0.0)
@@ -236,6 +237,7 @@ class EntryChecker:
         inside = np.abs(claimed - (m.left + m.right) / 2) <= np.abs(m.right - m.left) / 2 + margin
         # Where several kinks meet, backpropagation may give a number outside of both slopes: undecided, if it is near.
         outside = np.abs(claimed - (m.left + m.right) / 2) > 1.5 * np.abs(m.right - m.left) + self.DOUBT * margin
+        self.beside[indices] = kink & ~inside
         return now, np.where(kink, outside, refuted), kink & inside
 
     # ---- many entries at once --------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ class Diagnosis:
     ----------
     verdict : {"right", "named", "located", "unknown", "undecided"}
         Named: the gradient is wrong, and a mistake or a formula explains it. Located: the wrong step is known, but not
-        what it computes. Unknown: neither is known. Undecided: no entry could be compared, because of kinks or noise.
+        what it computes. Unknown: neither is known. Undecided: the differences cannot tell, because of kinks or noise.
     wrong : list of str
         The wrong parameters in backward order: the first is the one to look at.
     explanations : list of Explanation
@@ -138,7 +138,8 @@ class Diagnosis:
             undecided = f"; {self.undecided} entries at a kink or in noise undecided" if self.undecided else ""
             return f"RIGHT: the differences confirm it{undecided}" + (f"; {self.advice}" if self.advice else "")
         if self.verdict == "undecided":
-            return "UNDECIDED: at no entry did the differences tell right from wrong"
+            text = "UNDECIDED: at no entry did the differences tell right from wrong"
+            return text if self.check is None else str(self.check).splitlines()[-1]
         lines = [f"first wrong in backward order: {self.first_wrong}"] if self.wrong else []
         lines += [f"  {name}: {ratio}" for name, ratio in self.ratios.items()]
         if self.steps:

@@ -263,7 +263,7 @@ def check(
     seed: SEED = 0,
     as_json: JSON = False,
 ) -> None:
-    """Check a gradient by finite differences: the exit status is 0 if it is right, 1 if it is wrong.
+    """Check a gradient by finite differences: the exit status is 0 if it is right, 1 if not.
 
     A function without arguments returns the arguments of handmade.check_gradient: (network, X, y), or (f, theta,
     gradient). A function of theta returns (value, gradient); --size is then the length of theta.
@@ -278,7 +278,14 @@ def check(
             raise  # of the arguments
         raise ValueError(f"{function}: {type(error).__name__}: {error}{place}") from error
     if as_json:
-        show_json({"passed": bool(result), "checked": result.total.checked, "wrong": len(result.wrong)})
+        show_json(
+            {
+                "passed": bool(result),
+                "checked": result.total.checked,
+                "wrong": len(result.wrong),
+                "undecided": len(result.undecidable),
+            }
+        )
     else:
         say(str(result))
     raise typer.Exit(0 if result else 1)
