@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 
 import course
@@ -143,6 +144,22 @@ ALONE = "def compute_gradients" + PLAIN.split("def backward")[1]
 )
 def test_a_submission_is_judged_word_for_word(graded, text, verdict, items, hints):
     assert_judged(graded(text), verdict, items, hints)
+
+
+@pytest.mark.parametrize("container", ["np.array({}, dtype=object)", "iter({})", "dict(enumerate({})).values()"])
+def test_gradients_in_any_container_are_read(graded, container):
+    text = PLAIN + LOSS + "\ndef loss_and_gradient(parameters, X, y):\n    gradients = backward(parameters, X, y)\n"
+    text += f"    return loss(parameters, X, y), {container.format('gradients')}\n"
+    assert_judged(graded(text), "passed", [RIGHT] * 4)
+
+
+def test_gradients_in_float32_that_float64_hides_are_told(graded):
+    names = "W0, b0, W1, b1, W2, b2 = "
+    single = PLAIN.replace(f"{names}parameters", f"X = np.float32(X); {names}map(np.float32, parameters)")
+    result = graded(single + LOSS + BOTH)
+    assert result.verdict == "mistakes" and "wrong: W2, b2" in [item.remark for item in result.items]
+    told = r"the gradient differs by \de-0[5-8] of the largest number, as much as float32 may lose: compute in float64"
+    assert re.match(told, result.hint)
 
 
 def test_a_factor_of_all_gradients_costs_the_last_layer_a_point(graded):
@@ -287,7 +304,7 @@ def test_a_hint_has_the_names_of_the_student():
 
 def found(*explanations, first="0.weight"):
     named = [types.SimpleNamespace(name=name, where=f"layers[{i}]", hint="why") for i, name in enumerate(explanations)]
-    return types.SimpleNamespace(explanations=named, first_wrong=first)
+    return types.SimpleNamespace(explanations=named, first_wrong=first, difference=1.0)
 
 
 def test_a_hint_names_mistakes_then_steps_then_a_place():

@@ -82,6 +82,14 @@ def connects():
         except PermissionError:
             pass
     return np.ones(1)
+
+def imports():
+    import os
+    os.makedirs(os.getcwd(), exist_ok=True)
+    text = "import subprocess\\ntry:\\n    subprocess.run(['true'])\\nexcept PermissionError:\\n    refused = True\\n"
+    names = {}
+    exec(compile(text, os.path.join(os.sep, "site-packages", "pictures", "fonts.py"), "exec"), names)
+    return np.array(names["refused"])
 """
 )
 
@@ -178,6 +186,12 @@ def test_the_end_of_what_is_printed_is_kept(folder):
 def test_what_was_refused_is_kept_for_the_teacher(folder):
     _, process = run(folder, "connects")
     assert process.attempts == ["start another process", "use the network"]
+
+
+def test_what_a_library_tries_is_no_note_about_a_student(folder):
+    """matplotlib makes the folder of its settings, and asks another program for fonts."""
+    answer, process = run(folder, "imports")
+    assert answer["values"][0] == True and process.attempts == []  # noqa: E712
 
 
 def test_a_file_holds_at_most_64_mebibytes(folder):

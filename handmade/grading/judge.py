@@ -390,6 +390,9 @@ def _hints(diagnosis: Diagnosis, steps: Sequence[WrongStep] | None) -> list[str]
     named = [f"{one.name}, in {one.where}: {one.hint}" for one in diagnosis.explanations[:MOST_HINTS]]
     if named:
         return [named[0], *(f"or, the same on this batch: {other}" for other in named[1:])]
+    if diagnosis.difference <= tolerance(single=True):
+        size = f"{diagnosis.difference:.0e} of the largest number"
+        return [f"the gradient differs by {size}, as much as float32 may lose: compute in float64, or return float32"]
     if steps and len(steps) <= MOST_HINTS:
         return [f"everything is right except {' and '.join(str(step) for step in steps)}"]
     return [f"no known mistake explains the gradient; look first at {diagnosis.first_wrong}"]

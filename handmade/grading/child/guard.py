@@ -28,6 +28,7 @@ PATHS = (
     "shutil.rmtree", "shutil.move",
 )  # fmt: skip
 OWN = os.path.dirname(os.path.realpath(__file__)) + os.sep
+STANDARD = os.path.dirname(os.path.realpath(os.__file__)) + os.sep
 LIBRARIES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -113,18 +114,19 @@ class Blocker:
 
     def refuse_action(self, action: str) -> None:
         """Raise PermissionError, and keep what was tried for the teacher."""
-        if action not in self.attempts:
+        if action not in self.attempts and not _is_asked_by_library():
             self.attempts.append(action)
         raise PermissionError(f"a submission may not {action}")
 
 
 def _is_asked_by_library() -> bool:
-    """Return whether the code nearest to an import, beside the import system's own, is an installed library's."""
+    """Return whether the nearest code, beside the grader's and Python's own, is an installed library's."""
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith(("<frozen ", OWN)):
-            return any(folder in name for folder in LIBRARIES)
+        is_library = any(folder in name for folder in LIBRARIES)
+        if is_library or not name.startswith(("<frozen ", OWN, STANDARD)):
+            return is_library
         frame = frame.f_back
     return False
 
@@ -162,6 +164,9 @@ def _hook(blocker: Blocker, own: str, hidden: Sequence[str]) -> Callable[[str, t
     """Return the function that Python calls with each audit event."""
     real = os.path.realpath
 
+    def is_own(path: str) -> bool:
+        return f"{path}{os.sep}".startswith(own)
+
     def check_open(path: Any, flags: Any) -> None:
         if not isinstance(path, str | bytes):
             return
@@ -170,7 +175,7 @@ def _hook(blocker: Blocker, own: str, hidden: Sequence[str]) -> Callable[[str, t
         if any(path == other or path.startswith(other + os.sep) for other in hidden):
             blocker.refuse("a file of the exercise or of another student")
             raise PermissionError(f"a submission may not read {path}")
-        if isinstance(flags, int) and flags & WRITING and not f"{path}{os.sep}".startswith(own) and path != os.devnull:
+        if isinstance(flags, int) and flags & WRITING and not is_own(path) and path != os.devnull:
             blocker.refuse_action(f"write {path}, outside of its own folder")
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -182,7 +187,7 @@ def _hook(blocker: Blocker, own: str, hidden: Sequence[str]) -> Callable[[str, t
             blocker.refuse_action(REFUSALS[event])
         elif event in PATHS:
             for path in arguments[:2]:
-                if isinstance(path, str | bytes) and not real(os.fsdecode(path)).startswith(own):
+                if isinstance(path, str | bytes) and not is_own(real(os.fsdecode(path))):
                     blocker.refuse_action(f"change {os.fsdecode(path)}")
 
     return hook

@@ -7,9 +7,10 @@ stands by its place in a second part of plain bytes. What has no such form arriv
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping, ValuesView
 from typing import IO, Any
 
 import numpy as np
@@ -66,6 +67,8 @@ class _Encoder:
             return {"o": value.kind}
         if isinstance(value, Mapping):
             return {"d": [[str(key), self.tree(part, depth + 1)] for key, part in value.items()]}
+        if _holds_arrays(value):
+            value = list(itertools.islice(value, MAX_PARTS))
         if isinstance(value, list | tuple):
             parts = [self.tree(part, depth + 1) for part in value]
             return {"t": parts} if isinstance(value, tuple) else {"l": parts}
@@ -85,6 +88,13 @@ class _Encoder:
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         self.buffers.append(array.tobytes())
         return {"a": [array.dtype.str, list(array.shape)]}
+
+
+def _holds_arrays(value: Any) -> bool:
+    """Return whether a value is a container of arrays in place of a list; a generator rather has a wrong yield."""
+    if isinstance(value, Iterator | ValuesView):
+        return not isinstance(value, Generator)
+    return getattr(value, "dtype", None) == np.dtype(object) and np.ndim(value) > 0
 
 
 def decode(header: bytes, buffer: bytes) -> Any:
