@@ -122,7 +122,25 @@ def as_floating(A: npt.ArrayLike, name: str = "A") -> Array:
         return A
     if A.dtype.kind in "iu":
         return A.astype(np.float64)
-    raise TypeError(f"{name}: expected an array of numbers, got dtype {A.dtype}; convert it with {name}.astype(float)")
+    raise not_numbers(A, name, "an array of numbers")
+
+
+def not_numbers(A: Array, name: str, expected: str = "numbers") -> TypeError:
+    """Return the error for an array of another dtype; text is converted only if all of it can be read as numbers.
+
+    Examples
+    --------
+    >>> from handmade._validation import not_numbers
+    >>> not_numbers(np.array(["1", "cat"]), "X")
+    TypeError("X: expected numbers, got dtype <U3 with 'cat' at index (1,); replace it by a number")
+    """
+    text = f"{name}: expected {expected}, got dtype {A.dtype}"
+    for index, item in np.ndenumerate(A.astype(object)) if A.dtype.kind in "OSU" else ():
+        try:
+            float(item)
+        except Exception:  # of any object
+            return TypeError(f"{text} with {item!r:.40} at index {index}; replace it by a number")
+    return TypeError(f"{text}; convert it with {name}.astype(float)")
 
 
 def all_within(A: Array, limit: float) -> bool:

@@ -244,6 +244,8 @@ def encode_labels(labels: npt.ArrayLike, classes: npt.ArrayLike | None = None) -
 def _as_labels(labels: npt.ArrayLike, name: str) -> Array:
     """Return a vector of text, numbers or booleans."""
     array = as_array(labels, name)
+    if array.dtype.kind == "U" and isinstance(labels, list | tuple):
+        array = np.asarray(labels, object)  # of a list with text and numbers, or NaN, NumPy has made text
     if array.dtype.kind == "O":
         kinds = {type(label) for label in array.flat}
         if not all(issubclass(kind, str) for kind in kinds):

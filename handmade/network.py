@@ -19,7 +19,7 @@ from ._first_backward import first_backward
 from ._parameters import ParameterizedChain
 from ._sparse import SparseRows
 from ._types import Array, Optimizer
-from ._validation import as_array, check_count, check_finite
+from ._validation import as_array, check_count, check_finite, not_numbers
 from .composites import Sequential, SequentialCache
 from .losses import Loss, LossFunctions, find_loss, loss_of_batch
 
@@ -331,7 +331,7 @@ class Network(ParameterizedChain):
             self.check_shape(X)
         if X.dtype != self.dtype:
             if X.dtype.kind not in "fiub":
-                raise TypeError(f"X: expected numbers, got dtype {X.dtype}; convert it with X.astype(float)")
+                raise not_numbers(X, "X")
             with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and is refused below
                 X = X.astype(self.dtype)
         if self.dtype.kind == "f":

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._types import Array
-from ._validation import as_array, check_bool, check_count, positive
+from ._validation import as_array, check_bool, check_count, not_numbers, positive
 
 __all__ = ["Perceptron", "delta_rule", "is_positive"]
 
@@ -415,7 +415,7 @@ def _finite(name: str, values: npt.ArrayLike, shape: tuple[int | str, ...], mean
     """Return values as an array of real, finite numbers of this shape, in which a letter stands for any size."""
     array = as_array(values, name)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}; convert it with {name}.astype(float)")
+        raise not_numbers(array, name, "real numbers")
     sizes = zip(shape, array.shape, strict=False)
     if len(shape) != array.ndim or any(expected != size for expected, size in sizes if isinstance(expected, int)):
         raise ValueError(f"{name}: expected shape {shape}, {meaning}, got {array.shape}".replace("'", ""))

@@ -57,7 +57,6 @@ def test_subclasses_become_plain_arrays():
         (True, "bool"),
         ([False, True], "bool"),
         (["1", "2"], "<U1"),
-        ([1, None], "object"),
         ([b"1"], "|S1"),
         (np.array(["2020-01-01"], "datetime64[D]"), "datetime64[D]"),
     ],
@@ -69,6 +68,32 @@ def test_what_is_no_number_is_refused(wrong, dtype):
         as_floating(wrong, "logits")
     with pytest.raises(TypeError, match=r"^A: expected"):
         as_floating(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        ([1, None], "dtype object with None at index (1,)"),
+        ([["1", "2"], ["3", "cat"]], "dtype <U3 with 'cat' at index (1, 1)"),
+        ([b"1", b"x"], r"dtype |S1 with b'x' at index (1,)"),
+    ],
+)
+def test_what_cannot_become_a_number_is_shown(wrong, found):
+    """A cure such as astype(float) would fail."""
+    message = f", got {re.escape(found)}; replace it by a number$"
+    with pytest.raises(TypeError, match=message):
+        as_floating(wrong)
+    with pytest.raises(TypeError, match=f"^target: expected numbers{message}"):
+        hm.losses.mse_loss(np.ones(2), wrong)
+    with pytest.raises(TypeError, match=message):
+        hm.Perceptron().fit(np.eye(2), wrong)
+
+
+def test_text_among_the_inputs_of_a_network_is_shown():
+    with pytest.raises(TypeError, match=r"^X: expected numbers, got dtype <U3 with 'cat' at index \(0, 1\); replace"):
+        hm.MLP([2, 2], rng=0).predict([["1", "cat"]])
+    with pytest.raises(TypeError, match=r"^X: expected numbers, got dtype <U1; convert it with X.astype\(float\)$"):
+        hm.MLP([2, 2], rng=0).predict([["1", "2"]])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._types import Array
-from .._validation import as_array, as_floating, check_choice, check_finite
+from .._validation import as_array, as_floating, check_choice, check_finite, not_numbers
 
 REDUCTIONS = ("none", "mean", "sum")
 
@@ -25,7 +25,7 @@ def as_numbers(value: npt.ArrayLike, name: str, like: Array) -> Array:
         return value
     value = as_array(value, name)
     if value.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: expected numbers, got dtype {value.dtype}; convert it with {name}.astype(float)")
+        raise not_numbers(value, name)
     with np.errstate(over="ignore"):  # in float32, a target of 1e60 becomes infinite, and so does the loss
         return value.astype(like.dtype)
 
