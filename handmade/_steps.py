@@ -242,9 +242,10 @@ class Blockwise(Step):
     def check(self, theta: Array, gradient: Array) -> None:
         super().check(theta, gradient)
         if self.shapes is None or sum(map(math.prod, self.shapes)) != theta.size:
+            shapes = "a network that is bound" if self.shapes is None else f"shapes {self.shapes}"
             raise ValueError(
-                f"theta: expected the parameters of shapes {self.shapes}, got {theta.size} numbers; call "
-                f"{type(self).__name__}.bind(network) before the first step, as handmade.fit does"
+                f"theta: expected the parameters of {shapes}, got {theta.size} numbers; call optimizer.bind(network) "
+                "before the first step, as handmade.fit does"
             )
         for name in self._state_shapes(()):
             array, size = getattr(self, name), sum(map(math.prod, self._parts(name)))

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn import neural_network
 
 import handmade as hm
@@ -203,3 +204,30 @@ def test_labels_in_messages_are_plain(labels, unknown):
     with pytest.raises(ValueError) as error:
         model.partial_fit(X, np.full(len(X), unknown))
     assert str(error.value) == f"y: expected labels among {labels}, got {unknown!r}"
+
+
+# ---- samples of other kinds ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize(("first", "second"), [(np.float32, np.float64), (np.float64, np.float32)])
+def test_training_goes_on_in_the_dtype_of_the_network(first, second, early_stopping):
+    """The samples are exact in both, so that their dtype does not tell."""
+    exact, thetas = np.round(X * 8) / 8, []
+    for kinds in [first] * 5, [first, second, second, "sparse", first]:
+        options = dict(early_stopping=early_stopping, warm_start=True, max_iter=2, **OPTIONS)
+        model = MLPClassifier([4], **options).fit(exact.astype(kinds[0]), THREE).fit(exact.astype(kinds[1]), THREE)
+        for kind in kinds[2:]:
+            model.partial_fit(sparse.csr_array(exact) if kind == "sparse" else exact.astype(kind), THREE)
+        thetas.append(model.network_.theta)
+    assert thetas[0].dtype == thetas[1].dtype == first and (thetas[0] == thetas[1]).all()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_sparse_and_dense_samples_are_held_out_together(order):
+    kinds = [sparse.csr_array(X), X]
+    models = [MLPRegressor([4], early_stopping=True, **OPTIONS) for _ in range(2)]
+    for kind in order:
+        models[0].partial_fit(kinds[kind], X[:, 0])
+        models[1].partial_fit(X, X[:, 0])
+    assert models[0].validation_scores_ == models[1].validation_scores_ and len(models[0].validation_scores_) == 2

@@ -104,7 +104,7 @@ class BaseMLP(Parameters):
         goes_on = bool(self.warm_start) and self._has_begun()
         X, y = new._check_data(X, y, reset=not goes_on)
         targets = self._targets if goes_on else new._check_targets(y)
-        data = new._batches(X, y, targets, sample_weight)
+        data = new._batches(X, y, targets, sample_weight, self.network_.dtype if goes_on else None)
         trainer = self._trainer.copy() if goes_on else new._start(targets, data)
         trainer.go_on()
         n_iter = new._minimize(trainer, data) if self.solver == "lbfgs" else new._train(trainer, data, y, targets)
@@ -129,8 +129,8 @@ class BaseMLP(Parameters):
         X, y = check_samples(self, X, y, reset=reset, multi_output=True)
         return X, y
 
-    def _batches(self, X: Any, y: Any, targets: Targets, sample_weight: Any) -> Batches:
-        """Return samples, encoded targets and weights."""
+    def _batches(self, X: Any, y: Any, targets: Targets, sample_weight: Any, dtype: Any = None) -> Batches:
+        """Return samples, encoded targets and weights, in the dtype of the network or, if there is none yet, of X."""
         weight = None
         if sample_weight is not None:
             kind = as_array(sample_weight, "sample_weight").dtype
@@ -143,7 +143,7 @@ class BaseMLP(Parameters):
         if class_weight is not None:
             weight = class_weight if weight is None else weight * class_weight
         Y = targets.encode(y)
-        dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+        dtype = dtype or np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
         return Batches(X, Y.astype(dtype) if Y.dtype.kind == "f" else Y, weight, dtype)
 
     def _start(self, targets: Targets, data: Batches) -> Trainer:
@@ -348,7 +348,7 @@ class BaseMLP(Parameters):
         goes_on = self._has_begun()
         X, y = new._check_data(X, y, reset=not goes_on)
         targets = self._targets if goes_on else new._check_targets(y, classes)
-        data = new._batches(X, y, targets, sample_weight)
+        data = new._batches(X, y, targets, sample_weight, self.network_.dtype if goes_on else None)
         trainer = self._trainer.copy() if goes_on else new._start(targets, data)
         if trainer.stopped:
             return self
@@ -459,7 +459,10 @@ def _activation(activation: Any) -> Any:
 
 def _joined(old: Batches, new: Batches) -> Batches:
     """Return the samples of both."""
-    X = sparse.vstack([old.X, new.X]).tocsr() if sparse.issparse(new.X) else np.concatenate([old.X, new.X])
+    if sparse.issparse(old.X) or sparse.issparse(new.X):
+        X = sparse.vstack([sparse.csr_array(old.X), sparse.csr_array(new.X)]).tocsr()
+    else:
+        X = np.concatenate([old.X, new.X])
     weights = [np.ones(len(part)) if part.weight is None else part.weight for part in (old, new)]
     weight = None if old.weight is None and new.weight is None else np.concatenate(weights)
     return Batches(X, np.concatenate([old.Y, new.Y]), weight, old.dtype)

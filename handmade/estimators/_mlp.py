@@ -322,8 +322,8 @@ beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, normalization, moni
     def _check_targets(self, y: Any, classes: Any = None) -> Targets:
         return number_targets(y, self.loss)
 
-    def _batches(self, X: Any, y: Any, targets: Targets, sample_weight: Any) -> Batches:
-        data = super()._batches(X, y, targets, sample_weight)
+    def _batches(self, X: Any, y: Any, targets: Targets, sample_weight: Any, dtype: Any = None) -> Batches:
+        data = super()._batches(X, y, targets, sample_weight, dtype)
         data.Y = data.Y.astype(data.dtype)
         return data
 
