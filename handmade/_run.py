@@ -166,6 +166,10 @@ class Run(RunState):
         if not is_finite:
             if not np.isfinite(X).all():
                 raise ValueError("X: expected finite numbers, got one that is not; X was changed during training")
+            if not self.place.seen and not self.history.loss and (name := not_finite(self.network)):
+                raise FloatingPointError(
+                    f"{name}: expected finite numbers to begin with, got others; initialize it anew"
+                )
             where = blame(self.network, X)
             raise FloatingPointError(self._diverged(f"the loss became {value}, and {where}, in"))
         if self.step is None and not self.evaluates:

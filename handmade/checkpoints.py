@@ -207,10 +207,16 @@ def locked(path: FilePath) -> Iterator[None]:
     ------
     BlockingIOError
         If another run holds it.
+    OSError
+        If no file can be written there.
     """
     name = f"{os.path.realpath(path)}.lock"
     while True:
-        descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            text = f"checkpoint: expected a path in a folder that can be written to, got {os.fspath(path)!r}"
+            raise type(error)(error.errno, f"{text}: {error.strerror}") from None
         try:
             _lock(descriptor)
         except OSError:

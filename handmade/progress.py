@@ -1,4 +1,7 @@
-"""Show the progress of long work on stderr: a bar in a terminal (with rich), plain lines elsewhere."""
+"""Show the progress of long work on stderr: a bar in a terminal (with rich), plain lines elsewhere.
+
+A process may have no stderr, as pythonw on Windows, or one that is closed: then nothing is shown, and the work goes on.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +56,20 @@ def progress_bar(title: str, total: int, enabled: bool = True) -> Iterator[Calla
     total = check_count(total, "total", least=0)
     if not check_bool(enabled, "enabled"):
         yield lambda done, text="": None
-    elif sys.stderr.isatty() and (bar := _rich_bar()):
+    elif _is_terminal() and (bar := _rich_bar()):
         with bar:
             task = bar.add_task(title, total=total, news="")
             yield lambda done, text="": bar.update(task, completed=done, news=text)
     else:
         yield _line_printer(title, total)
+
+
+def _is_terminal() -> bool:
+    """Return whether stderr is a terminal; an object in its place may have no such method."""
+    try:
+        return bool(sys.stderr.isatty())
+    except (AttributeError, ValueError):
+        return False
 
 
 def _rich_bar() -> Any:
@@ -89,7 +100,9 @@ def _line_printer(title: str, total: int) -> Callable[..., None]:
         nonlocal printed, due, last
         if done >= due or done in (last, total) or time.monotonic() - printed >= SILENCE:
             printed, due = time.monotonic(), done + math.ceil(total / PLAIN_LINES)
-            print(f"{title} {done}/{total}  {text}", file=sys.stderr, flush=True)
+            if sys.stderr is not None:  # for None, print would write to stdout
+                with contextlib.suppress(OSError, ValueError):  # of a pipe without a reader, and of a closed file
+                    print(f"{title} {done}/{total}  {text}", file=sys.stderr, flush=True)
         last = done
 
     return report

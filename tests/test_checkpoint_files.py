@@ -196,7 +196,8 @@ def test_a_full_disk_in_mid_epoch_keeps_the_last_checkpoint(tmp_path, monkeypatc
 def test_a_missing_folder_is_an_error_before_training(tmp_path):
     network = hm.MLP([5, 3], rng=0)
     before = network.theta.copy()
-    with pytest.raises(FileNotFoundError):
+    said = r"checkpoint: expected a path in a folder that can be written to, got '.*missing.c': No such file"
+    with pytest.raises(FileNotFoundError, match=said):
         hm.fit(network, X, Y, checkpoint=tmp_path / "missing" / "c", progress=False)
     assert np.array_equal(network.theta, before)
 

@@ -222,3 +222,25 @@ def test_a_line_is_flushed_at_once():
 def test_progress_bar_names_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message), progress_bar(**({"title": "counting", "total": 3} | arguments)):
         pass
+
+
+class Broken(io.StringIO):
+    """A stderr whose reader has gone."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("kind", ["none", "closed", "broken", "other"])
+def test_without_a_usable_stderr_the_work_goes_on(kind, capsys):
+    streams = {
+        "none": None,
+        "closed": io.StringIO(),
+        "broken": Broken(),
+        "other": SimpleNamespace(write=len, flush=int),
+    }
+    streams["closed"].close()
+    with redirect_stderr(streams[kind]):
+        assert len(fit(MLP([3, 2], rng=0), X, y, epochs=3).loss) == 3
+        assert check_gradient(MLP([3, 2], rng=0), X, y, progress=True)
+    assert capsys.readouterr().out == ""

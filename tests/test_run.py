@@ -163,6 +163,17 @@ def test_divergence_in_the_first_step_tells_of_no_loss_before():
 
 
 @pytest.mark.parametrize("compile", [False, True])
+def test_a_weight_that_was_not_finite_before_training_is_named(compile):
+    """No learning rate would help."""
+    if compile:
+        pytest.importorskip("numba")
+    network = MLP([3, 5, 3], rng=0)
+    network.layers[2].b[1] = np.nan
+    with pytest.raises(FloatingPointError, match=r"^2\.bias: expected finite numbers to begin with, got others; init"):
+        fit(network, *samples(), epochs=1, compile=compile)
+
+
+@pytest.mark.parametrize("compile", [False, True])
 def test_a_callback_that_makes_a_weight_infinite_is_named(compile):
     """At once: below a tanh the loss would stay finite."""
     if compile:
