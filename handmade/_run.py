@@ -15,10 +15,9 @@ from ._minibatches import counted
 from ._run_state import Place, RunState, Snapshot
 from ._sparse import SparseRows
 from ._types import Array
-from ._validation import is_true
+from ._validation import call, is_true
 from .checkpoints import Keeper
 from .history import VALIDATION
-from .metrics import METRICS
 from .network import Network, has_own
 from .training_warnings import Watch, blame, fault, not_finite
 
@@ -40,7 +39,7 @@ class Run(RunState):
         self.watch: Watch = Watch()
         self.evaluates: bool = getattr(self.optimizer, "needs_evaluate", False)
         found = [(callback, getattr(callback, "on_batch", None)) for callback in self.callbacks]
-        self.on_batch: list[tuple[Any, Callable[..., Any]]] = [(callback, call) for callback, call in found if call]
+        self.on_batch: list[tuple[Any, Callable[..., Any]]] = [(callback, hook) for callback, hook in found if hook]
 
     def train(self, epochs: int, report: Callable[[int, str], None]) -> None:
         """Train for so many epochs, or until a rule, a callback or Ctrl-C says so."""
@@ -111,8 +110,8 @@ class Run(RunState):
     def _answers(self, calls: list[tuple[Any, Callable[..., Any]]], news: Any) -> Iterator[Any]:
         """Tell the callbacks of an epoch or a step; raise where one of them spoils a parameter or a statistic."""
         found = fault(self.network) if calls else ""
-        for callback, call in calls:
-            yield call(self.network, news)
+        for callback, hook in calls:
+            yield hook(self.network, news)
             before, found = found, fault(self.network)
             if found and not before:
                 raise FloatingPointError(f"{found} from the callback {callback!r}")
@@ -259,17 +258,13 @@ def _predict(network: Network, X: Array | SparseRows, rows: Array, depth: int) -
 
 
 def _score(metric: Callable[..., Any], name: str, H: Array, y: Array) -> float:
-    """Return the value of a metric; raise its name with the error of a function that takes something else."""
+    """Return the value of a metric; add to an error what the metric was called with."""
     try:
-        return _number(metric(H, y), name)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        if str(error).startswith("metrics: ") or getattr(metric, "func", metric) in METRICS.values():
-            raise
-        kind = ValueError if isinstance(error, ValueError) else TypeError
-        raise kind(
-            f"metrics: expected {name} to take the output, of shape {H.shape}, and y, of shape {y.shape}, got "
-            f"{type(error).__name__}: {error}; write metric(output, y)"
-        ) from error
+        value = call(metric, "metrics", "of the output and y", H, y)
+    except Exception as error:
+        error.add_note(f"metrics: {name} was called as metric(output, y), with shapes {H.shape} and {y.shape}")
+        raise
+    return _number(value, name)
 
 
 def _number(value: Any, name: str) -> float:
