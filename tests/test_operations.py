@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import handmade as hm
-from handmade.checking.recordings import record, record_layer
+from handmade.checking.recordings import record, record_layers
 
 RNG = np.random.default_rng(11)
 A, B, C = RNG.normal(size=(4, 3)), RNG.normal(size=(5, 4)), RNG.normal(size=4)
@@ -157,7 +157,7 @@ class Mixing(hm.Layer):
 def test_recorded_layer_has_the_gradients_of_its_backward():
     layer, dH = Mixing(), RNG.normal(size=(4, 3))
     H, cache = layer.forward(A)
-    recording = record_layer(layer, A, True)
+    recording = record_layers([layer], A, True)
     np.testing.assert_array_equal(recording.output.value, H)
     expected = [layer.backward(dH, cache), layer.dM]
     for made, right in zip(recording.gradient(dH), expected, strict=True):

@@ -154,7 +154,7 @@ def out_of_order(output, y):
         (out_of_order, OutOfOrder, "^the cause"),
     ],
 )
-def test_an_error_within_a_metric_stays_and_is_told_the_shapes(metric, error, words):
+def test_an_error_within_a_metric_is_told_the_shapes(metric, error, words):
     with pytest.raises(error, match=words) as caught:
         fit(MLP([3, 3], rng=0), *samples(), epochs=1, metrics=metric)
     (note,) = caught.value.__notes__

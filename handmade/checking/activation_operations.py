@@ -1,22 +1,16 @@
-"""9. The operations of an activation that explain a wrong derivative: of the formula of a textbook, or a user's own."""
+"""9. The formulas of activations whose operations are recorded: those of a textbook, or a user's own."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .._types import Array
 from ..activations import sigmoid
 from ..layers import Activation
-from .operation_mistakes import Compared, operations_that_explain
-from .recordings import record
 
-__all__ = ["operations_of_activation", "plain_formula"]
-
-PLACE = re.compile(r" \(line \d+ of [^)]*\)")  # in a formula of this file, a line says nothing to the user
+__all__ = ["plain_formula"]
 
 # As textbooks write them: exact tails and large numbers are the library's affair.
 PLAIN: dict[str, Callable[..., Any]] = {
@@ -42,31 +36,3 @@ PLAIN: dict[str, Callable[..., Any]] = {
 def plain_formula(leaf: Activation) -> Callable[..., Any] | None:
     """Return an activation as a function whose operations can be recorded; None if there is none."""
     return leaf.function[0] if isinstance(leaf.function, tuple) else PLAIN.get(leaf.function)
-
-
-def operations_of_activation(leaf: Activation, A: Array, dH: Array, actual: Array, right: Array) -> str:
-    """Return which operation of an activation is derived wrongly, if that makes a wrong dA; else nothing.
-
-    Parameters
-    ----------
-    leaf : Activation
-        The activation.
-    A : ndarray
-        Its input.
-    dH : ndarray
-        The gradient by its output.
-    actual, right : ndarray
-        The claimed gradient by its input, and the right one.
-    """
-    formula = plain_formula(leaf)
-    if formula is None:
-        return ""
-    try:
-        recording = record(formula, [A], [""], lambda arrays: (arrays[0],), leaf.options)
-    except Exception:  # a function of the user's own that needs plain arrays
-        return ""
-    if not np.allclose(recording.output.value, leaf.f(A, **leaf.options), rtol=1e-9, atol=1e-12):
-        return ""
-    found = operations_that_explain(recording, dH, [Compared("dA", actual, right, True)], 1e-7)
-    own = isinstance(leaf.function, tuple)
-    return " and ".join(text if own else PLACE.sub("", text) for text, _ in found)

@@ -201,7 +201,7 @@ def _explained(problem: Problem, wrong: list[str], progress: bool) -> Diagnosis:
     if not found or _is_vague(found):
         by_steps = [explain_steps(problem, *one) for one in located]
         if by_steps[0]:
-            found = [e for listed in by_steps for e in listed]
+            found = list({str(e): e for listed in by_steps for e in listed}.values())
     if not found and (elsewhere := simplest(problem, right_elsewhere(problem))):
         return _report(problem, "named", elsewhere, wrong)
     if not found:

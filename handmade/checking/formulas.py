@@ -17,10 +17,10 @@ import numpy as np
 from .._types import Array
 from ..activations import softmax
 from ..dropout import Dropout
-from ..layers import Dense
+from ..layers import Activation, Dense
 from ..normalization import Normalization
-from .activation_operations import operations_of_activation
 from .backward_pass import BackwardPass, is_elementwise, own_slope
+from .layer_operations import operations_of_step
 from .layer_terms import SIGNAL, signals_as_terms, terms_of_layer
 from .localisation import Localisation, WrongStep
 from .loss_terms import terms_of_loss
@@ -103,7 +103,18 @@ def formula_of(
     seen = _seen(name, [pair for pair in pairs if pair[1].unique], places, facts, relative)
     elsewhere = [_step_in(case, step) for case in others]
     is_right_elsewhere = any(s is not None and np.array_equal(s.actual, s.right) for s in elsewhere)
-    return [f for f in seen if not (is_right_elsewhere and " row" in str(f))]  # the rows are not what decides
+    seen = [f for f in seen if not (is_right_elsewhere and " row" in str(f))]  # the rows are not what decides
+    if not seen or seen[0].cost >= VAGUE:
+        text, dA = _derived(pairs, relative)
+        if text:
+            formula = _in_words(name, f"right, but for {text}", ODD, places[-1])
+            return [dataclasses.replace(formula, value=dA)]
+    return seen
+
+
+def _in_words(name: str, text: str, cost: float, place: str) -> Formula:
+    """Return a formula that is a text."""
+    return Formula(name, (text,), (1.0,), (("1",),), 0.0, cost, place)
 
 
 def _seen(
@@ -117,18 +128,18 @@ def _seen(
     if not pairs:
         return []
     text, place = _pattern_in_all([(step.actual, step.right) for _, step in pairs]), places[0]
-    if not text and (before := _at_activation(pairs, places[-1])):
-        text, place = before, places[-1]
     if not text and places == ("loss",):
         text = other_prediction([(case.of, step.actual) for case, step in pairs])
     if not text:
         text, place = next(((found, at) for at in places if (found := _other_mask(pairs, at, facts))), ("", place))
+    if not text and (before := _at_activation(pairs, places[-1])):
+        text, place = before, places[-1]
     if not text or " entries are " in text:
         pieces = _of_two_pieces(pairs, places[-1], facts, relative)
         if pieces or not text:
             return pieces
     cost = VAGUE if OWN_FACTORS in text else ODD
-    return [Formula(name, (text,), (1.0,), (("1",),), 0.0, cost, place)]
+    return [_in_words(name, text, cost, place)]
 
 
 def _pattern_in_all(arrays: Sequence[tuple[Array, Array]]) -> str:
@@ -141,21 +152,35 @@ def _pattern_in_all(arrays: Sequence[tuple[Array, Array]]) -> str:
 
 
 def _at_activation(pairs: Sequence[tuple[Case, WrongStep]], place: str) -> str:
-    """Return what shows at an activation: a pattern in dH, or an operation that is derived wrongly; else nothing."""
-    hidden, derived = [], []
+    """Return the pattern that shows in dH or in f'(A) behind an activation; empty if there is none."""
+    factors: dict[str, list[tuple[Array, Array]]] = {"dH": [], "f'(A)": []}
     for case, step in pairs:
         of, leaf = case.of, case.of.leaves.get(place)
-        if step.kind != "dA" or leaf is None or not is_elementwise(leaf):
+        if step.kind != "dA" or not isinstance(leaf, Activation) or not is_elementwise(leaf):
             return ""
         A, dH = of.inputs[place], _incoming(step, of, case.found)[place]
         slope = of.mended.get(place, own_slope(leaf, A))
-        is_seen = np.abs(slope) > FLAT
-        if is_seen.mean() > 0.5:
-            hidden.append((np.where(is_seen, step.actual / np.where(is_seen, slope, 1.0), dH), dH))
-        derived.append(operations_of_activation(leaf, A, dH, step.actual, step.right))
-    if len(hidden) == len(pairs) and (text := _pattern_in_all(hidden)):
-        return f"dH f'(A), of which dH is {text}"
-    return f"dH f'(A) with {derived[0]}" if derived[0] and len(set(derived)) == 1 else ""
+        for (name, seen), other in zip(list(factors.items()), (slope, dH), strict=True):
+            is_seen = np.abs(other) > FLAT * np.abs(other).max()
+            if is_seen.mean() > 0.5:
+                right = dH if name == "dH" else slope
+                seen.append((np.where(is_seen, step.actual / np.where(is_seen, other, 1.0), right), right))
+    for name, seen in factors.items():
+        if len(seen) == len(pairs) and (text := _pattern_in_all(seen)):
+            return f"dH f'(A), of which {name} is {text}"
+    return ""
+
+
+def _derived(pairs: Sequence[tuple[Case, WrongStep]], relative: float) -> tuple[str, Array | None]:
+    """Return the operation that is derived wrongly in all batches, and the dA of the last; else nothing."""
+    found, dA = "", None
+    for case, step in pairs:
+        incoming = _incoming(step, case.of, case.found) | ({} if step.kind == "dA" else case.found.actual)
+        text, dA = operations_of_step(case.of, step, incoming, relative)
+        if not text or found not in ("", text):
+            return "", None
+        found = text
+    return found, dA
 
 
 def _other_mask(pairs: Sequence[tuple[Case, WrongStep]], place: str, facts: Mapping[str, float]) -> str:
@@ -310,11 +335,13 @@ def _parameter_gradients(step: WrongStep, of: BackwardPass, dA: Array) -> Array:
     return np.concatenate([getattr(leaf, "d" + name).ravel() for name in leaf.parameters.values()])
 
 
-def dA_of(formula: Formula, case: Case, step: WrongStep) -> Array:
-    """Return the dA that a formula gives."""
+def dA_of(formula: Formula, case: Case, step: WrongStep) -> Array | None:
+    """Return the dA that a formula gives; None if it is not known."""
     table = {"0": np.zeros(step.right.shape)}
     for products in (True, False):
         table |= {term.name: term.value for term in _through(step, case.of, case.found, formula.place, products)}
+    if not table.keys() >= set(formula.terms):
+        return formula.value
     parts = zip(formula.coefficients, formula.terms, strict=True)
     return sum((c * table[name] for c, name in parts), table["0"])
 

@@ -211,7 +211,8 @@ class _Search:
         """
         prefix = self.anchors[k]
         if prefix in self.given:
-            return self.given[prefix], True, False
+            far = np.abs(self.given[prefix] - predicted).max(initial=0.0)
+            return self.given[prefix], True, bool(far <= self.relative * np.abs(predicted).max(initial=0.0))
         if isinstance(self.of.leaves[prefix], Dense) and f"{prefix}weight" not in wrong:
             return predicted, True, True  # a right dW was made from the right dA
         options = [(self._right_below(k, actual, predicted), -len(wrong), predicted, True, True)]

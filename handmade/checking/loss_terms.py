@@ -129,8 +129,11 @@ def _with_weights(of: BackwardPass, Y: Array) -> Iterator[Term]:
             factors += [(f"{name}[unit]", weight + 0.0 * Y), (f"{name}[target]", (Y @ weight)[:, np.newaxis] + 0.0 * Y)]
         if weight.shape == (len(Y),):
             factors.append((f"{name}[sample]", weight[:, np.newaxis] + 0.0 * Y))
-    outputs = [one for one in outputs_of_loss(of, Y) if one.name in ("P", "A", "sigmoid(A)")]
     totals = [(" / sum of the weights", factor[:, 0].sum()) for text, factor in factors if "unit" not in text]
+    if of.y.ndim == 1 and of.y.dtype.kind in "iu" and (ignored := (of.y < 0) | (of.y >= Y.shape[1])).any():
+        factors.append(("[counted]", ~ignored[:, np.newaxis] + 0.0 * Y))
+        totals.insert(0, (" / number of labels that count", (~ignored).sum()))
+    outputs = [one for one in outputs_of_loss(of, Y) if one.name in ("P", "A", "sigmoid(A)")]
     for (text, factor), (over, total) in itertools.product([*factors, ("", 1 + 0 * Y)], [("", 1.0), *totals[:1]]):
         if not factors or not text + over:
             continue

@@ -6,8 +6,10 @@ all turns of a loop alike, and its gradient is compared with the claim.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -16,17 +18,18 @@ from .operation_rules import (
     LARGEST,
     Edge,
     OperationMistake,
+    as_it_is,
     clipped_at,
     kept_from,
     left_as_it_is,
     place_of,
-    scaled,
+    times,
     with_others,
 )
 from .operations import Operation
 from .recordings import Recording
 
-__all__ = ["Compared", "operations_that_explain"]
+__all__ = ["Compared", "Explained", "operations_that_explain"]
 
 AGREEMENT = 1e-6  # relative: up to which a recording has to have the measured gradient
 FAINT = 1e-9  # of the largest gradient: differences do not see less
@@ -45,6 +48,15 @@ class Compared:
     is_wrong: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """A mistake in words, the inputs whose wrong gradients it makes, and the gradients by all inputs that it makes."""
+
+    text: str
+    names: list[str]
+    gradients: list[Array]
+
+
 @dataclasses.dataclass(frozen=True, order=True)
 class _Found:
     """A mistake that makes some of the wrong gradients; the order is that of preference."""
@@ -53,13 +65,14 @@ class _Found:
     place: int  # counted from the result
     text: str
     makes: frozenset[int] = dataclasses.field(compare=False)
+    gradients: list[Array] = dataclasses.field(compare=False)
 
 
 @np.errstate(all="ignore")  # a mistake may lead out of the domain of a function
 def operations_that_explain(
     recording: Recording, seed: Array, compared: Sequence[Compared], relative: float
-) -> list[tuple[str, list[str]]]:
-    """Return the mistakes that together make every wrong gradient, each with the inputs whose gradient it makes.
+) -> list[Explained]:
+    """Return the mistakes that together make every wrong gradient.
 
     Parameters
     ----------
@@ -74,7 +87,7 @@ def operations_that_explain(
 
     Returns
     -------
-    list of (str, list of str)
+    list of Explained
         Empty if nothing explains all of them, or the recording does not have the right gradient.
     """
     right = recording.gradient(seed)
@@ -84,10 +97,17 @@ def operations_that_explain(
     wrong = [i for i, one in enumerate(compared) if one.is_wrong]
     search = _Search(recording, seed, compared, right, relative)
     found: list[_Found] = []
-    for find in (search.simple, search.factors, search.left_out, search.clipped, search.other_arrays):
+    for find in (
+        search.simple,
+        search.factors,
+        search.left_out,
+        search.clipped,
+        search.other_factors,
+        search.other_arrays,
+    ):
         found += find()
         if chosen := _cover(found, wrong):
-            return [(text, [compared[i].name for i in sorted(makes)]) for text, makes in chosen]
+            return [Explained(one.text, [compared[i].name for i in sorted(of)], one.gradients) for one, of in chosen]
     return []
 
 
@@ -95,14 +115,14 @@ def _agree(a: Array, b: Array, relative: float, slack: float = 0.0) -> bool:
     return bool(np.abs(a - b).max(initial=0.0) <= relative * np.abs(b).max(initial=0.0) + slack)
 
 
-def _cover(found: Sequence[_Found], wrong: Sequence[int]) -> list[tuple[str, frozenset[int]]]:
+def _cover(found: Sequence[_Found], wrong: Sequence[int]) -> list[tuple[_Found, frozenset[int]]]:
     """Return the fewest and simplest mistakes that make every wrong gradient, the ones nearest to the result first."""
     left, chosen = frozenset(wrong), []
     for _ in range(MOST_CAUSES):
         useful = [one for one in found if left & one.makes]
         if useful:
             best = min(useful, key=lambda one: (-len(left & one.makes), one))
-            chosen.append((best.text, left & best.makes))
+            chosen.append((best, left & best.makes))
             left -= best.makes
     return [] if left else chosen
 
@@ -126,14 +146,32 @@ class _Search:
         return self._tried(mistake for edges in self.edges for mistake in left_as_it_is(edges))
 
     def factors(self) -> Iterator[_Found]:
-        """Yield the operands whose part of the gradient has a factor, which is fitted first, and then tried."""
+        """Yield the operands whose part of the gradient has a factor."""
+        return self._with_factor(lambda edges: [as_it_is(edges)])
+
+    def other_factors(self) -> Iterator[_Found]:
+        """Yield the mistakes without a number, beside a factor."""
+        return self._with_factor(left_as_it_is)
+
+    def _with_factor(self, listed: Callable[[list[Edge]], Iterable[OperationMistake]]) -> Iterator[_Found]:
+        """Yield mistakes with a factor, which is fitted first, and then tried."""
         for edges in self.edges:
             without = self._gradient(OperationMistake("", edges, kept_from, 0.0))
-            for chosen in {tuple(self.wrong), *((i,) for i in self.wrong)} if without else ():
-                part = np.concatenate([(self.right[i] - without[i]).ravel() for i in chosen])
-                change = np.concatenate([(self.compared[i].claimed - self.right[i]).ravel() for i in chosen])
+            for mistake in listed(edges) if without else ():
+                for factor in self._factors_of(mistake, without):
+                    yield from self._tried([times(mistake, factor)])
+
+    def _factors_of(self, mistake: OperationMistake, without: list[Array]) -> Iterator[float]:
+        """Yield the factors that bring a mistake closest to the wrong gradients: to all, and to each."""
+        with contextlib.suppress(ValueError, TypeError):  # arrays that do not fit
+            made = self._gradient(mistake)
+            for chosen in {tuple(self.wrong), *((i,) for i in self.wrong)} if made else ():
+                part = np.concatenate([(made[i] - without[i]).ravel() for i in chosen])
+                wanted = np.concatenate([(self.compared[i].claimed - without[i]).ravel() for i in chosen])
                 if np.count_nonzero(part) > SPARE:
-                    yield from self._tried([scaled(edges, 1 + float(part @ change) / float(part @ part))])
+                    factor = float(part @ wanted) / float(part @ part)
+                    if math.isfinite(factor) and np.abs(wanted - factor * part).max() <= 0.1 * np.abs(wanted).max():
+                        yield factor
 
     def left_out(self) -> Iterator[_Found]:
         """Yield the operations without which the claim would be right."""
@@ -166,6 +204,9 @@ class _Search:
             values.setdefault(one.place if one.name else id(one), []).append(one)
             for name, array in one.beside.items():
                 values.setdefault(name, [Operation(array, text=name)])
+        for key, (one, *more) in list(values.items()):
+            if not more and one.value.ndim == 2:
+                values[key, "T"] = [Operation(one.value.T, text=f"{one.label}.T")]
         return self._tried(m for edges in self.edges for others in values.values() for m in with_others(edges, others))
 
     def _without_effect(self) -> frozenset[int]:
@@ -216,7 +257,7 @@ class _Search:
         if makes:
             others = [i for i in range(len(made)) if i not in self.wrong]
             spoilt = sum(not _agree(made[i], self.right[i], 1e-9) for i in others)
-            yield _Found(cost + spoilt, -self.order[id(at)], text, makes)
+            yield _Found(cost + spoilt, -self.order[id(at)], text, makes, made)
 
     def _is_claimed(self, made: Array, i: int) -> bool:
         """Return whether a gradient is the claimed one, and closer to it than a hundredth of what is wrong."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from .._types import Array
-from .operations import Operation, sources, summed_to
+from .operations import LINEAR, REARRANGEMENTS, Operation, sources, summed_to
 
-__all__ = ["Edge", "OperationMistake", "clipped_at", "kept_from", "left_as_it_is", "scaled", "with_others"]
+__all__ = ["Edge", "OperationMistake", "as_it_is", "clipped_at", "kept_from", "left_as_it_is", "times", "with_others"]
 
+HOME = Path(__file__).parents[1]  # this library, whose lines say nothing to a user
 LARGEST = ("max", "min", "amax", "amin", "maximum.reduce", "minimum.reduce")
 BOUNDS = (1.0, 5.0, 10.0, 0.1, 0.01, 0.5, 2.0, 0.05, 0.02, 0.2, 0.25, 100.0)  # at which people clip
+ORDINALS = "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"  # turns of a loop
 MOST_IN_WORDS = 64  # of which a factor may be the inverse or the root
 
 SLOPES: dict[str, Callable[[Array, Array], Array]] = {  # that people write for the derivative of h = f(x)
@@ -80,6 +83,9 @@ def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
     if one.name == "divide" and k == 0 and one.operands[-1].operands[:1] == one.operands[:1]:
         both = [(o, j) for o, _ in edges for j in (0, 1)]
         yield OperationMistake(f"diagonal alone of the Jacobian of {where}", both, _diagonal_of_shares, 1.3)
+        for axis in range(one.value.ndim):
+            text = f"sum in the Jacobian of {where} over axis {axis}"
+            yield OperationMistake(text, both, _jacobian_of_shares(axis), 1.4)
     if one.operands[k].value.size < one.value.size or one.name == "matmul":
         for row, name in (0, "first"), (-1, "last"):
             yield mistake(f"only the {name} row of {where} counts in the gradient by {operand}", _of_row(row), 1.6)
@@ -93,6 +99,11 @@ def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
     if one.name == "matmul":
         yield mistake(f"factor transposed in the gradient by {operand} of {where}", _by_transposed)
         yield mistake(f"incoming gradient transposed in the gradient by {operand} of {where}", _transposed, 1.3)
+    if one.name in LINEAR:
+        for j in range(len(one.operands)):
+            if j != k:
+                text = f"factor {one.names[j]} missing in the gradient by {operand} of {where}"
+                yield mistake(text, _with_operand(j, np.ones(one.operands[j].value.shape)))
     if one.name == "softmax":
         yield mistake(f"diagonal alone of the Jacobian of {where}", _diagonal)
         yield mistake(f"sum over the classes taken for a constant in {where}", lambda o, k, G: G * o.value)
@@ -104,11 +115,18 @@ def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
 
 def _in_one_turn(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
     one, k = written(edges)
-    for name, kept in ("last", edges[-1:]), ("first", edges[:1]):
-        others = [edge for edge in edges if edge not in kept]
+    turns = range(len(edges)) if len(edges) <= len(ORDINALS) else (0, len(edges) - 1)
+    for turn in turns:
+        name = "last" if turn == len(edges) - 1 else ORDINALS[turn]
         text = f"{name} of {len(edges)} times of {place_of(one)}"
-        yield OperationMistake(f"only the {text} counts for {one.names[k]}", others, kept_from, 1.6)
-        yield OperationMistake(f"the {text} left out for {one.names[k]}", kept, kept_from, 1.6)
+        others = [edge for edge in edges if edge is not edges[turn]]
+        cost = 1.6 if turn in (0, len(edges) - 1) else 1.7
+        yield OperationMistake(f"only the {text} counts for {one.names[k]}", others, kept_from, cost)
+        yield OperationMistake(f"the {text} left out for {one.names[k]}", [edges[turn]], kept_from, cost)
+    if len({id(o.operands[j]) for o, j in edges}) == 1 and one.name in REARRANGEMENTS:
+        for turns, order in (edges, ""), (edges[::-1], ", the first time last"):
+            text = f"gradient by {one.names[k]} of {place_of(one)} assigned each time, not added{order}"
+            yield OperationMistake(text, edges, _assigned_in(turns), 1.8)
 
 
 def written(edges: Sequence[Edge]) -> Edge:
@@ -117,12 +135,24 @@ def written(edges: Sequence[Edge]) -> Edge:
 
 
 def place_of(one: Operation) -> str:
-    """Return an operation and its line, in words."""
-    return f"`{one.text}` (line {one.line} of {one.place[0].co_name})"
+    """Return an operation in words, and its line, if that is not of this library."""
+    code = one.place[0]
+    is_own = not Path(code.co_filename).is_relative_to(HOME)
+    return f"`{one.text}` (line {one.line} of {code.co_name})" if is_own else f"`{one.text}`"
 
 
 def _unchanged(one: Operation, k: int, G: Array) -> Array:
     return summed_to(G, one.operands[k].value.shape)
+
+
+def _with_operand(j: int, value: Array) -> Rule:
+    """Return the derivative with another value of another operand."""
+
+    def rule(one: Operation, k: int, G: Array) -> Array:
+        other = Operation(np.broadcast_to(value, one.operands[j].value.shape))
+        return one.on([other if i == j else operand for i, operand in enumerate(one.operands)]).backward_to(k)(G)
+
+    return rule
 
 
 def _by_transposed(one: Operation, k: int, G: Array) -> Array:
@@ -141,6 +171,17 @@ def _diagonal(one: Operation, k: int, G: Array) -> Array:
 def _diagonal_of_shares(one: Operation, k: int, G: Array) -> Array:
     """Return what a share of a sum passes on if the sum depended on the same entry alone."""
     return kept_from(one, k, G) if k else G * (1 - one.value) / one.operands[1].value
+
+
+def _jacobian_of_shares(axis: int) -> Rule:
+    """Return what shares of a sum pass on if backward sums over an axis that may not be the one of forward."""
+
+    def rule(one: Operation, k: int, G: Array) -> Array:
+        if k:
+            return kept_from(one, k, G)
+        return (G - (G * one.value).sum(axis=axis, keepdims=True)) / one.operands[1].value
+
+    return rule
 
 
 def _with_slope(slope: Callable[[Array, Array], Array]) -> Rule:
@@ -174,14 +215,36 @@ def _assigned(one: Operation, k: int, G: Array) -> Array:
     return made.reshape(one.operands[k].value.shape)
 
 
+def _assigned_in(turns: Sequence[Edge]) -> Rule:
+    """Return the rule that each turn of a loop overwrites what earlier ones passed on to the same entries."""
+    left, entries = np.full(turns[0][0].operands[turns[0][1]].value.size, True), {}
+    for one, k in reversed(turns):
+        mine = np.zeros(left.size, bool)
+        mine[sources(one, k)[sources(one, k) >= 0]] = True
+        entries[id(one)] = (mine & left).reshape(one.operands[k].value.shape)
+        left &= ~mine
+    return lambda one, k, G: one.backward_to(k)(G) * entries[id(one)]
+
+
 # ---- mistakes with a number --------------------------------------------------------------------------------------
 
 
-def scaled(edges: Sequence[Edge], factor: float) -> OperationMistake:
-    """Return the mistake of a factor at an operand."""
+def as_it_is(edges: Sequence[Edge]) -> OperationMistake:
+    """Return the right gradient by an operand, which only `times` makes a mistake."""
     one, k = written(edges)
-    text = f"gradient by {one.names[k]} of {place_of(one)} times {_in_words(factor)}"
-    return OperationMistake(text, edges, lambda o, k, G: factor * o.backward_to(k)(G), 1.5)
+    return OperationMistake(
+        f"gradient by {one.names[k]} of {place_of(one)}", edges, lambda o, k, G: o.backward_to(k)(G), 0.5
+    )
+
+
+def times(mistake: OperationMistake, factor: float) -> OperationMistake:
+    """Return a mistake with a factor beside it."""
+    return OperationMistake(
+        f"{mistake.text} times {_in_words(factor)}",
+        mistake.edges,
+        lambda o, k, G: factor * mistake.rule(o, k, G),
+        mistake.cost + 1.0,
+    )
 
 
 def _in_words(factor: float) -> str:
@@ -221,7 +284,7 @@ def _by_norm(bound: float) -> Rule:
 def with_others(edges: Sequence[Edge], others: Sequence[Operation]) -> Iterator[OperationMistake]:
     """Yield derivatives with another array of the same shape: of the same turn of a loop, or of another."""
     one, k = edges[0]
-    if not (one.is_elementwise or one.name == "matmul") or len(others) not in (1, len(edges)):
+    if not (one.is_elementwise or one.name in ("matmul", *LARGEST)) or len(others) not in (1, len(edges)):
         return
     for j in _entering(one, k):
         own = one.argument(j)[0]
@@ -237,6 +300,8 @@ def _entering(one: Operation, k: int) -> list[int]:
     """Return the arguments, by their place, on which the derivative by an operand depends."""
     if one.name in ("add", "subtract", "negative"):
         return []
+    if one.name in LARGEST:
+        return [0]
     if len(one.inputs) == 2 and (one.name in ("multiply", "matmul") or (one.name == "divide" and one.is_first(k))):
         return [1 if one.is_first(k) else 0]
     return list(range(len(one.inputs)))
@@ -253,6 +318,8 @@ def _with_another(edges: Sequence[Edge], j: int, others: Sequence[Operation], tu
         at = at if len(others) > 1 else 0
         value = others[at].value if 0 <= at < len(others) else np.zeros(others[0].value.shape)
         shape = o.operands[k].value.shape
+        if o.name in LARGEST:
+            return o.on([Operation(value)]).backward_to(k)(G)
         if o.name == "matmul":
             turned = np.swapaxes(value, -1, -2)
             return summed_to(G @ turned if o.is_first(k) else turned @ G, shape)

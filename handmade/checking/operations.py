@@ -34,7 +34,7 @@ REARRANGEMENTS = {
 LINEAR = {
     "cumsum", "dot", "einsum", "inner", "kron", "outer", "tensordot", "trace", "vdot",
 }  # fmt: skip
-Place = tuple[Any, int, str]  # code, instruction, operation: the same for each turn of a loop
+Place = tuple[Any, Any, str]  # code, position in the text, operation: the same for each turn of a loop
 Backward = Callable[[Array], Array]
 
 

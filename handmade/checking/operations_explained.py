@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 
 from .._types import Array
-from ..layers import Activation
-from .activation_operations import plain_formula
 from .backward_pass import BackwardPass
 from .catalogue_search import explain
 from .causes import Cause
@@ -17,7 +15,7 @@ from .explanation import Explanation
 from .localisation import layer_name
 from .operation_mistakes import Compared, operations_that_explain
 from .problem import Problem
-from .recordings import record, record_layer
+from .recordings import record, record_layers
 
 __all__ = ["explain_operations"]
 
@@ -50,7 +48,7 @@ def _of_function(problem: Problem) -> list[Cause]:
     ]
     found = operations_that_explain(recording, np.ones(recording.output.value.shape), compared, match.relative)
     evidence = "a backward pass through the function with this mistake gives the claimed gradient"
-    return [Cause(text, " and ".join(at), HINT, evidence, at=tuple(at)) for text, at in found]
+    return [Cause(one.text, " and ".join(one.names), HINT, evidence, at=tuple(one.names)) for one in found]
 
 
 # ---- the own parts of a network ------------------------------------------------------------------------------------
@@ -66,37 +64,36 @@ def _of_network(problem: Problem) -> list[Cause]:
     for prefix in [*of.measured, *of.mended]:
         dH = rng.normal(size=of.outputs[prefix].shape)
         found = _of_layer(of, prefix, dH, problem.match.relative)
-        if not found:
+        if found is None:
             return []
         causes += found
     loss = _of_loss(of, problem.match.relative) if problem.is_measured else []
     return [] if loss is None else [*loss, *causes]
 
 
-def _of_layer(of: BackwardPass, prefix: str, dH: Array, relative: float) -> list[Cause]:
+def _of_layer(of: BackwardPass, prefix: str, dH: Array, relative: float) -> list[Cause] | None:
+    """Return the causes in a layer: none if it is right, None if nothing explains what is wrong."""
     leaf, X = of.leaves[prefix], of.inputs[prefix]
     attributes = list(leaf.parameters.values())
     claimed = _gradients(leaf, attributes, type(leaf).backward(leaf, dH, of.leaf_caches[prefix]))
     right = _gradients(leaf, attributes, leaf.backward(dH, of.leaf_caches[prefix]))
-    if isinstance(leaf, Activation):
-        formula = plain_formula(leaf)
-        assert formula is not None  # a pair of the user's own
-        recording = record(formula, [X], [""], lambda arrays: (arrays[0],), leaf.options)
-    else:
-        recording = record_layer(leaf, X, of.training)
+    recording = record_layers([leaf], X, of.training)
     if not np.allclose(recording.output.value, of.outputs[prefix], rtol=1e-9, atol=0):
-        return []
+        return None
     names = ["dX", *(f"d{name}" for name in attributes)]
     places = dict(zip(names, [prefix.rstrip("."), *(prefix + name for name in leaf.parameters)], strict=True))
     if prefix == next(iter(of.leaves)):  # whose dX nobody needs
         claimed[0] = right[0] = recording.gradient(dH)[0]
-    found = operations_that_explain(recording, dH, _compared(names, claimed, right), relative)
+    compared = _compared(names, claimed, right)
+    if not any(one.is_wrong for one in compared):
+        return []
+    found = operations_that_explain(recording, dH, compared, relative)
     evidence = "a backward pass through the layer with this mistake gives what it returns"
     where = layer_name(of, prefix)
     return [
-        Cause(text, f"{' and '.join(at)} of {where}", HINT, evidence, at=tuple(places[name] for name in at))
-        for text, at in found
-    ]
+        Cause(one.text, f"{' and '.join(one.names)} of {where}", HINT, evidence, at=tuple(places[n] for n in one.names))
+        for one in found
+    ] or None
 
 
 def _of_loss(of: BackwardPass, relative: float) -> list[Cause] | None:
@@ -112,7 +109,7 @@ def _of_loss(of: BackwardPass, relative: float) -> list[Cause] | None:
     recording = record(value, [H], [""], lambda arrays: (arrays[0], of.y))
     found = operations_that_explain(recording, np.ones(recording.output.value.shape), compared, relative)
     evidence = "a backward pass through the loss with this mistake gives what it returns"
-    return [Cause(text, "the loss", HINT, evidence, at=("loss",)) for text, _ in found] or None
+    return [Cause(one.text, "the loss", HINT, evidence, at=("loss",)) for one in found] or None
 
 
 def _gradients(leaf: Any, attributes: Sequence[str], dX: Any) -> list[Array]:

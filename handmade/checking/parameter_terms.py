@@ -116,6 +116,10 @@ def _rows_beside(of: BackwardPass, prefix: str, dA: Array, incoming: Mapping[str
     yield Term("mean(dA)", np.broadcast_to(dA.mean(axis=0), dA.shape), 1.2)
     yield Term("A", of.outputs[prefix], 1.4)
     N = len(dA)
+    if of.sample_weight is not None:
+        weight = np.asarray(of.sample_weight, np.float64)[:, np.newaxis]
+        yield Term("(dA / weight)", np.divide(dA, weight, out=np.zeros_like(dA), where=weight != 0), 0.9)
+        yield Term("dA weight", dA * weight, 0.9)
     rows = np.arange(N)[:, np.newaxis]
     for text, chosen in (
         ("first row of dA", rows == 0), ("last row of dA", rows == N - 1), ("dA without its last row", rows < N - 1),

@@ -112,6 +112,9 @@ def _lines(actual: Array, right: Array, size: float) -> str:
             digits = 4 if np.abs(factors - 1).max() > 1e-3 else 8
             text = ", ".join(f"{factor:.{digits}g}" for factor in factors.ravel()[:6])
             return f"right, each {name} {OWN_FACTORS}: {text}{', ...' if factors.size > 6 else ''}"
+    for later, earlier, name in (actual[1:], right[:-1], "before"), (actual[:-1], right[1:], "after"):
+        if np.abs(later - earlier).max() <= 1e-7 * size and np.abs(later).any():  # the first one may be anything
+            return f"right, but in each row that of the sample {name}"
     order = [np.abs(right - row).max(axis=1).argmin() for row in actual]
     if np.abs(actual - right[order]).max() <= 1e-7 * size and sorted(order) == list(range(len(right))):
         return f"right, its rows in the order {', '.join(map(str, order[:8]))}{', ...' if len(order) > 8 else ''}"

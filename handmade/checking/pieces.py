@@ -69,7 +69,7 @@ def two_pieces(
     for one, c, here in _leading(t, usable, tolerance):
         for other, d, there in _covering(t, usable, ~here, tolerance):
             price_c, price_d = ways_to_write(c, known, relative), ways_to_write(d, known, relative)
-            if max(price_c[1], price_d[1]) >= ODD and "right" not in (one.name, other.name):
+            if max(price_c[1], price_d[1]) >= ODD and not {"right", "1"} & {one.name, other.name}:
                 continue
             condition = _condition(here & ~there, ~here, quantities, known)
             if condition:
@@ -99,7 +99,8 @@ def _leading(t: Array, terms: Sequence[Term], tolerance: float) -> Iterator[tupl
         c = float(np.median(ratios[first : first + least]))
         here = np.abs(t - c * x) <= tolerance
         visible = np.abs(c * x).max() > 1e3 * tolerance
-        if visible and (here & moving).sum() >= least and not here.all():
+        is_number = here.any() and np.ptp(t[here]) <= tolerance
+        if visible and (here & moving).sum() >= least and not here.all() and (term.name == "1" or not is_number):
             yield term, c, here
 
 
@@ -110,6 +111,8 @@ def _covering(t: Array, terms: Sequence[Term], chosen: Array, tolerance: float) 
     if (np.abs(t[chosen]) <= tolerance).all():
         yield Term("0", np.zeros(len(t)), 0.0), 1.0, np.abs(t) <= tolerance
         return
+    if np.ptp(t[chosen]) <= tolerance:  # a number: many an array is one where another is
+        terms = [Term("1", np.ones(len(t)), 0.0)]
     for term in terms:
         x = term.value[chosen]
         length = float(x @ x)

@@ -20,6 +20,7 @@ __all__ = ["Recorded", "apply"]
 
 OWN_FRAMES = ("numpy", "handmade.checking.operations", "handmade.checking.record")  # between a line and its operation
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "matmul": "@"}
+MOST_PARTS = 20  # of a list whose arrays have names
 LONGEST, LONG = 60, 24  # letters of an expression, and of a part of one that is longer
 
 
@@ -124,17 +125,38 @@ def _write(made: Operation, inputs: Any, options: Any) -> None:
         assert frame.f_back is not None
         frame = frame.f_back
     code, seen = frame.f_code, frame.f_locals
-    made.place, made.line = (code, frame.f_lasti, made.name), frame.f_lineno
-    arrays = {n: v for n in code.co_names if isinstance(v := frame.f_globals.get(n), np.ndarray)} | seen
+    made.place, made.line = (code, _position(code, frame.f_lasti), made.name), frame.f_lineno
+    arrays = {n: v for n in code.co_names if isinstance(v := frame.f_globals.get(n), np.ndarray)} | _parts(seen) | seen
     made.beside = {n: v for n, v in arrays.items() if isinstance(v, np.ndarray) and v.ndim and v.dtype.kind == "f"}
     named: dict[Any, str] = {_memory(v): n for n, v in arrays.items() if isinstance(v, np.ndarray)}
+    named |= {
+        id(v.operation): n for n, v in _parts(seen).items() if isinstance(v, Recorded) and not v.operation.aliases
+    }
     loaded, made.stored = _names_around(code, frame.f_lasti)
     for name in (*arrays, *reversed(loaded)):  # of several names, the one that the line uses
-        if isinstance(value := arrays.get(name), Recorded):
+        if isinstance(value := arrays.get(name), Recorded) and name in seen:
             value.operation.aliases.append(name)
             named[id(value.operation)] = name
     made.names = [named.get(id(one), one.label) for one in made.operands]
     made.text = _text(made.name, inputs, options, named)
+
+
+def _parts(seen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arrays in the lists and the attributes that variables hold, by how they are written."""
+    found: dict[str, Any] = {}
+    for name, value in seen.items():
+        if type(value) in (list, tuple) and len(value) <= MOST_PARTS:
+            found |= {f"{name}[{i}]": part for i, part in enumerate(value)}
+        elif (of := getattr(value, "_of", None)) is not None:  # a stand-in for an object
+            found |= {f"{name}.{attribute}": part for attribute, part in vars(of).items()}
+    return {name: part for name, part in found.items() if isinstance(part, np.ndarray | Recorded)}
+
+
+@functools.lru_cache(maxsize=4096)
+def _position(code: types.CodeType, place: int) -> Any:
+    """Return where an instruction stands in the text; Python may count it differently in later turns of a loop."""
+    position = next(itertools.islice(code.co_positions(), place // 2, None))
+    return position if None not in position else place
 
 
 @functools.lru_cache(maxsize=4096)

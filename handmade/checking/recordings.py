@@ -20,10 +20,11 @@ from .._types import Array
 from ..activations import ACTIVATIONS
 from ..base_layer import Layer
 from ..layers import Activation
+from .activation_operations import plain_formula
 from .operations import Change, Operation, backward, sorted_operations
 from .recorded_arrays import Recorded, apply
 
-__all__ = ["Recording", "record", "record_layer"]
+__all__ = ["Recording", "record", "record_layers"]
 
 CREATING = ("zeros", "ones", "empty", "full", "zeros_like", "ones_like", "empty_like", "full_like", "eye")
 OTHERS = ("builtins", "numpy", "handmade", "types", "functools", "random")  # whose objects stay what they are
@@ -95,18 +96,22 @@ def record(
     return _finished(inputs, result)
 
 
-def record_layer(layer: Layer, X: Array, training: bool) -> Recording:
-    """Return the recording of a layer's forward pass; its inputs are X and the layer's parameters."""
-    layer = copy.deepcopy(layer)
-    names = list(layer.parameters.values())
-    arrays = [X, *(getattr(layer, name) for name in names)]
+def record_layers(layers: Sequence[Layer], X: Array, training: bool) -> Recording:
+    """Return the recording of layers, each after the other; its inputs are X and the parameters of the first layer.
+
+    Of several layers the last input is the output of the first one, which is also an operation.
+    """
+    names = list(layers[0].parameters.values())
+    arrays = [X, *(getattr(layers[0], name) for name in names)]
     inputs = [Operation(a.astype(float), text=n) for a, n in zip(arrays, ["X", *names], strict=True)]
-    recorded = [Recorded(one) for one in inputs]
-    forward: Any = type(layer).forward
-    forward = getattr(forward, "__wrapped__", forward)  # without the checks of its result
+    H, *parameters = map(Recorded, inputs)
     copies = _Copies()
-    stand_in = _Object(layer, copies, dict(zip(names, recorded[1:], strict=True)))
-    return _finished(inputs, copies.of(forward)(stand_in, recorded[0], training)[0])
+    for layer in layers:
+        own = dict(zip(names, parameters, strict=True)) if layer is layers[0] else {}
+        H = copies.forward(layer, H, training, own)
+        if layer is layers[0] and len(layers) > 1:
+            inputs.append(H.operation)
+    return _finished(inputs, H)
 
 
 def _finished(inputs: list[Operation], result: Any) -> Recording:
@@ -133,6 +138,16 @@ class _Object:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         return self._copies.of(type(self._of).__call__)(self, *inputs, **options)
+
+
+class _Formula:
+    """A stand-in for an activation, whose formula is recorded."""
+
+    def __init__(self, formula: Callable[..., Any]) -> None:
+        self.predict = formula
+
+    def forward(self, X: Any, training: bool = False) -> tuple[Any, None]:
+        return self.predict(X), None
 
 
 class _Copies:
@@ -164,12 +179,22 @@ class _Copies:
                     cell.cell_contents = self.stand_in(own.cell_contents)
         return self._made[id(function)]
 
+    def forward(self, layer: Layer, X: Recorded, training: bool, parameters: Mapping[str, Recorded]) -> Any:
+        """Return the output of a layer with recorded parameters."""
+        if isinstance(layer, Activation) and plain_formula(layer):
+            return self.stand_in(layer).forward(X)[0]
+        function: Any = type(layer).forward
+        function = getattr(function, "__wrapped__", function)  # without the checks of its result
+        return self.of(function)(_Object(copy.deepcopy(layer), self, parameters), X, training)[0]
+
     def stand_in(self, value: Any) -> Any:
         """Return what a name means in a copy: nothing that the caller holds is changed through it."""
         if isinstance(value, types.ModuleType):
             if value.__name__ in ("numpy", "math"):
                 return _NumPy()
             return _Library(value, self) if value.__name__.split(".")[0] == "handmade" else value
+        if isinstance(value, Activation) and (formula := plain_formula(value)):
+            return _Formula(functools.partial(self.of(formula), **value.options))
         module = getattr(value, "__module__", None) or ""
         if isinstance(value, types.FunctionType) and module.startswith("handmade."):
             return _as_one(value)
@@ -194,9 +219,10 @@ class _Copies:
 
 
 def _is_of_own_class(value: Any) -> bool:
-    """Return whether a value is an instance of a class that was written in Python outside of NumPy and this library."""
+    """Return whether a value is a layer, or of a class that was written in Python outside of NumPy and this library."""
     module = type(value).__module__.split(".")[0]
-    return hasattr(value, "__dict__") and not isinstance(value, type) and module not in OTHERS
+    is_own = module not in OTHERS or isinstance(value, Layer)
+    return hasattr(value, "__dict__") and not isinstance(value, type) and is_own
 
 
 def _names_of(code: types.CodeType) -> set[str]:

@@ -56,6 +56,8 @@ class Formula:
         The layer whose step it is, or "loss".
     rows : int
         The number of rows of the batch that it was fitted to.
+    value : ndarray or None
+        What it gives in that batch, if it is a text.
     """
 
     left: str
@@ -66,6 +68,7 @@ class Formula:
     cost: float
     place: str = ""
     rows: int = 1
+    value: Array | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         text = ""
@@ -129,7 +132,7 @@ def fit(
         if len(t) < count + (SPARE if count > 1 else 1):
             break
         tried = (_formula(left, [terms[j] for j in chosen], t, known, relative) for chosen in _screened(X, t, count))
-        found = [formula for formula in tried if formula is not None]
+        found = [one for one in tried if one is not None and not _is_rewritten(one[0], terms, X)]
         if sum(all_odd for _, all_odd in found) >= TOO_MANY:  # so many terms span all that can occur here
             found = [(formula, all_odd) for formula, all_odd in found if not all_odd]
         best = sorted([*best, *(formula for formula, _ in found)], key=lambda formula: formula.cost)
@@ -161,6 +164,20 @@ def _formula(
     names, factors = tuple(term.name for term in terms), tuple(ways for ways, _ in priced)
     formula = Formula(left, names, tuple(map(float, coefficients)), factors, float(residual), cost)
     return formula, count > 1 and min(prices) >= ODD
+
+
+def _is_rewritten(formula: Formula, terms: Sequence[Term], X: Array) -> bool:
+    """Return whether two terms of a formula are together a multiple of one term.
+
+    The formula is a shorter one then, written such that its rows seem to be of more kinds.
+    """
+    columns = {term.name: X[:, j] for j, term in enumerate(terms)}
+    lengths = np.linalg.norm(X, axis=0)
+    for (one, c), (other, d) in itertools.combinations(zip(formula.terms, formula.coefficients, strict=True), 2):
+        both = c * columns[one] + d * columns[other]
+        if (np.abs(both @ X) >= (1 - 1e-12) * lengths * np.linalg.norm(both)).any():
+            return True
+    return False
 
 
 def _kinds(X: Array) -> int:

@@ -106,13 +106,14 @@ def _located(problem: Problem, of: BackwardPass, blame_dA: bool, relative: float
     given: dict[str, Array] = {}
     while True:
         case = Case(of, localise(of, problem.match.claimed, allowed, relative, given, blame_dA))
-        last = case.found.steps[-1] if case.found.steps else None
-        if case.found.complete or last is None or last.prefix in given or len(given) == MOST_GIVEN:
+        unknown = [step for step in case.found.steps if not step.unique and step.prefix not in given]
+        if not unknown or len(given) == MOST_GIVEN:
             return [case]
-        formulas = formula_of(last.name, [case], problem.facts, 10 * relative)
-        if not formulas:
+        formulas = formula_of(unknown[0].name, [case], problem.facts, 10 * relative)
+        dA = dA_of(formulas[0], case, unknown[0]) if formulas else None
+        if dA is None:
             return [case]
-        given[last.prefix] = dA_of(formulas[0], case, last)
+        given[unknown[0].prefix] = dA
 
 
 def _on_few_rows(problem: Problem, of: BackwardPass, blame_dA: bool, relative: float) -> list[Case]:

@@ -1,0 +1,58 @@
+"""9. The operations of layers that explain a wrong step from one dA to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .._types import Array
+from .backward_pass import BackwardPass
+from .localisation import WrongStep
+from .operation_mistakes import Compared, operations_that_explain
+from .recordings import record_layers
+
+__all__ = ["operations_of_step"]
+
+
+def operations_of_step(
+    of: BackwardPass, step: WrongStep, incoming: Mapping[str, Array], relative: float
+) -> tuple[str, Array | None]:
+    """Return which operation is derived wrongly in the layers that a step goes through, and the dA that this makes.
+
+    The text is empty if none explains the step; the dA is None if several together do.
+
+    The step is known by the gradients of the parameters of its layer. So that layer is the first of the recording.
+
+    Parameters
+    ----------
+    of : BackwardPass
+        The right one.
+    step : WrongStep
+        A step from one dA to the next, or to the gradient of a parameter.
+    incoming : mapping of str to ndarray
+        The gradient with respect to the output of each leaf.
+    relative : float
+        The relative difference up to which two gradients count as equal.
+    """
+    path = [place for place in reversed(step.path) if place != "loss"] if step.kind == "dA" else []
+    if not all(place in of.leaves for place in path) or (step.kind == "dA" and not path):
+        return "", None
+    leaf, places = of.leaves[step.prefix], [step.prefix, *path]
+    dH, dA = incoming[places[-1]], step.right if path else incoming[step.prefix]
+    leaf.backward(dA, of.leaf_caches[step.prefix])
+    right = {f"{step.prefix}{name}": getattr(leaf, f"d{own}").copy() for name, own in leaf.parameters.items()}
+    claimed = step.claimed if path else right | {f"{step.prefix}{step.kind}": step.actual}
+    try:
+        recording = record_layers([of.leaves[place] for place in places], of.inputs[step.prefix], of.training)
+        if not np.allclose(recording.output.value, of.outputs[places[-1]], rtol=1e-9, atol=1e-12):
+            return "", None
+        dX, *others = recording.gradient(dH)
+    except Exception:  # code that needs plain arrays, or anything else that it raises
+        return "", None
+    compared = [Compared("dX", dX, dX, False)]
+    compared += [Compared(name, claimed[name], right[name], claimed[name] is not right[name]) for name in right]
+    compared += [Compared("dA", others[-1], others[-1], False)] if path else []
+    found = operations_that_explain(recording, dH, compared, relative)
+    text = " and ".join(dict.fromkeys(one.text for one in found))
+    return text, found[0].gradients[-1] if len(found) == 1 and path else None

@@ -1,0 +1,111 @@
+"""A wrong step through layers of the library is explained by one operation of theirs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import handmade as hm
+from handmade.checking.backward_pass import BackwardPass
+from handmade.checking.layer_operations import operations_of_step
+from handmade.checking.localisation import WrongStep
+
+A = np.random.default_rng(3).normal(size=(6, 4)) * 2
+y = np.array([0, 1, 2, 1, 0, 2])
+T, S, E = np.tanh(A), hm.activations.sigmoid(A), np.exp(A)
+WRONG = {
+    "softsign": (1 / (1 + np.abs(A)), "1 + absolute(A) taken for a constant in `A / (1 + absolute(A))`"),
+    "silu": (A * S * (1 - S), "A taken for a constant in `A * sigmoid(A)`"),
+    "mish": (
+        np.tanh(np.log(1 + E)) + A * (1 - np.tanh(np.log(1 + E)) ** 2) * E,
+        "derivative of `log(1 + exp(A))` by 1 + exp(A) missing",
+    ),
+    "tanhshrink": (1 + (1 - T**2), "sign of the gradient by tanh(A) of `A - tanh(A)`"),
+    "hardswish": (
+        np.clip(A + 3, 0, 6) / 6 + A / 6,
+        "condition of `clip(A + 3, 0, 6)` missing in the gradient by A + 3",
+    ),
+}
+
+
+def explained(layer, dX, width=4):
+    """Return what explains that a layer between two dense ones passes down dX(dH)."""
+    network = hm.Network([hm.Dense(4, 4, rng=0), layer, hm.Dense(width, 3, rng=1)])
+    state = network.state_dict()
+    network.load_state_dict(state | {"0.weight": np.eye(4), "0.bias": np.zeros(4)})  # the layer's input is A
+    of = BackwardPass(network, A, y)
+    of.gradient()
+    incoming = {prefix: dH.copy() for prefix, dH in of.incoming.items()}
+    actual = dX(incoming["1."])
+    claimed = {"0.weight": actual.T @ A, "0.bias": actual.sum(axis=0)}
+    step = WrongStep("dA[0]", "dA[2]", "0.", "dA", ("2.", "1."), actual, incoming["0."], True, claimed)
+    return operations_of_step(of, step, incoming, 1e-9)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_derivatives_of_activations_are_explained(name):
+    slope, words = WRONG[name]
+    text, dA = explained(hm.Activation(name), lambda dH: dH * slope)
+    assert text == words
+    assert dA.shape == A.shape
+
+
+def test_a_derivative_of_something_else_is_not_explained():
+    assert explained(hm.Activation("mish"), lambda dH: dH * np.cos(3 * A)) == ("", None)
+
+
+def gate_without_value(dH):
+    s = hm.activations.sigmoid(A[:, 2:])
+    return np.concatenate((dH * s, dH * s * (1 - s)), axis=1)
+
+
+def silu_without_its_first_term(dH):
+    s = hm.activations.sigmoid(A[:, 2:])
+    return np.concatenate((dH * A[:, 2:] * s, dH * A[:, :2] * A[:, 2:] * s * (1 - s)), axis=1)
+
+
+def sum_for_mean(dH):
+    inverse = 1 / np.sqrt((A * A).mean(axis=1, keepdims=True) + np.finfo(np.float64).eps)
+    return inverse * (dH - A * inverse * (dH * A * inverse).sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    ("layer", "dX", "width", "words"),
+    [
+        (hm.GLU(), gate_without_value, 2, "derivative of `A * G` by G missing"),
+        (hm.SwiGLU(), silu_without_its_first_term, 2, "A taken for a constant in `A * sigmoid(A)`"),
+        (hm.RMSNorm(4), sum_for_mean, 4, "gradient by inverse of `(rows - 0) * inverse` times 4"),
+    ],
+)
+def test_wrong_gradients_of_other_layers_are_explained(layer, dX, width, words):
+    text, dA = explained(layer, dX, width)
+    assert text == words
+    assert dA.shape == A.shape
+
+
+def test_wrong_gradients_of_a_layers_parameter_are_explained():
+    network = hm.Network([hm.Dense(4, 4, rng=0), hm.PReLU(4), hm.Dense(4, 3, rng=1)])
+    of = BackwardPass(network, A, y)
+    of.gradient()
+    incoming = {prefix: dH.copy() for prefix, dH in of.incoming.items()}
+    actual, right = ((incoming["1."] * of.inputs["1."] * mask).sum(axis=0) for mask in (1, of.inputs["1."] <= 0))
+    step = WrongStep("dslope[1]", "dA[1]", "1.", "weight", ("1.",), actual, right)
+    text, _ = operations_of_step(of, step, incoming, 1e-9)
+    assert text == "condition of `where(..., X, slope * X)` missing in the gradient by slope * X"
+
+
+def test_two_mistakes_of_which_one_leaves_a_gradient_open():
+    network = hm.Network([hm.Dense(4, 6, rng=1), hm.PReLU(6), hm.Dense(6, 2, rng=2)])
+    X = np.random.default_rng(0).normal(size=(11, 4)) + 0.5
+    labels = np.arange(11) % 2
+    W1, b1, slope, W2, b2 = network.state_dict().values()
+    Z = X @ W1.T + b1
+    H = np.where(Z > 0, Z, slope * Z)
+    dA2 = (hm.activations.softmax(H @ W2.T + b2) - np.eye(2)[labels]) / 11
+    dH = dA2 @ W2
+    dA1 = dH * np.where(Z > 0, 1, slope)
+    claimed = [dA1.T @ (X - X.mean(axis=0)), dA1.sum(axis=0), (dH * Z).sum(axis=0), dA2.T @ H, dA2.sum(axis=0)]
+    diagnosis = hm.diagnose_gradient(network, X, labels, claimed)
+    (explanation,) = diagnosis.explanations
+    assert "dslope[1] = right, but for condition of" in explanation.name
+    assert "dW[0] = dA^T @ (X - mean)" in explanation.name

@@ -1,0 +1,123 @@
+"""Mistakes at operations: each wrong gradient here has one line of a formula that differs from the right one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from handmade.checking.operation_mistakes import Compared, operations_that_explain
+from handmade.checking.recordings import record
+
+RNG = np.random.default_rng(7)
+X, W, V, b = RNG.normal(size=(6, 8)), RNG.normal(size=(3, 4, 8)), RNG.normal(size=(5, 5)), RNG.normal(size=(3, 4))
+C = RNG.normal(size=(6, 6, 3))  # the factors of each result in the loss
+
+
+def explained(function, arrays, **wrong):
+    """Return the words for the mistakes that make wrong gradients of a function; each is given by its input's name."""
+    recording = record(function, list(arrays.values()), list(arrays), lambda parts: tuple(parts))
+    right = recording.gradient(np.ones(recording.output.value.shape))
+    compared = [Compared(name, wrong.get(name, r), r, name in wrong) for name, r in zip(arrays, right, strict=True)]
+    found = operations_that_explain(recording, np.ones(recording.output.value.shape), compared, 1e-9)
+    return " and ".join(one.text for one in found)
+
+
+def windows(X):
+    return sum((X[:, k : k + 3] * C[:, k]).sum() for k in range(6))
+
+
+def test_windows_that_overwrite_each_other_are_seen():
+    assigned, first = np.zeros(X.shape), np.zeros(X.shape)
+    for k in range(6):
+        assigned[:, k : k + 3] = C[:, k]
+        first[:, 5 - k : 8 - k] = C[:, 5 - k]
+    assert "assigned each time, not added" in (text := explained(windows, {"X": X}, X=assigned))
+    assert "the first time last" not in text
+    assert "assigned each time, not added, the first time last" in explained(windows, {"X": X}, X=first)
+
+
+def powers(V):
+    H = np.ones((2, 5))
+    for _ in range(4):
+        H = np.tanh(H @ V)
+    return H.sum()
+
+
+def test_a_turn_of_a_loop_that_counts_alone_is_named():
+    states, dV = [np.ones((2, 5))], []
+    for _ in range(4):
+        states.append(np.tanh(states[-1] @ V))
+    dH = np.ones((2, 5))
+    for k in (3, 2, 1, 0):
+        dA = dH * (1 - states[k + 1] ** 2)
+        dV.append(states[k].T @ dA)
+        dH = dA @ V.T
+    for turn, word in (1, "only the third of 4"), (2, "only the second of 4"), (3, "only the first of 4"):
+        assert word in explained(powers, {"V": V}, V=dV[turn])
+    assert "the second of 4" in explained(powers, {"V": V}, V=sum(dV) - dV[2])
+
+
+def test_a_mistake_beside_a_factor_is_both():
+    def maxima(X):
+        return (X.reshape(6, 2, 4).max(axis=2) * C[:, :2, 0]).sum()
+
+    spread = np.repeat(C[:, :2, :1], 4, axis=2).reshape(6, 8)
+    assert "sent to all entries times 1/4" in explained(maxima, {"X": X}, X=spread / 4)
+    text = explained(maxima, {"X": X}, X=spread)
+    assert "sent to all entries" in text
+    assert "times" not in text
+
+
+def maxout(X, W, b):
+    products = np.einsum("koi,ni->kno", W, X)
+    Z = products + b[:, None]
+    return (Z.max(axis=0) * C[:, :4, 0]).sum()
+
+
+def test_a_maximum_routed_by_another_array_is_named():
+    products = np.einsum("koi,ni->kno", W, X)
+    chosen = (products == products.max(axis=0)) * C[:, :4, 0]
+    dX, dW = np.einsum("kno,koi->ni", chosen, W), np.einsum("kno,ni->koi", chosen, X)
+    text = explained(maxout, {"X": X, "W": W, "b": b}, X=dX, W=dW, b=chosen.sum(axis=1))
+    assert "with products in place of Z" in text
+
+
+def test_a_missing_factor_of_a_product_of_several_is_named():
+    dW = np.einsum("no,ni->oi", C[:, :4, 0], np.ones((6, 8)))[None] + 0 * W
+    text = explained(lambda X, W: np.einsum("koi,ni,no->", W, X, C[:, :4, 0]), {"X": X, "W": W}, W=dW)
+    assert text.startswith("factor X missing in the gradient by W of `einsum(")
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_softmax_derived_over_another_axis_is_named(axis):
+    def shares(Z):
+        E = np.exp(Z)
+        return (E / E.sum(axis=1, keepdims=True) * C).sum()
+
+    Z = RNG.normal(size=C.shape)
+    S = np.exp(Z) / np.exp(Z).sum(axis=1, keepdims=True)
+    wrong = S * (C - (C * S).sum(axis=axis, keepdims=True))
+    assert "`E / sum(E, axis=1, keepdims=True)` (line" in (text := explained(shares, {"Z": Z}, Z=wrong))
+    assert text.endswith(f"over axis {axis}")
+
+
+def test_the_transpose_of_another_matrix_is_named():
+    mask = (V > 0) * 1.0
+
+    def masked(H, V):
+        U = V * mask
+        return (H @ U.T * C[:, :5, 0]).sum()
+
+    H = RNG.normal(size=(6, 5))
+    text = explained(masked, {"H": H, "V": V}, H=C[:, :5, 0] @ V)
+    assert "without `V * mask`" in text or "with V.T in place of U.T" in text
+
+
+def test_arrays_in_lists_are_written_with_their_number():
+    Ws = [V, V.T + 1]
+
+    def chain(H):
+        return (H @ Ws[0] @ Ws[1] * C[:, :5, 1]).sum()
+
+    text = explained(chain, {"H": RNG.normal(size=(6, 5))}, H=C[:, :5, 1] @ Ws[1].T @ Ws[0])
+    assert "`H @ Ws[0]`" in text
