@@ -320,6 +320,32 @@ def test_an_interrupted_course_goes_on(tmp_path, monkeypatch):
     assert graded[4:] == ["turing.py"]
 
 
+def test_a_file_that_is_no_journal_is_left_as_it_is(tmp_path):
+    example.write_course(tmp_path)
+    submissions, _ = find_submissions([tmp_path / "submissions" / "ada.py"])
+    for content in b"student,points\nada.py,4\n", b"\x89PNG\r\n":
+        (tmp_path / "other").write_bytes(content)
+        with pytest.raises(ValueError, match="other: expected a journal of this command, got another file; pass"):
+            course.grade_course(tmp_path / "exercise.py", submissions, jobs=1, journal=tmp_path / "other")
+        assert (tmp_path / "other").read_bytes() == content
+
+
+def test_an_error_of_the_exercise_tells_its_line(tmp_path, capsys):
+    (tmp_path / "exercise.py").write_text("import handmade as hm\n\nnetwork = hm.MLP([2, 0])\n")
+    assert main([str(tmp_path / "exercise.py"), str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert told == "error: ValueError: sizes: expected an integer of at least 1, got 0 (line 3 of exercise.py)\n"
+    journal = ["--journal", str(tmp_path / "nowhere" / "grades.jsonl")]
+    assert main([str(tmp_path / "exercise.py"), str(tmp_path), *journal]) == 2
+    assert "expected the path of a file in a folder that exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_a_count_of_jobs_below_one_is_refused(tmp_path, jobs):
+    with pytest.raises(ValueError, match=f"jobs: expected an integer of at least 1, got {jobs}"):
+        course.grade_course(tmp_path / "exercise.py", [], jobs=jobs)
+
+
 def test_a_failure_of_the_grader_ends_one_grading_alone(tmp_path, monkeypatch):
     example.write_course(tmp_path)
     submissions, _ = find_submissions([tmp_path / "submissions" / name for name in ("ada.py", "turing.py")])

@@ -83,7 +83,15 @@ def test_an_empty_folder_is_no_success(course):
     course.mkdir("nobody")
     result = course.runpytest_inprocess("--student=nobody")
     assert result.ret != 0
-    result.stdout.fnmatch_lines(["*--student=nobody: expected .py files, notebooks or a folder for each student*"])
+    said = "ERROR: --student=nobody: expected .py files, notebooks or a folder for each student, found none"
+    assert [line for line in result.errlines if line] == [said]
+
+
+def test_a_mistyped_file_is_one_line(course):
+    result = course.runpytest_inprocess("--student=students/alise.py")
+    assert result.ret == 4 and "".join(result.outlines) == ""
+    said = "ERROR: --student=students/alise.py: expected a submission or a folder of them, which does not exist"
+    assert [line for line in result.errlines if line] == [said]
 
 
 def test_without_a_file_the_option_is_named(course):
@@ -91,6 +99,7 @@ def test_without_a_file_the_option_is_named(course):
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*student: expected pytest --student=FILE, the file to grade*"])
     result.stdout.no_fnmatch_line("* grades *")
+    result.stdout.no_fnmatch_line("*plugin.py*")
 
 
 def test_a_test_may_name_its_file_itself(course):

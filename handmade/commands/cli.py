@@ -8,8 +8,6 @@ import importlib.util
 import inspect
 import json
 import sys
-import sysconfig
-import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .._atomic import write_atomically
+from .._user_code import place_in_a_file
 from .._validation import check_choice
 from ..activations import ACTIVATIONS
 from .columns import Column, decimal_mark
@@ -273,7 +272,7 @@ def check(
     try:
         result = check_gradient(*_arguments(function, size, seed), rng=seed)
     except (Exception, SystemExit) as error:  # of the user's file; its exit is no verdict
-        place = _place_in_a_file(error)
+        place = place_in_a_file(error)
         if not place and isinstance(error, ValueError | OSError):
             raise  # of the arguments
         raise ValueError(f"{function}: {type(error).__name__}: {error}{place}") from error
@@ -289,18 +288,6 @@ def check(
     else:
         say(str(result))
     raise typer.Exit(0 if result else 1)
-
-
-def _place_in_a_file(error: BaseException) -> str:
-    """Return a phrase for the innermost line of the user's code that an error has passed; empty if there is none."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    others = [Path(__file__).parents[1], *map(Path, map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))]
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = Path(frame.filename)
-        if file.is_file() and not any(file.is_relative_to(folder) for folder in others):
-            return f" (line {frame.lineno} of {file.name})"
-    return ""
 
 
 def _arguments(function: str, size: int | None, seed: int) -> Any:

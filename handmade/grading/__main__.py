@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .._atomic import write_atomically
+from .._user_code import place_in_a_file
 from .course import Interrupted, grade_course
 from .exercise import load_exercise
 from .grades import Grade
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m handmade
     """
     options = _parser(prog).parse_args(arguments)
     try:
-        for name in WRITERS:
+        for name in (*WRITERS, "journal"):
             _check_target(getattr(options, name))
         submissions, ignored = find_submissions(options.submissions, load_exercise(options.exercise).file)
         for path in ignored:
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m handmade
         print(f"{stopped}; {message}", file=sys.stderr)
         return 130
     except Exception as error:  # the teacher's: a path, the exercise
-        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"error: {type(error).__name__}: {error}{place_in_a_file(error)}", file=sys.stderr)
         return 2
     _show(grades, options)
     return 0 if all(grade.passed for grade in grades) else 1

@@ -11,12 +11,15 @@ import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from .._validation import check_count
 from ..progress import progress_bar
 from .exercise import Exercise, load_exercise
 from .grades import Grade
 from .submissions import Submission, grade_submission, not_graded
 
 __all__ = ["Interrupted", "grade_course"]
+
+BEGIN = '{"key": "'  # of a journal
 
 _exercise: Exercise | None = None  # of a worker
 _hidden: list[Path] = []
@@ -63,8 +66,10 @@ def grade_course(
     Interrupted
         After Ctrl-C. Submissions that are being graded then are graded again the next time.
     ValueError
-        If the exercise has other numbers each time it is run, because something random lacks ``rng=``.
+        If the exercise has other numbers each time it is run, because something random lacks ``rng=``; or if the file
+        of the journal holds something else.
     """
+    jobs = None if jobs is None else check_count(jobs, "jobs")
     exercise = load_exercise(path)
     kept = _Journal(journal, exercise)
     grades: dict[int, Grade] = {i: g for i, s in enumerate(submissions) if (g := kept.find(s)) is not None}
@@ -147,7 +152,11 @@ class _Journal:
         self.lines: dict[str, Grade] = {}
         if path is None or not Path(path).exists():
             return
-        text = Path(path).read_text("utf-8")
+        text = Path(path).read_text("utf-8", errors="replace")
+        if not (text.startswith(BEGIN) or BEGIN.startswith(text)):
+            raise ValueError(
+                f"{path}: expected a journal of this command, got another file; pass the path of a new one"
+            )
         if text and not text.endswith("\n"):
             Path(path).write_text(text + "\n", "utf-8")
         for line in text.splitlines():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .grades import Grade
-from .submissions import find_submissions, grade
+from .submissions import Submission, find_submissions, grade
 
 __all__ = ["pytest_addoption", "pytest_configure", "pytest_generate_tests", "pytest_terminal_summary"]
 
@@ -19,8 +19,19 @@ def pytest_addoption(parser: Any) -> None:
 
 
 def pytest_configure(config: Any) -> None:
-    """Add the fixtures; pytest is imported here alone."""
+    """Add the fixtures; raise if ``--student`` names no submission, before any test is collected."""
     config.pluginmanager.register(_fixtures())
+    _submissions(config)
+
+
+def _submissions(config: Any) -> list[Submission]:
+    """Return the submissions that ``--student`` names."""
+    import pytest  # only here, and for the fixtures
+
+    try:
+        return find_submissions(given)[0] if (given := config.getoption("student")) else []
+    except (OSError, ValueError) as error:
+        raise pytest.UsageError(f"--student={error}") from None
 
 
 def _fixtures() -> Any:
@@ -42,21 +53,15 @@ def _fixtures() -> Any:
         @pytest.fixture
         def student(self) -> Path:
             """Return each submission that ``--student`` names."""
-            raise pytest.UsageError("student: expected pytest --student=FILE, the file to grade")
+            pytest.fail("student: expected pytest --student=FILE, the file to grade", pytrace=False)
 
     return Fixtures()
 
 
 def pytest_generate_tests(metafunc: Any) -> None:
     """Run a test that asks for a student once for each."""
-    given = metafunc.config.getoption("student")
-    if given and "student" in metafunc.fixturenames:
-        import pytest
-
-        try:
-            submissions, _ = find_submissions(given)
-        except (OSError, ValueError) as error:
-            raise pytest.UsageError(f"--student={error}") from None
+    submissions = _submissions(metafunc.config) if "student" in metafunc.fixturenames else []
+    if submissions:
         metafunc.parametrize("student", [s.path for s in submissions], ids=[s.student for s in submissions])
 
 
