@@ -27,6 +27,7 @@ import torch.distributed as dist
 import handmade as hm
 from handmade import checkpoints
 from handmade._run_state import Snapshot
+from handmade._validation import is_true
 from handmade.losses import Loss, LossFunctions, find_loss
 from handmade.protocols import Array
 
@@ -42,7 +43,17 @@ def group(timeout: float = 60.0) -> Iterator[int]:
     timeout : float
         Seconds to wait for the other processes in a step. A process that dies is noticed at once; the timeout is for
         one that hangs, or whose machine is cut off.
+
+    Raises
+    ------
+    RuntimeError
+        If torchrun has not started this process.
     """
+    if missing := [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise RuntimeError(
+            f"group: expected a process that torchrun has started, got none of its {', '.join(missing)}; start the "
+            "program with torchrun --nproc-per-node 2 program.py"
+        )
     dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=timeout))
     try:
         yield dist.get_rank()
@@ -69,7 +80,7 @@ def fit(
     network, X, y
         They must be equal in all processes. If X is a numpy.memmap, a process reads only its own rows of each batch.
     callbacks : callable, or sequence of them
-        Called in each process.
+        Called in each process. If one returns True in any process, training ends in all of them.
     progress : bool
         Whether process 0 shows a progress bar.
     checkpoint, checkpoint_every, resume
@@ -88,9 +99,9 @@ def fit(
     ValueError
         If data, options, weights or seed differ between processes; and in the cases in which `handmade.fit` raises.
     TypeError
-        If a layer other than BatchNorm and Dropout may mix the rows of a batch.
+        If a layer other than BatchNorm and Dropout may mix the rows of a batch, or ``compile`` is given.
     RuntimeError
-        If another process has ended, or has computed other numbers.
+        Outside of a `group`; if another process has ended, or has computed other numbers.
 
     Examples
     --------
@@ -107,13 +118,18 @@ def fit(
     >>> network.predict(X).argmax(axis=1)
     array([0, 1, 1, 0])
     """
+    if not dist.is_initialized():
+        raise RuntimeError("fit: expected a group of processes, got none; call it inside `with distributed.group():`")
+    if "compile" in options:
+        raise TypeError("compile: expected none, because the processes sum their gradients; leave it out")
+    _compare({"epochs": repr(options.get("epochs"))}, ValueError)
     callbacks = [callbacks] if callable(callbacks) else list(callbacks)
     with _keeper(checkpoint, checkpoint_every, resume) as keeper:
         return hm.fit(
             network,
             X,
             y,
-            callbacks=[*callbacks, _compare_after_epoch],
+            callbacks=[*(_Agreed(one) if callable(one) else one for one in callbacks), _compare_after_epoch],
             progress=progress and dist.get_rank() == 0,
             checkpoint=keeper,
             compile=functools.partial(DistributedStep, keeper),
@@ -290,6 +306,24 @@ def _compare_after_epoch(network: hm.Network, history: hm.History) -> None:
     """Raise if a process has other numbers: two kinds of processors may round a prediction differently."""
     scores = [history.loss[-1:], history.validation_loss[-1:], *(values[-1] for values in history.metrics.values())]
     _compare({"weights": _digest(network.state_dict()), "history": repr(scores)}, RuntimeError)
+
+
+class _Agreed:
+    """A callback that ends training in all processes if it returns True in one; all else is that of the callback."""
+
+    def __init__(self, callback: Any) -> None:
+        self.callback = callback
+
+    def __call__(self, network: hm.Network, history: hm.History) -> bool:
+        ends = torch.tensor(int(is_true(self.callback(network, history))))
+        dist.all_reduce(ends, dist.ReduceOp.MAX)
+        return bool(ends)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["callback"], name)
+
+    def __repr__(self) -> str:
+        return repr(self.callback)
 
 
 class _SharedKeeper(checkpoints.Keeper):

@@ -27,6 +27,8 @@ REFUSALS = {  # of what: the words that name it
     "weights": "ValueError: network, optimizer and schedules: expected the same in all processes",
     "dropout's seed": "ValueError: generators of the layers: expected the same in all processes",
     "optimizer": "ValueError: optimizer: expected the same in all processes, got Adam(lr=0.1",
+    "epochs": "ValueError: epochs: expected the same in all processes, got 1 in process 0 and 2 in process 1",
+    "compile": "TypeError: compile: expected none, because the processes sum their gradients",
     "batch": "ValueError: batch_size: expected a row for each of 2 processes in every batch",
     "rows": "TypeError: network: expected layers that compute each row from the same row alone",
     "damaged": "damaged: expected an .npz archive",
@@ -66,6 +68,20 @@ def test_what_differs_between_processes_is_refused(found, what):
 
 def test_a_signal_to_one_process_stops_all_after_one_step(found):
     assert found["interrupted"] is True
+
+
+def test_a_callback_of_one_process_ends_training_in_all(found):
+    assert found["ended"] == 2
+
+
+def test_a_program_without_torchrun_is_told_so(monkeypatch):
+    for name in "RANK", "WORLD_SIZE":
+        monkeypatch.delenv(name, raising=False)
+    said = "group: expected a process that torchrun has started, got none of its RANK, WORLD_SIZE"
+    with pytest.raises(RuntimeError, match=said), equality.distributed.group():
+        pass
+    with pytest.raises(RuntimeError, match="fit: expected a group of processes, got none; call it inside"):
+        equality.distributed.fit(hm.MLP([2, 2]), np.eye(2), [0, 1])
 
 
 def test_gradient_is_that_of_distributed_data_parallel(found):

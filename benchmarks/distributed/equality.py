@@ -149,6 +149,8 @@ def refusals(folder: Path) -> dict[str, str]:
         "weights": lambda: distributed.fit(mlp(rng=int(other)), X, LABELS, rng=0, batch_size=9),
         "dropout's seed": lambda: distributed.fit(_with_dropout(int(other)), X, LABELS, rng=0, batch_size=9),
         "optimizer": lambda: train(distributed.fit, case, optimizer=hm.Adam(0.1 + 0.1 * other)),
+        "epochs": lambda: train(distributed.fit, case, epochs=1 + other),
+        "compile": lambda: train(distributed.fit, case, compile=True),
         "batch": lambda: train(distributed.fit, case, batch_size=dist.get_world_size() - 1 or 1, validation=0.5),
         "rows": lambda: distributed.fit(hm.Network([Mixer(), hm.Dense(5, 3)]), X, LABELS, rng=0),
         "damaged": lambda: train(distributed.fit, case, checkpoint=damaged),
@@ -205,6 +207,13 @@ def interrupted(folder: Path) -> bool:
     return stopped and network.theta.tobytes() == whole.theta.tobytes() and history.loss == expected.loss
 
 
+def epochs_until_a_callback_ends() -> int:
+    """Return the number of epochs after which a callback of the last process alone has ended training."""
+    last = dist.get_rank() == dist.get_world_size() - 1
+    _, history = train(distributed.fit, CASES["labels"], callbacks=lambda network, history: last and len(history) == 2)
+    return len(history)
+
+
 def twin_difference() -> float:
     """Return the relative difference between the gradient and that of PyTorch's DistributedDataParallel."""
     size = ROWS - ROWS % dist.get_world_size()  # it weights the processes alike, which is right for parts of one size
@@ -239,6 +248,7 @@ def compare(folder: Path) -> dict[str, Any]:
         "cases": {name: difference(case) for name, case in CASES.items()},
         "refusals": refusals(folder) if dist.get_world_size() > 1 else {},
         "interrupted": interrupted(folder),
+        "ended": epochs_until_a_callback_ends(),
         "twin": twin_difference(),
     }
 
