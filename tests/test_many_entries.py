@@ -146,7 +146,7 @@ def test_the_steps_along_many_entries_shrink_with_their_norm():
     assert len(steps) == 6 and steps[0][1] > 30
 
 
-@pytest.mark.parametrize(("off", "verdict"), [(0.25, "right"), (0.5, "undecidable")])
+@pytest.mark.parametrize(("off", "verdict"), [(0.25, "right"), (0.5, "doubtful")])
 def test_a_slope_along_entries_may_be_off_by_what_it_allows(off, verdict):
     """By a quarter, of rounding alone; the claimed slope is 0 + 1 of the one entry that moves by 1/2 to 1."""
     near = SimpleNamespace(
@@ -224,7 +224,7 @@ def test_a_claimed_slope_along_entries_has_its_own_rounding(rounding):
         verdict, excluded = off(share)
         direction, own = ways[-1]
         assert (verdict, excluded) == ("right", pytest.approx(2 * own / np.abs(direction[:40]).min(), rel=1e-12))
-    assert off(-1.1) == off(1.1) == ("undecidable", math.inf)
+    assert off(-1.1) == off(1.1) == ("doubtful", math.inf)
 
 
 @pytest.mark.parametrize(
@@ -260,17 +260,45 @@ def test_a_precise_slope_is_one_for_the_largest_entry(share, verdict):
     assert along_of([1.0] * 400 + [-8.0], *[found] * 6)[0] == verdict
 
 
-@pytest.mark.parametrize(("apart", "verdict"), [(0.0, "wrong"), (2.0, "wrong"), (2 + 2**-9, "undecidable")])
+@pytest.mark.parametrize(("apart", "verdict"), [(0.0, "wrong"), (2.0, "wrong"), (2 + 2**-9, "doubtful")])
 def test_the_next_step_confirms_a_refutation_along_entries(apart, verdict):
     """The two slopes may be apart by what both may be off, which is 1 each."""
     steps = [measurement(value=16 + n % 2 * apart, rounding=1.0) for n in range(6)]
     assert along_of([0.0, 0.0], *steps)[0] == verdict
 
 
-@pytest.mark.parametrize(("value", "verdict"), [(8.0, "undecidable"), (8 + 2**-9, "wrong")])
+@pytest.mark.parametrize(("value", "verdict"), [(8.0, "doubtful"), (8 + 2**-9, "wrong")])
 def test_an_error_along_entries_exceeds_eight_times_the_doubt(value, verdict):
     steps = [measurement(value=value, rounding=1.0, doubt=0.875)] * 6
     assert along_of([0.0, 0.0], *steps)[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "rounding", "verdict"),
+    [(2.0, 4.0, "doubtful"), (1.0, 1.0 + 2**-9, "doubtful"), (1.0, 1.0, "right"), (0.0, 0.5, "right")],
+)
+def test_a_less_exact_step_overrules_no_other(value, rounding, verdict):
+    """Its agreement would exclude only errors that are larger than the one which the first step has shown."""
+    first, later = (measurement(value=v, rounding=r, doubt=0.875) for v, r in ((2.0, 1.0), (value, rounding)))
+    assert along_of([0.0, 0.0], first, *[later] * 5)[0] == verdict
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "directions", "disagree"),
+    [
+        (["right"] * 2, 2, False),
+        (["undecidable"] * 2, 2, False),
+        (["doubtful", "doubtful", "right", "right"], 4, False),
+        (["doubtful"] * 5 + ["wrong"], 6, True),
+        (["doubtful"] * 12, 12, False),
+    ],
+)
+def test_after_a_doubtful_direction_another_one_is_tried(verdicts, directions, disagree):
+    given = iter(verdicts)
+    checker = Scripted(40, lambda group: next(given, "right"))
+    _, along = checker.others(np.arange(40), "richardson", 2, np.random.default_rng(0))
+    assert along.disagree == disagree and checker.asked[:directions] == [40] * directions
+    assert disagree or len(checker.asked) == directions
 
 
 # ---- along several ---------------------------------------------------------------------------------------------------

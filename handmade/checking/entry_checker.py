@@ -136,6 +136,7 @@ class EntryChecker:
     PRECISE = 1e-7  # relative: a measurement as good as this needs no smaller step
     DECISIVE = 0.1  # relative to the largest entry: where noise is larger, agreement proves nothing
     GROUP = 16  # entries that are measured one by one instead of being halved again
+    MOST_DIRECTIONS = 12  # of random ones for a parameter, where those before were doubtful
     FOUND = 4  # wrong entries of a parameter after which the search ends
 
     near: Any
@@ -247,9 +248,12 @@ class EntryChecker:
         excluded = math.inf
         moving = self.near.noise_along(np.zeros_like(self.near.theta), indices, rng)
         self.noise = max(self.noise, moving)  # more numbers that move round more
-        for _ in range(directions):
+        tried = 0
+        while tried < directions:
             verdict, bound = self._along(indices, rng)
             excluded = min(excluded, bound)
+            tried += 1
+            directions += verdict == "doubtful" and directions < self.MOST_DIRECTIONS
             if verdict == "wrong":
                 found, is_complete = self._search(indices, method, rng)
                 return found, Along(len(indices) - len(found.index), excluded, True, is_complete)
@@ -260,7 +264,8 @@ class EntryChecker:
         """Compare the slope along random signs of these entries with the claimed one, with smaller and smaller steps.
 
         Return the verdict, and the error of a single entry that agreement excludes. The entries move by amounts of
-        their own, so that no two equal errors cancel.
+        their own, so that no two equal errors cancel. The verdict is "doubtful" where a step disagreed, but not by
+        enough, and only steps that are less exact agree: another direction may tell.
         """
         direction = np.zeros(self.claimed.size)
         signs = rng.choice([-1.0, 1.0], len(indices))
@@ -270,7 +275,7 @@ class EntryChecker:
         terms = float(np.linalg.norm(direction[indices] * self.claimed[indices]))
         rounded = float(np.linalg.norm(direction[indices] * self.rounding[indices]))
         own = EPS * ROUNDINGS * terms + DEVIATIONS * rounded
-        refuted = None
+        refuted, least = None, math.inf  # the accuracy of the most exact step that disagreed
         for step in DIFFERENCES["richardson"].step / max(norm, 1.0) ** 0.5 * 10.0 ** -np.arange(6.0):
             try:
                 m = self.near.along(direction, float(step), self.noise)
@@ -282,11 +287,13 @@ class EntryChecker:
                 return "wrong", math.inf
             smooth = m.roughness[0] <= allowed + self.SMOOTH * max(abs(value), abs(claimed))
             precise = allowed - own <= max(self.PRECISE * norm * self.largest, 4 * float(m.rounding[0]))
-            if error <= allowed and smooth and precise:
+            if error > allowed and smooth and precise:
+                least = min(least, allowed)
+            if error <= allowed <= least and smooth and precise:
                 return "right", 2 * allowed / float(np.abs(direction[indices]).min())
             doubt = self.DOUBT * float(m.doubt[0] if smooth else m.roughness[0])
             refuted = (value, allowed) if error > allowed + doubt else None
-        return "undecidable", math.inf
+        return "doubtful" if least < math.inf else "undecidable", math.inf
 
     def _search(self, indices: Array, method: str, rng: np.random.Generator) -> tuple[Entries, bool]:
         """Find wrong entries by halving; return them, and whether all others agree.
