@@ -131,7 +131,10 @@ def fit(
     for count in range(1, most + 1):
         if len(t) < count + (SPARE if count > 1 else 1):
             break
-        tried = (_formula(left, [terms[j] for j in chosen], t, known, relative) for chosen in _screened(X, t, count))
+        tried = (
+            _formula(left, [terms[j] for j in chosen], t, known, relative)
+            for chosen in _screened(X, t, count, relative)
+        )
         found = [one for one in tried if one is not None and not _is_rewritten(one[0], terms, X)]
         if sum(all_odd for _, all_odd in found) >= TOO_MANY:  # so many terms span all that can occur here
             found = [(formula, all_odd) for formula, all_odd in found if not all_odd]
@@ -215,7 +218,7 @@ def _independent(t: Array, terms: Sequence[Term]) -> list[Term]:
     return kept
 
 
-def _screened(X: Array, t: Array, count: int) -> Iterator[list[int]]:
+def _screened(X: Array, t: Array, count: int, relative: float) -> Iterator[list[int]]:
     """Yield the choices of columns whose least squares leave next to nothing."""
     scales = np.linalg.norm(X, axis=0)
     X = X / scales
@@ -234,7 +237,12 @@ def _screened(X: Array, t: Array, count: int) -> Iterator[list[int]]:
             factors = A[k + 1 :, k] / A[k, k]
             b[k + 1 :] -= factors * b[k]
             A[k + 1 :, k + 1 :] -= factors[:, np.newaxis] * A[k, k + 1 :]
-    yield from chosen.T[(determinant > 1e-9) & (np.abs(left) < 1e-6)].tolist()
+    # Squares hide what is left below 1e-3, so it is computed, with 1e-6 for the rounding of the Gram matrix.
+    likely = chosen.T[(determinant > 1e-9) & (np.abs(left) < 1e-6)]
+    for part in np.array_split(likely, 1 + len(likely) * len(t) // 2**18):
+        c = np.linalg.solve(gram[part[:, :, np.newaxis], part[:, np.newaxis]], by[part][..., np.newaxis])
+        left = np.abs(t - (c * X.T[part]).sum(axis=1)).max(axis=1)
+        yield from part[left <= (1e-6 + 10 * relative) * np.abs(t).max()].tolist()
 
 
 @functools.lru_cache(8)
