@@ -5,6 +5,7 @@ This half of a diagnosis needs no network: two vectors, split into parameters, a
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -127,12 +128,6 @@ class GradientMatch:
         """Return whether a candidate equals the claim in a sample of the entries: a cheap test before the whole one."""
         at = self._sample
         return bool((np.abs(candidate[at] - self.claimed[at]) <= self._margin).all())
-
-    def _may_fit(self, candidate: Array, *columns: Array) -> bool:
-        """Return whether a candidate and multiples of the columns equal the claim in a sample of the entries."""
-        at = self._sample
-        X, t = np.stack([column[at] for column in columns], axis=1), self.claimed[at] - candidate[at]
-        return bool((np.abs(t - X @ np.linalg.lstsq(X, t)[0]) <= self._margin).all())
 
     def residual(self, candidate: Array) -> float:
         """Return the largest difference between candidate and claim, relative to its parameter."""
@@ -394,12 +389,25 @@ class GradientMatch:
 
     def _by_penalty(self, candidate: Array, most: int) -> Iterator[Match]:
         """Yield a multiple of theta, or of its sign, in the weights, the biases or both; perhaps beside a factor."""
-        for (names, penalty), (where, of) in itertools.product(self._penalties().items(), self._scopes()):
-            column = penalty * of
-            if column.any():
-                yield from self._with_penalty(candidate, column, names, where, [])
-                if most > 1:
-                    yield from self._with_factor(candidate, column, names, where)
+        columns, sampled = self._columns
+        left = (self.claimed - candidate)[self._sample]
+        with np.errstate(over="ignore", invalid="ignore"):  # of entries near the largest number, which do not fit
+            amounts = sampled @ left / np.maximum(np.square(sampled).sum(axis=1), np.finfo(float).tiny)
+        may_fit = (np.abs(left - amounts[:, np.newaxis] * sampled) <= self._margin).all(axis=1)
+        for (names, penalty, where, of), possible in zip(columns, may_fit, strict=True):
+            self.compared += 1
+            if possible:
+                yield from self._with_penalty(candidate, penalty * of, names, where, [])
+            if most > 1:
+                yield from self._with_factor(candidate, penalty * of, names, where)
+
+    @functools.cached_property
+    def _columns(self) -> tuple[list[tuple[tuple[str, str, str], Array, str, Array]], Array]:
+        """The penalties in their scopes, each with its names; and their values in the sample."""
+        every = itertools.product(self._penalties().items(), self._scopes())
+        columns = [(names, penalty, where, of) for (names, penalty), (where, of) in every if (penalty * of).any()]
+        sampled = [(penalty * of)[self._sample] for _, penalty, _, of in columns]
+        return columns, np.reshape(sampled, (len(columns), len(self._sample)))
 
     def _penalties(self) -> dict[tuple[str, str, str], Array]:
         """Return each penalty by its names, for a positive and a negative multiple, and its formula."""
@@ -424,9 +432,6 @@ class GradientMatch:
     def _with_penalty(
         self, candidate: Array, column: Array, names: tuple[str, str, str], where: str, others: list[Cause]
     ) -> Iterator[Match]:
-        self.compared += 1
-        if not self._may_fit(candidate, column):
-            return
         c, t = column[self.decided], (self.claimed - candidate)[self.decided]
         amount = float(c @ t / (c @ c or 1.0))
         residual = self.residual(candidate + amount * column)
@@ -437,10 +442,13 @@ class GradientMatch:
 
     def _with_factor(self, candidate: Array, column: Array, names: tuple[str, str, str], where: str) -> Iterator[Match]:
         self.compared += 1
-        if not self._may_fit(np.zeros(candidate.shape), candidate, column):
+        at = self._sample
+        both, claimed = np.stack([candidate[at], column[at]], axis=1), self.claimed[at]
+        if (np.abs(claimed - both @ np.linalg.lstsq(both, claimed)[0]) > self._margin).any():
             return
         both = np.stack([candidate, column], axis=1)[self.decided]
         ratio, _ = np.linalg.lstsq(both, self.claimed[self.decided])[0]
         if abs(ratio) > self.relative and not self._is(ratio, 1):
             for factor in self._names(float(ratio), list(self.blocks)):
+                self.compared += 1
                 yield from self._with_penalty(ratio * candidate, column, names, where, [factor])
