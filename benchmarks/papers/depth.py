@@ -271,7 +271,7 @@ EXPERIMENTS = (
             "choose by, 360 to test on, dealt out anew in each run."
         ),
         full=Size(5, 20),
-        quick=Size(2, 8),
+        quick=Size(1, 8),
         chunk=1,
         run=_on_digits,
         table=table,

@@ -300,7 +300,7 @@ def _experiment(recipe: Recipe) -> Experiment:
             f"{smoothing}; chosen{compared}: {chosen}. Published: {recipe.source}."
         ),
         full=Size(recipe.runs, recipe.epochs),
-        quick=Size(1, 1 if sum(recipe.hidden) > 1000 else 8),
+        quick=Size(1, 8 if not recipe.hidden else 3 if sum(recipe.hidden) <= 1000 else 1),
         chunk=1,
         run=partial(run, recipe),
         table=partial(table, recipe),
