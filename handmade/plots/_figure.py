@@ -36,4 +36,4 @@ class NotebookFigure(Figure):
             shell = get_ipython()
         if shell is None:
             raise RuntimeError('show: expected a notebook, found none; save the picture: savefig("picture.png")')
-        display(self)  # type: ignore[no-untyped-call]
+        display(self)
