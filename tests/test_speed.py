@@ -182,10 +182,10 @@ def test_small_wrong_step_is_a_disagreement(case):
 
 @pytest.mark.parametrize("case", [*MIDDLE, *DEEP], ids=lambda case: case.title)
 def test_layer_that_learns_nothing_is_a_disagreement(case):
-    ours = case.sides[OURS](case).results()
-    for name in case.network().blocks(ours["theta"]):
+    ours, blocks = case.sides[OURS](case).results(), case.network().blocks
+    for name, before in blocks(ours["before"]).items():
         theta = ours["theta"].copy()
-        case.network().blocks(theta)[name][...] = case.network().blocks(ours["before"])[name]
+        blocks(theta)[name][...] = before
         with pytest.raises(Disagreement, match=name):
             case.check("another", ours | {"theta": theta}, ours)
 
