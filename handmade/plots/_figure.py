@@ -29,11 +29,12 @@ class NotebookFigure(Figure):
         """
         try:
             from IPython import get_ipython
-            from IPython.display import display
         except ImportError:
             shell = None
         else:
             shell = get_ipython()
         if shell is None:
             raise RuntimeError('show: expected a notebook, found none; save the picture: savefig("picture.png")')
+        from IPython.display import display
+
         display(self)
