@@ -231,16 +231,10 @@ for (int i = 0; i < n; i++) h[i] = gamma[i] * ((x[i] - mean) * scale) + beta[i];
 )
 
 
-def _layer_norm(c: Source, layer: LayerNorm, x: Value) -> Value:
+def _group_norm(c: Source, layer: GroupNorm | LayerNorm, x: Value) -> Value:
     f, gamma, beta, y = c.function(_LAYER_NORM, "norm", {}), c.array(layer.gamma), c.array(layer.beta), c.value(x.width)
+    n = x.width // (layer.num_groups if isinstance(layer, GroupNorm) else 1)
     eps = c.literal(layer.epsilon(c.dtype))
-    c.statements.append(f"{f}({x.name}, {gamma}, {beta}, {eps}, {y.name}, {x.width});")
-    return y
-
-
-def _group_norm(c: Source, layer: GroupNorm, x: Value) -> Value:
-    f, gamma, beta, y = c.function(_LAYER_NORM, "norm", {}), c.array(layer.gamma), c.array(layer.beta), c.value(x.width)
-    n, eps = x.width // layer.num_groups, c.literal(layer.epsilon(c.dtype))
     for k in range(0, x.width, n):
         c.statements.append(f"{f}({x.name} + {k}, {gamma} + {k}, {beta} + {k}, {eps}, {y.name} + {k}, {n});")
     return y
@@ -319,7 +313,7 @@ LAYERS: dict[type[Layer], Callable[[Source, Any, Value], Value]] = {
     Dropout: lambda c, layer, x: x,
     AlphaDropout: lambda c, layer, x: x,
     BatchNorm: _batch_norm,
-    LayerNorm: _layer_norm,
+    LayerNorm: _group_norm,
     RMSNorm: _rms_norm,
     GroupNorm: _group_norm,
     Sequential: _chain,

@@ -71,14 +71,6 @@ class Graph:
 # ---- activations: f(graph, a, **options) appends nodes and returns the name of h -----------------------------------
 
 
-def _sigmoid(g: Graph, a: str) -> str:
-    return g.add("Sigmoid", a)
-
-
-def _leaky_relu(g: Graph, a: str, negative_slope: float) -> str:
-    return g.add("PRelu", a, g.constant([float(negative_slope)]))
-
-
 def _elu(g: Graph, a: str, alpha: float, bend: float = 1.0) -> str:
     # Not the operators Elu, Selu and Celu: their attributes are float32, in a graph of float64, too.
     e = g.add("Exp", g.apply("Div", g.apply("Min", a, 0), bend))
@@ -104,10 +96,6 @@ def _gelu(g: Graph, a: str, approximate: str) -> str:
     return g.add("Mul", g.apply("Mul", a, 0.5), g.apply("Add", curve, 1))
 
 
-def _silu(g: Graph, a: str) -> str:
-    return g.add("Mul", a, g.add("Sigmoid", a))
-
-
 def _softplus(g: Graph, a: str, beta: float, threshold: float = math.inf) -> str:
     scaled = g.apply("Mul", a, beta)
     e = g.add("Exp", g.add("Neg", g.add("Abs", scaled)))
@@ -121,13 +109,13 @@ def _hardsigmoid(g: Graph, a: str) -> str:
 
 ACTIVATIONS: dict[str, Callable[..., str]] = {
     "identity": lambda g, a: a,
-    "sigmoid": _sigmoid,
+    "sigmoid": lambda g, a: g.add("Sigmoid", a),
     "tanh": lambda g, a: g.add("Tanh", a),
     "relu": lambda g, a: g.add("Relu", a),
-    "leaky_relu": _leaky_relu,
+    "leaky_relu": lambda g, a, negative_slope: g.add("PRelu", a, g.constant([float(negative_slope)])),
     "elu": _elu,
     "gelu": _gelu,
-    "silu": _silu,
+    "silu": lambda g, a: g.add("Mul", a, g.add("Sigmoid", a)),
     "softplus": _softplus,
     "softmax": lambda g, a: g.add("Softmax", a, axis=-1),
     "log_softmax": lambda g, a: g.add("LogSoftmax", a, axis=-1),
@@ -176,12 +164,15 @@ def _batch_norm(g: Graph, layer: BatchNorm, x: str, prefix: str) -> str:
     return g.add("Add", scaled, g.constant(layer.beta, prefix + "bias"))
 
 
-def _layer_norm(g: Graph, layer: LayerNorm, x: str, prefix: str) -> str:
+def _standardized(g: Graph, x: str, axis: int, eps: float) -> str:
     # Not the operator LayerNormalization: ONNX Runtime computes the variance as E[x^2] - E[x]^2, which cancels.
-    deviation = g.add("Sub", x, g.add("ReduceMean", x, axes=[1]))
-    variance = g.add("ReduceMean", g.add("Mul", deviation, deviation), axes=[1])
-    normalized = g.add("Div", deviation, g.add("Sqrt", g.apply("Add", variance, layer.epsilon(g.dtype))))
-    return _scaled_and_shifted(g, layer, normalized, prefix)
+    deviation = g.add("Sub", x, g.add("ReduceMean", x, axes=[axis]))
+    variance = g.add("ReduceMean", g.add("Mul", deviation, deviation), axes=[axis])
+    return g.add("Div", deviation, g.add("Sqrt", g.apply("Add", variance, eps)))
+
+
+def _layer_norm(g: Graph, layer: LayerNorm, x: str, prefix: str) -> str:
+    return _scaled_and_shifted(g, layer, _standardized(g, x, 1, layer.epsilon(g.dtype)), prefix)
 
 
 def _rms_norm(g: Graph, layer: RMSNorm, x: str, prefix: str) -> str:
@@ -192,9 +183,7 @@ def _rms_norm(g: Graph, layer: RMSNorm, x: str, prefix: str) -> str:
 
 def _group_norm(g: Graph, layer: GroupNorm, x: str, prefix: str) -> str:
     groups = g.add("Reshape", x, g.constant(np.array([0, layer.num_groups, -1], np.int64)))
-    deviation = g.add("Sub", groups, g.add("ReduceMean", groups, axes=[2]))
-    variance = g.add("ReduceMean", g.add("Mul", deviation, deviation), axes=[2])
-    normalized = g.add("Div", deviation, g.add("Sqrt", g.apply("Add", variance, layer.epsilon(g.dtype))))
+    normalized = _standardized(g, groups, 2, layer.epsilon(g.dtype))
     flat = g.add("Reshape", normalized, g.constant(np.array([0, layer.num_channels], np.int64)))
     return _scaled_and_shifted(g, layer, flat, prefix)
 
