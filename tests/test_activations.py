@@ -181,10 +181,16 @@ def test_takes_an_empty_batch(name, options, twin):
 
 @table(ALL)
 @pytest.mark.parametrize(
-    ("wrong", "dtype"), [([[True, False]], "bool"), ([["1", "2"]], "<U1"), ([[1, None]], "object")], ids=str
+    ("wrong", "got"),
+    [
+        ([[True, False]], "dtype bool; convert it with A.ast"),
+        ([["1", "2"]], "dtype <U1; convert it with A.ast"),
+        ([[1, None]], r"dtype object with None at index \(0, 1\); replace it"),
+    ],
+    ids=["bool", "text", "None"],
 )
-def test_refuses_what_is_no_number(name, options, twin, wrong, dtype):
-    with pytest.raises(TypeError, match=f"A: expected an array of numbers, got dtype {dtype}; convert it with A.ast"):
+def test_refuses_what_is_no_number(name, options, twin, wrong, got):
+    with pytest.raises(TypeError, match=f"A: expected an array of numbers, got {got}"):
         ACTIVATIONS[name][0](wrong, **options)
 
 
