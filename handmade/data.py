@@ -185,7 +185,7 @@ def _test_count(test_size: float, n_samples: int) -> int:
 
 def _paired(X: npt.ArrayLike, y: npt.ArrayLike) -> Pair:
     """Return X and y as arrays, one target for each sample."""
-    X, y = as_array(X, "X"), as_array(y, "y")
+    X, y = as_array(X, "X"), _as_given(y, "y")
     if X.ndim == 0 or X.shape[:1] != y.shape[:1]:
         raise ValueError(
             f"y: expected one target for each sample, X and y of shape (N, ...), "
@@ -241,11 +241,18 @@ def encode_labels(labels: npt.ArrayLike, classes: npt.ArrayLike | None = None) -
     return np.array([known[label] for label in labels.tolist()], np.int64), classes
 
 
-def _as_labels(labels: npt.ArrayLike, name: str) -> Array:
-    """Return a vector of text, numbers or booleans."""
+def _as_given(labels: npt.ArrayLike, name: str) -> Array:
+    """Return labels as an array; of text beside numbers or NaN in a list, of which NumPy makes text, the objects."""
     array = as_array(labels, name)
     if array.dtype.kind == "U" and isinstance(labels, list | tuple):
-        array = np.asarray(labels, object)  # of a list with text and numbers, or NaN, NumPy has made text
+        objects = np.asarray(labels, object)
+        return array if all(isinstance(label, str) for label in objects.flat) else objects
+    return array
+
+
+def _as_labels(labels: npt.ArrayLike, name: str) -> Array:
+    """Return a vector of text, numbers or booleans."""
+    array = _as_given(labels, name)
     if array.dtype.kind == "O":
         kinds = {type(label) for label in array.flat}
         if not all(issubclass(kind, str) for kind in kinds):

@@ -419,6 +419,20 @@ def test_encode_labels_names_bad_input(labels, classes, error, message):
         data.encode_labels(labels, classes)
 
 
+@pytest.mark.parametrize("odd", [np.nan, None, 3])
+def test_a_split_makes_no_text_of_what_is_none(odd):
+    """A label that is missing is no class 'nan' afterwards."""
+    labels = ["a", "b", odd, "a", "b", "a", "b", odd]
+    _, _, y_train, y_test = data.train_test_split(np.ones((8, 2)), labels, rng=0)
+    found = [*y_train, *y_test]
+    assert sum(label is odd for label in found) == 2 and sum(isinstance(label, str) for label in found) == 6
+    with pytest.raises(TypeError, match="labels: expected text, numbers or booleans, got objects of"):
+        data.encode_labels(np.array(found, object))
+    with pytest.raises(TypeError, match="y: expected labels of one type for stratify=True"):
+        data.train_test_split(np.ones((8, 2)), labels, stratify=True)
+    assert data.train_test_split(np.ones((4, 2)), list("abab"), rng=0)[2].dtype.kind == "U"
+
+
 def test_stratified_split_does_not_depend_on_the_sort():
     """Evenly spaced from the samples by class, within a class as drawn: Python's sort keeps equals in their order."""
     y = np.random.default_rng(0).integers(0, 2, 500)
