@@ -120,6 +120,15 @@ def test_missing_targets_are_named(missing):
         MLPClassifier().partial_fit(X, TWO, classes=[0, 1, None])
 
 
+def test_rows_of_different_lengths_are_named():
+    ragged = [[1, 2], [3]] * (len(X) // 2)
+    for model in MLPClassifier(), MLPRegressor(), PerceptronClassifier():
+        with pytest.raises(ValueError, match=r"^X: expected an array, got list that NumPy cannot read"):
+            model.fit(ragged, TWO)
+    with pytest.raises(ValueError, match=r"^y: expected an array, got list that NumPy cannot read"):
+        MLPRegressor().fit(X, ragged)
+
+
 def test_text_and_numbers_are_no_labels_together():
     for fit in MLPClassifier().fit, PerceptronClassifier().fit:
         for kind in list, lambda labels: np.array(labels, object):

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from .._validation import check_unmasked
+from .._validation import as_array, check_unmasked
 from ._sklearn import BaseEstimator
 
 __all__ = ["as_random_state", "check_classes", "check_labels", "check_missing", "check_numbers", "check_samples"]
@@ -31,6 +31,8 @@ def as_random_state(seed: Any) -> np.random.RandomState:
 def _readable(value: Any, name: str) -> Any:
     """Return data as scikit-learn reads them: tensors without their gradient; refuse masks and dates."""
     check_unmasked(value, name)
+    if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple | np.ndarray):
+        return as_array(value, name)  # whose error about rows of different lengths names them
     if hasattr(value, "detach"):
         return value.detach()
     if getattr(getattr(value, "dtype", None), "kind", "") in ("m", "M"):
