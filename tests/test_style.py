@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-import functools
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +18,12 @@ ARTICLES = {"A", "An", "The", "One"}
 LONGEST = 60  # characters of a test's name
 
 
-@functools.cache
-def definitions(folder: str) -> list[tuple[str, ast.FunctionDef | ast.ClassDef]]:
-    """Return each function and class of a folder, after its place."""
-    return [
-        (f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node)
-        for path in sorted((ROOT / folder).rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.ClassDef)
-    ]
+def definitions(*folders: str) -> Iterator[tuple[str, ast.AST]]:
+    """Yield each function and class of these folders, after its place."""
+    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node
 
 
 def has_a_proper_summary(node: ast.FunctionDef | ast.ClassDef) -> bool:
@@ -50,8 +47,7 @@ def test_ruff_is_content(command):
 def test_summaries_begin_with_a_verb_or_an_article():
     found = [
         f"{place}: {ast.get_docstring(node)[:60]!r}"
-        for folder in FOLDERS
-        for place, node in definitions(folder)
+        for place, node in definitions(*FOLDERS)
         if not node.name.startswith("test_") and not has_a_proper_summary(node)
     ]
     assert not found, "\n".join(found)
@@ -60,8 +56,7 @@ def test_summaries_begin_with_a_verb_or_an_article():
 def test_names_of_tests_are_short():
     found = [
         place
-        for folder in ("tests", "benchmarks")
-        for place, node in definitions(folder)
+        for place, node in definitions("tests", "benchmarks")
         if node.name.startswith("test_") and len(node.name) > LONGEST
     ]
     assert not found, "\n".join(found)
