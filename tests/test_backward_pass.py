@@ -158,9 +158,11 @@ def test_each_value_of_the_forward_pass_has_a_name():
     assert list(passes.arrays_like(X)) == [("X", passes.values[0])]
     assert list(passes.arrays_like(np.empty((2, 2)))) == []
     inside = dict(BackwardPass(NETWORKS["composites"], X, y).arrays_like(np.empty((6, 2))))
+    outputs = ("0].groups[1].layers[0]", "0].groups[1].layers[1]", "2].layers[0]")
+    parts = ("0].groups[0].layers[0]", "0].groups[1].layers[0]")  # of X, each for a tower
     assert list(inside) == [
-        f"the output of layers[{place}"
-        for place in ("0].groups[1].layers[0]", "0].groups[1].layers[1]", "2].layers[0]")
+        *(f"the output of layers[{place}" for place in outputs),
+        *(f"the input of layers[{place}" for place in parts),
     ]
 
 

@@ -294,8 +294,8 @@ def test_a_layer_of_the_users_own_is_judged_by_differences():
 
     network = Network([hm.Dense(4, 3, rng=0), hm.Activation((power, power_backward)), hm.Dense(3, 3, rng=1)])
     diagnosis = diagnose_gradient(network, X, LABELS)
-    assert (diagnosis.verdict, diagnosis.first_wrong, names(diagnosis)) == ("named", "0.weight", ["constant factor"])
-    assert "claimed = 0.2 true" in diagnosis.explanations[0].evidence
+    assert (diagnosis.verdict, diagnosis.first_wrong) == ("named", "0.weight")
+    assert names(diagnosis)[0].startswith("gradient by A of `A ** 5` (line")
 
 
 def test_gradients_that_accumulate_are_named():

@@ -109,3 +109,27 @@ def test_two_mistakes_of_which_one_leaves_a_gradient_open():
     (explanation,) = diagnosis.explanations
     assert "dslope[1] = right, but for condition of" in explanation.name
     assert "dW[0] = dA^T @ (X - mean)" in explanation.name
+
+
+def test_wrong_gradients_of_the_librarys_loss_are_explained():
+    network = hm.Network([hm.Dense(4, 3, rng=0)])
+    Y = np.random.default_rng(5).integers(0, 2, size=(6, 3)) * 1.0
+    P = hm.activations.sigmoid(network.predict(A))
+    missing = (1 - Y) * P + Y * (1 - P)
+    dA = np.where(Y == 1, 0.25, 0.75) * missing**2 * (P - Y) / Y.size  # the factor is taken for a constant
+    claimed = [dA.T @ A, dA.sum(axis=0)]
+    (explanation,) = hm.diagnose_gradient(network, A, Y, claimed, loss="sigmoid_focal_loss").explanations
+    assert "* (missing ** 2) taken for a constant in `" in explanation.name
+
+
+def test_means_over_other_features_than_a_group_are_seen():
+    network = hm.Network([hm.Dense(4, 6, rng=0), hm.GroupNorm(2, 6), hm.Activation("tanh"), hm.Dense(6, 3, rng=1)])
+    of = BackwardPass(network, A, y)
+    of.gradient()
+    dXhat, (Xhat, inverse, _) = of.incoming["1."], of.leaf_caches["1."]
+    Xhat, inverse = Xhat.reshape(6, 6), np.repeat(inverse, 3, axis=1).reshape(6, 6)
+    along = (dXhat * Xhat).mean(axis=1, keepdims=True)
+    dA = inverse * (dXhat - dXhat.mean(axis=1, keepdims=True) - Xhat * along)
+    claimed = network.blocks(of.gradient()) | {"0.weight": dA.T @ A, "0.bias": dA.sum(axis=0)}
+    (explanation,) = hm.diagnose_gradient(network, A, y, claimed).explanations
+    assert "inv mean(dXhat) over all features - inv xhat mean(dXhat xhat) over all features" in explanation.name

@@ -121,3 +121,79 @@ def test_arrays_in_lists_are_written_with_their_number():
 
     text = explained(chain, {"H": RNG.normal(size=(6, 5))}, H=C[:, :5, 1] @ Ws[1].T @ Ws[0])
     assert "`H @ Ws[0]`" in text
+
+
+def decaying(U, V):
+    H, total = np.zeros((6, 5)), 0.0
+    for k in range(3):
+        H = np.tanh(X[:, k : k + 4] @ U.T + H @ V.T)
+        total = total + (H * C[:, :5, k % 3]).sum()
+    return total
+
+
+def test_a_derivative_missing_in_one_of_two_paths_is_named():
+    U = RNG.normal(size=(5, 4))
+    states = [np.zeros((6, 5))]
+    for k in range(3):
+        states.append(np.tanh(X[:, k : k + 4] @ U.T + states[-1] @ V.T))
+    dU, dV, carried = np.zeros(U.shape), np.zeros(V.shape), np.zeros((6, 5))
+    for k in (2, 1, 0):
+        dH = C[:, :5, k] + carried
+        dA = dH * (1 - states[k + 1] ** 2)
+        dU, dV = dU + dA.T @ X[:, k : k + 4], dV + dA.T @ states[k]
+        carried = dH @ V  # in place of dA @ V
+    text = explained(decaying, {"U": U, "V": V}, U=dU, V=dV)
+    assert text.startswith("derivative of `tanh(")
+    assert "missing in the gradient by H of `H @ V.T`" in text
+
+
+def test_a_value_computed_from_another_array_is_named():
+    E = np.exp(-X * X)
+
+    def bump(Z):
+        squares = Z * Z
+        return (np.exp(-squares) * C[:, 0, :1]).sum()
+
+    wrong = C[:, 0, :1] * np.exp(-X) * -2 * X  # exp(-x) in place of exp(-x^2)
+    assert "computed from Z in place of squares" in explained(bump, {"Z": X}, Z=wrong)
+    assert explained(bump, {"Z": X}, Z=C[:, 0, :1] * E * np.cos(X)) == ""
+
+    def pooled(Z):
+        return (np.log(np.exp(3 * Z).sum(axis=1)) * C[:, 0, 0]).sum()
+
+    weights = np.exp(X) / np.exp(X).sum(axis=1, keepdims=True)
+    text = explained(pooled, {"Z": X}, Z=3 * weights * C[:, 0, :1])
+    assert text.startswith("value of `exp(3 * Z)` (line")
+    assert text.endswith("and all that follows, computed from Z in place of 3 * Z")
+
+
+def test_a_factor_that_is_not_divided_out_is_named():
+    def distances(Z):
+        d = np.sqrt((Z * Z).sum(axis=1) + 0.1)
+        return (np.where(C[:, 0, 0] > 0, d**2, (4 - d) ** 2)).sum()
+
+    d = np.sqrt((X * X).sum(axis=1, keepdims=True) + 0.1)
+    wrong = np.where(C[:, 0, :1] > 0, 2 * X, -2 * (4 - d) * X)
+    assert explained(distances, {"Z": X}, Z=wrong).endswith(" times d")
+
+
+def test_axes_not_turned_back_in_one_of_two_calls_are_named():
+    P, Q = RNG.normal(size=(2, 5, 8))
+
+    def heads(A):
+        return A.reshape(5, 4, 2).transpose(1, 0, 2)
+
+    def product(P, Q):
+        left, right = heads(P), heads(Q)
+        return ((left * right) ** 2).sum()
+
+    dP, dQ = 2 * heads(P) * heads(Q) ** 2, 2 * heads(Q) * heads(P) ** 2
+    assert "not undone in the gradient by reshape(" in explained(product, {"P": P, "Q": Q}, Q=dQ.reshape(5, 8))
+    assert "not undone in the gradient by reshape(" in explained(product, {"P": P, "Q": Q}, P=dP.reshape(5, 8))
+
+    def looped(P, Q):
+        left, right = [heads(A) for A in (P, Q)]
+        return ((left * right) ** 2).sum()
+
+    text = explained(looped, {"P": P, "Q": Q}, Q=dQ.reshape(5, 8))
+    assert text.endswith(", the last of 2 times only")

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ..activations import sigmoid
 from ..layers import Activation
 
 __all__ = ["plain_formula"]
 
+
+def erf(x: Array) -> Array:
+    """Return the error function of each number."""
+    return np.vectorize(math.erf, otypes=[np.float64])(x)
+
+
 # As textbooks write them: exact tails and large numbers are the library's affair.
 PLAIN: dict[str, Callable[..., Any]] = {
     "sigmoid": lambda A: 1 / (1 + np.exp(-A)),
     "tanh": lambda A: (np.exp(A) - np.exp(-A)) / (np.exp(A) + np.exp(-A)),
-    "gelu": lambda A, approximate="tanh": (
-        0.5 * A * (1 + np.tanh(np.sqrt(2 / np.pi) * (A + 0.044715 * A**3)))
+    "gelu": lambda A, approximate="none": (
+        0.5 * A * (1 + erf(A / np.sqrt(2)))
+        if approximate == "none"
+        else 0.5 * A * (1 + np.tanh(np.sqrt(2 / np.pi) * (A + 0.044715 * A**3)))
     ),
     "silu": lambda A: A * sigmoid(A),
     "mish": lambda A: A * np.tanh(np.log(1 + np.exp(A))),

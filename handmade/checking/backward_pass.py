@@ -20,7 +20,7 @@ from ..composites import Concatenate, Parallel, Sequential
 from ..layers import Activation, Dense
 from ..losses import Loss, loss_of_batch
 from ..network import Network
-from ..normalization import Normalization
+from ..normalization import Standardization
 from .methods import EPS
 
 __all__ = ["BackwardPass", "Step", "elementwise_activations", "is_elementwise", "slope"]
@@ -199,16 +199,20 @@ class BackwardPass:
 
     def arrays_like(self, array: Array) -> Iterator[tuple[str, Array]]:
         """Yield each value of the forward pass that has the shape of an array, with its name, once."""
-        seen: list[Array] = []
         named = [("X", self.values[0])]
         named += [(f"the output of {self.place_of(f'{i}.')}", V) for i, V in enumerate(self.values[1:])]
         named += [(f"the output of {self.place_of(prefix)}", V) for prefix, V in self.outputs.items()]
         for prefix, leaf in self.leaves.items():
-            if isinstance(leaf, Normalization):
+            if isinstance(leaf, Standardization):
                 Xhat = self.leaf_caches[prefix][0]
                 named.append((f"the output of {self.place_of(prefix)} without gamma and beta", Xhat))
+        known = [V for _, V in named]
+        for prefix, X in self.inputs.items():  # a part of an output may have no other name
+            if not any(np.array_equal(X, V) for V in known):
+                named.append((f"the input of {self.place_of(prefix)}", X))
+        seen: list[Array] = []
         for name, value in named:
-            if value.shape == array.shape and not any(value is known for known in seen):
+            if value.shape == array.shape and not any(value is one for one in seen):
                 seen.append(value)
                 yield name, value
 
@@ -291,15 +295,17 @@ def elementwise_activations() -> dict[str, Activation]:
 
 
 def slope(layer: Activation, A: Array) -> Array:
-    """Return f'(A) of an elementwise activation: the layer's own, wherever differences beside A confirm it.
+    """Return f'(A) of an elementwise activation: the layer's own, if differences beside each A confirm it.
 
-    At a kink every number between the one-sided derivatives is confirmed.
+    At a kink every number between the one-sided derivatives is confirmed. If the layer's own is wrong anywhere, it
+    may be wrong by less than the margin elsewhere: then the differences stand for it, except at kinks.
     """
     below, above = one_sided_slopes(layer, A)
     own = own_slope(layer, A)
     margin = 1e-6 * (1 + np.abs(below) + np.abs(above))
     right = (own >= np.minimum(below, above) - margin) & (own <= np.maximum(below, above) + margin)
-    return np.where(right, own, (below + above) / 2)
+    trusted = right if right.all() else right & (np.abs(above - below) > margin)
+    return np.where(trusted, own, (below + above) / 2)
 
 
 def own_slope(layer: Activation, A: Array) -> Array:

@@ -18,7 +18,7 @@ from .._types import Array
 from ..activations import softmax
 from ..dropout import Dropout
 from ..layers import Activation, Dense
-from ..normalization import Normalization
+from ..normalization import Standardization
 from .backward_pass import BackwardPass, is_elementwise, own_slope
 from .layer_operations import operations_of_step
 from .layer_terms import SIGNAL, signals_as_terms, terms_of_layer
@@ -246,6 +246,7 @@ def _of_two_pieces(
     if "right" not in names:
         terms = [Term("right", np.concatenate([step.right.ravel() for _, step in pairs]), 0.3), *terms]
     limit = min(relative, SHARE * min(_change(case, step) for case, step in pairs))
+    terms = [term for term in terms if not term.name.startswith("the right one")]  # of some samples
     found = two_pieces(target, terms, quantities, known, limit, pairs[0][1].name)
     return [dataclasses.replace(formula, place=place) for formula in found]
 
@@ -428,7 +429,7 @@ def known_numbers(of: BackwardPass, place: str, facts: Mapping[str, float]) -> d
         options = getattr(leaf, "options", {})
         if options.get(name):
             known[name] = float(options[name])
-    if isinstance(leaf, Normalization | Dense):
+    if isinstance(leaf, Standardization | Dense):
         known["width"] = float(of.outputs[place].shape[1])
     if isinstance(leaf, Dense):
         known["inputs"] = float(of.inputs[place].shape[1])

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .._types import Array
+from ..losses import find_loss
 from .backward_pass import BackwardPass
 from .localisation import WrongStep
 from .operation_mistakes import Compared, operations_that_explain
@@ -36,23 +37,29 @@ def operations_of_step(
         The relative difference up to which two gradients count as equal.
     """
     path = [place for place in reversed(step.path) if place != "loss"] if step.kind == "dA" else []
-    if not all(place in of.leaves for place in path) or (step.kind == "dA" and not path):
+    if not all(place in of.leaves for place in path):
         return "", None
     leaf, places = of.leaves[step.prefix], [step.prefix, *path]
-    dH, dA = incoming[places[-1]], step.right if path else incoming[step.prefix]
-    leaf.backward(dA, of.leaf_caches[step.prefix])
+    is_dA, is_of_loss = step.kind == "dA", step.path[0] == "loss"
+    leaf.backward(step.right if is_dA else incoming[step.prefix], of.leaf_caches[step.prefix])
     right = {f"{step.prefix}{name}": getattr(leaf, f"d{own}").copy() for name, own in leaf.parameters.items()}
-    claimed = step.claimed if path else right | {f"{step.prefix}{step.kind}": step.actual}
+    claimed = step.claimed if is_dA else right | {f"{step.prefix}{step.kind}": step.actual}
+    layers, X = [of.leaves[place] for place in places], of.inputs[step.prefix]
     try:
-        recording = record_layers([of.leaves[place] for place in places], of.inputs[step.prefix], of.training)
-        if not np.allclose(recording.output.value, of.outputs[places[-1]], rtol=1e-9, atol=1e-12):
+        if is_of_loss and of.sample_weight is None:
+            recording = record_layers(layers, X, of.training, find_loss(of.loss).value, of.y)
+            seed, value = np.ones(()), np.asarray(of.value)
+        else:
+            recording = record_layers(layers, X, of.training)
+            seed, value = incoming[places[-1]], of.outputs[places[-1]]
+        if not np.allclose(recording.output.value, value, rtol=1e-9, atol=1e-12) or (is_of_loss and seed.ndim):
             return "", None
-        dX, *others = recording.gradient(dH)
+        dX, *others = recording.gradient(seed)
+        compared = [Compared("dX", dX, dX, False)]
+        compared += [Compared(name, claimed[name], right[name], claimed[name] is not right[name]) for name in right]
+        compared += [Compared("dA", others[-1], others[-1], False)] if is_dA else []
+        found = operations_that_explain(recording, seed, compared, relative)
     except Exception:  # code that needs plain arrays, or anything else that it raises
         return "", None
-    compared = [Compared("dX", dX, dX, False)]
-    compared += [Compared(name, claimed[name], right[name], claimed[name] is not right[name]) for name in right]
-    compared += [Compared("dA", others[-1], others[-1], False)] if path else []
-    found = operations_that_explain(recording, dH, compared, relative)
     text = " and ".join(dict.fromkeys(one.text for one in found))
-    return text, found[0].gradients[-1] if len(found) == 1 and path else None
+    return text, found[0].gradients[-1] if len(found) == 1 and is_dA else None

@@ -11,7 +11,7 @@ import numpy as np
 from .._types import Array
 from ..activations import sigmoid
 from ..layers import Activation, Dense
-from ..normalization import Normalization
+from ..normalization import Standardization
 from .backward_pass import BackwardPass, elementwise_activations, is_elementwise, own_slope, slope
 from .localisation import number_of
 from .regression import Term
@@ -19,6 +19,7 @@ from .regression import Term
 __all__ = ["after_activation", "before_activation", "signals_as_terms", "terms_of_layer"]
 
 SIGNAL = "(gradient of the output of"
+GROUPS = "groups"  # of features, over each of which a mean is taken
 MOST_UNITS = 10  # of a layer, of which each may be left out
 MOST_UNUSUAL = 2.2  # cost of a product of a row and a matrix that is tried
 
@@ -50,7 +51,7 @@ def terms_of_layer(of: BackwardPass, place: str, incoming: Mapping[str, Array], 
     elif isinstance(leaf, Dense):
         yield from _of_dense(of, place, leaf, dH, incoming)
         yield from _of_propagated(of, place, leaf, dH)
-    elif isinstance(leaf, Normalization):
+    elif isinstance(leaf, Standardization):
         yield from _of_normalization(of, place, leaf, dH)
     else:
         kept = (of.outputs[place] != 0).astype(float)
@@ -281,15 +282,20 @@ def signals_as_terms(of: BackwardPass, shape: tuple[int, ...], incoming: Mapping
 # ---- normalizations ------------------------------------------------------------------------------------------------
 
 
-def _of_normalization(of: BackwardPass, place: str, leaf: Normalization, dH: Array) -> Iterator[Term]:
+def _of_normalization(of: BackwardPass, place: str, leaf: Standardization, dH: Array) -> Iterator[Term]:
     Xhat, inverse, centred = normalized(of, place)
-    words = {leaf.axis: "", 1 - leaf.axis: " over the wrong axis", (0, 1): " over the whole batch"}
+    words: dict[Any, str] = {leaf.axis: "", 1 - leaf.axis: " over the wrong axis", (0, 1): " over the whole batch"}
+    if leaf.groups > 1:
+        words = {GROUPS: "", 1: " over all features", **{axis: text for axis, text in words.items() if text}}
     for (base, D, cost), (axis, words_of) in itertools.product(
         (("dXhat", dH * leaf.gamma, 0.0), ("dH", dH, 0.4)), words.items()
     ):
         more = 0.6 if words_of else 0.0
 
         def mean(V: Array, axis: Any = axis) -> Array:
+            if axis == GROUPS:
+                rows = V.reshape(len(V) * leaf.groups, -1)
+                return np.broadcast_to(rows.mean(axis=1, keepdims=True), rows.shape).reshape(V.shape)
             return V.mean(axis=axis, keepdims=True)
 
         pieces = [
@@ -310,7 +316,7 @@ def _of_normalization(of: BackwardPass, place: str, leaf: Normalization, dH: Arr
     yield Term("xhat", Xhat, 1.8)
 
 
-def _with_gamma_outside(leaf: Normalization, Xhat: Array, inverse: Array, dH: Array) -> Iterator[Term]:
+def _with_gamma_outside(leaf: Standardization, Xhat: Array, inverse: Array, dH: Array) -> Iterator[Term]:
     """Yield means over the features that should hold gamma, and are multiplied by it."""
     if leaf.axis == 1 and np.ptp(leaf.gamma):  # over the samples, both are the same
         for name, value in ("mean(dH)", dH), ("xhat mean(dH xhat)", dH * Xhat):
@@ -321,4 +327,7 @@ def _with_gamma_outside(leaf: Normalization, Xhat: Array, inverse: Array, dH: Ar
 def normalized(of: BackwardPass, place: str) -> tuple[Array, Array, Array]:
     """Return the normalized input of a normalization, 1 / standard deviation, and the input without its mean."""
     Xhat, inverse, _ = of.leaf_caches[place]
+    shape = of.inputs[place].shape  # in groups of features, each group has a row of its own
+    inverse = inverse if Xhat.shape == shape else np.broadcast_to(inverse, Xhat.shape).reshape(shape)
+    Xhat = Xhat.reshape(shape)
     return Xhat, inverse, Xhat / inverse

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -19,12 +20,16 @@ from .operation_rules import (
     Edge,
     OperationMistake,
     as_it_is,
+    beside_array,
     clipped_at,
+    from_another,
     kept_from,
     left_as_it_is,
+    ordinal,
     place_of,
     times,
     with_others,
+    written,
 )
 from .operations import Operation
 from .recordings import Recording
@@ -35,6 +40,8 @@ AGREEMENT = 1e-6  # relative: up to which a recording has to have the measured g
 FAINT = 1e-9  # of the largest gradient: differences do not see less
 WORK = 200_000  # operations that a search goes backward through: it ends after a count, the same on every machine
 MOST_CAUSES = 3  # each for parameters of its own
+UNFIT = (ValueError, TypeError, LookupError)  # where arrays do not fit
+FEW_TURNS = 4  # of a loop, in which a mistake may be in one of them
 SPARE = 3  # entries that have to agree about a factor
 
 
@@ -66,6 +73,7 @@ class _Found:
     text: str
     makes: frozenset[int] = dataclasses.field(compare=False)
     gradients: list[Array] = dataclasses.field(compare=False)
+    spoils: bool = dataclasses.field(compare=False)  # whether it would make other gradients wrong, too
 
 
 @np.errstate(all="ignore")  # a mistake may lead out of the domain of a function
@@ -97,18 +105,13 @@ def operations_that_explain(
     wrong = [i for i, one in enumerate(compared) if one.is_wrong]
     search = _Search(recording, seed, compared, right, relative)
     found: list[_Found] = []
-    for find in (
-        search.simple,
-        search.factors,
-        search.left_out,
-        search.clipped,
-        search.other_factors,
-        search.other_arrays,
-    ):
+    chosen: list[tuple[_Found, frozenset[int]]] = []
+    for find in search.forms():
         found += find()
-        if chosen := _cover(found, wrong):
-            return [Explained(one.text, [compared[i].name for i in sorted(of)], one.gradients) for one, of in chosen]
-    return []
+        if chosen := _cover([one for one in found if not one.spoils], wrong):
+            break
+    chosen = chosen or _cover(found, wrong)
+    return [Explained(one.text, [compared[i].name for i in sorted(of)], one.gradients) for one, of in chosen]
 
 
 def _agree(a: Array, b: Array, relative: float, slack: float = 0.0) -> bool:
@@ -139,7 +142,17 @@ class _Search:
         self.left = WORK // len(recording.operations)
         self.order = {id(one): i for i, one in enumerate(recording.operations)}
         self.edges = list(_edges_by_place(recording))
+        self.users: dict[int, list[Operation]] = {}
+        for one in recording.operations:
+            for operand in one.operands:
+                self.users.setdefault(id(operand), []).append(one)
+        self.incoming: dict[int, Array] = {}  # the gradient by each result, as far as a backward pass has come
         self.idle = self._without_effect()
+
+    def forms(self) -> Iterator[Callable[[], Iterable[_Found]]]:
+        """Yield the kinds of mistakes, the most usual first."""
+        yield from (self.simple, self.factors, self.skipped, self.left_out, self.clipped)
+        yield from (self.other_factors, self.in_one_turn, self.other_arrays, self.other_inputs, self.beside_arrays)
 
     def simple(self) -> Iterator[_Found]:
         """Yield the mistakes without a number."""
@@ -163,7 +176,7 @@ class _Search:
 
     def _factors_of(self, mistake: OperationMistake, without: list[Array]) -> Iterator[float]:
         """Yield the factors that bring a mistake closest to the wrong gradients: to all, and to each."""
-        with contextlib.suppress(ValueError, TypeError):  # arrays that do not fit
+        with contextlib.suppress(*UNFIT):
             made = self._gradient(mistake)
             for chosen in {tuple(self.wrong), *((i,) for i in self.wrong)} if made else ():
                 part = np.concatenate([(made[i] - without[i]).ravel() for i in chosen])
@@ -173,14 +186,44 @@ class _Search:
                     if math.isfinite(factor) and np.abs(wanted - factor * part).max() <= 0.1 * np.abs(wanted).max():
                         yield factor
 
+    def skipped(self) -> Iterator[_Found]:
+        """Yield the operands whose gradient lacks the derivative of the function above, which others have."""
+        above = {id(one): found for one in self.recording.operations if (found := self._function_above(one))}
+        for edges in self.edges:
+            is_on_the_way = edges[0][0].is_elementwise and len(edges[0][0].operands) == 1  # with nothing beside it
+            if all(id(one) in above for one, _ in edges) and not is_on_the_way:
+                one, k = written(edges)
+                function, operand = place_of(above[id(one)]), f"{one.names[k]} of {place_of(one)}"
+
+                def rule(one: Operation, k: int, G: Array) -> Array:
+                    return one.backward_to(k)(self.incoming[id(above[id(one)])])
+
+                text = f"derivative of {function} missing in the gradient by {operand}"
+                yield from self._tried([OperationMistake(text, edges, rule, 1.5)])
+
+    def _function_above(self, one: Operation) -> Operation | None:
+        """Return the function or the product that takes a result, perhaps after something is added to it."""
+        while len(users := self.users.get(id(one), [])) == 1 and users[0].value.shape == one.value.shape:
+            one = users[0]
+            if one.is_elementwise and (len(one.inputs) == 1 or one.name in ("multiply", "divide")):
+                return one
+            if one.name not in ("add", "subtract"):
+                return None
+        return None
+
     def left_out(self) -> Iterator[_Found]:
         """Yield the operations without which the claim would be right."""
         for edges in self.edges:
             one, k = edges[0]
-            if one.is_elementwise and one.operands[k].value.shape == one.value.shape and self._may_go_on():
-                other = self.recording.without(edges)
+            if one.is_elementwise and one.operands[k].value.shape == one.value.shape:
                 text = f"gradient of a function without {place_of(one)}, of which {one.names[k]} is left"
-                yield from self._compare(other.gradient(self.seed), text, one, 1.9)
+                yield from self._of_other(functools.partial(self.recording.without, edges), text, one, 1.9)
+
+    def _of_other(self, changed: Callable[[], Recording], text: str, one: Operation, cost: float) -> Iterator[_Found]:
+        """Yield the mistake that the gradient is that of another function."""
+        if self._may_go_on():
+            with contextlib.suppress(*UNFIT):
+                yield from self._compare(changed().gradient(self.seed), text, one, cost)
 
     def clipped(self) -> Iterator[_Found]:
         """Yield the operands whose gradient is clipped at a usual bound."""
@@ -209,6 +252,37 @@ class _Search:
                 values[key, "T"] = [Operation(one.value.T, text=f"{one.label}.T")]
         return self._tried(m for edges in self.edges for others in values.values() for m in with_others(edges, others))
 
+    def in_one_turn(self) -> Iterator[_Found]:
+        """Yield the mistakes without a number in one turn of a short loop alone."""
+        for edges in self.edges:
+            for turn in range(len(edges)) if 1 < len(edges) <= FEW_TURNS else ():
+                when = f", the {ordinal(turn, len(edges))} of {len(edges)} times only"
+                found = left_as_it_is([edges[turn]])
+                yield from self._tried(dataclasses.replace(m, text=m.text + when, cost=m.cost + 0.8) for m in found)
+
+    def other_inputs(self) -> Iterator[_Found]:
+        """Yield the functions of one array whose value backward computes anew, from another array."""
+        for edges in self.edges:
+            one, k = edges[0]
+            if one.is_elementwise and len(one.inputs) == 1 and len(edges) == 1:
+                others = [o for o in self.recording.operations if o.value.shape == one.value.shape]
+                users = [user for user in self.users.get(id(one), []) if user.is_elementwise]
+                for other in others if len(others) > 1 else ():
+                    if other is not one.operands[k]:
+                        yield from self._tried([from_another(one, k, users, other)])
+                        changed = functools.partial(self.recording.with_value, one, k, other.value)
+                        source = f"computed from {other.label} in place of {one.names[k]}"
+                        text = f"value of {place_of(one)}, and all that follows, {source}"
+                        yield from self._of_other(changed, text, one, 2.7)
+
+    def beside_arrays(self) -> Iterator[_Found]:
+        """Yield the operands whose gradient has an array as a factor too much, or lacks one."""
+        for edges in self.edges:
+            (one, k), *others = edges
+            for other in self.recording.operations if not others else ():
+                if other.value.ndim and _broadcasts_to(other.value.shape, one.operands[k].value.shape):
+                    yield from self._tried(beside_array(edges, other))
+
     def _without_effect(self) -> frozenset[int]:
         """Return the maxima that change nothing, as the one that a softmax subtracts: nobody derives those."""
         sizes: dict[int, float] = {}
@@ -232,6 +306,7 @@ class _Search:
         chosen = {(id(one), k) for one, k in mistake.edges}
 
         def change(one: Operation, k: int, G: Array) -> Array | None:
+            self.incoming[id(one)] = G
             if (id(one), k) not in chosen:
                 return kept_from(one, k, G) if id(one) in self.idle else None
             passed = mistake.rule(one, k, G)
@@ -245,7 +320,7 @@ class _Search:
         for mistake in mistakes:
             try:
                 made = self._gradient(mistake)
-            except (ValueError, TypeError):  # arrays that do not fit
+            except UNFIT:
                 continue
             if not made:
                 return
@@ -257,7 +332,7 @@ class _Search:
         if makes:
             others = [i for i in range(len(made)) if i not in self.wrong]
             spoilt = sum(not _agree(made[i], self.right[i], 1e-9) for i in others)
-            yield _Found(cost + spoilt, -self.order[id(at)], text, makes, made)
+            yield _Found(cost + spoilt, -self.order[id(at)], text, makes, made, spoilt > 0)
 
     def _is_claimed(self, made: Array, i: int) -> bool:
         """Return whether a gradient is the claimed one, and closer to it than a hundredth of what is wrong."""
@@ -265,6 +340,11 @@ class _Search:
         size, change = np.abs(claimed).max(initial=0.0), np.abs(claimed - right).max(initial=0.0)
         limit = min(self.relative * max(size, np.abs(right).max(initial=0.0)), 0.01 * change)
         return bool(np.abs(made - claimed).max(initial=0.0) <= limit)
+
+
+def _broadcasts_to(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    pairs = zip(reversed(shape), reversed(other), strict=False)
+    return len(shape) <= len(other) and all(n in (1, m) for n, m in pairs)
 
 
 def _edges_by_place(recording: Recording) -> Iterator[list[Edge]]:

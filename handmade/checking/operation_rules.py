@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,11 +11,23 @@ from pathlib import Path
 import numpy as np
 
 from .._types import Array
-from .operations import LINEAR, REARRANGEMENTS, Operation, sources, summed_to
+from .operations import LINEAR, REARRANGEMENTS, Operation, Slot, sources, summed_to
 
-__all__ = ["Edge", "OperationMistake", "as_it_is", "clipped_at", "kept_from", "left_as_it_is", "times", "with_others"]
+__all__ = [
+    "Edge",
+    "OperationMistake",
+    "as_it_is",
+    "clipped_at",
+    "from_another",
+    "kept_from",
+    "left_as_it_is",
+    "ordinal",
+    "times",
+    "with_others",
+]
 
 HOME = Path(__file__).parents[1]  # this library, whose lines say nothing to a user
+TURNING = ("transpose", "swapaxes", "moveaxis", "rollaxis")
 LARGEST = ("max", "min", "amax", "amin", "maximum.reduce", "minimum.reduce")
 BOUNDS = (1.0, 5.0, 10.0, 0.1, 0.01, 0.5, 2.0, 0.05, 0.02, 0.2, 0.25, 100.0)  # at which people clip
 ORDINALS = "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"  # turns of a loop
@@ -86,7 +99,7 @@ def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
         for axis in range(one.value.ndim):
             text = f"sum in the Jacobian of {where} over axis {axis}"
             yield OperationMistake(text, both, _jacobian_of_shares(axis), 1.4)
-    if one.operands[k].value.size < one.value.size or one.name == "matmul":
+    if one.value.ndim and (one.operands[k].value.size < one.value.size or one.name == "matmul"):
         for row, name in (0, "first"), (-1, "last"):
             yield mistake(f"only the {name} row of {where} counts in the gradient by {operand}", _of_row(row), 1.6)
     if one.name in ("where", "maximum", "minimum", "clip") and one.operands[k].value.shape == one.value.shape:
@@ -107,6 +120,8 @@ def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
     if one.name == "softmax":
         yield mistake(f"diagonal alone of the Jacobian of {where}", _diagonal)
         yield mistake(f"sum over the classes taken for a constant in {where}", lambda o, k, G: G * o.value)
+    if one.name in TURNING and one.value.ndim > 2:
+        yield mistake(f"{where} not undone in the gradient by {operand}", _reshaped)
     if one.name in ("getitem", "take", "repeat"):
         yield mistake(f"gradient by {operand} of {where} assigned, not added, where entries repeat", _assigned)
     if len(edges) > 1:
@@ -117,8 +132,7 @@ def _in_one_turn(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
     one, k = written(edges)
     turns = range(len(edges)) if len(edges) <= len(ORDINALS) else (0, len(edges) - 1)
     for turn in turns:
-        name = "last" if turn == len(edges) - 1 else ORDINALS[turn]
-        text = f"{name} of {len(edges)} times of {place_of(one)}"
+        text = f"{ordinal(turn, len(edges))} of {len(edges)} times of {place_of(one)}"
         others = [edge for edge in edges if edge is not edges[turn]]
         cost = 1.6 if turn in (0, len(edges) - 1) else 1.7
         yield OperationMistake(f"only the {text} counts for {one.names[k]}", others, kept_from, cost)
@@ -153,6 +167,10 @@ def _with_operand(j: int, value: Array) -> Rule:
         return one.on([other if i == j else operand for i, operand in enumerate(one.operands)]).backward_to(k)(G)
 
     return rule
+
+
+def _reshaped(one: Operation, k: int, G: Array) -> Array:
+    return G.reshape(one.operands[k].value.shape)
 
 
 def _by_transposed(one: Operation, k: int, G: Array) -> Array:
@@ -213,6 +231,10 @@ def _assigned(one: Operation, k: int, G: Array) -> Array:
     made, source = np.zeros(one.operands[k].value.size), sources(one, k)
     made[source[source >= 0]] = G.ravel()[source >= 0]
     return made.reshape(one.operands[k].value.shape)
+
+
+def ordinal(turn: int, count: int) -> str:
+    return "last" if turn == count - 1 else ORDINALS[turn]
 
 
 def _assigned_in(turns: Sequence[Edge]) -> Rule:
@@ -331,3 +353,32 @@ def _with_another(edges: Sequence[Edge], j: int, others: Sequence[Operation], tu
         other = min((o.text for o in others), key=len)
     text = f"derivative of {place_of(one)} by {one.names[k]} with {other}{turn} in place of {own}"
     return OperationMistake(text, edges, rule, 2.0 + bool(turn))
+
+
+def from_another(one: Operation, k: int, users: Sequence[Operation], other: Operation) -> OperationMistake:
+    """Return the mistake that backward computes a function of another array, for its own derivative and its users'."""
+    value = np.asarray(one.function(other.value))
+    edges = [(one, k), *((user, j) for user in users for j in range(len(user.operands)))]
+
+    def rule(o: Operation, j: int, G: Array) -> Array:
+        if o is one:
+            return summed_to(G * one.slope(k, {0: other.value}), one.operands[k].value.shape)
+        changed = {i: value for i, part in enumerate(o.inputs) if isinstance(part, Slot) and o.operands[part] is one}
+        return summed_to(G * o.slope(j, changed), o.operands[j].value.shape)
+
+    text = f"value of {place_of(one)} computed from {other.label} in place of {one.names[k]}"
+    return OperationMistake(text, edges, rule, 2.5)
+
+
+def beside_array(edges: Sequence[Edge], other: Operation) -> Iterator[OperationMistake]:
+    """Yield the mistakes that an array is a factor too much in the gradient by an operand, or is missing there."""
+    one, k = written(edges)
+    operand, value = f"{one.names[k]} of {place_of(one)}", other.value
+    for text, factor in ((f"times {other.label}", value), (f"divided by {other.label}", 1 / value)):
+        if np.isfinite(factor).all():
+            rule = functools.partial(_times_array, factor)
+            yield OperationMistake(f"gradient by {operand} {text}", edges, rule, 2.8)
+
+
+def _times_array(factor: Array, one: Operation, k: int, G: Array) -> Array:
+    return one.backward_to(k)(G) * factor

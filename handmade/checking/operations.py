@@ -34,7 +34,7 @@ REARRANGEMENTS = {
 LINEAR = {
     "cumsum", "dot", "einsum", "inner", "kron", "outer", "tensordot", "trace", "vdot",
 }  # fmt: skip
-Place = tuple[Any, Any, str]  # code, position in the text, operation: the same for each turn of a loop
+Place = tuple[Any, ...]  # code, operation, positions in the text: the same for each turn of a loop
 Backward = Callable[[Array], Array]
 
 
@@ -74,7 +74,7 @@ class Operation:
         The arguments, with the number of an operand in place of each.
     beside : dict of str to ndarray
         The arrays of real numbers that have a name there, and are not recorded.
-    number : int
+    number : float
         Counts operations in the order in which they were done.
     is_elementwise : bool
         Whether each entry of the result depends on the same entries of the operands alone.
@@ -86,14 +86,14 @@ class Operation:
         self.value, self.name, self.operands, self.compute, self.text = value, name, list(operands), compute, text
         self.aliases: list[str] = []
         self.stored = ""
-        self.place: Place = (None, 0, "")
+        self.place: Place = (None, "")
         self.line = 0
         self.names: list[str] = []
         self.inputs: Any = ()
         self.function: Any = None
         self.is_elementwise = False
         self.beside: dict[str, Array] = {}
-        self.number: int = next(NUMBERS)
+        self.number: float = next(NUMBERS)
         self._backward: dict[int, Backward] = {}
 
     def backward_to(self, k: int) -> Backward:

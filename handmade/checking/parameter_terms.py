@@ -9,7 +9,7 @@ import numpy as np
 
 from .._types import Array
 from ..layers import Dense
-from ..normalization import Normalization
+from ..normalization import Standardization
 from .backward_pass import BackwardPass
 from .layer_terms import after_activation, before_activation, normalized
 from .localisation import Localisation, WrongStep
@@ -32,7 +32,7 @@ def terms_of_parameter(step: WrongStep, of: BackwardPass, found: Localisation) -
     rows = [Term("dA", dA, 0.0), *_rows_beside(of, prefix, dA, incoming)]
     if isinstance(leaf, Dense) and step.kind == "weight":
         yield from _of_weight(of, prefix, rows, parameter)
-    elif isinstance(leaf, Normalization):
+    elif isinstance(leaf, Standardization):
         yield from _of_scale(of, prefix, leaf, dA)
         yield from _of_bias(rows, parameter)
     else:
@@ -147,6 +147,7 @@ def _columns_beside(of: BackwardPass, X: Array) -> Iterator[Term]:
     yield Term("((X - mean) / std)", (X - X.mean(axis=0)) / np.where(deviation, deviation, 1), 1.3)
     yield Term("sign(X)", np.sign(X), 1.2)
     yield Term("[X > 0]", (X > 0) * 1.0, 1.2)
+    yield Term("(X rounded to float16)", X.astype(np.float16).astype(np.float64), 1.2)
     yield Term("(X of the sample before)", np.roll(X, 1, axis=0), 1.2)
     yield Term("(X of the sample after)", np.roll(X, -1, axis=0), 1.2)
     yield Term("(X with samples in reverse)", X[::-1], 1.2)
@@ -156,7 +157,7 @@ def _columns_beside(of: BackwardPass, X: Array) -> Iterator[Term]:
         yield Term(f"(X, {shift} columns too early)", np.roll(X, -shift, axis=1), 1.4)
 
 
-def _of_scale(of: BackwardPass, prefix: str, leaf: Normalization, dH: Array) -> Iterator[Term]:
+def _of_scale(of: BackwardPass, prefix: str, leaf: Standardization, dH: Array) -> Iterator[Term]:
     """Yield what may stand for the gradient of the scale or the shift of a normalization."""
     Xhat, inverse, centred = normalized(of, prefix)
     X, H = of.inputs[prefix], of.outputs[prefix]

@@ -18,6 +18,7 @@ __all__ = ["two_pieces"]
 
 LEAST = 3  # entries of the smaller piece
 CHANCE = 1e-3  # that some quantity separates the pieces by accident
+CHANCE_OF_KNOWN = 2e-2  # the same, if an option of the loss or the layer, which few gaps contain, is the bound
 COST = 2.2  # of the most unusual array that a piece is a multiple of
 
 
@@ -127,7 +128,8 @@ def _condition(here: Array, there: Array, quantities: Sequence[Term], known: Map
     if min(one, other) < LEAST:
         return ""
     ways = math.lgamma(one + other + 1) - math.lgamma(one + 1) - math.lgamma(other + 1)
-    if math.log(4 * max(1, len(quantities))) - ways > math.log(CHANCE):
+    chance = math.log(4 * max(1, len(quantities))) - ways
+    if chance > math.log(CHANCE_OF_KNOWN):
         return ""
     for term in quantities:
         x = np.ravel(term.value)
@@ -137,6 +139,8 @@ def _condition(here: Array, there: Array, quantities: Sequence[Term], known: Map
             for sign, low, high in ("<", v[here].max(), v[there].min()), (">", v[there].max(), v[here].min()):
                 if low < high:
                     text, bound = _bound(float(low), float(high), known)
+                    if chance > math.log(CHANCE) and text.lstrip("-") not in known:
+                        continue
                     closed = bool(bound == (low if sign == "<" else high))
                     return f"{name} {sign}{'=' * closed} {text}"
     return ""

@@ -125,7 +125,7 @@ def _write(made: Operation, inputs: Any, options: Any) -> None:
         assert frame.f_back is not None
         frame = frame.f_back
     code, seen = frame.f_code, frame.f_locals
-    made.place, made.line = (code, _position(code, frame.f_lasti), made.name), frame.f_lineno
+    made.place, made.line = (code, made.name, *_calls(frame)), frame.f_lineno
     arrays = {n: v for n in code.co_names if isinstance(v := frame.f_globals.get(n), np.ndarray)} | _parts(seen) | seen
     made.beside = {n: v for n, v in arrays.items() if isinstance(v, np.ndarray) and v.ndim and v.dtype.kind == "f"}
     named: dict[Any, str] = {_memory(v): n for n, v in arrays.items() if isinstance(v, np.ndarray)}
@@ -150,6 +150,15 @@ def _parts(seen: Mapping[str, Any]) -> dict[str, Any]:
         elif (of := getattr(value, "_of", None)) is not None:  # a stand-in for an object
             found |= {f"{name}.{attribute}": part for attribute, part in vars(of).items()}
     return {name: part for name, part in found.items() if isinstance(part, np.ndarray | Recorded)}
+
+
+def _calls(frame: types.FrameType | None) -> list[Any]:
+    """Return where a frame stands, and the calls that have led to it: a function called twice is not a loop."""
+    found = []
+    while frame is not None and not frame.f_globals.get("__name__", "").startswith(OWN_FRAMES):
+        found.append(_position(frame.f_code, frame.f_lasti))
+        frame = frame.f_back
+    return found
 
 
 @functools.lru_cache(maxsize=4096)

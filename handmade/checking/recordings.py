@@ -10,6 +10,7 @@ import contextlib
 import copy
 import dataclasses
 import functools
+import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,8 +21,8 @@ from .._types import Array
 from ..activations import ACTIVATIONS
 from ..base_layer import Layer
 from ..layers import Activation
-from .activation_operations import plain_formula
-from .operations import Change, Operation, backward, sorted_operations
+from .activation_operations import erf, plain_formula
+from .operations import Change, Operation, Slot, backward, sorted_operations
 from .recorded_arrays import Recorded, apply
 
 __all__ = ["Recording", "record", "record_layers"]
@@ -56,12 +57,28 @@ class Recording:
 
     def without(self, edges: Sequence[tuple[Operation, int]]) -> Recording:
         """Return what the function would have done without some operations, each replaced by one of its operands."""
-        replaced = {id(one): k for one, k in edges}
+        return self._changed({id(one): lambda operands, k=k: operands[k] for one, k in edges})
+
+    def with_value(self, one: Operation, k: int, value: Array) -> Recording:
+        """Return what the function would have done if one operation had taken another value for an operand.
+
+        The gradient still goes to that operand.
+        """
+
+        def changed(operands: list[Operation]) -> Operation:
+            other = Operation(value, "other value", [operands[k]])
+            other.number, other.names = one.number - 0.5, [""]  # just before
+            other.is_elementwise, other.inputs, other.function = True, (Slot(0),), np.positive
+            return one.on([other if i == k else operand for i, operand in enumerate(operands)])
+
+        return self._changed({id(one): changed})
+
+    def _changed(self, replaced: Mapping[int, Callable[..., Operation]]) -> Recording:
         now: dict[int, Operation] = {}
         for one in self.operations:
             operands = [now[id(operand)] for operand in one.operands]
             if id(one) in replaced:
-                now[id(one)] = operands[replaced[id(one)]]
+                now[id(one)] = replaced[id(one)](operands)
             elif all(new is old for new, old in zip(operands, one.operands, strict=True)):
                 now[id(one)] = one
             else:
@@ -96,10 +113,13 @@ def record(
     return _finished(inputs, result)
 
 
-def record_layers(layers: Sequence[Layer], X: Array, training: bool) -> Recording:
+def record_layers(
+    layers: Sequence[Layer], X: Array, training: bool, loss: Callable[[Any, Any], Any] | None = None, y: Any = None
+) -> Recording:
     """Return the recording of layers, each after the other; its inputs are X and the parameters of the first layer.
 
-    Of several layers the last input is the output of the first one, which is also an operation.
+    If something follows the first layer, its output, which is an operation, is also the last input. If a loss is given,
+    it follows the last layer.
     """
     names = list(layers[0].parameters.values())
     arrays = [X, *(getattr(layers[0], name) for name in names)]
@@ -109,8 +129,11 @@ def record_layers(layers: Sequence[Layer], X: Array, training: bool) -> Recordin
     for layer in layers:
         own = dict(zip(names, parameters, strict=True)) if layer is layers[0] else {}
         H = copies.forward(layer, H, training, own)
-        if layer is layers[0] and len(layers) > 1:
+        if layer is layers[0] and (len(layers) > 1 or loss is not None):
             inputs.append(H.operation)
+    if loss is not None:
+        options = getattr(loss, "keywords", {})
+        H = copies.of(inspect.unwrap(getattr(loss, "func", loss)))(H, y, **options)
     return _finished(inputs, H)
 
 
@@ -242,7 +265,7 @@ def _as_one(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that is recorded as one operation, if it is given a recorded array."""
     name = function.__name__
     is_activation = name in ACTIVATIONS and ACTIVATIONS[name][0] is function
-    is_elementwise = is_activation and Activation(name).is_elementwise  # type: ignore[arg-type]
+    is_elementwise = function is erf or (is_activation and Activation(name).is_elementwise)  # type: ignore[arg-type]
 
     def recorded(*inputs: Any, **options: Any) -> Any:
         if any(isinstance(one, Recorded) for one in (*inputs, *options.values())):

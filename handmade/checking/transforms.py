@@ -326,12 +326,19 @@ class GradientMatch:
         return Cause(name, "every layer", hint, text, fitted)
 
     def _normalized(self, groups: list[tuple[float, list[Block]]]) -> Cause | None:
-        """Recognize parameters that have norm 1, each by a factor of its own."""
-        norms = [float(np.linalg.norm(self.claimed[block.slice])) for block in self.blocks]
-        if len(groups) < 2 or not all(self._is(norm, 1) for norm in norms):
+        """Recognize parameters that have the same norm, each by a factor of its own: normalized, or clipped."""
+        scaled = {block for _, of in groups for block in of}
+        norms = {block: float(np.linalg.norm(self.claimed[block.slice])) for block in self.blocks}
+        largest = max(norms.values())
+        if len(groups) < 2 or not all(self._is(norms[block], largest) for block in scaled):
             return None
         hint = "the gradient has a length that it was given"
-        return Cause("each parameter normalized", "every parameter", hint, "the norm of each is 1")
+        if len(scaled) == len(self.blocks) and self._is(largest, 1):
+            return Cause("each parameter normalized", "every parameter", hint, "the norm of each is 1")
+        if all(0 < ratio < 1 for ratio, _ in groups):
+            where, text = self._where(list(scaled)), f"the norm of each is {largest:.6g}, that of all others is less"
+            return Cause("each parameter clipped by norm", where, hint, text, at=self._at(list(scaled)))
+        return None
 
     def _names(self, ratio: float, blocks: list[Block]) -> Iterator[Cause]:
         """Yield names of a factor: of one known number, of two, or of none that is known."""
