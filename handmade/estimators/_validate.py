@@ -31,7 +31,8 @@ def as_random_state(seed: Any) -> np.random.RandomState:
 def _readable(value: Any, name: str) -> Any:
     """Return data as scikit-learn reads them: tensors without their gradient; refuse masks and dates."""
     check_unmasked(value, name)
-    if isinstance(value, list | tuple) and value and isinstance(value[0], list | tuple | np.ndarray):
+    first = value[0] if isinstance(value, list | tuple) and value else None
+    if isinstance(first, list | tuple | np.ndarray):
         return as_array(value, name)  # whose error about rows of different lengths names them
     if hasattr(value, "detach"):
         return value.detach()
