@@ -91,6 +91,8 @@ class Run(RunState):
         if place.order is None:
             place.started, place.rng = time.perf_counter(), self.rng.bit_generator.state
             place.order = self.draw_order()
+        if refresh := getattr(self.step, "refresh", None):
+            refresh()
         with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is an error all the same
             for values, sizes in self._steps(place.order):
                 place.lr = float(getattr(self.optimizer, "lr", math.nan))

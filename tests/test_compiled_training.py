@@ -345,3 +345,20 @@ def test_an_equal_option_of_another_type_is_another_number():
         _, gradient = other.loss_and_gradient(X, y)
         optimizer.step(other.theta, gradient)
     np.testing.assert_allclose(network.theta, other.theta, rtol=1e-13)
+
+
+def test_options_of_layers_may_change_between_epochs():
+    X, y = hm.data.xor()
+    X, y = np.tile(X, (9, 1)), np.tile(y, 9)
+
+    def change(network, history):
+        dropout = next(layer for layer in network.layers if isinstance(layer, hm.Dropout))
+        dropout.p = 0.5 / len(history)
+
+    thetas = []
+    for compile in False, True:
+        network = hm.MLP([2, 8, 2], "tanh", dropout=0.2, rng=0)
+        options = dict(optimizer=hm.SGD(0.1), epochs=4, batch_size=8, rng=0, progress=False, compile=compile)
+        hm.fit(network, X, y, callbacks=change, **options)
+        thetas.append(network.theta)
+    np.testing.assert_allclose(*thetas, rtol=0, atol=500 * np.finfo(np.float64).eps)  # 20 steps, as above

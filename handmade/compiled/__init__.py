@@ -29,7 +29,8 @@ def compile(network: Network, loss: Loss = "cross_entropy", optimizer: Any = Non
 
     The step changes the network's own theta and gradient and the optimizer's own state. So both can be saved, checked,
     or trained further by the NumPy code at any time, and a schedule may change the learning rate between steps. Changes
-    of layers, or of the options of layers and loss, after the call have no effect on the step.
+    of the options of layers take effect with ``step.refresh()``, which `handmade.fit` calls before each epoch; changes
+    of the loss's options have no effect on the step.
 
     Parameters
     ----------

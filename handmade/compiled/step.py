@@ -96,6 +96,7 @@ class CompiledStep:
         self._capacity, self._no_bias = -1, (training.no_bias, training.no_gradient)
         self._spare: list[_Predictor] = []
         self._writer, self._own_predict = network._gradient_writer, has_own(network, "predict")
+        self._described = repr(network)
 
     @property
     def optimizer(self) -> Any:
@@ -198,6 +199,11 @@ class CompiledStep:
             if math.isfinite(loss):
                 losses = [loss, *(several(order) if len(order) else [])]
         return losses
+
+    def refresh(self) -> None:
+        """Compile again if an option of a layer has changed, as a callback may do between epochs."""
+        if repr(self.network) != self._described:
+            vars(self).update(vars(type(self)(self.network, self.loss, self._optimizer)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.network, self.loss, self._optimizer)  # addresses hold in one process only

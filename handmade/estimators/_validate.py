@@ -28,11 +28,15 @@ def as_random_state(seed: Any) -> np.random.RandomState:
         raise type(error)(f"random_state: expected None, an integer or a RandomState, got {seed!r}") from error
 
 
+def _first(value: Any) -> Any:
+    """Return the first item of a list or tuple; None where there is none."""
+    return value[0] if isinstance(value, list | tuple) and value else None
+
+
 def _readable(value: Any, name: str) -> Any:
     """Return data as scikit-learn reads them: tensors without their gradient; refuse masks and dates."""
     check_unmasked(value, name)
-    first = value[0] if isinstance(value, list | tuple) and value else None
-    if isinstance(first, list | tuple | np.ndarray):
+    if isinstance(_first(value), list | tuple | np.ndarray):
         return as_array(value, name)  # whose error about rows of different lengths names them
     if hasattr(value, "detach"):
         return value.detach()
