@@ -333,3 +333,12 @@ def test_equations_are_scaled_by_the_largest_of_their_block():
     X, y = batch(4)
     search = search_of(NETWORK, X, y, _4_bias=[-3.0, 0.0, 1.0], _2_bias=0.0)
     assert search._scale("4.bias") == 3 and search._scale("2.bias") == 1
+
+
+def test_rows_that_are_zero_have_no_factor_of_their_own():
+    right = np.arange(12.0).reshape(4, 3) + 1
+    right[1] = 0
+    assert pattern_of(0.6 * right, right) == ""
+    assert pattern_of(right * [[2], [5], [3], [4]], right).startswith(
+        "right, each row times a number of its own: 2, 0, 3"
+    )

@@ -43,6 +43,7 @@ READINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "sample_weights_squared": ((r"right, each row times a number of its own", "true"),),
     "ignored_rows_keep_their_probabilities": (
         (r"\(1\.5/n or 0\.0833333\) \(p-y\)$", "true"),
+        (r"= \(p-y\) / number of labels that count", "same"),
         (r"right, but not 0 where the right one is 0", "same"),
     ),
     "log_rate_derived_as_a_rate": ((r"-right \+ right 1/sigmoid\(a\)$", "true"),),

@@ -58,6 +58,7 @@ def formula_of(
     relative: float,
     others: Sequence[Case] = (),
     most: int = MOST_TERMS,
+    by_operations: bool = True,
 ) -> list[Formula]:
     """Return the formulas that explain a wrong step in every case, the simplest first.
 
@@ -77,6 +78,8 @@ def formula_of(
         Batches that are not fitted, on which a formula has to hold.
     most : int
         The largest number of terms.
+    by_operations : bool
+        Whether to search for an operation that is derived wrongly, if there is no formula.
     """
     steps = [next((step for step in case.found.steps if step.name == name), None) for case in cases]
     pairs = [(case, step) for case, step in zip(cases, steps, strict=True) if step is not None]
@@ -104,7 +107,7 @@ def formula_of(
     elsewhere = [_step_in(case, step) for case in others]
     is_right_elsewhere = any(s is not None and np.array_equal(s.actual, s.right) for s in elsewhere)
     seen = [f for f in seen if not (is_right_elsewhere and " row" in str(f))]  # the rows are not what decides
-    if not seen or seen[0].cost >= VAGUE:
+    if by_operations and (not seen or seen[0].cost >= VAGUE):
         text, dA = _derived(pairs, relative)
         if text:
             formula = _in_words(name, f"right, but for {text}", ODD, places[-1])

@@ -130,7 +130,8 @@ def _with_weights(of: BackwardPass, Y: Array) -> Iterator[Term]:
         if weight.shape == (len(Y),):
             factors.append((f"{name}[sample]", weight[:, np.newaxis] + 0.0 * Y))
     totals = [(" / sum of the weights", factor[:, 0].sum()) for text, factor in factors if "unit" not in text]
-    if of.y.ndim == 1 and of.y.dtype.kind in "iu" and (ignored := (of.y < 0) | (of.y >= Y.shape[1])).any():
+    ignored = (of.y < 0) | (of.y >= Y.shape[-1]) | (of.y == options.get("ignore_index", -100))
+    if of.y.ndim == 1 and of.y.dtype.kind in "iu" and ignored.any():
         factors.append(("[counted]", ~ignored[:, np.newaxis] + 0.0 * Y))
         totals.insert(0, (" / number of labels that count", (~ignored).sum()))
     outputs = [one for one in outputs_of_loss(of, Y) if one.name in ("P", "A", "sigmoid(A)")]

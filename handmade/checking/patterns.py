@@ -88,7 +88,7 @@ def _zeros(actual: Array, same: Array) -> str:
 def _of_entries(actual: Array, right: Array, size: float, same: Array) -> str:
     """Return whether some entries have a factor, the same for all of them, or all stand in another order."""
     a, r = actual[~same], right[~same]
-    if same.any() and len(a) > SPARE and np.abs(r).min() > 1e-3 * size:
+    if (same & (right != 0)).any() and len(a) > SPARE and np.abs(r).min() > 1e-3 * size:
         factor = float(a @ r / (r @ r))
         if np.abs(a - factor * r).max() <= 1e-7 * size:
             return f"right, but {len(a)} of {actual.size} entries are {factor:.6g} times that"
@@ -101,10 +101,11 @@ def _of_entries(actual: Array, right: Array, size: float, same: Array) -> str:
 def _lines(actual: Array, right: Array, size: float) -> str:
     """Return whether rows or columns have a factor of their own, or rows are exchanged."""
     for axis, name in (1, "row"), (0, "column"):
-        lengths = np.maximum((right * right).sum(axis=axis, keepdims=True), np.finfo(np.float64).tiny)
+        tiny = np.finfo(np.float64).tiny
+        lengths = np.maximum((right * right).sum(axis=axis, keepdims=True), tiny)
         factors = (actual * right).sum(axis=axis, keepdims=True) / lengths
         if np.abs(actual - factors * right).max() <= 1e-7 * size:
-            if np.ptp(factors) <= 1e-7 * np.abs(factors).max():
+            if np.ptp(factors[lengths > tiny]) <= 1e-7 * np.abs(factors).max():
                 return ""  # a formula, if other batches do not contradict it
             norms, cut = np.linalg.norm(actual, axis=axis, keepdims=True), factors < 1 - 1e-7
             if (factors <= 1 + 1e-7).all() and cut.sum() > 1 and np.ptp(norms[cut]) <= 1e-7 * norms.max():

@@ -197,8 +197,10 @@ def formulas_of(
         if without == MOST_WITHOUT:
             break
         fitted, others = _fitted_and_others(cases)
-        most = 2 if is_explained else MOST_TERMS
-        found[step.name] = formula_of(step.name, fitted, problem.facts, 10 * problem.match.relative, others, most)
+        most, relative = 2 if is_explained else MOST_TERMS, 10 * problem.match.relative
+        found[step.name] = formula_of(
+            step.name, fitted, problem.facts, relative, others, most, by_operations=not is_explained
+        )
         without += not found[step.name]
     return found
 
