@@ -70,7 +70,7 @@ def find_lr(
     start_lr: float = 1e-6,
     end_lr: float = 10.0,
     steps: int = 100,
-    batch_size: int = 32,
+    batch_size: int | None = 32,
     rng: RNG = None,
 ) -> LearningRateSearch:
     """Train a copy of the network while the learning rate grows exponentially, and return the losses.
@@ -92,8 +92,8 @@ def find_lr(
         The first learning rate and the last.
     steps : int
         Number of batches. The search ends earlier if the loss grows to four times its smallest value.
-    batch_size : int
-        Samples per batch.
+    batch_size : int or None
+        Samples per batch; None takes all samples.
     rng : optional
         A seed or a numpy.random.Generator; draws the batches.
 
@@ -129,7 +129,8 @@ def find_lr(
     X, y = as_array(X, "X"), as_array(y, "y")
     if X.ndim != 2 or y.ndim == 0 or len(X) != len(y):
         raise ValueError(f"y: expected one target per row of X {X.shape}, got shape {y.shape}")
-    batches = _batches(len(X), check_count(batch_size, "batch_size"), as_generator(rng))
+    size = len(X) if batch_size is None else check_count(batch_size, "batch_size")
+    batches = _batches(len(X), size, as_generator(rng))
     losses = _losses(copy.deepcopy(network), X, y, loss, optimizer, rates, batches)
     return _result(rates[: len(losses)], np.array(losses), WIDTH * steps)
 

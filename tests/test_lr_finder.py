@@ -112,3 +112,9 @@ def test_bad_arguments_are_named(change, error, words):
     arguments = {"X": X, "y": y, "rng": 0} | change
     with pytest.raises(error, match=words):
         find_lr(network(), arguments.pop("X"), arguments.pop("y"), **arguments)
+
+
+def test_no_batch_size_takes_all_samples_as_in_fit():
+    options = dict(optimizer=hm.SGD(), steps=10, rng=0)
+    every, whole = (find_lr(network(), X, y, batch_size=size, **options) for size in (None, len(X)))
+    np.testing.assert_array_equal(every.loss, whole.loss)
