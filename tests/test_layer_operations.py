@@ -133,3 +133,40 @@ def test_means_over_other_features_than_a_group_are_seen():
     claimed = network.blocks(of.gradient()) | {"0.weight": dA.T @ A, "0.bias": dA.sum(axis=0)}
     (explanation,) = hm.diagnose_gradient(network, A, y, claimed).explanations
     assert "inv mean(dXhat) over all features - inv xhat mean(dXhat xhat) over all features" in explanation.name
+
+
+def test_a_loss_that_has_no_targets_is_not_told_to_have_others():
+    def spread(H, y):
+        return float(np.log(np.exp(H @ H.T).sum(axis=1)).sum())
+
+    def spread_backward(H, y):
+        E = np.exp(H @ H.T)
+        return E / E.sum(axis=1, keepdims=True) @ H  # lacks what H does as the other factor
+
+    network = hm.Network([hm.Dense(4, 3, rng=0)])
+    diagnosis = hm.diagnose_gradient(network, 0.1 * A, y, loss=(spread, spread_backward))
+    assert not any("target" in explanation.name for explanation in diagnosis.explanations)
+
+
+@pytest.mark.parametrize(("layer", "axis"), [(hm.BatchNorm(4, eps=0.5), 0), (hm.LayerNorm(4), 1)])
+def test_a_deviation_of_n_minus_1_in_backward_is_seen(layer, axis):
+    network = hm.Network([hm.Dense(4, 4, rng=0), layer, hm.Dense(4, 3, rng=1)])
+    of = BackwardPass(network, A, y)
+    of.gradient()
+    (_, inverse, _), n = of.leaf_caches["1."], A.shape[axis]
+    biased = 1 / inverse**2 - layer.eps
+    dA = of.incoming["0."] / (inverse * np.sqrt(biased * n / (n - 1) + layer.eps))
+    claimed = network.blocks(of.gradient()) | {"0.weight": dA.T @ A, "0.bias": dA.sum(axis=0)}
+    explanations = hm.diagnose_gradient(network, A, y, claimed).explanations
+    assert any("(right with the deviation of n - 1)" in explanation.name for explanation in explanations)
+
+
+def test_the_derivative_of_the_other_gelu_is_named():
+    network = hm.MLP([4, 6, 3], activation="gelu", rng=0)
+    W1, b1, W2, b2 = network.state_dict().values()
+    Z = A @ W1.T + b1
+    dA2 = (hm.activations.softmax(hm.activations.gelu(Z) @ W2.T + b2) - np.eye(3)[y]) / len(y)
+    dA1 = dA2 @ W2 * hm.activations.gelu_backward(np.ones_like(Z), Z, approximate="tanh")
+    claimed = [dA1.T @ A, dA1.sum(axis=0), dA2.T @ hm.activations.gelu(Z), dA2.sum(axis=0)]
+    (explanation,) = hm.diagnose_gradient(network, A, y, claimed).explanations
+    assert explanation.name == "derivative of gelu with approximate='tanh'"

@@ -178,6 +178,7 @@ def test_an_array_that_is_the_same_is_no_wrong_input():
 def test_an_activation_has_the_derivatives_of_all_others(activation):
     elementwise = [name for name in ACTIVATIONS if hm.Activation(name).is_elementwise and name != "identity"]
     expected = {*OF_ACTIVATION, *(f"derivative of {name}" for name in elementwise)} - {f"derivative of {activation}"}
+    expected |= {"derivative of gelu with approximate='tanh'"} if activation == "gelu" else set()
     passes = BackwardPass(network_of(activation=activation), X, LABELS)
     assert names_at(passes, 3) == sorted(expected)
     for other in {f"derivative of {other}": other for other in ACTIVATIONS}.keys() & expected:

@@ -197,3 +197,31 @@ def test_axes_not_turned_back_in_one_of_two_calls_are_named():
 
     text = explained(looped, {"P": P, "Q": Q}, Q=dQ.reshape(5, 8))
     assert text.endswith(", the last of 2 times only")
+
+
+def test_maxima_of_overlapping_windows_that_overwrite_are_named():
+    def pooled(Z):
+        return sum((Z[:, k : k + 4].max(axis=1) * C[:, k, 0]).sum() for k in range(5))
+
+    def picked(Z):
+        chosen = np.stack([k + Z[:, k : k + 4].argmax(axis=1) for k in range(5)], axis=1)
+        return (np.take_along_axis(Z, chosen, axis=1) * C[:, :5, 0]).sum()
+
+    Z, wrong, rows = X.copy(), np.zeros(X.shape), np.arange(6)
+    Z[:3, 3] += 3  # wins in several windows
+    for k in range(5):
+        wrong[rows, k + Z[:, k : k + 4].argmax(axis=1)] = C[:, k, 0]
+    assert "assigned each time where it is not 0, not added" in explained(pooled, {"Z": Z}, Z=wrong)
+    assert "assigned, not added, where entries repeat" in explained(picked, {"Z": Z}, Z=wrong)
+
+
+def test_a_gradient_that_is_taken_beside_its_place_is_named():
+    def padded(Z):
+        P = np.pad(Z, ((0, 0), (1, 1)))
+        return ((P[:, :-2] + 2 * P[:, 1:-1] - P[:, 2:]) * X).sum()
+
+    Z, G = RNG.normal(size=X.shape), np.zeros((6, 10))
+    for factor, columns in ((1, slice(0, 8)), (2, slice(1, 9)), (-1, slice(2, 10))):
+        G[:, columns] += factor * X
+    assert explained(padded, {"Z": Z}, Z=G[:, :8]).endswith("taken 1 too early along the last axis")
+    assert explained(padded, {"Z": Z}, Z=G[:, 2:]).endswith("taken 1 too late along the last axis")

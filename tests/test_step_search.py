@@ -305,7 +305,7 @@ def with_formulas(monkeypatch, costs):
     """Let the formulas of steps have these costs, by name; return the arguments with which they are searched for."""
     asked = []
 
-    def formula_of(name, cases, facts, relative, others, most=3):
+    def formula_of(name, cases, facts, relative, others, most=3, by_operations=True):
         asked.append((name, relative, most))
         cost = costs.get(name)
         return [] if cost is None else [Formula(name, ("right",), (2.0,), (("2",),), 0.0, cost)]

@@ -60,6 +60,8 @@ class BackwardPass:
         The measured derivatives of activations whose own backward disagrees with differences.
     measured : dict of str to callable
         The measured backward passes of other layers of which the same is known.
+    is_loss_wrong : bool
+        Whether the loss's own gradient disagrees with differences, so that ``loss_gradient`` is measured.
     scale : float
         The number that some mistakes leave open, such as a learning rate, in the latest backward pass.
 
@@ -103,6 +105,7 @@ class BackwardPass:
         self.mended: dict[str, Array] = {}
         self.measured: dict[str, Callable[[Array], Array]] = {}
         self.signals_only = False
+        self.is_loss_wrong: bool = False
         self._steps: dict[int, Step] = {}
         self._incoming: Mapping[str, Array] = {}
         self._outgoing: Mapping[str, Array] = {}

@@ -311,6 +311,11 @@ def _of_normalization(of: BackwardPass, place: str, leaf: Standardization, dH: A
             price = 0.5 + cost + own + more + 0.3 * abs(power - 1)
             yield Term(f"{factor}{name}{words_of}", value * inverse**power, price)
     yield from _with_gamma_outside(leaf, Xhat, inverse, dH)
+    if leaf.groups == 1 and leaf.eps is not None and (n := Xhat.shape[leaf.axis]) > 1:
+        variance = (1 / inverse**2 - leaf.eps) * n / (n - 1)
+        ratio = 1 / (inverse * np.sqrt(variance + leaf.eps))
+        right = np.asarray(leaf.backward(dH, of.leaf_caches[place]))
+        yield Term("(right with the deviation of n - 1)", right * ratio, 1.0)
     yield Term("right", np.asarray(leaf.backward(dH, of.leaf_caches[place])), 2.8)
     yield Term("inv", inverse + 0 * Xhat, 1.8)
     yield Term("xhat", Xhat, 1.8)

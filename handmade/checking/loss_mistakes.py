@@ -67,7 +67,7 @@ def _of_batch(of: BackwardPass) -> Gradients:
         "sign of the loss's gradient": ("the gradient at the output has lost its size", np.sign(right)),
         "loss's gradient without sign": ("the gradient at the output has lost its signs", np.abs(right)),
     }
-    for shift, which in (1, "previous"), (-1, "next"):
+    for shift, which in ((1, "previous"), (-1, "next")) if not of.is_loss_wrong else ():
         y = np.roll(of.y, shift, axis=0)
         shifted = loss_and_backward(of.loss, of.values[-1], y, of.sample_weight)[1]
         found[f"target of the {which} sample"] = ("samples and targets are not in the same order", shifted)
@@ -77,6 +77,8 @@ def _of_batch(of: BackwardPass) -> Gradients:
 def _of_options(of: BackwardPass, loss: Callable[..., Any], backward: Callable[..., Array]) -> Gradients:
     """Return the gradients without one of the options that the loss has."""
     found: Gradients = {}
+    if of.is_loss_wrong:  # with other options its gradient is wrong, too
+        return found
     H, keywords = of.values[-1], dict(getattr(loss, "keywords", {}))
     for option in keywords:
         others = {key: value for key, value in keywords.items() if key != option}

@@ -108,6 +108,8 @@ def _of_options(of: BackwardPass) -> Iterator[Term]:
         weight = np.asarray(of.sample_weight, np.float64).reshape(-1, *([1] * (A.ndim - 1)))
         yield Term("weight^2 right", right * weight, 1.4)
         yield Term("right / weight", right / weight, 1.4)
+    if of.is_loss_wrong:
+        return
     for text, output, y in (
         ("the right one at target 0", A, np.zeros_like(of.y)), ("the right one at prediction 0", 0 * A, of.y),
     ):  # fmt: skip

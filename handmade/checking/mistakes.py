@@ -126,6 +126,11 @@ def _of_activation(of: BackwardPass, i: int, layer: Activation) -> Found:
         if other not in (layer.function, "identity"):
             hint = "the derivative is that of another activation"
             yield f"derivative of {other}", hint, functools.partial(_with_slope, _slope_of(stranger))
+    if layer.function == "gelu":
+        other = "none" if layer.options.get("approximate") == "tanh" else "tanh"
+        value = _slope_of(Activation("gelu", approximate=other))
+        hint = "the derivative is that of a similar function"
+        yield f"derivative of gelu with approximate={other!r}", hint, functools.partial(_with_slope, value)
     for j in of.slopes:
         if j != i and of.values[j].shape == of.values[i].shape:
             hint = "the derivative is taken where another layer was"

@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 HOME = Path(__file__).parents[1]  # this library, whose lines say nothing to a user
+REPEATING = ("getitem", "take", "take_along_axis", "repeat", "tile", "pad")
+SHIFTING = ("getitem", "pad", "concatenate", "roll")
 TURNING = ("transpose", "swapaxes", "moveaxis", "rollaxis")
 LARGEST = ("max", "min", "amax", "amin", "maximum.reduce", "minimum.reduce")
 BOUNDS = (1.0, 5.0, 10.0, 0.1, 0.01, 0.5, 2.0, 0.05, 0.02, 0.2, 0.25, 100.0)  # at which people clip
@@ -122,7 +124,11 @@ def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
         yield mistake(f"sum over the classes taken for a constant in {where}", lambda o, k, G: G * o.value)
     if one.name in TURNING and one.value.ndim > 2:
         yield mistake(f"{where} not undone in the gradient by {operand}", _reshaped)
-    if one.name in ("getitem", "take", "repeat"):
+    if one.name in SHIFTING and one.value.ndim and one.value.shape[-1] > 2:
+        for shift in (1, -1, 2, -2):
+            where_to = f"{abs(shift)} too {'late' if shift > 0 else 'early'}"
+            yield mistake(f"gradient of {where} taken {where_to} along the last axis", _shifted(shift), 1.7)
+    if one.name in REPEATING:
         yield mistake(f"gradient by {operand} of {where} assigned, not added, where entries repeat", _assigned)
     if len(edges) > 1:
         yield from _in_one_turn(edges)
@@ -138,6 +144,12 @@ def _in_one_turn(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
         yield OperationMistake(f"only the {text} counts for {one.names[k]}", others, kept_from, cost)
         yield OperationMistake(f"the {text} left out for {one.names[k]}", [edges[turn]], kept_from, cost)
     if len({id(o.operands[j]) for o, j in edges}) == 1 and one.name in REARRANGEMENTS:
+        yield OperationMistake(
+            f"gradient by {one.names[k]} of {place_of(one)} assigned each time where it is not 0, not added",
+            edges,
+            _overwriting(edges[-1][0]),
+            1.9,
+        )
         for turns, order in (edges, ""), (edges[::-1], ", the first time last"):
             text = f"gradient by {one.names[k]} of {place_of(one)} assigned each time, not added{order}"
             yield OperationMistake(text, edges, _assigned_in(turns), 1.8)
@@ -167,6 +179,10 @@ def _with_operand(j: int, value: Array) -> Rule:
         return one.on([other if i == j else operand for i, operand in enumerate(one.operands)]).backward_to(k)(G)
 
     return rule
+
+
+def _shifted(shift: int) -> Rule:
+    return lambda one, k, G: one.backward_to(k)(np.roll(G, -shift, axis=-1))
 
 
 def _reshaped(one: Operation, k: int, G: Array) -> Array:
@@ -246,6 +262,21 @@ def _assigned_in(turns: Sequence[Edge]) -> Rule:
         entries[id(one)] = (mine & left).reshape(one.operands[k].value.shape)
         left &= ~mine
     return lambda one, k, G: one.backward_to(k)(G) * entries[id(one)]
+
+
+def _overwriting(last: Operation) -> Rule:
+    """Return the rule that each turn overwrites the entries to which it passes something; the last comes first."""
+    written_to: list[Array] = []
+
+    def rule(one: Operation, k: int, G: Array) -> Array:
+        passed = one.backward_to(k)(G)
+        if one is last:
+            written_to[:] = [np.zeros(passed.shape, bool)]
+        new = (passed != 0) & ~written_to[0]
+        written_to[0] |= new
+        return passed * new
+
+    return rule
 
 
 # ---- mistakes with a number --------------------------------------------------------------------------------------

@@ -243,9 +243,12 @@ def _measure_loss(of: BackwardPass) -> None:
             return float(loss_and_backward(of.loss, output, of.y, of.sample_weight)[0])
 
         try:
-            of.loss_gradient = numerical_gradient(value, H)
+            measured = numerical_gradient(value, H)
         except (ValueError, TypeError):
             return
+        far = np.abs(measured - of.loss_gradient).max(initial=0.0)
+        of.is_loss_wrong = bool(far > 1e-6 * np.abs(measured).max(initial=0.0))
+        of.loss_gradient = measured
 
 
 # ---- functions -----------------------------------------------------------------------------------------------------
