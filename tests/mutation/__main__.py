@@ -48,17 +48,20 @@ NETWORK = [
     "own_layers",
 ]
 ENTRIES = ["entry_checker", "check_methods", "many_entries", "proven_gradients", "gradients", "gradients_at_kinks"]
+OPERATIONS = ["operations", "operation_mistakes", "operations_explained", "layer_operations", "activation_operations"]
 # The test files of a module, where they are not those of its own name or of its package's.
 TESTS = {
     "_numerics": ["numerics", "softmax", "activations", "losses", "cross_entropy", "exactness", "dense"],
     "activations": ["activations", "softmax", "numerics", "exactness"],
     "losses": [
         *("losses", "losses_of_pairs", "losses_bad_input", "cross_entropy", "find_loss", "exactness"),
-        *("network", "network_bad_input"),
+        *("network", "network_bad_input", "own_functions"),
     ],
     "base_layer": [
         "base_layer",
         "own_layers",
+        "own_functions",
+        "statistics",
         "forward_contract",
         *("layers", "dense", "composites", "network", "network_bad_input", "network_state", "files"),
     ],
@@ -68,6 +71,7 @@ TESTS = {
         "base_layer",
         "dense",
         "own_activations",
+        "own_functions",
         "own_layers",
         "composites",
         "network",
@@ -75,13 +79,15 @@ TESTS = {
         "network_state",
         "files",
     ],
-    "normalization": ["normalization", "layers", "network", "network_bad_input", "network_state", "files"],
+    "normalization": [
+        *("normalization", "statistics", "layers", "network", "network_bad_input", "network_state", "files")
+    ],
     "composites": ["composites", "layers", "network", "network_bad_input", "network_state", "files"],
     "mlp": ["mlp", "network", "network_bad_input"],
     "network": NETWORK,
     "_parameters": NETWORK,
     "perceptron": ["perceptron", "delta_rule"],
-    "initializers": ["initializers", "dense"],
+    "initializers": ["initializers", "dense", "own_functions"],
     "optimizers": ["optimizers", "optimizer_steps", "optimizer_arguments", "optimizer_state"],
     "optimizers.combined": ["optimizer_steps", "optimizer_arguments", "optimizer_state", "clipping", "groups", "lbfgs"],
     "optimizers.lbfgs": ["lbfgs"],
@@ -147,6 +153,11 @@ TESTS = {
         "diagnosis_of_arrays",
         "mistakes",
     ],
+    "checking.operation_mistakes": OPERATIONS,
+    "checking.operation_rules": OPERATIONS,
+    "checking.recordings": OPERATIONS,
+    "checking.recorded_arrays": OPERATIONS,
+    "checking.layer_operations": OPERATIONS,
     "checking.backward_pass": ["backward_pass", "localisation", "mistakes", "diagnosis"],
     "checking.network_loss": ["network_loss", "differences"],
     "checking.diagnosis": ["diagnosis", "diagnosis_of_arrays", "diagnosis_report"],
@@ -165,10 +176,6 @@ TESTS = {
     "checking.causes": ["transforms", "factors", "gradient_match"],
     "checking.explanation": ["diagnosis_report"],
     "checking.activation_operations": ["activation_operations"],
-    "checking.recordings": ["operations"],
-    "checking.recorded_arrays": ["operations"],
-    "checking.operation_mistakes": ["operations_explained"],
-    "checking.operation_rules": ["operations_explained"],
     "checking.reports": ["diagnosis_report", "diagnosis_of_arrays"],
     "checking.step_search": [
         "step_search",
