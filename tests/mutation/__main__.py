@@ -48,6 +48,7 @@ NETWORK = [
     "own_layers",
 ]
 ENTRIES = ["entry_checker", "check_methods", "many_entries", "proven_gradients", "gradients", "gradients_at_kinks"]
+FORMULAS = ["step_formulas", "formulas", "localisation", "diagnosis_elsewhere"]
 OPERATIONS = ["operations", "operation_mistakes", "operations_explained", "layer_operations", "activation_operations"]
 # The test files of a module, where they are not those of its own name or of its package's.
 TESTS = {
@@ -186,7 +187,9 @@ TESTS = {
         "localisation",
     ],
     "checking.claims": ["claims", "diagnosis", "diagnosis_of_arrays", "diagnosis_elsewhere"],
-    "checking.formulas": ["step_formulas", "formulas", "localisation", "diagnosis_elsewhere"],
+    "checking.formulas": FORMULAS,
+    "checking.step_equations": FORMULAS,
+    "checking.step_patterns": [*FORMULAS, "layer_operations", "predictions"],
     "checking.layer_terms": ["localisation"],
     "checking.loss_terms": ["localisation"],
     "checking.parameter_terms": ["localisation"],
