@@ -348,7 +348,10 @@ def _broadcasts_to(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 
 def _edges_by_place(recording: Recording) -> Iterator[list[Edge]]:
-    """Yield the operands that depend on the inputs, those of all turns of a loop together."""
+    """Yield the operands that depend on the inputs: those at one place of the code together, then those of each call.
+
+    Turns of a loop are in one call. A function that is called at several places may be wrong in all of them, or in one.
+    """
     depends = {id(one) for one in recording.inputs}
     groups: dict[object, list[Edge]] = {}
     for one in recording.operations:
@@ -357,3 +360,9 @@ def _edges_by_place(recording: Recording) -> Iterator[list[Edge]]:
                 depends.add(id(one))
                 groups.setdefault((*one.place, k), []).append((one, k))
     yield from groups.values()
+    for edges in groups.values():
+        calls: dict[object, list[Edge]] = {}
+        for one, k in edges:
+            calls.setdefault(one.calls, []).append((one, k))
+        if len(calls) > 1:
+            yield from calls.values()

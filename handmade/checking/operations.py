@@ -58,8 +58,8 @@ class Operation:
         What it was computed from.
     compute : callable
         Returns the result from a list of arrays, one for each operand.
-    place : tuple
-        Where in the code the operation stands.
+    place, calls : tuple
+        Where in the code the operation stands, and the calls that have led to it.
     line : int
         The number of that line.
     text : str
@@ -87,6 +87,7 @@ class Operation:
         self.aliases: list[str] = []
         self.stored = ""
         self.place: Place = (None, "")
+        self.calls: Place = ()
         self.line = 0
         self.names: list[str] = []
         self.inputs: Any = ()

@@ -125,7 +125,8 @@ def _write(made: Operation, inputs: Any, options: Any) -> None:
         assert frame.f_back is not None
         frame = frame.f_back
     code, seen = frame.f_code, frame.f_locals
-    made.place, made.line = (code, made.name, *_calls(frame)), frame.f_lineno
+    position, *calls = _calls(frame)
+    made.place, made.calls, made.line = (code, made.name, position), tuple(calls), frame.f_lineno
     arrays = {n: v for n in code.co_names if isinstance(v := frame.f_globals.get(n), np.ndarray)} | _parts(seen) | seen
     made.beside = {n: v for n, v in arrays.items() if isinstance(v, np.ndarray) and v.ndim and v.dtype.kind == "f"}
     named: dict[Any, str] = {_memory(v): n for n, v in arrays.items() if isinstance(v, np.ndarray)}
@@ -153,7 +154,7 @@ def _parts(seen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _calls(frame: types.FrameType | None) -> list[Any]:
-    """Return where a frame stands, and the calls that have led to it: a function called twice is not a loop."""
+    """Return where a frame stands, and the calls that have led to it."""
     found = []
     while frame is not None and not frame.f_globals.get("__name__", "").startswith(OWN_FRAMES):
         found.append(_position(frame.f_code, frame.f_lasti))
