@@ -46,6 +46,8 @@ NETWORK = [
     "files",
     "summary",
     "own_layers",
+    "own_functions",
+    "statistics",
 ]
 ENTRIES = ["entry_checker", "check_methods", "many_entries", "proven_gradients", "gradients", "gradients_at_kinks"]
 FORMULAS = ["step_formulas", "formulas", "localisation", "diagnosis_elsewhere"]
@@ -86,7 +88,7 @@ TESTS = {
     "composites": ["composites", "layers", "network", "network_bad_input", "network_state", "files"],
     "mlp": ["mlp", "network", "network_bad_input"],
     "network": NETWORK,
-    "_parameters": NETWORK,
+    "_parameters": [*NETWORK, "generators"],
     "perceptron": ["perceptron", "delta_rule"],
     "initializers": ["initializers", "dense", "own_functions"],
     "optimizers": ["optimizers", "optimizer_steps", "optimizer_arguments", "optimizer_state"],
