@@ -183,6 +183,16 @@ def test_the_end_of_what_is_printed_is_kept(folder):
     assert (process.printed, process.last_output, process.attempts) == (0, "", [])
 
 
+def test_what_was_printed_is_complete_before_files_are_removed(folder, monkeypatch):
+    read = os.read
+    monkeypatch.setattr(sandbox.os, "read", lambda *arguments: (time.sleep(0.05), read(*arguments))[1])
+    with StudentProcess(folder / "main.py", folder, Limits()) as process:
+        process.describe()
+        process.run(calling("prints"))
+        process.end()
+        assert process.printed == 200_000 + len(b"\nsecond\ncaf\xe9\n")
+
+
 def test_what_was_refused_is_kept_for_the_teacher(folder):
     _, process = run(folder, "connects")
     assert process.attempts == ["start another process", "use the network"]

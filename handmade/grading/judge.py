@@ -57,10 +57,14 @@ def judge(student: Student, exercise: Exercise) -> Grade:
         Also where the student's process ends before its time: then with what is known until then.
     """
     judgement = _Judgement(student, exercise)
+    ended: Ended | None = None
     try:
         judgement.run()
     except Ended as end:
-        judgement.ended(end)
+        ended = end
+    student.end()  # then all that it printed has been read
+    if ended is not None:
+        judgement.ended(ended)
     return judgement.grade()
 
 

@@ -66,6 +66,8 @@ class Student(Protocol):
 
     def run(self, program: Mapping[str, Any]) -> dict[str, Any]: ...
 
+    def end(self) -> None: ...
+
 
 def clean(text: Any, longest: int = 1000) -> str:
     """Return text of a student's without control characters and escape sequences, and not too long.
@@ -104,6 +106,9 @@ class InProcess:
         file = str(getattr(self._session.module, "__file__", ""))
         unpacked = unpacked_names(file) if os.path.isfile(file) else []
         return found | {"error": None, "failures": [], "unpacked": unpacked, "patched": [], "refused": []}
+
+    def end(self) -> None:
+        """Do nothing: there is no process."""
 
     def run(self, program: Mapping[str, Any]) -> dict[str, Any]:
         """Run a program on a copy of its inputs."""
@@ -177,15 +182,19 @@ class StudentProcess:
     ) -> None:
         self.close()
 
-    def close(self) -> None:
-        """End the process and whatever it started, and remove its files."""
+    def end(self) -> None:
+        """End the process and whatever it started; ``printed`` and ``last_output`` are complete then."""
         self._kill()
         self._process.wait()
+        self._drain.join(1.0)
+
+    def close(self) -> None:
+        """End the process and whatever it started, and remove its files."""
+        self.end()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
-        self._drain.join(1.0)
         shutil.rmtree(self._place, ignore_errors=True)
 
     def describe(self) -> dict[str, Any]:
