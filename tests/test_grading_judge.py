@@ -224,6 +224,16 @@ class Told:
 EXERCISE = Exercise(NETWORK, X, Y, limits=Limits(output=10))
 
 
+def test_what_is_still_on_its_way_when_the_process_ends_is_told():
+    class Late(Told):
+        def end(self):
+            self.printed, self.last_output = 99, "the last line"
+
+    result = judge(Late(Ended("crashed", "crashed with SIGSEGV"), functions={"loss_and_gradient": []}), EXERCISE)
+    assert "prints 99 characters" in result.hint
+    assert "the last line that it printed: the last line" in result.notes
+
+
 def test_a_process_that_ends_keeps_no_point():
     student = Told(Ended("time", "took too long"), functions={"forward": None, "backward": None})
     student.last_output = "epoch 3"

@@ -225,3 +225,22 @@ def test_a_gradient_that_is_taken_beside_its_place_is_named():
         G[:, columns] += factor * X
     assert explained(padded, {"Z": Z}, Z=G[:, :8]).endswith("taken 1 too early along the last axis")
     assert explained(padded, {"Z": Z}, Z=G[:, 2:]).endswith("taken 1 too late along the last axis")
+
+
+def test_an_operation_applied_in_place_of_its_transpose_is_named():
+    def summed_up(Z):
+        return (np.cumsum(Z, axis=1) * X).sum()
+
+    text = explained(summed_up, {"Z": X}, Z=np.cumsum(X, axis=1))
+    assert text.endswith("applied to the gradient by Z, not its transpose")
+    assert "cumsum(Z, axis=1)" in text
+
+
+def test_a_mean_whose_gradient_is_of_another_axis_is_named():
+    def centred(Z):
+        return ((Z - Z.mean(axis=1, keepdims=True)) * X).sum()
+
+    Z = RNG.normal(size=X.shape)
+    text = explained(centred, {"Z": Z}, Z=X - X.mean(axis=0))
+    assert text.startswith("gradient of `mean(Z, axis=1, keepdims=True)`")
+    assert text.endswith("taken over axis 0")

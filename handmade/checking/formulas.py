@@ -19,13 +19,12 @@ from .backward_pass import BackwardPass
 from .layer_terms import SIGNAL
 from .localisation import WrongStep
 from .regression import MOST_TERMS, ODD, Formula, fit, numbers_named, ways_to_write
-from .step_equations import SHARE, Case, candidates_of, change_of, equation, joined, known_numbers
+from .step_equations import MOST_NUMBERS, SHARE, Case, candidates_of, change_of, equation, joined, known_numbers
 from .step_patterns import VAGUE, derived_in, in_words, seen_in
 
 __all__ = ["VAGUE", "Case", "dA_of", "formula_of", "right_formula"]
 
 SIMPLE = 5.0  # cost of a formula, beyond which products of two arrays are tried, too
-MOST_NUMBERS = 3000  # of an array that are fitted, drawn at random
 
 
 def formula_of(

@@ -116,6 +116,10 @@ SLOPES: dict[str, tuple[str, Callable[[SimpleNamespace], Array]]] = {
 }
 
 
+# Of an activation with options whose choices are functions of their own.
+VARIANTS = {"gelu": [Activation("gelu", approximate="none"), Activation("gelu", approximate="tanh")]}
+
+
 def _of_activation(of: BackwardPass, i: int, layer: Activation) -> Found:
     if not is_elementwise(layer):
         yield from _of_softmax(of, i, layer)
@@ -126,11 +130,14 @@ def _of_activation(of: BackwardPass, i: int, layer: Activation) -> Found:
         if other not in (layer.function, "identity"):
             hint = "the derivative is that of another activation"
             yield f"derivative of {other}", hint, functools.partial(_with_slope, _slope_of(stranger))
-    if layer.function == "gelu":
-        other = "none" if layer.options.get("approximate") == "tanh" else "tanh"
-        value = _slope_of(Activation("gelu", approximate=other))
-        hint = "the derivative is that of a similar function"
-        yield f"derivative of gelu with approximate={other!r}", hint, functools.partial(_with_slope, value)
+    for other in VARIANTS.get(str(layer.function), []):
+        if not np.array_equal(other.predict(of.values[i]), of.values[i + 1]):
+            options = ", ".join(f"{option}={value!r}" for option, value in other.options.items())
+            hint, step = (
+                "the derivative is that of a similar function",
+                functools.partial(_with_slope, _slope_of(other)),
+            )
+            yield f"derivative of {layer.function} with {options}", hint, step
     for j in of.slopes:
         if j != i and of.values[j].shape == of.values[i].shape:
             hint = "the derivative is taken where another layer was"

@@ -26,12 +26,13 @@ from .operation_rules import (
     kept_from,
     left_as_it_is,
     ordinal,
+    over_other_axes,
     place_of,
     times,
     with_others,
     written,
 )
-from .operations import Operation
+from .operations import MEANS, SUMS, Operation
 from .recordings import Recording
 
 __all__ = ["Compared", "Explained", "operations_that_explain"]
@@ -151,7 +152,7 @@ class _Search:
 
     def forms(self) -> Iterator[Callable[[], Iterable[_Found]]]:
         """Yield the kinds of mistakes, the most usual first."""
-        yield from (self.simple, self.factors, self.skipped, self.left_out, self.clipped)
+        yield from (self.simple, self.factors, self.skipped, self.other_axes, self.left_out, self.clipped)
         yield from (self.other_factors, self.in_one_turn, self.other_arrays, self.other_inputs, self.beside_arrays)
 
     def simple(self) -> Iterator[_Found]:
@@ -210,6 +211,15 @@ class _Search:
             if one.name not in ("add", "subtract"):
                 return None
         return None
+
+    def other_axes(self) -> Iterator[_Found]:
+        """Yield the sums and means whose gradient is taken over another axis."""
+        for edges in self.edges:
+            (one, k), users = edges[0], self.users.get(id(edges[0][0]), [])
+            if len(edges) == len(users) == 1 and one.name in (*SUMS, *MEANS) and users[0].is_elementwise:
+                shape = one.operands[k].value.shape  # along which the result is repeated
+                found = over_other_axes(edges, users[0], self.incoming) if users[0].value.shape == shape else ()
+                yield from self._tried(found)
 
     def left_out(self) -> Iterator[_Found]:
         """Yield the operations without which the claim would be right."""

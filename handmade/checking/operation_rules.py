@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .._types import Array
-from .operations import LINEAR, REARRANGEMENTS, Operation, Slot, sources, summed_to
+from .operations import LINEAR, MEANS, REARRANGEMENTS, Operation, Slot, sources, summed_to
 
 __all__ = [
     "Edge",
@@ -122,6 +122,8 @@ def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
     if one.name == "softmax":
         yield mistake(f"diagonal alone of the Jacobian of {where}", _diagonal)
         yield mistake(f"sum over the classes taken for a constant in {where}", lambda o, k, G: G * o.value)
+    if not one.is_elementwise and one.operands[k].value.shape == one.value.shape and one.value.ndim:
+        yield mistake(f"{where} applied to the gradient by {operand}, not its transpose", _applied, 1.4)
     if one.name in TURNING and one.value.ndim > 2:
         yield mistake(f"{where} not undone in the gradient by {operand}", _reshaped)
     if one.name in SHIFTING and one.value.ndim and one.value.shape[-1] > 2:
@@ -183,6 +185,10 @@ def _with_operand(j: int, value: Array) -> Rule:
 
 def _shifted(shift: int) -> Rule:
     return lambda one, k, G: one.backward_to(k)(np.roll(G, -shift, axis=-1))
+
+
+def _applied(one: Operation, k: int, G: Array) -> Array:
+    return np.asarray(one.of_operand(k, G) - one.of_operand(k, np.zeros_like(G)))
 
 
 def _reshaped(one: Operation, k: int, G: Array) -> Array:
@@ -413,3 +419,23 @@ def beside_array(edges: Sequence[Edge], other: Operation) -> Iterator[OperationM
 
 def _times_array(factor: Array, one: Operation, k: int, G: Array) -> Array:
     return one.backward_to(k)(G) * factor
+
+
+def over_other_axes(
+    edges: Sequence[Edge], user: Operation, incoming: Mapping[int, Array]
+) -> Iterator[OperationMistake]:
+    """Yield sums or means whose gradient is taken over another axis before it is spread over the operand.
+
+    ``user`` is the operation that takes the result, along which it is repeated; ``incoming`` the gradients by results.
+    """
+    one, _ = written(edges)
+    j = next(j for j, operand in enumerate(user.operands) if operand is one)
+
+    def rule(axis: int, o: Operation, k: int, G: Array) -> Array:
+        unsummed = incoming[id(user)] * user.slope(j)
+        reduced = unsummed.mean(axis=axis, keepdims=True) if o.name in MEANS else unsummed.sum(axis=axis, keepdims=True)
+        return np.broadcast_to(reduced, o.operands[k].value.shape)
+
+    for axis in range(user.value.ndim):
+        text = f"gradient of {place_of(one)} taken over axis {axis}"
+        yield OperationMistake(text, edges, functools.partial(rule, axis), 1.5)

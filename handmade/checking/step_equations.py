@@ -18,9 +18,20 @@ from .loss_terms import terms_of_loss
 from .parameter_terms import terms_of_parameter
 from .regression import Term
 
-__all__ = ["SHARE", "Case", "candidates_of", "change_of", "equation", "incoming_of", "joined", "known_numbers"]
+__all__ = [
+    "MOST_NUMBERS",
+    "SHARE",
+    "Case",
+    "candidates_of",
+    "change_of",
+    "equation",
+    "incoming_of",
+    "joined",
+    "known_numbers",
+]
 
 SHARE = 0.01  # of the difference is all that a formula may leave
+MOST_NUMBERS = 3000  # of an array that are looked at
 ZERO = 1e-14  # of the terms of a sum: a sum as small as this is 0, and its digits are rounding
 BESIDE = "dH of the other paths"
 

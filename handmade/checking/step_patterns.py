@@ -18,13 +18,12 @@ from .patterns import OWN_FACTORS, pattern_of
 from .pieces import LEAST, two_pieces
 from .predictions import other_prediction
 from .regression import ODD, Formula, Term, ways_to_write
-from .step_equations import SHARE, Case, candidates_of, change_of, incoming_of, joined, known_numbers
+from .step_equations import MOST_NUMBERS, SHARE, Case, candidates_of, change_of, incoming_of, joined, known_numbers
 
 __all__ = ["VAGUE", "derived_in", "in_words", "seen_in"]
 
 VAGUE = 9.0  # cost of a formula with a number of its own in each row or column
 FLAT = 1e-4  # a derivative smaller than this hides what was multiplied by it
-MOST_NUMBERS = 3000  # of an array that is looked at
 
 
 def in_words(name: str, text: str, cost: float, place: str) -> Formula:

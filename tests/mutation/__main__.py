@@ -50,7 +50,7 @@ NETWORK = [
     "statistics",
 ]
 ENTRIES = ["entry_checker", "check_methods", "many_entries", "proven_gradients", "gradients", "gradients_at_kinks"]
-FORMULAS = ["step_formulas", "formulas", "localisation", "diagnosis_elsewhere"]
+FORMULAS = ["step_formulas", "steps_of_students", "formulas", "localisation", "diagnosis_elsewhere"]
 OPERATIONS = ["operations", "operation_mistakes", "operations_explained", "layer_operations", "activation_operations"]
 # The test files of a module, where they are not those of its own name or of its package's.
 TESTS = {
