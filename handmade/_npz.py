@@ -55,8 +55,8 @@ def read_npz(
     Raises
     ------
     ValueError
-        If the file is not an archive, is damaged, lacks a name, holds Python objects under one, or declares more than
-        ``max_bytes``.
+        If the file is not an archive, is damaged, lacks a name or has one twice, holds Python objects under one, or
+        declares more than ``max_bytes``.
 
     Examples
     --------
@@ -110,6 +110,10 @@ def _seekable(source: Source, limit: int) -> IO[bytes]:
 def _read_members(archive: ZipFile, name: str, wanted: Iterable[str] | None, limit: int) -> dict[str, Array]:
     """Read the headers of the wanted arrays, check what they declare together, then read the arrays."""
     members = {member.removesuffix(".npy"): member for member in archive.namelist()}
+    if len(members) < len(archive.namelist()):  # zipfile would read the last one of each name
+        keys = [member.removesuffix(".npy") for member in archive.namelist()]
+        twice = next(key for key in members if keys.count(key) > 1)
+        raise ValueError(f"{name}: expected each name once, got {keys.count(twice)} arrays {twice!r}; write it again")
     wanted = list(members if wanted is None else wanted)
     other = next((member for member in archive.namelist() if member.endswith("/data.pkl")), None)
     if other is not None:
@@ -166,7 +170,7 @@ def _read_header(stream: IO[bytes]) -> tuple[Shape, bool, np.dtype[Any]]:
     NumPy evaluates the header as an expression of Python; a pattern takes what NumPy writes and nothing else.
     """
     magic = stream.read(8)
-    if magic[:6] != b"\x93NUMPY" or magic[6:] not in (b"\1\0", b"\2\0"):
+    if magic[:6] != b"\x93NUMPY" or magic[6:] not in (b"\1\0", b"\2\0", b"\3\0"):
         raise ValueError(f"the bytes '{magic.hex(' ')}' instead of '93 4e 55 4d 50 59' and a version")
     size = int.from_bytes(stream.read(2 if magic[6] == 1 else 4), "little")
     header = stream.read(min(size, LONGEST_HEADER))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from readers_of_tests import GOOD, archive_of
 
+from handmade._npz import read_npz
 from handmade.data import load_npz, save_npz
 
 
@@ -50,6 +53,27 @@ def test_npz_refuses_damaged_and_missing_arrays(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"set.npz.*{message}"):
         load_npz(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("second", ["X", "X.npy"])
+def test_npz_refuses_two_arrays_of_one_name(second):
+    stream = io.BytesIO(archive_of(X=[1.0]))
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr(second, archive.read("X.npy"))
+    stream.seek(0)
+    with pytest.raises(ValueError, match=r"^<stream>: expected each name once, got 2 arrays 'X'; write it again"):
+        read_npz(stream, ["X"])
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_npz_reads_every_version_of_the_header(version):
+    member, archive = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array(member, np.arange(3.0), version)
+    with zipfile.ZipFile(archive, "w") as writer:
+        writer.writestr("X.npy", member.getvalue())
+    archive.seek(0)
+    np.testing.assert_array_equal(read_npz(archive)["X"], np.arange(3.0), strict=True)
 
 
 def test_npz_never_returns_other_numbers_for_flipped_bytes(tmp_path):
