@@ -133,6 +133,9 @@ MODULES: dict[str, Callable[[Any], Layer]] = {
     "GLU": _glu,
 }
 
+# The classes that train a module in another way, and the attribute that holds it.
+WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+
 
 def _layer_of(module: Any, place: str = "") -> Layer:
     """Return the layer that does what a module does; raise, naming its place, if there is none."""
@@ -142,6 +145,9 @@ def _layer_of(module: Any, place: str = "") -> Layer:
         if not isinstance(layer, Layer):
             raise TypeError(f"{where}: expected a layer from {kind}.to_handmade, got {layer!r}")
         return layer
+    if kind in WRAPPERS and type(module).__module__.startswith("torch."):
+        _check_forward(module, where, of_instance=kind == "OptimizedModule")  # torch.compile sets forward
+        return _layer_of(getattr(module, WRAPPERS[kind]), place)
     own = type(module).__module__.startswith("torch.nn.modules.")
     _check_forward(module, where)
     if own and kind == "Sequential":
@@ -155,9 +161,9 @@ def _layer_of(module: Any, place: str = "") -> Layer:
         raise ValueError(f"{where}, {kind}: {error}") from error
 
 
-def _check_forward(module: Any, where: str) -> None:
+def _check_forward(module: Any, where: str, of_instance: bool = False) -> None:
     """Raise where a module computes something else than its class says: by hooks, or a forward of the instance's."""
-    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+    if module._forward_hooks or module._forward_pre_hooks or ("forward" in vars(module) and not of_instance):
         raise ValueError(
             f"{where}: expected the forward of {type(module).__name__}, got one with hooks, or of the instance's own; "
             "remove them (as prune.remove does), or write a class with a method to_handmade(layer_of)"
@@ -176,12 +182,14 @@ def from_torch(
     ----------
     source : torch.nn.Module, mapping or path-like
         A module made of Linear, BatchNorm1d, LayerNorm, RMSNorm, GroupNorm, Dropout, AlphaDropout, Identity, Flatten,
-        activations, and Sequentials of these, nested to any depth. Or a state_dict; or a ``.pt`` file of one, which is
-        read with ``weights_only=True``; or a ``.safetensors`` file of one, for which PyTorch need not be installed.
+        activations, and Sequentials of these, nested to any depth; it may be compiled or in DataParallel. Or a
+        state_dict; or a ``.pt`` file of one, which is read with ``weights_only=True``; or a ``.safetensors`` file of
+        one, for which PyTorch need not be installed.
         A module of your own needs a method ``to_handmade(layer_of)``, which returns its layer, such as
         ``hm.Residual([layer_of(child) for child in self])``, with the weights in the same order.
     network : Network, optional
-        For weights without a module: a network of their architecture. A copy of it gets the weights.
+        For weights without a module: a network of their architecture. A copy of it gets the weights. All names may
+        have a prefix that those of the network lack, such as "module.".
     activation : str, optional
         For weights without a module and without ``network``: the activation of the hidden layers, which weights do not
         tell. Each weight matrix becomes a Dense layer, a single weight a PReLU, and vectors of weights and biases a
@@ -225,12 +233,32 @@ def from_torch(
         raise TypeError(f"source: expected a torch.nn.Module, a state_dict or a path, got {type(source).__name__}")
     if not all(isinstance(name, str) for name in source):
         raise TypeError(f"source: expected the names of weights as text, got {list(source)}")
+    _check_whole(source)
     state = {name: _as_array(name, value) for name, value in source.items()}
     if network is None:
         return _from_weights(state, activation)
     copy = network.astype(network.dtype)
-    copy.load_state_dict(state)
+    copy.load_state_dict(_without_prefix(state, list(copy.state_dict())))
     return copy
+
+
+def _check_whole(source: Mapping[str, Any]) -> None:
+    """Raise if the state_dict is only one part of the mapping, as in a checkpoint of a training."""
+    for name, part in source.items():
+        if isinstance(part, Mapping) and any(hasattr(value, "shape") for value in part.values()):
+            raise ValueError(
+                f"source: expected a state_dict of arrays, got one under {name!r}, beside other things; pass it alone, "
+                f"as torch.load(path)[{name!r}]"
+            )
+
+
+def _without_prefix(state: dict[str, Array], names: Sequence[str]) -> dict[str, Array]:
+    """Return the arrays without a prefix of all their names, such as DataParallel's "module.", if names lack it."""
+    for name in state:
+        prefix = name.removesuffix(names[0]) if names else name
+        if prefix != name and all(key.startswith(prefix) and key[len(prefix) :] in names for key in state):
+            return {key[len(prefix) :]: array for key, array in state.items()}
+    return state
 
 
 def _from_module(module: Any) -> Network:

@@ -174,6 +174,22 @@ def test_module_without_counterpart_is_named(module, match):
         hm.from_torch(module)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of importing the compiler
+@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel])
+def test_wrappers_that_train_a_module_are_looked_through(wrap):
+    inner, module = nn.Linear(5, 4), trained(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4), nn.ReLU())
+    inner.load_state_dict(module[2].state_dict())
+    parts = [module[0], nn.Tanh(), wrap(inner.double()), nn.ReLU()]
+    for wrapped in wrap(module), nn.Sequential(*parts), wrap(nn.Sequential(*parts)):
+        assert_equal_outputs(module, hm.from_torch(wrapped))
+        for source in {"activation": "tanh"}, {"network": hm.MLP([3, 5, 4], "tanh")}:
+            network = hm.from_torch(wrap(module[:3]).state_dict(), **source)
+            assert_equal_outputs(module[:3], network)
+    with_hook(wrapped)
+    with pytest.raises(ValueError, match=r"^module given: expected the forward of (OptimizedModule|DataParallel), got"):
+        hm.from_torch(wrapped)
+
+
 # ---- weights -------------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +218,27 @@ def test_weights_written_on_another_device_are_read(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="a device that is not here"):
         torch.load(tmp_path / "m.pt", weights_only=True)
     assert hm.from_torch(tmp_path / "m.pt").in_features == 3
+
+
+def test_weights_under_a_prefix_fit_a_network_only_as_a_whole():
+    network = hm.MLP([3, 5, 4], normalization="batch", rng=0)
+    state = {f"model.net.{name}": array for name, array in network.state_dict().items()}
+    assert (hm.from_torch(state, hm.MLP([3, 5, 4], normalization="batch", rng=1)).theta == network.theta).all()
+    for others in {"other.0.weight": np.ones((5, 3))}, {"model.net.7.weight": np.ones((5, 3))}:
+        with pytest.raises(ValueError, match=r"^state_dict: .* unknown \['model.net.0.weight'"):
+            hm.from_torch({**state, **others}, network)
+
+
+def test_checkpoint_of_a_training_is_told_which_part_to_pass(tmp_path):
+    module = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(module.parameters())
+    module(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    checkpoint = {"epoch": 3, "optimizer": optimizer.state_dict(), "model": module.state_dict()}
+    torch.save(checkpoint, tmp_path / "run.pt")
+    for source in checkpoint, tmp_path / "run.pt":
+        with pytest.raises(ValueError, match=r"got one under 'model', beside other things; .*torch.load\(path\)\['mod"):
+            hm.from_torch(source)
 
 
 def test_own_files_take_the_dtype_of_the_architecture(tmp_path, monkeypatch):
