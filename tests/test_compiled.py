@@ -1,13 +1,10 @@
-"""The compiled passes against the NumPy code: random networks, losses and optimizers; threads; plain Python."""
+"""The compiled passes against the NumPy code: random networks, losses and optimizers; threads."""
 
 from __future__ import annotations
 
 import copy
 import functools
-import os
 import re
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -154,32 +151,6 @@ def test_cross_entropy_keeps_the_digits_of_a_confident_answer(logit):
     np.testing.assert_allclose(gradient.reshape(2, 2), dZ.T @ X, rtol=1e-15, atol=0)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("name", sorted({row.function.__name__ for row in ACTIVATIONS_COMPILED}))
-def test_activations_and_slopes_agree_in_both_tails(name, dtype):
-    A = np.concatenate([[0.0], *(sign * np.geomspace(1e-8, 1e3, 400) for sign in (-1, 1))]).astype(dtype)
-    # A chain of an activation and a Dense layer of one weight: H is f(a), and dH f'(a) is the input's gradient, which
-    # a second Dense layer below turns into a weight's.
-    network = hm.Network([hm.Dense(1, 1, bias=False), hm.Activation(name)], dtype=dtype)
-    network.theta = [1.0]
-    step = hm.compile(network, functools.partial(losses.l1_loss, reduction="sum"))
-    # Both forms are within 4 ULP of the exact value, 8 for gelu.
-    tolerance = (8 if name != "gelu" else 16) * np.finfo(dtype).eps
-    tiny = float(np.finfo(dtype).smallest_subnormal)
-    X = A[:, np.newaxis]
-    np.testing.assert_allclose(step.predict(X)[:, 0], getattr(hm.activations, name)(A), rtol=tolerance, atol=8 * tiny)
-    for a in A[::20]:
-        _, gradient = step.gradient(np.array([[a]]), np.full((1, 1), -1e30, dtype))  # the loss is h + 1e30
-        slope = getattr(hm.activations, f"{name}_backward")(np.ones(1, dtype), _reads(name, np.array([a])))
-        np.testing.assert_allclose(gradient, slope * a, rtol=2 * tolerance, atol=8 * tiny)
-
-
-def _reads(name, A):
-    """Return what the backward function of an activation reads: A, or H."""
-    layer = hm.Activation(name)
-    return layer.f(A) if layer.keeps_H else A
-
-
 # ---- the same arrays as the NumPy code -------------------------------------------------------------------------------
 
 
@@ -262,7 +233,7 @@ def test_weights_that_are_all_zero_give_the_numpy_codes_loss():
     np.testing.assert_allclose(gradient, expected_gradient, rtol=0, atol=1e-14 * np.abs(expected_gradient).max())
 
 
-# ---- threads, and plain Python ---------------------------------------------------------------------------------------
+# ---- threads, and the cache on disk ----------------------------------------------------------------------------------
 
 
 def test_a_second_thread_in_the_same_step_is_refused():
@@ -311,32 +282,6 @@ def test_a_damaged_cache_on_disk_is_not_used(kind, content, monkeypatch, tmp_pat
 
 def next_number(i):
     return i + 1
-
-
-PLAIN = """
-import copy, functools, numpy as np, handmade as hm
-rng = np.random.default_rng(0)
-for dtype in np.float32, np.float64:
-    for activation in "tanh", "relu", "gelu", "silu":
-        network = hm.MLP([3, 4, 2], activation, dtype=dtype, normalization="batch", dropout=0.2, rng=0)
-        other, optimizer = copy.deepcopy(network), hm.SGD(lr=0.1, momentum=0.9)
-        loss = functools.partial(hm.losses.cross_entropy, label_smoothing=0.1)
-        step = hm.compile(network, loss, hm.SGD(lr=0.1, momentum=0.9))
-        X, y = rng.normal(size=(5, 3)).astype(dtype), rng.integers(0, 2, 5)
-        assert not hasattr(step._train, "signatures")
-        for _ in range(2):
-            expected, gradient = other.loss_and_gradient(X, y, loss)
-            optimizer.step(other.theta, gradient)
-            value = step(X, y)
-            assert np.isclose(value, expected, rtol=1e-5 if dtype == np.float32 else 1e-13), (value, expected)
-        assert np.allclose(step.predict(X), other.predict(X), atol=1e-3)
-"""
-
-
-def test_without_the_compiler_it_is_plain_python():
-    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
-    done = subprocess.run([sys.executable, "-W", "error", "-c", PLAIN], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_speed_page_tells_the_lines_of_the_engine():

@@ -168,7 +168,7 @@ def hardsigmoid(a: Real) -> Real:
 
 @compiled
 def hardsigmoid_slope(a: Real) -> Real:
-    return hardtanh_slope(a, -3.0, 3.0) / 6.0
+    return 1 / 6 if abs(a) < 3 else 0.0
 
 
 @compiled
@@ -189,7 +189,7 @@ def softshrink(a: Real, lambd: Real) -> Real:
 
 @compiled
 def hardshrink(a: Real, lambd: Real) -> Real:
-    return a if abs(a) > lambd else ZERO
+    return ZERO if abs(a) <= lambd else a  # NaN stays NaN
 
 
 @compiled

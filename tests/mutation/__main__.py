@@ -135,7 +135,7 @@ TESTS = {
     "_streams": ["data", "readers", "csv", "idx", "npz", "files", "hostile_files"],
     "_safetensors": ["files", "hostile_files"],
     "commands": ["commands", "subcommands", "commands_bad_input"],
-    "compiled": ["compiled", "compiled_bad_input", "compiled_products", "compiled_training"],
+    "compiled": ["compiled_formulas", "compiled", "compiled_bad_input", "compiled_products", "compiled_training"],
     "estimators": ["estimator_parts", "estimators", "estimators_bad_input", "estimator_state"],
     "grading": [
         *(
