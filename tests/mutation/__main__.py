@@ -16,7 +16,9 @@ Not changed is what no program depends on: the text of errors and warnings, docs
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -34,171 +36,91 @@ WHOLE = {
     "checking.neighbourhood", "checking.entry_checker",
 }  # fmt: skip
 
-NETWORK = [
-    "network",
-    "network_bad_input",
-    "network_state",
-    "prediction",
-    "composites",
-    "layers",
-    "dense",
-    "normalization",
-    "files",
-    "summary",
-    "own_layers",
-    "own_functions",
-    "statistics",
-]
-ENTRIES = ["entry_checker", "check_methods", "many_entries", "proven_gradients", "gradients", "gradients_at_kinks"]
-FORMULAS = ["step_formulas", "steps_of_students", "formulas", "localisation", "diagnosis_elsewhere"]
-OPERATIONS = ["operations", "operation_mistakes", "operations_explained", "layer_operations", "activation_operations"]
-# The test files of a module, where they are not those of its own name or of its package's.
-TESTS = {
-    "_numerics": ["numerics", "softmax", "activations", "losses", "cross_entropy", "exactness", "dense"],
-    "activations": ["activations", "softmax", "numerics", "exactness"],
-    "losses": [
-        *("losses", "losses_of_pairs", "losses_bad_input", "cross_entropy", "find_loss", "exactness"),
-        *("network", "network_bad_input", "own_functions"),
-    ],
-    "base_layer": [
-        "base_layer",
-        "own_layers",
-        "own_functions",
-        "statistics",
-        "forward_contract",
-        *("layers", "dense", "composites", "network", "network_bad_input", "network_state", "files"),
-    ],
-    "dropout": ["dropout", "layers", "network", "network_state", "files"],
-    "layers": [
-        "layers",
-        "base_layer",
-        "dense",
-        "own_activations",
-        "own_functions",
-        "own_layers",
-        "composites",
-        "network",
-        "network_bad_input",
-        "network_state",
-        "files",
-    ],
-    "normalization": [
-        *("normalization", "statistics", "layers", "network", "network_bad_input", "network_state", "files")
-    ],
-    "composites": ["composites", "layers", "network", "network_bad_input", "network_state", "files"],
-    "mlp": ["mlp", "network", "network_bad_input"],
-    "network": NETWORK,
-    "_parameters": [*NETWORK, "generators"],
-    "perceptron": ["perceptron", "delta_rule"],
-    "initializers": ["initializers", "dense", "own_functions"],
-    "optimizers": ["optimizers", "optimizer_steps", "optimizer_arguments", "optimizer_state"],
-    "optimizers.combined": ["optimizer_steps", "optimizer_arguments", "optimizer_state", "clipping", "groups", "lbfgs"],
-    "optimizers.lbfgs": ["lbfgs"],
-    "optimizers.matrices": ["groups", "optimizer_arguments", "optimizer_state", "reprs"],
-    "clipping": ["clipping", "optimizer_state", "optimizer_steps", "optimizer_arguments"],
-    "_steps": ["optimizers", "optimizer_steps", "optimizer_arguments", "optimizer_state", "groups"],
-    "_state": ["optimizer_state", "schedule_state", "schedules"],
-    "schedules": ["schedules", "schedule_arguments", "schedule_state", "plateau"],
-    "_first_backward": ["own_layers", "network", "diagnosis"],
-    "_threads": ["network_bad_input", "prediction"],
-    "_vectors": ["network", "groups"],
-    "training": [
-        *("training", "training_batches", "training_validation", "training_weights"),
-        *("fit_options", "callbacks", "checkpoints", "compiled_training"),
-    ],
-    "_run": [
-        *("training", "training_batches", "training_validation", "training_weights"),
-        *("run", "callbacks", "fit_options", "checkpoints", "checkpoint_files", "training_warnings", "lbfgs"),
-        *("compiled_training", "distributed"),
-    ],
-    "_fit_options": [
-        *("fit_options", "training", "training_validation", "training_weights"),
-        *("callbacks", "compiled_training"),
-    ],
-    "_run_state": ["run", "checkpoints", "checkpoint_files", "training"],
-    "export._common": ["export_common", "export"],
-    "_minibatches": [
-        "minibatches",
-        *("training", "training_batches", "training_validation", "training_weights"),
-        *("fit_options", "callbacks", "distributed"),
-    ],
-    "checkpoints": ["checkpoints", "checkpoint_files", "checkpoint_values", "distributed"],
-    "callbacks": ["callbacks", "callbacks_of_batches", "training", "checkpoints"],
-    "history": ["training", "callbacks", "checkpoints", "summary", "fit_options"],
-    "data": ["data", "readers", "csv", "idx", "npz"],
-    "_toy_problems": ["data"],
-    "_config": ["files", "hostile_files", "round_trips"],
-    "files": ["files", "hostile_files", "readers"],
-    "_csv": ["csv", "data", "readers"],
-    "_idx": ["idx", "data", "readers"],
-    "_npz": ["npz", "data", "readers", "files", "hostile_files"],
-    "_streams": ["data", "readers", "csv", "idx", "npz", "files", "hostile_files"],
-    "_safetensors": ["files", "hostile_files"],
-    "commands": ["commands", "subcommands", "commands_bad_input"],
-    "compiled": ["compiled_formulas", "compiled", "compiled_bad_input", "compiled_products", "compiled_training"],
-    "estimators": ["estimator_parts", "estimators", "estimators_bad_input", "estimator_state"],
-    "grading": [
-        *(
-            "grading_calls",
-            "grading_layouts",
-            "grading_conventions",
-            "grading_results",
-            "grading_in_process",
-            "grading_judge",
-        ),
-        *("sandbox", "grading", "grading_failures", "grading_plugin", "grading_processes", "grading_course"),
-    ],
-    "checking.localisation": [
-        "localisation",
-        "step_formulas",
-        "step_search",
-        "diagnosis",
-        "diagnosis_of_arrays",
-        "mistakes",
-    ],
+# The tests of a module are those whose names begin with that of its package or its own, see `tests_of`; and these.
+NETWORK = "network layers dense normalization composites prediction files summary own statistics"
+TRAINING = "training fit_options callbacks checkpoints compiled_training"
+ENTRIES = "entry_checker check_methods many_entries proven_gradients gradients progress"
+DIFFERENCES = "differences noise step_sweep"
+FORMULAS = "step_formulas steps_of_students formulas localisation diagnosis_elsewhere"
+OPERATIONS = "operations layer_operations activation_operations"
+MATCHES = "transforms factors gradient_match"
+MORE = {
+    "_config": "files hostile_files round_trips",
+    "_csv": "data readers",
+    "_first_backward": "own_layers network diagnosis",
+    "_fit_options": f"{TRAINING} hooks",
+    "_idx": "data readers",
+    "_minibatches": f"{TRAINING} distributed",
+    "_npz": "data readers files hostile_files",
+    "_numerics": "activations softmax losses cross_entropy exactness dense",
+    "_parameters": f"{NETWORK} generators",
+    "_run": f"{TRAINING} distributed lbfgs",
+    "_run_state": "run training checkpoints",
+    "_safetensors": "files hostile_files",
+    "_state": "optimizers schedules",
+    "_steps": "optimizers groups hooks",
+    "_streams": "data readers csv idx npz files hostile_files",
+    "_threads": "network_bad_input prediction",
+    "_toy_problems": "data",
+    "_vectors": "network groups",
+    "activations": "softmax numerics exactness",
+    "base_layer": "own statistics forward_contract layers dense composites network files",
+    "callbacks": "training checkpoints",
+    "checking.backward_pass": "localisation mistakes diagnosis",
+    "checking.catalogue_search": "diagnosis",
+    "checking.causes": MATCHES,
+    "checking.check_table": "gradients",
+    "checking.claims": "diagnosis",
+    "checking.differences": DIFFERENCES,
+    "checking.entry_checker": ENTRIES,
+    "checking.explanation": "diagnosis_report",
+    "checking.formulas": FORMULAS,
+    "checking.gradients": ENTRIES,
+    "checking.layer_operations": OPERATIONS,
+    "checking.layer_terms": "localisation",
+    "checking.localisation": "step_formulas step_search diagnosis mistakes",
+    "checking.loss_mistakes": "mistakes",
+    "checking.loss_terms": "localisation",
+    "checking.methods": DIFFERENCES,
+    "checking.mistakes": "loss_mistakes",
+    "checking.neighbourhood": f"{DIFFERENCES} {ENTRIES}",
+    "checking.network_loss": "differences",
     "checking.operation_mistakes": OPERATIONS,
     "checking.operation_rules": OPERATIONS,
-    "checking.recordings": OPERATIONS,
+    "checking.parameter_terms": "localisation",
+    "checking.patterns": "localisation step_formulas",
+    "checking.problem": "diagnosis",
     "checking.recorded_arrays": OPERATIONS,
-    "checking.layer_operations": OPERATIONS,
-    "checking.backward_pass": ["backward_pass", "localisation", "mistakes", "diagnosis"],
-    "checking.network_loss": ["network_loss", "differences"],
-    "checking.diagnosis": ["diagnosis", "diagnosis_of_arrays", "diagnosis_report"],
-    "plots": ["plots", "plots_of_descent", "plots_of_networks", "plots_of_training"],
-    "checking.check_table": ["check_table", "gradients", "gradients_at_kinks"],
-    "checking.entry_checker": [*ENTRIES, "progress"],
-    "checking.gradients": [*ENTRIES, "progress"],
-    "checking.methods": ["differences", "noise", "step_sweep"],
-    "checking.differences": ["differences", "step_sweep", "noise"],
-    "checking.neighbourhood": ["noise", "differences", "step_sweep", *ENTRIES],
+    "checking.recordings": OPERATIONS,
+    "checking.regression": "localisation",
+    "checking.reports": "diagnosis",
     "checking.rounding": ENTRIES,
-    "checking.subjects": ENTRIES,
-    "checking.catalogue_search": ["diagnosis", "diagnosis_of_arrays"],
-    "checking.problem": ["diagnosis", "diagnosis_of_arrays", "diagnosis_report"],
-    "checking.transforms": ["transforms", "factors", "gradient_match"],
-    "checking.causes": ["transforms", "factors", "gradient_match"],
-    "checking.explanation": ["diagnosis_report"],
-    "checking.activation_operations": ["activation_operations"],
-    "checking.reports": ["diagnosis_report", "diagnosis_of_arrays"],
-    "checking.step_search": [
-        "step_search",
-        "step_batches",
-        "diagnosis",
-        "diagnosis_of_arrays",
-        "diagnosis_elsewhere",
-        "localisation",
-    ],
-    "checking.claims": ["claims", "diagnosis", "diagnosis_of_arrays", "diagnosis_elsewhere"],
-    "checking.formulas": FORMULAS,
     "checking.step_equations": FORMULAS,
-    "checking.step_patterns": [*FORMULAS, "layer_operations", "predictions"],
-    "checking.layer_terms": ["localisation"],
-    "checking.loss_terms": ["localisation"],
-    "checking.parameter_terms": ["localisation"],
-    "checking.patterns": ["localisation", "step_formulas"],
-    "checking.regression": ["localisation"],
-    "checking.loss_mistakes": ["loss_mistakes", "mistakes"],
-    "checking.mistakes": ["mistakes", "loss_mistakes"],
+    "checking.step_patterns": f"{FORMULAS} layer_operations predictions",
+    "checking.step_search": "step_batches diagnosis localisation",
+    "checking.subjects": ENTRIES,
+    "checking.transforms": MATCHES,
+    "checkpoints": "distributed",
+    "clipping": "optimizers",
+    "commands": "subcommands",
+    "composites": "layers network files",
+    "data": "readers csv idx npz",
+    "dropout": "layers network files",
+    "files": "hostile_files readers",
+    "grading": "sandbox",
+    "history": f"{TRAINING} summary",
+    "initializers": "dense own_functions",
+    "layers": "base_layer dense own composites network files",
+    "losses": "cross_entropy find_loss exactness network own_functions",
+    "mlp": "network",
+    "network": NETWORK,
+    "normalization": "statistics layers network files",
+    "optimizers.combined": "clipping groups lbfgs",
+    "optimizers.lbfgs": "lbfgs",
+    "optimizers.matrices": "groups reprs",
+    "perceptron": "delta_rule",
+    "schedules": "plateau",
+    "training": TRAINING,
 }
 LEFT_OUT = {"", "protocols", "digits"}  # nothing to compute
 # What no mutant reaches: imported anew by the processes that run it, or run only as compiled code.
@@ -214,19 +136,29 @@ LAYOUT = frozenset({
 })  # fmt: skip
 
 
+def tests_of(name: str) -> list[Path]:
+    """Return the test files of a module, those of its package first."""
+    parents = [name.rsplit(".", depth)[0] for depth in range(name.count(".") + 1)]
+    own = files_named(name.split(".")[0]) or files_named(parents[0].split(".")[-1])
+    more = [files_named(stem) for parent in parents for stem in MORE.get(parent, "").split()]
+    return [*dict.fromkeys(itertools.chain(own, *more))]
+
+
+def files_named(stem: str) -> list[Path]:
+    """Return the test files whose names begin with this one, in the singular or the plural."""
+    pattern = re.compile(rf"test_{stem.lstrip('_').removesuffix('s')}s?(_.*)?\.py")
+    return [path for path in sorted((ROOT / "tests").iterdir()) if pattern.fullmatch(path.name)]
+
+
 def all_modules() -> dict[str, Module]:
     """Return the modules of the package that have tests, by name."""
     modules = {}
     for path in sorted((ROOT / "handmade").rglob("*.py")):
         name = Module(path, []).name()
-        parents = [name.rsplit(".", depth)[0] for depth in range(name.count(".") + 1)]
-        stems = next((TESTS[parent] for parent in parents if parent in TESTS), None)
-        stems = stems or [part.lstrip("_") for part in reversed(name.split("."))]
-        tests = [file for stem in stems if (file := ROOT / "tests" / f"test_{stem}.py").exists()]
-        if tests and name not in LEFT_OUT and APART.isdisjoint(parents) and path.stat().st_size > 100:
-            whole = not WHOLE.isdisjoint(parents)
+        parents = {name.rsplit(".", depth)[0] for depth in range(name.count(".") + 1)}
+        if name not in LEFT_OUT and (tests := tests_of(name)) and not APART & parents and path.stat().st_size > 100:
             layout = LAYOUT if name.startswith("plots") else frozenset()
-            modules[name] = Module(path, tests, None if whole else SAMPLE, layout)
+            modules[name] = Module(path, tests, None if WHOLE & parents else SAMPLE, layout)
     return modules
 
 
