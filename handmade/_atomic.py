@@ -95,7 +95,7 @@ def _open_beside(folder: str, hidden: str) -> tuple[IO[bytes], bool]:
 def _give_name(descriptor: int, path: str) -> None:
     """Link an unnamed file to a path, as the manual page of open(2) does it."""
     # Python follows the symbolic link only if a folder's descriptor is given; it has no meaning for an absolute path.
-    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
 
 
 def _sync_folder(folder: str) -> None:

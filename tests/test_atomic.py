@@ -80,12 +80,55 @@ def test_an_error_of_the_system_keeps_the_old_file(target, monkeypatch, call):
 
 
 def test_content_is_on_the_disk_before_it_replaces(target, monkeypatch):
-    calls = []
+    calls, sizes = [], []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))[1])
+        monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (calls.append((name, *a)), real(*a))[1])
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (sizes.append(os.fstat(descriptor).st_size), sync(descriptor)))
     write_atomically(target, lambda stream: stream.write(NEW))
-    assert calls == ["fsync", "replace", "fsync"]  # the file, then the entry in its folder
+    assert [name for name, *_ in calls] == ["fsync", "replace", "fsync"]  # the file, then the entry in its folder
+    assert sizes[0] == len(NEW)
+    assert Path(calls[1][1]).parent == target.parent  # a file of another folder may be on another disk
+
+
+def test_only_a_hidden_file_is_seen_while_it_is_written(target, way):
+    seen = []
+    write_atomically(target, lambda stream: seen.extend(litter(target)))
+    assert [name.startswith(".target.") for name in seen] == [True] * (way == "hidden" or not hasattr(os, "O_TMPFILE"))
+
+
+def test_a_file_system_without_unnamed_files_gets_a_hidden_one(target, monkeypatch):
+    real = os.open
+
+    def open_named(path, flags, *mode, **options):
+        if flags & getattr(os, "O_TMPFILE", 0) == getattr(os, "O_TMPFILE", -1):
+            raise OSError(95, "Operation not supported")
+        return real(path, flags, *mode, **options)
+
+    monkeypatch.setattr(os, "open", open_named)
+    write_atomically(target, lambda stream: stream.write(NEW))
+    assert (target.read_bytes(), litter(target)) == (NEW, [])
+
+
+def test_a_folder_that_cannot_be_flushed_is_no_error(target, monkeypatch):
+    real = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(22, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(target, lambda stream: stream.write(NEW))
+    assert target.read_bytes() == NEW
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="only Linux lists the open files of a process")
+def test_no_file_stays_open(target):
+    before = os.listdir("/proc/self/fd")
+    write_atomically(target, lambda stream: stream.write(NEW))
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_permissions_of_the_old_file_stay(target):
@@ -96,12 +139,12 @@ def test_permissions_of_the_old_file_stay(target):
 
 
 def test_a_new_file_gets_the_permissions_of_the_umask(tmp_path):
-    previous = os.umask(0o027)
+    previous = os.umask(0o020)
     try:
         write_atomically(tmp_path / "new", lambda stream: stream.write(NEW))
     finally:
         os.umask(previous)
-    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o646
 
 
 def test_a_symbolic_link_stays_and_its_target_is_replaced(target, tmp_path):
@@ -127,7 +170,7 @@ def test_a_fifo_and_a_device_are_written_to_directly(tmp_path):
 def test_a_folder_is_refused_and_a_missing_one_named(tmp_path):
     with pytest.raises(IsADirectoryError, match="expected the path of a file, got a folder"):
         write_atomically(tmp_path, lambda stream: None)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"expected a folder that exists, got .*nowhere"):
         write_atomically(tmp_path / "nowhere" / "file", lambda stream: None)
 
 
