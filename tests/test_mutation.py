@@ -141,6 +141,7 @@ print(json.dumps([{mutant.name: status for mutant, status in outcomes}, row, *na
 """
 
 TOY = """
+import functools
 LIMIT = 10
 def positive(name):
     def check(x):
@@ -160,6 +161,9 @@ class Box:
         return check_size(2) + 1
 def double(x):
     return 2 * x
+@functools.cache
+def table(x):
+    return x + 4
 def untested(x):
     return x + 1
 """
@@ -182,6 +186,10 @@ def test_check():
 def test_double():
     sys.setprofile(None)
     assert toy.double(2) == 4
+def test_that_fills_a_cache():
+    toy.table(2)
+def test_cached():
+    assert toy.table(2) == 6
 """
 
 
@@ -221,6 +229,7 @@ def test_a_campaign_tells_killed_equivalent_and_survived(toy):
     assert statuses["positive.check: if x <= 0: => if False:"] == "killed", "a guard of a function made at import"
     assert statuses["<module>: check_size = positive('size') => check_size = None"] == "killed"
     assert statuses["double: return 2 * x => return 3 * x"] == "killed", "in a test that ends a profile"
+    assert statuses["table: return x + 4 => return x + 5"] == "killed", "a function whose result is in a cache already"
     assert statuses["total: result -= 1 => result += 1"] == "timeout", "a loop that does not end"
     assert survivors == [
         "total: return max(result, 0 * x) => return max(result, 1 * x)",

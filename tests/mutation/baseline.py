@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from .processes import Pool, seconds_computed
-from .runs import Target, own_modules, passes, run_pytest, without_shrinking
+from .runs import Target, caches_in, own_modules, passes, run_pytest, without_shrinking
 
 set_profile = sys.setprofile
 MOST = 5  # seconds of tests for a mutant, of those that call the function and of others: one that gets through survives
@@ -172,11 +172,14 @@ class Measuring:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         early = self.calls.take()
         seconds, calls, slow = {}, {}, set()
+        caches = caches_in(self.target.package.name)
         signal.signal(signal.SIGPROF, lambda *_: pytest.fail("too long for mutants", pytrace=False))
         for item in session.items:
             function = item.nodeid.partition("[")[0]
             if function in slow:
                 continue
+            for cache in caches:
+                cache.cache_clear()
             self.calls.start()
             before = seconds_computed()
             signal.setitimer(signal.ITIMER_PROF, MOST)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
+import gc
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -76,6 +78,17 @@ def passes(item: pytest.Item) -> bool:
     before = item.session.testsfailed
     item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
     return item.session.testsfailed == before
+
+
+def caches_in(package: str) -> list[Any]:
+    """Return the caches of functions in a package, as `functools.cache` and `lru_cache` make them.
+
+    A cache that is full when a test begins would hide a change of its function, and that the test calls it.
+    """
+    kind = type(functools.cache(abs))
+    return [
+        cache for cache in gc.get_objects() if type(cache) is kind and f"{cache.__module__}.".startswith(f"{package}.")
+    ]
 
 
 def own_modules(root: Path) -> set[str]:

@@ -23,7 +23,7 @@ import pytest
 from .baseline import Baseline, outermost
 from .mutants import Mutant
 from .processes import CANNOT, FAILED, PASSED, Pool
-from .runs import Target, passes, run_pytest, without_shrinking
+from .runs import Target, caches_in, passes, run_pytest, without_shrinking
 
 Report = Callable[[Mutant, str], None]
 
@@ -74,6 +74,8 @@ class Collecting(Limiting):
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
         live = live_functions(self.target.path)
+        for cache in caches_in(self.target.package.name):
+            cache.cache_clear()
         gc.freeze()
         with self.pool:
             for mutant in self.mutants:
