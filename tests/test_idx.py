@@ -65,7 +65,7 @@ def test_idx_gzip_is_read_by_content_and_written_by_name(tmp_path):
         (b"", "expected an IDX file.* got the bytes ''"),
         (b"\0\0\x08", "got the bytes '00 00 08'"),
         (b"\x89PNG\r\n", "got the bytes '89 50 4e 47'"),
-        (b"\0\x01" + VALID_IDX[2:], "got the bytes '00 01 0b 02'"),
+        (b"\0\x01" + VALID_IDX[2:], "got the bytes '00 01 0b 02'$"),
         (b"\0\0\x0a\x01\0\0\0\0", "among 0x08 uint8, .*0x0e float64; got 0x0a"),
         (
             VALID_IDX[:11],
@@ -78,6 +78,7 @@ def test_idx_gzip_is_read_by_content_and_written_by_name(tmp_path):
         (PACKED_IDX[:5], "expected a whole gzip file"),
         (PACKED_IDX[:-8] + b"\0\0\0\0" + PACKED_IDX[-4:], "expected a whole gzip file, got CRC.*; fetch it again"),
         (PACKED_IDX[:12] + b"\xff\xff" + PACKED_IDX[14:], "expected a whole gzip file"),
+        (b"\0\0\x08\x41" + bytes(4 * 65), "expected at most 64 dimensions, got 65"),
         (b"\0\0\x08\xff" + bytes(4 * 255), "expected at most 64 dimensions, got 255"),
         (b"\0\0\x08\x03" + bytes(4) + b"\xff" * 8, r"expected a shape that NumPy can hold, got \(0, 4294967295"),
         (PACKED_IDX + b"tail", "expected a whole gzip file"),
@@ -109,6 +110,12 @@ def test_idx_memory_is_that_of_the_array(tmp_path):
         tracemalloc.stop()
         np.testing.assert_array_equal(loaded, array)
         assert peak < array.nbytes + 4 * MIB
+
+
+def test_idx_holds_as_many_dimensions_as_numpy(tmp_path):
+    array = np.ones((1,) * 64, np.uint8)
+    save_idx(tmp_path / "file", array)
+    np.testing.assert_array_equal(load_idx(tmp_path / "file"), array)
 
 
 def test_idx_refuses_sizes_beyond_four_bytes(tmp_path):

@@ -65,7 +65,8 @@ def test_user_backward_gets_the_array_it_names(backward):
         (np.tanh, {}, TypeError, r"name or a pair.*'tanh'>; pass it with its derivative, \(f, f_backward\)$"),
         ((np.tanh, 1), {}, TypeError, "name or a pair"),
         ((square, double_times, square), {}, TypeError, "name or a pair"),
-        ("relu", {"negative_slope": 0.1}, TypeError, "negative_slope"),
+        ("relu", {"negative_slope": 0.1}, TypeError, "expected no options for 'relu', got negative_slope$"),
+        ("elu", {"beta": 0.1}, TypeError, r"expected options among \['alpha'\] for 'elu', got beta$"),
         ("gelu", {"approximate": "erf"}, ValueError, "'none' or 'tanh'.*'erf'"),
     ],
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import handmade as hm
+from handmade.losses._own import own
 
 X, y = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), np.array([0, 1, 1, 0])
 Y = np.eye(2)[y]
@@ -70,12 +72,39 @@ def test_an_own_gradient_may_be_the_input_itself():
     assert loss > 0 and hm.check_gradient(network, X, Y, loss=(lambda i, t: float((i * i).sum() / 2), lambda i, t: i))
 
 
-def test_an_error_within_an_own_function_stays_as_it_is():
+@pytest.mark.parametrize("error", [TypeError("mine"), ValueError("mine")])
+def test_an_error_within_an_own_function_stays_as_it_is(error):
     def fails(input, target):
-        raise TypeError("mine")
+        raise error
 
-    with pytest.raises(TypeError, match=r"^mine$"):
+    with pytest.raises(type(error), match=r"^mine$"):
         train(loss=(fails, square_backward))
+
+
+def test_a_write_into_an_argument_is_told_with_its_cure():
+    with pytest.raises(ValueError, match=r"leaves its arguments unchanged, got a write; compute in a new array$"):
+        train(loss=(square, lambda input, target: np.subtract(input, target, out=input)))
+
+
+def test_an_own_loss_keeps_its_name_and_the_librarys_are_called_as_they_are():
+    assert [own(f).__name__ for f in (square, partial(square), Unhashable())] == ["square", "square", "the loss"]
+    assert own(square) is own(square) is not square
+    for function in hm.losses.mse_loss, partial(hm.losses.mse_loss, reduction="sum"):
+        assert own(function) is function
+
+
+def test_an_own_loss_of_a_complex_input_may_be_complex():
+    def mean(input, target):
+        return (input - target).mean()
+
+    assert own(mean)(1j * Y, Y) == (1j * Y - Y).mean()  # a complex step checks gradients so
+    with pytest.raises(TypeError, match="expected real numbers"):
+        own(mean)(Y, 1j * Y)
+
+
+def test_an_own_gradient_is_an_array_of_the_callers():
+    _, dH = hm.losses.loss_and_backward((square, lambda input, target: input), X, X)
+    assert dH.flags.writeable and not np.shares_memory(dH, X)
 
 
 @pytest.mark.parametrize(
