@@ -353,7 +353,6 @@ class Elementwise(Step):
 
     def _validate_loaded(self) -> None:
         check_steps(self.t)
-        self._take_options()
         layouts = set()
         for name in self._initial_state():
             array = getattr(self, name)

@@ -38,6 +38,22 @@ def test_an_output_of_another_shape_is_refused(spoil, training):
         layer.forward(X, training)
 
 
+def test_an_output_of_one_number_per_sample_needs_no_second_axis():
+    def of_width(width):
+        return {"forward": Narrow.forward, "width_after": lambda self, width_before: width}
+
+    for width, spoil in (1, lambda X: X.sum(axis=1)), (1, lambda X: X[:, :1]), (2, lambda X: X[:, :2]):
+        type("Fresh", (Narrow,), of_width(width))(spoil).forward(X)
+    for width, spoil in (2, lambda X: X.sum(axis=1)), (1, lambda X: X[:, 0][:-1]):
+        with pytest.raises(ValueError, match=r"expected H of shape \(20, [12]\)"):
+            type("Fresh", (Narrow,), of_width(width))(spoil).forward(X)
+
+
+def test_an_input_with_nan_counts_as_unchanged():
+    layer = type("Fresh", (Narrow,), {"forward": Narrow.forward})(np.copy)
+    np.testing.assert_array_equal(layer.forward(np.full((2, 3), np.nan))[0], np.full((2, 3), np.nan))
+
+
 @pytest.mark.parametrize("spoil", [cut_in_place, scaled_in_place])
 @pytest.mark.parametrize("place", [0, 1])
 def test_an_input_changed_in_place_is_refused_and_restored(spoil, place):

@@ -263,6 +263,12 @@ def test_a_step_before_binding_says_how_to_bind():
         with pytest.raises(ValueError, match=r"bind\(network\) before the first step"):
             optimizer.step(network.theta, network.gradient)
         assert (network.theta == before).all()
+    with pytest.raises(ValueError, match=r"^theta: expected the parameters of a network that is bound, got"):
+        hm.Muon().step(network.theta, network.gradient)
+    optimizer = hm.Adafactor()
+    optimizer.bind(network)
+    with pytest.raises(ValueError, match=r"^theta: expected the parameters of shapes \[\(.*\)\], got 3 numbers"):
+        optimizer.step(np.ones(3), np.ones(3))
 
 
 def test_muon_refuses_vectors_by_name():

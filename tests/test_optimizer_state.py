@@ -107,6 +107,27 @@ def test_the_vector_belongs_to_the_optimizer_after_loading_too():
         optimizer.step(np.ones(3), np.ones(3))
 
 
+def test_arrays_keep_their_place_and_loaded_ones_get_one():
+    optimizer, theta, gradient = Adam(), start(SIZE), start(SIZE)
+    places = []
+    for _ in range(2):
+        for _ in range(2):
+            optimizer.step(theta, gradient)
+            places.append(optimizer.exp_avg)
+        optimizer.load_state_dict(optimizer.state_dict())
+    assert places[0] is places[1] is not places[2] is places[3]
+    assert all(array.base is not None for array in places)  # a part of a larger array, where updates are fast
+
+
+def test_vectors_that_have_passed_a_check_are_not_looked_at_again(monkeypatch):
+    seen, check = [], Adam._check_vectors
+    monkeypatch.setattr(Adam, "_check_vectors", lambda self, *vectors: (seen.append(vectors), check(self, *vectors)))
+    optimizer, theta, gradient = Adam(), start(SIZE), start(SIZE)
+    for vectors in [(theta, gradient)] * 3 + [(theta, gradient.copy())] * 2 + [(theta.copy(), gradient)]:
+        optimizer.step(*vectors)
+    assert [theta.size for theta, _ in seen] == [SIZE] * 3
+
+
 @pytest.mark.parametrize("maker", MAKERS, ids=make_id)
 def test_the_repr_makes_the_same_optimizer_again(maker):
     names = {name: getattr(hm, name) for name in hm.__all__}
