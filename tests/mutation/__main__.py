@@ -119,7 +119,7 @@ MORE = {
     "grading": "sandbox",
     "history": f"{TRAINING} summary",
     "initializers": "dense own_functions",
-    "layers": "base_layer dense own composites network files",
+    "layers": "base_layer forward_contract initializers dense own composites network files",
     "losses": "cross_entropy find_loss exactness network own_functions",
     "mlp": "network",
     "network": NETWORK,
