@@ -123,6 +123,15 @@ def test_idx_refuses_sizes_beyond_four_bytes(tmp_path):
         save_idx(tmp_path / "file", np.empty((2**32, 0), np.uint8))
 
 
+def test_idx_is_read_from_what_gzip_has_opened(tmp_path):
+    array = np.arange(5, dtype=np.uint8)
+    save_idx(tmp_path / "a.gz", array)
+    (tmp_path / "b").write_bytes(gzip.compress((tmp_path / "a.gz").read_bytes(), mtime=0))
+    for name in "a.gz", "b":
+        with gzip.open(tmp_path / name) as stream:
+            np.testing.assert_array_equal(load_idx(stream), array)
+
+
 @pytest.mark.parametrize("times", [2, 3])
 def test_idx_that_is_compressed_twice_is_told_so(tmp_path, times):
     save_idx(tmp_path / "a", np.arange(5, dtype=np.uint8))

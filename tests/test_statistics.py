@@ -75,6 +75,13 @@ def test_assigning_a_statistic_copies_into_its_array():
     assert listed(network) and layer.running_var is held[1]
 
 
+def test_a_statistic_takes_numbers_of_another_precision():
+    network = hm.Network([hm.Dense(2, 2, rng=0), hm.BatchNorm(2)], dtype="float32")
+    network.layers[1].running_mean = np.array([0.5, 2.0])
+    assert network.layers[1].running_mean.dtype == np.float32
+    np.testing.assert_array_equal(network.layers[1].running_mean, [0.5, 2.0])
+
+
 def test_assigned_statistics_come_back_after_a_failed_step():
     layer = hm.BatchNorm(2)
     network = network_of(layer)
