@@ -119,7 +119,7 @@ def test_arrays_keep_their_place_and_loaded_ones_get_one():
     assert all(array.base is not None for array in places)  # a part of a larger array, where updates are fast
 
 
-def test_vectors_that_have_passed_a_check_are_not_looked_at_again(monkeypatch):
+def test_vectors_that_passed_a_check_are_not_checked_again(monkeypatch):
     seen, check = [], Adam._check_vectors
     monkeypatch.setattr(Adam, "_check_vectors", lambda self, *vectors: (seen.append(vectors), check(self, *vectors)))
     optimizer, theta, gradient = Adam(), start(SIZE), start(SIZE)

@@ -86,7 +86,7 @@ def test_a_write_into_an_argument_is_told_with_its_cure():
         train(loss=(square, lambda input, target: np.subtract(input, target, out=input)))
 
 
-def test_an_own_loss_keeps_its_name_and_the_librarys_are_called_as_they_are():
+def test_an_own_loss_keeps_its_name_a_librarys_its_identity():
     assert [own(f).__name__ for f in (square, partial(square), Unhashable())] == ["square", "square", "the loss"]
     assert own(square) is own(square) is not square
     for function in hm.losses.mse_loss, partial(hm.losses.mse_loss, reduction="sum"):
