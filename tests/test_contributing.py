@@ -13,7 +13,7 @@ import pytest
 from test_packaging import ROOT, copy_project
 
 NAME = "worked_example"  # in place of the activation's name, which the library may have
-FILES = ("activations", "layers", "exactness", "twin", "backward_pass", "laws", "files", "export", "compiled")
+FILES = ("activations", "layers", "exactness", "twin", "backward_pass", "laws", "files", "export", "compiled_formulas")
 
 BLOCKS = re.findall(
     r"^```\w+\n# (\S+\.py), (at|in) ([\w ]+)\n(.*?)^```",
