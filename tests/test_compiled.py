@@ -193,6 +193,25 @@ def test_arrays_of_other_kinds_are_converted():
     assert step.gradient(X, np.eye(2)[y])[0] == pytest.approx(expected, rel=1e-6)  # probabilities
 
 
+def unaligned(array):
+    """Return a copy whose first byte has an odd address."""
+    copied = np.ndarray(array.shape, array.dtype, bytearray(array.nbytes + 1), 1)
+    copied[...] = array
+    return copied
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse_loss"])
+def test_the_byte_order_of_arrays_is_never_mistaken(loss):
+    # Numba tells arrays by a fingerprint, which is the same for unaligned arrays and for those of the other byte order.
+    network, step, X, y = small(loss, hm.SGD(0.1))
+    other, plain, _, _ = small(loss, hm.SGD(0.1))
+    y = y if loss == "cross_entropy" else np.sin(X[:, :2])
+    swapped = [array.astype(array.dtype.newbyteorder()) for array in (X, y)]
+    for batch in (unaligned(X), unaligned(y)), (X, y), swapped, (X, swapped[1]), (swapped[0], y), (X, y), swapped:
+        assert step(*batch) == plain(X, y)
+        assert (network.theta == other.theta).all()
+
+
 def test_predictions_come_in_blocks_of_rows():
     _, step, _, _ = small(sizes=(3, 500, 2))
     X = np.random.default_rng(0).normal(size=(2000, 3))

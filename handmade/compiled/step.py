@@ -81,7 +81,7 @@ class CompiledStep:
         self._rule = None if patched_method(optimizer) else RULES.get(type(optimizer))
         self._nothing, self._theta = np.empty(0, self._dtype), network._theta
         self._of_classes = training.of_classes
-        self._train = self._kernel(kernels.train, self._of_classes)
+        self._train, self._of_y = self._kernel(kernels.train, self._of_classes), self._dtype
         self._moments, self._dropouts, self._columns = training.statistics, training.masks, training.columns
         self._numbers, self._program = np.array(training.numbers), np.array(training.rows)
         self._no_update = address(operations.nothing, signature)
@@ -132,7 +132,11 @@ class CompiledStep:
             # By identity, because 0.1 == np.float32(0.1) is True, although the numbers differ.
             same = all(map(operator.is_, self._options_of(optimizer), last)) and self.network._theta is self._theta
             try:
-                if same and len(X) <= self._capacity:  # type: ignore[arg-type]  # raises TypeError
+                inputs: Any = X
+                targets: Any = y
+                # Once Numba has seen an unaligned array, it takes one of the other byte order for such an array.
+                is_native = inputs.dtype == self._dtype and targets.dtype == self._of_y
+                if same and is_native and len(inputs) <= self._capacity:
                     if self._counts:
                         numbers = self._numbers_of(optimizer)
                         self._numbers[: len(numbers)] = numbers
@@ -140,7 +144,7 @@ class CompiledStep:
                     if math.isfinite(value):
                         optimizer.t += 1
                         return value
-            except TypeError:
+            except (TypeError, AttributeError):
                 pass  # the kernel is not compiled for such an X or y
         return self._step(X, y, sample_weight)
 
@@ -246,8 +250,7 @@ class CompiledStep:
         """Do the passes and an update for a batch, and return its loss; raise if the batch is invalid."""
         if not (type(X) is np.ndarray and X.dtype is self._dtype and X.ndim == 2):
             X = self.network.check_input(X)
-        if type(y) is not np.ndarray:
-            y = as_array(y, "y")
+        y = as_array(y, "y")
         if sample_weight is not None:
             sample_weight = as_array(sample_weight, "sample_weight")
         return self._writer.run(self._pass, X, y, sample_weight, update)
@@ -265,14 +268,14 @@ class CompiledStep:
             kernel = kernels.train if sample_weight is None else kernels.train_weighted
             try:
                 train = self._kernel(kernel, self._of_classes and y.ndim == 1)
-                value = train(X, y, *weights, self._program, update)
+                value, y_ = train(X, y, *weights, self._program, update), y
             except TypeError:  # the kernel is not compiled for such arrays
                 X_ = np.require(self.network.check_input(X), None, LAYOUT)
                 y_, *weights_ = self._converted(y, *weights)
                 train = self._kernel(kernel, y_.ndim == 1)
                 value = train(X_, y_, *weights_, self._program, update)
             if sample_weight is None:
-                self._train = train
+                self._train, self._of_y = train, y_.dtype
             if not math.isfinite(value):  # the NumPy code raises if the batch is invalid
                 trial = copy.deepcopy(self.network)
                 with np.errstate(all="ignore"):
