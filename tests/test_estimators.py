@@ -381,6 +381,18 @@ def test_labels_keep_their_kind():
         assert predicted.dtype == y.dtype and set(predicted) <= set(y)
 
 
+@pytest.mark.parametrize("dtype", ["Int64", "UInt8", "boolean"])
+def test_nullable_labels_of_pandas_come_back_exactly(dtype):
+    pandas = pytest.importorskip("pandas")
+    values = np.digitize(X[:, 0], [0, 1]) + (2**53 if dtype == "Int64" else 0)  # float64 lacks 2^53 + 1
+    values = values > 1 if dtype == "boolean" else values
+    y = pandas.Series(values, dtype=dtype)
+    model = MLPClassifier([5], solver="lbfgs", random_state=0, max_iter=50).fit(X, y)
+    assert model.classes_.tolist() == np.unique(values).tolist() and model.score(X, y) > 0.9
+    assert (model.predict(X) == MLPClassifier(**model.get_params()).fit(X, values).predict(X)).all()
+    assert (PerceptronClassifier(max_iter=3).fit(X, y == y[0]).classes_ == [False, True]).all()
+
+
 def test_indicator_matrix_may_be_sparse():
     model = MLPClassifier([5], max_iter=5, random_state=0)
     assert model.fit(X, LABELS).predict(X).shape == LABELS.shape == model.predict_proba(X).shape

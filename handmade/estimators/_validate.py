@@ -34,12 +34,18 @@ def _first(value: Any) -> Any:
 
 
 def _readable(value: Any, name: str) -> Any:
-    """Return data as scikit-learn reads them: tensors without their gradient; refuse masks and dates."""
+    """Return data as scikit-learn reads them: tensors without their gradient; refuse masks and dates.
+
+    It reads pandas' nullable integers as float64, in which large labels are no longer different.
+    """
     check_unmasked(value, name)
     if isinstance(_first(value), list | tuple | np.ndarray):
         return as_array(value, name)  # whose error about rows of different lengths names them
     if hasattr(value, "detach"):
         return value.detach()
+    own = getattr(getattr(value, "dtype", None), "numpy_dtype", None)  # of a pandas Series
+    if getattr(own, "kind", "") in ("i", "u", "b") and not value.isna().any():
+        return value.to_numpy(own)
     if getattr(getattr(value, "dtype", None), "kind", "") in ("m", "M"):
         raise TypeError(f"{name}: expected numbers, got dates of dtype {value.dtype}; subtract one of them and divide")
     return value
