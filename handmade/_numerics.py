@@ -56,7 +56,7 @@ def matmul_into(A: Array, B: Array, out: Array) -> None:
             raise
         raise TypeError(
             f"dH and X: expected {out.dtype} as the layer's parameters, got {A.dtype} and {B.dtype}; convert X and "
-            f"the gradient with astype({out.dtype!s})"
+            f"the gradient with astype({out.dtype!s}), also in layers of your own, where constants may be {A.dtype}"
         ) from None
 
 

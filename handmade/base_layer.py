@@ -223,7 +223,13 @@ def _checked_in_each_mode(cls: type[Layer]) -> Callable[..., tuple[Array, Any]]:
         before = np.array(X)
         result: Any = forward(layer, X, *arguments, **options)
         _check_result(layer, X, before, result)
-        unchecked.discard(any(argument is True for argument in (*arguments, *options.values())))
+        trains = any(argument is True for argument in (*arguments, *options.values()))
+        if trains and layer.owned and before.dtype == np.float32 and result[0].dtype == np.float64:
+            raise TypeError(  # as a backward pass would, without the name of the layer
+                f"{type(layer).__name__}.forward: expected H of dtype float32, as its input, got float64; convert "
+                "constants and arrays with astype(X.dtype)"
+            )
+        unchecked.discard(trains)
         if not unchecked and vars(cls)["forward"] is checked:
             cls.forward = forward  # type: ignore[method-assign]
         return result

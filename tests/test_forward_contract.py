@@ -65,6 +65,19 @@ def test_an_input_changed_in_place_is_refused_and_restored(spoil, place):
     assert (data == X).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_layer_that_promotes_is_named_in_training(dtype):
+    layer = type("Fresh", (Narrow,), {"forward": Narrow.forward})(lambda X: X * np.sqrt(2.0))  # NumPy's float64
+    layer.forward(X.astype(dtype), True)  # outside a network, its own affair
+    network = hm.Network([hm.Dense(3, 3, rng=0), layer, hm.Dense(3, 2, rng=1)], dtype=dtype)
+    if dtype == "float64":
+        network.loss_and_gradient(X, y)
+    else:
+        network.predict(X)
+        with pytest.raises(TypeError, match=r"^Fresh\.forward: expected H of dtype float32, as its input, got float64"):
+            network.loss_and_gradient(X, y)
+
+
 @pytest.mark.parametrize(
     ("f", "f_backward", "name"),
     [
