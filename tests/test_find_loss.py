@@ -231,6 +231,13 @@ def test_a_loss_says_what_it_is_computed_on():
     assert (own.activation, own.on_activation, own.least_outputs, own.takes_logits) == (None, None, 1, False)
 
 
+def test_options_reach_the_loss_of_the_logits_too():
+    Z, Y = np.array([[40.0, -40.0]]), np.array([[0.0, 1.0]])  # of which a sigmoid rounds to 1
+    given = find_loss(functools.partial(losses.binary_cross_entropy, reduction="sum")).on_activation
+    assert given.options == {"reduction": "sum"}
+    assert given.value(Z, Y) == losses.binary_cross_entropy_with_logits(Z, Y, reduction="sum")
+
+
 def test_a_loss_of_ones_own_returns_one_number():
     terms = (lambda input, target: (input - target) ** 2, lambda input, target: 2 * (input - target))
     with pytest.raises(TypeError, match=r"loss: expected one number, got an array of shape \(2, 1\)"):

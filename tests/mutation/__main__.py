@@ -124,7 +124,7 @@ MORE = {
     "mlp": "network",
     "network": NETWORK,
     "normalization": "statistics layers network files",
-    "optimizers.combined": "clipping groups lbfgs",
+    "optimizers.combined": "clipping groups lbfgs own_functions",
     "optimizers.lbfgs": "lbfgs",
     "optimizers.matrices": "groups reprs",
     "perceptron": "delta_rule",
