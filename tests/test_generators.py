@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import handmade as hm
+from handmade._parameters import with_generators
 
 X, y = hm.data.moons(40, noise=0.1, rng=0)
 
@@ -76,6 +77,12 @@ def test_generators_may_be_exchanged_in_a_network():
     with pytest.raises(ValueError, match=r"^y: "):
         network.loss_and_gradient(X, y + 1)
     assert network.loss_and_gradient(X, y)[0] == other.loss_and_gradient(X, y)[0]
+
+
+def test_layers_that_hold_each_other_are_searched_once():
+    one, other = Noise(), Noise(2)
+    one.partner, other.partner = other, one
+    assert len(with_generators(one)) == 4
 
 
 @EACH

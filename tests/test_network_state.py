@@ -314,7 +314,7 @@ def test_a_complex_copy_gives_the_gradient_by_a_complex_step():
     network = MLP([I, 4, O], activation="tanh", normalization="layer", rng=0)
     gradient = network.loss_and_gradient(inputs(), labels())[1]
     moved = network.astype(np.complex128)
-    assert moved.theta.dtype == moved.gradient.dtype == np.complex128
+    assert moved.theta.dtype == moved.gradient.dtype == network.astype("complex128").theta.dtype == np.complex128
     slopes = np.empty_like(gradient)
     for j in range(network.theta.size):
         moved.theta[j] += 1e-20j
