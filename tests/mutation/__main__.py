@@ -128,7 +128,7 @@ MORE = {
     "optimizers.lbfgs": "lbfgs",
     "optimizers.matrices": "groups reprs",
     "perceptron": "delta_rule",
-    "schedules": "plateau",
+    "schedules": "plateau own_functions",
     "training": TRAINING,
 }
 LEFT_OUT = {"", "protocols", "digits"}  # nothing to compute
