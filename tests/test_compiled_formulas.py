@@ -37,26 +37,36 @@ OPTIONS = {
 NAMES = sorted({row.function.__name__ for row in ACTIVATIONS})
 
 
+def check_activation(name, numbers, dtype, options):
+    """Compare the compiled function and slope with those of NumPy."""
+    # Of the input 1 a weight is the pre-activation, and of the loss |h + 1e30| its gradient is the slope.
+    A, layer = numbers.astype(dtype), hm.Activation(name, **options)
+    network = hm.Network([hm.Dense(1, A.size, bias=False), layer], dtype=dtype)
+    step = hm.compile(network, partial(losses.l1_loss, reduction="sum"))
+    with np.errstate(all="ignore"):
+        H = layer.f(A, **options)
+        slopes = layer.f_backward(np.ones_like(A), H if layer.keeps_H else A, **options)
+    # Both forms are within 4 ULP of the exact value, 8 for gelu.
+    rtol, tiny = (16 if name == "gelu" else 8) * np.finfo(dtype).eps, 8 * float(np.finfo(dtype).smallest_subnormal)
+    network.theta[:] = A
+    np.testing.assert_allclose(step.predict(np.ones((1, 1), dtype))[0], H, rtol, tiny, err_msg=f"{name} {options}")
+    finite = np.isfinite(A)
+    network.theta[:] = np.where(finite, A, 0)
+    _, gradient = step.gradient(np.ones((1, 1), dtype), np.full((1, A.size), -1e30, dtype))
+    np.testing.assert_allclose(gradient[finite], slopes[finite], 2 * rtol, tiny, err_msg=f"{name} {options}")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_activations_and_slopes_are_those_of_numpy(name):
     tails = np.concatenate([np.geomspace(1e-8, 1e3, 150), np.linspace(0.05, 12, 150), KINKS])
     numbers = np.concatenate([tails, -tails, [np.inf, -np.inf, np.nan]])
     for dtype, options in itertools.product([np.float64, np.float32], [{}, OPTIONS.get(name, {})]):
-        # Of the input 1 a weight is the pre-activation, and of the loss |h + 1e30| its gradient is the slope.
-        A, layer = numbers.astype(dtype), hm.Activation(name, **options)
-        network = hm.Network([hm.Dense(1, A.size, bias=False), layer], dtype=dtype)
-        step = hm.compile(network, partial(losses.l1_loss, reduction="sum"))
-        with np.errstate(all="ignore"):
-            H = layer.f(A, **options)
-            slopes = layer.f_backward(np.ones_like(A), H if layer.keeps_H else A, **options)
-        # Both forms are within 4 ULP of the exact value, 8 for gelu.
-        rtol, tiny = (16 if name == "gelu" else 8) * np.finfo(dtype).eps, 8 * float(np.finfo(dtype).smallest_subnormal)
-        network.theta[:] = A
-        np.testing.assert_allclose(step.predict(np.ones((1, 1), dtype))[0], H, rtol, tiny, err_msg=str(options))
-        finite = np.isfinite(A)
-        network.theta[:] = np.where(finite, A, 0)
-        _, gradient = step.gradient(np.ones((1, 1), dtype), np.full((1, A.size), -1e30, dtype))
-        np.testing.assert_allclose(gradient[finite], slopes[finite], 2 * rtol, tiny, err_msg=str(options))
+        check_activation(name, numbers, dtype, options)
+
+
+def test_all_activations_at_a_few_numbers_are_those_of_numpy():
+    for name, options in [*((name, {}) for name in NAMES), *OPTIONS.items()]:
+        check_activation(name, np.array([-7.5, -2.5, -0.7, -0.3, 0.0, 0.3, 0.7, 1.6, 2.5, 7.5]), np.float64, options)
 
 
 LABEL_LOSSES = [
@@ -90,12 +100,11 @@ def test_losses_and_their_gradients_are_those_of_numpy(dtype):
     Y, labels, w = rng.dirichlet(np.ones(3), N).astype(dtype), np.arange(N) % 3, rng.random(N).astype(dtype)
     Y[:3] = np.eye(3)
     near = rng.normal(0, 3, (N, 3))
-    near[0, 0], near[3] = Y[0, 0], Y[3]  # no error at all
+    near[0, 0], near[3], near[6] = Y[0, 0], Y[3], near[6, 0]  # no error at all; a tie
     far = near.copy()
     far[1:6] *= 200.0  # of which the exponential overflows
-    ties = np.repeat(rng.normal(size=(N, 1)), 3, axis=1)
     for name, options, kind in CASES:
-        for Z, weights in [(near, None), (far, None), (ties, None), (near, w), (far, w)]:
+        for Z, weights in [(near, None), (far, None), (near, w)]:
             if weights is not None and "weight" in options:
                 continue
             # Of the inputs I the weights are the logits, and their gradient is that of the logits.
@@ -174,8 +183,58 @@ def test_layers_are_those_of_numpy(dtype):
             np.testing.assert_allclose(network.state_dict()[name], array, 100 * eps, 10 * eps, err_msg=name)
 
 
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_probabilities_of_far_logits_are_those_of_numpy(name):
+    for Z in [0.1, 0.1, -3.3], [2.0, 1.0, 2.0], [400.1, 399.7, 380.33, 1.7], [-700.3, -1e3, -701.9], [800.0, -800.0]:
+        network = hm.Network([hm.Dense(1, len(Z), bias=False), hm.Activation(name)])
+        network.theta = Z
+        step, X, Y = hm.compile(network, "l1_loss"), np.ones((1, 1)), np.full((1, len(Z)), 10.0)
+        np.testing.assert_allclose(step.predict(X), network.predict(X), 2e-15, err_msg=str(Z))  # some 8 roundings
+        gradient = step.gradient(X, Y)[1].copy()
+        expected = network.loss_and_gradient(X, Y, "l1_loss")[1]
+        np.testing.assert_allclose(gradient, expected, 4e-15, 1e-16, err_msg=str(Z))
+
+
+@pytest.mark.parametrize("layer", [hm.BatchNorm(3), hm.LayerNorm(3)])
+def test_normalized_numbers_far_from_0_are_those_of_numpy(layer):
+    network = hm.Network([layer, hm.Dense(3, 2, rng=0)])
+    X, Y = 1e5 + np.random.default_rng(0).normal(size=(6, 3)), np.zeros((6, 2))
+    expected = copy.deepcopy(network).loss_and_gradient(X, Y, "mse_loss")
+    actual = hm.compile(network, "mse_loss").gradient(X, Y)
+    for one, other in zip(actual, expected, strict=True):  # X less its mean has lost 5 digits of 16
+        np.testing.assert_allclose(one, other, 1e-9, 1e-9 * np.abs(other).max())
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_steps_at_once_are_those_of_numpy(dtype):
+    rng = np.random.default_rng(0)
+    X, y, w = rng.normal(size=(7, 3)).astype(dtype), np.arange(7) % 2, rng.random(7).astype(dtype)
+    network, optimizer, order = hm.MLP([3, 4, 2], "tanh", rng=0, dtype=dtype), hm.Adam(lr=0.1), rng.permutation(7)
+    other, step = copy.deepcopy(network), hm.compile(network, optimizer=hm.Adam(lr=0.1))
+    for weights in None, w:
+        values = step.batches(X, y, weights, order, 2)
+        for k, loss in enumerate(values):
+            rows = order[2 * k : 2 * k + 2]
+            value, gradient = other.loss_and_gradient(
+                X[rows], y[rows], sample_weight=None if weights is None else w[rows]
+            )
+            optimizer.step(other.theta, gradient)
+            assert loss == pytest.approx(value, rel=1e3 * float(np.finfo(dtype).eps))
+        assert len(values) == 4
+    # Eight steps of Adam, each of which amplifies the rounding of small gradients.
+    np.testing.assert_allclose(network.theta, other.theta, 0, 1e3 * np.finfo(dtype).eps)
+
+
+def test_nan_in_a_wide_input_is_refused_as_numpy_refuses_it():
+    step, X = hm.compile(hm.MLP([6, 2], rng=0)), np.ones((3, 6))
+    X[1, 4] = np.nan
+    for call in step.predict, lambda X: step.gradient(X, np.zeros(3, int)):
+        with pytest.raises(ValueError, match=r"^X: expected finite numbers, got nan at index \(1, 4\)"):
+            call(X)
+
+
 def test_without_the_compiler_all_formulas_are_plain_python():
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "of_numpy", __file__]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "numpy", __file__]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
