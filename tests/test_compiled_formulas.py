@@ -174,7 +174,7 @@ def test_layers_are_those_of_numpy(dtype):
             value, gradient = step.gradient(X, Y)
             expected, slopes = other.loss_and_gradient(X, Y, "mse_loss")
             # Sums of at most 101 terms, in another order; of 2 samples, a normalization divides by their difference.
-            most = 1000 * eps
+            most = 50 * eps
             assert value == pytest.approx(expected, rel=most), network
             np.testing.assert_allclose(gradient, slopes, 0, most * max(1, np.abs(slopes).max()), err_msg=repr(network))
             H = other.predict(X)

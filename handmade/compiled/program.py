@@ -20,7 +20,7 @@ from ..normalization import BatchNorm, LayerNorm
 from . import operations
 from .blas import dot
 from .operations import OPTIONS, OWN
-from .passes import AT, COLUMNS, END, LEAST_ROWS, NEED_DX, NETWORK_INPUT, OUTPUTS_TELL, address
+from .passes import COLUMNS, END, LEAST_ROWS, NEED_DX, NETWORK_INPUT, OUTPUTS_TELL, address
 from .tables import ACTIVATIONS, TERMS, Function
 
 Array = npt.NDArray[Any]
@@ -220,7 +220,6 @@ class Translator:
         self.statistics.append((layer, len(self.numbers) + 1))
         if self.training:
             self.row(self.address(operations.batch_moments), operations.nothing)
-            self.rows[-1][AT] = len(self.numbers)
         saved, parameters = self.saved(self.width), [layer.gamma, layer.dgamma, layer.beta, layer.dbeta]
         numbers = [layer.eps] + [0.0] * (3 * self.width)
         forward = self.address(operations.batch_norm)
@@ -268,8 +267,6 @@ class Translator:
         functions.value(np.zeros((1, self.width), dtype), np.zeros(1, int))  # raises if an option is invalid
         mean, ignored = options.pop("reduction", "mean") == "mean", options.pop("ignore_index", -100)
         smoothing, weight = options.pop("label_smoothing", 0.0), options.pop("weight", None)
-        if options:
-            find([], f, options, "a loss", name_of(f))
         weights = () if weight is None else weight
         given = [mean, 0, ignored, smoothing, weight is not None, -np.inf, np.inf, *weights]
         self.row(self.address(operations.cross_entropy), numbers=given)
