@@ -185,7 +185,8 @@ def test_layers_are_those_of_numpy(dtype):
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 def test_probabilities_of_far_logits_are_those_of_numpy(name):
-    for Z in [0.1, 0.1, -3.3], [2.0, 1.0, 2.0], [400.1, 399.7, 380.33, 1.7], [-700.3, -1e3, -701.9], [800.0, -800.0]:
+    ties, far, below = [[0.1, 0.1, -3.3], [2.0, 1.0, 2.0]], [400.1, 399.7, 380.33, 1.7], [-700.3, -1e3, -701.9]
+    for Z in *ties, far, below, [800.0, -800.0], [0.1, -350.7, -400.9]:
         network = hm.Network([hm.Dense(1, len(Z), bias=False), hm.Activation(name)])
         network.theta = Z
         step, X, Y = hm.compile(network, "l1_loss"), np.ones((1, 1)), np.full((1, len(Z)), 10.0)
