@@ -197,6 +197,15 @@ def test_a_part_of_a_gradient_or_a_single_number_is_not_clipped():
     assert next(found[0].name for found, _ in single.explanations(np.array([0.9]), 1)) == "constant factor"
 
 
+def test_clipped_parameters_are_listed_from_the_output_down():
+    to_norm = {name: lambda t: t * 0.5 / np.linalg.norm(t) for name in ("W0", "b0", "W1", "W2", "b2")}
+    clipped = changed(b1=0.01, **to_norm)
+    ((cause,),) = parts(clipped, true=changed(b1=0.01))
+    assert cause.name == "each parameter clipped by norm"
+    assert cause.where.split(", ")[:2] == ["W2", "b2"]
+    assert cause.where.split(", ")[2:] == ["W1", "W0", "b0"]
+
+
 def by_layer(*factors):
     return changed(**{name: factors[i // 2] for i, name in enumerate(SHAPES)})
 

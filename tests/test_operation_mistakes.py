@@ -5,21 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from handmade.checking.operation_mistakes import Compared, operations_that_explain
-from handmade.checking.recordings import record
+from tests.operations_of_tests import explained
 
 RNG = np.random.default_rng(7)
 X, W, V, b = RNG.normal(size=(6, 8)), RNG.normal(size=(3, 4, 8)), RNG.normal(size=(5, 5)), RNG.normal(size=(3, 4))
 C = RNG.normal(size=(6, 6, 3))  # the factors of each result in the loss
-
-
-def explained(function, arrays, **wrong):
-    """Return the words for the mistakes that make wrong gradients of a function; each is given by its input's name."""
-    recording = record(function, list(arrays.values()), list(arrays), lambda parts: tuple(parts))
-    right = recording.gradient(np.ones(recording.output.value.shape))
-    compared = [Compared(name, wrong.get(name, r), r, name in wrong) for name, r in zip(arrays, right, strict=True)]
-    found = operations_that_explain(recording, np.ones(recording.output.value.shape), compared, 1e-9)
-    return " and ".join(one.text for one in found)
 
 
 def windows(X):
@@ -174,7 +164,7 @@ def test_a_factor_that_is_not_divided_out_is_named():
 
     d = np.sqrt((X * X).sum(axis=1, keepdims=True) + 0.1)
     wrong = np.where(C[:, 0, :1] > 0, 2 * X, -2 * (4 - d) * X)
-    assert explained(distances, {"Z": X}, Z=wrong).endswith(" times d")
+    assert explained(distances, {"Z": X}, Z=wrong).endswith("= right d")
 
 
 def test_axes_not_turned_back_in_one_of_two_calls_are_named():
@@ -244,3 +234,48 @@ def test_a_mean_whose_gradient_is_of_another_axis_is_named():
     text = explained(centred, {"Z": Z}, Z=X - X.mean(axis=0))
     assert text.startswith("gradient of `mean(Z, axis=1, keepdims=True)`")
     assert text.endswith("taken over axis 0")
+
+
+def test_a_gradient_that_goes_back_one_turn_only_is_named():
+    def leaky(Z):
+        y, total = np.zeros(6), 0.0
+        for k in range(5):
+            y = 0.7 * y + Z[:, k]
+            total = total + (y * C[:, k, 0]).sum()
+        return total
+
+    wrong = C[:, :5, 0].copy()
+    wrong[:, :-1] += 0.7 * C[:, 1:5, 0]
+    assert explained(leaky, {"Z": X}, Z=np.pad(wrong, ((0, 0), (0, 3)))).endswith("goes back one turn only")
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_slices_at_a_wrong_distance_are_named(step):
+    def dilated(Z):
+        return sum((Z[:, 2 * k : 2 * k + 3] * C[:, k : k + 1, 0]).sum() for k in range(3))
+
+    wrong = np.zeros((6, 12))
+    for k in range(3):
+        wrong[:, step * k : step * k + 3] += C[:, k : k + 1, 0]
+    words = f"added 1 {'earlier' if step == 1 else 'later'} along axis 1 with each turn"
+    assert explained(dilated, {"Z": RNG.normal(size=(6, 12))}, Z=wrong).endswith(words)
+
+
+def test_a_factor_is_not_taken_for_clipping():
+    logits = RNG.normal(size=4)
+    shares = np.exp(logits) / np.exp(logits).sum()
+
+    def mixture(logits):
+        return 12 * np.log(np.exp(logits).sum()) - (logits * np.arange(4)).sum()
+
+    assert "clipped" not in (text := explained(mixture, {"logits": logits}, logits=shares - np.arange(4)))
+    assert text != ""
+
+
+def test_clipping_is_named_where_some_entries_are_left():
+    def scaled(Z):
+        return (np.tanh(Z) * 3 * F).sum()
+
+    F = RNG.normal(size=X.shape)
+    passed = np.clip(3 * F, -1, 1)
+    assert explained(scaled, {"Z": X}, Z=passed * (1 - np.tanh(X) ** 2)).endswith("clipped at 1")

@@ -77,7 +77,7 @@ def test_the_gradient_of_another_parameter_has_its_shape():
     claimed = changed(b1=lambda t: TRUE[BY_NAME["b2"].slice])
     hint = "two parameters are mistaken for each other"
     name = "gradient of another parameter"
-    assert parts(claimed) == [[Cause(name, "b1", hint, f"{name}: equal in b1", 0)]]
+    assert parts(claimed) == [[Cause(name, "b1", hint, f"{name}: equal to that of b2 in b1", 0)]]
     swapped = changed(b1=lambda t: TRUE[BY_NAME["b2"].slice], b2=lambda t: TRUE[BY_NAME["b1"].slice])
     assert names(swapped) == [name]
 

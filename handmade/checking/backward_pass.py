@@ -215,7 +215,7 @@ class BackwardPass:
                 named.append((f"the input of {self.place_of(prefix)}", X))
         seen: list[Array] = []
         for name, value in named:
-            if value.shape == array.shape and not any(value is one for one in seen):
+            if value.shape == array.shape and not any(np.array_equal(value, one) for one in seen):
                 seen.append(value)
                 yield name, value
 

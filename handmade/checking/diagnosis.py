@@ -5,7 +5,8 @@ explain it, the simplest first:
 
 1. A catalogue of known mistakes. Each is made on purpose, and the gradient that it leads to compared with the claim.
 2. Where the code that is to be differentiated is known (a function, or layers and losses of one's own), its operations
-   are recorded, and mistakes made in the backward pass through them (`operation_mistakes`).
+   are recorded, and mistakes made in the backward pass through them (`operation_mistakes`). If none explains the
+   claim, a regression searches for the formula of the gradient by one value (`operation_values`).
 3. Localisation: the algebra of dense layers shows which steps are wrong, however many (`localisation`), and a
    regression gives the formula of each (`formulas`).
 4. Pairs of mistakes of the catalogue, where the algebra cannot separate the steps.
@@ -195,7 +196,7 @@ def _explained(problem: Problem, wrong: list[str], progress: bool) -> Diagnosis:
     known = mistakes(problem.backward_pass) if problem.backward_pass else []
     found = simplest(problem, mistakes_alone(problem, known))
     if not found or (problem.is_own and _is_vague(found)):
-        found = explain_operations(problem) or found
+        found = explain_operations(problem, formulas=False) or found
     located = [located_steps(problem, cases, bool(found)) for cases in locate(problem)]
     (cases, steps, formulas), *others = located
     if not found or _is_vague(found):
@@ -209,6 +210,8 @@ def _explained(problem: Problem, wrong: list[str], progress: bool) -> Diagnosis:
         if steps and all(case.found.complete for case in cases) and all(step.unique for step in steps):
             pairs = [pair for pair in pairs if is_within(problem, pair, [place_of(step) for step in steps])]
         found = pairs or explain_parameters(problem, wrong)
+    if not found or (problem.is_own and _is_vague(found)):
+        found = explain_operations(problem, formulas=True) or found
     if not found and problem.odd:
         found = [explain(problem.odd, problem.match.residual(problem.truth))]
     parts = [] if found else wrong_parts(problem, wrong)

@@ -135,10 +135,11 @@ def _slopes_elsewhere(of: BackwardPass, place: str) -> Iterator[Term]:
     """Yield the derivative of an activation at another array of its shape, and the derivatives of other layers."""
     leaf, A, H = of.leaves[place], of.inputs[place], of.outputs[place]
     assert isinstance(leaf, Activation)
+    derivative = slope if place in of.mended else own_slope  # f' is the right one
     for text, V in of.arrays_like(A):
         if V is A or V is H:
             continue
-        yield Term(f"f'({text})", own_slope(leaf, V), 1.4)
+        yield Term(f"f'({text})", derivative(leaf, V), 1.4)
         yield Term(f"[{text} > 0]", (V > 0) * 1.0, 1.8)
         yield Term(f"({text})", V, 1.9)
         yield Term(f"({text})^2", V * V, 2.0)

@@ -20,8 +20,8 @@ from .operation_rules import (
     Edge,
     OperationMistake,
     as_it_is,
-    beside_array,
     clipped_at,
+    cut_short,
     from_another,
     kept_from,
     left_as_it_is,
@@ -32,6 +32,7 @@ from .operation_rules import (
     with_others,
     written,
 )
+from .operation_values import GradientsByValues
 from .operations import MEANS, SUMS, Operation
 from .recordings import Recording
 
@@ -79,7 +80,7 @@ class _Found:
 
 @np.errstate(all="ignore")  # a mistake may lead out of the domain of a function
 def operations_that_explain(
-    recording: Recording, seed: Array, compared: Sequence[Compared], relative: float
+    recording: Recording, seed: Array, compared: Sequence[Compared], relative: float, formulas: bool = True
 ) -> list[Explained]:
     """Return the mistakes that together make every wrong gradient.
 
@@ -93,6 +94,8 @@ def operations_that_explain(
         One for each of its inputs.
     relative : float
         The difference up to which two gradients count as equal, relative to the largest entry.
+    formulas : bool
+        Whether to search for a formula, if no mistake explains the gradients.
 
     Returns
     -------
@@ -107,7 +110,7 @@ def operations_that_explain(
     search = _Search(recording, seed, compared, right, relative)
     found: list[_Found] = []
     chosen: list[tuple[_Found, frozenset[int]]] = []
-    for find in search.forms():
+    for find in (*search.mistakes(), *(search.formulas() if formulas else ())):
         found += find()
         if chosen := _cover([one for one in found if not one.spoils], wrong):
             break
@@ -149,11 +152,12 @@ class _Search:
                 self.users.setdefault(id(operand), []).append(one)
         self.incoming: dict[int, Array] = {}  # the gradient by each result, as far as a backward pass has come
         self.idle = self._without_effect()
+        self.by_value = GradientsByValues(recording, seed, self.idle, self._may_go_on)
 
-    def forms(self) -> Iterator[Callable[[], Iterable[_Found]]]:
+    def mistakes(self) -> Iterator[Callable[[], Iterable[_Found]]]:
         """Yield the kinds of mistakes, the most usual first."""
         yield from (self.simple, self.factors, self.skipped, self.other_axes, self.left_out, self.clipped)
-        yield from (self.other_factors, self.in_one_turn, self.other_arrays, self.other_inputs, self.beside_arrays)
+        yield from (self.other_factors, self.in_one_turn, self.other_arrays, self.other_inputs, self.not_handed_on)
 
     def simple(self) -> Iterator[_Found]:
         """Yield the mistakes without a number."""
@@ -237,18 +241,17 @@ class _Search:
 
     def clipped(self) -> Iterator[_Found]:
         """Yield the operands whose gradient is clipped at a usual bound."""
-        sizes: dict[tuple[int, int], tuple[float, float]] = {}
+        passed: dict[tuple[int, int], Array] = {}
 
         def note(one: Operation, k: int, G: Array) -> Array:
-            passed = one.backward_to(k)(G)
-            sizes[id(one), k] = float(np.abs(passed).max(initial=0.0)), float(np.linalg.norm(passed))
-            return passed
+            passed[id(one), k] = one.backward_to(k)(G)
+            return passed[id(one), k]
 
         self.recording.gradient(self.seed, note)
         for edges in self.edges:
-            reached = [sizes[id(one), k] for one, k in edges if (id(one), k) in sizes]
+            reached = [passed[id(one), k] for one, k in edges if (id(one), k) in passed]
             if reached and (edges[0][0].is_elementwise or edges[0][0].name == "matmul"):
-                yield from self._tried(clipped_at(edges, max(reached)))
+                yield from self._tried(clipped_at(edges, reached))
 
     def other_arrays(self) -> Iterator[_Found]:
         """Yield the derivatives that are taken with another array."""
@@ -285,13 +288,35 @@ class _Search:
                         text = f"value of {place_of(one)}, and all that follows, {source}"
                         yield from self._of_other(changed, text, one, 2.7)
 
-    def beside_arrays(self) -> Iterator[_Found]:
-        """Yield the operands whose gradient has an array as a factor too much, or lacks one."""
+    def not_handed_on(self) -> Iterator[_Found]:
+        """Yield the turns of a loop that hand on nothing of what came from later ones."""
         for edges in self.edges:
-            (one, k), *others = edges
-            for other in self.recording.operations if not others else ():
-                if other.value.ndim and _broadcasts_to(other.value.shape, one.operands[k].value.shape):
-                    yield from self._tried(beside_array(edges, other))
+            if len(edges) > 1:
+                self.incoming = {}
+                self._gradient(OperationMistake("", edges, kept_from, 0.0))
+                yield from self._tried([cut_short(edges, self.incoming)])
+
+    def formulas(self) -> Iterator[Callable[[], Iterable[_Found]]]:
+        """Yield the kinds of formulas, the most usual first."""
+        for products in (False, True):
+            yield functools.partial(self.of_values, self.wrong, products)
+            for i in self.wrong if len(self.wrong) > 1 else ():
+                yield functools.partial(self.of_values, [i], products)
+        yield self.conditions
+
+    def of_values(self, wrong: list[int], products: bool) -> Iterator[_Found]:
+        """Yield the formulas of the gradient by one value that make some wrong gradients, and none that is right."""
+        fitted = [i for i, one in enumerate(self.compared) if i in wrong or not one.is_wrong]
+        claimed, relative = [one.claimed for one in self.compared], 10 * self.relative
+        for value in self.by_value.values():
+            for text, cost, made in self.by_value.formulas(value, claimed, fitted, relative, products):
+                yield from self._compare(made, text, value, 3.0 + cost / 2)
+
+    def conditions(self) -> Iterator[_Found]:
+        """Yield the gradients by one input that are another than the right one where a condition holds."""
+        for i in self.wrong:
+            for text, cost, made in self.by_value.conditions(i, self.compared[i].claimed, self.relative):
+                yield from self._compare(made, text, self.recording.inputs[i], 3.0 + cost / 2)
 
     def _without_effect(self) -> frozenset[int]:
         """Return the maxima that change nothing, as the one that a softmax subtracts: nobody derives those."""
@@ -305,8 +330,8 @@ class _Search:
         maxima = (one for one in self.recording.operations if one.name in LARGEST)
         return frozenset(id(one) for one in maxima if sizes.get(id(one), 0.0) <= limit)
 
-    def _may_go_on(self) -> bool:
-        self.left -= 1
+    def _may_go_on(self, passes: int = 1) -> bool:
+        self.left -= passes
         return self.left >= 0
 
     def _gradient(self, mistake: OperationMistake) -> list[Array]:
@@ -350,11 +375,6 @@ class _Search:
         size, change = np.abs(claimed).max(initial=0.0), np.abs(claimed - right).max(initial=0.0)
         limit = min(self.relative * max(size, np.abs(right).max(initial=0.0)), 0.01 * change)
         return bool(np.abs(made - claimed).max(initial=0.0) <= limit)
-
-
-def _broadcasts_to(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    pairs = zip(reversed(shape), reversed(other), strict=False)
-    return len(shape) <= len(other) and all(n in (1, m) for n, m in pairs)
 
 
 def _edges_by_place(recording: Recording) -> Iterator[list[Edge]]:

@@ -18,6 +18,7 @@ __all__ = [
     "OperationMistake",
     "as_it_is",
     "clipped_at",
+    "cut_short",
     "from_another",
     "kept_from",
     "left_as_it_is",
@@ -33,6 +34,7 @@ TURNING = ("transpose", "swapaxes", "moveaxis", "rollaxis")
 LARGEST = ("max", "min", "amax", "amin", "maximum.reduce", "minimum.reduce")
 BOUNDS = (1.0, 5.0, 10.0, 0.1, 0.01, 0.5, 2.0, 0.05, 0.02, 0.2, 0.25, 100.0)  # at which people clip
 ORDINALS = "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"  # turns of a loop
+FEWEST = 3  # numbers by which clipping is told from a factor
 MOST_IN_WORDS = 64  # of which a factor may be the inverse or the root
 
 SLOPES: dict[str, Callable[[Array, Array], Array]] = {  # that people write for the derivative of h = f(x)
@@ -152,6 +154,11 @@ def _in_one_turn(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
             _overwriting(edges[-1][0]),
             1.9,
         )
+        for axis, n in enumerate(one.operands[k].value.shape):
+            for shift in (1, -1, 2, -2) if n > len(edges) else ():
+                where_to = f"{abs(shift)} {'later' if shift > 0 else 'earlier'} along axis {axis}"
+                text = f"gradient of {place_of(one)} added {where_to} with each turn"
+                yield OperationMistake(text, edges, _moved_by_turn(edges, axis, shift), 1.9)
         for turns, order in (edges, ""), (edges[::-1], ", the first time last"):
             text = f"gradient by {one.names[k]} of {place_of(one)} assigned each time, not added{order}"
             yield OperationMistake(text, edges, _assigned_in(turns), 1.8)
@@ -166,7 +173,8 @@ def place_of(one: Operation) -> str:
     """Return an operation in words, and its line, if that is not of this library."""
     code = one.place[0]
     is_own = not Path(code.co_filename).is_relative_to(HOME)
-    return f"`{one.text}` (line {one.line} of {code.co_name})" if is_own else f"`{one.text}`"
+    of = "" if code.co_name.startswith("<") else f" of {code.co_name}"  # a comprehension, or a lambda
+    return f"`{one.text}` (line {one.line}{of})" if is_own else f"`{one.text}`"
 
 
 def _unchanged(one: Operation, k: int, G: Array) -> Array:
@@ -285,6 +293,24 @@ def _overwriting(last: Operation) -> Rule:
     return rule
 
 
+def cut_short(edges: Sequence[Edge], direct: Mapping[int, Array]) -> OperationMistake:
+    """Return the mistake that each turn of a loop passes on only what does not come from a later turn.
+
+    ``direct`` holds that, by the results of the turns.
+    """
+    one, k = written(edges)
+    text = f"gradient by {one.names[k]} of {place_of(one)} goes back one turn only"
+    nothing = {id(o): np.zeros(o.value.shape) for o, _ in edges}
+    known = nothing | {key: G for key, G in direct.items() if key in nothing}
+    return OperationMistake(text, edges, lambda o, k, G: o.backward_to(k)(known[id(o)]), 1.9)
+
+
+def _moved_by_turn(edges: Sequence[Edge], axis: int, shift: int) -> Rule:
+    """Return the rule that each turn of a loop passes its gradient on to entries farther and farther away."""
+    turns = {id(one): turn for turn, (one, _) in enumerate(edges)}
+    return lambda one, k, G: np.roll(one.backward_to(k)(G), shift * turns[id(one)], axis)
+
+
 # ---- mistakes with a number --------------------------------------------------------------------------------------
 
 
@@ -314,14 +340,20 @@ def _in_words(factor: float) -> str:
     return f"{factor:.6g}"
 
 
-def clipped_at(edges: Sequence[Edge], sizes: tuple[float, float]) -> Iterator[OperationMistake]:
-    """Yield clipping of what is passed on to an operand, at the usual bounds; ``sizes`` are its maximum and norm."""
+def clipped_at(edges: Sequence[Edge], passed: Sequence[Array]) -> Iterator[OperationMistake]:
+    """Yield clipping, at the usual bounds, of what is passed on to an operand.
+
+    Clipped by value, some of it has to be left as it is; clipped by norm, it has to have several numbers. Otherwise it
+    may as well be a factor, or a constant.
+    """
     one, k = written(edges)
+    sizes = np.unique(np.abs(np.concatenate([G.ravel() for G in passed])).round(12))
+    longest = max(float(np.linalg.norm(G)) for G in passed)
     for bound in BOUNDS:
         text = f"gradient by {one.names[k]} of {place_of(one)} clipped at {bound:g}"
-        if bound < sizes[0]:
+        if ((sizes > 0) & (sizes <= bound)).sum() >= FEWEST and bound < sizes.max():
             yield OperationMistake(text, edges, _by_value(bound), 1.7)
-        if bound < sizes[1]:
+        if len(sizes) > FEWEST and bound < longest:
             yield OperationMistake(f"norm of the {text}", edges, _by_norm(bound), 1.8)
 
 
@@ -405,20 +437,6 @@ def from_another(one: Operation, k: int, users: Sequence[Operation], other: Oper
 
     text = f"value of {place_of(one)} computed from {other.label} in place of {one.names[k]}"
     return OperationMistake(text, edges, rule, 2.5)
-
-
-def beside_array(edges: Sequence[Edge], other: Operation) -> Iterator[OperationMistake]:
-    """Yield the mistakes that an array is a factor too much in the gradient by an operand, or is missing there."""
-    one, k = written(edges)
-    operand, value = f"{one.names[k]} of {place_of(one)}", other.value
-    for text, factor in ((f"times {other.label}", value), (f"divided by {other.label}", 1 / value)):
-        if np.isfinite(factor).all():
-            rule = functools.partial(_times_array, factor)
-            yield OperationMistake(f"gradient by {operand} {text}", edges, rule, 2.8)
-
-
-def _times_array(factor: Array, one: Operation, k: int, G: Array) -> Array:
-    return one.backward_to(k)(G) * factor
 
 
 def over_other_axes(

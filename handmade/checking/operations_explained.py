@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,26 +14,32 @@ from .catalogue_search import explain
 from .causes import Cause
 from .explanation import Explanation
 from .localisation import layer_name
-from .operation_mistakes import Compared, operations_that_explain
+from .operation_mistakes import Compared, Explained, operations_that_explain
 from .problem import Problem
 from .recordings import record, record_layers
 
 __all__ = ["explain_operations"]
 
+Search = Callable[..., list[Explained]]
+
 DIFFERENT = 1e-6  # relative: where a gradient is farther from the measured one, it is wrong
 HINT = "one operation of the code, in the backward pass"
 
 
-def explain_operations(problem: Problem) -> list[Explanation]:
-    """Return the mistakes in the backward pass through recorded operations that explain the claim, as one; or none."""
+def explain_operations(problem: Problem, formulas: bool) -> list[Explanation]:
+    """Return the mistakes in the backward pass through recorded operations that explain the claim, as one; or none.
+
+    ``formulas`` tells whether to search for a formula, too, where no mistake explains it.
+    """
+    explain_one = functools.partial(operations_that_explain, relative=problem.match.relative, formulas=formulas)
     try:
-        causes = _of_network(problem) if problem.network is not None else _of_function(problem)
+        causes = (_of_network if problem.network is not None else _of_function)(problem, explain_one)
     except Exception:  # code that needs plain arrays, or anything else that it raises
         return []
     return [explain([*problem.odd, *causes], 0.0)] if causes else []
 
 
-def _of_function(problem: Problem) -> list[Cause]:
+def _of_function(problem: Problem, explain_one: Search) -> list[Cause]:
     match, parameters = problem.match, problem.parameters
     if problem.function is None or parameters is None or not match.decided.all():
         return []
@@ -46,7 +53,7 @@ def _of_function(problem: Problem) -> list[Cause]:
         )
         for b in match.blocks
     ]
-    found = operations_that_explain(recording, np.ones(recording.output.value.shape), compared, match.relative)
+    found = explain_one(recording, np.ones(recording.output.value.shape), compared)
     evidence = "a backward pass through the function with this mistake gives the claimed gradient"
     return [Cause(one.text, " and ".join(one.names), HINT, evidence, at=tuple(one.names)) for one in found]
 
@@ -54,7 +61,7 @@ def _of_function(problem: Problem) -> list[Cause]:
 # ---- the own parts of a network ------------------------------------------------------------------------------------
 
 
-def _of_network(problem: Problem) -> list[Cause]:
+def _of_network(problem: Problem, explain_one: Search) -> list[Cause]:
     """Return the causes in every wrong part that is the user's own; none if one of them has none."""
     of = problem.backward_pass
     if of is None or not problem.is_own:
@@ -63,15 +70,15 @@ def _of_network(problem: Problem) -> list[Cause]:
     rng = np.random.default_rng(0)
     for prefix in [*of.measured, *of.mended]:
         dH = rng.normal(size=of.outputs[prefix].shape)
-        found = _of_layer(of, prefix, dH, problem.match.relative)
+        found = _of_layer(of, prefix, dH, explain_one)
         if found is None:
             return []
         causes += found
-    loss = _of_loss(of, problem.match.relative) if problem.is_measured else []
+    loss = _of_loss(of, explain_one) if problem.is_measured else []
     return [] if loss is None else [*loss, *causes]
 
 
-def _of_layer(of: BackwardPass, prefix: str, dH: Array, relative: float) -> list[Cause] | None:
+def _of_layer(of: BackwardPass, prefix: str, dH: Array, explain_one: Search) -> list[Cause] | None:
     """Return the causes in a layer: none if it is right, None if nothing explains what is wrong."""
     leaf, X = of.leaves[prefix], of.inputs[prefix]
     attributes = list(leaf.parameters.values())
@@ -87,7 +94,7 @@ def _of_layer(of: BackwardPass, prefix: str, dH: Array, relative: float) -> list
     compared = _compared(names, claimed, right)
     if not any(one.is_wrong for one in compared):
         return []
-    found = operations_that_explain(recording, dH, compared, relative)
+    found = explain_one(recording, dH, compared)
     evidence = "a backward pass through the layer with this mistake gives what it returns"
     where = layer_name(of, prefix)
     return [
@@ -96,7 +103,7 @@ def _of_layer(of: BackwardPass, prefix: str, dH: Array, relative: float) -> list
     ] or None
 
 
-def _of_loss(of: BackwardPass, relative: float) -> list[Cause] | None:
+def _of_loss(of: BackwardPass, explain_one: Search) -> list[Cause] | None:
     """Return the causes in a loss of the user's own: none if it is right, None if nothing explains what is wrong."""
     if not isinstance(of.loss, tuple) or of.sample_weight is not None:
         return []
@@ -107,7 +114,7 @@ def _of_loss(of: BackwardPass, relative: float) -> list[Cause] | None:
         return []
     value: Callable[..., Any] = of.loss[0]
     recording = record(value, [H], [""], lambda arrays: (arrays[0], of.y))
-    found = operations_that_explain(recording, np.ones(recording.output.value.shape), compared, relative)
+    found = explain_one(recording, np.ones(recording.output.value.shape), compared)
     evidence = "a backward pass through the loss with this mistake gives what it returns"
     return [Cause(one.text, "the loss", HINT, evidence, at=("loss",)) for one in found] or None
 

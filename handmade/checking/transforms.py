@@ -163,7 +163,7 @@ class GradientMatch:
             sizes = np.linalg.norm(c), np.linalg.norm(t)
             found = self._form_and_ratio(block, truth)
             if found and not found[0]:
-                text[block.name] = f"{found[2]:.6g} times the true gradient"
+                text[block.name] = f"{found[3]:.6g} times the true gradient"
             elif min(sizes) == 0:
                 text[block.name] = f"of length {sizes[0]:.3g}, the true one {sizes[1]:.3g}"
             else:
@@ -215,56 +215,60 @@ class GradientMatch:
 
     def _by_blocks(self, candidate: Array, most: int) -> Iterator[Match]:
         """Yield transforms and factors, parameter by parameter."""
-        forms: dict[tuple[str, str], list[Block]] = {}
+        forms: dict[tuple[str, str], dict[Block, str]] = {}
         ratios: dict[Block, float] = {}
         largest = 0.0
         for block in sorted(self.blocks, key=lambda block: -block.layer):
             found = self._form_and_ratio(block, candidate)
             if found is None:
                 return
-            name, hint, ratio, residual = found
+            name, hint, source, ratio, residual = found
             largest = max(largest, residual)
             if name:
-                forms.setdefault((name, hint), []).append(block)
+                forms.setdefault((name, hint), {})[block] = source
             if ratio != 1:
                 ratios[block] = ratio
-        parts = [self._part(name, hint, of, f"{name}: equal") for (name, hint), of in forms.items()]
+        parts = []
+        for (name, hint), sources in forms.items():
+            others = ", ".join(filter(None, sources.values()))
+            evidence = f"{name}: equal{f' to that of {others}' if others else ''}"
+            parts.append(self._part(name, hint, list(sources), evidence))
         for factors in self._factors(ratios, most - len(parts)):
             if parts or factors:
                 yield parts + factors, largest
 
-    def _form_and_ratio(self, block: Block, candidate: Array) -> tuple[str, str, float, float] | None:
-        """Return the first transform that equals the claim, or a multiple of it: name, hint, factor, residual."""
+    def _form_and_ratio(self, block: Block, candidate: Array) -> tuple[str, str, str, float, float] | None:
+        """Return the first transform that equals the claim, or a multiple: name, hint, source, factor, residual."""
         i, decided = self.blocks.index(block), self.decided[block.slice]
         scale = self._scales(self.claimed)[i]  # beside a candidate that is blown up, anything would be 0
         c, allowed = self.claimed[block.slice][decided], self.allowed[block.slice][decided]
         if not decided.any():
-            return "", "", 1.0, 0.0
-        for name, hint, form in self._forms(block, candidate):
+            return "", "", "", 1.0, 0.0
+        for name, hint, source, form in self._forms(block, candidate):
             t = form.ravel()[decided]
             self.compared += 1
             residual = np.maximum(np.abs(c - t) - allowed, 0).max() / scale
             if residual <= self.relative:
-                return name, hint, 1.0, residual
+                return name, hint, source, 1.0, residual
             if min(np.abs(c).max(), np.abs(t).max()) > allowed.max():  # a multiple of what is not known is nothing
                 ratio = float(t @ c / (t @ t))
                 left = np.maximum(np.abs(c - ratio * t) - max(abs(ratio), 1.0) * allowed, 0).max()
                 residual = left / self._scales(self.claimed)[i]
                 if residual <= self.relative:
-                    return name, hint, ratio, residual
+                    return name, hint, source, ratio, residual
         return None
 
-    def _forms(self, block: Block, candidate: Array) -> Iterator[tuple[str, str, Array]]:
-        """Yield the block itself, then its transforms: name, hint, numbers."""
+    def _forms(self, block: Block, candidate: Array) -> Iterator[tuple[str, str, str, Array]]:
+        """Yield the block itself, then its transforms: name, hint, the other parameter that it is of, numbers."""
         t = candidate[block.slice].reshape(block.shape)
-        yield "", "", t
+        yield "", "", "", t
         for name, (hint, form) in BLOCK_TRANSFORMS.items():
             if form(t).shape == t.shape:
-                yield name, hint, form(t)
+                yield name, hint, "", form(t)
         for other in self.blocks:
             if other is not block and other.shape == block.shape:
                 hint = "two parameters are mistaken for each other"
-                yield "gradient of another parameter", hint, candidate[other.slice]
+                yield "gradient of another parameter", hint, other.name, candidate[other.slice]
 
     def _part(self, name: str, hint: str, blocks: Sequence[Block], evidence: str) -> Cause:
         where = self._where(blocks)
@@ -327,7 +331,7 @@ class GradientMatch:
 
     def _normalized(self, groups: list[tuple[float, list[Block]]]) -> Cause | None:
         """Recognize parameters that have the same norm, each by a factor of its own: normalized, or clipped."""
-        scaled = {block for _, of in groups for block in of}
+        scaled = [block for _, of in groups for block in of]
         norms = {block: float(np.linalg.norm(self.claimed[block.slice])) for block in self.blocks}
         largest = max(norms.values())
         if len(groups) < 2 or not all(self._is(norms[block], largest) for block in scaled):
@@ -336,8 +340,8 @@ class GradientMatch:
         if len(scaled) == len(self.blocks) and self._is(largest, 1):
             return Cause("each parameter normalized", "every parameter", hint, "the norm of each is 1")
         if all(0 < ratio < 1 for ratio, _ in groups):
-            where, text = self._where(list(scaled)), f"the norm of each is {largest:.6g}, that of all others is less"
-            return Cause("each parameter clipped by norm", where, hint, text, at=self._at(list(scaled)))
+            where, text = self._where(scaled), f"the norm of each is {largest:.6g}, that of all others is less"
+            return Cause("each parameter clipped by norm", where, hint, text, at=self._at(scaled))
         return None
 
     def _names(self, ratio: float, blocks: list[Block]) -> Iterator[Cause]:

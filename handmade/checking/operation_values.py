@@ -1,0 +1,241 @@
+"""9. The gradient by one value of a recording, as a formula of the arrays that are at hand there.
+
+This needs no list of mistakes. If backward is wrong where it makes the gradient by one value, and right below it, the
+claim depends linearly on that gradient. So each array that may stand there is sent through the backward pass below the
+value, and a regression finds the few that together make the claim.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence, Set
+
+import numpy as np
+
+from .._types import Array
+from .operation_rules import kept_from, place_of
+from .operations import LINEAR, Operation, backward
+from .recordings import Recording
+from .regression import MOST_TERMS, Term, fit, ways_to_write
+
+__all__ = ["GradientsByValues", "Made"]
+
+MOST_VALUES = 60  # of a longer recording, only those outside of its loops have formulas
+MOST_FACTORS = 20  # arrays that may be factors of the gradient by a value
+MOST_TRIED = 2000  # arrays that may stand in its place
+FEWEST = 3  # entries on each side of a condition
+SMALL = 4  # sizes that are plain numbers in a formula
+PRODUCTS = ("matmul", "multiply", *LINEAR)
+
+Made = tuple[str, float, list[Array]]  # the gradient by a value in words, the cost, the gradients by the inputs
+
+
+class GradientsByValues:
+    """The right gradients by the values of a recording, and the formulas of wrong ones.
+
+    Parameters
+    ----------
+    recording : Recording
+        The function.
+    seed : ndarray
+        The gradient by its result.
+    idle : set of int
+        The operations, by their ids, that nobody derives, because they change nothing.
+    may_go_on : callable
+        Returns whether the search can afford so many more backward passes.
+    """
+
+    def __init__(self, recording: Recording, seed: Array, idle: Set[int], may_go_on: Callable[[int], bool]) -> None:
+        self.recording, self.seed, self.idle, self.may_go_on = recording, seed, idle, may_go_on
+        self.right: dict[int, Array] = {id(recording.output): seed}  # by the ids of operations
+        self.parts: dict[int, list[tuple[Operation, Array]]] = {}  # what each user of a value passes on to it
+        self.units: dict[int, list[Array]] = {}  # what the inputs get of 1 in one entry of a value
+        self.gradients: list[Array] = recording.gradient(seed, self._noted)
+        self.right |= {id(one): G for one, G in zip(recording.inputs, self.gradients, strict=True)}
+
+    def _noted(self, one: Operation, k: int, G: Array) -> Array:
+        self.right[id(one)] = G
+        passed = kept_from(one, k, G) if id(one) in self.idle else one.backward_to(k)(G)
+        self.parts.setdefault(id(one.operands[k]), []).append((one, passed))
+        return passed
+
+    def values(self) -> list[Operation]:
+        """Return the values whose gradient may be wrong: in a long recording, those outside of its loops."""
+        reached = [one for one in self.recording.operations if id(one) in self.right]
+        places = [one.place if one.name else id(one) for one in reached]
+        if len(reached) <= MOST_VALUES:
+            return reached
+        return [one for one, place in zip(reached, places, strict=True) if places.count(place) == 1]
+
+    def formulas(
+        self, value: Operation, claimed: Sequence[Array], fitted: Sequence[int], relative: float, products: bool
+    ) -> Iterator[Made]:
+        """Yield the simplest formula of the gradient by a value that makes the claimed gradients.
+
+        Parameters
+        ----------
+        value : Operation
+            The value.
+        claimed : sequence of ndarray
+            The claimed gradients by the inputs.
+        fitted : sequence of int
+            The inputs whose gradients have to agree.
+        relative : float
+            The difference up to which two gradients count as equal.
+        products : bool
+            Whether to try the right gradient beside two arrays, in place of sums of usual arrays.
+        """
+        terms = list(itertools.islice(self._products(value) if products else self._usual(value), MOST_TRIED))
+        if not terms or not self.may_go_on(min(len(terms), value.value.size)):
+            return
+        through, *_ = zip(*self._passed(value, self.right[id(value)][np.newaxis]), strict=True)
+        beside = [g - t for g, t in zip(self.gradients, through, strict=True)]  # by the paths that go past the value
+        left = [c - b for c, b in zip(claimed, beside, strict=True)]
+        made = self._passed(value, np.stack([term.value for term in terms]))
+        touched = [i for i in fitted if through[i].any() or left[i].any()]
+        sizes = [np.abs(claimed[i]).max(initial=0.0) or 1.0 for i in touched]
+        target, *columns = _joined([np.concatenate([left[i][np.newaxis], made[i]]) for i in touched], sizes)
+        listed = [term._replace(value=column) for term, column in zip(terms, columns, strict=True)]
+        name, most = f"gradient by {_in_words(value)}", 1 if products else MOST_TERMS
+        for formula in fit(target, listed, self._sizes(), relative, name, most)[:1]:
+            numbers = [[term.name for term in terms].index(name) for name in formula.terms if name != "0"]
+            parts = [np.tensordot(formula.coefficients[: len(numbers)], part[numbers], 1) for part in made]
+            cost = formula.cost - value.label.isidentifier()  # what has a name is read more easily
+            yield _explained(str(formula)), cost, [b + part for b, part in zip(beside, parts, strict=True)]
+
+    def conditions(self, number: int, claimed: Array, relative: float) -> Iterator[Made]:
+        """Yield other gradients by an input that stand where an array is beyond a bound, where the rest is right.
+
+        ``number`` is that of the input.
+        """
+        value = self.recording.inputs[number]
+        right, limit = self.right[id(value)], relative * np.abs(claimed).max(initial=0.0)
+        is_wrong = ~(np.abs(claimed - right) <= limit)
+        for term in self._bases(value) if is_wrong.sum() >= FEWEST else ():
+            of_wrong = term.value[is_wrong]
+            factor = float(of_wrong @ claimed[is_wrong] / (of_wrong @ of_wrong or 1.0))
+            other = factor * term.value
+            ours = np.abs(claimed - other) > limit
+            if not (ours & is_wrong).any() and ours.sum() >= FEWEST:
+                size = ways_to_write(factor, {}, relative)[0][0]
+                text = f"{'-' if factor < 0 else ''}{size} {term.name}".removeprefix("1 ")
+                made = [np.where(is_wrong, other, right) if i == number else G for i, G in enumerate(self.gradients)]
+                for one in self.recording.operations:
+                    if one.value.shape == claimed.shape and (side := _side(one.value[is_wrong], one.value[ours])):
+                        text = (
+                            f"gradient by {_in_words(value)} = {text} where {_in_words(one)} is {side}, right elsewhere"
+                        )
+                        yield _explained(text), term.cost, made
+
+    def _passed(self, value: Operation, signals: Array) -> list[Array]:
+        """Return what each input gets of several gradients by a value, along the first axis."""
+        if len(signals) <= value.value.size:
+            return [np.stack(listed) for listed in zip(*(self._below(value, G) for G in signals), strict=True)]
+        if id(value) not in self.units:
+            units = np.eye(value.value.size).reshape(-1, *value.value.shape)
+            self.units[id(value)] = self._passed(value, units)
+        with np.errstate(all="ignore"):
+            return [np.tensordot(signals.reshape(len(signals), -1), unit, 1) for unit in self.units[id(value)]]
+
+    def _below(self, value: Operation, G: Array) -> list[Array]:
+        order = [one for one in self.recording.operations if one.number <= value.number]
+
+        def idle(one: Operation, k: int, G: Array) -> Array | None:
+            return kept_from(one, k, G) if id(one) in self.idle else None
+
+        with np.errstate(all="ignore"):
+            return backward(value, G, self.recording.inputs, order, idle)
+
+    def _sizes(self) -> dict[str, float]:
+        """Return the lengths of all axes, as numbers that a coefficient may be made of."""
+        sizes = {n for one in self.recording.operations for n in one.value.shape}
+        return {str(n): float(n) for n in sorted(sizes) if n > SMALL}
+
+    # ---- what may stand in the place of the gradient by a value ----------------------------------------------------
+
+    def _usual(self, value: Operation) -> Iterator[Term]:
+        """Yield the right gradient, its parts, and each of them beside one array."""
+        bases, factors = list(self._bases(value)), list(self._factors(value))
+        yield from bases
+        yield Term("1", np.ones(value.value.shape), 1.2)
+        yield from self._through_products(value)
+        for base, factor in itertools.product(bases, factors):
+            yield Term(f"{base.name} {factor.name}", _times(base.value, factor.value), base.cost + factor.cost)
+
+    def _bases(self, value: Operation) -> Iterator[Term]:
+        right, parts = self.right[id(value)], self.parts.get(id(value), [])
+        yield Term("right", right, 0.5)
+        if len(parts) > 1:
+            yield from (Term(f"(part by {place_of(user)})", passed, 0.8) for user, passed in parts)
+        for user, _ in parts:
+            if user.value.shape == right.shape:
+                yield Term(f"(gradient by {place_of(user)})", self.right[id(user)], 0.9)
+        if self.seed.shape == right.shape:
+            yield Term("G", self.seed, 1.0)
+
+    def _through_products(self, value: Operation) -> Iterator[Term]:
+        """Yield the parts by products beside one array, or with the other factor's gradient, as after an update."""
+        for user, _ in self.parts.get(id(value), []):
+            if user.name in PRODUCTS and value in user.operands:
+                G, k, part = self.right[id(user)], user.operands.index(value), f"part by {place_of(user)}"
+                for factor in self._factors(user):
+                    passed = user.backward_to(k)(_times(G, factor.value))
+                    yield Term(f"({part} of its gradient {factor.name})", passed, 0.8 + factor.cost)
+                for other in user.operands[:k] + user.operands[k + 1 :]:
+                    if id(other) in self.right:
+                        operands = [Operation(self.right[id(one)]) if one is other else one for one in user.operands]
+                        text = f"({part} with its gradient in place of {other.label})"
+                        yield Term(text, user.on(operands).backward_to(k)(G), 1.5)
+
+    def _factors(self, value: Operation) -> Iterator[Term]:
+        """Yield the arrays that fit to a value, the latest first; their inverses and roots."""
+        arrays: dict[str, Array] = {}
+        for one in reversed(self.recording.operations):
+            arrays = {one.label: one.value} | one.beside | arrays
+        fitting = [(text, a) for text, a in arrays.items() if a.ndim and _broadcasts_to(a.shape, value.value.shape)]
+        for text, array in fitting[::-1][:MOST_FACTORS]:
+            name = text if text.isidentifier() else f"({text})"
+            with np.errstate(all="ignore"):
+                yield Term(name, array, 0.8)
+                yield Term(f"/ {name}", 1 / array, 0.9)
+                yield Term(f"sqrt({text})", np.sqrt(array), 1.1)
+
+    def _products(self, value: Operation) -> Iterator[Term]:
+        """Yield the right gradient beside two arrays."""
+        right = self.right[id(value)]
+        for one, other in itertools.combinations_with_replacement(list(self._factors(value)), 2):
+            both = _times(_times(right, one.value), other.value)
+            yield Term(f"right {one.name} {other.name}", both, 1 + one.cost + other.cost)
+
+
+def _in_words(value: Operation) -> str:
+    return value.label if value.label.isidentifier() or not value.name else place_of(value)
+
+
+def _explained(formula: str) -> str:
+    """Return a formula, and what its G is."""
+    return f"{formula}, where G is the gradient by the result" if re.search(r"\bG\b", formula) else formula
+
+
+def _joined(gradients: Sequence[Array], sizes: Sequence[float]) -> Array:
+    """Return several gradients by some inputs as rows, (count, entries), each divided by the size of its input's."""
+    return np.hstack([listed.reshape(len(listed), -1) / size for listed, size in zip(gradients, sizes, strict=True)])
+
+
+def _side(theirs: Array, ours: Array) -> str:
+    """Return the side of a bound on which all of some numbers are, and none of others; nothing if there is none."""
+    for word, low, high in ("above", ours.max(), theirs.min()), ("below", theirs.max(), ours.min()):
+        if low < high:
+            return f"{word} {(low + high) / 2:.3g}"
+    return ""
+
+
+def _times(G: Array, factor: Array) -> Array:
+    """Return a gradient beside a factor; 0 where it is 0, whatever the factor is there."""
+    return np.where(G == 0, 0.0, G * factor)
+
+
+def _broadcasts_to(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    pairs = zip(reversed(shape), reversed(other), strict=False)
+    return len(shape) <= len(other) and all(n in (1, m) for n, m in pairs)
