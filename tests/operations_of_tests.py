@@ -8,10 +8,10 @@ from handmade.checking.operation_mistakes import Compared, operations_that_expla
 from handmade.checking.recordings import record
 
 
-def explained(function, arrays, **wrong):
+def explained(function, arrays, relative=1e-9, **wrong):
     """Return the words for the mistakes that make wrong gradients of a function; each is given by its input's name."""
     recording = record(function, list(arrays.values()), list(arrays), lambda parts: tuple(parts))
     right = recording.gradient(np.ones(recording.output.value.shape))
     compared = [Compared(name, wrong.get(name, r), r, name in wrong) for name, r in zip(arrays, right, strict=True)]
-    found = operations_that_explain(recording, np.ones(recording.output.value.shape), compared, 1e-9)
+    found = operations_that_explain(recording, np.ones(recording.output.value.shape), compared, relative)
     return " and ".join(one.text for one in found)

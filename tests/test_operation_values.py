@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -87,6 +88,72 @@ def test_another_bound_of_a_condition_is_named(bound):
     assert text.startswith(f"gradient by Z = {factor}(gradient by `where(..., Z, 0.5 * Z)` (line")
     found = re.search(rf" where Z is {side} (\S+), right elsewhere", text)
     assert np.sort(X, axis=None).searchsorted(float(found[1])) == (bound > X).sum()
+
+
+def test_a_window_that_is_not_mirrored_is_named():
+    def window(V):
+        total = V.copy()
+        total[:, 1:] += V[:, :-1]
+        total[:, 2:] += V[:, :-2]
+        return total
+
+    def normalized(Z):
+        return (np.log(1 + window(Z**2)) * Y).sum()
+
+    G = Y / (1 + window(X**2))
+    text = explained(normalized, {"Z": X}, Z=2 * X * window(G))
+    assert text.startswith("gradient by V = (`setitem(total, (:, 2:)")
+    assert text.endswith("applied to its own gradient)")
+
+
+def test_a_sum_with_another_array_is_named():
+    def unit(A):
+        norm = np.sqrt((A**2).sum(axis=1, keepdims=True))
+        return (A / norm * Y).sum()
+
+    norm = np.sqrt((X**2).sum(axis=1, keepdims=True))
+    wrong = Y / norm - (S * Y).sum(axis=1, keepdims=True) * X / norm**2
+
+    def beside(A, S):
+        return unit(A) + (S * A).sum()
+
+    text = explained(beside, {"A": X, "S": S}, A=wrong + S)
+    assert text.startswith("gradient by norm = -(sum of the gradient by `A / norm` (line")
+    assert text.endswith(" times S) / norm")
+
+
+def test_a_vectorized_function_is_differentiated():
+    lgamma = np.vectorize(math.lgamma)
+
+    def likelihood(a, b):
+        return (lgamma(a) + 2 * lgamma(b)).sum()
+
+    a, b = np.exp([X, Y])
+    h = 1e-5
+    psi = (lgamma(a + h) - lgamma(a - h)) / (2 * h)
+    text = explained(likelihood, {"a": a, "b": b}, relative=1e-6, b=2 * psi)
+    assert text.startswith("derivative of `lgamma(b)` (line")
+    assert text.endswith("by b with a in place of b")
+
+
+def test_a_factor_in_each_turn_of_a_loop_is_named():
+    def filtered(Z):
+        level, total = np.ones(7), 0.0
+        for k in range(5):
+            gain = np.exp(-level)
+            level = level + gain * Z[:, k]
+            total = total + (level * Y[:, k]).sum()
+        return total
+
+    levels = [np.ones(7)]
+    for k in range(5):
+        levels.append(levels[-1] + np.exp(-levels[-1]) * X[:, k])
+    wrong, carried = np.zeros(X.shape), np.zeros(7)
+    for k in range(4, -1, -1):
+        carried = carried + Y[:, k]
+        wrong[:, k] = carried * np.exp(-levels[k])
+        carried = carried * (1 - X[:, k] * np.exp(-levels[k]) ** 2)  # the gain is a factor too much
+    assert explained(filtered, {"Z": X}, Z=wrong) == "gradient by gain times gain"
 
 
 def test_a_gradient_of_noise_has_no_formula():

@@ -21,18 +21,17 @@ from .operation_rules import (
     OperationMistake,
     as_it_is,
     clipped_at,
-    cut_short,
     from_another,
     kept_from,
     left_as_it_is,
-    ordinal,
     over_other_axes,
     place_of,
     times,
     with_others,
     written,
 )
-from .operation_values import GradientsByValues
+from .operation_turns import beside_each, cut_short, in_turns, ordinal
+from .operation_values import GradientsByValues, broadcasts_to
 from .operations import MEANS, SUMS, Operation
 from .recordings import Recording
 
@@ -158,10 +157,11 @@ class _Search:
         """Yield the kinds of mistakes, the most usual first."""
         yield from (self.simple, self.factors, self.skipped, self.other_axes, self.left_out, self.clipped)
         yield from (self.other_factors, self.in_one_turn, self.other_arrays, self.other_inputs, self.not_handed_on)
+        yield self.beside_arrays
 
     def simple(self) -> Iterator[_Found]:
         """Yield the mistakes without a number."""
-        return self._tried(mistake for edges in self.edges for mistake in left_as_it_is(edges))
+        return self._tried(mistake for edges in self.edges for mistake in _without_number(edges))
 
     def factors(self) -> Iterator[_Found]:
         """Yield the operands whose part of the gradient has a factor."""
@@ -169,7 +169,7 @@ class _Search:
 
     def other_factors(self) -> Iterator[_Found]:
         """Yield the mistakes without a number, beside a factor."""
-        return self._with_factor(left_as_it_is)
+        return self._with_factor(_without_number)
 
     def _with_factor(self, listed: Callable[[list[Edge]], Iterable[OperationMistake]]) -> Iterator[_Found]:
         """Yield mistakes with a factor, which is fitted first, and then tried."""
@@ -296,6 +296,17 @@ class _Search:
                 self._gradient(OperationMistake("", edges, kept_from, 0.0))
                 yield from self._tried([cut_short(edges, self.incoming)])
 
+    def beside_arrays(self) -> Iterator[_Found]:
+        """Yield the results in a loop whose gradient is in each turn times an array of that turn, or divided by it."""
+        turns: dict[object, list[Operation]] = {}
+        for one in self.recording.operations:
+            turns.setdefault(one.place if one.name else id(one), []).append(one)
+        for results in turns.values():
+            for others in turns.values() if len(results) > 1 else ():
+                shape = others[0].value.shape
+                if len(others) in (1, len(results)) and shape and broadcasts_to(shape, results[0].value.shape):
+                    yield from self._tried(beside_each(results, others))
+
     def formulas(self) -> Iterator[Callable[[], Iterable[_Found]]]:
         """Yield the kinds of formulas, the most usual first."""
         for products in (False, True):
@@ -375,6 +386,11 @@ class _Search:
         size, change = np.abs(claimed).max(initial=0.0), np.abs(claimed - right).max(initial=0.0)
         limit = min(self.relative * max(size, np.abs(right).max(initial=0.0)), 0.01 * change)
         return bool(np.abs(made - claimed).max(initial=0.0) <= limit)
+
+
+def _without_number(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
+    yield from left_as_it_is(edges)
+    yield from in_turns(edges)
 
 
 def _edges_by_place(recording: Recording) -> Iterator[list[Edge]]:

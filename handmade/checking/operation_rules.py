@@ -1,4 +1,4 @@
-"""9. What may go wrong in the backward pass at one operation, or at one line of a loop."""
+"""9. What may go wrong in the backward pass at one operation, or in all turns of a loop alike."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from pathlib import Path
 import numpy as np
 
 from .._types import Array
-from .operations import LINEAR, MEANS, REARRANGEMENTS, Operation, Slot, sources, summed_to
+from .operations import LINEAR, MEANS, Operation, Slot, sources, summed_to
 
 __all__ = [
     "Edge",
     "OperationMistake",
     "as_it_is",
+    "beside",
     "clipped_at",
-    "cut_short",
     "from_another",
     "kept_from",
     "left_as_it_is",
-    "ordinal",
+    "place_of",
     "times",
     "with_others",
+    "written",
 ]
 
 HOME = Path(__file__).parents[1]  # this library, whose lines say nothing to a user
@@ -33,7 +34,6 @@ SHIFTING = ("getitem", "pad", "concatenate", "roll")
 TURNING = ("transpose", "swapaxes", "moveaxis", "rollaxis")
 LARGEST = ("max", "min", "amax", "amin", "maximum.reduce", "minimum.reduce")
 BOUNDS = (1.0, 5.0, 10.0, 0.1, 0.01, 0.5, 2.0, 0.05, 0.02, 0.2, 0.25, 100.0)  # at which people clip
-ORDINALS = "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"  # turns of a loop
 FEWEST = 3  # numbers by which clipping is told from a factor
 MOST_IN_WORDS = 64  # of which a factor may be the inverse or the root
 
@@ -134,34 +134,6 @@ def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
             yield mistake(f"gradient of {where} taken {where_to} along the last axis", _shifted(shift), 1.7)
     if one.name in REPEATING:
         yield mistake(f"gradient by {operand} of {where} assigned, not added, where entries repeat", _assigned)
-    if len(edges) > 1:
-        yield from _in_one_turn(edges)
-
-
-def _in_one_turn(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
-    one, k = written(edges)
-    turns = range(len(edges)) if len(edges) <= len(ORDINALS) else (0, len(edges) - 1)
-    for turn in turns:
-        text = f"{ordinal(turn, len(edges))} of {len(edges)} times of {place_of(one)}"
-        others = [edge for edge in edges if edge is not edges[turn]]
-        cost = 1.6 if turn in (0, len(edges) - 1) else 1.7
-        yield OperationMistake(f"only the {text} counts for {one.names[k]}", others, kept_from, cost)
-        yield OperationMistake(f"the {text} left out for {one.names[k]}", [edges[turn]], kept_from, cost)
-    if len({id(o.operands[j]) for o, j in edges}) == 1 and one.name in REARRANGEMENTS:
-        yield OperationMistake(
-            f"gradient by {one.names[k]} of {place_of(one)} assigned each time where it is not 0, not added",
-            edges,
-            _overwriting(edges[-1][0]),
-            1.9,
-        )
-        for axis, n in enumerate(one.operands[k].value.shape):
-            for shift in (1, -1, 2, -2) if n > len(edges) else ():
-                where_to = f"{abs(shift)} {'later' if shift > 0 else 'earlier'} along axis {axis}"
-                text = f"gradient of {place_of(one)} added {where_to} with each turn"
-                yield OperationMistake(text, edges, _moved_by_turn(edges, axis, shift), 1.9)
-        for turns, order in (edges, ""), (edges[::-1], ", the first time last"):
-            text = f"gradient by {one.names[k]} of {place_of(one)} assigned each time, not added{order}"
-            yield OperationMistake(text, edges, _assigned_in(turns), 1.8)
 
 
 def written(edges: Sequence[Edge]) -> Edge:
@@ -261,54 +233,6 @@ def _assigned(one: Operation, k: int, G: Array) -> Array:
     made, source = np.zeros(one.operands[k].value.size), sources(one, k)
     made[source[source >= 0]] = G.ravel()[source >= 0]
     return made.reshape(one.operands[k].value.shape)
-
-
-def ordinal(turn: int, count: int) -> str:
-    return "last" if turn == count - 1 else ORDINALS[turn]
-
-
-def _assigned_in(turns: Sequence[Edge]) -> Rule:
-    """Return the rule that each turn of a loop overwrites what earlier ones passed on to the same entries."""
-    left, entries = np.full(turns[0][0].operands[turns[0][1]].value.size, True), {}
-    for one, k in reversed(turns):
-        mine = np.zeros(left.size, bool)
-        mine[sources(one, k)[sources(one, k) >= 0]] = True
-        entries[id(one)] = (mine & left).reshape(one.operands[k].value.shape)
-        left &= ~mine
-    return lambda one, k, G: one.backward_to(k)(G) * entries[id(one)]
-
-
-def _overwriting(last: Operation) -> Rule:
-    """Return the rule that each turn overwrites the entries to which it passes something; the last comes first."""
-    written_to: list[Array] = []
-
-    def rule(one: Operation, k: int, G: Array) -> Array:
-        passed = one.backward_to(k)(G)
-        if one is last:
-            written_to[:] = [np.zeros(passed.shape, bool)]
-        new = (passed != 0) & ~written_to[0]
-        written_to[0] |= new
-        return passed * new
-
-    return rule
-
-
-def cut_short(edges: Sequence[Edge], direct: Mapping[int, Array]) -> OperationMistake:
-    """Return the mistake that each turn of a loop passes on only what does not come from a later turn.
-
-    ``direct`` holds that, by the results of the turns.
-    """
-    one, k = written(edges)
-    text = f"gradient by {one.names[k]} of {place_of(one)} goes back one turn only"
-    nothing = {id(o): np.zeros(o.value.shape) for o, _ in edges}
-    known = nothing | {key: G for key, G in direct.items() if key in nothing}
-    return OperationMistake(text, edges, lambda o, k, G: o.backward_to(k)(known[id(o)]), 1.9)
-
-
-def _moved_by_turn(edges: Sequence[Edge], axis: int, shift: int) -> Rule:
-    """Return the rule that each turn of a loop passes its gradient on to entries farther and farther away."""
-    turns = {id(one): turn for turn, (one, _) in enumerate(edges)}
-    return lambda one, k, G: np.roll(one.backward_to(k)(G), shift * turns[id(one)], axis)
 
 
 # ---- mistakes with a number --------------------------------------------------------------------------------------
@@ -437,6 +361,11 @@ def from_another(one: Operation, k: int, users: Sequence[Operation], other: Oper
 
     text = f"value of {place_of(one)} computed from {other.label} in place of {one.names[k]}"
     return OperationMistake(text, edges, rule, 2.5)
+
+
+def beside(G: Array, factor: Array) -> Array:
+    """Return a gradient beside a factor; 0 where it is 0, whatever the factor is there."""
+    return np.where(G == 0, 0.0, G * factor)
 
 
 def over_other_axes(

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Sequence, Set
 import numpy as np
 
 from .._types import Array
-from .operation_rules import kept_from, place_of
-from .operations import LINEAR, Operation, backward
+from .operation_rules import beside, kept_from, place_of
+from .operations import LINEAR, Operation, backward, summed_to
 from .recordings import Recording
 from .regression import MOST_TERMS, Term, fit, ways_to_write
 
-__all__ = ["GradientsByValues", "Made"]
+__all__ = ["GradientsByValues", "Made", "broadcasts_to"]
 
 MOST_VALUES = 60  # of a longer recording, only those outside of its loops have formulas
 MOST_FACTORS = 20  # arrays that may be factors of the gradient by a value
@@ -90,8 +90,8 @@ class GradientsByValues:
         if not terms or not self.may_go_on(min(len(terms), value.value.size)):
             return
         through, *_ = zip(*self._passed(value, self.right[id(value)][np.newaxis]), strict=True)
-        beside = [g - t for g, t in zip(self.gradients, through, strict=True)]  # by the paths that go past the value
-        left = [c - b for c, b in zip(claimed, beside, strict=True)]
+        past = [g - t for g, t in zip(self.gradients, through, strict=True)]  # by the paths that go past the value
+        left = [c - b for c, b in zip(claimed, past, strict=True)]
         made = self._passed(value, np.stack([term.value for term in terms]))
         touched = [i for i in fitted if through[i].any() or left[i].any()]
         sizes = [np.abs(claimed[i]).max(initial=0.0) or 1.0 for i in touched]
@@ -102,7 +102,7 @@ class GradientsByValues:
             numbers = [[term.name for term in terms].index(name) for name in formula.terms if name != "0"]
             parts = [np.tensordot(formula.coefficients[: len(numbers)], part[numbers], 1) for part in made]
             cost = formula.cost - value.label.isidentifier()  # what has a name is read more easily
-            yield _explained(str(formula)), cost, [b + part for b, part in zip(beside, parts, strict=True)]
+            yield _explained(str(formula)), cost, [p + part for p, part in zip(past, parts, strict=True)]
 
     def conditions(self, number: int, claimed: Array, relative: float) -> Iterator[Made]:
         """Yield other gradients by an input that stand where an array is beyond a bound, where the rest is right.
@@ -118,15 +118,13 @@ class GradientsByValues:
             other = factor * term.value
             ours = np.abs(claimed - other) > limit
             if not (ours & is_wrong).any() and ours.sum() >= FEWEST:
-                size = ways_to_write(factor, {}, relative)[0][0]
-                text = f"{'-' if factor < 0 else ''}{size} {term.name}".removeprefix("1 ")
+                size = f"{'-' * (factor < 0)}{ways_to_write(factor, {}, relative)[0][0]} ".removeprefix("1 ")
+                formula = f"gradient by {_in_words(value)} = {size}{term.name}"
                 made = [np.where(is_wrong, other, right) if i == number else G for i, G in enumerate(self.gradients)]
                 for one in self.recording.operations:
                     if one.value.shape == claimed.shape and (side := _side(one.value[is_wrong], one.value[ours])):
-                        text = (
-                            f"gradient by {_in_words(value)} = {text} where {_in_words(one)} is {side}, right elsewhere"
-                        )
-                        yield _explained(text), term.cost, made
+                        condition = f"where {_in_words(one)} is {side}, right elsewhere"
+                        yield _explained(f"{formula} {condition}"), term.cost, made
 
     def _passed(self, value: Operation, signals: Array) -> list[Array]:
         """Return what each input gets of several gradients by a value, along the first axis."""
@@ -159,9 +157,10 @@ class GradientsByValues:
         bases, factors = list(self._bases(value)), list(self._factors(value))
         yield from bases
         yield Term("1", np.ones(value.value.shape), 1.2)
-        yield from self._through_products(value)
+        yield from self._through_users(value)
+        yield from self._applied(value)
         for base, factor in itertools.product(bases, factors):
-            yield Term(f"{base.name} {factor.name}", _times(base.value, factor.value), base.cost + factor.cost)
+            yield Term(f"{base.name} {factor.name}", beside(base.value, factor.value), base.cost + factor.cost)
 
     def _bases(self, value: Operation) -> Iterator[Term]:
         right, parts = self.right[id(value)], self.parts.get(id(value), [])
@@ -174,13 +173,20 @@ class GradientsByValues:
         if self.seed.shape == right.shape:
             yield Term("G", self.seed, 1.0)
 
-    def _through_products(self, value: Operation) -> Iterator[Term]:
-        """Yield the parts by products beside one array, or with the other factor's gradient, as after an update."""
+    def _through_users(self, value: Operation) -> Iterator[Term]:
+        """Yield the parts by users beside one array; by products also with the other factor's gradient, as updated."""
+        shape = value.value.shape
         for user, _ in self.parts.get(id(value), []):
+            if user.is_elementwise and user.value.shape != shape:  # along which the value is repeated
+                for factor in self._factors(user):
+                    total = summed_to(beside(self.right[id(user)], factor.value), shape)
+                    name = f"(sum of the gradient by {place_of(user)} times {factor.name})"
+                    yield Term(name, total, 0.8 + factor.cost)
+                    yield Term(f"{name} / {_in_words(value)}", total / value.value, 1.5 + factor.cost)
             if user.name in PRODUCTS and value in user.operands:
                 G, k, part = self.right[id(user)], user.operands.index(value), f"part by {place_of(user)}"
                 for factor in self._factors(user):
-                    passed = user.backward_to(k)(_times(G, factor.value))
+                    passed = user.backward_to(k)(beside(G, factor.value))
                     yield Term(f"({part} of its gradient {factor.name})", passed, 0.8 + factor.cost)
                 for other in user.operands[:k] + user.operands[k + 1 :]:
                     if id(other) in self.right:
@@ -188,12 +194,30 @@ class GradientsByValues:
                         text = f"({part} with its gradient in place of {other.label})"
                         yield Term(text, user.on(operands).backward_to(k)(G), 1.5)
 
+    def _applied(self, value: Operation) -> Iterator[Term]:
+        """Yield what linear operations make of their own gradient, where their transpose belongs."""
+        x, zero = value.value, np.zeros(value.value.shape)
+        for later in self.recording.operations:
+            G = self.right.get(id(later))
+            if later.name and G is not None and later.number > value.number and later.value.shape == x.shape:
+                made = [self._computed(later, value, point) for point in (G, x + G, zero)]
+                if np.allclose(made[1] - later.value, made[0] - made[2], rtol=1e-9, atol=1e-12):
+                    yield Term(f"({place_of(later)} applied to its own gradient)", made[0] - made[2], 1.4)
+
+    def _computed(self, later: Operation, value: Operation, x: Array) -> Array:
+        """Return what a later value would be with another array in the place of an earlier one."""
+        now = {id(value): Operation(x)}
+        for one in self.recording.operations:
+            if value.number < one.number <= later.number and any(id(operand) in now for operand in one.operands):
+                now[id(one)] = one.on([now.get(id(operand), operand) for operand in one.operands])
+        return now[id(later)].value if id(later) in now else later.value
+
     def _factors(self, value: Operation) -> Iterator[Term]:
         """Yield the arrays that fit to a value, the latest first; their inverses and roots."""
         arrays: dict[str, Array] = {}
         for one in reversed(self.recording.operations):
             arrays = {one.label: one.value} | one.beside | arrays
-        fitting = [(text, a) for text, a in arrays.items() if a.ndim and _broadcasts_to(a.shape, value.value.shape)]
+        fitting = [(text, a) for text, a in arrays.items() if a.ndim and broadcasts_to(a.shape, value.value.shape)]
         for text, array in fitting[::-1][:MOST_FACTORS]:
             name = text if text.isidentifier() else f"({text})"
             with np.errstate(all="ignore"):
@@ -205,7 +229,7 @@ class GradientsByValues:
         """Yield the right gradient beside two arrays."""
         right = self.right[id(value)]
         for one, other in itertools.combinations_with_replacement(list(self._factors(value)), 2):
-            both = _times(_times(right, one.value), other.value)
+            both = beside(beside(right, one.value), other.value)
             yield Term(f"right {one.name} {other.name}", both, 1 + one.cost + other.cost)
 
 
@@ -231,11 +255,7 @@ def _side(theirs: Array, ours: Array) -> str:
     return ""
 
 
-def _times(G: Array, factor: Array) -> Array:
-    """Return a gradient beside a factor; 0 where it is 0, whatever the factor is there."""
-    return np.where(G == 0, 0.0, G * factor)
-
-
-def _broadcasts_to(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+def broadcasts_to(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Return whether an array of one shape can stand beside one of another, which keeps its shape."""
     pairs = zip(reversed(shape), reversed(other), strict=False)
     return len(shape) <= len(other) and all(n in (1, m) for n, m in pairs)

@@ -7,9 +7,11 @@ uses it compares it with the measured one first.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -145,10 +147,9 @@ class Operation:
             return self.function(*(x + step if j == place else x for j, x in enumerate(inputs)))
 
         if self.name not in REAL_ONLY:
-            try:
+            with contextlib.suppress(TypeError, np.exceptions.ComplexWarning), warnings.catch_warnings():
+                warnings.simplefilter("error", np.exceptions.ComplexWarning)  # the function drops the imaginary part
                 return np.asarray(np.imag(moved(1j * TINY))) / TINY
-            except TypeError:  # not for complex numbers
-                pass
         h = 1e-4 * np.maximum(1.0, np.abs(inputs[place]))
         wide, narrow = ((moved(s) - moved(-s)) / (2 * s) for s in (h, h / 2))
         return np.asarray((4 * narrow - wide) / 3)

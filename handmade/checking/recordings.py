@@ -20,7 +20,7 @@ import numpy as np
 from .._types import Array
 from ..activations import ACTIVATIONS
 from ..base_layer import Layer
-from ..layers import Activation
+from ..layers import Activation, name_of
 from .activation_operations import erf, plain_formula
 from .operations import Change, Operation, Slot, backward, sorted_operations
 from .recorded_arrays import Recorded, apply
@@ -221,6 +221,8 @@ class _Copies:
         module = getattr(value, "__module__", None) or ""
         if isinstance(value, types.FunctionType) and module.startswith("handmade."):
             return _as_one(value)
+        if isinstance(value, np.vectorize) and value.signature is None:
+            return lambda *inputs: apply(value, inputs, {}, name_of(value.pyfunc), is_elementwise=True)
         if isinstance(value, types.FunctionType | types.MethodType):
             return self.of(value)
         if isinstance(value, functools.partial):

@@ -36,16 +36,16 @@ class Rows:
     right: Array
 
     def _cut(self) -> tuple[Array, Array]:
-        return np.atleast_2d(self.actual)[:SHOWN, :SHOWN], np.atleast_2d(self.right)[:SHOWN, :SHOWN]
+        return _rows_of(self.actual)[:SHOWN, :SHOWN], _rows_of(self.right)[:SHOWN, :SHOWN]
 
     def __str__(self) -> str:
         actual, right = self._cut()
-        more = " ..." if np.atleast_2d(self.actual).shape[1] > SHOWN else ""
+        more = " ..." if _rows_of(self.actual).shape[1] > SHOWN else ""
         wide = 11 * actual.shape[1]
         lines = [f"{self.name:<{wide}}{' ' * len(more)}   right"]
         for a, r in zip(actual, right, strict=True):
             lines.append("".join(f"{v:>11.3g}" for v in a) + f"{more}   " + "".join(f"{v:>11.3g}" for v in r) + more)
-        hidden = len(np.atleast_2d(self.actual)) - len(actual)
+        hidden = len(_rows_of(self.actual)) - len(actual)
         return "\n".join([*lines, f"... {hidden} more rows"] if hidden > 0 else lines)
 
     def _repr_html_(self) -> str:
@@ -60,6 +60,12 @@ class Rows:
         n = actual.shape[1]
         head = f'<tr><th colspan="{n}">{html.escape(self.name)}</th><th></th><th colspan="{n}">right</th></tr>'
         return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _rows_of(array: Array) -> Array:
+    """Return an array as a matrix: of more axes, the last ones side by side."""
+    array = np.atleast_2d(array)
+    return array.reshape(len(array), -1)
 
 
 @dataclasses.dataclass(frozen=True)
