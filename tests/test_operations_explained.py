@@ -240,7 +240,7 @@ class Pooled(hm.Layer):
     def backward(self, dH, cache, need_dX=True):
         pairs, P = cache
         largest = pairs == pairs.max(axis=2, keepdims=True)
-        self.dw[...] = (dH * (pairs.min(axis=2) if self.wrong == "weight" else pairs.max(axis=2))).sum(axis=0)
+        self.dw[...] = (dH * (np.cos(pairs[..., 0]) if self.wrong == "weight" else pairs.max(axis=2))).sum(axis=0)
         through = dH * P if self.wrong == "softmax" else P * (dH - (dH * P).sum(axis=1, keepdims=True))
         spread = np.ones_like(pairs) if self.wrong == "largest" else largest
         dX = (dH * self.w)[..., None] * spread + through[..., None]

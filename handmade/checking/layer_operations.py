@@ -55,9 +55,9 @@ def operations_of_step(
         if not np.allclose(recording.output.value, value, rtol=1e-9, atol=1e-12):
             return "", None
         dX, *others = recording.gradient(seed)
-        compared = [Compared("dX", dX, dX, False)]
+        compared = [Compared("dX", dX, dX, None)]
         compared += [Compared(name, claimed[name], right[name], claimed[name] is not right[name]) for name in right]
-        compared += [Compared("dA", others[-1], others[-1], False)] if is_dA else []
+        compared += [Compared("dA", others[-1], others[-1], None)] if is_dA else []
         found = operations_that_explain(recording, seed, compared, relative)
     except Exception:  # code that needs plain arrays, or anything else that it raises
         return "", None

@@ -48,12 +48,12 @@ SPARE = 3  # entries that have to agree about a factor
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """The gradient by one input: claimed, and right; and whether it is wrong."""
+    """The gradient by one input: claimed, and right; and whether it is wrong, or None if no claim is known."""
 
     name: str
     claimed: Array
     right: Array
-    is_wrong: bool
+    is_wrong: bool | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -317,7 +317,7 @@ class _Search:
 
     def of_values(self, wrong: list[int], products: bool) -> Iterator[_Found]:
         """Yield the formulas of the gradient by one value that make some wrong gradients, and none that is right."""
-        fitted = [i for i, one in enumerate(self.compared) if i in wrong or not one.is_wrong]
+        fitted = [i for i, one in enumerate(self.compared) if i in wrong or one.is_wrong is False]
         claimed, relative = [one.claimed for one in self.compared], 10 * self.relative
         for value in self.by_value.values():
             for text, cost, made in self.by_value.formulas(value, claimed, fitted, relative, products):
@@ -376,7 +376,7 @@ class _Search:
         """Yield the mistake if it makes a wrong gradient; it costs more if it would make others wrong, too."""
         makes = frozenset(i for i in self.wrong if self._is_claimed(made[i], i))
         if makes:
-            others = [i for i in range(len(made)) if i not in self.wrong]
+            others = [i for i, one in enumerate(self.compared) if one.is_wrong is False]
             spoilt = sum(not _agree(made[i], self.right[i], 1e-9) for i in others)
             yield _Found(cost + spoilt, -self.order[id(at)], text, makes, made, spoilt > 0)
 
