@@ -40,7 +40,8 @@ READINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "only_the_positive_half_of_a_cross_entropy": ((r"second term of the cross-entropy missing", "same"),),
     "smoothing_shared_among_the_other_classes": ((r"1/n \(p-y\) - 1/3 the right one at prediction 0", "true"),),
     "class_weights_along_the_columns": ((r"weight\[unit\] \(p-y\)", "same"),),
-    "sample_weights_squared": ((r"right, each row times a number of its own", "true"),),
+    "gate_without_its_slope": ((r"gradient by a = \(gradient by `1 / \(1 \+ exp\(-a\)\)`\)", "same"),),
+    "sample_weights_squared": ((r"= right weight\b", "same"),),
     "ignored_rows_keep_their_probabilities": (
         (r"\(1\.5/n or 0\.0833333\) \(p-y\)$", "true"),
         (r"= \(p-y\) / number of labels that count", "same"),

@@ -168,10 +168,19 @@ class GradientsByValues:
         if len(parts) > 1:
             yield from (Term(f"(part by {place_of(user)})", passed, 0.8) for user, passed in parts)
         for user, _ in parts:
-            if user.value.shape == right.shape:
-                yield Term(f"(gradient by {place_of(user)})", self.right[id(user)], 0.9)
+            for distance, one in enumerate(self._chain(user, right.shape)):
+                yield Term(f"(gradient by {place_of(one)})", self.right[id(one)], 0.9 + 0.1 * distance)
         if self.seed.shape == right.shape:
             yield Term("G", self.seed, 1.0)
+
+    def _chain(self, one: Operation, shape: tuple[int, ...]) -> Iterator[Operation]:
+        """Yield an operation and those that follow it, each of the last one alone, as long as the shape stays."""
+        while one.value.shape == shape:
+            yield one
+            users = self.parts.get(id(one), [])
+            if len(users) != 1:
+                return
+            one = users[0][0]
 
     def _through_users(self, value: Operation) -> Iterator[Term]:
         """Yield the parts by users beside one array; by products also with the other factor's gradient, as updated."""
