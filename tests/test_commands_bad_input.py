@@ -58,6 +58,29 @@ def test_dates_become_days_and_wrong_ones_are_named(tmp_path):
         columns.inputs(found, text)
 
 
+@pytest.mark.parametrize(
+    ("marks", "cells", "found"),
+    [
+        (".", ["-1,234.5", "12", "7.25"], "got '-1,234.5' in line 2; mark"),
+        (".,", ["999", "1,234", "12,500"], "got '1,234' in line 3; mark"),  # the others are not 1.234 and 12.5
+        (".,", ["7", "1.234,5", "1.234.567"], "got '1.234,5' in line 3; mark"),
+        (".,", ["7,5", "1,234", "12,500"], None),  # decimals
+        (".,", ["1,234", "5,678", "3,141"], None),
+        (".", ["999", "1.234", "12.500"], None),
+        (".,", ["999", "0,234", "12,500"], None),
+        (".", ["10.101.120.130", "a", "1,234"], None),
+    ],
+)
+def test_marks_between_thousands_are_refused(marks, cells, found):
+    frame = pd.DataFrame({"n": ["1,5" if "," in marks else "1.5"] * 3, "a": cells}, index=[2, 3, 4])
+    if found is None:
+        columns.decimal_mark(frame, marks)
+    else:
+        with pytest.raises(ValueError, match=r"^column 'a': expected numbers without a mark between thousands, ") as e:
+            columns.decimal_mark(frame, marks)
+        assert found in str(e.value)
+
+
 def test_index_that_pandas_writes_is_left_out(tmp_path):
     people().to_csv(tmp_path / "indexed.csv")
     rows = np.random.default_rng(0).permutation(300)[:100]

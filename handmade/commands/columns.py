@@ -167,13 +167,34 @@ def _number(cell: Any, mark: str) -> float:
 
 
 def decimal_mark(frame: DataFrame, marks: str) -> str:
-    """Return the mark of these with which the most columns, and then the most cells, hold numbers."""
+    """Return the mark of these with which the most columns, and then the most cells, hold numbers.
+
+    Raise where a column has a mark between thousands: it would become categories, or numbers 1,000 times too small.
+    """
 
     def counts(mark: str) -> tuple[int, int]:
         are_numbers = [~np.isnan(Number.numbers(frame[name].dropna(), mark)) for name in frame.columns]
         return sum(bool(column.all()) for column in are_numbers), sum(int(column.sum()) for column in are_numbers)
 
-    return max(marks, key=counts) if len(marks) > 1 else marks
+    mark = max(marks, key=counts) if len(marks) > 1 else marks
+    for name in frame.columns:
+        _check_thousands(name, frame[name].dropna(), mark)
+    return mark
+
+
+def _check_thousands(name: str, cells: Series, mark: str) -> None:
+    """Raise if all cells are numbers, some with marks between thousands, and the others too short for one."""
+    for between, decimal in (",", r"\."), (".", ","):
+        grouped = cells.str.fullmatch(rf"[+-]?[1-9]\d{{0,2}}([{between}]\d{{3}})+({decimal}\d*)?")
+        short = cells.str.fullmatch(rf"[+-]?\d{{1,3}}({decimal}\d*)?")
+        # Decimals may have three digits everywhere, and with a point in other numbers, too.
+        is_certain = between != mark or (mark == "," and short.any())
+        if is_certain and grouped.any() and short[~grouped].all():
+            line, cell = next(cells[grouped].items())
+            raise ValueError(
+                f"column {name!r}: expected numbers without a mark between thousands, got {cell!r} in line {line}; "
+                f"mark decimals by {mark!r}, and thousands not at all"
+            )
 
 
 def learn_columns(frame: DataFrame, mark: str = ".", rows: Any = None) -> tuple[list[Column], dict[str, str]]:
