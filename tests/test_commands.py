@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 import subprocess
 import sys
 
@@ -114,7 +115,8 @@ def test_data_may_come_from_a_pipe(folder):
     content = (folder / "data.csv").read_bytes()
     result = testing.CliRunner().invoke(cli.app, ["predict", str(folder / "r.npz"), "-"], input=content)
     assert result.stdout == run("predict", folder / "r.npz", folder / "data.csv").stdout
-    command = f"cat {folder / 'data.csv'} | {sys.executable} -m handmade predict {folder / 'r.npz'} /dev/stdin"
+    data, model = shlex.quote(str(folder / "data.csv")), shlex.quote(str(folder / "r.npz"))
+    command = f"cat {data} | {shlex.quote(sys.executable)} -m handmade predict {model} /dev/stdin"
     assert subprocess.run(command, shell=True, capture_output=True, text=True).stdout == result.stdout
 
 
