@@ -65,7 +65,7 @@ def _compile(function: Callable[..., Any], signature: Any, **options: Any) -> An
     try:
         return numba.njit(signature, cache=True, **options)(function)
     except Exception as error:  # no writable folder, a damaged file, a full disk
-        if "cannot cache" not in str(error):
+        if "cannot cache" not in str(error).lower():
             warnings.warn(
                 f"compile: expected Numba's cache on disk to be readable, got {error!r}; delete its files "
                 f"*{function.__qualname__}*",
