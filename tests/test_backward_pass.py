@@ -145,8 +145,12 @@ def test_the_place_of_a_leaf_is_python_that_finds_it(name):
 
 
 def test_each_value_of_the_forward_pass_has_a_name():
-    passes = BackwardPass(NETWORKS["normalized"], X, y)
     names = ["layers[0]", "layers[1]", "layers[2]", "layers[1] without gamma and beta"]
+    network = copy.deepcopy(NETWORKS["normalized"])
+    equal = dict(BackwardPass(network, X, y).arrays_like(np.empty((6, 5))))
+    assert list(equal) == [f"the output of {name}" for name in names[:3]]  # gamma is 1, and beta 0
+    network.layers[1].gamma = np.full(5, 1.5)
+    passes = BackwardPass(network, X, y)
     listed = list(passes.arrays_like(np.empty((6, 5))))
     assert [name for name, _ in listed] == [f"the output of {name}" for name in names]  # each once
     found = dict(listed)

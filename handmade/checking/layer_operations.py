@@ -21,7 +21,7 @@ def operations_of_step(
 ) -> tuple[str, Array | None]:
     """Return which operation is derived wrongly in the layers that a step goes through, and the dA that this makes.
 
-    The text is empty if none explains the step; the dA is None if several together do.
+    The text is empty if no single one explains the step; the dA is None for a step to the gradient of a parameter.
 
     The step is known by the gradients of the parameters of its layer. So that layer is the first of the recording.
 
@@ -61,5 +61,6 @@ def operations_of_step(
         found = operations_that_explain(recording, seed, compared, relative)
     except Exception:  # code that needs plain arrays, or anything else that it raises
         return "", None
-    text = " and ".join(dict.fromkeys(one.text for one in found))
-    return text, found[0].gradients[-1] if len(found) == 1 and is_dA else None
+    if len(found) != 1:  # one mistake in dA makes all gradients of the layer
+        return "", None
+    return found[0].text, found[0].gradients[-1] if is_dA else None
