@@ -13,6 +13,7 @@ from diagnosed import CASES, LABELS, REALS, SCALE, THETA, X, f, f_gradient, name
 import handmade as hm
 from handmade import MLP, Network, diagnose_gradient
 from handmade.checking.backward_pass import BackwardPass
+from handmade.checking.differences import numerical_gradient
 from handmade.checking.mistakes import mistakes
 from reference.twin import twin
 
@@ -244,6 +245,21 @@ def test_right_float32_gradients_of_torch_are_right(case):
         assert diagnose_gradient(network, X, y, form, loss=loss).verdict == "right"
     wrong = diagnose_gradient(network, X, y, [(-g).tolist() for g in gradients], loss=loss)
     assert names(wrong) == ["sign"]
+
+
+def likelihood(t):
+    scale, noise = np.exp(t["scale"]), np.exp(t["noise"])
+    return float(sum(x**2 / (scale * k + noise) + np.log(scale * k + noise) for k, x in enumerate([0.7, -1.2, 2.1])))
+
+
+def test_a_number_with_the_gradient_of_another_is_named():
+    theta = {"scale": np.array(0.3), "noise": np.array(-0.5)}
+    gradient = numerical_gradient(lambda v: likelihood(dict(zip(theta, v, strict=True))), np.array([0.3, -0.5]))
+    claimed = {"scale": np.array(gradient.sum()), "noise": np.array(gradient[1])}
+    assert names(diagnose_gradient(likelihood, theta, claimed)) == ["gradient of scale = right + gradient of noise"]
+    for seed in range(20):
+        claimed["scale"] = np.array(np.random.default_rng(seed).normal())
+        assert names(diagnose_gradient(likelihood, theta, claimed)) == []
 
 
 @pytest.mark.parametrize("size", [1e-16, 1e-14, 1e-12])  # differences here are good to some 1e-10

@@ -261,6 +261,28 @@ def test_slices_at_a_wrong_distance_are_named(step):
     assert explained(dilated, {"Z": RNG.normal(size=(6, 12))}, Z=wrong).endswith(words)
 
 
+def test_gradients_of_two_parts_that_are_exchanged_are_named():
+    H = RNG.normal(size=(6, 8))
+
+    def gated(Z):
+        value, gate = Z[:, :4], Z[:, 4:]
+        return (value / (1 + np.exp(-gate)) * C[:, :4, 0]).sum()
+
+    s = 1 / (1 + np.exp(-H[:, 4:]))
+    wrong = np.hstack([H[:, :4] * s * (1 - s) * C[:, :4, 0], s * C[:, :4, 0]])
+    text = explained(gated, {"Z": H}, Z=wrong)
+    assert text.startswith("gradients of `Z[:, :4]` (line")
+    assert text.endswith(" exchanged")
+
+    def joined(A, B):
+        return (np.tanh(np.concatenate([A, B], axis=1)) * H).sum()
+
+    A, B = RNG.normal(size=(2, 6, 4))
+    dA, dB = H[:, :4] * (1 - np.tanh(A) ** 2), H[:, 4:] * (1 - np.tanh(B) ** 2)
+    text = explained(joined, {"A": A, "B": B}, A=dB, B=dA)
+    assert text.startswith("gradients by A and B of `concatenate(")
+
+
 def test_a_factor_is_not_taken_for_clipping():
     logits = RNG.normal(size=4)
     shares = np.exp(logits) / np.exp(logits).sum()

@@ -21,6 +21,8 @@ from .operation_rules import (
     OperationMistake,
     as_it_is,
     clipped_at,
+    exchanged,
+    exchanged_operands,
     from_another,
     kept_from,
     left_as_it_is,
@@ -32,7 +34,7 @@ from .operation_rules import (
 )
 from .operation_turns import beside_each, cut_short, in_turns, ordinal
 from .operation_values import GradientsByValues, broadcasts_to
-from .operations import MEANS, SUMS, Operation
+from .operations import MEANS, REARRANGEMENTS, SUMS, Operation
 from .recordings import Recording
 
 __all__ = ["Compared", "Explained", "operations_that_explain"]
@@ -157,7 +159,7 @@ class _Search:
         """Yield the kinds of mistakes, the most usual first."""
         yield from (self.simple, self.factors, self.skipped, self.other_axes, self.left_out, self.clipped)
         yield from (self.other_factors, self.in_one_turn, self.other_arrays, self.other_inputs, self.not_handed_on)
-        yield self.beside_arrays
+        yield from (self.beside_arrays, self.swapped)
 
     def simple(self) -> Iterator[_Found]:
         """Yield the mistakes without a number."""
@@ -255,9 +257,8 @@ class _Search:
 
     def other_arrays(self) -> Iterator[_Found]:
         """Yield the derivatives that are taken with another array."""
-        values: dict[object, list[Operation]] = {}
+        values = self._turns()
         for one in self.recording.operations:
-            values.setdefault(one.place if one.name else id(one), []).append(one)
             for name, array in one.beside.items():
                 values.setdefault(name, [Operation(array, text=name)])
         for key, (one, *more) in list(values.items()):
@@ -298,14 +299,21 @@ class _Search:
 
     def beside_arrays(self) -> Iterator[_Found]:
         """Yield the results in a loop whose gradient is in each turn times an array of that turn, or divided by it."""
-        turns: dict[object, list[Operation]] = {}
-        for one in self.recording.operations:
-            turns.setdefault(one.place if one.name else id(one), []).append(one)
+        turns = self._turns()
         for results in turns.values():
             for others in turns.values() if len(results) > 1 else ():
                 shape = others[0].value.shape
                 if len(others) in (1, len(results)) and shape and broadcasts_to(shape, results[0].value.shape):
                     yield from self._tried(beside_each(results, others))
+
+    def swapped(self) -> Iterator[_Found]:
+        """Yield the parts that are cut out of one value, or put together to one, whose gradients are exchanged."""
+        right = self.by_value.right
+        for value in self.recording.operations:
+            cut = [user for user in self.users.get(id(value), []) if user.name in REARRANGEMENTS and id(user) in right]
+            yield from self._tried(exchanged(value, cut, right))
+            if value.name in REARRANGEMENTS:
+                yield from self._tried(exchanged_operands(value))
 
     def formulas(self) -> Iterator[Callable[[], Iterable[_Found]]]:
         """Yield the kinds of formulas, the most usual first."""
@@ -328,6 +336,13 @@ class _Search:
         for i in self.wrong:
             for text, cost, made in self.by_value.conditions(i, self.compared[i].claimed, self.relative):
                 yield from self._compare(made, text, self.recording.inputs[i], 3.0 + cost / 2)
+
+    def _turns(self) -> dict[object, list[Operation]]:
+        """Return the results of one place of the code, in order, by the place; of a loop, one for each turn."""
+        turns: dict[object, list[Operation]] = {}
+        for one in self.recording.operations:
+            turns.setdefault(one.place if one.name else id(one), []).append(one)
+        return turns
 
     def _without_effect(self) -> frozenset[int]:
         """Return the maxima that change nothing, as the one that a softmax subtracts: nobody derives those."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ __all__ = [
     "as_it_is",
     "beside",
     "clipped_at",
+    "exchanged",
+    "exchanged_operands",
     "from_another",
     "kept_from",
     "left_as_it_is",
@@ -366,6 +369,26 @@ def from_another(one: Operation, k: int, users: Sequence[Operation], other: Oper
 def beside(G: Array, factor: Array) -> Array:
     """Return a gradient beside a factor; 0 where it is 0, whatever the factor is there."""
     return np.where(G == 0, 0.0, G * factor)
+
+
+def exchanged(value: Operation, parts: Sequence[Operation], right: Mapping[int, Array]) -> Iterator[OperationMistake]:
+    """Yield the mistakes that two parts of a value pass on each other's gradient; ``right`` holds them, by part."""
+    for one, other in itertools.combinations(parts, 2):
+        if one.value.shape == other.value.shape:
+            own = {id(one): right[id(other)], id(other): right[id(one)]}
+            rule = functools.partial(lambda own, o, k, G: o.backward_to(k)(own[id(o)]), own)
+            text = f"gradients of {place_of(one)} and {place_of(other)} exchanged"
+            yield OperationMistake(text, [(part, part.operands.index(value)) for part in (one, other)], rule, 1.9)
+
+
+def exchanged_operands(one: Operation) -> Iterator[OperationMistake]:
+    """Yield the mistakes that two operands of one operation, such as a concatenation, get each other's gradient."""
+    for j, k in itertools.combinations(range(len(one.operands)), 2):
+        if one.operands[j].value.shape == one.operands[k].value.shape:
+            other = {j: k, k: j}
+            rule = functools.partial(lambda other, o, k, G: o.backward_to(other[k])(G), other)
+            text = f"gradients by {one.names[j]} and {one.names[k]} of {place_of(one)} exchanged"
+            yield OperationMistake(text, [(one, j), (one, k)], rule, 1.9)
 
 
 def over_other_axes(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 
 import numpy as np
 
@@ -93,9 +93,9 @@ class GradientsByValues:
         past = [g - t for g, t in zip(self.gradients, through, strict=True)]  # by the paths that go past the value
         left = [c - b for c, b in zip(claimed, past, strict=True)]
         made = self._passed(value, np.stack([term.value for term in terms]))
-        touched = [i for i in fitted if through[i].any() or left[i].any()]
-        sizes = [np.abs(claimed[i]).max(initial=0.0) or 1.0 for i in touched]
-        target, *columns = _joined([np.concatenate([left[i][np.newaxis], made[i]]) for i in touched], sizes)
+        sizes = {i: np.abs(claimed[i]).max(initial=0.0) or 1.0 for i in fitted}
+        reached = {i: s for i, s in sizes.items() if through[i].any() or np.abs(left[i]).max() > relative * s}
+        target, *columns = _joined([np.concatenate([left[i][np.newaxis], made[i]]) for i in reached], reached.values())
         listed = [term._replace(value=column) for term, column in zip(terms, columns, strict=True)]
         name, most = f"gradient by {_in_words(value)}", 1 if products else MOST_TERMS
         for formula in fit(target, listed, self._sizes(), relative, name, most)[:1]:
@@ -251,7 +251,7 @@ def _explained(formula: str) -> str:
     return f"{formula}, where G is the gradient by the result" if re.search(r"\bG\b", formula) else formula
 
 
-def _joined(gradients: Sequence[Array], sizes: Sequence[float]) -> Array:
+def _joined(gradients: Sequence[Array], sizes: Iterable[float]) -> Array:
     """Return several gradients by some inputs as rows, (count, entries), each divided by the size of its input's."""
     return np.hstack([listed.reshape(len(listed), -1) / size for listed, size in zip(gradients, sizes, strict=True)])
 

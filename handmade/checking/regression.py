@@ -17,7 +17,7 @@ import numpy as np
 
 from .._types import Array
 
-__all__ = ["Formula", "Term", "fit", "numbers_named", "ways_to_write"]
+__all__ = ["Formula", "Term", "fit", "numbers_named", "plain_sums", "ways_to_write"]
 
 MOST_TERMS = 3
 MOST_CANDIDATES = 60  # of which subsets of three are tried
@@ -142,6 +142,21 @@ def fit(
         if best and best[0].cost <= 2.0 * count + 1:
             break
     return best
+
+
+def plain_sums(target: Array, terms: Sequence[Term], relative: float, left: str) -> list[Formula]:
+    """Return the sums and differences of two terms that equal a target of too few numbers for `fit`.
+
+    Nothing is fitted: that two of a handful of terms agree with one number in seven digits is no coincidence.
+    """
+    found = []
+    t, limit = np.ravel(target), relative * np.abs(target).max(initial=0.0)
+    for (one, other), sign in itertools.product(itertools.combinations(terms, 2), (1.0, -1.0)):
+        far = np.abs(np.ravel(one.value) + sign * np.ravel(other.value) - t).max(initial=0.0)
+        if far <= limit:
+            cost = one.cost + other.cost + 2
+            found.append(Formula(left, (one.name, other.name), (1.0, sign), (("1",), ("1",)), float(far), cost))
+    return sorted(found, key=lambda formula: formula.cost)
 
 
 def _formula(

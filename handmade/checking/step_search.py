@@ -22,7 +22,7 @@ from .mistakes import Mistake, mistakes
 from .parameter_terms import beside_parameter
 from .patterns import pattern_of
 from .problem import MOST_ENTRIES, Problem, call_with, measure_steps
-from .regression import MOST_TERMS, Formula, Term, fit
+from .regression import MOST_TERMS, Formula, Term, fit, plain_sums
 from .rounding import SINGLE, rounding_of
 from .transforms import ROUND_NORMS
 
@@ -326,11 +326,14 @@ def explain_parameters(problem: Problem, wrong: Sequence[str]) -> list[Explanati
         right, theta = (v[at].reshape(block.shape) for v in (problem.truth, match.theta))
         terms = list(beside_parameter(right, theta, block.name))
         same = (other for other in match.blocks if other is not block and other.shape == block.shape)
-        terms += [Term(f"gradient of {other.name}", problem.truth[other.slice], 1.2) for other in same]
+        others = [Term(f"gradient of {other.name}", problem.truth[other.slice], 1.2) for other in same]
+        terms += others
         size = np.abs(match.claimed[at]).max(initial=0.0) or 1.0
         change = np.abs(match.claimed[at] - problem.truth[at]).max() / size
         limit = min(10 * max(match.relative, 1e-7), SHARE * change)
-        formulas = fit(match.claimed[at], terms, facts, limit, f"gradient of {block.name}")
+        name = f"gradient of {block.name}"
+        formulas = fit(match.claimed[at], terms, facts, limit, name)
+        formulas = formulas or plain_sums(match.claimed[at], [Term("right", right, 0.5), *others], limit, name)
         seen = pattern_of(match.claimed[at].reshape(block.shape), right)
         if not formulas and not seen:
             return []
