@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -273,6 +275,17 @@ def test_gradients_of_two_parts_that_are_exchanged_are_named():
     text = explained(gated, {"Z": H}, Z=wrong)
     assert text.startswith("gradients of `Z[:, :4]` (line")
     assert text.endswith(" exchanged")
+
+    def attention(Z):
+        q, k, v = Z[:, :2], Z[:, 2:4], Z[:, 4:6]
+        return (np.tanh(q @ k.T) @ v * C[:, 0, :2]).sum()
+
+    q, k, v = H[:, :2], H[:, 2:4], H[:, 4:6]
+    S = np.tanh(q @ k.T)
+    dS = C[:, 0, :2] @ v.T * (1 - S**2)
+    rotated = np.hstack([dS.T @ q, S.T @ C[:, 0, :2], dS @ k, np.zeros((6, 2))])
+    text = explained(attention, {"Z": H}, Z=rotated)
+    assert re.fullmatch(r"gradients of `Z.*` .* and `Z.*` .* and `Z.*` .* exchanged", text)
 
     def joined(A, B):
         return (np.tanh(np.concatenate([A, B], axis=1)) * H).sum()

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 
+from handmade.checking.operation_values import NUMBERS, GradientsByValues
 from tests.operations_of_tests import explained
 
 RNG = np.random.default_rng(11)
@@ -154,6 +155,19 @@ def test_a_factor_in_each_turn_of_a_loop_is_named():
         wrong[:, k] = carried * np.exp(-levels[k])
         carried = carried * (1 - X[:, k] * np.exp(-levels[k]) ** 2)  # the gain is a factor too much
     assert explained(filtered, {"Z": X}, Z=wrong) == "gradient by gain times gain"
+
+
+def test_a_search_in_large_arrays_ends_after_a_count(monkeypatch):
+    numbers, below = [], GradientsByValues._below
+
+    def counted(self, value, G):
+        numbers.append(sum(one.value.size for one in self.recording.operations))
+        return below(self, value, G)
+
+    monkeypatch.setattr(GradientsByValues, "_below", counted)
+    Z, noise = RNG.normal(size=(2, 300, 200))
+    assert explained(lambda Z: (np.tanh(np.exp(Z) / (1 + Z**2)) * Z).sum(), {"Z": Z}, Z=noise) == ""
+    assert 0 < sum(numbers) <= 2.5 * NUMBERS  # sums of usual arrays, and products, beside what is right
 
 
 def test_a_gradient_of_noise_has_no_formula():

@@ -1,4 +1,4 @@
-"""Wrong steps of students' programs that are told as formulas: of samples, labels, weights and two numbers."""
+"""Wrong steps of students' programs, each explained by a formula: of samples, labels, weights or two numbers."""
 
 from __future__ import annotations
 

@@ -133,10 +133,8 @@ def _of_activation(of: BackwardPass, i: int, layer: Activation) -> Found:
     for other in VARIANTS.get(str(layer.function), []):
         if not np.array_equal(other.predict(of.values[i]), of.values[i + 1]):
             options = ", ".join(f"{option}={value!r}" for option, value in other.options.items())
-            hint, step = (
-                "the derivative is that of a similar function",
-                functools.partial(_with_slope, _slope_of(other)),
-            )
+            hint = "the derivative is that of a similar function"
+            step = functools.partial(_with_slope, _slope_of(other))
             yield f"derivative of {layer.function} with {options}", hint, step
     for j in of.slopes:
         if j != i and of.values[j].shape == of.values[i].shape:

@@ -37,7 +37,8 @@ SHIFTING = ("getitem", "pad", "concatenate", "roll")
 TURNING = ("transpose", "swapaxes", "moveaxis", "rollaxis")
 LARGEST = ("max", "min", "amax", "amin", "maximum.reduce", "minimum.reduce")
 BOUNDS = (1.0, 5.0, 10.0, 0.1, 0.01, 0.5, 2.0, 0.05, 0.02, 0.2, 0.25, 100.0)  # at which people clip
-FEWEST = 3  # numbers by which clipping is told from a factor
+FEWEST = 3  # different numbers that show clipping, and not a factor
+MOST_PARTS = 5  # of a value, that are tried in every order
 MOST_IN_WORDS = 64  # of which a factor may be the inverse or the root
 
 SLOPES: dict[str, Callable[[Array, Array], Array]] = {  # that people write for the derivative of h = f(x)
@@ -372,23 +373,29 @@ def beside(G: Array, factor: Array) -> Array:
 
 
 def exchanged(value: Operation, parts: Sequence[Operation], right: Mapping[int, Array]) -> Iterator[OperationMistake]:
-    """Yield the mistakes that two parts of a value pass on each other's gradient; ``right`` holds them, by part."""
-    for one, other in itertools.combinations(parts, 2):
-        if one.value.shape == other.value.shape:
-            own = {id(one): right[id(other)], id(other): right[id(one)]}
-            rule = functools.partial(lambda own, o, k, G: o.backward_to(k)(own[id(o)]), own)
-            text = f"gradients of {place_of(one)} and {place_of(other)} exchanged"
-            yield OperationMistake(text, [(part, part.operands.index(value)) for part in (one, other)], rule, 1.9)
+    """Yield the mistakes that parts of a value pass on each other's gradient; ``right`` holds them, by part."""
+    for order in _other_orders([part.value.shape for part in parts]):
+        own = {id(parts[i]): right[id(parts[j])] for i, j in order.items()}
+        rule = functools.partial(lambda own, o, k, G: o.backward_to(k)(own[id(o)]), own)
+        text = f"gradients of {' and '.join(place_of(parts[i]) for i in order)} exchanged"
+        edges = [(parts[i], parts[i].operands.index(value)) for i in order]
+        yield OperationMistake(text, edges, rule, 1.7 + 0.1 * len(order))
 
 
 def exchanged_operands(one: Operation) -> Iterator[OperationMistake]:
-    """Yield the mistakes that two operands of one operation, such as a concatenation, get each other's gradient."""
-    for j, k in itertools.combinations(range(len(one.operands)), 2):
-        if one.operands[j].value.shape == one.operands[k].value.shape:
-            other = {j: k, k: j}
-            rule = functools.partial(lambda other, o, k, G: o.backward_to(other[k])(G), other)
-            text = f"gradients by {one.names[j]} and {one.names[k]} of {place_of(one)} exchanged"
-            yield OperationMistake(text, [(one, j), (one, k)], rule, 1.9)
+    """Yield the mistakes that operands of one operation, such as a concatenation, get each other's gradient."""
+    for order in _other_orders([operand.value.shape for operand in one.operands]):
+        rule = functools.partial(lambda order, o, k, G: o.backward_to(order[k])(G), order)
+        text = f"gradients by {' and '.join(one.names[i] for i in order)} of {place_of(one)} exchanged"
+        yield OperationMistake(text, [(one, i) for i in order], rule, 1.7 + 0.1 * len(order))
+
+
+def _other_orders(shapes: Sequence[tuple[int, ...]]) -> Iterator[dict[int, int]]:
+    """Yield the orders of a few things that keep the shape at each place; only what moves is listed."""
+    for order in itertools.permutations(range(len(shapes))) if len(shapes) <= MOST_PARTS else ():
+        moved = {i: j for i, j in enumerate(order) if i != j}
+        if moved and all(shapes[i] == shapes[j] for i, j in moved.items()):
+            yield moved
 
 
 def over_other_axes(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 
 import numpy as np
 
@@ -24,6 +24,8 @@ __all__ = ["GradientsByValues", "Made", "broadcasts_to"]
 MOST_VALUES = 60  # of a longer recording, only those outside of its loops have formulas
 MOST_FACTORS = 20  # arrays that may be factors of the gradient by a value
 MOST_TRIED = 2000  # arrays that may stand in its place
+NUMBERS = 10**8  # that the backward passes of a search compute, about: it ends after a count, the same on every machine
+ENTRIES = 1000  # of the gradient by an input, to which formulas are fitted before all of them are compared
 FEWEST = 3  # entries on each side of a condition
 SMALL = 4  # sizes that are plain numbers in a formula
 PRODUCTS = ("matmul", "multiply", *LINEAR)
@@ -50,9 +52,14 @@ class GradientsByValues:
         self.recording, self.seed, self.idle, self.may_go_on = recording, seed, idle, may_go_on
         self.right: dict[int, Array] = {id(recording.output): seed}  # by the ids of operations
         self.parts: dict[int, list[tuple[Operation, Array]]] = {}  # what each user of a value passes on to it
-        self.units: dict[int, list[Array]] = {}  # what the inputs get of 1 in one entry of a value
+        self.units: dict[int, Array] = {}  # what the inputs get of 1 in one entry of a value
         self.gradients: list[Array] = recording.gradient(seed, self._noted)
         self.right |= {id(one): G for one, G in zip(recording.inputs, self.gradients, strict=True)}
+        numbers = sum(one.value.size for one in recording.operations) * len(self.values())
+        self.most: int = min(MOST_TRIED, NUMBERS // numbers)
+        sizes = [one.value.size for one in recording.inputs]
+        self.entries = [np.linspace(0, n, min(n, ENTRIES), endpoint=False).astype(np.intp) for n in sizes]
+        self.owners: Array = np.repeat(np.arange(len(sizes)), [len(at) for at in self.entries])
 
     def _noted(self, one: Operation, k: int, G: Array) -> Array:
         self.right[id(one)] = G
@@ -86,23 +93,23 @@ class GradientsByValues:
         products : bool
             Whether to try the right gradient beside two arrays, in place of sums of usual arrays.
         """
-        terms = list(itertools.islice(self._products(value) if products else self._usual(value), MOST_TRIED))
+        terms = list(itertools.islice(self._products(value) if products else self._usual(value), self.most))
         if not terms or not self.may_go_on(min(len(terms), value.value.size)):
             return
-        through, *_ = zip(*self._passed(value, self.right[id(value)][np.newaxis]), strict=True)
-        past = [g - t for g, t in zip(self.gradients, through, strict=True)]  # by the paths that go past the value
-        left = [c - b for c, b in zip(claimed, past, strict=True)]
-        made = self._passed(value, np.stack([term.value for term in terms]))
-        sizes = {i: np.abs(claimed[i]).max(initial=0.0) or 1.0 for i in fitted}
-        reached = {i: s for i, s in sizes.items() if through[i].any() or np.abs(left[i]).max() > relative * s}
-        target, *columns = _joined([np.concatenate([left[i][np.newaxis], made[i]]) for i in reached], reached.values())
-        listed = [term._replace(value=column) for term, column in zip(terms, columns, strict=True)]
+        through = self._entries_of(self._below(value, self.right[id(value)]))
+        left = self._entries_of(claimed) - self._entries_of(self.gradients) + through
+        sizes = np.array([np.abs(one).max(initial=0.0) or 1.0 for one in claimed])[self.owners]
+        is_touched = (through != 0) | (np.abs(left) > relative * sizes)
+        at = np.isin(self.owners, np.intersect1d(self.owners[is_touched], fitted))
+        rows = self._passed(value, [term.value for term in terms])[:, at] / sizes[at]
+        listed = [term._replace(value=row) for term, row in zip(terms, rows, strict=True)]
         name, most = f"gradient by {_in_words(value)}", 1 if products else MOST_TERMS
-        for formula in fit(target, listed, self._sizes(), relative, name, most)[:1]:
-            numbers = [[term.name for term in terms].index(name) for name in formula.terms if name != "0"]
-            parts = [np.tensordot(formula.coefficients[: len(numbers)], part[numbers], 1) for part in made]
+        for formula in fit(left[at] / sizes[at], listed, self._sizes(), relative, name, most)[:1]:
+            table = {"0": 0 * value.value} | {term.name: term.value for term in reversed(terms)}
+            G = sum((c * table[t] for c, t in zip(formula.coefficients, formula.terms, strict=True)), table["0"])
+            changes = self._below(value, G - self.right[id(value)])
             cost = formula.cost - value.label.isidentifier()  # what has a name is read more easily
-            yield _explained(str(formula)), cost, [p + part for p, part in zip(past, parts, strict=True)]
+            yield _explained(str(formula)), cost, [g + d for g, d in zip(self.gradients, changes, strict=True)]
 
     def conditions(self, number: int, claimed: Array, relative: float) -> Iterator[Made]:
         """Yield other gradients by an input that stand where an array is beyond a bound, where the rest is right.
@@ -126,15 +133,18 @@ class GradientsByValues:
                         condition = f"where {_in_words(one)} is {side}, right elsewhere"
                         yield _explained(f"{formula} {condition}"), term.cost, made
 
-    def _passed(self, value: Operation, signals: Array) -> list[Array]:
-        """Return what each input gets of several gradients by a value, along the first axis."""
-        if len(signals) <= value.value.size:
-            return [np.stack(listed) for listed in zip(*(self._below(value, G) for G in signals), strict=True)]
+    def _passed(self, value: Operation, signals: Sequence[Array]) -> Array:
+        """Return what the inputs get of each gradient by a value, as rows of some entries."""
+        size = value.value.size
+        if len(signals) <= size:
+            return np.stack([self._entries_of(self._below(value, G)) for G in signals])
         if id(value) not in self.units:
-            units = np.eye(value.value.size).reshape(-1, *value.value.shape)
-            self.units[id(value)] = self._passed(value, units)
-        with np.errstate(all="ignore"):
-            return [np.tensordot(signals.reshape(len(signals), -1), unit, 1) for unit in self.units[id(value)]]
+            self.units[id(value)] = self._passed(value, list(np.eye(size).reshape(size, *value.value.shape)))
+        return np.reshape(signals, (len(signals), size)) @ self.units[id(value)]
+
+    def _entries_of(self, gradients: Sequence[Array]) -> Array:
+        """Return some entries of the gradients by all inputs, one after another."""
+        return np.concatenate([one.ravel()[at] for one, at in zip(gradients, self.entries, strict=True)])
 
     def _below(self, value: Operation, G: Array) -> list[Array]:
         order = [one for one in self.recording.operations if one.number <= value.number]
@@ -249,11 +259,6 @@ def _in_words(value: Operation) -> str:
 def _explained(formula: str) -> str:
     """Return a formula, and what its G is."""
     return f"{formula}, where G is the gradient by the result" if re.search(r"\bG\b", formula) else formula
-
-
-def _joined(gradients: Sequence[Array], sizes: Iterable[float]) -> Array:
-    """Return several gradients by some inputs as rows, (count, entries), each divided by the size of its input's."""
-    return np.hstack([listed.reshape(len(listed), -1) / size for listed, size in zip(gradients, sizes, strict=True)])
 
 
 def _side(theirs: Array, ours: Array) -> str:
