@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from handmade.checking.operation_mistakes import Compared, operations_that_explain
-from handmade.checking.recordings import record
+from handmade.checking.operations.recordings import record
+from handmade.checking.operations.search import Compared, operations_that_explain
 
 
 def explained(function, arrays, relative=1e-9, **wrong):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import handmade as hm
-from handmade.checking.activation_operations import PLAIN, plain_formula
 from handmade.checking.backward_pass import is_elementwise
+from handmade.checking.operations.activations import PLAIN, plain_formula
 
 A = np.random.default_rng(3).normal(size=(6, 4)) * 2
 dH = np.random.default_rng(4).normal(size=(6, 4))

@@ -10,7 +10,7 @@ import pytest
 import handmade as hm
 from handmade import losses
 from handmade.checking.backward_pass import BackwardPass
-from handmade.checking.pieces import two_pieces
+from handmade.checking.formulas.pieces import two_pieces
 from handmade.checking.places import Place
 from handmade.checking.regression import Term, ways_to_write
 

@@ -7,8 +7,8 @@ import pytest
 
 import handmade as hm
 from handmade.checking.backward_pass import BackwardPass
-from handmade.checking.layer_operations import operations_of_step
 from handmade.checking.localisation import WrongStep
+from handmade.checking.operations.layers import operations_of_step
 
 A = np.random.default_rng(3).normal(size=(6, 4)) * 2
 y = np.array([0, 1, 2, 1, 0, 2])

@@ -7,9 +7,9 @@ import pytest
 
 import handmade as hm
 from handmade.checking.backward_pass import BackwardPass
+from handmade.checking.formulas.patterns import pattern_of
 from handmade.checking.localisation import _Search, localise
 from handmade.checking.mistakes import mistakes
-from handmade.checking.patterns import pattern_of
 from handmade.checking.regression import Term, fit
 
 RNG = np.random.default_rng(11)

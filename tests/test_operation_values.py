@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from handmade.checking.operation_values import NUMBERS, GradientsByValues
+from handmade.checking.operations.values import NUMBERS, GradientsByValues
 from tests.operations_of_tests import explained
 
 RNG = np.random.default_rng(11)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import handmade as hm
-from handmade.checking.recordings import record, record_layers
+from handmade.checking.operations.recordings import record, record_layers
 
 RNG = np.random.default_rng(11)
 A, B, C = RNG.normal(size=(4, 3)), RNG.normal(size=(5, 4)), RNG.normal(size=4)

@@ -9,7 +9,7 @@ from wrong_steps import NETWORK, X, Y, simple, wrong_step
 import handmade as hm
 from handmade.checking import step_search
 from handmade.checking.claims import blocks_of
-from handmade.checking.formulas import Case
+from handmade.checking.formulas.step_formulas import Case
 from handmade.checking.localisation import Localisation
 
 # ---- small batches ---------------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ import pytest
 import handmade as hm
 from handmade.activations import sigmoid, softmax
 from handmade.checking.backward_pass import BackwardPass
-from handmade.checking.formulas import VAGUE, Case, dA_of, formula_of, right_formula
+from handmade.checking.formulas.step_equations import known_numbers
+from handmade.checking.formulas.step_formulas import VAGUE, Case, dA_of, formula_of, right_formula
 from handmade.checking.localisation import localise
-from handmade.checking.step_equations import known_numbers
 
 RNG = np.random.default_rng(5)
 X, REALS, LABELS = RNG.normal(size=(40, 5)), RNG.normal(size=(40, 4)), RNG.integers(0, 4, 40)

@@ -14,7 +14,7 @@ import handmade as hm
 from handmade.checking import step_search
 from handmade.checking.backward_pass import BackwardPass
 from handmade.checking.causes import Cause
-from handmade.checking.formulas import VAGUE, Case
+from handmade.checking.formulas.step_formulas import VAGUE, Case
 from handmade.checking.localisation import Localisation, localise
 from handmade.checking.mistakes import mistakes
 from handmade.checking.regression import Formula

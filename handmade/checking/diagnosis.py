@@ -5,8 +5,8 @@ explain it, the simplest first:
 
 1. A catalogue of known mistakes. Each is made on purpose, and the gradient that it leads to compared with the claim.
 2. Where the code that is to be differentiated is known (a function, or layers and losses of one's own), its operations
-   are recorded, and mistakes made in the backward pass through them (`operation_mistakes`). If none explains the
-   claim, a regression searches for the formula of the gradient by one value (`operation_values`).
+   are recorded, and mistakes made in the backward pass through them (`operations.search`). If none explains the
+   claim, a regression searches for the formula of the gradient by one value (`operations.values`).
 3. Localisation: the algebra of dense layers shows which steps are wrong, however many (`localisation`), and a
    regression gives the formula of each (`formulas`).
 4. Pairs of mistakes of the catalogue, where the algebra cannot separate the steps.
@@ -29,10 +29,10 @@ from ..network import Network
 from .catalogue_search import explain, mistakes_alone, mistakes_in_pairs, right_elsewhere, simplest
 from .claims import CHANGES, WRONG_AXIS
 from .explanation import Explanation
-from .formulas import Case
+from .formulas.step_formulas import Case
 from .localisation import WrongStep
 from .mistakes import mistakes
-from .operations_explained import explain_operations
+from .operations.explanations import explain_operations
 from .places import Place, is_within, place_of, places_of
 from .problem import Problem, function_problem, network_problem
 from .regression import Formula

@@ -15,12 +15,12 @@ from .catalogue_search import SHARE, affordable, explain
 from .causes import Cause
 from .claims import read_gradient
 from .explanation import Explanation
-from .formulas import VAGUE, Case, dA_of, formula_of, right_formula
+from .formulas.parameter_terms import beside_parameter
+from .formulas.patterns import pattern_of
+from .formulas.step_formulas import VAGUE, Case, dA_of, formula_of, right_formula
 from .localisation import WrongStep, layer_name, localise
 from .methods import EPS
 from .mistakes import Mistake, mistakes
-from .parameter_terms import beside_parameter
-from .patterns import pattern_of
 from .problem import MOST_ENTRIES, Problem, call_with, measure_steps
 from .regression import MOST_TERMS, Formula, Term, fit, plain_sums
 from .rounding import SINGLE, rounding_of

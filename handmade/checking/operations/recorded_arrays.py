@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from .._types import Array
-from .operations import Operation, Slot
+from ..._types import Array
+from .operation import Operation, Slot
 
 __all__ = ["Recorded", "apply"]
 
-OWN_FRAMES = ("numpy", "handmade.checking.operations", "handmade.checking.record")  # between a line and its operation
+OWN_FRAMES = "numpy", Operation.__module__, f"{__package__}.record"  # between a line and its operation
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "matmul": "@"}
 MOST_PARTS = 20  # of a list whose arrays have names
 LONGEST, LONG = 60, 24  # letters of an expression, and of a part of one that is longer
@@ -29,8 +29,8 @@ class Recorded(np.lib.mixins.NDArrayOperatorsMixin):
 
     Examples
     --------
-    >>> from handmade.checking.operations import Operation
-    >>> from handmade.checking.recorded_arrays import Recorded
+    >>> from handmade.checking.operations.operation import Operation
+    >>> from handmade.checking.operations.recorded_arrays import Recorded
     >>> x = Recorded(Operation(np.array([1.0, 2.0]), text="x"))
     >>> y = np.tanh(x) * 3
     >>> y.operation.name, y.operation.text, [one.name for one in y.operation.operands]

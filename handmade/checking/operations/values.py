@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence, Set
 
 import numpy as np
 
-from .._types import Array
-from .operation_rules import beside, kept_from, place_of
-from .operations import LINEAR, Operation, backward, summed_to
+from ..._types import Array
+from ..regression import MOST_TERMS, Term, fit, ways_to_write
+from .operation import LINEAR, Operation, backward, summed_to
 from .recordings import Recording
-from .regression import MOST_TERMS, Term, fit, ways_to_write
+from .rules import beside, kept_from, place_of
 
 __all__ = ["GradientsByValues", "Made", "broadcasts_to"]
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .._types import Array
-from ..losses import find_loss
-from .backward_pass import BackwardPass
-from .localisation import WrongStep
-from .operation_mistakes import Compared, operations_that_explain
+from ..._types import Array
+from ...losses import find_loss
+from ..backward_pass import BackwardPass
+from ..localisation import WrongStep
 from .recordings import record_layers
+from .search import Compared, operations_that_explain
 
 __all__ = ["operations_of_step"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from .._types import Array
-from .operation_rules import Edge, OperationMistake, Rule, beside, kept_from, place_of, written
-from .operations import REARRANGEMENTS, Operation, sources
+from ..._types import Array
+from .operation import REARRANGEMENTS, Operation, sources
+from .rules import Edge, OperationMistake, Rule, beside, kept_from, place_of, written
 
 __all__ = ["beside_each", "cut_short", "in_turns", "ordinal"]
 

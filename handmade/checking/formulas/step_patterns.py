@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .._types import Array
-from ..activations import softmax
-from ..dropout import Dropout
-from ..layers import Activation
-from .backward_pass import is_elementwise, own_slope
-from .layer_operations import operations_of_step
-from .localisation import WrongStep
+from ..._types import Array
+from ...activations import softmax
+from ...dropout import Dropout
+from ...layers import Activation
+from ..backward_pass import is_elementwise, own_slope
+from ..localisation import WrongStep
+from ..operations.layers import operations_of_step
+from ..regression import ODD, Formula, Term, ways_to_write
 from .patterns import OWN_FACTORS, pattern_of
 from .pieces import LEAST, two_pieces
 from .predictions import other_prediction
-from .regression import ODD, Formula, Term, ways_to_write
 from .step_equations import MOST_NUMBERS, SHARE, Case, candidates_of, change_of, incoming_of, joined, known_numbers
 
 __all__ = ["VAGUE", "derived_in", "in_words", "seen_in"]

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from .._types import Array
-from ..layers import Dense
-from ..normalization import Standardization
-from .backward_pass import BackwardPass
+from ..._types import Array
+from ...layers import Dense
+from ...normalization import Standardization
+from ..backward_pass import BackwardPass
+from ..localisation import Localisation, WrongStep
+from ..regression import Term
 from .layer_terms import after_activation, before_activation, normalized
-from .localisation import Localisation, WrongStep
-from .regression import Term
 
 __all__ = ["beside_parameter", "terms_of_parameter"]
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from .._types import Array
-from ..activations import ACTIVATIONS
-from ..base_layer import Layer
-from ..layers import Activation, name_of
-from .activation_operations import erf, plain_formula
-from .operations import Change, Operation, Slot, backward, sorted_operations
+from ..._types import Array
+from ...activations import ACTIVATIONS
+from ...base_layer import Layer
+from ...layers import Activation, name_of
+from .activations import erf, plain_formula
+from .operation import Change, Operation, Slot, backward, sorted_operations
 from .recorded_arrays import Recorded, apply
 
 __all__ = ["Recording", "record", "record_layers"]
@@ -103,7 +103,7 @@ def record(
 
     Examples
     --------
-    >>> from handmade.checking.recordings import record
+    >>> from handmade.checking.operations.recordings import record
     >>> recording = record(lambda t: float((t * np.tanh(t)).sum()), [np.array([1.0, 2.0])], ["t"], tuple)
     >>> [operation.text for operation in recording.operations]
     ['t', 'tanh(t)', 't * tanh(t)', 'sum(t * tanh(t))']

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from .._types import Array
-from ..activations import sigmoid
-from ..layers import Activation, Dense
-from ..normalization import Standardization
-from .backward_pass import BackwardPass, elementwise_activations, is_elementwise, own_slope, slope
-from .localisation import number_of
-from .regression import Term
+from ..._types import Array
+from ...activations import sigmoid
+from ...layers import Activation, Dense
+from ...normalization import Standardization
+from ..backward_pass import BackwardPass, elementwise_activations, is_elementwise, own_slope, slope
+from ..localisation import number_of
+from ..regression import Term
 
 __all__ = ["after_activation", "before_activation", "signals_as_terms", "terms_of_layer"]
 

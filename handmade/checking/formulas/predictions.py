@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .._types import Array
-from .backward_pass import BackwardPass
+from ..._types import Array
+from ..backward_pass import BackwardPass
 from .loss_terms import outputs_of_loss, targets_of_loss
 from .patterns import OWN_FACTORS, clipped, is_half, pattern_of
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from .._types import Array
-from .backward_pass import BackwardPass
-from .catalogue_search import explain
-from .causes import Cause
-from .explanation import Explanation
-from .localisation import layer_name
-from .operation_mistakes import Compared, Explained, operations_that_explain
-from .problem import Problem
+from ..._types import Array
+from ..backward_pass import BackwardPass
+from ..catalogue_search import explain
+from ..causes import Cause
+from ..explanation import Explanation
+from ..localisation import layer_name
+from ..problem import Problem
 from .recordings import record, record_layers
+from .search import Compared, Explained, operations_that_explain
 
 __all__ = ["explain_operations"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._types import Array
+from ..._types import Array
 
 __all__ = ["OWN_FACTORS", "clipped", "is_half", "pattern_of"]
 
@@ -19,7 +19,7 @@ def pattern_of(actual: Array, right: Array) -> str:
 
     Examples
     --------
-    >>> from handmade.checking.patterns import pattern_of
+    >>> from handmade.checking.formulas.patterns import pattern_of
     >>> right = np.array([[0.3, -0.01], [0.02, -0.2], [0.04, 0.01]])
     >>> pattern_of(np.clip(right, -0.05, 0.05), right)
     'right, clipped at 0.05'

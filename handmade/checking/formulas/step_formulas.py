@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from .._types import Array
-from .backward_pass import BackwardPass
+from ..._types import Array
+from ..backward_pass import BackwardPass
+from ..localisation import WrongStep
+from ..regression import MOST_TERMS, ODD, Formula, fit, numbers_named, ways_to_write
 from .layer_terms import SIGNAL
-from .localisation import WrongStep
-from .regression import MOST_TERMS, ODD, Formula, fit, numbers_named, ways_to_write
 from .step_equations import MOST_NUMBERS, SHARE, Case, candidates_of, change_of, equation, joined, known_numbers
 from .step_patterns import VAGUE, derived_in, in_words, seen_in
 

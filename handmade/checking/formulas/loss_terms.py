@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .._types import Array
-from ..activations import sigmoid, softmax
-from ..losses import loss_and_backward
-from .backward_pass import BackwardPass
-from .regression import Term
+from ..._types import Array
+from ...activations import sigmoid, softmax
+from ...losses import loss_and_backward
+from ..backward_pass import BackwardPass
+from ..regression import Term
 
 __all__ = ["outputs_of_loss", "targets_of_loss", "terms_of_loss"]
 

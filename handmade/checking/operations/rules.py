@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .._types import Array
-from .operations import LINEAR, MEANS, Operation, Slot, sources, summed_to
+from ..._types import Array
+from .operation import LINEAR, MEANS, Operation, Slot, sources, summed_to
 
 __all__ = [
     "Edge",
@@ -31,7 +31,7 @@ __all__ = [
     "written",
 ]
 
-HOME = Path(__file__).parents[1]  # this library, whose lines say nothing to a user
+HOME = Path(__file__).parents[2]  # this library, whose lines say nothing to a user
 REPEATING = ("getitem", "take", "take_along_axis", "repeat", "tile", "pad")
 SHIFTING = ("getitem", "pad", "concatenate", "roll")
 TURNING = ("transpose", "swapaxes", "moveaxis", "rollaxis")

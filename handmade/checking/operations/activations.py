@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .._types import Array
-from ..activations import sigmoid
-from ..layers import Activation
+from ..._types import Array
+from ...activations import sigmoid
+from ...layers import Activation
 
 __all__ = ["plain_formula"]
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from .._types import Array
-from .regression import ODD, Formula, Term, ways_to_write
+from ..._types import Array
+from ..regression import ODD, Formula, Term, ways_to_write
 
 __all__ = ["two_pieces"]
 
@@ -49,7 +49,7 @@ def two_pieces(
 
     Examples
     --------
-    >>> from handmade.checking.pieces import two_pieces
+    >>> from handmade.checking.formulas.pieces import two_pieces
     >>> from handmade.checking.regression import Term
     >>> E = np.random.default_rng(0).normal(size=(8, 5))
     >>> terms = [Term("E", E, 0.5), Term("sign(E)", np.sign(E))]

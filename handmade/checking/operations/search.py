@@ -1,6 +1,6 @@
 """9. The mistakes in the backward pass through recorded operations that make a claimed gradient.
 
-This needs no catalogue: each mistake of `operation_rules` is made at every operation that a function consists of, in
+This needs no catalogue: each mistake of `rules` is made at every operation that a function consists of, in
 all turns of a loop alike, and its gradient is compared with the claim.
 """
 
@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from .._types import Array
-from .operation_rules import (
+from ..._types import Array
+from .operation import MEANS, REARRANGEMENTS, SUMS, Operation
+from .recordings import Recording
+from .rules import (
     LARGEST,
     Edge,
     OperationMistake,
@@ -32,10 +34,8 @@ from .operation_rules import (
     with_others,
     written,
 )
-from .operation_turns import beside_each, cut_short, in_turns, ordinal
-from .operation_values import GradientsByValues, broadcasts_to
-from .operations import MEANS, REARRANGEMENTS, SUMS, Operation
-from .recordings import Recording
+from .turns import beside_each, cut_short, in_turns, ordinal
+from .values import GradientsByValues, broadcasts_to
 
 __all__ = ["Compared", "Explained", "operations_that_explain"]
 

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .._types import Array
-from ..dropout import Dropout
-from ..layers import Dense
-from ..normalization import Standardization
-from .backward_pass import BackwardPass
+from ..._types import Array
+from ...dropout import Dropout
+from ...layers import Dense
+from ...normalization import Standardization
+from ..backward_pass import BackwardPass
+from ..localisation import Localisation, WrongStep
+from ..regression import Term
 from .layer_terms import signals_as_terms, terms_of_layer
-from .localisation import Localisation, WrongStep
 from .loss_terms import terms_of_loss
 from .parameter_terms import terms_of_parameter
-from .regression import Term
 
 __all__ = [
     "MOST_NUMBERS",

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .._types import Array
+from ..._types import Array
 
 __all__ = ["Change", "Operation", "Slot", "backward", "sorted_operations", "sources", "summed_to"]
 
