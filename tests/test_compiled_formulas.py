@@ -20,7 +20,8 @@ import handmade as hm
 from handmade import losses
 
 pytest.importorskip("numba")
-from handmade.compiled.tables import ACTIVATIONS  # needs numba
+from handmade.compiled import updates  # needs numba
+from handmade.compiled.tables import ACTIVATIONS
 
 KINKS = [0.0, 0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 6.0, 0.25]  # at which the pieces of functions meet
 OPTIONS = {
@@ -123,16 +124,19 @@ def test_losses_and_their_gradients_are_those_of_numpy(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_updates_and_their_state_are_those_of_numpy(dtype):
+@pytest.mark.parametrize("sizes, N", [([3, 4, 2], 5), ([2048, 1], 1024)])
+def test_updates_and_their_state_are_those_of_numpy(sizes, N, dtype):
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(5, 3)).astype(dtype), np.array([0, 1, 1, 0, 1])
-    for make in OPTIMIZERS:
-        network, optimizer = hm.MLP([3, 4, 2], "tanh", rng=0, dtype=dtype), make()
-        step, theta = hm.compile(network, optimizer=make()), network.theta.copy()
+    X, Y = (rng.normal(size=(N, width)).astype(dtype) for width in (sizes[0], sizes[-1]))
+    by_blas = [make for make in OPTIMIZERS if isinstance(make(), hm.SGD)]
+    for make in by_blas if N * sizes[0] >= updates.SHARED else OPTIMIZERS:
+        network, optimizer = hm.MLP(sizes, "tanh", rng=0, dtype=dtype), make()
+        step, theta = hm.compile(network, "mse_loss", optimizer=make()), network.theta.copy()
         assert hasattr(step._train, "signatures") != (os.environ.get("NUMBA_DISABLE_JIT") == "1")
         for _ in range(4):
-            step(X, y)
-            optimizer.step(theta, network.gradient)
+            gradient = step.gradient(X, Y)[1].copy()  # an update may clip it
+            step(X, Y)
+            optimizer.step(theta, gradient)
         actual = {"theta": network.theta, **step.optimizer.state_dict()}
         for name, array in {"theta": theta, **optimizer.state_dict()}.items():
             if isinstance(array, np.ndarray):

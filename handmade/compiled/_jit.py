@@ -183,6 +183,12 @@ def _call_plain(address: int, arguments: tuple[Any, ...]) -> None:
     _plain[address](*arguments)
 
 
+def _call_c_plain(address: int, arguments: tuple[Any, ...]) -> None:
+    numbers = [np.asarray(argument) for argument in arguments]
+    kinds = [np.ctypeslib.as_ctypes_type(number.dtype) for number in numbers]
+    ctypes.CFUNCTYPE(None, *kinds)(int(address))(*(number.item() for number in numbers))
+
+
 def _array_at_plain(address: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     size = math.prod(map(int, shape)) * np.dtype(dtype).itemsize
     if size == 0:
@@ -192,4 +198,4 @@ def _array_at_plain(address: int, shape: tuple[int, ...], dtype: npt.DTypeLike) 
 
 
 if PLAIN:
-    call, array_at = _call_plain, _array_at_plain
+    call, call_c, array_at = _call_plain, _call_c_plain, _array_at_plain

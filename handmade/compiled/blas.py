@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._jit import PLAIN, call_c, compiled
+from ._jit import call_c, compiled
 
 __all__ = ["add_scaled", "dot", "function", "scale"]
 
@@ -71,10 +71,10 @@ def add_scaled(axpy: int, factor: Any, x: Array, y: Array) -> None:
 
 @compiled
 def by_numba(gemm: int, A: Array, B: Array, C: Array) -> None:
-    """Set C = A B by SciPy's BLAS; in plain Python, by NumPy's."""
+    """Set C = A B by SciPy's BLAS."""
     np.dot(A, B, C)
 
 
-dot = by_numpy if function("gemm", np.float64) and not PLAIN else by_numba
+dot = by_numpy if function("gemm", np.float64) else by_numba
 if dot is by_numba and importlib.util.find_spec("scipy") is None:
     raise ImportError("compile: expected SciPy because NumPy's BLAS is not callable, got none; install handmade[fast]")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import optimizers
-from ._jit import PLAIN, compiled
+from ._jit import compiled
 from ._numerics import Real
 from .blas import add_scaled, scale
 from .passes import AXPY, GRADIENT, PARAMETERS, SCAL, STATE1, STATE2, STATE3, THETA, Array, Pass, long_vector
@@ -43,7 +43,7 @@ def hyperparameters(p: Pass) -> tuple[Real, ...]:
 @compiled
 def by_blas(p: Pass, row: Array) -> bool:
     """Return whether BLAS updates faster: after large products, each of its threads has a part of dW in its cache."""
-    return len(p.X) * row[PARAMETERS] >= SHARED and row[AXPY] != 0 and row[SCAL] != 0 and not PLAIN
+    return len(p.X) * row[PARAMETERS] >= SHARED and row[AXPY] != 0 and row[SCAL] != 0
 
 
 @compiled
