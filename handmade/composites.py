@@ -15,7 +15,9 @@ import numpy as np
 from ._types import Array
 from .base_layer import Layer
 
-__all__ = ["Concatenate", "Parallel", "Residual", "Sequential"]
+__all__ = ["Concatenate", "Parallel", "Residual", "Sequential", "last_layer"]
+
+DEEPEST = 100  # layers in one another: a copy takes 7 calls inside each other for each, and Python allows 1,000
 
 
 class SequentialCache(NamedTuple):
@@ -67,6 +69,11 @@ class Sequential(Layer):
                 raise TypeError(f"{name}: expected layers, got {layer!r}; {cure}")
         if not self.layers:
             raise ValueError(f"{name}: expected at least one layer, got none")
+        self._nesting: int = 1 + max(getattr(layer, "_nesting", 0) for layer in self.layers)
+        if self._nesting > DEEPEST:
+            raise ValueError(
+                f"{name}: expected at most {DEEPEST} layers nested in one another, got more; join their lists"
+            )
         trainable = [i for i, layer in enumerate(self.layers) if any(leaf.parameters for _, leaf in layer.leaves())]
         self.first_trainable: int = trainable[0] if trainable else len(self.layers)
         self.in_features: int | None = _in_features(self.layers)
@@ -128,6 +135,12 @@ def _in_features(layers: Sequence[Layer]) -> int | None:
         if not keeps_width:
             return None
     return None
+
+
+def last_layer(chain: Sequential) -> Layer:
+    """Return the layer that computes the output of a chain, also if it stands in a chain inside."""
+    last = chain.layers[-1]
+    return last_layer(last) if type(last) is Sequential else last
 
 
 class Residual(Sequential):
@@ -236,7 +249,10 @@ class Parallel(Layer):
         for group in groups:
             if isinstance(group, Layer):
                 raise TypeError(f"Parallel: expected layers, got {group!r}; give each group as a list")
+            if any(isinstance(layer, list | tuple) for layer in group):
+                raise TypeError(f"Parallel: expected layers in each list, got {group!r}; write Parallel([...], [...])")
         self.groups: list[Sequential] = [Sequential(group) for group in groups]
+        self._nesting: int = 1 + max(group._nesting for group in self.groups)
         widths = [group.in_features for group in self.groups]
         if None in widths:
             unknown = self.groups[widths.index(None)]

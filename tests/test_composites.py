@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from oracles import assert_close
 
+import handmade as hm
 from handmade.activation_layers import GLU
 from handmade.activations import sigmoid
 from handmade.composites import Concatenate, Parallel, Residual
@@ -264,6 +265,29 @@ def test_composite_passes_need_dX_on(name, need_dX):
 def test_a_group_without_brackets_is_refused_by_name():
     with pytest.raises(TypeError, match=r"^Parallel: expected layers, got Dense\(2, 1\); give each group as a list$"):
         Parallel([Dense(2, 1)], Dense(2, 1))
+
+
+def test_a_list_in_the_list_of_a_group_is_refused_by_name():
+    with pytest.raises(
+        TypeError, match=r"^Parallel: expected layers in each list, got \[\[Dense\(2, 1\)\]\]; write Par"
+    ):
+        Parallel([[Dense(2, 1)]])
+
+
+@pytest.mark.parametrize("kind", [Sequential, Parallel])
+def test_layers_nested_too_deep_are_refused(kind, tmp_path):
+    layer = kind([Dense(2, 2, rng=0)])
+    for _ in range(98 if kind is Sequential else 48):  # a Parallel makes a chain of each group
+        layer = kind([layer])
+    network = Network([layer])
+    hm.save(network, tmp_path / "deep.npz")
+    loaded = hm.load(tmp_path / "deep.npz").astype("float32")
+    hm.fit(loaded, np.eye(2), [0, 1], epochs=1, progress=False)
+    assert hm.export.to_c(network) and repr(network) and network.summary()
+    with pytest.raises(
+        ValueError, match=r"^Network: expected at most 100 layers nested in one another, got more; join"
+    ):
+        Network([kind([layer])])
 
 
 @pytest.mark.parametrize("kind", [Sequential, Residual, Concatenate, Parallel])
