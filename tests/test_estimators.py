@@ -334,6 +334,18 @@ def test_partial_fit_stops_early_and_keeps_the_best(convert):
     assert (model.network_.theta == before).all()
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_partial_fit_of_few_samples_holds_out_the_fraction(size):
+    model = MLPRegressor([4], early_stopping=True, n_iter_no_change=1000, random_state=0)
+    starts = range(0, len(X) - size + 1, size)
+    for start in starts:
+        model.partial_fit(X[start : start + size], NUMBER[start : start + size])
+    n_samples = size * len(starts)
+    held_out = model._trainer.held_out
+    assert len(held_out) == np.ceil(0.1 * n_samples) and model.t_ + len(held_out) == n_samples
+    assert model.validation_loss_curve_ and model._trainer.best == min(model.validation_loss_curve_)
+
+
 def test_callbacks_see_and_stop():
     seen = []
 

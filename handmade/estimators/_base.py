@@ -353,24 +353,30 @@ class BaseMLP(Parameters):
         if trainer.stopped:
             return self
         trainer.go_on()
-        data = new._hold_out(trainer, data, y)
-        size = new._batch_size(len(data), trainer)
-        if new._epoch(trainer, data, trainer.held_out, size, targets) and trainer.held_out is not None:
-            trainer.stopped = True
-            trainer.restore_best()
+        data = new._hold_out(trainer, data) if self.early_stopping else data
+        if len(data):
+            size = new._batch_size(len(data), trainer)
+            if new._epoch(trainer, data, trainer.held_out, size, targets) and trainer.held_out is not None:
+                trainer.stopped = True
+                trainer.restore_best()
         trainer.completed = None
         self.__dict__ = new._finish(targets, trainer, trainer.n_iter).__dict__
         return self
 
-    def _hold_out(self, trainer: Trainer, data: Batches, y: Any) -> Batches:
-        """Add a part of the samples to those that are held out for early stopping; return the others."""
-        count = math.ceil(self.validation_fraction * len(data))
-        if self.early_stopping and not count:
+    def _hold_out(self, trainer: Trainer, data: Batches) -> Batches:
+        """Hold out samples for early stopping, the fraction of all calls' samples; return the others, maybe none."""
+        if not self.validation_fraction:
             raise ValueError("validation_fraction: expected a number above 0 for early_stopping, got 0")
-        if not self.early_stopping or count == len(data):
+        trainer.offered += len(data)
+        old = trainer.held_out
+        missing = max(2, math.ceil(self.validation_fraction * trainer.offered)) - (0 if old is None else len(old))
+        count = min(max(missing, 0), len(data))
+        if not count or (count == len(data) and not trainer.curve):  # the first call has to train
             return data
         rows = trainer.random.permutation(len(data))
-        new, old = data.take(rows[:count]), trainer.held_out
+        new = data.take(rows[:count])
+        if old is None:
+            trainer.best, trainer.unimproved = math.inf, 0  # of the training loss until now
         trainer.held_out = new if old is None else _joined(old, new)
         return data.take(rows[count:])
 

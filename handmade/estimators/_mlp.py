@@ -105,8 +105,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Notes
     -----
-    ``partial_fit`` with ``early_stopping`` holds out a part of each call's samples and validates on all held-out
-    samples so far. When training stops, the best weights are restored, and later calls change nothing.
+    ``partial_fit`` with ``early_stopping`` holds out ``validation_fraction`` of the samples of all calls, at least two,
+    and validates on all that are held out so far. If calls have single samples, some only add to these. When training
+    stops, the best weights are restored, and later calls change nothing.
 
     Examples
     --------

@@ -86,6 +86,8 @@ class Trainer:
         The weights after the last epoch, where the network went back to the best ones.
     split, held_out : tuple of ndarray, Batches, or None
         The rows to train on and to validate on; what `partial_fit` has held out so far.
+    offered : int
+        The samples that `partial_fit` got under early stopping.
     stopped : bool
         Whether early stopping has ended `partial_fit`.
     begun : int
@@ -112,6 +114,7 @@ class Trainer:
     unimproved: int = 0
     last: dict[str, Array] | None = None
     seen: int = 0
+    offered: int = 0
     stopped: bool = False
     begun: int = 0
     completed: tuple[dict[str, Array], dict[str, Any], list[int]] | None = None
