@@ -47,7 +47,9 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
     except TypeError:
         raise TypeError(f"path: expected text or a path-like object, got {path!r}") from None
     if os.path.isdir(target):
-        raise IsADirectoryError(f"{os.fspath(path)}: expected the path of a file, got a folder; add a file name")
+        raise IsADirectoryError(
+            f"{os.fspath(path) or 'path'}: expected the path of a file, got a folder; add a file name"
+        )
     mode = stat.S_IMODE(os.stat(target).st_mode) if os.path.isfile(target) else None
     if mode is None and os.path.exists(target):
         with open(target, "wb") as device:

@@ -59,7 +59,7 @@ def load_csv(
     header : bool or None, default None
         Whether the first line names the columns. None: it does if none of its cells is a number.
     dtype : float32 or float64, default float64
-        The dtype of X.
+        The dtype of X. Numbers are read as float64, and then rounded to it.
     encoding : str, default "utf-8"
         The encoding of the text.
     max_bytes : int, optional

@@ -157,6 +157,19 @@ def test_onnx_runtime_agrees_on_a_single_group():
     assert_equal_within_rounding(run_onnx(hm.export.to_onnx(network), X), network, X)
 
 
+@pytest.mark.parametrize("n_samples", [0, 3])
+def test_onnx_runtime_takes_batches_of_any_size(n_samples):
+    model = hm.export.to_onnx(deep_network())
+    assert run_onnx(model, INPUTS[:n_samples].astype(np.float32)).shape == (n_samples, 4)
+
+
+def test_nan_stays_nan_in_onnx_activations():
+    names = list(hm.activations.ACTIVATIONS)
+    network = hm.Network([hm.Parallel(*([hm.Dense(1, 1), hm.Activation(name)] for name in names))])
+    H = run_onnx(hm.export.to_onnx(network), np.full((1, len(names)), np.nan, np.float32))
+    assert [name for name, h in zip(names, H[0], strict=True) if not np.isnan(h)] == []
+
+
 def test_missing_onnx_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     with pytest.raises(ImportError, match=r"handmade\[onnx\]"):
@@ -183,6 +196,14 @@ def test_compiled_layers_agree(tmp_path, dtype):
     network = deep_network(dtype)
     X = np.random.default_rng(0).normal(size=(200, 4)).astype(dtype)
     assert_equal_within_rounding(run_c(hm.export.to_c(network, dtype=dtype), X, tmp_path), network, X)
+
+
+@needs_cc
+def test_nan_stays_nan_in_compiled_activations(tmp_path):
+    names = list(hm.activations.ACTIVATIONS)
+    network = hm.Network([hm.Parallel(*([hm.Dense(1, 1), hm.Activation(name)] for name in names))])
+    H = run_c(hm.export.to_c(network), np.full((1, len(names)), np.nan, np.float32), tmp_path)
+    assert [name for name, h in zip(names, H[0], strict=True) if not np.isnan(h)] == []
 
 
 @needs_cc
@@ -218,7 +239,7 @@ def test_c_functions_and_arrays_have_telling_names():
     network = hm.Network([hm.Dense(1, 1, rng=0), hm.BatchNorm(1)])
     network.layers[0].W *= 1e30  # each number fits float32, and their product does not
     network.layers[1].gamma *= 1e30
-    with pytest.raises(ValueError, match=r"^digits_array0: expected numbers that float32 can hold"):
+    with pytest.raises(ValueError, match=r"^Dense\(1, 1\): expected numbers that float32 can hold"):
         hm.export.to_c(network, name="digits")
 
 
@@ -240,6 +261,21 @@ def test_a_softmax_of_no_logits_is_refused(export, network):
         export(network, softmax=True)
     with pytest.raises(TypeError, match=r"^softmax: expected True or False, got 1"):
         export(network, softmax=1)
+
+
+@pytest.mark.parametrize("export", [hm.export.to_onnx, hm.export.to_c])
+def test_a_number_that_the_dtype_cannot_hold_names_its_layer(export):
+    large = hm.Activation("leaky_relu", negative_slope=1e300)
+    with pytest.raises(
+        ValueError, match=r"^Activation\('leaky_relu', negative_slope=1e\+300\): expected numbers that fl"
+    ):
+        export(hm.Network([hm.Dense(2, 2), large]))
+    tiny = hm.BatchNorm(2, eps=1e-300)
+    tiny.running_var[...] = 0.0
+    with pytest.raises(
+        ValueError, match=r"^BatchNorm\(2, eps=1e-300\): expected numbers that float32 can hold, got 1e\+150"
+    ):
+        export(hm.Network([hm.Dense(2, 2), hm.Activation("relu"), tiny]))
 
 
 @pytest.mark.parametrize("export", [hm.export.to_onnx, hm.export.to_c])

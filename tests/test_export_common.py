@@ -49,6 +49,14 @@ def test_a_softmax_is_of_several_logits(outputs, last, ending):
         check_network(network, 1, "float64")
 
 
+def test_a_softmax_at_the_end_of_a_chain_inside_is_found():
+    inside = hm.Sequential([hm.Sequential([hm.Dense(4, 3, rng=0), hm.Activation("softmax")])])
+    with pytest.raises(ValueError, match=r"^softmax: expected a network of logits .* got one that ends with softmax"):
+        check_network(hm.Network([inside]), True, "float64")
+    skipped = hm.Residual([hm.Dense(3, 3, rng=0), hm.Activation("softmax")])  # whose output is no softmax
+    assert check_network(hm.Network([skipped]), True, "float64") == np.dtype("float64")
+
+
 def test_a_network_knows_its_inputs_and_has_its_own_methods():
     assert input_width(network_of()) == 4
     with pytest.raises(ValueError, match="expected a network that knows its number of inputs; begin it with a Dense"):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from .._types import Array
 from .._validation import check_bool, check_dtype, check_methods
 from ..base_layer import Layer
+from ..composites import last_layer
 from ..layers import Activation
 from ..network import Network, as_network, check_passes
 from ..normalization import BatchNorm
@@ -26,7 +27,7 @@ def check_network(network: Network, softmax: bool, dtype: npt.DTypeLike) -> np.d
     width = as_network(network).width_after(input_width(network))
     check_methods(network, "network")
     check_passes(network, "export", ("forward", "predict"))
-    last = getattr(network.layers[-1], "function", None)
+    last = getattr(last_layer(network), "function", None)
     if check_bool(softmax, "softmax") and (width == 1 or last in ("softmax", "sigmoid")):
         ending = f"one that ends with {last}" if last in ("softmax", "sigmoid") else "one of a single output"
         raise ValueError(f"softmax: expected a network of logits of several classes, got {ending}; leave softmax=False")
@@ -48,8 +49,9 @@ def input_width(network: Network) -> int:
 
 def export_array(values: Array, dtype: np.dtype[Any], name: str) -> Array:
     """Return numbers in the dtype of the export; raise if one is too large for it or not finite."""
+    values = np.asarray(values)
     with np.errstate(over="ignore"):
-        converted = np.asarray(values).astype(dtype)
+        converted = values.astype(dtype)
     if not np.isfinite(converted).all():
         raise ValueError(f"{name}: expected numbers that {dtype} can hold, got {values[~np.isfinite(converted)][0]}")
     return converted

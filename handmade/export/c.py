@@ -52,7 +52,7 @@ ACTIVATIONS: dict[str, Callable[..., Body]] = {
     "identity": lambda: Body("return a;"),
     "sigmoid": lambda: Body("const real e = exp(-fabs(a)); return (a >= 0.0 ? 1.0 : e) / (1.0 + e);"),
     "tanh": lambda: Body("return tanh(a);"),
-    "relu": lambda: Body("return a > 0.0 ? a : 0.0;"),
+    "relu": lambda: Body("return a < 0.0 ? 0.0 : a;"),  # NaN stays NaN
     "leaky_relu": lambda negative_slope: Body("return a > 0.0 ? a : $negative_slope * a;"),
     "elu": lambda alpha: Body("return a > 0.0 ? a : $alpha * expm1(a);"),
     "gelu": lambda approximate: _GELU[approximate],
@@ -116,6 +116,7 @@ class Source:
         self.arrays: list[str] = []
         self.functions: dict[str, tuple[str, str]] = {}  # body -> name and declaration
         self.statements: list[str] = []
+        self.layer: Layer | None = None  # whose numbers are being written, for error messages
         self.values: int = 0
 
     def in_dtype(self, text: str) -> str:
@@ -126,7 +127,8 @@ class Source:
 
     def literal(self, number: Any) -> str:
         """Return a number as C reads it back bit for bit."""
-        text = f"{float(number):.{9 if self.real == 'float' else 17}g}"
+        number = float(export_array(number, self.dtype, repr(self.layer)))
+        text = f"{number:.{9 if self.real == 'float' else 17}g}"
         text = text if re.search(r"[.e]", text) else text + ".0"
         text = text + "f" if self.real == "float" else text
         return f"({text})" if text.startswith("-") else text
@@ -134,7 +136,7 @@ class Source:
     def array(self, values: Array) -> str:
         """Declare a constant array; return its name."""
         name = f"{self.name}_array{len(self.arrays)}"
-        numbers = [self.literal(v) for v in export_array(values, self.dtype, name).ravel()]
+        numbers = [self.literal(v) for v in export_array(values, self.dtype, repr(self.layer)).ravel()]
         lines = [", ".join(numbers[i : i + 8]) for i in range(0, len(numbers), 8)]
         body = ",\n    ".join(lines)
         self.arrays.append(f"static const {self.real} {name}[{len(numbers)}] = {{\n    {body}\n}};")
@@ -142,7 +144,7 @@ class Source:
 
     def function(self, body: Body, title: str, options: Mapping[str, Any]) -> str:
         """Declare a function, once if several layers share it; return its name."""
-        literals = {key: v if isinstance(v, str) else self.literal(v) for key, v in options.items()}
+        literals = {key: self.literal(v) for key, v in options.items() if f"${key}" in body.text}
         text = Template(self.in_dtype(body.text.strip())).substitute(literals).replace("\n", "\n    ")
         if text not in self.functions:
             name = f"{self.name}_{title}{len(self.functions)}"
@@ -276,6 +278,7 @@ def _folded(layers: Sequence[Layer]) -> list[Layer]:
 
 def _chain(c: Source, chain: Sequential, x: Value) -> Value:
     for layer in _folded(chain.layers):
+        c.layer = layer
         x = emitter_of(type(layer), LAYERS, layer, "to_c")(c, layer, x)
     return x
 

@@ -38,6 +38,7 @@ class Graph:
         self.dtype = dtype
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
+        self.layer: Layer | None = None  # whose numbers are being written, for error messages
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Append a node; return the name of its output."""
@@ -59,7 +60,7 @@ class Graph:
         name = f"constant_{len(self.constants)}" if name is None else name
         value = np.asarray(value)
         if value.dtype.kind == "f":
-            value = export_array(value, self.dtype, name)
+            value = export_array(value, self.dtype, repr(self.layer))
         self.constants.append(numpy_helper.from_array(value, name))
         return name
 
@@ -82,8 +83,9 @@ def _clip(g: Graph, a: str, min_val: float, max_val: float) -> str:
     return g.apply("Min", g.apply("Max", a, min_val), max_val)
 
 
-def _where_above(g: Graph, condition: str, bound: float, above: str, below: str) -> str:
-    return g.add("Where", g.apply("Greater", condition, bound), above, below)
+def _where_at_most(g: Graph, condition: str, bound: float, below: str, above: str) -> str:
+    # Not above the bound: of NaN, which is neither, `above` is the input, and stays NaN.
+    return g.add("Where", g.apply("LessOrEqual", condition, bound), below, above)
 
 
 def _gelu(g: Graph, a: str, approximate: str) -> str:
@@ -100,7 +102,7 @@ def _softplus(g: Graph, a: str, beta: float, threshold: float = math.inf) -> str
     scaled = g.apply("Mul", a, beta)
     e = g.add("Exp", g.add("Neg", g.add("Abs", scaled)))
     h = g.add("Add", g.add("Relu", a), g.apply("Div", g.add("Log", g.apply("Add", e, 1)), beta))
-    return h if threshold == math.inf else _where_above(g, scaled, threshold, a, h)
+    return h if threshold == math.inf else _where_at_most(g, scaled, threshold, h, a)
 
 
 def _hardsigmoid(g: Graph, a: str) -> str:
@@ -120,12 +122,12 @@ ACTIVATIONS: dict[str, Callable[..., str]] = {
     "softmax": lambda g, a: g.add("Softmax", a, axis=-1),
     "log_softmax": lambda g, a: g.add("LogSoftmax", a, axis=-1),
     "relu6": lambda g, a: _clip(g, a, 0, 6),
-    "threshold": lambda g, a, threshold, value: _where_above(g, a, threshold, a, g.constant(float(value))),
+    "threshold": lambda g, a, threshold, value: _where_at_most(g, a, threshold, g.constant(float(value)), a),
     "hardtanh": _clip,
     "hardsigmoid": _hardsigmoid,
     "hardswish": lambda g, a: g.add("Mul", a, _hardsigmoid(g, a)),
     "softshrink": lambda g, a, lambd: g.add("Sub", a, _clip(g, a, -lambd, lambd)),
-    "hardshrink": lambda g, a, lambd: _where_above(g, g.add("Abs", a), lambd, a, g.constant(0.0)),
+    "hardshrink": lambda g, a, lambd: _where_at_most(g, g.add("Abs", a), lambd, g.constant(0.0), a),
     "selu": lambda g, a: g.apply("Mul", _elu(g, a, SELU_ALPHA), SELU_SCALE),
     "celu": lambda g, a, alpha: _elu(g, a, alpha, alpha),
     "mish": lambda g, a: g.add("Mul", a, g.add("Tanh", _softplus(g, a, 1.0))),
@@ -182,9 +184,14 @@ def _rms_norm(g: Graph, layer: RMSNorm, x: str, prefix: str) -> str:
 
 
 def _group_norm(g: Graph, layer: GroupNorm, x: str, prefix: str) -> str:
-    groups = g.add("Reshape", x, g.constant(np.array([0, layer.num_groups, -1], np.int64)))
+    shape = [
+        -1,
+        layer.num_groups,
+        layer.num_channels // layer.num_groups,
+    ]  # not [0, ..., -1], which an empty batch lacks
+    groups = g.add("Reshape", x, g.constant(np.array(shape, np.int64)))
     normalized = _standardized(g, groups, 2, layer.epsilon(g.dtype))
-    flat = g.add("Reshape", normalized, g.constant(np.array([0, layer.num_channels], np.int64)))
+    flat = g.add("Reshape", normalized, g.constant(np.array([-1, layer.num_channels], np.int64)))
     return _scaled_and_shifted(g, layer, flat, prefix)
 
 
@@ -195,6 +202,7 @@ def _scaled_and_shifted(g: Graph, layer: Standardization, x: str, prefix: str) -
 
 def _chain(g: Graph, chain: Sequential, x: str, prefix: str) -> str:
     for i, layer in enumerate(chain.layers):
+        g.layer = layer
         x = emitter_of(type(layer), LAYERS, layer, "to_onnx")(g, layer, x, f"{prefix}{i}.")
     return x
 
@@ -239,7 +247,7 @@ def to_onnx(
     """Write a network as an ONNX model, of operator set 17.
 
     The input is ``X`` of shape (N, I), with any N, and the output is ``H`` of shape (N, O). Weights have the names of
-    the state_dict.
+    the state_dict; batch normalization has a ``scale`` in place of ``weight`` and ``running_var``.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ import numpy as np
 from .._types import Array
 from .._validation import check_count
 from ..activations import sigmoid, softmax
+from ..composites import last_layer
 from ..layers import Activation
 from ..network import Network
 from ._drawing import BLACK, axes_for, check_network, check_numbers, figure_of, label, matplotlib, styles
@@ -117,7 +118,7 @@ def _check_labels(y: Any, N: int, classes: int) -> Array:
 def _class_probabilities(network: Network, X: Array) -> Array:
     """Return one column of probabilities per class, for a single output, too."""
     H = network.predict(X).astype(np.float64)
-    last = network.layers[-1]
+    last = last_layer(network)
     ended = last.f if isinstance(last, Activation) else None
     if H.shape[1] == 1:
         p = H if ended is sigmoid else sigmoid(H)
