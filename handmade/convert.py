@@ -16,7 +16,7 @@ from .composites import Sequential
 from .dropout import AlphaDropout, Dropout
 from .files import read_state_dict
 from .layers import Activation, Dense
-from .network import Network
+from .network import Network, as_network
 from .normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 
 if TYPE_CHECKING:
@@ -151,9 +151,12 @@ def _layer_of(module: Any, place: str = "") -> Layer:
     own = type(module).__module__.startswith("torch.nn.modules.")
     _check_forward(module, where)
     if own and kind == "Sequential":
-        return Sequential([_layer_of(child, f"{place}{name}.") for name, child in module.named_children()])
+        children = module._modules.items()  # named_children() leaves out a child that stands in two places
+        return Sequential([_layer_of(child, f"{place}{name}.") for name, child in children] or [Activation("identity")])
     if not own or kind not in MODULES:
         cure = "" if own else "; give the class a method to_handmade(layer_of), which returns its layer"
+        if hasattr(module, "parametrizations"):
+            cure = "; remove what computes its weights with torch.nn.utils.parametrize.remove_parametrizations"
         raise ValueError(f"{where}: expected one of Sequential, {', '.join(MODULES)}; got {module!r}{cure}")
     try:
         return MODULES[kind](module)
@@ -237,7 +240,7 @@ def from_torch(
     state = {name: _as_array(name, value) for name, value in source.items()}
     if network is None:
         return _from_weights(state, activation)
-    copy = network.astype(network.dtype)
+    copy = as_network(network).astype(network.dtype)
     copy.load_state_dict(_without_prefix(state, list(copy.state_dict())))
     return copy
 
@@ -268,23 +271,32 @@ def _from_module(module: Any) -> Network:
     if len(named) > len(weighted):
         twice = next(part for part in named if sum(part is other for other in named) > 1)
         raise ValueError(f"module: expected each module with weights in one place, got twice: {twice!r}")
+    state = {name: _as_array(name, tensor) for name, tensor in module.state_dict().items()}
     layer = _layer_of(module)
     layers = layer.layers if type(layer) is Sequential else [layer]
-    state = {name: _as_array(name, tensor) for name, tensor in module.state_dict().items()}
     is_double = any(array.dtype == np.float64 for array in state.values())
     network = Network(layers, dtype=np.float64 if is_double else np.float32)
     # The order is that of the layers; names differ where children of a Sequential have names, not numbers.
-    network.load_state_dict(dict(zip(network.state_dict(), state.values(), strict=True)))
+    names = list(network.state_dict())
+    if len(names) != len(state):
+        raise ValueError(
+            f"module: expected layers that hold {list(state)}, got {names}; return such layers from to_handmade"
+        )
+    network.load_state_dict(dict(zip(names, state.values(), strict=True)))
     return network
 
 
 def _as_array(name: str, value: Any) -> Array:
-    """Return a tensor as an array; bfloat16, which NumPy does not have, becomes float32."""
+    """Return a tensor as an array; floats of 8 or 16 bits, some of which NumPy does not have, become float32."""
     if getattr(value, "is_meta", False):
         raise ValueError(f"source: expected numbers, got {name!r} on the device meta, which has none")
     if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = value.float() if str(value.dtype) in ("torch.bfloat16", "torch.float16") else value
+        try:
+            value = value.detach().to_dense()
+            value = value.float() if value.is_floating_point() and value.element_size() < 4 else value
+            value = value.numpy(force=True)
+        except (TypeError, ValueError, RuntimeError) as error:  # of a parameter of a LazyLinear, for instance
+            raise ValueError(f"source: expected numbers that NumPy can read under {name!r}, got: {error}") from error
     check_unmasked(value, f"source: {name}")
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
@@ -405,7 +417,7 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor, *, probabilities: bool = Fal
     probabilities : bool
         Whether the network ends with the estimator's last activation, softmax or sigmoid. Otherwise its outputs are
         logits, so that training can go on with `cross_entropy` or `binary_cross_entropy_with_logits`. A classifier of
-        two classes has one output.
+        two classes has one output; a regressor with the Poisson loss has the logarithm of its prediction.
 
     Returns
     -------
@@ -426,6 +438,8 @@ def from_sklearn(mlp: MLPClassifier | MLPRegressor, *, probabilities: bool = Fal
     >>> hm.from_sklearn(mlp)
     Network([Dense(1, 3), Activation('relu'), Dense(3, 1)])
     """
+    if hasattr(mlp, "network_"):
+        raise TypeError(f"mlp: expected an estimator of scikit-learn, got {mlp!r} of handmade; use its network_")
     if not all(hasattr(mlp, name) for name in ("coefs_", "intercepts_", "activation", "out_activation_")):
         raise TypeError(f"mlp: expected a fitted MLPClassifier or MLPRegressor of scikit-learn, got {mlp!r}")
     layers: list[Layer] = []

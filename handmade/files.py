@@ -88,7 +88,7 @@ def save(network: Network, path: FilePath, *, metadata: Mapping[str, Any] | None
         config["metadata"] = dict(metadata)
     try:
         document = json.dumps(config, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"metadata: expected what JSON can hold, got {error}") from error
     _check_keys(metadata)
     state = network.state_dict()

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import handmade as hm
+from handmade.network import as_network
 
 from .cases import ACTIVATIONS
 
@@ -115,7 +116,7 @@ def twin(network: hm.Network) -> nn.Sequential:
     Raises
     ------
     TypeError
-        If a layer or activation has no counterpart in PyTorch.
+        If ``network`` is not a Network, or a layer or activation has no counterpart in PyTorch.
 
     Examples
     --------
@@ -129,7 +130,7 @@ def twin(network: hm.Network) -> nn.Sequential:
     >>> sum(parameter.numel() for parameter in twin(network).parameters())
     26
     """
-    module = nn.Sequential(*map(_module, network.layers))
+    module = nn.Sequential(*map(_module, as_network(network).layers))
     module.to(torch.float64 if network.dtype == np.float64 else torch.float32)
     module.load_state_dict({name: torch.tensor(array) for name, array in network.state_dict().items()})
     return module

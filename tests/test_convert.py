@@ -150,6 +150,48 @@ def test_dtypes_follow_the_module():
         assert (module.weight.detach().float().numpy() == network.layers[0].W).all()
 
 
+def test_parts_in_two_places_and_empty_parts_compute_the_same():
+    activation = nn.Tanh()  # named_children() gives it once
+    module = nn.Sequential(nn.Linear(3, 4), activation, nn.Linear(4, 4), activation, nn.Sequential(), nn.Linear(4, 2))
+    network = hm.from_torch(module)
+    assert_equal_outputs(module, network)
+    assert list(network.state_dict()) == list(module.state_dict())
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(2, 3).to_sparse(),
+        torch.ones(2, 3).to(torch.float8_e4m3fn),
+        torch.ones(2, 3, dtype=torch.complex64).conj().imag + 1,
+        torch.view_as_complex(-torch.ones(2, 3, 2)).conj().imag,  # a view that is negated when it is read
+    ],
+    ids=["sparse", "8 bits", "float32", "negated"],
+)
+def test_tensors_that_numpy_cannot_read_as_they_are_are_converted(tensor):
+    assert (hm.from_torch({"0.weight": tensor}).layers[0].W == 1).all()
+
+
+def test_layers_without_the_weights_of_their_module_are_refused():
+    class Forgetful(nn.Sequential):
+        def to_handmade(self, layer_of):
+            return hm.Activation("tanh")
+
+    with pytest.raises(
+        ValueError, match=r"^module: expected layers that hold \['0.weight', '0.bias'\], got \[\]; return "
+    ):
+        hm.from_torch(Forgetful(nn.Linear(2, 2)))
+
+
+def test_weights_that_are_computed_or_not_yet_there_are_refused_with_a_cure():
+    computed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
+    with pytest.raises(ValueError, match=r"(?s)^module 0: .*; remove what computes .* with .*remove_parametrizations"):
+        hm.from_torch(computed)
+    for source in (nn.Sequential(nn.LazyLinear(2)), nn.Sequential(nn.LazyLinear(2)).state_dict()):
+        with pytest.raises(ValueError, match=r"^source: expected numbers .* under '0.weight', got.*forward"):
+            hm.from_torch(source)
+
+
 def test_weights_are_copied():
     module = nn.Linear(3, 2)
     network = hm.from_torch(module)
@@ -373,6 +415,11 @@ def test_unfitted_and_foreign_estimators_are_refused():
     for estimator in (neural_network.MLPClassifier(), 3):
         with pytest.raises(TypeError, match="fitted MLPClassifier or MLPRegressor"):
             hm.from_sklearn(estimator)
+    own = hm.estimators.MLPRegressor([3], normalization="batch").partial_fit(X, X[:, 0])
+    with pytest.raises(
+        TypeError, match=r"^mlp: expected an estimator of scikit-learn, got MLPRegressor\(.*use its network_"
+    ):
+        hm.from_sklearn(own)
     poisson = fitted(neural_network.MLPRegressor, X[:, 0] ** 2, loss="poisson")
     with pytest.raises(ValueError, match="'exp'"):
         hm.from_sklearn(poisson, probabilities=True)

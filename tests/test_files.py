@@ -238,12 +238,16 @@ def test_failed_save_keeps_the_old_file(tmp_path):
     before = path.read_bytes()
     network = hm.MLP([2, 1])
     network.theta[0] = np.nan
+    nested: list = []
+    for _ in range(5000):
+        nested = [nested]
     for call, error in [
         (lambda: hm.save(network, path), "0.weight: expected finite numbers"),
         (lambda: hm.save(hm.MLP([2, 1]), path, metadata={"a": np.nan}), "metadata: expected what JSON can hold"),
         (lambda: hm.save(hm.MLP([2, 1]), path, metadata=[1]), r"metadata: expected a mapping, got \[1\]"),
         (lambda: hm.save(hm.MLP([2, 1]), 3), "path: expected text or a path-like object, got 3"),
         (lambda: hm.save(hm.MLP([2, 1]), path, metadata={"a": object()}), "JSON"),
+        (lambda: hm.save(hm.MLP([2, 1]), path, metadata={"a": nested}), "^metadata: expected what JSON can hold"),
         (lambda: hm.save(hm.MLP([2, 1]), path, metadata={1: "a"}), "metadata: expected keys of text, got 1; use '1'"),
         (lambda: hm.save(hm.MLP([2, 1]), path, metadata={"a": [({None: 2},)]}), "expected keys of text, got None"),
         (lambda: hm.save(hm.MLP([2, 1]), tmp_path / "n.pickle"), "safetensors"),

@@ -147,3 +147,8 @@ def test_training_the_twin_does_not_change_the_network():
     hm.Adam(lr=0.1).step(network.theta, gradient)
     assert has_moved(network.state_dict())
     assert_unmoved(module.state_dict())
+
+
+def test_something_else_than_a_network_is_refused():
+    with pytest.raises(TypeError, match=r"^network: expected a Network, got list; wrap layers in Network"):
+        twin([hm.Dense(2, 2)])
