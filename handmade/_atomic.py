@@ -51,8 +51,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
             f"{os.fspath(path) or 'path'}: expected the path of a file, got a folder; add a file name"
         )
     mode = stat.S_IMODE(os.stat(target).st_mode) if os.path.isfile(target) else None
-    if mode is None and os.path.exists(target):
-        with open(target, "wb") as device:
+    if mode is None and os.path.exists(path):  # not the target, which a pipe behind /dev/stdout lacks
+        with open(path, "wb") as device:
             write(device)
         return
     folder = os.path.dirname(target)

@@ -167,6 +167,13 @@ def test_a_fifo_and_a_device_are_written_to_directly(tmp_path):
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="needs /dev/stdout")
+def test_a_pipe_behind_a_link_is_written_to_directly():
+    code = "from handmade._atomic import write_atomically; write_atomically('/dev/stdout', lambda s: s.write(b'new'))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert (run.stdout, run.stderr) == (b"new", b"")
+
+
 def test_a_folder_is_refused_and_a_missing_one_named(tmp_path):
     with pytest.raises(IsADirectoryError, match="expected the path of a file, got a folder"):
         write_atomically(tmp_path, lambda stream: None)

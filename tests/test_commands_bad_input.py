@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -283,3 +286,35 @@ def test_numbers_of_any_size_are_standardized(exponent):
     assert (plain.network.theta == model.network.theta).all()
     for name in ("root mean squared error", "without a model"):
         assert np.ldexp(expected.scores[name], exponent) == report.scores[name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX's pipes and signals")
+def test_pipes_that_are_closed_are_no_tracebacks(folder, tmp_path):
+    data = csv(tmp_path, pd.concat([people()] * 100))
+    command = f"{sys.executable} -m handmade predict {folder / 'c.safetensors'}"
+    left = subprocess.run(f"{command} {data} | head -n 1", shell=True, capture_output=True, text=True)
+    assert left.stderr == "" and len(left.stdout.splitlines()) == 1
+    closed = subprocess.run(f"{command} - <&-", shell=True, capture_output=True, text=True)
+    assert closed.returncode == 2 and closed.stderr.startswith("Error: -: expected a table in standard input, got none")
+
+
+def test_an_output_without_the_letters_is_told_the_cure(tmp_path):
+    csv(tmp_path, people().assign(buys=np.where(people()["buys"] == "yes", "да", "нет")))
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "handmade", "train", "wrong.csv", "--target", "buys", "--epochs", "1"]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert "Error: output: expected an encoding that has " in run.stderr and "set PYTHONIOENCODING" in run.stderr
+
+
+def test_an_interrupted_training_says_so_and_saves_the_model(tmp_path, monkeypatch):
+    from handmade.estimators import MLPClassifier
+
+    def interrupt(model):
+        if model.n_iter_ == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(MLPClassifier, "_called_after_epochs", lambda self: [interrupt])
+    result = run("train", csv(tmp_path, people()), "--target", "buys", "-o", tmp_path / "m.npz", "-q")
+    assert "Warning: training interrupted" in result.stderr and "3 epochs; saved" in result.stdout
+    assert (tmp_path / "m.npz").exists()

@@ -168,7 +168,7 @@ def test_parts_in_two_places_and_empty_parts_compute_the_same():
     ],
     ids=["sparse", "8 bits", "float32", "negated"],
 )
-def test_tensors_that_numpy_cannot_read_as_they_are_are_converted(tensor):
+def test_tensors_that_numpy_cannot_read_are_converted(tensor):
     assert (hm.from_torch({"0.weight": tensor}).layers[0].W == 1).all()
 
 
@@ -183,7 +183,7 @@ def test_layers_without_the_weights_of_their_module_are_refused():
         hm.from_torch(Forgetful(nn.Linear(2, 2)))
 
 
-def test_weights_that_are_computed_or_not_yet_there_are_refused_with_a_cure():
+def test_computed_and_missing_weights_are_refused_with_a_cure():
     computed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
     with pytest.raises(ValueError, match=r"(?s)^module 0: .*; remove what computes .* with .*remove_parametrizations"):
         hm.from_torch(computed)

@@ -64,6 +64,11 @@ def say(text: str) -> None:
     out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """Print a warning to stderr."""
+    err.print(f"Warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     """Print errors of the input in one line, without a traceback."""
 
@@ -71,6 +76,11 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
+        except BrokenPipeError:  # the reader has seen enough, as head has; Typer then exits with 1
+            raise
+        except UnicodeEncodeError as error:
+            unknown = error.object[error.start : error.end]
+            fail(f"output: expected an encoding that has {unknown!r}, got {error.encoding}; set PYTHONIOENCODING=utf-8")
         except (ValueError, OSError, ImportError) as error:
             fail(error)
 
@@ -127,13 +137,16 @@ def train_command(
 
     options = dict(activation=activation, dropout=dropout, max_iter=epochs, learning_rate_init=lr, batch_size=32)
     options |= dict(early_stopping=True, n_iter_no_change=20, tol=0.0, progress=not (quiet or as_json))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the report says how good the model is
+    with warnings.catch_warnings(record=True) as caught:  # the report says how good the model is
+        warnings.simplefilter("always")
         model, report, n_epochs = train(
             frame, target, task, hidden=widths(hidden), test_size=test_size, seed=seed, announce=announce, mark=mark,
             **options,
         )  # fmt: skip
     model.save(output)
+    for warning in caught:
+        if "interrupted" in str(warning.message):
+            warn("training interrupted; the model is that of the best epoch so far")
     if as_json:
         show_json({"model": str(output), "task": task, "epochs": n_epochs} | training_as_json(model, report))
         return
@@ -231,7 +244,7 @@ def predict(
     found, (frame, marks) = Model.load(model), read_table(data)
     outputs, notes = found.outputs(frame, marks)
     for note in notes:
-        err.print(f"Warning: {note}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        warn(note)
     if proba and found.classes is None:
         raise ValueError(
             f"--proba: expected a model that classifies, got one that predicts the number {found.target!r}"

@@ -78,6 +78,8 @@ def _read_text(path: Path) -> str:
     from pandas.io.common import get_handle
 
     if str(path) == "-":
+        if sys.stdin is None:
+            raise ValueError("-: expected a table in standard input, got none; it is closed")
         content = sys.stdin.buffer.read()
     else:
         try:
