@@ -1,12 +1,26 @@
-"""The place of an error in a file of the user's, for commands that show no traceback."""
+"""A file of the user's that a command runs: the modules beside it, and the place of an error in it."""
 
 from __future__ import annotations
 
+import sys
 import sysconfig
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["place_in_a_file"]
+__all__ = ["importing_beside", "place_in_a_file"]
+
+
+@contextmanager
+def importing_beside(path: str | Path) -> Iterator[None]:
+    """Let a file import the modules in its folder, as Python does for a file that it runs."""
+    folder = str(Path(path).resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
 
 
 def place_in_a_file(error: BaseException) -> str:

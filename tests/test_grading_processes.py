@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import concurrent.futures.process
+import os
+import re
 import runpy
 import signal
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import course as example
 import pytest
 
+from handmade.grading import Exercise, course, find_submissions, load_exercise
 from handmade.grading import __main__ as command
-from handmade.grading import course, find_submissions, load_exercise
-from handmade.grading.submissions import not_graded
+from handmade.grading.__main__ import main
+from handmade.grading.submissions import grade_submission, not_graded
 
 
 @pytest.fixture
@@ -131,3 +137,69 @@ def test_the_module_is_a_command(monkeypatch, capsys):
         runpy.run_module("handmade.grading", run_name="__main__")
     assert end.value.code == 0
     assert capsys.readouterr().out.startswith("usage: python -m handmade.grading ")
+
+
+def test_files_that_are_read_are_not_replaced_by_results(folder, capsys):
+    exercise, student = folder / "exercise.py", folder / "submissions" / "ada.py"
+    for options in (["--csv", student], ["--json", exercise], ["--csv", folder / "r", "--junit", folder / "r"]):
+        before = exercise.read_bytes(), student.read_bytes()
+        assert main([str(exercise), str(student), "--quiet", *map(str, options)]) == 2
+        assert re.match(r"error: ValueError: \S+: expected a file for these results alone", capsys.readouterr().err)
+        assert (exercise.read_bytes(), student.read_bytes()) == before
+
+
+def test_an_exercise_that_exits_is_an_error_and_may_import_beside_it(folder, capsys, monkeypatch):
+    exercise, student = folder / "exercise.py", folder / "submissions" / "ada.py"
+    text = exercise.read_text()
+    exercise.write_text("import beside_it\n" + text)
+    (folder / "beside_it.py").write_text("")
+    monkeypatch.chdir(folder.parent)
+    assert main([str(exercise), str(student), "--quiet"]) == 0
+    exercise.write_text("raise SystemExit(0)\n" + text)
+    assert main([str(exercise), str(student), "--quiet"]) == 2
+    assert "error: SystemExit: 0 (line 1 of exercise.py)" in capsys.readouterr().err
+
+
+def test_results_are_written_even_if_they_cannot_be_printed(folder):
+    student = folder / "müller.py"
+    (folder / "submissions" / "ada.py").rename(student)
+    command = [sys.executable, "-m", "handmade.grading", "exercise.py", student, "--quiet", "--csv", "grades.csv"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[1])}
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "") and "m\\xfcller.py" in run.stdout
+    assert "müller.py,4" in (folder / "grades.csv").read_text("utf-8")
+
+
+def test_a_link_to_another_student_s_file_is_a_submission(folder):
+    (folder / "submissions" / "aaron.py").symlink_to(folder / "submissions" / "ada.py")
+    names = [submission.student for submission in find_submissions([folder / "submissions"])[0]]
+    assert {"aaron.py", "ada.py"} <= set(names)
+    again = [folder / "submissions" / "ada.py", folder / "submissions" / ".." / "submissions" / "ada.py"]
+    assert len(find_submissions(again)[0]) == 1
+
+
+def test_libraries_and_adapter_beside_the_submissions_are_read(folder, monkeypatch):
+    (folder / "site").mkdir()
+    (folder / "site" / "a_library.py").write_text("tanh = __import__('numpy').tanh\n")
+    (folder / "adapter.py").write_text(
+        "def loss_and_gradient(submission, *arguments):\n    return submission.go(*arguments)\n"
+    )
+    text = (folder / "submissions" / "ada.py").read_text() + example.LOSS + example.BOTH
+    text = "import a_library\n" + text.replace("loss_and_gradient", "go").replace("np.tanh", "a_library.tanh")
+    (folder / "grace.py").write_text(text)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder / "site")
+    exercise = load_exercise("exercise.py")
+    exercise = Exercise(exercise.network, exercise.X, exercise.y, adapter="adapter.py")
+    result = grade_submission(find_submissions(["grace.py"])[0][0], exercise, hidden=[folder])
+    assert result.passed, result
+    (folder / "grace.py").write_text(f"open({str(folder / 'exercise.py')!r}).read()\n" + text)
+    assert grade_submission(find_submissions(["grace.py"])[0][0], exercise, hidden=[folder]).verdict == "forbidden"
+
+
+def test_a_result_that_memory_does_not_hold_twice_is_told(folder):
+    text = (folder / "submissions" / "ada.py").read_text()
+    large = text.replace("    return [dA0", "    return [np.ones((3000, 3000)) for _ in range(3)]\n    return [dA0")
+    (folder / "grace.py").write_text(large)
+    result = grade_submission(find_submissions([folder / "grace.py"])[0][0], load_exercise(folder / "exercise.py"))
+    assert result.verdict == "memory" and "backward: MemoryError" in result.hint

@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .._atomic import write_atomically
-from .._user_code import place_in_a_file
+from .._user_code import importing_beside, place_in_a_file
 from .._validation import check_choice
 from ..activations import ACTIVATIONS
 from .columns import Column, decimal_mark
@@ -332,7 +332,8 @@ def find_function(text: str) -> Callable[..., Any]:
         if spec is None or spec.loader is None or not Path(place).is_file():
             raise FileNotFoundError(f"{place}: expected a Python file")
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        with importing_beside(place):
+            spec.loader.exec_module(module)
     else:
         sys.path.insert(0, "")
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -55,18 +56,19 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m handmade
         for name in (*WRITERS, "journal"):
             _check_target(getattr(options, name))
         submissions, ignored = find_submissions(options.submissions, load_exercise(options.exercise).file)
+        _check_not_read(options, [Path(options.exercise), *(submission.path for submission in submissions)])
         for path in ignored:
             print(f"not graded: {path}; expected a .py file, a notebook or a folder", file=sys.stderr)
         grades = grade_course(options.exercise, submissions, options.jobs, options.journal, not options.quiet)
+        _show(grades, options)
     except Interrupted as stopped:
         _show(stopped.grades, options)
         message = "the same command goes on" if options.journal else "with --journal FILE the same command would go on"
         print(f"{stopped}; {message}", file=sys.stderr)
         return 130
-    except Exception as error:  # the teacher's: a path, the exercise
+    except (Exception, SystemExit) as error:  # the teacher's: a path, the exercise, which may not end the command
         print(f"error: {type(error).__name__}: {error}{place_in_a_file(error)}", file=sys.stderr)
         return 2
-    _show(grades, options)
     return 0 if all(grade.passed for grade in grades) else 1
 
 
@@ -76,16 +78,28 @@ def _check_target(path: str | None) -> None:
         raise FileNotFoundError(f"{path}: expected the path of a file in a folder that exists")
 
 
+def _check_not_read(options: argparse.Namespace, read: Sequence[Path]) -> None:
+    """Raise if a file of results would replace the exercise, a submission, or another file of results."""
+    targets = [Path(path).resolve() for name in (*WRITERS, "journal") if (path := getattr(options, name))]
+    for path in targets:
+        if targets.count(path) > 1 or path in [other.resolve() for other in read]:
+            raise ValueError(
+                f"{path.name}: expected a file for these results alone, got one that is used; name another"
+            )
+
+
 def _show(grades: Sequence[Grade], options: argparse.Namespace) -> None:
-    """Print the grades, and write the files."""
-    if options.details:
-        for grade in grades:
-            print(grade, *(f"  note: {note}" for note in [*grade.suspicions, *grade.notes]), sep="\n", end="\n\n")
-    print_table(grades)
+    """Write the files, and print the grades."""
     for name, writer in WRITERS.items():
         if path := getattr(options, name):
             text = writer(grades).encode()
             write_atomically(path, lambda stream, text=text: stream.write(text))  # type: ignore[misc]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a student's name may have letters that it lacks
+    if options.details:
+        for grade in grades:
+            print(grade, *(f"  note: {note}" for note in [*grade.suspicions, *grade.notes]), sep="\n", end="\n\n")
+    print_table(grades)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .._user_code import importing_beside
 from .._validation import nonnegative
 from ..checking.claims import as_numbers
 from ..dropout import Dropout
@@ -128,6 +129,8 @@ class Exercise:
             object.__setattr__(self, name, value)
         if self.adapter is not None and not Path(self.adapter).is_file():
             raise FileNotFoundError(f"adapter: expected a Python file that exists, got {self.adapter}")
+        if self.adapter is not None:
+            object.__setattr__(self, "adapter", Path(self.adapter).resolve())  # students' processes have other folders
         _ = self.weights
 
     @property
@@ -183,7 +186,8 @@ def load_exercise(path: str | Path) -> Exercise:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: expected the file of an exercise, found none there")
-    names = runpy.run_path(str(path), run_name="exercise")
+    with importing_beside(path):
+        names = runpy.run_path(str(path), run_name="exercise")
     found = list({id(value): value for value in names.values() if isinstance(value, Exercise)}.values())
     if len(found) != 1:
         raise ValueError(

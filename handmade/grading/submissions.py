@@ -121,10 +121,15 @@ def find_submissions(paths: Iterable[str | Path], file: str | None = None) -> tu
                 raise ValueError(f"{path}: expected .py files, notebooks or a folder for each student, found none")
             found += submitted
             ignored += [p for p in inside if p not in submitted]
-    found = list({os.path.realpath(path): path for path in found}.values())
+    found = list({_place(path): path for path in found}.values())
     names = [path.name for path in found]
     students = [path.name if names.count(path.name) == 1 else str(path) for path in found]
     return [Submission(clean(name, 100), path) for name, path in zip(students, found, strict=True)], ignored
+
+
+def _place(path: Path) -> str:
+    """Return one text for all ways to write a path; a link in a student's name stays, as its file is another's."""
+    return os.path.normpath(os.path.join(os.path.realpath(path.parent), path.name))
 
 
 def grade_submission(submission: Submission, exercise: Exercise, hidden: Sequence[Path] = ()) -> Grade:

@@ -144,7 +144,7 @@ def _folders(names: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
-def watch(blocker: Blocker, own_folder: str, hidden: Sequence[str]) -> None:
+def watch(blocker: Blocker, own_folder: str, hidden: Sequence[str], readable: Sequence[str] = ()) -> None:
     """Refuse, from here on, what a submission has no reason to do; there is no way back.
 
     Parameters
@@ -155,27 +155,39 @@ def watch(blocker: Blocker, own_folder: str, hidden: Sequence[str]) -> None:
         The only folder in which files may be written.
     hidden : sequence of str
         Files and folders that may not be read: the exercise, and what others handed in.
+    readable : sequence of str
+        Files and folders inside hidden ones that may be read all the same: libraries, and the teacher's adapter.
     """
     sys.meta_path.insert(0, blocker)
-    sys.addaudithook(_hook(blocker, os.path.realpath(own_folder) + os.sep, [os.path.realpath(p) for p in hidden]))
+    own, *others = map(os.path.realpath, [own_folder, *hidden])
+    sys.addaudithook(_hook(blocker, own, others, [os.path.realpath(path) for path in readable]))
 
 
-def _hook(blocker: Blocker, own: str, hidden: Sequence[str]) -> Callable[[str, tuple[Any, ...]], None]:
+def _hook(
+    blocker: Blocker, own: str, hidden: Sequence[str], readable: Sequence[str]
+) -> Callable[[str, tuple[Any, ...]], None]:
     """Return the function that Python calls with each audit event."""
     real = os.path.realpath
 
-    def is_own(path: str) -> bool:
-        return f"{path}{os.sep}".startswith(own)
+    def is_in(path: str, folder: str) -> bool:
+        return f"{path}{os.sep}".startswith(folder + os.sep)
+
+    def is_hidden(path: str) -> bool:
+        for folder in hidden:
+            inner = [other for other in readable if other != folder and is_in(other, folder)]
+            if is_in(path, folder) and not any(is_in(path, other) for other in inner):
+                return True
+        return False
 
     def check_open(path: Any, flags: Any) -> None:
         if not isinstance(path, str | bytes):
             return
         path = real(os.fsdecode(path))
         blocker.check_file(path)
-        if any(path == other or path.startswith(other + os.sep) for other in hidden):
+        if is_hidden(path):
             blocker.refuse("a file of the exercise or of another student")
             raise PermissionError(f"a submission may not read {path}")
-        if isinstance(flags, int) and flags & WRITING and not is_own(path) and path != os.devnull:
+        if isinstance(flags, int) and flags & WRITING and not is_in(path, own) and path != os.devnull:
             blocker.refuse_action(f"write {path}, outside of its own folder")
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -187,7 +199,7 @@ def _hook(blocker: Blocker, own: str, hidden: Sequence[str]) -> Callable[[str, t
             blocker.refuse_action(REFUSALS[event])
         elif event in PATHS:
             for path in arguments[:2]:
-                if isinstance(path, str | bytes) and not is_own(real(os.fsdecode(path))):
+                if isinstance(path, str | bytes) and not is_in(real(os.fsdecode(path)), own):
                     blocker.refuse_action(f"change {os.fsdecode(path)}")
 
     return hook

@@ -173,13 +173,13 @@ class Session:
                 for step in program["steps"]:
                     answer["at"] = step[-1]
                     results.append(self._step(step, inputs, results))
+                sys.setprofile(None)
+                answer["values"] = [copy_of(self._get(ref, inputs, results)) for ref in program["results"]]
         except self.caught as error:
             sys.setprofile(None)
             answer["error"] = describe_error(error)
         finally:
             sys.setprofile(None)
-        if answer["error"] is None:
-            answer["values"] = [copy_of(self._get(ref, inputs, results)) for ref in program["results"]]
         answer["changed"] = [name for name in inputs if not same(inputs[name], given[name])]
         answer["patched"] = self.patched()
         answer["evaluations"] = counter.most if counter is not None else 0
@@ -302,7 +302,7 @@ def main() -> None:
     blocker = Blocker(setup["forbidden"])
     cpu_seconds = time.process_time() + setup["cpu_seconds"]  # the start is not the student's
     set_limits(setup["seconds"], cpu_seconds, _used_memory() + setup["memory"], setup["file_bytes"])
-    watch(blocker, setup["folder"], setup["hidden"])
+    watch(blocker, setup["folder"], setup["hidden"], [*filter(None, [*sys.path, setup["adapter"]])])
     Session.main_file = os.path.basename(setup["file"])
     _serve(requests, answers, setup, blocker)
 
