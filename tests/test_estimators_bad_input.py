@@ -190,3 +190,25 @@ def test_impossible_class_weights_are_refused(class_weight):
     model = MLPClassifier([3], max_iter=2, random_state=0, class_weight=class_weight)
     with pytest.raises(ValueError, match="class_weight: expected finite numbers of at least 0, not all 0"):
         model.fit(X, TWO)
+
+
+@pytest.mark.parametrize(
+    ("column", "error", "match"),
+    [
+        (["red", "blue"], ValueError, "got 'red' in column 'extra'; encode it"),
+        (["2026-05-31", "1"], ValueError, "got '2026-05-31' in column 'extra'; encode it"),
+        (
+            np.array(["2026-05-31", "2026-06-01"], "M8[D]"),
+            TypeError,
+            "got dates of dtype .* in column 'extra'; subtract",
+        ),
+        ([[1], [2]], TypeError, r"got \[1\] in column 'extra'"),
+    ],
+    ids=["text", "text of dates", "dates", "lists"],
+)
+def test_a_column_without_numbers_is_named(column, error, match):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"size": [1.0, 2.0], "extra": list(column)})
+    for table in (frame, frame[["extra"]]):
+        with pytest.raises(error, match=f"^X: expected numbers, {match}"):
+            MLPClassifier([3]).fit(table, [0, 1])

@@ -46,9 +46,31 @@ def _readable(value: Any, name: str) -> Any:
     own = getattr(getattr(value, "dtype", None), "numpy_dtype", None)  # of a pandas Series
     if getattr(own, "kind", "") in ("i", "u", "b") and not value.isna().any():
         return value.to_numpy(own)
-    if getattr(getattr(value, "dtype", None), "kind", "") in ("m", "M"):
-        raise TypeError(f"{name}: expected numbers, got dates of dtype {value.dtype}; subtract one of them and divide")
+    for place, column in _columns(value) or [("", value)]:
+        if getattr(getattr(column, "dtype", None), "kind", "") in ("m", "M"):
+            text = f"{name}: expected numbers, got dates of dtype {column.dtype}{place}"
+            raise TypeError(f"{text}; subtract one of them and divide")
     return value
+
+
+def _columns(value: Any) -> list[tuple[str, Any]]:
+    """Return the columns of a frame, each with its place in words; none of anything else."""
+    if not hasattr(value, "iloc") or not hasattr(value, "columns"):
+        return []
+    return [(f" in column {name!r}", value.iloc[:, i]) for i, name in enumerate(value.columns)]
+
+
+def _check_columns(value: Any, name: str) -> None:
+    """Raise if a column of a frame holds something else than numbers; scikit-learn's error does not name it."""
+    for place, column in _columns(value):
+        for item in _items(column):
+            try:
+                float(0 if item is None else item)  # a missing value has an error of its own
+            except (TypeError, ValueError) as error:
+                text = (
+                    f"{name}: expected numbers, got {item!r}{place}; encode it, as OneHotEncoder does, or leave it out"
+                )
+                raise type(error)(text) from None
 
 
 def _items(value: Any) -> list[Any]:
@@ -95,9 +117,11 @@ def check_samples(estimator: BaseEstimator, X: Any, y: Any = NO_TARGETS, *, rese
             )
     try:
         return validate_data(estimator, X, y, accept_sparse="csr", dtype=FLOATS, reset=reset, **options)
-    except TypeError:
-        check_missing(X, "X")
-        check_missing(y, "y")
+    except (TypeError, ValueError) as error:
+        if isinstance(error, TypeError):
+            check_missing(X, "X")
+            check_missing(y, "y")
+        _check_columns(X, "X")
         raise
     except OverflowError as error:
         raise ValueError(f"X, y: expected numbers that float64 can hold, got {error}") from error
