@@ -22,6 +22,8 @@ from sklearn.preprocessing import StandardScaler  # noqa: E402
 
 from handmade.commands import cli, columns, models, tables  # noqa: E402
 
+FOLDER = "folder.npz"
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -90,6 +92,14 @@ def test_index_that_pandas_writes_is_left_out(tmp_path):
     assert left_out["Unnamed: 0"] == "no name; it counts the rows"
 
 
+def test_text_that_never_repeats_is_left_out_of_small_tables_too():
+    names = [f"u{i}" for i in range(12)]
+    frame = as_text(pd.DataFrame({"name": names, "kind": ["a", "b", "c"] * 4, "size": range(12)}))
+    found, left_out = columns.learn_columns(frame, ".", np.arange(9))
+    assert [column.name for column in found] == ["kind", "size"]
+    assert left_out == {"name": "text with 9 different values"}
+
+
 def test_wide_tables_are_shown_in_part():
     many = [columns.Number(f"[red]{i}", 0.0, 0.0, 1.0) for i in range(2000)]
     table = cli.column_table(many, {"text": "text with 9 different values"})
@@ -124,6 +134,7 @@ def test_unseen_categories_are_a_warning(folder, tmp_path):
         (None, {"--hidden": "64;32"}, "--hidden: expected widths"),
         (None, {"--hidden": "0"}, "--hidden: expected widths"),
         (None, {"--hidden": "8,,4"}, "--hidden: expected widths"),
+        (None, {"--hidden": "99999999999"}, "memory: expected enough, got too little; take a smaller table or network"),
         (
             lambda f: f.head(12).assign(buys=[*"abcdefghijkk"]),
             {},
@@ -133,6 +144,7 @@ def test_unseen_categories_are_a_warning(folder, tmp_path):
         (None, {"--test-size": "2"}, "--test-size: expected a fraction"),
         (None, {"-o": "model.pickle"}, "--output: expected a name"),
         (None, {"-o": "no/such/folder/m.npz"}, "--output: expected a folder"),
+        (None, {"-o": FOLDER}, "--output: expected the name of a file, got the folder"),
         (None, {"--epochs": "0"}, "Invalid value for '--epochs'"),
         (None, {"--lr": "-1"}, "Invalid value for '--lr'"),
         (None, {"--dropout": "2"}, "Invalid value for '--dropout'"),
@@ -145,7 +157,9 @@ def test_unseen_categories_are_a_warning(folder, tmp_path):
 )
 def test_wrong_training_is_one_line(tmp_path, change, options, match):
     frame = people() if change is None else change(people())
+    (tmp_path / FOLDER).mkdir()
     options = {"--target": "buys", "-o": tmp_path / "m.npz", **options}
+    options["-o"] = tmp_path / options["-o"] if options["-o"] == FOLDER else options["-o"]
     result = run("train", csv(tmp_path, frame), *(part for pair in options.items() for part in pair), code=2)
     assert match in result.stderr
     assert not (tmp_path / "m.npz").exists()

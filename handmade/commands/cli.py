@@ -81,6 +81,8 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         except UnicodeEncodeError as error:
             unknown = error.object[error.start : error.end]
             fail(f"output: expected an encoding that has {unknown!r}, got {error.encoding}; set PYTHONIOENCODING=utf-8")
+        except MemoryError as error:
+            fail(f"memory: expected enough, got too little; take a smaller table or network ({error})")
         except (ValueError, OSError, ImportError) as error:
             fail(error)
 
@@ -160,6 +162,8 @@ def check_output(output: Path) -> None:
         raise ValueError(f"--output: expected a name that ends with .safetensors or .npz, got {str(output)!r}")
     if not output.resolve().parent.is_dir():
         raise ValueError(f"--output: expected a folder that exists, got {str(output.parent)!r}")
+    if output.is_dir():
+        raise ValueError(f"--output: expected the name of a file, got the folder {str(output)!r}")
 
 
 def check_not_read(output: Path | None, *inputs: Path) -> None:

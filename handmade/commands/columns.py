@@ -34,7 +34,7 @@ __all__ = [
 
 Series: TypeAlias = Any  # of pandas, which has no types of its own
 DataFrame: TypeAlias = Any
-MANY = 50  # categories; text with more of them, and more than half as many as rows, is left out
+MANY = 50  # categories; text with more of them, and more than half as many as rows, or one for each row, is left out
 DATE = r"\d{4}-\d\d-\d\d"  # how a date of ISO 8601 begins; other orders of day and month are ambiguous
 UNNAMED = "Unnamed: "  # pandas' name of a column without one
 
@@ -220,7 +220,7 @@ def learn_columns(frame: DataFrame, mark: str = ".", rows: Any = None) -> tuple[
             left_out[name] = "always the same" if present else "no values"
         elif name.startswith(UNNAMED) and _counts_rows(frame[name]):
             left_out[name] = "no name; it counts the rows"
-        elif kind is None and distinct > max(MANY, present / 2):
+        elif kind is None and (distinct > max(MANY, present / 2) or distinct == present):
             left_out[name] = f"text with {distinct} different values"
         else:
             columns.append(_learn_categories(name, values) if kind is None else _learn_number(kind, name, values, mark))
