@@ -20,7 +20,7 @@ testing = pytest.importorskip("typer.testing")
 
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 
-from handmade.commands import cli, columns, models, tables  # noqa: E402
+from handmade.commands import cli, columns, main, models, tables  # noqa: E402
 
 FOLDER = "folder.npz"
 
@@ -260,6 +260,14 @@ def test_impossible_tables_in_a_model_are_refused(folder, tmp_path, change):
     table = hm.files.read_metadata(folder / "c.safetensors")["table"]
     hm.save(hm.load(folder / "c.safetensors"), tmp_path / "m.npz", metadata={"table": {**table, **change}})
     assert "Error: " in run("predict", tmp_path / "m.npz", folder / "data.csv", code=2).stderr
+
+
+def test_a_missing_package_is_named_by_every_command(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(folder / "c.safetensors"), str(folder / "data.csv")])
+    message = "handmade: expected the package pandas; install it with pip install 'handmade[cli]'\n"
+    assert (stop.value.code, capsys.readouterr().err) == (2, message)
 
 
 def test_optional_packages_are_named_by_export(folder, tmp_path, monkeypatch):

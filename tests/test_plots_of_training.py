@@ -143,6 +143,10 @@ def test_single_output_may_be_a_probability_already():
     pictures = [plots.decision_boundary(network, CORNERS, AND) for network in (ended, logit(1.0, 2.0, -1.5))]
     one, other = (figure.axes[0].images[0].get_array() for figure in pictures)
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-15)
+    inside = hm.Network([hm.Sequential([hm.Dense(2, 1), hm.Activation("sigmoid")])])
+    inside.theta[:] = ended.theta
+    shown = plots.decision_boundary(inside, CORNERS, AND).axes[0].images[0].get_array()
+    np.testing.assert_array_equal(shown, one)
 
 
 def test_three_classes_meet_where_two_are_equally_probable():

@@ -22,8 +22,9 @@ def main(arguments: list[str] | None = None) -> None:
     """
     try:
         from .cli import app
+
+        app(arguments, prog_name="handmade")
     except ModuleNotFoundError as error:
         text = f"handmade: expected the package {error.name}; install it with pip install 'handmade[cli]'"
         print(text, file=sys.stderr)
         raise SystemExit(2) from None
-    app(arguments, prog_name="handmade")

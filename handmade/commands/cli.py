@@ -76,7 +76,7 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
-        except BrokenPipeError:  # the reader has seen enough, as head has; Typer then exits with 1
+        except (BrokenPipeError, ModuleNotFoundError):  # Typer exits with 1, as after head; `main` names the package
             raise
         except UnicodeEncodeError as error:
             unknown = error.object[error.start : error.end]
