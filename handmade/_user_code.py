@@ -14,13 +14,16 @@ __all__ = ["importing_beside", "place_in_a_file"]
 
 @contextmanager
 def importing_beside(path: str | Path) -> Iterator[None]:
-    """Let a file import the modules in its folder, as Python does for a file that it runs."""
+    """Let a file import the modules in its folder, which may hold students' files: what is installed comes first."""
     folder = str(Path(path).resolve().parent)
-    sys.path.insert(0, folder)
+    is_new = folder not in sys.path
+    if is_new:
+        sys.path.append(folder)
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        if is_new:
+            sys.path.remove(folder)
 
 
 def place_in_a_file(error: BaseException) -> str:

@@ -270,6 +270,8 @@ def test_a_number_that_the_dtype_cannot_hold_names_its_layer(export):
         ValueError, match=r"^Activation\('leaky_relu', negative_slope=1e\+300\): expected numbers that fl"
     ):
         export(hm.Network([hm.Dense(2, 2), large]))
+    with pytest.raises(ValueError, match=r"^LayerNorm\(2, eps=1e\+300\): expected numbers that float32 can hold"):
+        export(hm.Network([hm.Dense(2, 2), hm.LayerNorm(2, eps=1e300)]))
     tiny = hm.BatchNorm(2, eps=1e-300)
     tiny.running_var[...] = 0.0
     with pytest.raises(

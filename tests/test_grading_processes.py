@@ -151,8 +151,9 @@ def test_files_that_are_read_are_not_replaced_by_results(folder, capsys):
 def test_an_exercise_may_import_beside_it_and_not_exit(folder, capsys, monkeypatch):
     exercise, student = folder / "exercise.py", folder / "submissions" / "ada.py"
     text = exercise.read_text()
-    exercise.write_text("import beside_it\n" + text)
+    exercise.write_text("import beside_it, colorsys\n" + text)
     (folder / "beside_it.py").write_text("")
+    (folder / "colorsys.py").write_text("raise RuntimeError('a student, not the standard library')")
     monkeypatch.chdir(folder.parent)
     assert main([str(exercise), str(student), "--quiet"]) == 0
     exercise.write_text("raise SystemExit(0)\n" + text)

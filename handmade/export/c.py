@@ -127,11 +127,14 @@ class Source:
 
     def literal(self, number: Any) -> str:
         """Return a number as C reads it back bit for bit."""
-        number = float(export_array(number, self.dtype, repr(self.layer)))
-        text = f"{number:.{9 if self.real == 'float' else 17}g}"
+        text = f"{float(number):.{9 if self.real == 'float' else 17}g}"
         text = text if re.search(r"[.e]", text) else text + ".0"
         text = text + "f" if self.real == "float" else text
         return f"({text})" if text.startswith("-") else text
+
+    def option(self, number: Any) -> str:
+        """Return an option of the layer as a literal; raise if the dtype of the export cannot hold it."""
+        return self.literal(export_array(number, self.dtype, repr(self.layer)))
 
     def array(self, values: Array) -> str:
         """Declare a constant array; return its name."""
@@ -144,7 +147,7 @@ class Source:
 
     def function(self, body: Body, title: str, options: Mapping[str, Any]) -> str:
         """Declare a function, once if several layers share it; return its name."""
-        literals = {key: self.literal(v) for key, v in options.items() if f"${key}" in body.text}
+        literals = {key: self.option(v) for key, v in options.items() if f"${key}" in body.text}
         text = Template(self.in_dtype(body.text.strip())).substitute(literals).replace("\n", "\n    ")
         if text not in self.functions:
             name = f"{self.name}_{title}{len(self.functions)}"
@@ -236,7 +239,7 @@ for (int i = 0; i < n; i++) h[i] = gamma[i] * ((x[i] - mean) * scale) + beta[i];
 def _group_norm(c: Source, layer: GroupNorm | LayerNorm, x: Value) -> Value:
     f, gamma, beta, y = c.function(_LAYER_NORM, "norm", {}), c.array(layer.gamma), c.array(layer.beta), c.value(x.width)
     n = x.width // (layer.num_groups if isinstance(layer, GroupNorm) else 1)
-    eps = c.literal(layer.epsilon(c.dtype))
+    eps = c.option(layer.epsilon(c.dtype))
     for k in range(0, x.width, n):
         c.statements.append(f"{f}({x.name} + {k}, {gamma} + {k}, {beta} + {k}, {eps}, {y.name} + {k}, {n});")
     return y
@@ -255,7 +258,7 @@ for (int i = 0; i < n; i++) h[i] = gamma[i] * (x[i] * scale);
 
 def _rms_norm(c: Source, layer: RMSNorm, x: Value) -> Value:
     f, gamma, y = c.function(_RMS_NORM, "rms", {}), c.array(layer.gamma), c.value(x.width)
-    eps = c.literal(layer.epsilon(layer.gamma.dtype))
+    eps = c.option(layer.epsilon(layer.gamma.dtype))
     c.statements.append(f"{f}({x.name}, {gamma}, {eps}, {y.name}, {x.width});")
     return y
 
