@@ -46,31 +46,26 @@ def _readable(value: Any, name: str) -> Any:
     own = getattr(getattr(value, "dtype", None), "numpy_dtype", None)  # of a pandas Series
     if getattr(own, "kind", "") in ("i", "u", "b") and not value.isna().any():
         return value.to_numpy(own)
-    for place, column in _columns(value) or [("", value)]:
-        if getattr(getattr(column, "dtype", None), "kind", "") in ("m", "M"):
-            text = f"{name}: expected numbers, got dates of dtype {column.dtype}{place}"
-            raise TypeError(f"{text}; subtract one of them and divide")
+    is_frame = hasattr(value, "columns") and hasattr(value, "dtypes")
+    dtypes = zip(value.columns, value.dtypes, strict=True) if is_frame else [("", getattr(value, "dtype", None))]
+    for column, dtype in dtypes:
+        if getattr(dtype, "kind", "") in ("m", "M"):
+            place = f" in column {column!r}" if is_frame else ""
+            raise TypeError(
+                f"{name}: expected numbers, got dates of dtype {dtype}{place}; subtract one of them and divide"
+            )
     return value
-
-
-def _columns(value: Any) -> list[tuple[str, Any]]:
-    """Return the columns of a frame, each with its place in words; none of anything else."""
-    if not hasattr(value, "iloc") or not hasattr(value, "columns"):
-        return []
-    return [(f" in column {name!r}", value.iloc[:, i]) for i, name in enumerate(value.columns)]
 
 
 def _check_columns(value: Any, name: str) -> None:
     """Raise if a column of a frame holds something else than numbers; scikit-learn's error does not name it."""
-    for place, column in _columns(value):
-        for item in _items(column):
+    for i, column in enumerate(value.columns if hasattr(value, "iloc") and hasattr(value, "columns") else ()):
+        for item in _items(value.iloc[:, i]):
             try:
                 float(0 if item is None else item)  # a missing value has an error of its own
             except (TypeError, ValueError) as error:
-                text = (
-                    f"{name}: expected numbers, got {item!r}{place}; encode it, as OneHotEncoder does, or leave it out"
-                )
-                raise type(error)(text) from None
+                cure = "encode it, as OneHotEncoder does, or leave it out"
+                raise type(error)(f"{name}: expected numbers, got {item!r} in column {column!r}; {cure}") from None
 
 
 def _items(value: Any) -> list[Any]:
