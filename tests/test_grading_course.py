@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -328,6 +329,9 @@ def test_a_file_that_is_no_journal_is_left_as_it_is(tmp_path):
         with pytest.raises(ValueError, match="other: expected a journal of this command, got another file; pass"):
             course.grade_course(tmp_path / "exercise.py", submissions, jobs=1, journal=tmp_path / "other")
         assert (tmp_path / "other").read_bytes() == content
+    for path in tmp_path, os.devnull:
+        with pytest.raises(ValueError, match=f"^{path}: expected the path of a file for the journal, got another"):
+            course.grade_course(tmp_path / "exercise.py", submissions, jobs=1, journal=path)
 
 
 def test_an_error_of_the_exercise_tells_its_line(tmp_path, capsys):

@@ -152,6 +152,8 @@ class _Journal:
         self.lines: dict[str, Grade] = {}
         if path is None or not Path(path).exists():
             return
+        if not Path(path).is_file():  # a device may have no end
+            raise ValueError(f"{path}: expected the path of a file for the journal, got another thing; pass a new one")
         text = Path(path).read_text("utf-8", errors="replace")
         if not (text.startswith(BEGIN) or BEGIN.startswith(text)):
             raise ValueError(
