@@ -134,7 +134,7 @@ def test_unseen_categories_are_a_warning(folder, tmp_path):
         (None, {"--hidden": "64;32"}, "--hidden: expected widths"),
         (None, {"--hidden": "0"}, "--hidden: expected widths"),
         (None, {"--hidden": "8,,4"}, "--hidden: expected widths"),
-        (None, {"--hidden": "99999999999"}, "memory: expected enough, got too little; take a smaller table or network"),
+        (None, {"--hidden": "99999999999"}, "memory: expected enough, got Unable to allocate"),
         (
             lambda f: f.head(12).assign(buys=[*"abcdefghijkk"]),
             {},

@@ -82,7 +82,7 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             unknown = error.object[error.start : error.end]
             fail(f"output: expected an encoding that has {unknown!r}, got {error.encoding}; set PYTHONIOENCODING=utf-8")
         except MemoryError as error:
-            fail(f"memory: expected enough, got too little; take a smaller table or network ({error})")
+            fail(f"memory: expected enough, got {str(error) or 'too little'}; take a smaller table or network")
         except (ValueError, OSError, ImportError) as error:
             fail(error)
 
