@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._jit import array_at, call, compiled, numba, summed, types
+from ._jit import array_at, call, compiled, flat, numba, summed, types
 from ._numerics import Real
 from .operations import IGNORED, LARGEST, LEAST, LOSS, WEIGHTED, set_to
 from .passes import (
@@ -39,9 +39,9 @@ from .passes import (
 @summed
 def is_finite(x: Array) -> bool:
     """Return whether every number of an array is finite."""
-    flat, total = x.reshape(x.size), x.dtype.type(0)
-    for j in range(flat.size):  # a loop `for a in flat` would not run in vector registers
-        total += flat[j] - flat[j]
+    numbers, total = flat(x), x.dtype.type(0)
+    for j in range(numbers.size):  # a loop `for a in numbers` would not run in vector registers
+        total += numbers[j] - numbers[j]
     return total == 0
 
 

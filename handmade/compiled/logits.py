@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _numerics as exact
-from ._jit import compiled
+from ._jit import compiled, flat
 from ._numerics import Real
 
 Array = npt.NDArray[Any]
@@ -52,7 +52,7 @@ def rows_at_once(K: int) -> int:
 @compiled
 def exponentials_of_rows(Z: Array, shifts: Array, E: Array) -> None:
     """Set the first rows of E to e^(z - shift), and ``shifts`` to the shift of each row."""
-    z, e, far = Z.reshape(Z.size), E.reshape(E.size), 0
+    z, e, far = flat(Z), flat(E), 0
     for j in range(z.size):
         far += abs(z[j]) > REACH
     near = far == 0  # nearly always
