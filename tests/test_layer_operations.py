@@ -91,7 +91,7 @@ def test_wrong_gradients_of_a_layers_parameter_are_explained():
     actual, right = ((incoming["1."] * of.inputs["1."] * mask).sum(axis=0) for mask in (1, of.inputs["1."] <= 0))
     step = WrongStep("dslope[1]", "dA[1]", "1.", "weight", ("1.",), actual, right)
     text, _ = operations_of_step(of, step, incoming, 1e-9)
-    assert text == "condition of `where(..., X, slope * X)` missing in the gradient by slope * X"
+    assert text == "condition of `where(X > 0, X, slope * X)` missing in the gradient by slope * X"
 
 
 def test_two_mistakes_of_which_one_leaves_a_gradient_open():

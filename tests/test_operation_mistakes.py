@@ -314,3 +314,89 @@ def test_clipping_is_named_where_some_entries_are_left():
     F = RNG.normal(size=X.shape)
     passed = np.clip(3 * F, -1, 1)
     assert explained(scaled, {"Z": X}, Z=passed * (1 - np.tanh(X) ** 2)).endswith("clipped at 1")
+
+
+def test_a_minimum_that_passes_on_to_one_operand_alone_is_named():
+    def bounded(X):
+        return np.minimum(X * C[:, :1, 0], np.clip(X, -0.5, 0.5) * C[:, :1, 0]).sum()
+
+    inside = np.abs(X) < 0.5  # where both are equal
+    assert explained(bounded, {"X": X}, X=inside * C[:, :1, 0]).startswith("gradient of `minimum(")
+    assert "sent to clip(X, -0.5, 0.5) * C[:, :1, 0] alone, whatever the condition" in explained(
+        bounded, {"X": X}, X=inside * C[:, :1, 0]
+    )
+
+
+def test_a_sorted_gradient_that_is_sorted_once_more_is_named():
+    x, weights = X[:, 0], np.arange(6.0)
+    order = np.argsort(x)
+    right = np.zeros(6)
+    right[order] = weights
+    assert not np.array_equal(weights[order], right)
+    text = explained(lambda x: (np.sort(x) * weights).sum(), {"x": x}, x=weights[order])
+    assert text.endswith("applied to the gradient by x, not its transpose")
+
+
+def test_rows_and_columns_of_windows_exchanged_are_named():
+    images, weights = RNG.normal(size=(3, 4, 4)), RNG.normal(size=(3, 2, 2))
+
+    def pooled(images):
+        return (images.reshape(3, 2, 2, 2, 2).max(axis=(2, 4)) * weights).sum()
+
+    windows = images.reshape(3, 2, 2, 2, 2)
+    largest = (windows == windows.max(axis=(2, 4), keepdims=True)) * weights[:, :, None, :, None]
+    text = explained(pooled, {"images": images}, images=largest.swapaxes(2, 4).reshape(3, 4, 4))
+    assert text.startswith("axes 2 and 4 of the gradient of `reshape(images, 3, 2, 2, 2, 2)`")
+
+
+@pytest.mark.parametrize("reduce", ["mean", "sum"])
+def test_a_gradient_spread_along_the_other_axis_is_named(reduce):
+    weights, square = np.arange(1.0, 6.0), V**2
+
+    def weighted(V):
+        return (weights * getattr(V**2, reduce)(axis=1)).sum()
+
+    scale = 5 if reduce == "mean" else 1
+    assert not np.allclose(square * weights, square * weights[:, None])
+    text = explained(weighted, {"V": V}, V=2 * V * weights / scale)
+    assert re.search(rf"gradient of `{reduce}\(V \*\* 2, axis=1\)` .* spread over V \*\* 2 along axis 0", text)
+
+
+def test_an_array_without_a_name_is_written_as_in_the_code():
+    def noisy(b):
+        return (np.exp(b[0, 0]) * np.eye(4)).sum() + (X[:3, :4] * b[:, [1]]).sum()
+
+    wrong = np.zeros(b.shape)
+    wrong[:, 1] = X[:3, :4].sum(axis=1)
+    text = explained(noisy, {"b": b}, b=wrong + 16 * np.eye(3, 4) * [1, 0, 0, 0] * np.exp(b[0, 0]))
+    assert "np.eye(4)" in text
+
+
+def test_two_mistakes_one_above_the_other_are_both_named():
+    def layered(W, b):
+        return np.tanh(np.tanh(X @ W.T) @ b.T).sum()
+
+    H, dA = np.tanh(X @ W[0].T), np.ones((6, 3))  # the derivative of the upper tanh is missing
+    text = explained(layered, {"W": W[0], "b": b}, W=(dA @ b * (1 - H)).T @ X, b=dA.T @ H)
+    first, second = text.split(" and ")
+    assert first.startswith("derivative of `tanh(tanh(X @ W.T) @ b.T)`") and first.endswith("missing")
+    assert second.startswith("derivative of `tanh(X @ W.T)`") and second.endswith("written as 1 - h")
+
+
+def test_two_mistakes_in_one_recurrent_step_are_both_named():
+    def recurrent(V):
+        H = X[:, :5]
+        for _ in range(3):
+            H = np.tanh(H @ V)
+        return (H * C[:, :5, 0]).sum()
+
+    states, dV = [X[:, :5]], 0.0
+    for _ in range(3):
+        states.append(np.tanh(states[-1] @ V))
+    dH = C[:, :5, 0]
+    for t in (2, 1, 0):
+        dA = dH * (1 + states[t + 1] ** 2)  # for 1 - H^2
+        dV = dV + states[t].T @ dA
+        dH = dA @ V  # for V.T
+    text = explained(recurrent, {"V": V}, V=dV)
+    assert "written as 1 + h^2 and factor transposed in the gradient by H of `H @ V`" in text

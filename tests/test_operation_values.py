@@ -86,7 +86,7 @@ def test_another_bound_of_a_condition_is_named(bound):
     wrong = np.where(X - bound > 0, Y, 0.5 * Y)
     text = explained(halved, {"Z": X}, Z=wrong)
     factor, side = ("1/2 ", "below") if bound > 0.1 else ("", "above")
-    assert text.startswith(f"gradient by Z = {factor}(gradient by `where(..., Z, 0.5 * Z)` (line")
+    assert text.startswith(f"gradient by Z = {factor}(gradient by `where(Z > 0.1, Z, 0.5 * Z)` (line")
     found = re.search(rf" where Z is {side} (\S+), right elsewhere", text)
     assert np.sort(X, axis=None).searchsorted(float(found[1])) == (bound > X).sum()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from test_formulas import diagnosis_of
@@ -11,8 +13,10 @@ from handmade.activations import softmax
 from handmade.checking.regression import Term, fit, ways_to_write
 
 
-def label_gradient(prediction=softmax, labels=lambda y: y, rows=16):
-    """Return the diagnosis of a cross-entropy whose gradient has another prediction or other labels."""
+def label_gradient(
+    prediction=softmax, labels=lambda y: y, rows=16, targets=lambda Y: Y, factor=lambda y: 1, as_arrays=False, **options
+):
+    """Return the diagnosis of a cross-entropy whose gradient has another prediction, other labels or targets."""
     rng = np.random.default_rng(1)
     network = hm.MLP([5, 7, 4], activation="tanh", rng=1)
     X, y = rng.normal(size=(rows, 5)), rng.integers(0, 4, rows)
@@ -20,11 +24,12 @@ def label_gradient(prediction=softmax, labels=lambda y: y, rows=16):
     def gradient(parameters, X, y):
         W0, b0, W2, b2 = parameters
         H = np.tanh(X @ W0.T + b0)
-        dA = (prediction(H @ W2.T + b2) - np.eye(4)[labels(y)]) / len(X)
+        dA = factor(y) * (prediction(H @ W2.T + b2) - targets(np.eye(4)[labels(y)])) / len(X)
         dA0 = dA @ W2 * (1 - H * H)
         return [dA0.T @ X, dA0.sum(axis=0), dA.T @ H, dA.sum(axis=0)]
 
-    return hm.diagnose_gradient(network, X, y, gradient)
+    claimed = gradient(list(network.blocks(network.theta).values()), X, y) if as_arrays else gradient
+    return hm.diagnose_gradient(network, X, y, claimed, loss=partial(hm.losses.cross_entropy, **options))
 
 
 @pytest.mark.parametrize(
@@ -41,6 +46,53 @@ def label_gradient(prediction=softmax, labels=lambda y: y, rows=16):
 def test_what_was_done_to_a_prediction_is_said(prediction, said):
     found = label_gradient(prediction)
     assert found.formula == f"dA[2] = right, but with {said}" and found.places == [hm.checking.places.Place(("loss",))]
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "said"),
+    [
+        (
+            lambda Y: 0.8 * Y + 0.2 / 3 * (1 - Y),
+            {"label_smoothing": 0.2},
+            "0.8 in place of 0.85, 0.0666667 in place of 0.05",
+        ),
+        (lambda Y: 0.8 * Y + 0.2 / 4, {"label_smoothing": 0.1}, "0.85 in place of 0.925, 0.05 in place of 0.025"),
+        (lambda Y: 0.9 * Y + 0.1 / 4, {}, "0.925 in place of 1, 0.025 in place of 0"),
+    ],
+    ids=["other classes only", "twice as much", "none in the loss"],
+)
+def test_targets_smoothed_in_another_way_are_named(targets, options, said):
+    of_class, elsewhere = said.split(", ")
+    found = label_gradient(targets=targets, **options)
+    expected = f"dA[2] = right, but with targets {of_class} for the class, and {elsewhere} for the others"
+    assert found.formula == expected
+
+
+def test_a_weighted_loss_divided_by_the_number_of_rows_is_named():
+    weight = np.array([0.5, 2.0, 1.3, 0.9])
+    found = label_gradient(factor=lambda y: weight[y][:, None], weight=weight)
+    assert found.formula == "dA[2] = 1/N weight[target] (P-Y)"
+    found = label_gradient(factor=lambda y: weight[y][:, None], weight=weight, as_arrays=True)
+    assert found.formula == "dA[2] = (sum of the weights)/N right"
+    assert found.explanations[0].name == "times (sum of the weights)/N"
+
+
+def test_the_right_formula_is_written_like_the_wrong_one():
+    rng = np.random.default_rng(4)
+    network = hm.MLP([3, 5, 1], activation="tanh", rng=2)
+    X, y = rng.normal(size=(12, 3)), rng.integers(0, 2, (12, 1)).astype(float)
+
+    def gradient(parameters, X, y):
+        W0, b0, W2, b2 = parameters
+        H = np.tanh(X @ W0.T + b0)
+        dA = (hm.activations.sigmoid(H @ W2.T + b2) - 4 * y) / len(X)
+        dA0 = dA @ W2 * (1 - H * H)
+        return [dA0.T @ X, dA0.sum(axis=0), dA.T @ H, dA.sum(axis=0)]
+
+    loss = partial(hm.losses.binary_cross_entropy_with_logits, pos_weight=4.0)
+    found = hm.diagnose_gradient(network, X, y, gradient, loss=loss)
+    assert found.formula == "dA[2] = -pos_weight/N Y + 1/N sigmoid(A)"
+    assert "right = -4/N Y + 1/N sigmoid(A) + 3/N Y sigmoid(A)" in str(found)
 
 
 def test_other_labels_are_listed():

@@ -207,7 +207,7 @@ def test_wrong_steps_account_for_wrong_parameters(steps, wrong, accounts):
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
-def factor_name(coefficient, norm=0.73, facts=(), terms=("right",), factors=(("x",),)):
+def factor_name(coefficient, norm=0.73, facts=(), terms=("right",), factors=(("3.3",),)):
     formula = Formula("dA[0]", terms, (coefficient,), factors, 0.0, 1.0)
     return step_search._factor_name(simple(match=simple(facts=dict(facts))), formula, norm)
 

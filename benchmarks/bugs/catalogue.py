@@ -309,7 +309,7 @@ def _rare_bugs(bug: Callable) -> None:
     bug("+ for * with the derivative", SLOPE, "dA = dH + f_prime(As[l - 1], Hs[l])")
     bug("half of p", MEAN, "(P / 2 - Y) / len(y)")
     bug("K times y", "Y = np.eye(A.shape[1])[y]", "Y = np.eye(A.shape[1])[y] * A.shape[1]")
-    bug("db the mean times the width", BIAS, "gradients[2 * l + 1] += dA.mean(axis=0) * dA.shape[1]")
+    bug("db the mean times the width", BIAS, "gradients[2 * l + 1] += dA.mean(axis=0) * dA.shape[1]", "times width/N")
     bug("db of H for that of A", BIAS, "gradients[2 * l + 1] += (dA if l == len(As) - 1 else dH).sum(axis=0)",
         "activation derivative missing in the bias gradient", sizes=(3, 5, 4, 4, 3))  # fmt: skip
     bug("|W| for W", BACK, "dH = dA @ np.abs(W)", "weights without sign in propagation")

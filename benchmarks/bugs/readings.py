@@ -38,12 +38,14 @@ READINGS: dict[str, tuple[tuple[str, str], ...]] = {
     "huber_without_its_tail": ((r"da\[2\] = 1/\(2 n\) \(a-y\)$", "same"),),
     "positive_weight_on_both_targets": ((r"da\[2\] = 1/n \(sigmoid\(a\)-y\)$", "true"),),
     "only_the_positive_half_of_a_cross_entropy": ((r"second term of the cross-entropy missing", "same"),),
-    "smoothing_shared_among_the_other_classes": ((r"1/n \(p-y\) - 1/3 the right one at prediction 0", "true"),),
+    "smoothing_shared_among_the_other_classes": (
+        (r"with targets 0\.8 in place of 0\.85 for the class, and 0\.0666667 in place of 0\.05", "same"),
+    ),
     "class_weights_along_the_columns": ((r"weight\[unit\] \(p-y\)", "same"),),
     "gate_without_its_slope": ((r"gradient by a = \(gradient by `1 / \(1 \+ exp\(-a\)\)`\)", "same"),),
     "sample_weights_squared": ((r"= right weight\b", "same"),),
     "ignored_rows_keep_their_probabilities": (
-        (r"\(1\.5/n or 0\.0833333\) \(p-y\)$", "true"),
+        (r"= 1/12 \(p-y\)$", "true"),
         (r"= \(p-y\) / number of labels that count", "same"),
         (r"right, but not 0 where the right one is 0", "same"),
     ),

@@ -11,13 +11,14 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
 from .._types import Array
 
-__all__ = ["Formula", "Term", "fit", "numbers_named", "plain_sums", "ways_to_write"]
+__all__ = ["Formula", "Term", "fit", "numbers_named", "plain_sums", "price_of", "ways_to_write"]
 
 MOST_TERMS = 3
 MOST_CANDIDATES = 60  # of which subsets of three are tried
@@ -172,13 +173,14 @@ def _formula(
     priced = [ways_to_write(float(c), known, relative) for c in coefficients]
     prices = [price for _, price in priced]
     is_odd = count > 1 and max(prices) >= ODD
-    if _kinds(np.column_stack([X, t])) < (2 * count + SPARE if is_odd else count + (count > 1)):
+    kinds = count + (count > 1 or prices[0] >= ODD)  # with an odd factor, one number equals any other
+    if _kinds(np.column_stack([X, t])) < (2 * count + SPARE if is_odd else kinds):
         return None
     if is_odd and not _is_determined(X):
         return None
     cost = sum(term.cost + price + 1 for term, price in zip(terms, prices, strict=True))
     if count == 1 and terms[0].name == "right":
-        cost = min(cost, 1.5 + prices[0])
+        cost = min(cost, 1.5 + prices[0] + (prices[0] >= SHORT))  # a number that nobody knows explains little
     names, factors = tuple(term.name for term in terms), tuple(ways for ways, _ in priced)
     formula = Formula(left, names, tuple(map(float, coefficients)), factors, float(residual), cost)
     return formula, count > 1 and min(prices) >= ODD
@@ -200,7 +202,8 @@ def _is_rewritten(formula: Formula, terms: Sequence[Term], X: Array) -> bool:
 
 def _kinds(X: Array) -> int:
     """Return the number of different rows that are not zero: of masks, many rows are the same equation."""
-    return len(np.unique(X[X.any(axis=1)][:1000].round(12), axis=0))
+    X = (X / (np.abs(X).max(axis=0) + np.finfo(float).tiny)).round(12)  # below, rounding makes rows different
+    return len(np.unique(X[X.any(axis=1)][:1000], axis=0))
 
 
 def _is_determined(X: Array) -> bool:
@@ -267,6 +270,7 @@ def _choices(number: int, count: int) -> Array:
 
 
 MOST_WAYS = 3  # to write a coefficient
+MOST_PARTS = 12  # in numerator and denominator of a fraction
 NICE, SHORT, ODD = 0.5, 1.5, 3.0  # costs of a coefficient: a known number, a short decimal, any other
 
 
@@ -282,14 +286,29 @@ def ways_to_write(number: float, known: Mapping[str, float], relative: float) ->
         if least == 0:
             return ("1",), 0.0
         return tuple(text for text, cost in ways if cost == least)[:MOST_WAYS], least
+    if decimal := _short(size, relative):
+        return (decimal,), SHORT
+    fraction = Fraction(size).limit_denominator(MOST_PARTS)
+    if 0 < fraction.numerator <= MOST_PARTS and abs(size / fraction - 1) <= 10 * relative:
+        return (str(fraction),), SHORT
     per_batch = [(f"/{name}", known[name]) for name in ("N", "K") if name in known]
     if len(per_batch) == 2:
         per_batch.append(("/(N K)", known["N"] * known["K"]))
-    for divisor, n in [("", 1.0), *per_batch]:
-        short = float(f"{size * n:.2g}")
-        if abs(size * n / short - 1) <= 10 * relative:
-            return tuple(dict.fromkeys((f"{short:g}{divisor}", f"{size:.6g}"))), SHORT
+    for divisor, n in per_batch:
+        if decimal := _short(size * n, relative):
+            return (f"{decimal}{divisor}", f"{size:.6g}"), SHORT
     return (f"{size:.6g}",), ODD
+
+
+def _short(number: float, relative: float) -> str:
+    """Return a number as a decimal of two digits, if it is one; else nothing."""
+    text = f"{number:.2g}"
+    return f"{float(text):g}" if abs(number / float(text) - 1) <= 10 * relative else ""
+
+
+def price_of(way: str, known: Mapping[str, float]) -> float:
+    """Return the cost of a coefficient that is written in a way."""
+    return next((cost for text, _, cost in _numbers(known) if text == way), SHORT)
 
 
 def numbers_named(known: Mapping[str, float]) -> dict[str, float]:
@@ -326,5 +345,6 @@ def _numbers(known: Mapping[str, float]) -> Iterator[tuple[str, float, float]]:
         yield f"{one} {other}", usable[one] * usable[other], 2.5 * NICE
         yield f"1/({one} {other})", 1 / (usable[one] * usable[other]), 2.5 * NICE
         yield f"2/({one} {other})", 2 / (usable[one] * usable[other]), 3 * NICE
-        yield f"{one}/{other}", usable[one] / usable[other], 2.5 * NICE
-        yield f"{other}/{one}", usable[other] / usable[one], 2.5 * NICE
+        price = (1.8 if len({one, other} & {"N", "K"}) == 1 else 2.5) * NICE  # an option, or a width, over N
+        yield f"{one}/{other}", usable[one] / usable[other], price
+        yield f"{other}/{one}", usable[other] / usable[one], price

@@ -22,7 +22,7 @@ from .localisation import WrongStep, layer_name, localise
 from .methods import EPS
 from .mistakes import Mistake, mistakes
 from .problem import MOST_ENTRIES, Problem, call_with, measure_steps
-from .regression import MOST_TERMS, Formula, Term, fit, plain_sums
+from .regression import MOST_TERMS, ODD, Formula, Term, fit, plain_sums, ways_to_write
 from .rounding import SINGLE, rounding_of
 from .transforms import ROUND_NORMS
 
@@ -267,6 +267,9 @@ def _factor_name(problem: Problem, formula: Formula, norm: float) -> str:
     size = next((n for n, v in known.items() if abs(abs(ratio) - v) <= 1e-6 * v), "constant factor")
     if size == "constant factor" and norm and any(abs(norm / n - 1) <= 1e-6 for n in ROUND_NORMS):
         size = f"{'normalized' if norm == 1 else 'clipped by norm'}, to {norm:.6g}"
+    way = " or ".join(formula.factors[0])
+    if size == "constant factor" and any(map(str.isalpha, way)) and ways_to_write(ratio, {}, 1e-9)[1] >= ODD:
+        size = f"times {way}"
     return " and ".join(part for part in ("sign" if ratio < 0 else "", size) if part)
 
 
@@ -279,10 +282,17 @@ def _catalogued(problem: Problem, case: Case, step: WrongStep) -> list[Mistake]:
     right = _distance(of, of.gradient(incoming=above), step)
     for mistake in mistakes(of)[: affordable(of)]:
         if len(mistake.steps) == 1 and not mistake.has_learning_rate:
-            left = _distance(of, of.gradient(mistake.steps, 0.0, above), step)
+            # A mistake in a layer changes all dA below it; so each that is known has to be what it makes.
+            between = {p: dA for p, dA in above.items() if int(p.split(".")[0]) < min(mistake.steps)}
+            made = of.gradient(mistake.steps, 0.0, {p: dA for p, dA in above.items() if p not in between})
+            left = max(_distance(of, made, step), *(_apart(of.incoming[p], dA) for p, dA in between.items()), 0.0)
             if left <= min(10 * relative, SHARE * right):
                 found.append(mistake)
     return found
+
+
+def _apart(made: Array, claimed: Array) -> float:
+    return float(np.abs(made - claimed).max() / (np.abs(claimed).max() or 1.0))
 
 
 def _distance(of: BackwardPass, gradient: Array, step: WrongStep) -> float:
@@ -294,7 +304,7 @@ def _distance(of: BackwardPass, gradient: Array, step: WrongStep) -> float:
         pairs = [(of.incoming[step.prefix], step.actual)]
     else:
         pairs = [(made[name], claimed) for name, claimed in step.claimed.items()]
-    return max(float(np.abs(a - b).max() / (np.abs(b).max() or 1.0)) for a, b in pairs)
+    return max(_apart(*pair) for pair in pairs)
 
 
 def explain_entries(problem: Problem) -> list[Explanation]:

@@ -16,7 +16,7 @@ from ..backward_pass import BackwardPass
 from .loss_terms import outputs_of_loss, targets_of_loss
 from .patterns import OWN_FACTORS, clipped, is_half, pattern_of
 
-__all__ = ["other_prediction"]
+__all__ = ["other_prediction", "other_smoothing"]
 
 SAME = 1e-7  # relative difference of two arrays that count as equal
 
@@ -44,6 +44,38 @@ def other_prediction(batches: Sequence[tuple[BackwardPass, Array]]) -> str:
         for text in _targets(Y, target, [(part[4], part[2]) for part in parts if part is not None]):
             return f"right, but with {text}"
     return ""
+
+
+def other_smoothing(batches: Sequence[tuple[BackwardPass, Array]]) -> str:
+    """Return the wrong gradient of a loss of classes as that of targets with two other numbers; empty if it is not.
+
+    The numbers are that of the class and that of every other one, as label smoothing makes them.
+    """
+    found = set()
+    for of, claimed in batches:
+        right, other = _smoothing(of, of.loss_gradient), _smoothing(of, claimed)
+        if right is None or other is None or abs(other[0] / right[0] - 1) > SAME:
+            return ""
+        if min(abs(a - b) for a, b in zip(right[1:], other[1:], strict=True)) <= SAME or abs(other[2]) <= SAME:
+            return ""
+        of_class, elsewhere = (
+            f"{one:.6g} in place of {own:.6g}" for one, own in zip(other[1:], right[1:], strict=True)
+        )
+        found.add(f"right, but with targets {of_class} for the class, and {elsewhere} for the others")
+    return found.pop() if len(found) == 1 else ""
+
+
+def _smoothing(of: BackwardPass, dA: Array) -> tuple[float, float, float] | None:
+    """Return c and the two numbers of the target T, if dA = c (P - T)."""
+    Y = targets_of_loss(of)
+    P = None if Y is None else next((term.value for term in outputs_of_loss(of, Y) if term.name == "P"), None)
+    if Y is None or P is None or not np.isin(Y, (0, 1)).all():
+        return None
+    X = np.stack([P.ravel(), Y.ravel(), 1 - Y.ravel()], axis=1)
+    (c, high, low), _, rank, _ = np.linalg.lstsq(X, dA.ravel())
+    if rank < 3 or not c or np.abs(X @ (c, high, low) - dA.ravel()).max() > SAME * np.abs(dA).max():
+        return None
+    return float(c), round(float(-high / c), 9), round(float(-low / c), 9) + 0.0  # in place of -0
 
 
 def _parts(of: BackwardPass, claimed: Array, name: str) -> tuple[Array, ...] | None:

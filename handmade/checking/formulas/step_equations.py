@@ -15,7 +15,7 @@ from ..backward_pass import BackwardPass
 from ..localisation import Localisation, WrongStep
 from ..regression import Term
 from .layer_terms import signals_as_terms, terms_of_layer
-from .loss_terms import terms_of_loss
+from .loss_terms import targets_of_loss, terms_of_loss
 from .parameter_terms import terms_of_parameter
 
 __all__ = [
@@ -142,6 +142,9 @@ def known_numbers(of: BackwardPass, place: str, facts: Mapping[str, float]) -> d
     known |= {name: float(value) for name, value in facts.items() if value and name != "outputs"}  # which is K
     options = getattr(of.loss, "keywords", {}) if place == "loss" else {}
     known |= {name: float(v) for name, v in options.items() if isinstance(v, float) and v}
+    weight, Y = options.get("weight"), targets_of_loss(of)
+    if weight is not None and Y is not None and np.shape(weight) == Y.shape[1:]:
+        known["(sum of the weights)"] = float((Y @ np.asarray(weight, np.float64)).sum())
     leaf = of.leaves.get(place)
     if isinstance(leaf, Dropout) and 0 < leaf.p < 1:
         known |= {"p": leaf.p, "(1-p)": 1 - leaf.p, "(1-p)^2": (1 - leaf.p) ** 2}

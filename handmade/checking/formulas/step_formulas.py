@@ -17,13 +17,15 @@ import numpy as np
 from ..._types import Array
 from ..backward_pass import BackwardPass
 from ..localisation import WrongStep
-from ..regression import MOST_TERMS, ODD, Formula, fit, numbers_named, ways_to_write
+from ..regression import MOST_TERMS, ODD, Formula, fit, numbers_named, price_of, ways_to_write
 from .layer_terms import SIGNAL
+from .predictions import other_smoothing
 from .step_equations import MOST_NUMBERS, SHARE, Case, candidates_of, change_of, equation, joined, known_numbers
 from .step_patterns import VAGUE, derived_in, in_words, seen_in
 
 __all__ = ["VAGUE", "Case", "dA_of", "formula_of", "right_formula"]
 
+ALIKE = 2.0  # what a term in common with the wrong formula is worth
 SIMPLE = 5.0  # cost of a formula, beyond which products of two arrays are tried, too
 
 
@@ -63,6 +65,8 @@ def formula_of(
         return []
     step = pairs[0][1]
     places = step.path if step.kind == "dA" else (step.prefix,)
+    if places == ("loss",) and (text := other_smoothing([(c.of, own.actual) for c, own in pairs if own.unique])):
+        return [in_words(name, text, ODD, "loss")]
     best: list[Formula] = []
     is_contradicted = False
     for products in (False, True):
@@ -110,7 +114,14 @@ def right_formula(
     ]
     placed = (dataclasses.replace(one, place=formula.place, rows=rows) for one in found[:8])
     confirmed = (_confirmed_by(others, one, right[0][1], facts, 1e-9, False) for one in placed)
-    best = next((dataclasses.replace(one, left="right") for one in confirmed if one is not None), None)
+    own = dict(zip(formula.terms, formula.coefficients, strict=True))
+
+    def unlike(one: Formula) -> float:
+        parts = zip(one.terms, one.coefficients, strict=True)
+        return one.cost - ALIKE * sum(term in own and math.isclose(own[term], c, rel_tol=1e-6) for term, c in parts)
+
+    best = min((one for one in confirmed if one is not None), key=unlike, default=None)
+    best = dataclasses.replace(best, left="right") if best else None
     return f"{best}{', dXhat = gamma dH' if 'dXhat' in str(best) else ''}" if best else ""
 
 
@@ -188,7 +199,8 @@ def _confirmed(
                 holding.append(tuple(way for way, _ in chosen))
         if holding:
             written = tuple(tuple(dict.fromkeys(ways)) for ways in zip(*holding, strict=True))
-            return dataclasses.replace(formula, factors=written)
+            before, now = (sum(price_of(ways[0], known) for ways in factors) for factors in (formula.factors, written))
+            return dataclasses.replace(formula, factors=written, cost=formula.cost + now - before)
     return None
 
 

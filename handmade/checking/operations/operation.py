@@ -9,17 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..._types import Array
 
-__all__ = ["Change", "Operation", "Slot", "backward", "sorted_operations", "sources", "summed_to"]
+__all__ = [
+    "UNFIT",
+    "Change",
+    "Operation",
+    "Slot",
+    "backward",
+    "filled_with",
+    "sorted_operations",
+    "sources",
+    "summed_to",
+]
 
 MOST_OPERATIONS = 3000  # of a recording
 MOST_NUMBERS = 20_000  # in an operand that is differentiated by differences
@@ -36,6 +47,7 @@ REARRANGEMENTS = {
 LINEAR = {
     "cumsum", "dot", "einsum", "inner", "kron", "outer", "tensordot", "trace", "vdot",
 }  # fmt: skip
+UNFIT = (ValueError, TypeError, LookupError)  # where arrays do not fit
 Place = tuple[Any, ...]  # code, operation, positions in the text: the same for each turn of a loop
 Backward = Callable[[Array], Array]
 
@@ -45,6 +57,27 @@ NUMBERS = itertools.count()
 
 class Slot(int):
     """The number of an operand in a structure of arguments."""
+
+
+def filled_with(value: Any, values: Sequence[Array]) -> Any:
+    """Return a structure of arguments with the values of the operands in their places."""
+    if isinstance(value, Slot):
+        return values[value]
+    if isinstance(value, dict):
+        return {key: filled_with(part, values) for key, part in value.items()}
+    return type(value)(filled_with(part, values) for part in value) if type(value) in (list, tuple) else value
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    for part in value:
+        yield from _leaves(part) if type(part) in (list, tuple) else [part]
+
+
+def _exchanged(value: Any, others: Mapping[int, Array]) -> Any:
+    """Return a structure of arguments with other arrays; ``others`` holds them by the id of the old ones."""
+    if type(value) in (list, tuple):
+        return type(value)(_exchanged(part, others) for part in value)
+    return others.get(id(value), value)
 
 
 class Operation:
@@ -70,8 +103,8 @@ class Operation:
         The names of variables that have held the result.
     stored : str
         The name that the statement assigns to.
-    names : list of str
-        The operands, each as a variable or an expression.
+    names, words : list of str
+        The operands, and the arguments, each as a variable or an expression.
     inputs : tuple
         The arguments, with the number of an operand in place of each.
     beside : dict of str to ndarray
@@ -92,6 +125,7 @@ class Operation:
         self.calls: Place = ()
         self.line = 0
         self.names: list[str] = []
+        self.words: list[str] = []
         self.inputs: Any = ()
         self.function: Any = None
         self.is_elementwise = False
@@ -119,6 +153,38 @@ class Operation:
         made.value = np.asarray(self.compute([one.value for one in operands]))
         return made
 
+    def parts(self) -> list[Any]:
+        """Return all arguments, those in lists one by one, with an operation in place of what is recorded."""
+        return [self.operands[part] if isinstance(part, Slot) else part for part in _leaves(self.inputs)]
+
+    def position(self, k: int) -> int:
+        """Return which of `parts` an operand is: in the first turn of a loop, some may not be recorded yet."""
+        return next((j for j, part in enumerate(_leaves(self.inputs)) if isinstance(part, Slot) and part == k), -1 - k)
+
+    def with_parts(self, changed: Mapping[int, Array]) -> Operation:
+        """Return the same operation with other values of `parts`, recorded or not.
+
+        Raises ValueError if one that is not recorded is changed, and the operation has options.
+        """
+        operands, leaves = list(self.operands), list(_leaves(self.inputs))
+        constants: dict[int, Array] = {}
+        for j, value in changed.items():
+            if isinstance(part := leaves[j], Slot):
+                operands[part] = Operation(value)
+            else:
+                constants[id(part)] = value
+        if not constants:
+            return self.on(operands)
+        if not np.array_equal(self._called(self.inputs, [one.value for one in self.operands]), self.value):
+            raise ValueError(f"{self.name} has options")
+        made = copy.copy(self)
+        made.inputs = _exchanged(self.inputs, constants)
+        made.compute = functools.partial(self._called, made.inputs)
+        return made.on(operands)
+
+    def _called(self, inputs: Sequence[Any], values: Sequence[Array]) -> Any:
+        return self.function(*filled_with(inputs, values))
+
     def of_operand(self, k: int, x: Array) -> Any:
         """Return the result with another value of an operand."""
         return self.compute([x if i == k else one.value for i, one in enumerate(self.operands)])
@@ -134,14 +200,24 @@ class Operation:
     def argument(self, j: int) -> tuple[Array, str]:
         """Return an argument, recorded or not, and how it is written."""
         part = self.inputs[j]
-        if isinstance(part, Slot):
-            return self.operands[part].value, self.names[part]
-        return np.asarray(part), next((n for n, v in self.beside.items() if v is part), "the other factor")
+        part = self.operands[part] if isinstance(part, Slot) else part
+        return part.value if isinstance(part, Operation) else np.asarray(part), self.word(part)
+
+    def word(self, part: Any) -> str:
+        """Return how an argument is written."""
+        if isinstance(part, Operation):
+            return self.names[self.operands.index(part)]
+        written = zip(self.inputs, self.words, strict=False)
+        return next((word for value, word in written if value is part and word != "..."), "the other factor")
 
     def slope(self, k: int, changed: Mapping[int, Array] | None = None) -> Array:
         """Return the derivative of an elementwise operation by an operand, also with other values of arguments."""
         inputs = [(changed or {}).get(j, self.argument(j)[0]) for j in range(len(self.inputs))]
         place = next(j for j, part in enumerate(self.inputs) if isinstance(part, Slot) and part == k)
+
+        if self.name in ("maximum", "minimum") and len(self.operands) == 2:  # of equal ones, the first counts
+            first = inputs[0] >= inputs[1] if self.name == "maximum" else inputs[0] <= inputs[1]
+            return np.where(first, 1.0 - place, float(place))
 
         def moved(step: Any) -> Any:
             return self.function(*(x + step if j == place else x for j, x in enumerate(inputs)))

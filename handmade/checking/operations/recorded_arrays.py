@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import dis
 import functools
 import itertools
+import linecache
 import operator
 import sys
 import types
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..._types import Array
-from .operation import Operation, Slot
+from .operation import Operation, Slot, filled_with
 
 __all__ = ["Recorded", "apply"]
 
@@ -101,7 +103,7 @@ def apply(function: Any, inputs: Any, options: Any, name: str, is_elementwise: b
     filled = _slots(inputs, operands), _slots(options, operands)
 
     def compute(values: Sequence[Array]) -> Any:
-        arguments, keywords = _fill(filled[0], values), _fill(filled[1], values)
+        arguments, keywords = filled_with(filled[0], values), filled_with(filled[1], values)
         return function(*arguments, **keywords)
 
     result = compute([one.value for one in operands])
@@ -139,7 +141,8 @@ def _write(made: Operation, inputs: Any, options: Any) -> None:
             value.operation.aliases.append(name)
             named[id(value.operation)] = name
     made.names = [named.get(id(one), one.label) for one in made.operands]
-    made.text = _text(made.name, inputs, options, named)
+    made.words = _words(made.name, inputs, named, _sources(code, frame.f_lasti))
+    made.text = _text(made.name, made.words + [f"{key}={_word(value, named)}" for key, value in options.items()])
 
 
 def _parts(seen: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,6 +170,29 @@ def _position(code: types.CodeType, place: int) -> Any:
     """Return where an instruction stands in the text; Python may count it differently in later turns of a loop."""
     position = next(itertools.islice(code.co_positions(), place // 2, None))
     return position if None not in position else place
+
+
+@functools.lru_cache(maxsize=4096)
+def _sources(code: types.CodeType, place: int) -> list[str]:
+    """Return how the operands of an operation are written, if its text is at hand; else nothing."""
+    position: Any = _position(code, place)
+    if isinstance(position, int):
+        return []
+    first, last, start, end = position
+    lines = [linecache.getline(code.co_filename, number).encode() for number in range(first, last + 1)]
+    lines[-1] = lines[-1][:end]
+    lines[0] = lines[0][start:]
+    text = b"".join(lines).decode(errors="replace")
+    try:
+        tree = ast.parse(f"({text})", mode="eval").body
+    except SyntaxError:
+        return []
+    if isinstance(tree, ast.BinOp):
+        sides = [(isinstance(side, ast.BinOp), ast.unparse(side)) for side in (tree.left, tree.right)]
+        return [f"({side})" if is_sum else side for is_sum, side in sides]
+    if isinstance(tree, ast.Subscript):
+        return [ast.unparse(tree.value), ast.unparse(tree.slice)]
+    return [*map(ast.unparse, tree.args)] if isinstance(tree, ast.Call) else []
 
 
 @functools.lru_cache(maxsize=4096)
@@ -199,23 +225,27 @@ def _slots(value: Any, operands: list[Operation]) -> Any:
     return value
 
 
-def _fill(value: Any, values: Sequence[Array]) -> Any:
-    if isinstance(value, Slot):
-        return values[value]
-    if isinstance(value, dict):
-        return {key: _fill(part, values) for key, part in value.items()}
-    return type(value)(_fill(part, values) for part in value) if type(value) in (list, tuple) else value
-
-
 # ---- how an operation is written -----------------------------------------------------------------------------------
 
 
-def _text(name: str, inputs: Any, options: Any, named: Mapping[Any, str]) -> str:
-    """Return an operation as it would be written, with the names of variables; long parts are left out."""
-    parts = [_word(one, named, name in (*SIGNS, "negative", "transpose", "getitem")) for one in inputs]
-    parts += [f"{key}={_word(value, named)}" for key, value in options.items()]
-    text = _joined(name, parts)
-    return text if len(text) <= LONGEST else _joined(name, [part if len(part) <= LONG else "..." for part in parts])
+def _words(name: str, inputs: Any, named: Mapping[Any, str], sources: Sequence[str]) -> list[str]:
+    """Return the arguments as they would be written, with the names of variables.
+
+    An array without a name is written as in ``sources``, which has the operands of the operation, the last one last.
+    """
+    words = [_word(one, named, name in (*SIGNS, "negative", "transpose", "getitem")) for one in inputs]
+    for i, source in enumerate(sources[::-1], 1):
+        if i <= len(words) and words[-i] == "...":
+            words[-i] = source
+    return words
+
+
+def _text(name: str, parts: Sequence[str]) -> str:
+    """Return an operation as it would be written; of a long one, the longest parts are left out."""
+    for length in range(max(map(len, parts), default=0), LONG, -1):
+        if len(_joined(name, parts)) > LONGEST:
+            parts = [part if len(part) < length else "..." for part in parts]
+    return _joined(name, parts)
 
 
 def _joined(name: str, parts: Sequence[str]) -> str:

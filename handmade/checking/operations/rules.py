@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from ..._types import Array
-from .operation import LINEAR, MEANS, Operation, Slot, sources, summed_to
+from .operation import LINEAR, MEANS, REARRANGEMENTS, SUMS, Operation, Slot, sources, summed_to
 
 __all__ = [
     "Edge",
     "OperationMistake",
     "as_it_is",
     "beside",
+    "both",
     "clipped_at",
     "exchanged",
     "exchanged_operands",
@@ -113,6 +114,9 @@ def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
     if one.name in ("where", "maximum", "minimum", "clip") and one.operands[k].value.shape == one.value.shape:
         yield mistake(f"condition of {where} missing in the gradient by {operand}", _unchanged)
         both = [(o, j) for o, _ in edges for j in range(len(o.operands))]
+        if one.name != "clip":
+            alone = f"gradient of {where} sent to {operand} alone, whatever the condition"
+            yield OperationMistake(alone, both, functools.partial(_to_one, k), 1.3)
         text = f"condition of {where} turned round"
         yield OperationMistake(text, both, lambda o, k, G: _unchanged(o, k, G) - o.backward_to(k)(G), 1.3)
     if one.name in LARGEST:
@@ -125,6 +129,8 @@ def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
             if j != k:
                 text = f"factor {one.names[j]} missing in the gradient by {operand} of {where}"
                 yield mistake(text, _with_operand(j, np.ones(one.operands[j].value.shape)))
+    for axes, turned in _turned_axes(one, k):
+        yield mistake(f"gradient of {where} spread over {operand} along axis {axes}", turned, 1.5)
     if one.name == "softmax":
         yield mistake(f"diagonal alone of the Jacobian of {where}", _diagonal)
         yield mistake(f"sum over the classes taken for a constant in {where}", lambda o, k, G: G * o.value)
@@ -132,6 +138,10 @@ def left_as_it_is(edges: Sequence[Edge]) -> Iterator[OperationMistake]:
         yield mistake(f"{where} applied to the gradient by {operand}, not its transpose", _applied, 1.4)
     if one.name in TURNING and one.value.ndim > 2:
         yield mistake(f"{where} not undone in the gradient by {operand}", _reshaped)
+    if one.name in REARRANGEMENTS and one.value.ndim > 2:
+        for p, q in itertools.combinations(range(one.value.ndim), 2):
+            if one.value.shape[p] == one.value.shape[q] > 1:
+                yield mistake(f"axes {p} and {q} of the gradient of {where} exchanged", _exchanging(p, q), 1.6)
     if one.name in SHIFTING and one.value.ndim and one.value.shape[-1] > 2:
         for shift in (1, -1, 2, -2):
             where_to = f"{abs(shift)} too {'late' if shift > 0 else 'early'}"
@@ -153,6 +163,28 @@ def place_of(one: Operation) -> str:
     return f"`{one.text}` (line {one.line}{of})" if is_own else f"`{one.text}`"
 
 
+def _to_one(chosen: int, one: Operation, k: int, G: Array) -> Array:
+    return _unchanged(one, k, G) if k == chosen else kept_from(one, k, G)
+
+
+def _turned_axes(one: Operation, k: int) -> Iterator[tuple[str, Rule]]:
+    """Yield the wrong axes along which the gradient of a sum or mean may be repeated, where lengths agree."""
+    shape = one.operands[k].value.shape
+    if one.name not in (*SUMS, *MEANS) or len(shape) != one.value.ndim + 1:
+        return
+    scale = one.value.size / one.operands[k].value.size if one.name in MEANS else 1.0
+    right = one.backward_to(k)(one.value)
+    for axis in range(len(shape)):
+        if shape[:axis] + shape[axis + 1 :] == one.value.shape:
+            spread = functools.partial(_spread, axis, scale)
+            if not np.array_equal(spread(one, k, one.value), right):
+                yield f"{axis}", spread
+
+
+def _spread(axis: int, scale: float, one: Operation, k: int, G: Array) -> Array:
+    return np.broadcast_to(np.expand_dims(G * scale, axis), one.operands[k].value.shape)
+
+
 def _unchanged(one: Operation, k: int, G: Array) -> Array:
     return summed_to(G, one.operands[k].value.shape)
 
@@ -172,7 +204,9 @@ def _shifted(shift: int) -> Rule:
 
 
 def _applied(one: Operation, k: int, G: Array) -> Array:
-    return np.asarray(one.of_operand(k, G) - one.of_operand(k, np.zeros_like(G)))
+    """Return the derivative along G, which is the operation itself if it is linear."""
+    x, h = one.operands[k].value, 1e-6 / (float(np.abs(G).max(initial=0.0)) or 1.0)
+    return np.asarray(one.of_operand(k, x + h * G) - one.of_operand(k, x - h * G)) / (2 * h)
 
 
 def _reshaped(one: Operation, k: int, G: Array) -> Array:
@@ -186,6 +220,10 @@ def _by_transposed(one: Operation, k: int, G: Array) -> Array:
 
 def _transposed(one: Operation, k: int, G: Array) -> Array:
     return one.backward_to(k)(np.ascontiguousarray(np.swapaxes(G, -1, -2)))
+
+
+def _exchanging(p: int, q: int) -> Rule:
+    return lambda one, k, G: one.backward_to(k)(np.ascontiguousarray(np.swapaxes(G, p, q)))
 
 
 def _diagonal(one: Operation, k: int, G: Array) -> Array:
@@ -268,6 +306,14 @@ def _in_words(factor: float) -> str:
     return f"{factor:.6g}"
 
 
+def both(one: OperationMistake, other: OperationMistake) -> OperationMistake:
+    """Return two mistakes at different places as one."""
+    rules = {(id(o), k): mistake.rule for mistake in (one, other) for o, k in mistake.edges}
+    edges = [*one.edges, *other.edges]
+    text = f"{one.text} and {other.text}"
+    return OperationMistake(text, edges, lambda o, k, G: rules[id(o), k](o, k, G), one.cost + other.cost + 1)
+
+
 def clipped_at(edges: Sequence[Edge], passed: Sequence[Array]) -> Iterator[OperationMistake]:
     """Yield clipping, at the usual bounds, of what is passed on to an operand.
 
@@ -336,13 +382,7 @@ def _with_another(edges: Sequence[Edge], j: int, others: Sequence[Operation], tu
         at = len(others) - 1 - number[id(o)] if turn == TURNS[3] else number[id(o)] + shift
         at = at if len(others) > 1 else 0
         value = others[at].value if 0 <= at < len(others) else np.zeros(others[0].value.shape)
-        shape = o.operands[k].value.shape
-        if o.name in LARGEST:
-            return o.on([Operation(value)]).backward_to(k)(G)
-        if o.name == "matmul":
-            turned = np.swapaxes(value, -1, -2)
-            return summed_to(G @ turned if o.is_first(k) else turned @ G, shape)
-        return summed_to(G * o.slope(k, {j: value}), shape)
+        return o.with_parts({j: value}).backward_to(k)(G)
 
     own = one.argument(j)[1]
     other = min((o.label for o in others), key=len)

@@ -9,19 +9,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from ..._types import Array
-from .operation import MEANS, REARRANGEMENTS, SUMS, Operation
+from .operation import MEANS, REARRANGEMENTS, SUMS, UNFIT, Operation
 from .recordings import Recording
 from .rules import (
     LARGEST,
     Edge,
     OperationMistake,
     as_it_is,
+    both,
     clipped_at,
     exchanged,
     exchanged_operands,
@@ -34,6 +36,7 @@ from .rules import (
     with_others,
     written,
 )
+from .stale import back_through, in_loops, out_of_step, series_of
 from .turns import beside_each, cut_short, in_turns, ordinal
 from .values import GradientsByValues, broadcasts_to
 
@@ -42,8 +45,8 @@ __all__ = ["Compared", "Explained", "operations_that_explain"]
 AGREEMENT = 1e-6  # relative: up to which a recording has to have the measured gradient
 FAINT = 1e-9  # of the largest gradient: differences do not see less
 WORK = 200_000  # operations that a search goes backward through: it ends after a count, the same on every machine
+FIRST = 3  # mistakes to which a second one is searched
 MOST_CAUSES = 3  # each for parameters of its own
-UNFIT = (ValueError, TypeError, LookupError)  # where arrays do not fit
 FEW_TURNS = 4  # of a loop, in which a mistake may be in one of them
 SPARE = 3  # entries that have to agree about a factor
 
@@ -77,6 +80,10 @@ class _Found:
     makes: frozenset[int] = dataclasses.field(compare=False)
     gradients: list[Array] = dataclasses.field(compare=False)
     spoils: bool = dataclasses.field(compare=False)  # whether it would make other gradients wrong, too
+    mistake: OperationMistake | None = dataclasses.field(compare=False)
+
+
+Chosen = list[tuple[_Found, frozenset[int]]]  # mistakes, each with the numbers of the gradients that it explains
 
 
 @np.errstate(all="ignore")  # a mistake may lead out of the domain of a function
@@ -107,15 +114,20 @@ def operations_that_explain(
     slack = FAINT * max(np.abs(one.right).max(initial=0.0) for one in compared)
     if not all(_agree(r, one.right, AGREEMENT, slack) for r, one in zip(right, compared, strict=True)):
         return []
-    wrong = [i for i, one in enumerate(compared) if one.is_wrong]
     search = _Search(recording, seed, compared, right, relative)
-    found: list[_Found] = []
-    chosen: list[tuple[_Found, frozenset[int]]] = []
-    for find in (*search.mistakes(), *(search.formulas() if formulas else ())):
-        found += find()
-        if chosen := _cover([one for one in found if not one.spoils], wrong):
+    chosen, found = search.chosen((*search.mistakes(), *(search.formulas() if formulas else ())))
+    for first in sorted(one for one in found if one.mistake and not one.spoils)[:FIRST] if not chosen else ():
+        beside = [
+            dataclasses.replace(one, right=made, is_wrong=one.is_wrong and i not in first.makes)
+            for i, (one, made) in enumerate(zip(compared, first.gradients, strict=True))
+        ]
+        second = _Search(recording, seed, beside, first.gradients, relative, first.mistake)
+        more, _ = second.chosen(second.mistakes())
+        if more:
+            chosen = [(first, first.makes), *more]
             break
-    chosen = chosen or _cover(found, wrong)
+    if not chosen and formulas:
+        chosen, _ = search.chosen([search.pairs])
     return [Explained(one.text, [compared[i].name for i in sorted(of)], one.gradients) for one, of in chosen]
 
 
@@ -123,7 +135,7 @@ def _agree(a: Array, b: Array, relative: float, slack: float = 0.0) -> bool:
     return bool(np.abs(a - b).max(initial=0.0) <= relative * np.abs(b).max(initial=0.0) + slack)
 
 
-def _cover(found: Sequence[_Found], wrong: Sequence[int]) -> list[tuple[_Found, frozenset[int]]]:
+def _cover(found: Sequence[_Found], wrong: Sequence[int]) -> Chosen:
     """Return the fewest and simplest mistakes that make every wrong gradient, the ones nearest to the result first."""
     left, chosen = frozenset(wrong), []
     for _ in range(MOST_CAUSES):
@@ -139,10 +151,17 @@ class _Search:
     """The mistakes that are made on purpose in one recording."""
 
     def __init__(
-        self, recording: Recording, seed: Array, compared: Sequence[Compared], right: list[Array], relative: float
+        self,
+        recording: Recording,
+        seed: Array,
+        compared: Sequence[Compared],
+        right: list[Array],
+        relative: float,
+        base: OperationMistake | None = None,
     ) -> None:
         self.recording, self.seed, self.compared, self.right = recording, seed, compared, right
         self.relative = relative
+        self.base = {(id(one), k): base.rule for one, k in base.edges} if base else {}  # a mistake that is there, too
         self.wrong = [i for i, one in enumerate(compared) if one.is_wrong]
         self.left = WORK // len(recording.operations)
         self.order = {id(one): i for i, one in enumerate(recording.operations)}
@@ -155,11 +174,20 @@ class _Search:
         self.idle = self._without_effect()
         self.by_value = GradientsByValues(recording, seed, self.idle, self._may_go_on)
 
+    def chosen(self, kinds: Iterable[Callable[[], Iterable[_Found]]]) -> tuple[Chosen, list[_Found]]:
+        """Return the mistakes that together make every wrong gradient, if there are such, and all that make some."""
+        found: list[_Found] = []
+        for find in kinds:
+            found += find()
+            if chosen := _cover([one for one in found if not one.spoils], self.wrong):
+                return chosen, found
+        return _cover(found, self.wrong), found
+
     def mistakes(self) -> Iterator[Callable[[], Iterable[_Found]]]:
         """Yield the kinds of mistakes, the most usual first."""
         yield from (self.simple, self.factors, self.skipped, self.other_axes, self.left_out, self.clipped)
         yield from (self.other_factors, self.in_one_turn, self.other_arrays, self.other_inputs, self.not_handed_on)
-        yield from (self.beside_arrays, self.swapped)
+        yield from (self.beside_arrays, self.swapped, self.out_of_step)
 
     def simple(self) -> Iterator[_Found]:
         """Yield the mistakes without a number."""
@@ -315,6 +343,19 @@ class _Search:
             if value.name in REARRANGEMENTS:
                 yield from self._tried(exchanged_operands(value))
 
+    def out_of_step(self) -> Iterator[_Found]:
+        """Yield the arrays of a loop that backward takes from another turn."""
+        turns = [of_place for of_place in self._turns().values() if len(of_place) > 1]
+        looped = in_loops(turns)
+        self.left = max(self.left, WORK // (4 * len(self.recording.operations)))  # a long loop has used up the rest
+        listed = series_of(turns)
+        for mistakes in itertools.zip_longest(*(out_of_step(series, looped) for series in listed)):  # usual ones first
+            for series, mistake in zip(listed, mistakes, strict=True):
+                if mistake is not None:
+                    yield from self._tried([mistake])
+                    back = back_through(series, mistake, dict(self.incoming))
+                    yield from self._tried([back] if back.edges else [])
+
     def formulas(self) -> Iterator[Callable[[], Iterable[_Found]]]:
         """Yield the kinds of formulas, the most usual first."""
         for products in (False, True):
@@ -322,6 +363,24 @@ class _Search:
             for i in self.wrong if len(self.wrong) > 1 else ():
                 yield functools.partial(self.of_values, [i], products)
         yield self.conditions
+
+    def pairs(self) -> Iterator[_Found]:
+        """Yield the usual mistakes, two at a time, of those that change wrong gradients alone."""
+        self.left = WORK // (2 * len(self.recording.operations))
+        single = [one for edges in self.edges for one in left_as_it_is(edges) if self._changes_wrong(one)]
+        for one, other in sorted(itertools.combinations(single, 2), key=lambda pair: pair[0].cost + pair[1].cost):
+            if not {(id(o), k) for o, k in one.edges} & {(id(o), k) for o, k in other.edges}:
+                yield from self._tried([both(one, other)])
+
+    def _changes_wrong(self, mistake: OperationMistake) -> bool:
+        """Return whether a mistake changes at least one gradient that is wrong, and none that is right."""
+        with contextlib.suppress(*UNFIT):
+            changed = [
+                not _agree(made, own, 1e-9) for made, own in zip(self._gradient(mistake), self.right, strict=False)
+            ]
+            right = [i for i, one in enumerate(self.compared) if one.is_wrong is False]
+            return any(changed) and not any(changed[i] for i in right)
+        return False
 
     def of_values(self, wrong: list[int], products: bool) -> Iterator[_Found]:
         """Yield the formulas of the gradient by one value that make some wrong gradients, and none that is right."""
@@ -368,9 +427,10 @@ class _Search:
 
         def change(one: Operation, k: int, G: Array) -> Array | None:
             self.incoming[id(one)] = G
-            if (id(one), k) not in chosen:
+            rule = mistake.rule if (id(one), k) in chosen else self.base.get((id(one), k))
+            if rule is None:
                 return kept_from(one, k, G) if id(one) in self.idle else None
-            passed = mistake.rule(one, k, G)
+            passed = rule(one, k, G)
             if passed.shape != one.operands[k].value.shape:
                 raise ValueError(f"expected shape {one.operands[k].value.shape}, got {passed.shape}")
             return passed
@@ -385,15 +445,17 @@ class _Search:
                 continue
             if not made:
                 return
-            yield from self._compare(made, mistake.text, mistake.edges[-1][0], mistake.cost)
+            yield from self._compare(made, mistake.text, mistake.edges[-1][0], mistake.cost, mistake)
 
-    def _compare(self, made: list[Array], text: str, at: Operation, cost: float) -> Iterator[_Found]:
+    def _compare(
+        self, made: list[Array], text: str, at: Operation, cost: float, mistake: OperationMistake | None = None
+    ) -> Iterator[_Found]:
         """Yield the mistake if it makes a wrong gradient; it costs more if it would make others wrong, too."""
         makes = frozenset(i for i in self.wrong if self._is_claimed(made[i], i))
         if makes:
             others = [i for i, one in enumerate(self.compared) if one.is_wrong is False]
             spoilt = sum(not _agree(made[i], self.right[i], 1e-9) for i in others)
-            yield _Found(cost + spoilt, -self.order[id(at)], text, makes, made, spoilt > 0)
+            yield _Found(cost + spoilt, -self.order[id(at)], text, makes, made, spoilt > 0, mistake)
 
     def _is_claimed(self, made: Array, i: int) -> bool:
         """Return whether a gradient is the claimed one, and closer to it than a hundredth of what is wrong."""
@@ -419,7 +481,7 @@ def _edges_by_place(recording: Recording) -> Iterator[list[Edge]]:
         for k, operand in enumerate(one.operands):
             if id(operand) in depends:
                 depends.add(id(one))
-                groups.setdefault((*one.place, k), []).append((one, k))
+                groups.setdefault((*one.place, one.position(k)), []).append((one, k))
     yield from groups.values()
     for edges in groups.values():
         calls: dict[object, list[Edge]] = {}

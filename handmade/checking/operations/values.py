@@ -109,7 +109,11 @@ class GradientsByValues:
             G = sum((c * table[t] for c, t in zip(formula.coefficients, formula.terms, strict=True)), table["0"])
             changes = self._below(value, G - self.right[id(value)])
             cost = formula.cost - value.label.isidentifier()  # what has a name is read more easily
-            yield _explained(str(formula)), cost, [g + d for g, d in zip(self.gradients, changes, strict=True)]
+            parts = [place_of(user) for user, _ in self.parts.get(id(value), [])]
+            text = str(formula)
+            if "(part by" in text and len(parts) > 1:
+                text += f"; right = {' + '.join(f'(part by {part})' for part in parts)}"
+            yield _explained(text), cost, [g + d for g, d in zip(self.gradients, changes, strict=True)]
 
     def conditions(self, number: int, claimed: Array, relative: float) -> Iterator[Made]:
         """Yield other gradients by an input that stand where an array is beyond a bound, where the rest is right.
