@@ -193,6 +193,7 @@ def test_coefficients_are_written_as_known_numbers(coefficient, text):
         (lambda r: np.round(r, 2), "right, rounded to 2 decimals"),
         (lambda r: r * [1, 2, 3], "right, each column times a number of its own: 1, 2, 3"),
         (lambda r: r[[1, 0, 2, 3]], "right, its rows in the order 1, 0, 2, 3"),
+        (lambda r: r[:, [2, 0, 1]], "right, its columns in the order 2, 0, 1"),
         (lambda r: r * [[1], [1], [0], [0]], "right, but rows 2, 3 are 0"),
         (
             lambda r: r * np.minimum(1, 0.7 / np.linalg.norm(r, axis=1, keepdims=True)),

@@ -114,7 +114,10 @@ def test_a_state_of_another_turn_in_the_jacobian_alone_is_named():
     )
 
 
-def test_a_row_of_the_turn_before_that_no_turn_takes_is_known():
+@pytest.mark.parametrize(
+    ("everywhere", "also"), [(True, ""), (False, ", but not on the way back")], ids=["everywhere", "in dW alone"]
+)
+def test_a_row_of_the_turn_before_that_no_turn_takes_is_known(everywhere, also):
     rows = RNG.random((6, 4))
 
     def forward_algorithm(W):
@@ -128,11 +131,10 @@ def test_a_row_of_the_turn_before_that_no_turn_takes_is_known():
         states.append((states[-1] @ np.exp(W)) * rows[t])
     adjoint = np.ones(4) / states[5].sum()
     for t in range(5, 0, -1):
-        before = adjoint * rows[t - 1]
-        gradient += np.outer(states[t - 1], before) * np.exp(W)
-        adjoint = np.exp(W) @ before
+        gradient += np.outer(states[t - 1], adjoint * rows[t - 1]) * np.exp(W)
+        adjoint = np.exp(W) @ (adjoint * rows[t - 1 if everywhere else t])
     text = explained(forward_algorithm, {"W": W}, W=gradient)
-    assert text == "backward uses `rows[t]` of the turn before, in each of 5 turns"
+    assert text == f"backward uses `rows[t]` of the turn before, in each of 5 turns{also}"
 
 
 def test_constants_alone_are_told_from_all_that_follows():

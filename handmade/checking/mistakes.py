@@ -111,8 +111,8 @@ SLOPES: dict[str, tuple[str, Callable[[SimpleNamespace], Array]]] = {
     "derivative formula 1 + h^2": ("a sign in the derivative's formula is wrong", lambda u: 1 + u.H**2),
     "derivative formula h (1 + h)": ("a sign in the derivative's formula is wrong", lambda u: u.H * (1 + u.H)),
     "derivative formula h + 1": ("the derivative's formula is another one", lambda u: 1 + u.H),
-    "step function of the output, >= for >": ("a comparison lets too much pass", lambda u: u.H >= 0),
     "step function of the input": ("the derivative is only that of a step", lambda u: u.A > 0),
+    "step function of the output, >= for >": ("a comparison lets too much pass", lambda u: u.H >= 0),
 }
 
 

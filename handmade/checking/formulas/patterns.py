@@ -99,7 +99,7 @@ def _of_entries(actual: Array, right: Array, size: float, same: Array) -> str:
 
 
 def _lines(actual: Array, right: Array, size: float) -> str:
-    """Return whether rows or columns have a factor of their own, or rows are exchanged."""
+    """Return whether rows or columns have a factor of their own, or are exchanged."""
     for axis, name in (1, "row"), (0, "column"):
         tiny = np.finfo(np.float64).tiny
         lengths = np.maximum((right * right).sum(axis=axis, keepdims=True), tiny)
@@ -116,7 +116,8 @@ def _lines(actual: Array, right: Array, size: float) -> str:
     for later, earlier, name in (actual[1:], right[:-1], "before"), (actual[:-1], right[1:], "after"):
         if np.abs(later - earlier).max() <= 1e-7 * size and np.abs(later).any():  # the first one may be anything
             return f"right, but in each row that of the sample {name}"
-    order = [np.abs(right - row).max(axis=1).argmin() for row in actual]
-    if np.abs(actual - right[order]).max() <= 1e-7 * size and sorted(order) == list(range(len(right))):
-        return f"right, its rows in the order {', '.join(map(str, order[:8]))}{', ...' if len(order) > 8 else ''}"
+    for name, lines, own in ("rows", actual, right), ("columns", actual.T, right.T):
+        order = [np.abs(own - line).max(axis=1).argmin() for line in lines]
+        if np.abs(lines - own[order]).max() <= 1e-7 * size and sorted(order) == list(range(len(own))):
+            return f"right, its {name} in the order {', '.join(map(str, order[:8]))}{', ...' if len(order) > 8 else ''}"
     return ""

@@ -36,7 +36,7 @@ from .rules import (
     with_others,
     written,
 )
-from .stale import back_through, in_loops, out_of_step, series_of
+from .stale import back_through, in_loops, out_of_step, series_of, with_right_states
 from .turns import beside_each, cut_short, in_turns, ordinal
 from .values import GradientsByValues, broadcasts_to
 
@@ -348,13 +348,15 @@ class _Search:
         turns = [of_place for of_place in self._turns().values() if len(of_place) > 1]
         looped = in_loops(turns)
         self.left = max(self.left, WORK // (4 * len(self.recording.operations)))  # a long loop has used up the rest
-        listed = series_of(turns)
+        listed = series_of(turns, self.recording.operations)
+        handed_on = [one for series in listed if series.after is not None for one in series.results]
         for mistakes in itertools.zip_longest(*(out_of_step(series, looped) for series in listed)):  # usual ones first
             for series, mistake in zip(listed, mistakes, strict=True):
                 if mistake is not None:
                     yield from self._tried([mistake])
                     back = back_through(series, mistake, dict(self.incoming))
                     yield from self._tried([back] if back.edges else [])
+                    yield from self._tried([with_right_states(handed_on, mistake, self.by_value.right)])
 
     def formulas(self) -> Iterator[Callable[[], Iterable[_Found]]]:
         """Yield the kinds of formulas, the most usual first."""

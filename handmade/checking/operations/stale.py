@@ -15,7 +15,7 @@ from ..._types import Array
 from .operation import UNFIT, Operation
 from .rules import OperationMistake
 
-__all__ = ["Series", "back_through", "in_loops", "out_of_step", "series_of"]
+__all__ = ["Series", "back_through", "in_loops", "out_of_step", "series_of", "with_right_states"]
 
 MOST_TURNS, MOST_AGAIN = 40, 6  # of a loop, and turns that it may begin again with
 
@@ -48,8 +48,10 @@ class Series:
     uses: list[tuple[Operation, int, int]] = dataclasses.field(default_factory=list)
 
 
-def series_of(turns: Sequence[Sequence[Operation]]) -> list[Series]:
+def series_of(turns: Sequence[Sequence[Operation]], operations: Sequence[Operation] = ()) -> list[Series]:
     """Return the arrays that differ from turn to turn; ``turns`` holds the operations at each place in loops.
+
+    ``operations`` holds all, in order: one before a loop may be like those in the loop.
 
     Where the first turn takes something else, such as a constant, the turns are counted from the last one.
     """
@@ -62,7 +64,8 @@ def series_of(turns: Sequence[Sequence[Operation]]) -> list[Series]:
         longer = next((key for key in found if key[-len(ids) + 1 :] == ids[1:]), None)
         if longer is None:
             name = min((one.word(part) for one, part in zip(of_place, parts, strict=True)), key=len)
-            ends = before.get(ids[0], _beside(parts, -1)), after.get(ids[-1], _beside(parts, 1))
+            alike = next((one for one in reversed(operations) if _is_like(one, parts[0])), _beside(parts, -1))
+            ends = before.get(ids[0], alike), after.get(ids[-1], _beside(parts, 1))
             results = [part for part in (*parts, ends[1]) if isinstance(part, Operation)]
             values = [array for part in parts if (array := _value(part)) is not None]
             first, last = (_value(end, values[0].shape) for end in ends)
@@ -77,6 +80,12 @@ def _sites(of_place: Sequence[Operation]) -> Iterator[tuple[Sequence[Operation],
         shapes = {None if (array := _value(part)) is None else array.shape for part in parts}
         if len(shapes) == 1 and shapes != {None} and len(set(map(id, parts))) > 1:
             yield of_place, j, parts
+
+
+def _is_like(one: Operation, first: Any) -> bool:
+    """Return whether an operation is of the same kind as a later one, and of the same operands."""
+    is_earlier = isinstance(first, Operation) and one.number < first.number
+    return is_earlier and bool(one.operands) and one.name == first.name and one.operands == first.operands
 
 
 def _value(part: Any, shape: tuple[int, ...] | None = None) -> Array | None:
@@ -131,6 +140,24 @@ def back_through(series: Series, mistake: OperationMistake, adjoints: Mapping[in
     edges = [(one, k) for one in series.results for k in range(len(one.operands))]
     text = f"{mistake.text}, on the way back through it"
     return OperationMistake(text, edges, lambda o, k, G: o.backward_to(k)(adjoints[id(o)]), mistake.cost + 0.2)
+
+
+def with_right_states(
+    handed_on: Sequence[Operation], mistake: OperationMistake, right: Mapping[int, Array]
+) -> OperationMistake:
+    """Return a mistake as it is if the gradients that go back from turn to turn do not have it.
+
+    ``handed_on`` holds the results that a turn takes from the one before; ``right`` their gradients, by id.
+    """
+    wrong = {(id(one), k) for one, k in mistake.edges}
+    states = {id(one) for one in handed_on}
+
+    def rule(one: Operation, k: int, G: Array) -> Array:
+        G = right[id(one)] if id(one) in states else G
+        return mistake.rule(one, k, G) if (id(one), k) in wrong else one.backward_to(k)(G)
+
+    edges = [*mistake.edges, *((one, k) for one in handed_on for k in range(len(one.operands)))]
+    return OperationMistake(f"{mistake.text}, but not on the way back", edges, rule, mistake.cost + 0.3)
 
 
 def _with_other_values(made: Made, one: Operation, k: int, G: Array) -> Array:
