@@ -89,7 +89,7 @@ def test_states_of_other_turns_are_named(taken, which):
 
 
 def test_a_state_of_another_turn_in_the_jacobian_alone_is_named():
-    observed = RNG.random((16, 2))
+    observed = RNG.random((6, 2))
 
     def predators_and_prey(rates):
         x, total = np.array([1.0, 0.8]), 0.0
@@ -103,14 +103,14 @@ def test_a_state_of_another_turn_in_the_jacobian_alone_is_named():
         u, v = states[-1]
         states.append(states[-1] + 0.1 * np.array([rates[0] * u - u * v, u * v - rates[1] * v]))
     gradient, adjoint = np.zeros(2), np.zeros(2)
-    for t in range(15, -1, -1):
+    for t in range(5, -1, -1):
         (u, v), (p, q) = states[t], states[t + 1]  # the Jacobian is taken at the end of the step
         gradient += 0.1 * adjoint * [u, -v]
         jacobian = np.array([[rates[0] - q, -p], [q, p - rates[1]]])
         adjoint = adjoint + 0.1 * adjoint @ jacobian + 2 * (states[t] - observed[t])
     text = explained(predators_and_prey, {"rates": rates}, rates=gradient)
     assert text == (
-        "backward uses `x` of the turn after, and what follows from it, in each of 15 turns, on the way back through it"
+        "backward uses `x` of the turn after, and what follows from it, in each of 5 turns, on the way back through it"
     )
 
 
@@ -206,3 +206,25 @@ def test_an_operation_with_options_takes_no_other_constant():
     assert np.array_equal(product.with_parts({0: 2 * W}).value, 2 * W @ V)
     with pytest.raises(ValueError, match="has options"):
         product.with_parts({1: V + 1})
+
+
+def test_an_operation_before_a_loop_may_be_its_turn_before():
+    A, logits = RNG.random((3, 3)), RNG.normal(size=(3, 6))
+
+    def forward_algorithm(A, logits):
+        B = np.exp(logits)
+        a = B[:, 0]
+        for t in range(1, 6):
+            a = (a @ A) * B[:, t]
+        return np.log(a.sum())
+
+    B = np.exp(logits)
+    states = [B[:, 0]]
+    for t in range(1, 6):
+        states.append((states[-1] @ A) * B[:, t])
+    adjoint, dA = np.ones(3) / states[5].sum(), np.zeros(A.shape)
+    for t in range(5, 0, -1):
+        dA += np.outer(states[t - 1], adjoint * B[:, t - 1])  # of the step before; the way back is right
+        adjoint = A @ (adjoint * B[:, t])
+    text = explained(forward_algorithm, {"A": A, "logits": logits}, A=dA)
+    assert text.endswith("of the turn before, in each of 5 turns, but not on the way back")
