@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from handmade.checking.operations.recordings import record
-from handmade.checking.operations.search import Compared, operations_that_explain
+from handmade.checking.operations.search import operations_that_explain
+from handmade.checking.operations.trials import Compared
 
 
 def explained(function, arrays, relative=1e-9, **wrong):

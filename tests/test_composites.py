@@ -11,7 +11,7 @@ from oracles import assert_close
 import handmade as hm
 from handmade.activation_layers import GLU
 from handmade.activations import sigmoid
-from handmade.composites import Concatenate, Parallel, Residual
+from handmade.composites import Concatenate, Parallel, Residual, last_layer
 from handmade.dropout import Dropout
 from handmade.layers import Activation, Dense
 from handmade.network import Network, Sequential
@@ -265,6 +265,28 @@ def test_composite_passes_need_dX_on(name, need_dX):
 def test_a_group_without_brackets_is_refused_by_name():
     with pytest.raises(TypeError, match=r"^Parallel: expected layers, got Dense\(2, 1\); give each group as a list$"):
         Parallel([Dense(2, 1)], Dense(2, 1))
+
+
+def chain_of(depth):
+    """Return a Dense layer inside so many chains."""
+    return Dense(2, 2, rng=0) if depth == 0 else Sequential([chain_of(depth - 1)])
+
+
+def test_the_depth_of_layers_is_that_of_the_deepest():
+    assert len(Sequential([chain_of(99), Dense(2, 2, rng=0)]).layers) == 2
+    for make in (lambda: Sequential([chain_of(100), Dense(2, 2)]), lambda: Sequential([Dense(2, 2), chain_of(100)])):
+        with pytest.raises(ValueError, match="at most 100 layers nested in one another"):
+            make()
+    shallow_and_deep = Parallel([Dense(2, 2)], [chain_of(98)])  # 99, and the Parallel itself
+    with pytest.raises(ValueError, match="at most 100 layers nested in one another"):
+        Sequential([shallow_and_deep])
+
+
+def test_the_last_layer_may_stand_in_a_chain():
+    last = Activation("tanh")
+    assert last_layer(Sequential([Dense(2, 2), Sequential([Dense(2, 2), Sequential([last])])])) is last
+    residual = Residual([Dense(2, 2), last])
+    assert last_layer(Sequential([Dense(2, 2), residual])) is residual
 
 
 def test_a_list_in_the_list_of_a_group_is_refused_by_name():

@@ -184,11 +184,7 @@ def _rms_norm(g: Graph, layer: RMSNorm, x: str, prefix: str) -> str:
 
 
 def _group_norm(g: Graph, layer: GroupNorm, x: str, prefix: str) -> str:
-    shape = [
-        -1,
-        layer.num_groups,
-        layer.num_channels // layer.num_groups,
-    ]  # not [0, ..., -1], which an empty batch lacks
+    shape = -1, layer.num_groups, layer.num_channels // layer.num_groups  # an empty batch forbids [0, groups, -1]
     groups = g.add("Reshape", x, g.constant(np.array(shape, np.int64)))
     normalized = _standardized(g, groups, 2, layer.epsilon(g.dtype))
     flat = g.add("Reshape", normalized, g.constant(np.array([-1, layer.num_channels], np.int64)))

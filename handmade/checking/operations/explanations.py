@@ -16,7 +16,8 @@ from ..explanation import Explanation
 from ..localisation import layer_name
 from ..problem import Problem
 from .recordings import record, record_layers
-from .search import Compared, Explained, operations_that_explain
+from .search import Explained, operations_that_explain
+from .trials import Compared
 
 __all__ = ["explain_operations"]
 

@@ -11,7 +11,8 @@ from ...losses import find_loss
 from ..backward_pass import BackwardPass
 from ..localisation import WrongStep
 from .recordings import record_layers
-from .search import Compared, operations_that_explain
+from .search import operations_that_explain
+from .trials import Compared
 
 __all__ = ["operations_of_step"]
 

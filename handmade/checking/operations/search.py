@@ -19,7 +19,6 @@ from ..._types import Array
 from .operation import MEANS, REARRANGEMENTS, SUMS, UNFIT, Operation
 from .recordings import Recording
 from .rules import (
-    LARGEST,
     Edge,
     OperationMistake,
     as_it_is,
@@ -37,28 +36,16 @@ from .rules import (
     written,
 )
 from .stale import back_through, in_loops, out_of_step, series_of, with_right_states
+from .trials import FAINT, WORK, Compared, Found, Trials, agree
 from .turns import beside_each, cut_short, in_turns, ordinal
-from .values import GradientsByValues, broadcasts_to
+from .values import broadcasts_to
 
-__all__ = ["Compared", "Explained", "operations_that_explain"]
+__all__ = ["Explained", "operations_that_explain"]
 
 AGREEMENT = 1e-6  # relative: up to which a recording has to have the measured gradient
-FAINT = 1e-9  # of the largest gradient: differences do not see less
-WORK = 200_000  # operations that a search goes backward through: it ends after a count, the same on every machine
 FIRST = 3  # mistakes to which a second one is searched
-MOST_CAUSES = 3  # each for parameters of its own
 FEW_TURNS = 4  # of a loop, in which a mistake may be in one of them
 SPARE = 3  # entries that have to agree about a factor
-
-
-@dataclasses.dataclass(frozen=True)
-class Compared:
-    """The gradient by one input: claimed, and right; and whether it is wrong, or None if no claim is known."""
-
-    name: str
-    claimed: Array
-    right: Array
-    is_wrong: bool | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,22 +55,6 @@ class Explained:
     text: str
     names: list[str]
     gradients: list[Array]
-
-
-@dataclasses.dataclass(frozen=True, order=True)
-class _Found:
-    """A mistake that makes some of the wrong gradients; the order is that of preference."""
-
-    cost: float
-    place: int  # counted from the result
-    text: str
-    makes: frozenset[int] = dataclasses.field(compare=False)
-    gradients: list[Array] = dataclasses.field(compare=False)
-    spoils: bool = dataclasses.field(compare=False)  # whether it would make other gradients wrong, too
-    mistake: OperationMistake | None = dataclasses.field(compare=False)
-
-
-Chosen = list[tuple[_Found, frozenset[int]]]  # mistakes, each with the numbers of the gradients that it explains
 
 
 @np.errstate(all="ignore")  # a mistake may lead out of the domain of a function
@@ -112,7 +83,7 @@ def operations_that_explain(
     """
     right = recording.gradient(seed)
     slack = FAINT * max(np.abs(one.right).max(initial=0.0) for one in compared)
-    if not all(_agree(r, one.right, AGREEMENT, slack) for r, one in zip(right, compared, strict=True)):
+    if not all(agree(r, one.right, AGREEMENT, slack) for r, one in zip(right, compared, strict=True)):
         return []
     search = _Search(recording, seed, compared, right, relative)
     chosen, found = search.chosen((*search.mistakes(), *(search.formulas() if formulas else ())))
@@ -131,77 +102,41 @@ def operations_that_explain(
     return [Explained(one.text, [compared[i].name for i in sorted(of)], one.gradients) for one, of in chosen]
 
 
-def _agree(a: Array, b: Array, relative: float, slack: float = 0.0) -> bool:
-    return bool(np.abs(a - b).max(initial=0.0) <= relative * np.abs(b).max(initial=0.0) + slack)
+class _Search(Trials):
+    """The kinds of mistakes that are made on purpose in one recording."""
 
+    @functools.cached_property
+    def edges(self) -> list[list[Edge]]:
+        return list(_edges_by_place(self.recording))
 
-def _cover(found: Sequence[_Found], wrong: Sequence[int]) -> Chosen:
-    """Return the fewest and simplest mistakes that make every wrong gradient, the ones nearest to the result first."""
-    left, chosen = frozenset(wrong), []
-    for _ in range(MOST_CAUSES):
-        useful = [one for one in found if left & one.makes]
-        if useful:
-            best = min(useful, key=lambda one: (-len(left & one.makes), one))
-            chosen.append((best, left & best.makes))
-            left -= best.makes
-    return [] if left else chosen
-
-
-class _Search:
-    """The mistakes that are made on purpose in one recording."""
-
-    def __init__(
-        self,
-        recording: Recording,
-        seed: Array,
-        compared: Sequence[Compared],
-        right: list[Array],
-        relative: float,
-        base: OperationMistake | None = None,
-    ) -> None:
-        self.recording, self.seed, self.compared, self.right = recording, seed, compared, right
-        self.relative = relative
-        self.base = {(id(one), k): base.rule for one, k in base.edges} if base else {}  # a mistake that is there, too
-        self.wrong = [i for i, one in enumerate(compared) if one.is_wrong]
-        self.left = WORK // len(recording.operations)
-        self.order = {id(one): i for i, one in enumerate(recording.operations)}
-        self.edges = list(_edges_by_place(recording))
-        self.users: dict[int, list[Operation]] = {}
-        for one in recording.operations:
+    @functools.cached_property
+    def users(self) -> dict[int, list[Operation]]:
+        """The operations that take a result, by its id."""
+        users: dict[int, list[Operation]] = {}
+        for one in self.recording.operations:
             for operand in one.operands:
-                self.users.setdefault(id(operand), []).append(one)
-        self.incoming: dict[int, Array] = {}  # the gradient by each result, as far as a backward pass has come
-        self.idle = self._without_effect()
-        self.by_value = GradientsByValues(recording, seed, self.idle, self._may_go_on)
+                users.setdefault(id(operand), []).append(one)
+        return users
 
-    def chosen(self, kinds: Iterable[Callable[[], Iterable[_Found]]]) -> tuple[Chosen, list[_Found]]:
-        """Return the mistakes that together make every wrong gradient, if there are such, and all that make some."""
-        found: list[_Found] = []
-        for find in kinds:
-            found += find()
-            if chosen := _cover([one for one in found if not one.spoils], self.wrong):
-                return chosen, found
-        return _cover(found, self.wrong), found
-
-    def mistakes(self) -> Iterator[Callable[[], Iterable[_Found]]]:
+    def mistakes(self) -> Iterator[Callable[[], Iterable[Found]]]:
         """Yield the kinds of mistakes, the most usual first."""
         yield from (self.simple, self.factors, self.skipped, self.other_axes, self.left_out, self.clipped)
         yield from (self.other_factors, self.in_one_turn, self.other_arrays, self.other_inputs, self.not_handed_on)
         yield from (self.beside_arrays, self.swapped, self.out_of_step)
 
-    def simple(self) -> Iterator[_Found]:
+    def simple(self) -> Iterator[Found]:
         """Yield the mistakes without a number."""
         return self._tried(mistake for edges in self.edges for mistake in _without_number(edges))
 
-    def factors(self) -> Iterator[_Found]:
+    def factors(self) -> Iterator[Found]:
         """Yield the operands whose part of the gradient has a factor."""
         return self._with_factor(lambda edges: [as_it_is(edges)])
 
-    def other_factors(self) -> Iterator[_Found]:
+    def other_factors(self) -> Iterator[Found]:
         """Yield the mistakes without a number, beside a factor."""
         return self._with_factor(_without_number)
 
-    def _with_factor(self, listed: Callable[[list[Edge]], Iterable[OperationMistake]]) -> Iterator[_Found]:
+    def _with_factor(self, listed: Callable[[list[Edge]], Iterable[OperationMistake]]) -> Iterator[Found]:
         """Yield mistakes with a factor, which is fitted first, and then tried."""
         for edges in self.edges:
             without = self._gradient(OperationMistake("", edges, kept_from, 0.0))
@@ -221,7 +156,7 @@ class _Search:
                     if math.isfinite(factor) and np.abs(wanted - factor * part).max() <= 0.1 * np.abs(wanted).max():
                         yield factor
 
-    def skipped(self) -> Iterator[_Found]:
+    def skipped(self) -> Iterator[Found]:
         """Yield the operands whose gradient lacks the derivative of the function above, which others have."""
         above = {id(one): found for one in self.recording.operations if (found := self._function_above(one))}
         for edges in self.edges:
@@ -246,7 +181,7 @@ class _Search:
                 return None
         return None
 
-    def other_axes(self) -> Iterator[_Found]:
+    def other_axes(self) -> Iterator[Found]:
         """Yield the sums and means whose gradient is taken over another axis."""
         for edges in self.edges:
             (one, k), users = edges[0], self.users.get(id(edges[0][0]), [])
@@ -255,7 +190,7 @@ class _Search:
                 found = over_other_axes(edges, users[0], self.incoming) if users[0].value.shape == shape else ()
                 yield from self._tried(found)
 
-    def left_out(self) -> Iterator[_Found]:
+    def left_out(self) -> Iterator[Found]:
         """Yield the operations without which the claim would be right."""
         for edges in self.edges:
             one, k = edges[0]
@@ -263,13 +198,13 @@ class _Search:
                 text = f"gradient of a function without {place_of(one)}, of which {one.names[k]} is left"
                 yield from self._of_other(functools.partial(self.recording.without, edges), text, one, 1.9)
 
-    def _of_other(self, changed: Callable[[], Recording], text: str, one: Operation, cost: float) -> Iterator[_Found]:
+    def _of_other(self, changed: Callable[[], Recording], text: str, one: Operation, cost: float) -> Iterator[Found]:
         """Yield the mistake that the gradient is that of another function."""
         if self._may_go_on():
             with contextlib.suppress(*UNFIT):
                 yield from self._compare(changed().gradient(self.seed), text, one, cost)
 
-    def clipped(self) -> Iterator[_Found]:
+    def clipped(self) -> Iterator[Found]:
         """Yield the operands whose gradient is clipped at a usual bound."""
         passed: dict[tuple[int, int], Array] = {}
 
@@ -283,7 +218,7 @@ class _Search:
             if reached and (edges[0][0].is_elementwise or edges[0][0].name == "matmul"):
                 yield from self._tried(clipped_at(edges, reached))
 
-    def other_arrays(self) -> Iterator[_Found]:
+    def other_arrays(self) -> Iterator[Found]:
         """Yield the derivatives that are taken with another array."""
         values = self._turns()
         for one in self.recording.operations:
@@ -294,7 +229,7 @@ class _Search:
                 values[key, "T"] = [Operation(one.value.T, text=f"{one.label}.T")]
         return self._tried(m for edges in self.edges for others in values.values() for m in with_others(edges, others))
 
-    def in_one_turn(self) -> Iterator[_Found]:
+    def in_one_turn(self) -> Iterator[Found]:
         """Yield the mistakes without a number in one turn of a short loop alone."""
         for edges in self.edges:
             for turn in range(len(edges)) if 1 < len(edges) <= FEW_TURNS else ():
@@ -302,7 +237,7 @@ class _Search:
                 found = left_as_it_is([edges[turn]])
                 yield from self._tried(dataclasses.replace(m, text=m.text + when, cost=m.cost + 0.8) for m in found)
 
-    def other_inputs(self) -> Iterator[_Found]:
+    def other_inputs(self) -> Iterator[Found]:
         """Yield the functions of one array whose value backward computes anew, from another array."""
         for edges in self.edges:
             one, k = edges[0]
@@ -317,7 +252,7 @@ class _Search:
                         text = f"value of {place_of(one)}, and all that follows, {source}"
                         yield from self._of_other(changed, text, one, 2.7)
 
-    def not_handed_on(self) -> Iterator[_Found]:
+    def not_handed_on(self) -> Iterator[Found]:
         """Yield the turns of a loop that hand on nothing of what came from later ones."""
         for edges in self.edges:
             if len(edges) > 1:
@@ -325,7 +260,7 @@ class _Search:
                 self._gradient(OperationMistake("", edges, kept_from, 0.0))
                 yield from self._tried([cut_short(edges, self.incoming)])
 
-    def beside_arrays(self) -> Iterator[_Found]:
+    def beside_arrays(self) -> Iterator[Found]:
         """Yield the results in a loop whose gradient is in each turn times an array of that turn, or divided by it."""
         turns = self._turns()
         for results in turns.values():
@@ -334,7 +269,7 @@ class _Search:
                 if len(others) in (1, len(results)) and shape and broadcasts_to(shape, results[0].value.shape):
                     yield from self._tried(beside_each(results, others))
 
-    def swapped(self) -> Iterator[_Found]:
+    def swapped(self) -> Iterator[Found]:
         """Yield the parts that are cut out of one value, or put together to one, whose gradients are exchanged."""
         right = self.by_value.right
         for value in self.recording.operations:
@@ -343,22 +278,23 @@ class _Search:
             if value.name in REARRANGEMENTS:
                 yield from self._tried(exchanged_operands(value))
 
-    def out_of_step(self) -> Iterator[_Found]:
+    def out_of_step(self) -> Iterator[Found]:
         """Yield the arrays of a loop that backward takes from another turn."""
         turns = [of_place for of_place in self._turns().values() if len(of_place) > 1]
         looped = in_loops(turns)
         self.left = max(self.left, WORK // (4 * len(self.recording.operations)))  # a long loop has used up the rest
         listed = series_of(turns, self.recording.operations)
         handed_on = [one for series in listed if series.after is not None for one in series.results]
+        right = self.by_value.right
         for mistakes in itertools.zip_longest(*(out_of_step(series, looped) for series in listed)):  # usual ones first
             for series, mistake in zip(listed, mistakes, strict=True):
                 if mistake is not None:
                     yield from self._tried([mistake])
-                    back = back_through(series, mistake, dict(self.incoming))
-                    yield from self._tried([back] if back.edges else [])
-                    yield from self._tried([with_right_states(handed_on, mistake, self.by_value.right)])
+                    adjoints = dict(self.incoming)
+                    yield from self._tried([back_through(series, mistake, adjoints)] if series.results else [])
+                    yield from self._tried([with_right_states(handed_on, mistake, right)] if handed_on else [])
 
-    def formulas(self) -> Iterator[Callable[[], Iterable[_Found]]]:
+    def formulas(self) -> Iterator[Callable[[], Iterable[Found]]]:
         """Yield the kinds of formulas, the most usual first."""
         for products in (False, True):
             yield functools.partial(self.of_values, self.wrong, products)
@@ -366,25 +302,15 @@ class _Search:
                 yield functools.partial(self.of_values, [i], products)
         yield self.conditions
 
-    def pairs(self) -> Iterator[_Found]:
+    def pairs(self) -> Iterator[Found]:
         """Yield the usual mistakes, two at a time, of those that change wrong gradients alone."""
         self.left = WORK // (2 * len(self.recording.operations))
-        single = [one for edges in self.edges for one in left_as_it_is(edges) if self._changes_wrong(one)]
+        single = [one for edges in self.edges for one in left_as_it_is(edges) if self.changes_wrong(one)]
         for one, other in sorted(itertools.combinations(single, 2), key=lambda pair: pair[0].cost + pair[1].cost):
             if not {(id(o), k) for o, k in one.edges} & {(id(o), k) for o, k in other.edges}:
                 yield from self._tried([both(one, other)])
 
-    def _changes_wrong(self, mistake: OperationMistake) -> bool:
-        """Return whether a mistake changes at least one gradient that is wrong, and none that is right."""
-        with contextlib.suppress(*UNFIT):
-            changed = [
-                not _agree(made, own, 1e-9) for made, own in zip(self._gradient(mistake), self.right, strict=False)
-            ]
-            right = [i for i, one in enumerate(self.compared) if one.is_wrong is False]
-            return any(changed) and not any(changed[i] for i in right)
-        return False
-
-    def of_values(self, wrong: list[int], products: bool) -> Iterator[_Found]:
+    def of_values(self, wrong: list[int], products: bool) -> Iterator[Found]:
         """Yield the formulas of the gradient by one value that make some wrong gradients, and none that is right."""
         fitted = [i for i, one in enumerate(self.compared) if i in wrong or one.is_wrong is False]
         claimed, relative = [one.claimed for one in self.compared], 10 * self.relative
@@ -392,7 +318,7 @@ class _Search:
             for text, cost, made in self.by_value.formulas(value, claimed, fitted, relative, products):
                 yield from self._compare(made, text, value, 3.0 + cost / 2)
 
-    def conditions(self) -> Iterator[_Found]:
+    def conditions(self) -> Iterator[Found]:
         """Yield the gradients by one input that are another than the right one where a condition holds."""
         for i in self.wrong:
             for text, cost, made in self.by_value.conditions(i, self.compared[i].claimed, self.relative):
@@ -404,67 +330,6 @@ class _Search:
         for one in self.recording.operations:
             turns.setdefault(one.place if one.name else id(one), []).append(one)
         return turns
-
-    def _without_effect(self) -> frozenset[int]:
-        """Return the maxima that change nothing, as the one that a softmax subtracts: nobody derives those."""
-        sizes: dict[int, float] = {}
-
-        def note(one: Operation, k: int, G: Array) -> None:
-            sizes[id(one)] = float(np.abs(G).max(initial=0.0))
-
-        self.recording.gradient(self.seed, note)
-        limit = FAINT * max(sizes.values(), default=0.0)
-        maxima = (one for one in self.recording.operations if one.name in LARGEST)
-        return frozenset(id(one) for one in maxima if sizes.get(id(one), 0.0) <= limit)
-
-    def _may_go_on(self, passes: int = 1) -> bool:
-        self.left -= passes
-        return self.left >= 0
-
-    def _gradient(self, mistake: OperationMistake) -> list[Array]:
-        """Return the gradient that a mistake leads to; nothing where the search has cost enough."""
-        if not self._may_go_on():
-            return []
-        chosen = {(id(one), k) for one, k in mistake.edges}
-
-        def change(one: Operation, k: int, G: Array) -> Array | None:
-            self.incoming[id(one)] = G
-            rule = mistake.rule if (id(one), k) in chosen else self.base.get((id(one), k))
-            if rule is None:
-                return kept_from(one, k, G) if id(one) in self.idle else None
-            passed = rule(one, k, G)
-            if passed.shape != one.operands[k].value.shape:
-                raise ValueError(f"expected shape {one.operands[k].value.shape}, got {passed.shape}")
-            return passed
-
-        return self.recording.gradient(self.seed, change)
-
-    def _tried(self, mistakes: Iterable[OperationMistake]) -> Iterator[_Found]:
-        for mistake in mistakes:
-            try:
-                made = self._gradient(mistake)
-            except UNFIT:
-                continue
-            if not made:
-                return
-            yield from self._compare(made, mistake.text, mistake.edges[-1][0], mistake.cost, mistake)
-
-    def _compare(
-        self, made: list[Array], text: str, at: Operation, cost: float, mistake: OperationMistake | None = None
-    ) -> Iterator[_Found]:
-        """Yield the mistake if it makes a wrong gradient; it costs more if it would make others wrong, too."""
-        makes = frozenset(i for i in self.wrong if self._is_claimed(made[i], i))
-        if makes:
-            others = [i for i, one in enumerate(self.compared) if one.is_wrong is False]
-            spoilt = sum(not _agree(made[i], self.right[i], 1e-9) for i in others)
-            yield _Found(cost + spoilt, -self.order[id(at)], text, makes, made, spoilt > 0, mistake)
-
-    def _is_claimed(self, made: Array, i: int) -> bool:
-        """Return whether a gradient is the claimed one, and closer to it than a hundredth of what is wrong."""
-        claimed, right = self.compared[i].claimed, self.right[i]
-        size, change = np.abs(claimed).max(initial=0.0), np.abs(claimed - right).max(initial=0.0)
-        limit = min(self.relative * max(size, np.abs(right).max(initial=0.0)), 0.01 * change)
-        return bool(np.abs(made - claimed).max(initial=0.0) <= limit)
 
 
 def _without_number(edges: Sequence[Edge]) -> Iterator[OperationMistake]:

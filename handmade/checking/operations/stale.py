@@ -35,7 +35,7 @@ class Series:
     before, after : ndarray or None
         Those that a turn before the first one, and one after the last one, would have, if they are known.
     results : list of Operation
-        Those that compute them.
+        Those that compute them; none for arrays that are given.
     uses : list of (Operation, int, int)
         The operations that take them, each with the number of the argument and that of the turn.
     """
@@ -63,10 +63,11 @@ def series_of(turns: Sequence[Sequence[Operation]], operations: Sequence[Operati
         ids = tuple(map(id, parts))
         longer = next((key for key in found if key[-len(ids) + 1 :] == ids[1:]), None)
         if longer is None:
-            name = min((one.word(part) for one, part in zip(of_place, parts, strict=True)), key=len)
+            words = [one.word(part) for one, part in zip(of_place[1:], parts[1:], strict=True)]
+            name = words[0] if len(set(words)) == 1 else f"{', '.join(words[:2])}, ..."  # of a row for each turn
             alike = next((one for one in reversed(operations) if _is_like(one, parts[0])), _beside(parts, -1))
             ends = before.get(ids[0], alike), after.get(ids[-1], _beside(parts, 1))
-            results = [part for part in (*parts, ends[1]) if isinstance(part, Operation)]
+            results = [part for part in (*parts, ends[1]) if isinstance(part, Operation) and part.operands]
             values = [array for part in parts if (array := _value(part)) is not None]
             first, last = (_value(end, values[0].shape) for end in ends)
             found[longer := ids] = Series(name, values, first, last, results)
